@@ -1,0 +1,1 @@
+//! The only unsafe code of visage: what the graphics card is asked.

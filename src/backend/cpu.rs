@@ -1,0 +1,3 @@
+//! rten.
+/// To be written.
+pub struct Cpu;

@@ -1,0 +1,5 @@
+//! Opus.
+/// To be written.
+pub struct VoiceDecoder;
+/// To be written.
+pub struct VoiceEncoder;

@@ -1,0 +1,27 @@
+//! visage: live talking avatars in a browser. A voice comes in, a face that speaks it goes out, in step.
+//!
+//! The rooms, lower floors first; a room names only rooms below it (`tests/architecture.rs` holds the table).
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod media;
+pub mod telemetry;
+pub mod time;
+
+pub mod listen;
+pub mod pace;
+pub mod picture;
+
+pub mod backend;
+pub mod codec;
+
+pub mod model;
+
+pub mod pipeline;
+
+pub mod bench;
+pub mod cli;
+pub mod render;
+pub mod rtc;
+pub mod serve;

@@ -1,0 +1,1 @@
+//! From packets of voice to one unbroken line of samples.

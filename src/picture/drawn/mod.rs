@@ -1,0 +1,1 @@
+//! Drawn characters: layers, morph shapes and stencils.

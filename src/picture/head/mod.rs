@@ -1,0 +1,1 @@
+//! Rendered heads: a mesh textured from key poses.

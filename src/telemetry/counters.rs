@@ -1,0 +1,118 @@
+//! Every way in which something can be lost, and how often it was.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A reason for which something was dropped or replaced. Nothing is lost without one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Loss {
+    /// A packet that belongs to no session, or that its session refused.
+    StrayPacket,
+    /// A packet of voice seen before.
+    DuplicatePacket,
+    /// A packet of voice that came after its moment.
+    LatePacket,
+    /// A packet of voice that did not decode.
+    BadPacket,
+    /// A packet of voice that never came: the gap was concealed.
+    ConcealedGap,
+    /// A packet of voice pushed out of a full queue.
+    OverflowPacket,
+    /// 20 ms of quiet taken out to shorten the delay.
+    TrimmedBlock,
+    /// A frame not begun, because it would have been shown too late.
+    LateFrame,
+    /// A frame not begun, because the way out was full.
+    BlockedFrame,
+    /// Something queued that belonged to an older utterance.
+    StaleUtterance,
+    /// A picture that did not encode.
+    BadFrame,
+}
+
+impl Loss {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::StrayPacket,
+        Self::DuplicatePacket,
+        Self::LatePacket,
+        Self::BadPacket,
+        Self::ConcealedGap,
+        Self::OverflowPacket,
+        Self::TrimmedBlock,
+        Self::LateFrame,
+        Self::BlockedFrame,
+        Self::StaleUtterance,
+        Self::BadFrame,
+    ];
+
+    /// Its name in metrics and JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::StrayPacket => "stray_packet",
+            Self::DuplicatePacket => "duplicate_packet",
+            Self::LatePacket => "late_packet",
+            Self::BadPacket => "bad_packet",
+            Self::ConcealedGap => "concealed_gap",
+            Self::OverflowPacket => "overflow_packet",
+            Self::TrimmedBlock => "trimmed_block",
+            Self::LateFrame => "late_frame",
+            Self::BlockedFrame => "blocked_frame",
+            Self::StaleUtterance => "stale_utterance",
+            Self::BadFrame => "bad_frame",
+        }
+    }
+}
+
+/// Losses by reason; a plain value that a machine keeps and gives away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LossCounts([u64; Loss::ALL.len()]);
+
+impl LossCounts {
+    /// Counts one.
+    pub fn count(&mut self, loss: Loss) {
+        self.0[loss as usize] += 1;
+    }
+
+    /// How often `loss` happened.
+    #[must_use]
+    pub fn of(&self, loss: Loss) -> u64 {
+        self.0[loss as usize]
+    }
+
+    /// Adds all of `other`.
+    pub fn add(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine += theirs);
+    }
+
+    /// Takes everything counted so far, leaving zeros.
+    pub fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
+
+    /// Reasons and counts.
+    pub fn iter(&self) -> impl Iterator<Item = (Loss, u64)> + '_ {
+        Loss::ALL.into_iter().map(|loss| (loss, self.of(loss)))
+    }
+}
+
+/// Losses of the whole process, added to from any thread.
+#[derive(Debug, Default)]
+pub struct Counters([AtomicU64; Loss::ALL.len()]);
+
+impl Counters {
+    /// Adds what a machine counted.
+    pub fn add(&self, counts: &LossCounts) {
+        counts.iter().filter(|(_, n)| *n > 0).for_each(|(loss, n)| {
+            self.0[loss as usize].fetch_add(n, Ordering::Relaxed);
+        });
+    }
+
+    /// Everything so far.
+    #[must_use]
+    pub fn snapshot(&self) -> LossCounts {
+        let mut counts = LossCounts::default();
+        Loss::ALL.into_iter().for_each(|loss| counts.0[loss as usize] = self.0[loss as usize].load(Ordering::Relaxed));
+        counts
+    }
+}

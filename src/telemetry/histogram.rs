@@ -1,0 +1,88 @@
+//! Durations by percentile.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Durations from 1 microsecond to 1 minute with three significant digits.
+#[derive(Clone, Debug)]
+pub struct Histogram(hdrhistogram::Histogram<u64>);
+
+/// What a histogram says, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Percentiles {
+    pub n: u64,
+    pub p50: f64,
+    pub p90: f64,
+    pub p95: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+const MAX_US: u64 = 60_000_000;
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self(hdrhistogram::Histogram::new_with_bounds(1, MAX_US, 3).expect("bounds are constants"))
+    }
+}
+
+impl Histogram {
+    /// Counts one duration; longer than a minute counts as a minute.
+    pub fn record(&mut self, span: Duration) {
+        let us = u64::try_from(span.as_micros()).unwrap_or(MAX_US);
+        self.0.saturating_record(us.clamp(1, MAX_US));
+    }
+
+    /// Adds all that `other` counted.
+    pub fn merge(&mut self, other: &Self) {
+        // Both have the same bounds, so nothing can be out of range.
+        let _ = self.0.add(&other.0);
+    }
+
+    /// How many were counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// Sum of all in seconds, approximately (for Prometheus summaries).
+    #[must_use]
+    pub fn sum_seconds(&self) -> f64 {
+        self.0.mean() * self.0.len() as f64 / 1e6
+    }
+
+    /// The value below which the share `quantile` (0 to 1) lies, in milliseconds.
+    #[must_use]
+    pub fn quantile_ms(&self, quantile: f64) -> f64 {
+        self.0.value_at_quantile(quantile) as f64 / 1000.0
+    }
+
+    /// The usual percentiles.
+    #[must_use]
+    pub fn percentiles(&self) -> Percentiles {
+        Percentiles {
+            n: self.count(),
+            p50: self.quantile_ms(0.50),
+            p90: self.quantile_ms(0.90),
+            p95: self.quantile_ms(0.95),
+            p99: self.quantile_ms(0.99),
+            max: self.0.max() as f64 / 1000.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_of_a_hundred_are_what_one_counts() {
+        let mut histogram = Histogram::default();
+        (1..=100).for_each(|ms| histogram.record(Duration::from_millis(ms)));
+        let found = histogram.percentiles();
+        assert_eq!(found.n, 100);
+        assert!((found.p95 - 95.0).abs() < 0.2 && (found.p50 - 50.0).abs() < 0.2);
+    }
+}

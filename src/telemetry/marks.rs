@@ -1,0 +1,73 @@
+//! One stamp for each stage that a picture and its voice pass.
+
+use std::time::{Duration, Instant};
+
+/// The stages on the way from a packet of voice to a packet of video, in order.
+/// A stage's stamp is the moment the thing left it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stage {
+    /// The newest packet of voice the thing depends on was read from the socket.
+    Heard,
+    /// It had its place on the unbroken line (jitter buffer, decoder, resampler).
+    Listened,
+    /// The worker began with the frame (after the wait for its slot).
+    Begun,
+    /// The model had said what the mouth does.
+    Modelled,
+    /// The face was drawn.
+    Drawn,
+    /// The picture was encoded.
+    Encoded,
+    /// Its first packet was handed to the socket.
+    Sent,
+}
+
+impl Stage {
+    /// All stages in order.
+    pub const ALL: [Self; 7] =
+        [Self::Heard, Self::Listened, Self::Begun, Self::Modelled, Self::Drawn, Self::Encoded, Self::Sent];
+
+    /// The stage's name in reports: what was done since the stage before.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Heard => "heard",
+            Self::Listened => "listen",
+            Self::Begun => "wait",
+            Self::Modelled => "model",
+            Self::Drawn => "draw",
+            Self::Encoded => "encode",
+            Self::Sent => "send",
+        }
+    }
+}
+
+/// The stamps of one thing. Cheap to copy.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Marks([Option<Instant>; Stage::ALL.len()]);
+
+impl Marks {
+    /// Stamps `stage` with `now`.
+    pub fn stamp(&mut self, stage: Stage, now: Instant) {
+        self.0[stage as usize] = Some(now);
+    }
+
+    /// When `stage` was left, if it was.
+    #[must_use]
+    pub fn at(&self, stage: Stage) -> Option<Instant> {
+        self.0[stage as usize]
+    }
+
+    /// Time from `from` to `to`, if both are stamped and in order.
+    #[must_use]
+    pub fn between(&self, from: Stage, to: Stage) -> Option<Duration> {
+        self.at(to)?.checked_duration_since(self.at(from)?)
+    }
+
+    /// For each stage after the first: its name and the time since the stage stamped before it.
+    pub fn spans(&self) -> impl Iterator<Item = (Stage, Duration)> + '_ {
+        let stamped = Stage::ALL.into_iter().filter_map(|stage| self.at(stage).map(|at| (stage, at)));
+        let later = stamped.clone().skip(1);
+        stamped.zip(later).map(|((_, from), (stage, to))| (stage, to.saturating_duration_since(from)))
+    }
+}

@@ -1,0 +1,106 @@
+//! Positions and rates on the 16 kHz line.
+
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+use super::{LINE_HZ, RtpTime};
+
+/// A position on a session's unbroken line of 16 kHz samples; 0 is the moment the session began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SampleIndex(pub u64);
+
+impl SampleIndex {
+    /// The start of the line.
+    pub const ZERO: Self = Self(0);
+
+    /// Time from the start of the line to this sample.
+    #[must_use]
+    pub fn since_start(self) -> Duration {
+        let seconds = self.0 / u64::from(LINE_HZ);
+        let rest = self.0 % u64::from(LINE_HZ);
+        Duration::new(seconds, u32::try_from(rest * 1_000_000_000 / u64::from(LINE_HZ)).unwrap_or(0))
+    }
+
+    /// The last sample at or before `elapsed` since the start of the line.
+    #[must_use]
+    pub fn at(elapsed: Duration) -> Self {
+        let whole = elapsed.as_secs() * u64::from(LINE_HZ);
+        Self(whole + u64::from(elapsed.subsec_nanos()) * u64::from(LINE_HZ) / 1_000_000_000)
+    }
+
+    /// The same moment on an RTP clock of `HZ` ticks a second, wrapping as RTP does (RFC 3550, section 5.1).
+    #[must_use]
+    pub fn to_rtp<const HZ: u32>(self) -> RtpTime<HZ> {
+        RtpTime::from_ticks(u128::from(self.0) * u128::from(HZ) / u128::from(LINE_HZ))
+    }
+
+    /// Samples from `earlier` to `self`; zero if `earlier` is later.
+    #[must_use]
+    pub fn samples_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<u64> for SampleIndex {
+    type Output = Self;
+    fn add(self, samples: u64) -> Self {
+        Self(self.0 + samples)
+    }
+}
+
+impl Sub<u64> for SampleIndex {
+    type Output = Self;
+    fn sub(self, samples: u64) -> Self {
+        Self(self.0.saturating_sub(samples))
+    }
+}
+
+/// A rational number of events a second, such as 30000/1001 pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    count: u32,
+    seconds: u32,
+}
+
+impl Rate {
+    /// `count` events every `seconds` seconds; `None` if either is zero.
+    #[must_use]
+    pub fn new(count: u32, seconds: u32) -> Option<Self> {
+        (count > 0 && seconds > 0).then_some(Self { count, seconds })
+    }
+
+    /// The sample at which event number `n` falls, rounded down.
+    #[must_use]
+    pub fn sample_of(self, n: u64) -> SampleIndex {
+        let samples = u128::from(n) * u128::from(LINE_HZ) * u128::from(self.seconds) / u128::from(self.count);
+        SampleIndex(u64::try_from(samples).unwrap_or(u64::MAX))
+    }
+
+    /// Events a second, for display.
+    #[must_use]
+    pub fn per_second(self) -> f64 {
+        f64::from(self.count) / f64::from(self.seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_day_of_ntsc_frames_does_not_drift() {
+        let ntsc = Rate::new(30_000, 1001).expect("rate");
+        let periods_a_day = 86_400_000 / 1001;
+        let day = ntsc.sample_of(30_000 * periods_a_day);
+        assert_eq!(day, SampleIndex(1001 * u64::from(LINE_HZ) * periods_a_day));
+    }
+
+    proptest! {
+        #[test]
+        fn a_sample_survives_the_way_to_time_and_back(sample in 0_u64..1 << 50) {
+            let back = SampleIndex::at(SampleIndex(sample).since_start());
+            prop_assert!(back.0 == sample || back.0 + 1 == sample);
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The only reader of the wall clock. Machines get their time as an argument.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The clock of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wall;
+
+impl Wall {
+    /// The monotonic present.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+    pub fn now(self) -> Instant {
+        Instant::now()
+    }
+
+    /// Time since 1970, for file stamps and reports; never for media.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+    pub fn since_epoch(self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+}
