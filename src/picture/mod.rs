@@ -4,6 +4,7 @@
 
 pub mod drawn;
 pub mod head;
+pub mod raster;
 mod pose;
 mod surface;
 
