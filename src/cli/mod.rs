@@ -8,6 +8,7 @@ mod flags;
 mod lists;
 mod packs;
 mod render;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -30,7 +31,7 @@ pub fn main() -> ExitCode {
 
 fn run(flags: &Flags) -> Result<(), Complaint> {
     match &flags.command {
-        Command::Serve(_) => Ok(()),
+        Command::Serve(wanted) => serve::run(flags, wanted),
         Command::Render(wanted) => render::run(flags, wanted),
         Command::Bench(_) => Ok(()),
         Command::Avatars(list) => lists::avatars(flags, list),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+use tokio::runtime::Runtime;
 
 use super::complaint::Complaint;
 use super::flags::{Flags, RenderFlags};
@@ -22,7 +23,8 @@ pub fn run(flags: &Flags, wanted: &RenderFlags) -> Result<(), Complaint> {
         picture_px: wanted.picture_px,
         bitrate_bps: wanted.bitrate,
     };
-    let stop = stop_on_signal();
+    let runtime = Runtime::new()?;
+    let stop = stop_on_signal(&runtime);
     let bar = progress_bar();
     let rendered = render(&plan, &pack, &stop, &mut |share| bar.set_position((share * 1000.0) as u64));
     bar.finish_and_clear();
@@ -31,10 +33,10 @@ pub fn run(flags: &Flags, wanted: &RenderFlags) -> Result<(), Complaint> {
 }
 
 /// Ctrl-C ends the film early but whole. Where signals cannot be had, Ctrl-C simply ends the program.
-fn stop_on_signal() -> Arc<AtomicBool> {
+fn stop_on_signal(runtime: &Runtime) -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stop);
-    let _ = seen;
+    super::serve::on_signal(runtime, move || seen.store(true, Ordering::Relaxed));
     stop
 }
 

@@ -278,9 +278,14 @@ impl Studio {
         self.pack.still(avatar, side_px)
     }
 
-    /// Admits nobody from now on, ends every session and waits for the workers.
-    pub fn close(&self) {
+    /// Admits nobody from now on.
+    pub fn begin_closing(&self) {
         self.register.lock().is_closing = true;
+    }
+
+    /// Ends every session and waits for the workers.
+    pub fn close(&self) {
+        self.begin_closing();
         let ids: Vec<_> = self.register.lock().sessions.values().map(|ticket| Arc::clone(&ticket.id)).collect();
         for id in ids {
             self.end(&id, "the server is closing");
