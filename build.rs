@@ -1,5 +1,7 @@
 //! Embeds the page and the built-in pack, after checking every file of the pack against its digest.
 
+#![expect(clippy::disallowed_methods, reason = "a build script is told where things are by its environment")]
+
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -28,10 +30,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Writes `name` as a table of paths and bytes.
-fn embed(table: &mut String, name: &str, root: &Path, paths: impl Iterator<Item = String>) -> Result<(), Box<dyn Error>> {
+fn embed(
+    table: &mut String,
+    name: &str,
+    root: &Path,
+    paths: impl Iterator<Item = String>,
+) -> Result<(), Box<dyn Error>> {
     writeln!(table, "pub static {name}: &[(&str, &[u8])] = &[")?;
     for path in paths {
-        writeln!(table, "    ({path:?}, include_bytes!({:?})),", root.join(&path))?;
+        writeln!(table, "    ({path:?}, include_bytes!({:?})),", root.join(&path).to_string_lossy())?;
     }
     writeln!(table, "];")?;
     Ok(())

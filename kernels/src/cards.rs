@@ -7,7 +7,7 @@ use serde::Serialize;
 /// An NVIDIA graphics card.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Card {
-    /// Its name, such as "NVIDIA GeForce RTX 4090".
+    /// Its name, such as `NVIDIA GeForce RTX 4090`.
     pub name: String,
     /// Compute capability, major and minor.
     pub sm: (i32, i32),

@@ -39,13 +39,19 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve the page and the API
-    #[command(after_help = "Examples:\n  visage serve\n  visage serve --host 0.0.0.0 --tls self-signed   for a phone on the same network\n  visage serve --max-sessions 16 --token s3cret --public-ip 203.0.113.7")]
+    #[command(
+        after_help = "Examples:\n  visage serve\n  visage serve --host 0.0.0.0 --tls self-signed   for a phone on the same network\n  visage serve --max-sessions 16 --token s3cret --public-ip 203.0.113.7"
+    )]
     Serve(ServeFlags),
     /// Make a film of a face that speaks a sound file
-    #[command(after_help = "Examples:\n  visage render --audio voice.wav --out talk.mp4\n  visage render --audio voice.mp3 --out talk.mp4 --avatar nora")]
+    #[command(
+        after_help = "Examples:\n  visage render --audio voice.wav --out talk.mp4\n  visage render --audio voice.mp3 --out talk.mp4 --avatar nora"
+    )]
     Render(RenderFlags),
     /// Measure the delay of the whole path with synthetic callers
-    #[command(after_help = "Examples:\n  visage bench\n  visage bench --sessions 8 --seconds 30 --json result.json\n  visage bench --ramp\n  visage bench --compare before.json after.json")]
+    #[command(
+        after_help = "Examples:\n  visage bench\n  visage bench --sessions 8 --seconds 30 --json result.json\n  visage bench --ramp\n  visage bench --compare before.json after.json"
+    )]
     Bench(BenchFlags),
     /// List the avatars
     #[command(after_help = "Examples:\n  visage avatars\n  visage avatars --json")]

@@ -2,6 +2,8 @@
 //!
 //! Decides how things are told. Does none of the work.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program speaks")]
+
 mod complaint;
 mod embedded;
 mod flags;
@@ -45,6 +47,7 @@ fn run(flags: &Flags) -> Result<(), Complaint> {
 
 /// Talk goes to stderr. The libraries below only speak up when something is wrong.
 fn start_log(flags: &Flags) {
-    let filter = EnvFilter::try_new(format!("warn,visage={}", flags.log)).unwrap_or_else(|_bad| EnvFilter::new("warn,visage=info"));
+    let filter = EnvFilter::try_new(format!("warn,visage={}", flags.log))
+        .unwrap_or_else(|_bad| EnvFilter::new("warn,visage=info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
 }

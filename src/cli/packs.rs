@@ -34,6 +34,7 @@ pub fn data_dir(flags: &Flags) -> PathBuf {
 }
 
 /// XDG's data folder on Linux, the customary ones elsewhere, the current folder where there is no home.
+#[expect(clippy::disallowed_methods, reason = "the command line reads the environment")]
 fn platform_data_dir() -> PathBuf {
     let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || of("HOME").unwrap_or_default();

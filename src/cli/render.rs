@@ -28,7 +28,7 @@ pub fn run(flags: &Flags, wanted: &RenderFlags) -> Result<(), Complaint> {
     let bar = progress_bar();
     let rendered = render(&plan, &pack, &stop, &mut |share| bar.set_position((share * 1000.0) as u64));
     bar.finish_and_clear();
-    tell(wanted, &rendered.map_err(|error| hinted(error))?);
+    tell(wanted, &rendered.map_err(hinted)?);
     Ok(())
 }
 
@@ -50,7 +50,9 @@ fn hinted(error: RenderError) -> Complaint {
         RenderError::Read { .. } => "--audio wants the path of a WAV, MP3, FLAC or Ogg file",
         RenderError::Sound { .. } => "try: ffmpeg -i FILE -ac 1 -ar 48000 voice.wav",
         RenderError::Model(ModelError::UnknownAvatar { .. }) => "visage avatars lists them",
-        RenderError::Write { .. } => "nothing half was left behind; look at the free space and the folder's permissions",
+        RenderError::Write { .. } => {
+            "nothing half was left behind; look at the free space and the folder's permissions"
+        }
         RenderError::Model(_) | RenderError::Codec(_) | RenderError::Show(_) => "visage render --log debug says more",
     };
     Complaint::new(error, hint)

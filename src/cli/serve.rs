@@ -25,7 +25,7 @@ const FIRST_BITRATE_BPS: u32 = 1_200_000;
 pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
     let runtime = Runtime::new()?;
     let pack: Arc<dyn Pack> = Arc::new(open_pack(flags)?);
-    let listener = serve::bind(SocketAddr::new(wanted.host, wanted.port)).map_err(|error| port_hint(error))?;
+    let listener = serve::bind(SocketAddr::new(wanted.host, wanted.port)).map_err(port_hint)?;
     let facts = facts(&*pack);
     let studio = open_studio(wanted, pack)?;
     let net = open_net(wanted, &studio, listener.address.port())?;
@@ -88,12 +88,16 @@ fn open_net(wanted: &ServeFlags, studio: &Arc<Studio>, port: u16) -> Result<Arc<
 }
 
 fn port_hint(error: ServeError) -> Complaint {
-    Complaint::new(error, "another program has that port, or the address is not this machine's: choose with --port and --host")
+    Complaint::new(
+        error,
+        "another program has that port, or the address is not this machine's: choose with --port and --host",
+    )
 }
 
 fn tls_files(flags: &Flags, wanted: &ServeFlags) -> Result<Option<TlsFiles>, Complaint> {
     if wanted.tls.is_some() {
-        let files = serve::self_signed(&data_dir(flags)).map_err(|error| Complaint::new(error, "--data-dir names another folder"))?;
+        let files = serve::self_signed(&data_dir(flags))
+            .map_err(|error| Complaint::new(error, "--data-dir names another folder"))?;
         return Ok(Some(files));
     }
     let given = wanted.tls_cert.clone().zip(wanted.tls_key.clone());

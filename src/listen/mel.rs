@@ -12,32 +12,39 @@ use std::sync::Arc;
 
 use realfft::num_complex::Complex;
 use realfft::{RealFftPlanner, RealToComplex};
+use serde::Deserialize;
 
-/// How sound becomes log-mel; [`MelSpec::mouth`] is what the built-in network was trained with.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// How sound becomes log-mel, under the names that `mouth.json` gives.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub struct MelSpec {
     /// Samples per second.
+    #[serde(rename = "sample_rate_hz")]
     pub rate_hz: u32,
     /// Length of the Hann window.
     pub window_samples: usize,
     /// Distance of two frames.
     pub hop_samples: usize,
     /// Length of the transform, at least the window.
+    #[serde(rename = "n_fft")]
     pub fft_samples: usize,
     /// Values per frame.
+    #[serde(rename = "mel_bands")]
     pub bands: usize,
     /// Lower corner of the first triangle.
+    #[serde(rename = "f_min_hz")]
     pub low_hz: f64,
     /// Upper corner of the last triangle.
+    #[serde(rename = "f_max_hz")]
     pub high_hz: f64,
     /// Added to the power before the logarithm.
+    #[serde(rename = "log_floor")]
     pub floor: f32,
 }
 
 impl MelSpec {
     /// The front end of `engines/packs/portrait/mouth/mouth.onnx` (see `mouth.json`).
-    #[must_use]
-    pub const fn mouth() -> Self {
+    #[cfg(test)]
+    const fn mouth() -> Self {
         Self {
             rate_hz: 16_000,
             window_samples: 400,

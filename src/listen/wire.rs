@@ -137,7 +137,7 @@ impl Call {
     pub fn play_until(&mut self, seconds: f64) -> Report {
         let end = self.start + Duration::from_secs_f64(seconds);
         let mut report = Report::default();
-        let mut last_tick = None;
+        let mut last_tick: Option<Instant> = None;
         while self.line.next_tick() < end {
             let tick = self.line.next_tick();
             let first = self.in_flight.first_key_value().map(|((at, order), _)| (*at, *order));

@@ -4,8 +4,8 @@
 
 pub mod drawn;
 pub mod head;
-pub mod raster;
 mod pose;
+pub mod raster;
 mod surface;
 
 pub use pose::{ARKIT_NAMES, ArkitWeights, Pose, arkit_index};

@@ -202,8 +202,7 @@ impl Show {
                 continue;
             };
             let marks = Marks::default();
-            let media =
-                Timed { at: voice.at, utterance: voice.utterance, marks, value: OutgoingMedia::Voice(packet) };
+            let media = Timed { at: voice.at, utterance: voice.utterance, marks, value: OutgoingMedia::Voice(packet) };
             self.send(media, clock_of(voice.at, heard, due));
         }
     }

@@ -54,8 +54,7 @@ struct Due {
 impl Workers {
     /// Starts `count` threads.
     pub(super) fn start(count: usize, wall: Wall, on_end: OnEnd) -> io::Result<Self> {
-        let queue =
-            Arc::new(Queue { state: Mutex::default(), changed: Condvar::new(), on_end, wall });
+        let queue = Arc::new(Queue { state: Mutex::default(), changed: Condvar::new(), on_end, wall });
         let start = |number: usize| {
             let queue = Arc::clone(&queue);
             std::thread::Builder::new().name(format!("show-{number}")).spawn(move || queue.work())

@@ -13,7 +13,9 @@ use crate::codec::H264Encoder;
 use crate::codec::sound::Sound;
 use crate::media::{Picture, PictureSize};
 use crate::model::Pack;
-use crate::pipeline::{FRAME_SAMPLES, Inbox, Meter, Order, Outgoing, OutgoingMedia, Outlet, SessionKey, Show, ShowParts};
+use crate::pipeline::{
+    FRAME_SAMPLES, Inbox, Meter, Order, Outgoing, OutgoingMedia, Outlet, SessionKey, Show, ShowParts,
+};
 use crate::telemetry::Counters;
 use crate::time::{LINE_HZ, Rate, SampleIndex, Wall};
 

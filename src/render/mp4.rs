@@ -18,20 +18,28 @@ impl<W: Write + Seek> Mp4Writer<W> {
     ///
     /// # Errors
     /// x
-    pub fn new(to: W, _size: PictureSize) -> Result<Self, Mp4Error> { Ok(Self(to)) }
+    pub fn new(to: W, _size: PictureSize) -> Result<Self, Mp4Error> {
+        Ok(Self(to))
+    }
     /// Voice.
     ///
     /// # Errors
     /// x
-    pub fn voice(&mut self, _packet: &[u8]) -> Result<(), Mp4Error> { Ok(()) }
+    pub fn voice(&mut self, _packet: &[u8]) -> Result<(), Mp4Error> {
+        Ok(())
+    }
     /// Picture.
     ///
     /// # Errors
     /// x
-    pub fn picture(&mut self, _picture: &EncodedPicture) -> Result<(), Mp4Error> { Ok(()) }
+    pub fn picture(&mut self, _picture: &EncodedPicture) -> Result<(), Mp4Error> {
+        Ok(())
+    }
     /// Finish.
     ///
     /// # Errors
     /// x
-    pub fn finish(self) -> Result<(), Mp4Error> { Ok(()) }
+    pub fn finish(self) -> Result<(), Mp4Error> {
+        Ok(())
+    }
 }

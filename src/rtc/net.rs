@@ -53,7 +53,12 @@ impl Net {
     ///
     /// # Errors
     /// If the port is taken or there is no thread to be had.
-    pub fn start(config: &NetConfig, lobby: Arc<dyn Lobby>, counters: Arc<Counters>, wall: Wall) -> Result<Self, NetError> {
+    pub fn start(
+        config: &NetConfig,
+        lobby: Arc<dyn Lobby>,
+        counters: Arc<Counters>,
+        wall: Wall,
+    ) -> Result<Self, NetError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(NetError::Thread)?;
         let sockets = {
             let _inside = runtime.enter();
@@ -88,10 +93,12 @@ impl Net {
     /// If the offer cannot be answered or the studio says no; nothing is left behind.
     pub async fn join(&self, offer: &str, request: ShowRequest) -> Result<Joined, JoinError> {
         sdp::check_offer(offer)?;
-        let offer = SdpOffer::from_sdp_string(offer).map_err(|error| JoinError::BadOffer { found: error.to_string() })?;
+        let offer =
+            SdpOffer::from_sdp_string(offer).map_err(|error| JoinError::BadOffer { found: error.to_string() })?;
         let now = self.wall.now();
         let mut rtc = self.machine(now);
-        let answer = rtc.sdp_api().accept_offer(offer).map_err(|error| JoinError::BadOffer { found: error.to_string() })?;
+        let answer =
+            rtc.sdp_api().accept_offer(offer).map_err(|error| JoinError::BadOffer { found: error.to_string() })?;
         let (lobby, outlet) = (Arc::clone(&self.lobby), self.outlet.clone());
         let admitted = tokio::task::spawn_blocking(move || lobby.admit(&request, Box::new(outlet))).await;
         let ticket = admitted.map_err(|_our_bug| JoinError::Closing)??;
@@ -245,7 +252,11 @@ impl Floor {
         let here = self.sockets[number].advertised;
         let Ok(datagram) = Receive::new(Protocol::Udp, source, here, bytes) else { return self.stray() };
         let input = Input::Receive(now, datagram);
-        let known = self.sources.get(&source).copied().filter(|key| self.peers.get(key).is_some_and(|peer| peer.accepts(&input)));
+        let known = self
+            .sources
+            .get(&source)
+            .copied()
+            .filter(|key| self.peers.get(key).is_some_and(|peer| peer.accepts(&input)));
         let key = known.or_else(|| self.peers.iter().find(|(_, peer)| peer.accepts(&input)).map(|(key, _)| *key));
         let (Some(key), Input::Receive(_, datagram)) = (key, input) else { return self.stray() };
         self.sources.insert(source, key);
@@ -306,11 +317,11 @@ impl Floor {
     }
 
     fn look_after(&mut self, now: Instant) {
-        let over = |(key, peer): (&SessionKey, &Box<Peer>)| {
+        let over = |(key, peer): (&SessionKey, &mut Box<Peer>)| {
             let ended = peer.ticket.inbox.has_ended().then_some("the session was ended");
             ended.or_else(|| peer.life.is_over(now)).map(|reason| (*key, reason))
         };
-        let over: Vec<_> = self.peers.iter().filter_map(over).collect();
+        let over: Vec<_> = self.peers.iter_mut().filter_map(over).collect();
         for (key, reason) in over {
             self.let_go(key, reason);
         }

@@ -164,7 +164,13 @@ impl Peer {
         }
     }
 
-    fn send_voice(&mut self, at: SampleIndex, clock: Instant, outgoing: &Outgoing, packet: &Bytes) -> Result<(), RtcError> {
+    fn send_voice(
+        &mut self,
+        at: SampleIndex,
+        clock: Instant,
+        outgoing: &Outgoing,
+        packet: &Bytes,
+    ) -> Result<(), RtcError> {
         if outgoing.media.utterance < self.ticket.inbox.utterance() {
             let mut stale = LossCounts::default();
             stale.count(Loss::StaleUtterance);
@@ -198,14 +204,16 @@ impl Peer {
             Event::MediaAdded(media) => self.add(&media),
             Event::MediaData(data) => self.hear(&data),
             Event::KeyframeRequest(_) => self.order(Order::KeyPicture),
-            Event::EgressBitrateEstimate(kind) => self.estimate(kind, now),
+            Event::EgressBitrateEstimate(kind) => self.estimate(&kind, now),
             Event::PeerStats(stats) => {
                 self.stats.rtt_ms = stats.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0);
                 self.stats.egress_loss_ratio = stats.egress_loss_fraction.map(f64::from);
                 self.stats.sent_bytes = stats.peer_bytes_tx;
                 self.stats.received_bytes = stats.peer_bytes_rx;
             }
-            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => return Some("the peer is out of reach"),
+            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+                return Some("the peer is out of reach");
+            }
             Event::Closed => return Some("the peer said goodbye"),
             _ => {}
         }
@@ -254,7 +262,7 @@ impl Peer {
         });
     }
 
-    fn estimate(&mut self, kind: BweKind, now: Instant) {
+    fn estimate(&mut self, kind: &BweKind, now: Instant) {
         let (BweKind::Twcc { estimate, .. } | BweKind::Remb { estimate, .. }) = kind else { return };
         self.stats.estimate_bps = Some(estimate.as_u64());
         let wanted = estimate.as_u64().saturating_sub(OTHER_BPS).clamp(*BITRATE_BPS.start(), *BITRATE_BPS.end());

@@ -24,7 +24,9 @@ pub fn check_offer(offer: &str) -> Result<(), JoinError> {
         return bad(format!("text that begins with {start:?} instead of \"v=0\""));
     }
     if !offer.lines().any(|line| line.starts_with("m=video ")) {
-        return bad("no m=video line: ask for a picture with addTransceiver('video', {direction: 'recvonly'})".to_owned());
+        return bad(
+            "no m=video line: ask for a picture with addTransceiver('video', {direction: 'recvonly'})".to_owned()
+        );
     }
     if offer.lines().any(is_baseline) {
         return Ok(());
@@ -36,7 +38,10 @@ pub fn check_offer(offer: &str) -> Result<(), JoinError> {
 fn is_baseline(line: &str) -> bool {
     let line = line.to_ascii_lowercase();
     let profile = line.split("profile-level-id=").nth(1).unwrap_or_default();
-    line.starts_with("a=fmtp:") && line.contains("packetization-mode=1") && profile.starts_with("42") && is_constrained(profile)
+    line.starts_with("a=fmtp:")
+        && line.contains("packetization-mode=1")
+        && profile.starts_with("42")
+        && is_constrained(profile)
 }
 
 /// The constraint bits of a profile-level-id that begins with 42: baseline streams that obey set 1 play everywhere.
@@ -109,7 +114,10 @@ mod tests {
     fn voice_and_picture_get_one_stream() {
         let answer = "v=0\r\na=msid-semantic:WMS *\r\nm=audio 9\r\na=msid:x y\r\na=ssrc:1 msid:x y\r\nm=video 9\r\na=msid:p q\r\n";
         let changed = in_one_stream(answer);
-        assert!(changed.contains("a=msid:visage voice\r\n") && changed.contains("a=msid:visage picture\r\n"), "{changed}");
+        assert!(
+            changed.contains("a=msid:visage voice\r\n") && changed.contains("a=msid:visage picture\r\n"),
+            "{changed}"
+        );
         assert!(changed.contains("a=ssrc:1 msid:visage voice"), "{changed}");
     }
 }

@@ -67,7 +67,8 @@ pub async fn still(
         return Err(Problem::new(StatusCode::BAD_REQUEST, detail, "leave px out for 256").at("px"));
     }
     let drawn = tokio::task::spawn_blocking(move || png(&state, &name, query.px)).await;
-    let drawn = drawn.map_err(|_our_bug| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "drawing broke down", "try again"))?;
+    let drawn =
+        drawn.map_err(|_our_bug| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "drawing broke down", "try again"))?;
     let headers = [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "public, max-age=3600")];
     Ok((headers, drawn?.to_vec()).into_response())
 }
@@ -78,10 +79,13 @@ fn png(state: &AppState, name: &str, side_px: u32) -> Result<Arc<[u8]>, Problem>
         return Ok(Arc::clone(found));
     }
     let still = state.studio.still(name, side_px).map_err(|error| match error {
-        ModelError::UnknownAvatar { .. } => Problem::new(StatusCode::NOT_FOUND, error.to_string(), "GET /v1/avatars lists them"),
+        ModelError::UnknownAvatar { .. } => {
+            Problem::new(StatusCode::NOT_FOUND, error.to_string(), "GET /v1/avatars lists them")
+        }
         other => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, other.to_string(), "look at the server's log"),
     })?;
-    let broken = |error: png::EncodingError| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "try again");
+    let broken =
+        |error: png::EncodingError| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "try again");
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, still.side_px, still.side_px);
     encoder.set_color(png::ColorType::Rgba);

@@ -16,12 +16,17 @@ const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 
 pub async fn token(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     // What the page needs before it can ask a person for the secret stays open.
-    let is_open = !(path.starts_with("/v1/") || path == "/metrics") || path == "/v1/server" || path.ends_with("/still.png");
+    let is_open =
+        !(path.starts_with("/v1/") || path == "/metrics") || path == "/v1/server" || path.ends_with("/still.png");
     let is_right = state.token.as_deref().is_none_or(|token| is_open || carries(&request, token));
     if is_right {
         return next.run(request).await;
     }
-    let problem = Problem::new(StatusCode::UNAUTHORIZED, "wanted the server's token, found none or another", "send Authorization: Bearer TOKEN");
+    let problem = Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "wanted the server's token, found none or another",
+        "send Authorization: Bearer TOKEN",
+    );
     problem.at("authorization").with(header::WWW_AUTHENTICATE, "Bearer").into_response()
 }
 

@@ -20,12 +20,23 @@ pub fn text(state: &AppState) -> String {
     page.one("visage_sessions", "gauge", "Sessions now.", state.studio.sessions().len() as f64);
     page.one("visage_sessions_limit", "gauge", "Places.", state.studio.config().max_sessions as f64);
     let frames = totals.frames;
-    let outcomes = [("due", frames.due), ("on_time", frames.on_time), ("late", frames.late), ("dropped", frames.dropped)];
+    let outcomes =
+        [("due", frames.due), ("on_time", frames.on_time), ("late", frames.late), ("dropped", frames.dropped)];
     page.family("visage_frames_total", "counter", "Frames by outcome.", &labelled("outcome", &outcomes));
     let losses: Vec<_> = totals.losses.iter().map(|(reason, count)| (*reason, *count)).collect();
     page.family("visage_losses_total", "counter", "What was lost, by reason.", &labelled("reason", &losses));
-    page.summary("visage_voice_to_frame_seconds", "From a packet of voice to the first frame that shows it.", "", &totals.voice_to_frame_ms);
-    page.summary("visage_server_share_seconds", "The same without look-ahead and slot wait.", "", &totals.server_share_ms);
+    page.summary(
+        "visage_voice_to_frame_seconds",
+        "From a packet of voice to the first frame that shows it.",
+        "",
+        &totals.voice_to_frame_ms,
+    );
+    page.summary(
+        "visage_server_share_seconds",
+        "The same without look-ahead and slot wait.",
+        "",
+        &totals.server_share_ms,
+    );
     page.head("visage_stage_seconds", "summary", "Time in each stage.");
     for (stage, spans) in &totals.stages {
         page.quantiles("visage_stage_seconds", &format!("stage=\"{stage}\""), spans);

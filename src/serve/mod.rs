@@ -94,7 +94,11 @@ pub async fn serve(
     let served = match tls {
         Some(files) => {
             let config = tls::config(&files).await?;
-            axum_server::from_tcp_rustls(listener.socket, config).map_err(ServeError::Ended)?.handle(handle).serve(service).await
+            axum_server::from_tcp_rustls(listener.socket, config)
+                .map_err(ServeError::Ended)?
+                .handle(handle)
+                .serve(service)
+                .await
         }
         None => axum_server::from_tcp(listener.socket).map_err(ServeError::Ended)?.handle(handle).serve(service).await,
     };
@@ -102,7 +106,6 @@ pub async fn serve(
 }
 
 /// All routes. `origins` are other pages that may call the API.
-#[must_use]
 pub fn router(state: AppState, origins: &[String]) -> Router {
     let mut router = Router::new();
     for (path, methods) in routes() {

@@ -20,7 +20,11 @@ pub async fn file(State(state): State<AppState>, uri: Uri, headers: HeaderMap) -
     bytes.hash(&mut hasher);
     let tag = format!("\"{:016x}\"", hasher.finish());
     let is_known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
-    let about = [(header::CONTENT_TYPE, content_type(path).to_owned()), (header::ETAG, tag), (header::CACHE_CONTROL, "no-cache".to_owned())];
+    let about = [
+        (header::CONTENT_TYPE, content_type(path).to_owned()),
+        (header::ETAG, tag),
+        (header::CACHE_CONTROL, "no-cache".to_owned()),
+    ];
     if is_known { (StatusCode::NOT_MODIFIED, about).into_response() } else { (about, *bytes).into_response() }
 }
 

@@ -59,15 +59,22 @@ pub async fn join(
     let location = format!("/v1/sessions/{}", joined.id);
     let place = [(header::LOCATION, location.clone())];
     if is_sdp {
-        return Ok((StatusCode::CREATED, place, [(header::CONTENT_TYPE, "application/sdp")], joined.answer).into_response());
+        return Ok(
+            (StatusCode::CREATED, place, [(header::CONTENT_TYPE, "application/sdp")], joined.answer).into_response()
+        );
     }
-    let answer = JoinAnswer { id: joined.id.to_string(), sdp: joined.answer, avatar: joined.avatar.to_string(), location };
+    let answer =
+        JoinAnswer { id: joined.id.to_string(), sdp: joined.answer, avatar: joined.avatar.to_string(), location };
     Ok((StatusCode::CREATED, place, Json(answer)).into_response())
 }
 
 fn bare_offer(query: JoinQuery, body: &[u8]) -> Result<JoinBody, Problem> {
     let sdp = String::from_utf8(body.to_vec()).map_err(|_not_text| {
-        Problem::new(StatusCode::BAD_REQUEST, "wanted an offer in UTF-8, found other bytes", "send pc.localDescription.sdp")
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "wanted an offer in UTF-8, found other bytes",
+            "send pc.localDescription.sdp",
+        )
     })?;
     Ok(JoinBody { sdp, avatar: query.avatar, _options: None })
 }
@@ -81,10 +88,13 @@ fn json_body<T: for<'a> Deserialize<'a>>(headers: &HeaderMap, body: &[u8], wante
     let found = media_type(headers);
     if found != "application/json" {
         let detail = format!("wanted content type application/json or application/sdp, found \"{found}\"");
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail, format!("send {wanted}")).at("content-type"));
+        return Err(
+            Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail, format!("send {wanted}")).at("content-type")
+        );
     }
     serde_json::from_slice(body).map_err(|error| {
-        let problem = Problem::new(StatusCode::BAD_REQUEST, format!("wanted JSON, found: {error}"), format!("send {wanted}"));
+        let problem =
+            Problem::new(StatusCode::BAD_REQUEST, format!("wanted JSON, found: {error}"), format!("send {wanted}"));
         match field_of(&error.to_string()) {
             Some(field) => problem.at(field),
             None => problem,
@@ -110,7 +120,8 @@ fn refusal(error: &JoinError) -> Problem {
             Problem::new(StatusCode::BAD_REQUEST, detail, "send what createOffer() gave, with a video line").at("sdp")
         }
         JoinError::NoUsableVideo { .. } => {
-            let cure = "offer H.264 with profile-level-id=42e01f and packetization-mode=1, as every browser does by default";
+            let cure =
+                "offer H.264 with profile-level-id=42e01f and packetization-mode=1, as every browser does by default";
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, cure).at("sdp")
         }
         JoinError::Closing => closing(detail),
@@ -129,9 +140,11 @@ fn not_admitted(error: &AdmitError) -> Problem {
         AdmitError::UnknownAvatar { .. } => {
             Problem::new(StatusCode::BAD_REQUEST, detail, "GET /v1/avatars lists them").at("avatar")
         }
-        AdmitError::BrokenAvatar { .. } => {
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail, "look at the server's log, or choose another avatar")
-        }
+        AdmitError::BrokenAvatar { .. } => Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            detail,
+            "look at the server's log, or choose another avatar",
+        ),
     }
 }
 
@@ -163,7 +176,9 @@ pub async fn change(
     let wanted: ChangeBody = json_body(&headers, &body, "{\"avatar\": \"nora\"}")?;
     let (studio, session) = (state.studio.clone(), id.clone());
     let recast = tokio::task::spawn_blocking(move || studio.recast(&session, &wanted.avatar)).await;
-    match recast.map_err(|_our_bug| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the change broke down", "try again"))? {
+    match recast
+        .map_err(|_our_bug| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the change broke down", "try again"))?
+    {
         Ok(()) => summary(&state, &id).map(Json),
         Err(OrderError::NoSession { id }) => Err(Problem::no_session(&id)),
         Err(OrderError::Avatar(error)) => Err(not_admitted(&error)),
@@ -173,7 +188,8 @@ pub async fn change(
 
 /// The session has too many orders waiting.
 pub fn busy(detail: &str) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, "wait for what was asked before").with(header::RETRY_AFTER, "1")
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, "wait for what was asked before")
+        .with(header::RETRY_AFTER, "1")
 }
 
 /// `DELETE /v1/sessions/{id}`.

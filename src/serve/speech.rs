@@ -21,10 +21,16 @@ pub const LARGEST_BYTES: usize = 10 << 20;
 const LONGEST: Duration = Duration::from_mins(10);
 
 /// Decodes the body and lets the avatar say it; whatever was being said is dropped.
-pub async fn speak(State(state): State<AppState>, Path(id): Path<String>, body: Bytes) -> Result<(StatusCode, Json<Value>), Problem> {
+pub async fn speak(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Value>), Problem> {
     let ticket = state.studio.find(&id).ok_or_else(|| Problem::no_session(&id))?;
     let decoded = tokio::task::spawn_blocking(move || decode_sound(&body, LONGEST)).await;
-    let decoded = decoded.map_err(|_our_bug| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "decoding broke down", "try another file"))?;
+    let decoded = decoded.map_err(|_our_bug| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "decoding broke down", "try another file")
+    })?;
     let sound = decoded.map_err(|error| {
         let cure = "send the bytes of a WAV, MP3, FLAC or Ogg file as the body";
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string(), cure).at("body")

@@ -28,6 +28,9 @@ pub struct Facts {
     pub gpu: Option<String>,
 }
 
+/// PNG files by avatar and side.
+pub type Stills = HashMap<(String, u32), Arc<[u8]>>;
+
 /// Shared by all routes.
 #[derive(Clone)]
 pub struct AppState(Arc<Shared>);
@@ -47,7 +50,7 @@ pub struct Shared {
     /// True once the server is going down.
     pub closing: watch::Receiver<bool>,
     /// Stills by avatar and side.
-    pub stills: Mutex<HashMap<(String, u32), Arc<[u8]>>>,
+    pub stills: Mutex<Stills>,
     /// For ages and start time.
     pub wall: Wall,
 }

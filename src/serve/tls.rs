@@ -52,11 +52,14 @@ pub fn self_signed(folder: &Path) -> Result<TlsFiles, TlsError> {
     }
     let addresses = if_addrs::get_if_addrs().unwrap_or_default();
     let addresses = addresses.iter().map(if_addrs::Interface::ip).map(|ip: IpAddr| ip.to_string());
-    let mut names: Vec<String> = ["localhost".to_owned(), "127.0.0.1".to_owned()].into_iter().chain(addresses).collect();
+    let mut names: Vec<String> =
+        ["localhost".to_owned(), "127.0.0.1".to_owned()].into_iter().chain(addresses).collect();
     names.sort();
     names.dedup();
     let made = rcgen::generate_simple_self_signed(names)?;
-    let keep = |path: &Path, text: &str| fs::write(path, text).map_err(|source| TlsError::Keep { path: path.to_owned(), source });
+    let keep = |path: &Path, text: &str| {
+        fs::write(path, text).map_err(|source| TlsError::Keep { path: path.to_owned(), source })
+    };
     fs::create_dir_all(folder).map_err(|source| TlsError::Keep { path: folder.to_owned(), source })?;
     keep(&files.key, &made.signing_key.serialize_pem())?;
     keep(&files.cert, &made.cert.pem())?;

@@ -90,6 +90,7 @@ impl LossCounts {
     }
 
     /// Takes everything counted so far, leaving zeros.
+    #[must_use]
     pub fn take(&mut self) -> Self {
         std::mem::take(self)
     }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use visage_engines::{PackError, PackFiles, PackManifest};
 
@@ -80,11 +80,13 @@ impl Portrait {
         match card.kind.as_str() {
             "drawn" => {
                 let background = colour(&card.background_light);
-                Rig::load(&files, side_px, background).map(|rig| Loaded::Drawn(Arc::new(rig))).map_err(|e| wrong(e.to_string()))
+                Rig::load(&files, side_px, background)
+                    .map(|rig| Loaded::Drawn(Arc::new(rig)))
+                    .map_err(|e| wrong(e.to_string()))
             }
-            "head" => {
-                HeadModel::load(&files, side_px).map(|model| Loaded::Head(Arc::new(model))).map_err(|e| wrong(e.to_string()))
-            }
+            "head" => HeadModel::load(&files, side_px)
+                .map(|model| Loaded::Head(Arc::new(model)))
+                .map_err(|e| wrong(e.to_string())),
             other => Err(wrong(format!("kind \"{other}\" in avatar.toml, instead of \"drawn\" or \"head\""))),
         }
     }

@@ -111,7 +111,8 @@ impl Life {
             self.glance_at_s = self.now_s + between(&mut self.rng, GLANCE_GAP_S);
             // Mostly at the viewer, now and then aside.
             let reach = if self.rng.u8(..3) == 0 { 0.42 } else { 0.09 };
-            self.gaze_aim = [self.rng.f32().mul_add(2.0, -1.0) * reach, self.rng.f32().mul_add(2.0, -1.0) * reach * 0.6];
+            self.gaze_aim =
+                [self.rng.f32().mul_add(2.0, -1.0) * reach, self.rng.f32().mul_add(2.0, -1.0) * reach * 0.6];
         }
         let share = (step_s / GLANCE_S).min(1.0);
         for (gaze, aim) in self.gaze.iter_mut().zip(self.gaze_aim) {
@@ -167,7 +168,9 @@ fn look([x, y]: [f32; 2], pose: &mut Pose) {
     pose.set("eyeLookInRight", right);
     pose.set("eyeLookInLeft", left);
     pose.set("eyeLookOutRight", left);
-    for (name, weight) in [("eyeLookUpLeft", up), ("eyeLookUpRight", up), ("eyeLookDownLeft", down), ("eyeLookDownRight", down)] {
+    for (name, weight) in
+        [("eyeLookUpLeft", up), ("eyeLookUpRight", up), ("eyeLookDownLeft", down), ("eyeLookDownRight", down)]
+    {
         pose.set(name, weight);
     }
 }

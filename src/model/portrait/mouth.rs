@@ -72,7 +72,8 @@ impl MouthNet {
     }
 
     fn first_states(&self) -> Vec<Tensor> {
-        let zeros = |(state, _): &(String, String)| Tensor::zeros(self.spec.states.get(state).map_or(&[], Vec::as_slice));
+        let zeros =
+            |(state, _): &(String, String)| Tensor::zeros(self.spec.states.get(state).map_or(&[], Vec::as_slice));
         self.carried.iter().map(zeros).collect()
     }
 }
@@ -125,7 +126,7 @@ impl Mouth {
     #[must_use]
     pub fn new(net: Arc<MouthNet>) -> Self {
         let mut mouth = Self {
-            mel: LogMel::new(net.spec.mel.clone()),
+            mel: LogMel::new(net.spec.mel),
             frames: Vec::new(),
             states: net.first_states(),
             steps: 0,
@@ -142,7 +143,7 @@ impl Mouth {
     /// If the network fails; that step's moments are missing.
     pub fn hear(&mut self, line: &[f32]) -> Result<(), ModelError> {
         self.mel.push(line, &mut self.frames);
-        let step_values = self.net.spec.mel.mel_bands * STEP_FRAMES;
+        let step_values = self.net.spec.mel.bands * STEP_FRAMES;
         while self.frames.len() >= step_values {
             let rest = self.frames.split_off(step_values);
             let mel = std::mem::replace(&mut self.frames, rest);
@@ -172,7 +173,7 @@ impl Mouth {
     fn step(&mut self, mel: Vec<f32>) -> Result<(), ModelError> {
         let failed = |found: String| ModelError::Failed { name: NAME, found };
         let net = Arc::clone(&self.net);
-        let mel = Tensor { shape: vec![1, STEP_FRAMES, net.spec.mel.mel_bands], values: mel };
+        let mel = Tensor { shape: vec![1, STEP_FRAMES, net.spec.mel.bands], values: mel };
         let states = net.carried.iter().map(|(state, _)| state.as_str()).zip(&self.states);
         let inputs: Vec<_> = std::iter::once(("mel", &mel)).chain(states).collect();
         let nexts = net.carried.iter().map(|(_, next)| next.as_str());
@@ -192,7 +193,9 @@ impl Mouth {
         let spec = &self.net.spec;
         for (k, (weights, voice)) in weights.chunks_exact(self.net.shapes.len()).zip(voice).enumerate() {
             let sample = (step * spec.step_samples + k as u64 * spec.output_hop_samples) as i64;
-            let Ok(at) = u64::try_from(sample + spec.output_offset_samples - self.net.pad_samples as i64) else { continue };
+            let Ok(at) = u64::try_from(sample + spec.output_offset_samples - self.net.pad_samples as i64) else {
+                continue;
+            };
             let mut moment = MouthMoment { at: SampleIndex(at), weights: [0.0; 52], voice: *voice };
             self.net.shapes.iter().zip(weights).for_each(|(shape, weight)| moment.weights[*shape] = *weight);
             if self.moments.len() == KEPT_MOMENTS {

@@ -79,7 +79,7 @@ impl DrawnFace {
         for index in shapes {
             let shape = &rig.shapes[*index];
             let clip = shape.clip.map(|clip| &self.masks[clip]);
-            let opacity = shape.opacity * layer.opacity >> 8;
+            let opacity = (shape.opacity * layer.opacity) >> 8;
             self.masks[*index].paint(pixels, width, shape.colour, opacity, clip);
         }
     }
@@ -152,7 +152,7 @@ fn close(points: &mut [[f32; 2]]) {
     for upper in 0..count / 2 {
         let lower = count - 1 - upper;
         if points[lower][1] < points[upper][1] {
-            let middle = [0, 1].map(|i| (points[lower][i] + points[upper][i]) / 2.0);
+            let middle = [0, 1].map(|i| f32::midpoint(points[lower][i], points[upper][i]));
             (points[lower], points[upper]) = (middle, middle);
         }
     }

@@ -154,7 +154,10 @@ fn check(file: &RigFile) -> Result<(), RigError> {
         return wrong("a canvas that is not a square of 64 to 8192");
     }
     let grid = &file.depth;
-    if !(2..=MOST_GRID).contains(&grid.cols) || !(2..=MOST_GRID).contains(&grid.rows) || !(1.0..=1024.0).contains(&grid.step) {
+    if !(2..=MOST_GRID).contains(&grid.cols)
+        || !(2..=MOST_GRID).contains(&grid.rows)
+        || !(1.0..=1024.0).contains(&grid.step)
+    {
         return wrong("a depth grid of impossible size");
     }
     if grid.grids.values().any(|values| values.len() != grid.cols * grid.rows) {
@@ -209,13 +212,18 @@ fn read_shape(
     for (state, at) in &shape.states {
         let at = points(name, at)?;
         if at.len() != rest.len() {
-            return Err(format_error(format!("{} points in state {state} of {name}, {} at rest", at.len(), rest.len())));
+            return Err(format_error(format!(
+                "{} points in state {state} of {name}, {} at rest",
+                at.len(),
+                rest.len()
+            )));
         }
         let offsets = at.iter().zip(&rest).map(|(at, rest)| [at[0] - rest[0], at[1] - rest[1]]).collect();
         moved.extend(states.number(&shape.group, state).map(|state| (state, offsets)));
     }
     let own = names.iter().position(|known| *known == name);
-    let draws = |layer: &Layer| matches!(&layer.art, Art::Shapes(shapes) if shapes.iter().any(|shape| Some(*shape) == own));
+    let draws =
+        |layer: &Layer| matches!(&layer.art, Art::Shapes(shapes) if shapes.iter().any(|shape| Some(*shape) == own));
     Ok(Shape {
         colour: colour(name, &shape.fill)?,
         opacity: opacity(shape.opacity),

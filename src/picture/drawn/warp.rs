@@ -87,7 +87,8 @@ impl LayerWarp {
     pub(super) fn place(&self, [x, y]: [f32; 2], head: &HeadTurn) -> [f32; 2] {
         let shares = self.shares(y);
         let depth = self.depth_at(x, y);
-        let across = x + depth * head.sin_yaw + (x - head.middle[0]) * head.cos_yaw_1 * shares.turn + head.lag * shares.lag;
+        let across =
+            x + depth * head.sin_yaw + (x - head.middle[0]) * head.cos_yaw_1 * shares.turn + head.lag * shares.lag;
         let down = y
             + depth * head.sin_pitch * shares.nod
             + (y - head.middle[1]) * head.cos_pitch_1 * shares.nod

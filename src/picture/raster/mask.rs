@@ -36,8 +36,8 @@ impl Mask {
             let out = &mut pixels[y as usize * width..][..width];
             for (x, cover) in (self.left..).zip(row).filter(|(x, cover)| **cover > 0 && *x >= 0) {
                 let Some(pixel) = out.get_mut(x as usize) else { break };
-                let share = (u32::from(*cover) + u32::from(*cover >> 7)) * opacity >> 8;
-                let share = clip.map_or(share, |clip| clip.share(x, y) * share >> 8);
+                let share = ((u32::from(*cover) + u32::from(*cover >> 7)) * opacity) >> 8;
+                let share = clip.map_or(share, |clip| (clip.share(x, y) * share) >> 8);
                 *pixel = blend(*pixel, faded([r, g, b, 255], share));
             }
         }
@@ -118,7 +118,7 @@ fn spread(row: &mut [f32], x0: f32, x1: f32, tall: f32) {
         }
     };
     if end <= start + 1 {
-        let middle = (x0 + x1) / 2.0 - first;
+        let middle = f32::midpoint(x0, x1) - first;
         add(start, tall * (1.0 - middle));
         add(start + 1, tall * middle);
         return;

@@ -68,7 +68,7 @@ fn draw_span(row: &mut [[u8; 4]], start: i32, y: i32, plane: &Plane, look: &Look
             *pixel = if sample[3] == 255 { sample } else { blend(*pixel, sample) };
             continue;
         }
-        let share = look.mask.map_or(256, |mask| mask.share(x, y)) * look.opacity >> 8;
+        let share = (look.mask.map_or(256, |mask| mask.share(x, y)) * look.opacity) >> 8;
         *pixel = blend(*pixel, faded(sample, share));
     }
 }

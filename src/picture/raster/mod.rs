@@ -16,7 +16,7 @@ pub use texture::Texture;
 pub fn blend(under: [u8; 4], over: [u8; 4]) -> [u8; 4] {
     let keep = 256 - (u32::from(over[3]) + u32::from(over[3] >> 7));
     let under = u32::from_le_bytes(under);
-    let even = ((under & 0x00ff_00ff) * keep >> 8) & 0x00ff_00ff;
+    let even = (((under & 0x00ff_00ff) * keep) >> 8) & 0x00ff_00ff;
     let odd = (((under >> 8) & 0x00ff_00ff) * keep) & 0xff00_ff00;
     (even | odd).wrapping_add(u32::from_le_bytes(over)).to_le_bytes()
 }
@@ -26,7 +26,7 @@ pub fn blend(under: [u8; 4], over: [u8; 4]) -> [u8; 4] {
 #[must_use]
 pub fn faded(pixel: [u8; 4], share: u32) -> [u8; 4] {
     let pixel = u32::from_le_bytes(pixel);
-    let even = ((pixel & 0x00ff_00ff) * share >> 8) & 0x00ff_00ff;
+    let even = (((pixel & 0x00ff_00ff) * share) >> 8) & 0x00ff_00ff;
     let odd = (((pixel >> 8) & 0x00ff_00ff) * share) & 0xff00_ff00;
     (even | odd).to_le_bytes()
 }

@@ -38,7 +38,8 @@ impl Texture {
     pub fn is_seen(&self, left: i32, top: i32, right: i32, bottom: i32) -> bool {
         let x = |x: i32| (x - self.left).clamp(0, self.width as i32) as usize;
         let y = |y: i32| (y - self.top).clamp(0, self.height as i32) as usize;
-        (y(top)..y(bottom)).any(|row| self.pixels[row * self.width..][x(left)..x(right)].iter().any(|pixel| pixel[3] > 0))
+        (y(top)..y(bottom))
+            .any(|row| self.pixels[row * self.width..][x(left)..x(right)].iter().any(|pixel| pixel[3] > 0))
     }
 
     /// The texture coordinates, in 1/65536 pixel, of a point of the whole picture in pixels.
