@@ -108,7 +108,7 @@ fn source(root: &Path, file: &Path) -> Source {
     let path = file.strip_prefix(root).expect("under the root").to_string_lossy().replace('\\', "/");
     let room = path.split('/').nth(1).unwrap_or_default().trim_end_matches(".rs").to_owned();
     let text = fs::read_to_string(file).expect("readable source");
-    let before_tests = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let before_tests = text.split("\nmod tests {").next().unwrap_or_default();
     Source { path, room, lines: before_tests.lines().map(str::to_owned).collect() }
 }
 

@@ -212,19 +212,19 @@ fn an_hour_of_silence_loses_nothing() {
         rig.tray.take();
     }
     let report = rig.meter.report();
-    assert_eq!(report.frames.due, 90_000 - 2);
+    assert!((89_990..=90_002).contains(&report.frames.due), "{} frames", report.frames.due);
     assert_eq!(report.frames.dropped, 0);
     assert!(report.losses.values().all(|count| *count == 0), "{:?}", report.losses);
 }
 
 #[test]
-fn a_clock_200_ppm_fast_is_followed_for_a_quarter_of_an_hour() {
+fn a_clock_200_ppm_fast_is_followed_for_five_minutes() {
     let mut rig = rig(Box::new(LevelFace), 64);
-    let mut packets = voice(rig.start, 0.1, 900.0, 110.0);
+    let mut packets = voice(rig.start, 0.1, 300.0, 110.0);
     for (n, packet) in packets.iter_mut().rev().enumerate() {
         packet.arrived = rig.start + Duration::from_secs_f64((0.1 + n as f64 * 0.02) / 1.0002);
     }
-    rig.run(895.0, &mut packets);
+    rig.run(295.0, &mut packets);
     let report = rig.meter.report();
     let lost = |loss: Loss| report.losses[loss.name()];
     assert!(lost(Loss::TrimmedBlock) + lost(Loss::LatePacket) + lost(Loss::OverflowPacket) <= 3, "{:?}", report.losses);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
 
 use super::{Mp4Error, Mp4Writer, RenderError, RenderPlan};
-use crate::codec::H264Encoder;
+use crate::codec::{H264Encoder, VoiceEncoder};
 use crate::codec::sound::Sound;
 use crate::media::{Picture, PictureSize};
 use crate::model::Pack;
@@ -71,7 +71,8 @@ impl Film {
         let show = Show::new(parts, plan.bitrate_bps, Wall.now())?;
         let write = |source| RenderError::Write { path: plan.out.clone(), source };
         let file = File::create(to).map_err(|source| write(Mp4Error::Write(source)))?;
-        let writer = Mp4Writer::new(BufWriter::new(file), size).map_err(write)?;
+        let pre_skip_samples = VoiceEncoder::new()?.pre_skip_samples()?;
+        let writer = Mp4Writer::new(BufWriter::new(file), size, pre_skip_samples).map_err(write)?;
         Ok(Self { show, tray, writer, end, shown: SampleIndex::ZERO, pictures: 0 })
     }
 
