@@ -162,7 +162,7 @@ mod tests {
         assert!(first.is_key);
         assert_eq!(kinds_of_units(&first.bytes), [7, 8, 5]);
         let sps = openh264::nal_units(&first.bytes).next().expect("sps");
-        assert_eq!(sps[5..7], [66, 0xc0], "baseline, constrained");
+        assert_eq!(sps[4..6], [66, 0xc0], "baseline, constrained");
         let second = encoder.encode(&picture(SIDE, 1), PictureKind::Any).expect("unit");
         assert!(!second.is_key && kinds_of_units(&second.bytes) == [1]);
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use opus::{Application, Bitrate, Channels, Decoder, Encoder, Signal};
 
 use super::CodecError;
+use crate::listen::{Decode, Undecodable};
 use crate::media::BLOCK_VOICE_SAMPLES;
 use crate::time::VOICE_HZ;
 
@@ -89,6 +90,30 @@ impl VoiceDecoder {
         }
         Ok(samples)
     }
+}
+
+impl Decode for VoiceDecoder {
+    fn samples(&self, packet: &[u8]) -> Option<usize> {
+        Self::packet_samples(packet)
+    }
+
+    fn decode(&mut self, packet: &[u8], samples: &mut Vec<f32>) -> Result<(), Undecodable> {
+        append(Self::decode(self, packet), samples)
+    }
+
+    fn recover(&mut self, next: &[u8], count: usize, samples: &mut Vec<f32>) -> Result<(), Undecodable> {
+        append(self.decode_fec(next, count), samples)
+    }
+
+    fn conceal(&mut self, count: usize, samples: &mut Vec<f32>) -> Result<(), Undecodable> {
+        append(Self::conceal(self, count), samples)
+    }
+}
+
+fn append(decoded: Result<&[f32], CodecError>, samples: &mut Vec<f32>) -> Result<(), Undecodable> {
+    let decoded = decoded.map_err(|error| Undecodable { found: error.found })?;
+    samples.extend_from_slice(decoded);
+    Ok(())
 }
 
 /// What of a packet is decoded.
