@@ -146,10 +146,9 @@ impl Delay {
         if seconds < 10.0 { 0.0 } else { (first.1 - last.1) / seconds * 1e6 }
     }
 
-    /// Forgets where the sender's clock stood, but not how the wire behaves.
-    pub fn forget_base(&mut self) {
-        self.minima.clear();
-        self.bases.clear();
+    /// Forgets everything: what was learnt was about another clock.
+    pub fn forget(&mut self) {
+        *self = Self::new(self.start);
     }
 }
 

@@ -187,7 +187,7 @@ impl<D: Decode> Line<D> {
     /// Believes nothing any more of the sender's clock, and waits for it.
     fn start_over(&mut self) {
         (0..self.waiting.clear()).for_each(|_| self.lose_late());
-        self.delay.forget_base();
+        self.delay.forget();
         self.state = State::Idle;
         self.late_in_a_row = 0;
     }
