@@ -23,8 +23,8 @@ pub fn scan(corners: [[f32; 2]; 3], window: Window, mut span: impl FnMut(i32, i3
     if a[1] > b[1] {
         std::mem::swap(&mut a, &mut b);
     }
-    let reach = a[0] + b[0] + c[0] + a[1] + c[1];
-    if !(reach.abs() < 1e6) {
+    let reach = a[0].abs() + b[0].abs() + c[0].abs() + a[1].abs() + c[1].abs();
+    if !(reach < 1e6) {
         return;
     }
     let (top, bottom) = (round(a[1]).max(window.top), round(c[1]).min(window.bottom));
@@ -41,11 +41,11 @@ pub fn scan(corners: [[f32; 2]; 3], window: Window, mut span: impl FnMut(i32, i3
     }
 }
 
-/// The first centre (k + 0.5) at or after `value`, up to ties that fall the same way for all.
+/// The first centre (k + 0.5) at or after `value` (below a million), up to ties that fall the same way for all.
 #[inline]
 fn round(value: f32) -> i32 {
     const SHIFT: f32 = 12_582_912.0;
-    (value.clamp(-1e6, 1e6) + SHIFT).to_bits() as i32 - SHIFT.to_bits() as i32
+    (value + SHIFT).to_bits() as i32 - SHIFT.to_bits() as i32
 }
 
 #[derive(Clone, Copy)]

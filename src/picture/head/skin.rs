@@ -61,7 +61,8 @@ impl Facets {
     #[inline]
     pub fn colour(&self, textures: &[SkinTexture], name: usize, at: [f32; 2]) -> u64 {
         let Some(facet) = self.facets.get(name) else { return 0 };
-        let [second, third] = facet.planes.at(at[0], at[1]).map(|share| share.clamp(-0.3, 1.3));
+        let [second, third] = facet.planes.at(at[0], at[1]);
+        let (second, third) = (second.clamp(-0.3, 1.3), third.clamp(-0.3, 1.3));
         let start = facet.start as usize;
         let Some(layers) = self.layers.get(start..start + facet.count as usize) else { return 0 };
         let mut sum = ROUND;
@@ -97,9 +98,12 @@ impl Layer {
     /// u, v and weight as whole numbers: adding the large constant rounds without a conversion.
     #[inline]
     fn at(&self, second: f32, third: f32) -> [i32; 3] {
-        let value: [f32; 4] =
-            std::array::from_fn(|i| (self.second[i] * second + self.third[i] * third) + self.first[i]);
-        let [u, v, weight, _] = value.map(|value| value.to_bits() as i32 - SHIFT.to_bits() as i32);
+        let mut value = self.first;
+        for i in 0..4 {
+            value[i] += self.second[i] * second + self.third[i] * third;
+        }
+        let whole = |value: f32| value.to_bits() as i32 - SHIFT.to_bits() as i32;
+        let [u, v, weight] = [whole(value[0]), whole(value[1]), whole(value[2])];
         [u, v, weight]
     }
 }

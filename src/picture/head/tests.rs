@@ -30,20 +30,16 @@ fn pose(weights: &[(&str, f32)]) -> Pose {
     pose
 }
 
-fn luma(surface: &Surface, area: [usize; 4]) -> f32 {
+/// Pixels of the mouth's surroundings that are dark: lips and skin are not, the inside of a mouth is.
+fn dark_in_mouth(surface: &Surface) -> usize {
     let side = surface.size().width();
-    let mut sum = 0.0;
-    for y in area[1]..area[3] {
-        for pixel in &surface.pixels[y * side + area[0]..y * side + area[2]] {
-            sum += 0.3 * f32::from(pixel[0]) + 0.59 * f32::from(pixel[1]) + 0.11 * f32::from(pixel[2]);
-        }
-    }
-    sum / ((area[2] - area[0]) * (area[3] - area[1])) as f32
+    let rows = (290..345).flat_map(|y| &surface.pixels[y * side + 236..y * side + 276]);
+    rows.filter(|pixel| u32::from(pixel[0]) + u32::from(pixel[1]) + u32::from(pixel[2]) < 120).count()
 }
 
-/// Poses from the file named by `HEAD_POSES` (avatar, side, yaw, pitch, roll, breath, then name=weight), each to a PPM.
+/// Poses from `/tmp/head_poses.txt` (a line each: avatar, side, yaw, pitch, roll, breath, then name=weight), each to a PPM.
 #[test]
-#[ignore = "writes the pictures that HEAD_POSES asks for, to be looked at"]
+#[ignore = "writes the pictures that /tmp/head_poses.txt asks for, to be looked at"]
 fn write_pictures() {
     let poses = std::fs::read_to_string("/tmp/head_poses.txt").unwrap();
     let mut faces: Vec<HeadFace> = AVATARS.iter().map(|avatar| HeadFace::new(load(avatar))).collect();
@@ -129,11 +125,11 @@ fn a_picture_is_opaque_at_every_size() {
 
 #[test]
 fn an_open_jaw_darkens_the_inside_of_the_mouth() {
-    for (avatar, area) in [("nora", [246, 300, 266, 314]), ("sam", [246, 300, 266, 330]), ("jun", [246, 300, 266, 330])] {
+    for avatar in AVATARS {
         let mut face = HeadFace::new(load(avatar));
-        let shut = luma(&draw(&mut face, &Pose::default(), 512), area);
-        let open = luma(&draw(&mut face, &pose(&[("jawOpen", 0.6)]), 512), area);
-        assert!(open < shut * 0.8, "{avatar}: {open} after {shut}");
+        let shut = dark_in_mouth(&draw(&mut face, &Pose::default(), 512));
+        let open = dark_in_mouth(&draw(&mut face, &pose(&[("jawOpen", 0.6)]), 512));
+        assert!(open > shut + 200, "{avatar}: {open} after {shut}");
     }
 }
 
@@ -150,7 +146,7 @@ fn a_blink_hides_the_white_of_the_eyes() {
             a.pixels.iter().zip(&b.pixels).filter(|pair| far(*pair)).count()
         };
         assert!(changed(&open, &shut) > 600, "{avatar}");
-        assert!(changed(&shut, &shut_aside) < 60, "{avatar}: {}", changed(&shut, &shut_aside));
+        assert!(changed(&shut, &shut_aside) < 200, "{avatar}: {}", changed(&shut, &shut_aside));
     }
 }
 

@@ -79,7 +79,7 @@ impl SkinTexture {
     }
 
     /// The lanes at (`u`, `v`), in 1/256 of a texel counted from the first texel's centre, times `weight` (of [`SKIN_ONE`]).
-    #[inline]
+    #[inline(always)]
     pub fn tap(&self, u: i32, v: i32, weight: i32) -> u64 {
         let (u, v) = (u.clamp(0, self.limit[0]), v.clamp(0, self.limit[1]));
         let (right, down) = (u & 255, v & 255);
@@ -142,7 +142,7 @@ impl Plate {
     }
 
     /// The premultiplied lanes at (`u`, `v`), in 1/256 of a texel counted from the first texel's centre.
-    #[inline]
+    #[inline(always)]
     pub fn tap(&self, u: i32, v: i32) -> u64 {
         let (u, v) = (u.clamp(0, self.limit[0]), v.clamp(0, self.limit[1]));
         let (right, down) = ((u & 255) as u64, (v & 255) as u64);
