@@ -99,7 +99,11 @@ impl Meter {
     pub fn frame_sent(&self, marks: &Marks, lateness: Duration) {
         self.with(|state| {
             let on_time = lateness < Duration::from_millis(40);
-            if on_time { state.frames.on_time += 1 } else { state.frames.late += 1 }
+            if on_time {
+                state.frames.on_time += 1
+            } else {
+                state.frames.late += 1
+            }
             state.record(marks);
         });
     }

@@ -26,8 +26,16 @@ pub enum Stage {
 
 impl Stage {
     /// All stages in order.
-    pub const ALL: [Self; 8] =
-        [Self::Spoken, Self::Heard, Self::Listened, Self::Begun, Self::Modelled, Self::Drawn, Self::Encoded, Self::Sent];
+    pub const ALL: [Self; 8] = [
+        Self::Spoken,
+        Self::Heard,
+        Self::Listened,
+        Self::Begun,
+        Self::Modelled,
+        Self::Drawn,
+        Self::Encoded,
+        Self::Sent,
+    ];
 
     /// The stage's name in reports: what was done since the stage before.
     #[must_use]

@@ -63,7 +63,13 @@ impl Arrays<'_> {
             let found = format!("{} {:?}", entry.dtype, entry.shape);
             return Err(HeadError::mesh(name, format!("{dtype} {shape:?}"), found));
         }
-        let width = if dtype.ends_with('1') { 1 } else if dtype.ends_with('2') { 2 } else { 4 };
+        let width = if dtype.ends_with('1') {
+            1
+        } else if dtype.ends_with('2') {
+            2
+        } else {
+            4
+        };
         let length = shape.iter().try_fold(width, |product: usize, &axis| product.checked_mul(axis));
         let end = length.and_then(|length| entry.offset.checked_add(length));
         end.and_then(|end| self.bytes.get(entry.offset..end)).ok_or_else(|| {

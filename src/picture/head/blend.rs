@@ -38,7 +38,8 @@ impl Region {
         let keys: Vec<usize> = (0..rig.keys.len()).filter(|&key| is_member(&rig.keys[key].region)).collect();
         let metric = metric(skin, &mask);
         let poses: Vec<[f32; SHAPES]> = keys.iter().map(|&key| pose_of(rig, key)).collect();
-        let pull: Vec<[f32; SHAPES]> = poses.iter().map(|pose| std::array::from_fn(|i| inner(&metric[i], pose))).collect();
+        let pull: Vec<[f32; SHAPES]> =
+            poses.iter().map(|pose| std::array::from_fn(|i| inner(&metric[i], pose))).collect();
         let gram: Vec<Vec<f32>> = pull.iter().map(|row| poses.iter().map(|pose| inner(row, pose)).collect()).collect();
         let step = 1.0 / (2.0 * largest_eigenvalue(&gram) + 1e-9);
         Self { mask, keys, pull, gram, step }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::camera::{HeadTurn, Mat3, Vec3};
 use super::eyes::{Eye, Eyes};
+use super::front::Front;
 use super::layers::VertexLayers;
 use super::model::{HeadModel, Inside, InsideLook};
 use super::resolve::Resolve;
@@ -13,7 +14,7 @@ use super::samples::{Corner, INNER, NOTHING, Samples};
 use super::scan::{Planes, Window, scan};
 use super::skin::Facets;
 use super::stage::{Breathing, Stage};
-use super::texture::{over, plate_bytes, plate_lanes};
+use super::texture::over;
 use crate::picture::{Face, Pose, Surface};
 
 const MAX_YAW: f32 = 7.0;
@@ -35,7 +36,7 @@ pub struct HeadFace {
     corners: Vec<Corner>,
     samples: Samples,
     facets: Facets,
-    front: Vec<[u8; 4]>,
+    front: Front,
     hidden: Vec<u8>,
 }
 
@@ -63,7 +64,7 @@ impl HeadFace {
             corners: Vec::new(),
             samples: Samples::default(),
             facets: Facets::default(),
-            front: Vec::new(),
+            front: Front::default(),
             hidden: Vec::new(),
         }
     }
@@ -95,7 +96,7 @@ impl HeadFace {
             let names = triangle.map(usize::from);
             let corners = names.map(|index| self.corners[index]);
             let Some((planes, area)) = Planes::new(corners.map(|[x, y, _]| [x, y])) else { continue };
-            if area > 0.0 {
+            if area > 0.0 && !self.front.hides(bounds(&corners)) {
                 self.facets.add_skin(name, planes, names, (&self.layers, &model.atlas.uv));
                 self.samples.draw(corners, 0.0, name as u32);
             }
@@ -140,22 +141,17 @@ impl HeadFace {
         eyes
     }
 
-    /// Draws the hair before the face apart, and marks what nothing behind it can show through.
-    fn place_hair(&mut self, moment: &Moment) {
-        let pixels = moment.side * moment.side;
-        self.hidden.resize(pixels, 0);
-        self.front.resize(pixels, [0; 4]);
-        self.front.fill([0; 4]);
-        if let Some(hair) = &self.model.hair_front {
-            hair.spans(&self.model.camera, moment.turn, moment.side, |y, from, to, mut walk| {
-                for pixel in &mut self.front[y * moment.side + from..y * moment.side + to] {
-                    *pixel = plate_bytes(hair.tap(walk));
-                    walk = walk.next();
-                }
-            });
-        }
+    /// Marks pixels where the hair before the face is opaque (2) and where the skin is (1).
+    fn mark_hidden(&mut self, moment: &Moment) {
+        self.hidden.clear();
+        self.hidden.resize(moment.side * moment.side, 0);
         let area = self.samples.area;
-        self.hidden.iter_mut().zip(&self.front).for_each(|(hidden, pixel)| *hidden = u8::from(pixel[3] == 255) * 2);
+        for y in 0..moment.side {
+            let (left, row) = self.front.row(y);
+            for (hidden, pixel) in self.hidden[y * moment.side + left..].iter_mut().zip(row) {
+                *hidden = u8::from(pixel[3] == 255) * 2;
+            }
+        }
         for y in area[1]..area[3] {
             let (upper, lower) = self.samples.rows(y);
             let start = y as usize * moment.side + area[0] as usize;
@@ -229,13 +225,7 @@ impl HeadFace {
         if let Some(collar) = &self.breathing.collar {
             collar.draw(&mut surface.pixels, moment.side, area);
         }
-        for (pixel, front) in surface.pixels.iter_mut().zip(&self.front) {
-            match front[3] {
-                0 => {}
-                255 => *pixel = *front,
-                _ => *pixel = over(plate_lanes(*front), *pixel),
-            }
-        }
+        self.front.cover(&mut surface.pixels);
     }
 
     /// Brightness of teeth and tongue, and of the dark behind them.
@@ -268,10 +258,11 @@ impl Face for HeadFace {
         let model = Arc::clone(&self.model);
         model.atlas.weigh(&moment.pose.weights, moment.turn.yaw.to_degrees(), &mut self.layers);
         let head = moment.turn.matrix(&model.camera, 1.0);
+        self.front.draw(model.hair_front.as_ref(), &model.camera, moment.turn, moment.side);
         self.place_skin(&moment);
         self.place_mouth(&moment, &head);
         let eyes = self.place_eyes(&moment);
-        self.place_hair(&moment);
+        self.mark_hidden(&moment);
         self.draw_hair_behind(&moment, surface);
         let [teeth, cavity] = self.mouth_light();
         let resolve = Resolve {
@@ -296,7 +287,8 @@ impl Moment {
         for weight in &mut pose.weights {
             *weight = if weight.is_finite() { weight.clamp(0.0, 1.0) } else { 0.0 };
         }
-        let angle = |value: f32, limit: f32| if value.is_finite() { value.clamp(-limit, limit).to_radians() } else { 0.0 };
+        let angle =
+            |value: f32, limit: f32| if value.is_finite() { value.clamp(-limit, limit).to_radians() } else { 0.0 };
         let turn = HeadTurn {
             yaw: angle(pose.yaw_degrees, MAX_YAW),
             pitch: angle(pose.pitch_degrees, MAX_PITCH),
@@ -326,4 +318,9 @@ fn extent(corners: &[Corner], side: usize) -> ([i32; 4], f32, f32) {
     let limit = |value: f32| (value as i32).clamp(0, side as i32);
     let area = [limit(low[0]), limit(low[1]), limit(high[0].ceil()), limit(high[1].ceil())];
     ([area[0], area[1], area[2].max(area[0]), area[3].max(area[1])], low[2], high[2])
+}
+
+/// Left, top, right, bottom of a triangle.
+fn bounds([a, b, c]: &[Corner; 3]) -> [f32; 4] {
+    [a[0].min(b[0]).min(c[0]), a[1].min(b[1]).min(c[1]), a[0].max(b[0]).max(c[0]), a[1].max(b[1]).max(c[1])]
 }

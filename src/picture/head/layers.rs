@@ -9,7 +9,7 @@ use super::texture::SkinTexture;
 use crate::picture::ArkitWeights;
 
 /// Below this share a key has no say: it fades out there instead of popping.
-const FAINT: f32 = 0.02;
+const FAINT: f32 = 0.05;
 /// Where all keys together see a vertex less than this, the fallback fills up.
 const ENOUGH: f32 = 0.2;
 

@@ -9,6 +9,7 @@ mod camera;
 mod error;
 mod eyes;
 mod face;
+mod front;
 mod hair;
 mod layers;
 mod model;

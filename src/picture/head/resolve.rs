@@ -3,7 +3,7 @@
 use super::eyes::{Eye, Eyes};
 use super::model::{HeadModel, InsideLook};
 use super::samples::{INNER, NAME, NOTHING, Samples};
-use super::skin::Facets;
+use super::skin::{Facets, RUN};
 use super::texture::{skin_bytes, skin_lanes};
 use crate::picture::Surface;
 
@@ -37,23 +37,26 @@ impl Resolve<'_> {
         for y in top..bottom {
             let (upper, lower) = self.samples.rows(y);
             let row = y as usize * side + left as usize..y as usize * side + right as usize;
-            let squares = upper.as_chunks::<2>().0.iter().zip(lower.as_chunks::<2>().0);
-            let pixels = surface.pixels[row.clone()].iter_mut().zip(&self.hidden[row]);
-            for (x, ((pixel, hidden), (upper, lower))) in (left..).zip(pixels.zip(squares)) {
-                let square = [upper[0], upper[1], lower[0], lower[1]];
-                let nearest = square[0].min(square[1]).min(square[2]).min(square[3]);
-                if nearest == NOTHING || hidden & 2 != 0 {
+            let (upper, lower) = (upper.as_chunks::<2>().0, lower.as_chunks::<2>().0);
+            let (pixels, hidden) = (&mut surface.pixels[row.clone()], &self.hidden[row]);
+            let square = |x: usize| [upper[x][0], upper[x][1], lower[x][0], lower[x][1]];
+            let is_plain = |x: usize| hidden[x] == 1 && far_from_near(square(x)) < spread;
+            let mut x = 0;
+            while x < pixels.len() {
+                let name = upper[x][0] & NAME;
+                if is_plain(x) {
+                    let limit = pixels.len().min(x + RUN);
+                    let end = (x + 1..limit).find(|&next| upper[next][0] & NAME != name || !is_plain(next));
+                    let end = end.unwrap_or(limit);
+                    let at = [(x as i32 + left) as f32 + 0.5, y as f32 + 0.5];
+                    self.facets.colour_run(&self.model.textures, name as usize, at, &mut pixels[x..end]);
+                    x = end;
                     continue;
                 }
-                let farthest = square[0].max(square[1]).max(square[2]).max(square[3]);
-                if hidden & 1 != 0 && farthest - nearest < spread {
-                    let at = [x as f32 + 0.5, y as f32 + 0.5];
-                    let name = (square[0] & NAME) as usize;
-                    let [r, g, b] = skin_bytes(self.facets.colour(&self.model.textures, name, at));
-                    *pixel = [r, g, b, 255];
-                } else {
-                    *pixel = self.mix(square, [x as f32, y as f32], *pixel);
+                if hidden[x] & 2 == 0 && square(x) != [NOTHING; 4] {
+                    pixels[x] = self.mix(square(x), [(x as i32 + left) as f32, y as f32], pixels[x]);
                 }
+                x += 1;
             }
         }
     }
@@ -97,4 +100,10 @@ impl Resolve<'_> {
         }
         skin_lanes(CAVITY.map(|value| (value * self.cavity + 0.5) as u8))
     }
+}
+
+/// How far the depths of a pixel's samples lie apart.
+#[inline]
+fn far_from_near([a, b, c, d]: [u32; 4]) -> u32 {
+    a.max(b).max(c.max(d)) - a.min(b).min(c.min(d))
 }

@@ -40,7 +40,13 @@ impl Facets {
     }
 
     /// Adds the skin triangle `name` with the layers of its corners.
-    pub fn add_skin(&mut self, name: usize, planes: Planes, corners: Corners, mixed: (&VertexLayers, &[[[f32; 2]; 32]])) {
+    pub fn add_skin(
+        &mut self,
+        name: usize,
+        planes: Planes,
+        corners: Corners,
+        mixed: (&VertexLayers, &[[[f32; 2]; 32]]),
+    ) {
         let (layers, uv) = mixed;
         let start = self.layers.len();
         let bits = corners.iter().fold(0, |bits, &corner| bits | layers.bits[corner]);
@@ -75,6 +81,36 @@ impl Facets {
             }
         }
         (sum >> 12) & SKIN_LANES
+    }
+}
+
+/// At most so many pixels of a row are coloured at once.
+pub const RUN: usize = 16;
+
+impl Facets {
+    /// The colours of up to [`RUN`] pixels of the row `y` from `x` on that the triangle `name` covers.
+    pub fn colour_run(&self, textures: &[SkinTexture], name: usize, at: [f32; 2], out: &mut [[u8; 4]]) {
+        let Some(facet) = self.facets.get(name) else { return };
+        let steps = out.len().min(RUN) - 1;
+        let clamp = |[second, third]: [f32; 2]| [second.clamp(-0.3, 1.3), third.clamp(-0.3, 1.3)];
+        let [second, third] = clamp(facet.planes.at(at[0], at[1]));
+        let [second_end, third_end] = clamp(facet.planes.at(at[0] + steps as f32, at[1]));
+        let part = if steps == 0 { 0.0 } else { 1.0 / steps as f32 };
+        let (second_step, third_step) = ((second_end - second) * part, (third_end - third) * part);
+        let start = facet.start as usize;
+        let Some(layers) = self.layers.get(start..start + facet.count as usize) else { return };
+        let mut sums = [ROUND; RUN];
+        for layer in layers {
+            let Some(texture) = textures.get(layer.texture as usize) else { return };
+            for (index, sum) in (0_i16..).zip(&mut sums[..=steps]) {
+                let index = f32::from(index);
+                let [u, v, weight] = layer.at(second + second_step * index, third + third_step * index);
+                *sum += texture.tap(u, v, weight.clamp(0, SKIN_ONE));
+            }
+        }
+        for (pixel, sum) in out.iter_mut().zip(sums) {
+            *pixel = [(sum >> 12) as u8, (sum >> 33) as u8, (sum >> 54) as u8, 255];
+        }
     }
 }
 

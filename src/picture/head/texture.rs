@@ -160,11 +160,15 @@ impl Plate {
 
     /// Whether a texel of the box (left, top, right, bottom in texels, one more on each side) is not clear.
     pub fn is_any_in(&self, area: [i32; 4]) -> bool {
-        let columns = (area[0] - 1).clamp(0, self.width as i32) as usize..(area[2] + 2).clamp(0, self.width as i32) as usize;
-        let rows = (area[1] - 1).clamp(0, self.height as i32) as usize..(area[3] + 2).clamp(0, self.height as i32) as usize;
+        let columns =
+            (area[0] - 1).clamp(0, self.width as i32) as usize..(area[2] + 2).clamp(0, self.width as i32) as usize;
+        let rows =
+            (area[1] - 1).clamp(0, self.height as i32) as usize..(area[3] + 2).clamp(0, self.height as i32) as usize;
         rows.into_iter().any(|row| {
             let start = row * self.width;
-            self.texels[start + columns.start..start + columns.end.max(columns.start)].iter().any(|texel| texel >> 48 != 0)
+            self.texels[start + columns.start..start + columns.end.max(columns.start)]
+                .iter()
+                .any(|texel| texel >> 48 != 0)
         })
     }
 }
