@@ -9,7 +9,7 @@ use super::HeadError;
 use super::rig::CanvasBox;
 
 /// The files of an avatar, by name.
-pub type Files<'a> = &'a dyn Fn(&str) -> Option<&'static [u8]>;
+pub type Files<'a, 'b> = &'a dyn Fn(&str) -> Option<&'b [u8]>;
 
 const MAX_SIDE: u32 = 1024;
 /// Weights of the skin's taps sum to this.
