@@ -13,15 +13,15 @@ impl Arrays<'_> {
     /// The length of the first axis.
     pub fn rows(&self, name: &str) -> Result<usize, HeadError> {
         let entry = self.entry(name)?;
-        entry.shape.first().copied().ok_or_else(|| HeadError::mesh(name, "one axis or more", "none"))
+        entry.shape.first().copied().ok_or_else(|| HeadError::mesh(name, "one axis or more", &"none"))
     }
 
     /// Floats; `shape` is what the rig needs.
     pub fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, HeadError> {
         let values: Vec<f32> =
             self.raw(name, "<f4", shape)?.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
-        match values.iter().find(|value| !(value.abs() < 1e4)) {
-            Some(value) => Err(HeadError::mesh(name, "numbers below 10000", value)),
+        match values.iter().find(|value| value.is_nan() || value.abs() >= 1e4) {
+            Some(value) => Err(HeadError::mesh(name, "numbers below 10000", &value)),
             None => Ok(values),
         }
     }
@@ -36,7 +36,7 @@ impl Arrays<'_> {
         let values: Vec<u16> =
             self.raw(name, "<u2", shape)?.as_chunks::<2>().0.iter().map(|&bytes| u16::from_le_bytes(bytes)).collect();
         match values.iter().find(|&&index| usize::from(index) >= limit) {
-            Some(index) => Err(HeadError::mesh(name, format!("indices below {limit}"), index)),
+            Some(index) => Err(HeadError::mesh(name, format!("indices below {limit}"), &index)),
             None => Ok(values),
         }
     }
@@ -54,14 +54,14 @@ impl Arrays<'_> {
 
     fn entry(&self, name: &str) -> Result<&ArrayEntry, HeadError> {
         let found = self.entries.iter().find(|entry| entry.name == name);
-        found.ok_or_else(|| HeadError::mesh(name, "an entry in the table", "none"))
+        found.ok_or_else(|| HeadError::mesh(name, "an entry in the table", &"none"))
     }
 
     fn raw(&self, name: &str, dtype: &str, shape: &[usize]) -> Result<&[u8], HeadError> {
         let entry = self.entry(name)?;
         if entry.dtype != dtype || entry.shape != shape {
             let found = format!("{} {:?}", entry.dtype, entry.shape);
-            return Err(HeadError::mesh(name, format!("{dtype} {shape:?}"), found));
+            return Err(HeadError::mesh(name, format!("{dtype} {shape:?}"), &found));
         }
         let width = if dtype.ends_with('1') {
             1
@@ -74,7 +74,7 @@ impl Arrays<'_> {
         let end = length.and_then(|length| entry.offset.checked_add(length));
         end.and_then(|end| self.bytes.get(entry.offset..end)).ok_or_else(|| {
             let found = format!("offset {} in a file of {} bytes", entry.offset, self.bytes.len());
-            HeadError::mesh(name, "an array inside the file", found)
+            HeadError::mesh(name, "an array inside the file", &found)
         })
     }
 }

@@ -99,7 +99,9 @@ fn onto_simplex(values: &mut [f32]) {
             shift = level;
         }
     }
-    values.iter_mut().for_each(|value| *value = (*value - shift).max(0.0));
+    for value in values {
+        *value = (*value - shift).max(0.0);
+    }
 }
 
 fn inner(a: &[f32; SHAPES], b: &[f32; SHAPES]) -> f32 {

@@ -39,12 +39,12 @@ pub enum HeadError {
 
 impl HeadError {
     /// A fault of `rig.json`.
-    pub(super) fn rig(found: impl ToString) -> Self {
-        Self::Rig { found: found.to_string() }
+    pub(super) fn rig(found: impl Into<String>) -> Self {
+        Self::Rig { found: found.into() }
     }
 
     /// A fault of one array of `mesh.bin`.
-    pub(super) fn mesh(array: &str, wanted: impl ToString, found: impl ToString) -> Self {
-        Self::Mesh { array: array.to_owned(), wanted: wanted.to_string(), found: found.to_string() }
+    pub(super) fn mesh(array: &str, wanted: impl Into<String>, found: &dyn ToString) -> Self {
+        Self::Mesh { array: array.to_owned(), wanted: wanted.into(), found: found.to_string() }
     }
 }

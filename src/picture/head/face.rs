@@ -1,6 +1,6 @@
 //! One session's head: the scratch of its frames, and the order in which a frame is drawn.
 //!
-//! Background and body, hair behind, then skin, eyes and mouth (nearest wins, four samples a pixel), lashes, collar, hair before.
+//! Background and body, hair behind, then skin, eyes and mouth (nearest wins, two samples a pixel), lashes, collar, hair before.
 
 use std::sync::Arc;
 
@@ -93,9 +93,10 @@ impl HeadFace {
         let inner = model.first_eye();
         self.facets.clear(model.skin.triangles.len() + inner);
         for (name, triangle) in model.skin.triangles.iter().enumerate() {
-            let names = triangle.map(usize::from);
-            let corners = names.map(|index| self.corners[index]);
-            let Some((planes, area)) = Planes::new(corners.map(|[x, y, _]| [x, y])) else { continue };
+            let names = [usize::from(triangle[0]), usize::from(triangle[1]), usize::from(triangle[2])];
+            let corners = [self.corners[names[0]], self.corners[names[1]], self.corners[names[2]]];
+            let [a, b, c] = corners;
+            let Some((planes, area)) = Planes::new([[a[0], a[1]], [b[0], b[1]], [c[0], c[1]]]) else { continue };
             if area > 0.0 && !self.front.hides(bounds(&corners)) {
                 self.facets.add_skin(name, planes, names, (&self.layers, &model.atlas.uv));
                 self.samples.draw(corners, 0.0, name as u32);
@@ -155,9 +156,8 @@ impl HeadFace {
         for y in area[1]..area[3] {
             let (upper, lower) = self.samples.rows(y);
             let start = y as usize * moment.side + area[0] as usize;
-            let pairs = upper.as_chunks::<2>().0.iter().zip(lower.as_chunks::<2>().0);
-            for (hidden, (upper, lower)) in self.hidden[start..].iter_mut().zip(pairs) {
-                *hidden |= u8::from((upper[0] | upper[1] | lower[0] | lower[1]) & INNER == 0);
+            for (hidden, (upper, lower)) in self.hidden[start..].iter_mut().zip(upper.iter().zip(lower)) {
+                *hidden |= u8::from((upper | lower) & INNER == 0);
             }
         }
     }
@@ -202,18 +202,18 @@ impl HeadFace {
         let Some((planes, _)) = Planes::new(flat) else { return };
         let side = surface.size().width();
         let [left, top, right, bottom] = self.samples.area;
-        scan(flat, Window { left, top, right, bottom }, |y, from, to| {
+        scan(flat, Window { left, top, right, bottom, stagger: 0.0 }, |y, from, to| {
             let (upper, lower) = self.samples.rows(y);
             for x in from..to {
                 let [second, third] = planes.at(x as f32 + 0.5, y as f32 + 0.5);
                 let mix = |a: f32, b: f32, c: f32| a + (b - a) * second + (c - a) * third;
                 let depth = self.samples.depth(mix(corners[0][2], corners[1][2], corners[2][2]) + LASHES_BACK);
-                let at = 2 * (x - left) as usize;
-                let behind = [upper[at], upper[at + 1], lower[at], lower[at + 1]];
+                let at = (x - left) as usize;
+                let behind = [upper[at], lower[at]];
                 let seen = behind.iter().filter(|&&word| word != NOTHING && depth < word).count() as u64;
                 let [u, v] = std::array::from_fn(|i| (mix(uv[0][i], uv[1][i], uv[2][i]) * 256.0) as i32);
                 let lanes = self.model.lash.plate.tap(u, v);
-                let lanes = (lanes * seen) >> 2 & 0x00ff_00ff_00ff_00ff;
+                let lanes = (lanes * seen) >> 1 & 0x00ff_00ff_00ff_00ff;
                 let pixel = &mut surface.pixels[y as usize * side + x as usize];
                 *pixel = over(lanes, *pixel);
             }

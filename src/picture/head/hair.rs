@@ -42,7 +42,7 @@ impl Hair {
     #[inline]
     pub fn spans(&self, camera: &Camera, turn: HeadTurn, side: usize, mut span: impl FnMut(usize, usize, usize, Walk)) {
         let corners = self.turned(camera, turn, side);
-        let window = Window { left: 0, top: 0, right: side as i32, bottom: side as i32 };
+        let window = Window { left: 0, top: 0, right: side as i32, bottom: side as i32, stagger: 0.0 };
         for square in (0..GRID * GRID).filter(|&square| self.is_filled[square]) {
             let (x, y) = (square % GRID, square / GRID);
             for names in [[(x, y), (x + 1, y), (x, y + 1)], [(x + 1, y), (x + 1, y + 1), (x, y + 1)]] {

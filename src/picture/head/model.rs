@@ -128,7 +128,7 @@ fn check_counts(part: &Part, name: &str) -> Result<(), HeadError> {
     if part.triangles.len() <= limit {
         return Ok(());
     }
-    Err(HeadError::mesh(name, format!("at most {limit} triangles"), part.triangles.len()))
+    Err(HeadError::mesh(name, format!("at most {limit} triangles"), &part.triangles.len()))
 }
 
 fn read_textures(files: Files, rig: &Rig) -> Result<Vec<SkinTexture>, HeadError> {
@@ -168,7 +168,7 @@ fn read_interior(arrays: &Arrays, rig: &Rig, textures: &[SkinTexture]) -> Result
         first += count;
     }
     if first + 2 * Eyes::TRIANGLES >= INNER as usize {
-        return Err(HeadError::mesh("cavity_tri", "fewer triangles inside the mouth", first));
+        return Err(HeadError::mesh("cavity_tri", "fewer triangles inside the mouth", &first));
     }
     Ok(inside)
 }

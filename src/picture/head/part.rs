@@ -80,7 +80,7 @@ fn read_shapes(arrays: &Arrays, rig: &Rig, name: &str, points: usize) -> Result<
     let moves: Vec<(u16, Vec3)> = indices.into_iter().zip(values.as_chunks().0.iter().copied()).collect();
     let shapes = rig.shapes.iter().zip(starts.windows(2)).map(|(shape, range)| {
         let moves = moves.get(range[0] as usize..range[1] as usize);
-        let moves = moves.ok_or_else(|| HeadError::mesh(&starts_name, format!("rising up to {length}"), range[1]))?;
+        let moves = moves.ok_or_else(|| HeadError::mesh(&starts_name, format!("rising up to {length}"), &range[1]))?;
         let arkit = arkit_index(shape).ok_or_else(|| HeadError::rig(format!("the unknown shape {shape}")))?;
         Ok(Shape { arkit, moves: moves.to_vec() })
     });

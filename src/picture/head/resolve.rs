@@ -2,7 +2,7 @@
 
 use super::eyes::{Eye, Eyes};
 use super::model::{HeadModel, InsideLook};
-use super::samples::{INNER, NAME, NOTHING, Samples};
+use super::samples::{INNER, NAME, NOTHING, PLACES, Samples};
 use super::skin::{Facets, RUN};
 use super::texture::{skin_bytes, skin_lanes};
 use crate::picture::Surface;
@@ -37,24 +37,22 @@ impl Resolve<'_> {
         for y in top..bottom {
             let (upper, lower) = self.samples.rows(y);
             let row = y as usize * side + left as usize..y as usize * side + right as usize;
-            let (upper, lower) = (upper.as_chunks::<2>().0, lower.as_chunks::<2>().0);
             let (pixels, hidden) = (&mut surface.pixels[row.clone()], &self.hidden[row]);
-            let square = |x: usize| [upper[x][0], upper[x][1], lower[x][0], lower[x][1]];
-            let is_plain = |x: usize| hidden[x] == 1 && far_from_near(square(x)) < spread;
+            let is_plain = |x: usize| hidden[x] == 1 && upper[x].abs_diff(lower[x]) < spread;
             let mut x = 0;
             while x < pixels.len() {
-                let name = upper[x][0] & NAME;
+                let name = upper[x] & NAME;
                 if is_plain(x) {
                     let limit = pixels.len().min(x + RUN);
-                    let end = (x + 1..limit).find(|&next| upper[next][0] & NAME != name || !is_plain(next));
+                    let end = (x + 1..limit).find(|&next| upper[next] & NAME != name || !is_plain(next));
                     let end = end.unwrap_or(limit);
                     let at = [(x as i32 + left) as f32 + 0.5, y as f32 + 0.5];
                     self.facets.colour_run(&self.model.textures, name as usize, at, &mut pixels[x..end]);
                     x = end;
                     continue;
                 }
-                if hidden[x] & 2 == 0 && square(x) != [NOTHING; 4] {
-                    pixels[x] = self.mix(square(x), [(x as i32 + left) as f32, y as f32], pixels[x]);
+                if hidden[x] & 2 == 0 && upper[x].min(lower[x]) != NOTHING {
+                    pixels[x] = self.mix([upper[x], lower[x]], [(x as i32 + left) as f32, y as f32], pixels[x]);
                 }
                 x += 1;
             }
@@ -62,12 +60,11 @@ impl Resolve<'_> {
     }
 
     /// A pixel that sees more than one thing.
-    fn mix(&self, square: [u32; 4], corner: [f32; 2], behind: [u8; 4]) -> [u8; 4] {
-        const PLACES: [[f32; 2]; 4] = [[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]];
-        let mut sum = 2 | 2 << 21 | 2 << 42;
+    fn mix(&self, pair: [u32; 2], corner: [f32; 2], behind: [u8; 4]) -> [u8; 4] {
+        let mut sum = 1 | 1 << 21 | 1 << 42;
         let mut last = (NOTHING, skin_lanes([behind[0], behind[1], behind[2]]));
         let back = last.1;
-        for (word, place) in square.into_iter().zip(PLACES) {
+        for (word, place) in pair.into_iter().zip(PLACES) {
             if word == NOTHING {
                 sum += back;
                 continue;
@@ -77,7 +74,7 @@ impl Resolve<'_> {
             }
             sum += last.1;
         }
-        let [r, g, b] = skin_bytes(sum >> 2);
+        let [r, g, b] = skin_bytes(sum >> 1);
         [r, g, b, 255]
     }
 
@@ -100,10 +97,4 @@ impl Resolve<'_> {
         }
         skin_lanes(CAVITY.map(|value| (value * self.cavity + 0.5) as u8))
     }
-}
-
-/// How far the depths of a pixel's samples lie apart.
-#[inline]
-fn far_from_near([a, b, c, d]: [u32; 4]) -> u32 {
-    a.max(b).max(c.max(d)) - a.min(b).min(c.min(d))
 }

@@ -138,7 +138,7 @@ pub struct ArrayEntry {
 impl Rig {
     /// Reads and checks the file.
     pub fn parse(json: &[u8]) -> Result<Self, HeadError> {
-        let rig: Self = serde_json::from_slice(json).map_err(HeadError::rig)?;
+        let rig: Self = serde_json::from_slice(json).map_err(|error| HeadError::rig(error.to_string()))?;
         rig.check_keys()?;
         rig.check_numbers()?;
         Ok(rig)

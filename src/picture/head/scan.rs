@@ -7,6 +7,16 @@ pub struct Window {
     pub top: i32,
     pub right: i32,
     pub bottom: i32,
+    /// Centres lie so much before the middle of their column in even rows, and behind it in odd rows.
+    pub stagger: f32,
+}
+
+impl Window {
+    /// How far the centres of a row lie before the middle of their columns.
+    #[inline]
+    pub fn shift(&self, y: i32) -> f32 {
+        if y & 1 == 0 { self.stagger } else { -self.stagger }
+    }
 }
 
 /// Calls `span(y, from, to)` for each row of the triangle: the columns whose centres lie inside. Triangles that share an edge
@@ -24,7 +34,7 @@ pub fn scan(corners: [[f32; 2]; 3], window: Window, mut span: impl FnMut(i32, i3
         std::mem::swap(&mut a, &mut b);
     }
     let reach = a[0].abs() + b[0].abs() + c[0].abs() + a[1].abs() + c[1].abs();
-    if !(reach < 1e6) {
+    if reach >= 1e6 || reach.is_nan() {
         return;
     }
     let (top, bottom) = (round(a[1]).max(window.top), round(c[1]).min(window.bottom));
@@ -33,7 +43,8 @@ pub fn scan(corners: [[f32; 2]; 3], window: Window, mut span: impl FnMut(i32, i3
     let turn = round(b[1]);
     for y in top..bottom {
         let short = if y < turn { upper } else { lower };
-        let (p, q) = (long.at(y), short.at(y));
+        let shift = window.shift(y);
+        let (p, q) = (round(long.at(y) + shift), round(short.at(y) + shift));
         let (from, to) = (p.min(q).max(window.left), p.max(q).min(window.right));
         if from < to {
             span(y, from, to);
@@ -63,8 +74,8 @@ impl Edge {
     }
 
     #[inline]
-    fn at(self, y: i32) -> i32 {
-        round(self.x + (y as f32 + 0.5 - self.y) * self.slope)
+    fn at(self, y: i32) -> f32 {
+        self.x + (y as f32 + 0.5 - self.y) * self.slope
     }
 }
 
@@ -82,7 +93,7 @@ impl Planes {
     pub fn new(corners: [[f32; 2]; 3]) -> Option<(Self, f32)> {
         let [a, b, c] = corners;
         let area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]);
-        if !(area.abs() > 1e-6) {
+        if area.abs() <= 1e-6 || area.is_nan() {
             return None;
         }
         let scale = 1.0 / area;

@@ -135,8 +135,8 @@ impl Layer {
     #[inline]
     fn at(&self, second: f32, third: f32) -> [i32; 3] {
         let mut value = self.first;
-        for i in 0..4 {
-            value[i] += self.second[i] * second + self.third[i] * third;
+        for (value, (east, south)) in value.iter_mut().zip(self.second.iter().zip(&self.third)) {
+            *value += east * second + south * third;
         }
         let whole = |value: f32| value.to_bits() as i32 - SHIFT.to_bits() as i32;
         let [u, v, weight] = [whole(value[0]), whole(value[1]), whole(value[2])];

@@ -79,6 +79,7 @@ impl SkinTexture {
     }
 
     /// The lanes at (`u`, `v`), in 1/256 of a texel counted from the first texel's centre, times `weight` (of [`SKIN_ONE`]).
+    #[expect(clippy::inline_always, reason = "the innermost step of every pixel: a call costs a third of a frame")]
     #[inline(always)]
     pub fn tap(&self, u: i32, v: i32, weight: i32) -> u64 {
         let (u, v) = (u.clamp(0, self.limit[0]), v.clamp(0, self.limit[1]));
@@ -142,6 +143,7 @@ impl Plate {
     }
 
     /// The premultiplied lanes at (`u`, `v`), in 1/256 of a texel counted from the first texel's centre.
+    #[expect(clippy::inline_always, reason = "the innermost step of every pixel: a call costs a third of a frame")]
     #[inline(always)]
     pub fn tap(&self, u: i32, v: i32) -> u64 {
         let (u, v) = (u.clamp(0, self.limit[0]), v.clamp(0, self.limit[1]));
