@@ -82,6 +82,8 @@ async function askServer() {
   }
 }
 
+const askPlaces = () => api('/v1/server').then(r => r.json()).then(facts => { S.server = facts; render(); }).catch(told);
+
 // ── the call ───────────────────────────────────────────────────────────────────────────────────────────────────
 /** Joins the server; an attempt that is overtaken by a newer one stops quietly. */
 async function connect() {
@@ -172,6 +174,7 @@ function firstPicture(call) {
   $('#last').hidden = true;
   $('#still').hidden = true;
   paintRoom($('#video'));
+  askPlaces();
   render();
   if (S.resume) { S.resume = false; talk(); }
 }
@@ -509,7 +512,7 @@ async function measure() {
   const decode_ms = d(video, was.video, 'totalDecodeTime') / d(video, was.video, 'framesDecoded') * 1000;
   const rtt_ms = (pair.currentRoundTripTime ?? NaN) * 1000;
   S.net = {
-    fps: d(video, was.video, 'framesDecoded') / seconds, bitrate_bps: (received - was.received) * 8 / seconds,
+    fps: steady(call, video, now), bitrate_bps: (received - was.received) * 8 / seconds,
     loss_ratio: got + lost > 0 ? lost / (got + lost) : NaN, freezes: video.freezeCount ?? NaN, rtt_ms, buffered_ms, decode_ms,
     network_ms: rtt_ms + (buffered_ms || 0) + (decode_ms || 0), width_px: video.frameWidth ?? NaN, jitter_ms: (video.jitter ?? NaN) * 1000,
     // Both stamps are the sender's clock for what is shown and heard now: sound ahead of the picture means the picture is late.
@@ -520,6 +523,15 @@ async function measure() {
   S.history.push({ at: Date.now(), ...S.net, delay_p50_ms: isFresh ? delay.p50 + S.net.network_ms : NaN, delay_p95_ms: isFresh ? delay.p95 + S.net.network_ms : NaN });
   if (S.history.length > HISTORY) S.history.shift();
   if (isUp() && call.heardAt && now - call.heardAt > SILENT_WIRE_MS) lose('nothing arrives any more');
+}
+
+/** Pictures a second over the last two seconds: half a second holds too few to divide by. */
+function steady(call, video, now) {
+  const past = call.past ||= [];
+  past.push({ at: now, frames: video.framesDecoded });
+  while (past.length > 2 && now - past[1].at >= 1950) past.shift();
+  const [first] = past;
+  return now > first.at ? (video.framesDecoded - first.frames) / (now - first.at) * 1000 : NaN;
 }
 
 async function askStats() {
@@ -570,6 +582,7 @@ const ALLOW_STEPS = {
 const SYSTEM_STEPS = ['Open the system settings, then <strong>Privacy</strong>, then <strong>Microphone</strong>.', 'Switch this browser on.', 'Come back here and press Try again.'];
 
 const command = text => `<div class="cmd"><code tabindex="0">${esc(text)}</code><button type="button" data-copy="${esc(text)}" aria-label="Copy the command" title="Copy">${icon('copy')}</button></div>`;
+const sentence = text => /[.!?]$/.test(text) ? text : `${text}.`;
 const list = steps => `<ol>${steps.map(s => `<li>${s}</li>`).join('')}</ol>`;
 const act = (label, run, isFirst = false, sign = '') => ({ label, run, isFirst, sign });
 const again = label => act(label, () => { S.tries = Math.max(1, S.tries); connect(); }, true);
@@ -612,8 +625,8 @@ function troublePlate() {
     case 'busy': return ['The microphone is in use elsewhere', 'Another program holds it, perhaps a call. Close that, or choose another microphone.', [talkAgain('Try again'), act('Choose another', () => { S.trouble = null; render(); openMenu(); })]];
     case 'unplugged': return ['The microphone went away', 'It was unplugged or switched off. Your microphone is off.', [talkAgain('Talk again'), useFile]];
     case 'micfail': return ['The microphone did not start', esc(detail || 'The browser did not say why.'), [talkAgain('Try again'), useFile]];
-    case 'badfile': return ['This file cannot be played', `${esc(detail)} WAV, MP3, FLAC and Ogg work.`, [act('Choose another file', useFile.run, true), close]];
-    case 'bigfile': return ['This file is too large', `${esc(detail)} Up to 10 MB and 10 minutes work; an MP3 is about ten times smaller than a WAV.`, [act('Choose another file', useFile.run, true), close]];
+    case 'badfile': return ['This file cannot be played', `${esc(sentence(detail))} WAV, MP3, FLAC and Ogg work.`, [act('Choose another file', useFile.run, true), close]];
+    case 'bigfile': return ['This file is too large', `${esc(sentence(detail))} Up to 10 MB and 10 minutes work; an MP3 is about ten times smaller than a WAV.`, [act('Choose another file', useFile.run, true), close]];
     default: return ['The sound was not played', esc(detail || 'The server did not say why.'), [act('Close', close.run, true)]];
   }
 }
@@ -702,7 +715,7 @@ function tick(v = view()) {
     : v.time === 'sound' ? `${clock(Math.min(soundAt(), S.sound.duration_s))} / ${clock(S.sound.duration_s)}` : v.time || '';
   once('clock', time, text => { $('#clock').textContent = text; });
   document.querySelectorAll('[data-count]').forEach(span => { span.textContent = `${left} s`; });
-  const tag = v.tag === 'last' && S.lastPictureAt ? `Last picture, ${Math.round((now - S.lastPictureAt) / 1000)} s old` : v.tag ? 'Still picture' : '';
+  const tag = v.tag === 'last' && S.lastPictureAt ? `Last picture, ${Math.round((now - S.lastPictureAt) / 1000)} s old` : v.tag && S.avatars.length ? 'Still picture' : '';
   once('tag', tag, text => { $('#tag').textContent = text; $('#tag').hidden = !text; });
   const rows = v.readout.map(([label, value, kind]) => [label, value === 'count' ? `${left} s` : value, kind]);
   once('readout', rows, showReadout);
@@ -949,7 +962,7 @@ function showMenu() {
   const held = document.activeElement?.closest?.('#menu') ? document.activeElement.name + document.activeElement.value : null;
   $('#menu').innerHTML = `<fieldset><legend>Microphone</legend>${radio('', 'The system’s choice')}${names ? mic.list.map((d, i) => radio(d.deviceId, d.label || `Microphone ${i + 1}`)).join('') : '<p class="hint">Names show after the first Talk.</p>'}</fieldset>
   <fieldset><legend>Before sending</legend>${check('echoCancellation', 'Cancel echo', mic.echoCancellation)}${check('noiseSuppression', 'Reduce noise', mic.noiseSuppression)}${check('autoGainControl', 'Even out loudness', mic.autoGainControl)}</fieldset>
-  <fieldset><legend>Keyboard</legend>${check('shortcuts', 'Single keys', S.shortcuts)}<p class="hint"><span><kbd>Space</kbd> talk, <kbd>M</kbd> mute, <kbd>H</kbd> hear, <kbd>F</kbd> full screen, <kbd>D</kbd> measurements</span></p></fieldset>`;
+  <fieldset class="keyboard"><legend>Keyboard</legend>${check('shortcuts', 'Single keys', S.shortcuts)}<p class="hint"><span><kbd>Space</kbd> talk, <kbd>M</kbd> mute, <kbd>H</kbd> hear, <kbd>F</kbd> full screen, <kbd>D</kbd> measurements</span></p></fieldset>`;
   if (held) [...$('#menu').querySelectorAll('input')].find(i => i.name + i.value === held)?.focus();
 }
 
@@ -1126,4 +1139,4 @@ connect();
 setInterval(() => { if (S.link !== 'up' || S.voice === 'sound') render(); else tick(); }, 200);
 setInterval(async () => { await measure(); render(); showSheet(); }, 500);
 setInterval(askStats, 1000);
-setInterval(() => { if (isUp() && !document.hidden) api('/v1/server').then(r => r.json()).then(facts => { S.server = facts; render(); }).catch(() => {}); }, 10000);
+setInterval(() => { if (isUp() && !document.hidden) askPlaces(); }, 10000);
