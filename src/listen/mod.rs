@@ -1,20 +1,22 @@
 //! From packets of voice to one unbroken line of samples.
+//!
+//! Decides when a packet is played, what fills a gap, and when somebody speaks. Does not read clocks, sockets or files,
+//! and does not decode by itself: a decoder is given.
 
-use std::time::Instant;
+mod clock;
+mod decode;
+mod delay;
+mod jitter;
+mod line;
+pub mod mel;
+mod playout;
+mod resample;
+mod vad;
+#[cfg(test)]
+mod wire;
 
-use bytes::Bytes;
-
-use crate::time::AudioRtpTime;
-
-/// A packet of Opus as it came.
-#[derive(Clone, Debug)]
-pub struct VoicePacket {
-    /// Its RTP timestamp.
-    pub rtp: AudioRtpTime,
-    /// Its extended sequence number, where the door knows it.
-    pub sequence: Option<u64>,
-    /// One Opus packet.
-    pub payload: Bytes,
-    /// When it was read from the socket.
-    pub arrived: Instant,
-}
+pub use decode::{Decode, Undecodable};
+pub use jitter::VoicePacket;
+pub use line::{Heard, HeardKind, Line, LineStats};
+pub use resample::{Downsampler, LINE_DELAY_SAMPLES};
+pub use vad::{Speaking, VoiceActivity};

@@ -2,6 +2,7 @@
 //!
 //! Decides what is dropped when a show does not keep up: the oldest packet, the newest order.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -10,13 +11,14 @@ use crossbeam_queue::ArrayQueue;
 use crate::codec::sound::Sound;
 use crate::listen::VoicePacket;
 use crate::media::Utterance;
+use crate::model::Actor;
 use crate::telemetry::{Counters, Loss, LossCounts};
 
 const PACKETS: usize = 128;
 const ORDERS: usize = 32;
 
 /// What a show can be told.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Order {
     /// Someone needs a picture to start from (PLI or FIR, RFC 4585 and 5104).
     KeyPicture,
@@ -26,6 +28,17 @@ pub enum Order {
     Say(Arc<Sound>),
     /// Say no more of what was being said.
     Hush,
+    /// Another avatar takes over.
+    Recast(Newcomer),
+}
+
+/// An actor on the way to the stage.
+pub struct Newcomer(pub Box<dyn Actor>);
+
+impl fmt::Debug for Newcomer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Newcomer")
+    }
 }
 
 /// The order was not taken: too many wait already.

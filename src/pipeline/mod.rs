@@ -5,9 +5,15 @@
 mod inbox;
 mod outlet;
 mod report;
+mod show;
+mod speech;
 mod studio;
+mod voice_out;
+mod workers;
 
-pub use inbox::{Inbox, Order, OrdersFull};
+pub use crate::model::AvatarCard;
+pub use inbox::{Inbox, Newcomer, Order, OrdersFull};
 pub use outlet::{Outgoing, OutgoingMedia, Outlet, SessionKey};
 pub use report::{FrameCounts, Meter, MeterReport, Quality, SessionEvent, SessionStats, SessionSummary};
-pub use studio::{AdmitError, AvatarCard, ShowRequest, Studio, StudioConfig, Ticket};
+pub use show::{FRAME_SAMPLES, Show, ShowError, ShowParts};
+pub use studio::{AdmitError, OrderError, ShowRequest, Studio, StudioConfig, Ticket};

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::listen::LineStats;
 use crate::telemetry::{Histogram, LossCounts, Marks, Percentiles, Stage};
+use crate::time::SampleIndex;
 
 /// Something that happened in a session. Serialised with a `type` tag in snake case.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -77,6 +79,17 @@ struct MeterState {
     server_share: Histogram,
     frames: FrameCounts,
     losses: LossCounts,
+    recent: Histogram,
+    latest: Latest,
+}
+
+/// What is true now rather than counted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Latest {
+    quality: Quality,
+    is_speaking: bool,
+    look_ahead_samples: u64,
+    line: LineStats,
 }
 
 /// What a [`Meter`] says.
@@ -84,9 +97,9 @@ struct MeterState {
 pub struct MeterReport {
     /// Frames.
     pub frames: FrameCounts,
-    /// From the packet that holds a moment to the frame that shows it leaving, in milliseconds.
+    /// From a packet of voice read to the first frame that shows it handed to the socket, in milliseconds.
     pub voice_to_frame_ms: Percentiles,
-    /// The same without the look-ahead and without the wait for the frame's slot.
+    /// From the newest packet a frame needs to that frame handed to the socket: the same without look-ahead and slot wait.
     pub server_share_ms: Percentiles,
     /// Time spent in each stage, by [`Stage::name`], in milliseconds.
     pub stages: BTreeMap<&'static str, Percentiles>,
@@ -99,7 +112,11 @@ impl Meter {
     pub fn frame_sent(&self, marks: &Marks, lateness: Duration) {
         self.with(|state| {
             let on_time = lateness < Duration::from_millis(40);
-            if on_time { state.frames.on_time += 1 } else { state.frames.late += 1 }
+            if on_time {
+                state.frames.on_time += 1
+            } else {
+                state.frames.late += 1
+            }
             state.record(marks);
         });
     }
@@ -112,6 +129,43 @@ impl Meter {
     /// Counts a frame that was not begun.
     pub fn frame_dropped(&self) {
         self.with(|state| state.frames.dropped += 1);
+    }
+
+    /// Percentiles of the voice-to-frame delay since this was last asked.
+    pub(super) fn take_recent(&self) -> Percentiles {
+        self.with(|state| std::mem::take(&mut state.recent).percentiles())
+    }
+
+    /// Notes what is true now.
+    pub(super) fn note(&self, quality: Quality, look_ahead_samples: u64, line: LineStats) {
+        self.with(|state| {
+            state.latest = Latest { quality, look_ahead_samples, line, ..state.latest };
+        });
+    }
+
+    /// Notes whether the avatar speaks.
+    pub(super) fn note_speaking(&self, is_speaking: bool) {
+        self.with(|state| state.latest.is_speaking = is_speaking);
+    }
+
+    /// Whether the avatar speaks.
+    #[must_use]
+    pub fn is_speaking(&self) -> bool {
+        self.with(|state| state.latest.is_speaking)
+    }
+
+    /// Everything about the session that `summary` names.
+    #[must_use]
+    pub fn stats(&self, summary: SessionSummary) -> SessionStats {
+        let latest = self.with(|state| state.latest);
+        SessionStats {
+            summary,
+            meter: self.report(),
+            quality: latest.quality,
+            look_ahead_ms: SampleIndex(latest.look_ahead_samples).since_start().as_secs_f64() * 1000.0,
+            jitter_depth_ms: latest.line.depth_ms,
+            drift_ppm: latest.line.drift_ppm,
+        }
     }
 
     /// Adds losses.
@@ -147,10 +201,10 @@ impl MeterState {
         marks.spans().for_each(|(stage, span)| self.stages.entry(stage).or_default().record(span));
         if let Some(span) = marks.between(Stage::Spoken, Stage::Sent) {
             self.voice_to_frame.record(span);
+            self.recent.record(span);
         }
         if let Some(span) = marks.between(Stage::Heard, Stage::Sent) {
-            let wait = marks.between(Stage::Listened, Stage::Begun).unwrap_or_default();
-            self.server_share.record(span.saturating_sub(wait));
+            self.server_share.record(span);
         }
     }
 
@@ -196,10 +250,4 @@ pub struct SessionStats {
     pub jitter_depth_ms: f64,
     /// Drift of the sender's clock against ours in parts per million.
     pub drift_ppm: f64,
-}
-
-/// How late `now` is against `due`.
-#[must_use]
-pub fn lateness(due: Instant, now: Instant) -> Duration {
-    now.saturating_duration_since(due)
 }

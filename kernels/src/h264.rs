@@ -1,0 +1,64 @@
+//! What the H.264 encoder library takes only through its raw options: its voice on stderr and its bitrate on the way.
+//!
+//! Decides how an option is passed. Does not decide its value.
+
+use std::ffi::{c_int, c_void};
+
+use openh264::encoder::Encoder;
+
+/// `ENCODER_OPTION_BITRATE` of openh264's `codec_app_def.h`.
+const OPTION_BITRATE: c_int = 5;
+/// `ENCODER_OPTION_MAX_BITRATE`.
+const OPTION_MAX_BITRATE: c_int = 6;
+/// `ENCODER_OPTION_TRACE_LEVEL`.
+const OPTION_TRACE_LEVEL: c_int = 25;
+/// `WELS_LOG_QUIET`.
+const QUIET: c_int = 0;
+/// `SPATIAL_LAYER_0`: there is only one layer, and the ceiling counts there.
+const FIRST_LAYER: c_int = 0;
+/// `SPATIAL_LAYER_ALL`: the aim is spread from here.
+const EVERY_LAYER: c_int = 4;
+
+/// `SBitrateInfo` of openh264's `codec_app_def.h`.
+#[repr(C)]
+struct BitrateInfo {
+    layer: c_int,
+    bits_per_second: c_int,
+}
+
+/// Keeps the library from writing to stderr. Call it before the first picture: that is when it talks most.
+pub fn hush(encoder: &mut Encoder) {
+    let mut level = QUIET;
+    // SAFETY: the option reads one c_int, which lives until the call returns; nothing the safe wrapper relies on changes.
+    unsafe { encoder.raw_api().set_option(OPTION_TRACE_LEVEL, (&raw mut level).cast::<c_void>()) };
+}
+
+/// Aims a running encoder at another bitrate, without a key picture. Gives the library's code when it refuses, as it
+/// does before the first picture.
+///
+/// # Errors
+/// The library's code, not zero.
+pub fn set_bitrate(encoder: &mut Encoder, bits_per_second: u32) -> Result<(), c_int> {
+    let bits_per_second = c_int::try_from(bits_per_second).unwrap_or(c_int::MAX);
+    let aim = (OPTION_BITRATE, EVERY_LAYER);
+    let ceiling = (OPTION_MAX_BITRATE, FIRST_LAYER);
+    // The library holds the aim under the ceiling at every step, so a rise lifts the ceiling first.
+    let order = if bits_per_second > current_bitrate(encoder)? { [ceiling, aim] } else { [aim, ceiling] };
+    order.into_iter().try_for_each(|(option, layer)| {
+        let mut info = BitrateInfo { layer, bits_per_second };
+        // SAFETY: both options read one SBitrateInfo, which has this layout and lives until the call returns. The
+        // wrapper keeps no copy of the bitrate that would have to agree while the size of the pictures stays.
+        checked(unsafe { encoder.raw_api().set_option(option, (&raw mut info).cast::<c_void>()) })
+    })
+}
+
+fn current_bitrate(encoder: &mut Encoder) -> Result<c_int, c_int> {
+    let mut info = BitrateInfo { layer: EVERY_LAYER, bits_per_second: 0 };
+    // SAFETY: the option writes one SBitrateInfo, which has this layout and lives until the call returns.
+    checked(unsafe { encoder.raw_api().get_option(OPTION_BITRATE, (&raw mut info).cast::<c_void>()) })?;
+    Ok(info.bits_per_second)
+}
+
+fn checked(code: c_int) -> Result<(), c_int> {
+    if code == 0 { Ok(()) } else { Err(code) }
+}

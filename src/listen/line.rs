@@ -1,0 +1,310 @@
+//! The unbroken line: one block of 20 ms at every tick, whatever the wire does.
+//!
+//! Decides when the play-out begins, follows the sender's clock, waits and is given up. Neither decodes nor reads a clock.
+
+use std::time::{Duration, Instant};
+
+use super::clock::Clock;
+use super::delay::{Delay, Punctuality};
+use super::jitter::{Held, JitterBuffer, Unwrap, VoicePacket};
+use super::playout::Playout;
+use super::{Decode, Downsampler, VoiceActivity};
+use crate::media::{BLOCK_LINE_SAMPLES, BLOCK_VOICE_SAMPLES, PcmBlock};
+use crate::telemetry::{Loss, LossCounts};
+use crate::time::SampleIndex;
+
+pub use super::playout::HeardKind;
+
+const BLOCK: i64 = BLOCK_VOICE_SAMPLES as i64;
+/// How far from the goal the play-out may be before a block is put in or taken out, in seconds.
+const FAR_S: f64 = 0.020;
+/// Blocks are taken out only below this level, 0 to 1.
+const SOFT_LEVEL: f32 = 0.03;
+/// A sender's clock that moved by more than this started over, in seconds.
+const RESTART_S: f64 = 1.0;
+/// So many late packets in a row: what is believed of the sender's clock is wrong.
+const LATE_IN_A_ROW: u32 = 15;
+/// A packet may begin the play-out this long after its moment.
+const BEGIN_LATE: Duration = Duration::from_millis(10);
+/// A tick may begin the play-out this long before the moment of its packet.
+const BEGIN_EARLY: Duration = Duration::from_millis(1);
+/// By how much the voice is held back to stay with the resampled line: [`super::LINE_DELAY_SAMPLES`] at 48 kHz.
+const HELD_BACK: usize = super::LINE_DELAY_SAMPLES * 3;
+/// How much a block counts in the share of concealed blocks: 10 s of them.
+const SHARE_WEIGHT: f32 = 0.002;
+
+/// What one tick gives.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// 20 ms of voice; both rates show the same moment.
+    pub block: PcmBlock,
+    /// Where the block starts on the line.
+    pub at: SampleIndex,
+    /// When the packet of the newest sample in it came; `None` if no packet did.
+    pub newest_arrival: Option<Instant>,
+    /// What it was made of.
+    pub kind: HeardKind,
+}
+
+/// How the line is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LineStats {
+    /// Time from the fastest packets' arrival to their play-out, in ms.
+    pub depth_ms: f64,
+    /// How late most packets are after the fastest, in ms.
+    pub jitter_ms: f64,
+    /// How much faster the sender's clock runs than ours, in parts per million.
+    pub drift_ppm: f64,
+    /// The share of the last ten seconds that was made up, 0 to 1.
+    pub concealed_ratio: f32,
+}
+
+/// Whether a voice is being played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Ticks run free and give silence.
+    Idle,
+    /// Ticks follow the sender's clock.
+    Playing,
+}
+
+/// One session's hearing.
+#[derive(Debug)]
+pub struct Line<D> {
+    clock: Clock,
+    delay: Delay,
+    waiting: JitterBuffer,
+    unwrap: Unwrap,
+    playout: Playout<D>,
+    downsampler: Downsampler,
+    held_back: [f32; HELD_BACK],
+    activity: VoiceActivity,
+    state: State,
+    at: SampleIndex,
+    late_in_a_row: u32,
+    losses: LossCounts,
+    concealed_ratio: f32,
+}
+
+impl<D: Decode> Line<D> {
+    /// A line whose sample 0 is played at `start`.
+    pub fn new(decoder: D, start: Instant) -> Self {
+        Self {
+            clock: Clock::new(start),
+            delay: Delay::new(start),
+            waiting: JitterBuffer::default(),
+            unwrap: Unwrap::default(),
+            playout: Playout::new(decoder),
+            downsampler: Downsampler::new(),
+            held_back: [0.0; HELD_BACK],
+            activity: VoiceActivity::new(),
+            state: State::Idle,
+            at: SampleIndex::ZERO,
+            late_in_a_row: 0,
+            losses: LossCounts::default(),
+            concealed_ratio: 0.0,
+        }
+    }
+
+    /// When [`Self::tick`] is due. Ask again after every [`Self::hear`]: a voice that begins moves it.
+    pub fn next_tick(&self) -> Instant {
+        self.clock.next()
+    }
+
+    /// Takes a packet in, in whatever order they come.
+    pub fn hear(&mut self, packet: VoicePacket) {
+        let Some(samples) = self.playout.samples(&packet.payload) else {
+            self.losses.count(Loss::BadPacket);
+            return;
+        };
+        let position = self.unwrap.position(packet.rtp);
+        let arrived = packet.arrived;
+        if self.is_another_clock(position, arrived) {
+            self.start_over();
+        }
+        let needed_at = self.needed_at(position);
+        let mut punctuality = self.punctuality(needed_at, arrived);
+        let played = (self.state == State::Playing).then(|| self.playout.decoded_to());
+        match self.waiting.keep(Held { position, samples, packet }, played) {
+            Ok(()) => self.late_in_a_row = 0,
+            Err(Loss::LatePacket) => {
+                self.lose_late();
+                self.late_in_a_row += 1;
+                punctuality = Punctuality::Late;
+            }
+            Err(loss) => return self.losses.count(loss),
+        }
+        self.delay.learn(needed_at, arrived, punctuality);
+        self.settle();
+    }
+
+    /// Gives the block that was due at [`Self::next_tick`]. Call it when that moment has come; a caller that is behind
+    /// calls again until it is not.
+    pub fn tick(&mut self) -> Heard {
+        let ((voice, kind), at) = (self.play(), self.at);
+        self.at = at + BLOCK_LINE_SAMPLES as u64;
+        self.clock.advance();
+        self.steer();
+        let block = self.finish(&voice);
+        self.activity.hear(&block, at);
+        let newest_arrival = self.playout.newest_arrival().filter(|_| kind == HeardKind::Voice);
+        Heard { block, at, newest_arrival, kind }
+    }
+
+    /// Whether somebody speaks, as of the last block.
+    pub fn is_speaking(&self) -> bool {
+        self.activity.is_speaking()
+    }
+
+    /// Everything lost since the last call.
+    pub fn losses(&mut self) -> LossCounts {
+        self.losses.take()
+    }
+
+    /// How the line is doing.
+    pub fn stats(&self) -> LineStats {
+        LineStats {
+            depth_ms: self.depth_ms(),
+            jitter_ms: self.delay.jitter_ms(),
+            drift_ppm: self.delay.drift_ppm(),
+            concealed_ratio: self.concealed_ratio,
+        }
+    }
+
+    fn depth_ms(&self) -> f64 {
+        let played_s = self.delay.offset_s(self.playout.position(), self.clock.next());
+        let base_s = self.delay.base_s().filter(|_| self.state == State::Playing);
+        base_s.map_or(self.delay.depth_ms(), |base_s| (played_s - base_s) * 1000.0)
+    }
+
+    /// Whether a packet says that the sender's clock is not the one it was.
+    fn is_another_clock(&self, position: i64, arrived: Instant) -> bool {
+        let base = self.delay.base_s().filter(|_| self.delay.is_fresh(arrived));
+        let has_jumped = base.is_some_and(|base| (self.delay.offset_s(position, arrived) - base).abs() > RESTART_S);
+        let is_stale = base.is_none() && self.state == State::Idle && self.waiting.first().is_none();
+        has_jumped || is_stale || self.late_in_a_row >= LATE_IN_A_ROW
+    }
+
+    /// Believes nothing any more of the sender's clock, and waits for it.
+    fn start_over(&mut self) {
+        (0..self.waiting.clear()).for_each(|_| self.lose_late());
+        self.delay.forget_base();
+        self.state = State::Idle;
+        self.late_in_a_row = 0;
+    }
+
+    fn lose_late(&mut self) {
+        self.losses.count(Loss::LatePacket);
+        self.playout.count_late();
+    }
+
+    /// The start of the block that first needs the sample at `position`.
+    fn needed_at(&self, position: i64) -> i64 {
+        let next = self.playout.position();
+        if self.state == State::Idle { position } else { next + (position - next).div_euclid(BLOCK) * BLOCK }
+    }
+
+    fn punctuality(&self, needed_at: i64, arrived: Instant) -> Punctuality {
+        let due = self.delay.target_s().map(|target| self.delay.instant(target, needed_at));
+        if due.is_some_and(|due| due + BEGIN_LATE < arrived) { Punctuality::Late } else { Punctuality::InTime }
+    }
+
+    /// After a packet came in: keeps the queue short, and the next tick where the voice begins.
+    fn settle(&mut self) {
+        while self.waiting.overflow().is_some() {
+            self.losses.count(Loss::OverflowPacket);
+            self.playout.count_late();
+        }
+        if self.state == State::Idle {
+            self.steer();
+        }
+    }
+
+    /// Moves the next tick to where the sender's clock wants it.
+    fn steer(&mut self) {
+        let Some(target) = self.delay.target_s() else { return };
+        match self.state {
+            State::Playing => self.clock.slew(self.delay.instant(target, self.playout.position())),
+            State::Idle => {
+                if let Some(first) = self.waiting.first() {
+                    self.clock.meet(self.delay.instant(target, first.position));
+                }
+            }
+        }
+    }
+
+    fn play(&mut self) -> ([f32; BLOCK_VOICE_SAMPLES], HeardKind) {
+        if self.state == State::Idle && !self.begin() {
+            return ([0.0; BLOCK_VOICE_SAMPLES], HeardKind::Quiet);
+        }
+        let behind_s = self.behind_s();
+        let is_covered = self.covers(BLOCK);
+        if behind_s >= FAR_S && (!is_covered || !self.activity.is_speaking()) {
+            return self.playout.filler();
+        }
+        let mut played = self.playout.block(&mut self.waiting, &mut self.losses);
+        if behind_s <= -FAR_S && self.is_soft(&played.0) && self.covers(BLOCK) {
+            self.losses.count(Loss::TrimmedBlock);
+            played = self.playout.block(&mut self.waiting, &mut self.losses);
+        }
+        self.rest();
+        let made_up = if played.1 == HeardKind::Voice { 0.0 } else { 1.0 };
+        self.concealed_ratio += (made_up - self.concealed_ratio) * SHARE_WEIGHT;
+        played
+    }
+
+    /// How much later the next sample should be played than it is about to be, in seconds.
+    fn behind_s(&self) -> f64 {
+        let about_to = self.delay.offset_s(self.playout.position(), self.clock.next());
+        self.delay.target_s().map_or(0.0, |target| target - about_to)
+    }
+
+    fn covers(&self, samples: i64) -> bool {
+        let ready = self.playout.ready();
+        ready >= samples || self.waiting.covers(self.playout.decoded_to(), samples - ready)
+    }
+
+    fn is_soft(&self, voice: &[f32; BLOCK_VOICE_SAMPLES]) -> bool {
+        let power: f32 = voice.iter().map(|sample| sample * sample).sum();
+        !self.activity.is_speaking() && power < SOFT_LEVEL * SOFT_LEVEL * BLOCK as f32
+    }
+
+    /// Starts playing with the first waiting packet whose moment is now; gives up those whose moment is past.
+    fn begin(&mut self) -> bool {
+        let Some(target) = self.delay.target_s() else { return false };
+        let now = self.clock.next();
+        while let Some(first) = self.waiting.first() {
+            let due = self.delay.instant(target, first.position);
+            if due > now + BEGIN_EARLY {
+                return false;
+            }
+            if due + BEGIN_LATE >= now {
+                self.playout.jump(first.position);
+                self.state = State::Playing;
+                return true;
+            }
+            self.waiting.take();
+            self.lose_late();
+        }
+        false
+    }
+
+    /// Stops playing when nothing is left to be played and the last sound has faded.
+    fn rest(&mut self) {
+        if self.playout.is_faded() && self.waiting.first().is_none() {
+            self.state = State::Idle;
+        }
+    }
+
+    /// Both rates of a block, aligned.
+    fn finish(&mut self, voice: &[f32; BLOCK_VOICE_SAMPLES]) -> PcmBlock {
+        let mut block = PcmBlock::silence();
+        self.downsampler.push(voice, &mut block.line);
+        let (head, tail) = block.voice.split_at_mut(HELD_BACK);
+        let (now, later) = voice.split_at(BLOCK_VOICE_SAMPLES - HELD_BACK);
+        head.copy_from_slice(&self.held_back);
+        tail.copy_from_slice(now);
+        self.held_back.copy_from_slice(later);
+        block
+    }
+}
