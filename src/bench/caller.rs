@@ -336,9 +336,12 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Tap {
     }
 
     fn handle_write(&mut self, message: TaggedPacket) -> Result<(), RtcError> {
-        if matches!(message.message.packet, Packet::Rtp(_)) {
+        if let Packet::Rtp(packet) = &message.message.packet {
             let sent = Wall.now().saturating_duration_since(self.plan.epoch);
-            self.tape.lock().unwrap_or_else(PoisonError::into_inner).sent.push(sent);
+            let line = &mut self.tape.lock().unwrap_or_else(PoisonError::into_inner).sent;
+            // A packet that the stack swallowed before still has its place: the index is the number of the packet.
+            let swallowed = packet.header.sequence_number.wrapping_sub(line.len() as u16);
+            line.resize(line.len() + usize::from(swallowed) + 1, sent);
         }
         self.outgoing.push_back(message);
         Ok(())

@@ -5,12 +5,46 @@
 
 mod caller;
 mod marker;
+mod measure;
+mod noise;
+mod plan;
+mod report;
+mod run;
 mod server;
+mod spread;
 mod tape;
+mod usage;
 mod voice;
 
-pub use server::Target;
+use std::sync::Arc;
+
 use thiserror::Error;
+
+pub use measure::FrameTally;
+pub use plan::{BenchKind, BenchPlan, Progress};
+pub use report::{BenchReport, Churn, Cost, MarkerCount, RampStep, Wire};
+pub use server::Target;
+pub use spread::SignedPercentiles;
+pub use usage::Machine;
+
+use server::Server;
+use voice::VoiceLoop;
+
+/// Runs a bench. Needs a tokio runtime with timers and network; two threads are enough.
+///
+/// # Errors
+/// If the server does not start or answer, a call does not come to stand, or no frame comes back.
+pub async fn run(plan: BenchPlan, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<BenchReport, BenchError> {
+    let voice = Arc::new(VoiceLoop::new()?);
+    let timer = noise::idle_timer().await;
+    let server = Server::open(&plan.target).await?;
+    let takes = plan.warm_up + plan.measured;
+    progress(Progress::Began { what: format!("measuring {} sessions", plan.sessions), takes });
+    let mut report = run::latency(&server, &voice, &plan, plan.sessions).await?;
+    let idle = noise::Disturbance { timer_p95_ms: timer.p95, ..noise::Disturbance::default() };
+    report.warnings.extend(idle.warnings());
+    Ok(report)
+}
 
 /// Why nothing was measured.
 #[derive(Debug, Error)]

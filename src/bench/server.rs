@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::BenchError;
+use super::usage::ProcessUse;
 
 /// Where the server is, or how to start one.
 #[derive(Clone, Debug)]
@@ -37,8 +38,7 @@ pub struct Server {
     token: Option<String>,
     http: reqwest::Client,
     local_ip: IpAddr,
-    /// Its process, if it runs on this machine.
-    pub pid: Option<u32>,
+    pid: Option<u32>,
     child: Option<Child>,
 }
 
@@ -85,6 +85,12 @@ impl Server {
         let http = reqwest::Client::builder().timeout(Duration::from_secs(15)).no_proxy().build().map_err(http)?;
         let local_ip = local_ip(&url);
         Ok(Self { url, token, http, local_ip, pid, child })
+    }
+
+    /// What its process uses now, if it runs on this machine.
+    #[must_use]
+    pub fn used(&self) -> Option<ProcessUse> {
+        self.pid.and_then(ProcessUse::of)
     }
 
     /// The address of this machine that reaches the server.
