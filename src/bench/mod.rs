@@ -4,14 +4,20 @@
 //! the `webrtc` stack directly, not through `codec` and `rtc`: what measures shares nothing with what is measured.
 
 mod caller;
+mod churn;
+mod compare;
+mod eye;
+mod lips;
 mod marker;
 mod measure;
 mod noise;
 mod plan;
+mod ramp;
 mod report;
 mod run;
 mod server;
 mod spread;
+mod stop;
 mod tape;
 mod usage;
 mod voice;
@@ -20,6 +26,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+pub use compare::compare;
 pub use measure::FrameTally;
 pub use plan::{BenchKind, BenchPlan, Progress};
 pub use report::{BenchReport, Churn, Cost, MarkerCount, RampStep, Wire};
@@ -37,12 +44,40 @@ use voice::VoiceLoop;
 pub async fn run(plan: BenchPlan, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<BenchReport, BenchError> {
     let voice = Arc::new(VoiceLoop::new()?);
     let timer = noise::idle_timer().await;
-    let server = Server::open(&plan.target).await?;
-    let takes = plan.warm_up + plan.measured;
-    progress(Progress::Began { what: format!("measuring {} sessions", plan.sessions), takes });
-    let mut report = run::latency(&server, &voice, &plan, plan.sessions).await?;
+    let server = Arc::new(Server::open(&plan.target).await?);
+    let mut report = measured(&server, &voice, &plan, progress).await?;
     let idle = noise::Disturbance { timer_p95_ms: timer.p95, ..noise::Disturbance::default() };
     report.warnings.extend(idle.warnings());
+    Ok(report)
+}
+
+async fn measured(
+    server: &Arc<Server>,
+    voice: &Arc<VoiceLoop>,
+    plan: &BenchPlan,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<BenchReport, BenchError> {
+    let takes = plan.warm_up + plan.measured;
+    progress(Progress::Began { what: format!("{} sessions", plan.sessions), takes });
+    let mut report = match plan.kind {
+        BenchKind::Latency | BenchKind::Lips => run::latency(server, voice, plan, plan.sessions).await?,
+        BenchKind::Ramp => ramp::measure(server, voice, plan, progress).await?,
+        BenchKind::Churn(times) => {
+            let churn = Some(churn::measure(server, voice, plan, times, progress).await?);
+            let server = server.about().await?;
+            BenchReport { machine: Machine::here(), server, churn, ..BenchReport::default() }
+        }
+    };
+    if plan.stops > 0 {
+        let stops = stop::measure(server, voice, plan, progress).await?;
+        report.stop_voice_ms = spread::plain(stops.voice.iter().copied().flatten());
+        report.stop_picture_ms = spread::plain(stops.picture.iter().copied().flatten());
+        report.stop_ms = spread::plain(stops.later());
+    }
+    if plan.kind == BenchKind::Lips {
+        progress(Progress::Began { what: "the lips".into(), takes });
+        report.lip_lag_ms = Some(spread::signed(lips::measure(server, voice, plan).await?));
+    }
     Ok(report)
 }
 
@@ -79,6 +114,12 @@ pub enum BenchError {
     File {
         /// The file.
         path: String,
+        /// What was found.
+        found: String,
+    },
+    /// Pictures could not be decoded.
+    #[error("wanted to decode the pictures, found: {found}")]
+    Picture {
         /// What was found.
         found: String,
     },

@@ -190,21 +190,13 @@ impl BenchReport {
             stage(name).into_iter().for_each(|spans| row(out, &format!("  {name}").replace('_', " "), spans));
         }
         let s = self.av_offset_ms;
-        row(
-            out,
-            "picture after voice",
-            &s.upper(),
-        );
+        row(out, "picture after voice", &s.upper());
         if self.stop_ms.n > 0 {
             row(out, "stop to last old frame", &self.stop_picture_ms);
             row(out, "stop to last old sound", &self.stop_voice_ms);
         }
         if let Some(s) = self.lip_lag_ms {
-            row(
-                out,
-                "lips after sound",
-                &s.upper(),
-            );
+            row(out, "lips after sound", &s.upper());
         }
         out.push('\n');
     }
