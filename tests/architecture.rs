@@ -29,7 +29,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("str0m", &["rtc"]),
     ("webrtc", &["bench"]),
     ("rtc", &["bench"]),
-    ("opus", &["codec"]),
+    ("opus", &["codec", "bench"]),
     ("openh264", &["codec", "bench"]),
     ("symphonia", &["codec"]),
     ("rubato", &["codec", "listen"]),

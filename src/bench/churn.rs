@@ -1,0 +1,92 @@
+//! Callers that come and go: is everything given back?
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::BenchError;
+use super::caller::{Caller, CallerPlan, Pictures, Speech};
+use super::plan::{BenchPlan, Progress};
+use super::report::Churn;
+use super::server::Server;
+use super::spread::plain;
+use super::usage::ProcessUse;
+use super::voice::VoiceLoop;
+use crate::time::Wall;
+
+/// Calls at the same time.
+const AT_ONCE: usize = 4;
+/// Calls that warm the allocator up before memory is looked at.
+const WARM_UP: usize = 16;
+/// How long a call stays once it stands.
+const STAY: Duration = Duration::from_millis(300);
+/// How long the server has to put things away.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// Lets `times` callers come and go.
+///
+/// # Errors
+/// If the server stops answering.
+pub async fn measure(
+    server: &Arc<Server>,
+    voice: &Arc<VoiceLoop>,
+    plan: &BenchPlan,
+    times: usize,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Churn, BenchError> {
+    round(server, voice, plan, WARM_UP, &mut |_| {}).await;
+    tokio::time::sleep(SETTLE).await;
+    let before = server.used().unwrap_or_default();
+    let joined = round(server, voice, plan, times, progress).await;
+    tokio::time::sleep(SETTLE).await;
+    let after = server.used().unwrap_or_default();
+    let about = server.about().await?;
+    Ok(report(&joined, times, before, after, about["sessions"]["used"].as_u64().unwrap_or(0)))
+}
+
+fn report(joined: &[f64], times: usize, before: ProcessUse, after: ProcessUse, left_over: u64) -> Churn {
+    Churn {
+        joined: joined.len(),
+        failed: times - joined.len(),
+        before_mb: before.rss_mb,
+        after_mb: after.rss_mb,
+        threads_before: before.threads,
+        threads_after: after.threads,
+        left_over,
+        join_ms: plain(joined.iter().copied()),
+    }
+}
+
+/// Milliseconds that each call took to stand; those that did not are missing.
+async fn round(
+    server: &Arc<Server>,
+    voice: &Arc<VoiceLoop>,
+    plan: &BenchPlan,
+    times: usize,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Vec<f64> {
+    let mut calls = tokio::task::JoinSet::new();
+    let mut joined = Vec::with_capacity(times);
+    let mut done = 0;
+    for number in 0..times {
+        if calls.len() == AT_ONCE {
+            joined.extend(calls.join_next().await.and_then(Result::ok).flatten());
+            done += 1;
+            progress(Progress::Step { done, of: times });
+        }
+        calls.spawn(one(Arc::clone(server), Arc::clone(voice), plan.avatar.clone(), number));
+    }
+    while let Some(ended) = calls.join_next().await {
+        joined.extend(ended.ok().flatten());
+    }
+    joined
+}
+
+async fn one(server: Arc<Server>, voice: Arc<VoiceLoop>, avatar: Option<String>, number: usize) -> Option<f64> {
+    let epoch = Wall.now();
+    let who = CallerPlan { number, pictures: Pictures::Count, speech: Speech::Loop, epoch };
+    let caller = Caller::call(&server, voice, who, avatar.as_deref()).await.ok()?;
+    let took = Wall.now().saturating_duration_since(epoch);
+    tokio::time::sleep(STAY).await;
+    let tape = caller.hang_up(&server).await;
+    (!tape.video.is_empty()).then_some(took.as_secs_f64() * 1000.0)
+}

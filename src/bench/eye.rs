@@ -1,0 +1,174 @@
+//! Looks at pictures: finds where a face moves when it speaks, and says how much it moves in each frame.
+//!
+//! Knows nothing of avatars: the mouth is where the picture changes much while there is speech and little while there is none.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use openh264::decoder::Decoder;
+use openh264::formats::YUVSource;
+
+use super::tape::{Frame, Tape, VideoPacket, frames};
+
+/// Side of the squares in which brightness is averaged, in pixels.
+const CELL: usize = 8;
+
+/// A frame as brightness of cells.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// When and where on the line it was.
+    pub frame: Frame,
+    /// Mean luma of each cell, row by row.
+    pub cells: Vec<f32>,
+}
+
+/// Decodes the pictures of a tape; those that do not decode are left out.
+///
+/// # Errors
+/// If there is no decoder.
+pub fn watch(tape: &Tape) -> Result<Vec<Seen>, openh264::Error> {
+    let mut decoder = Decoder::new()?;
+    let mut seen = Vec::new();
+    for frame in frames(&tape.video) {
+        let packets: Vec<&VideoPacket> =
+            tape.video.iter().filter(|packet| i64::from(packet.rtp.0) == frame.ticks & 0xffff_ffff).collect();
+        if let Ok(Some(picture)) = decoder.decode(&annex_b(&packets)) {
+            let (width, height) = picture.dimensions();
+            let cells = cells(picture.y(), picture.strides().0, width, height);
+            seen.push(Seen { frame, cells });
+        }
+    }
+    Ok(seen)
+}
+
+fn cells(luma: &[u8], stride: usize, width: usize, height: usize) -> Vec<f32> {
+    let mean = |x: usize, y: usize| {
+        let rows = (y..y + CELL).map(|row| &luma[row * stride + x..row * stride + x + CELL]);
+        rows.flatten().map(|v| f32::from(*v)).sum::<f32>() / (CELL * CELL) as f32
+    };
+    let columns = width / CELL;
+    (0..columns * (height / CELL)).map(|n| mean(n % columns * CELL, n / columns * CELL)).collect()
+}
+
+/// The access unit of a frame's packets (RFC 6184: single units, aggregates, fragments), with start codes.
+fn annex_b(packets: &[&VideoPacket]) -> Vec<u8> {
+    let origin = packets.first().map_or(0, |packet| packet.sequence);
+    let mut sorted: Vec<&Bytes> = Vec::new();
+    let mut order: Vec<_> =
+        packets.iter().map(|p| (p.sequence.wrapping_sub(origin).cast_signed(), &p.payload)).collect();
+    order.sort_by_key(|(step, _)| *step);
+    order.dedup_by_key(|(step, _)| *step);
+    sorted.extend(order.into_iter().map(|(_, payload)| payload));
+    let mut unit = Vec::new();
+    sorted.into_iter().for_each(|payload| append(&mut unit, payload));
+    unit
+}
+
+fn append(unit: &mut Vec<u8>, payload: &[u8]) {
+    const START: [u8; 4] = [0, 0, 0, 1];
+    match payload {
+        [head, rest @ ..] if head & 0x1f == 24 => {
+            let mut rest = rest;
+            while let [high, low, tail @ ..] = rest {
+                let length = usize::from(u16::from_be_bytes([*high, *low])).min(tail.len());
+                unit.extend_from_slice(&START);
+                unit.extend_from_slice(&tail[..length]);
+                rest = &tail[length..];
+            }
+        }
+        [indicator, head, rest @ ..] if indicator & 0x1f == 28 => {
+            if head & 0x80 != 0 {
+                unit.extend_from_slice(&START);
+                unit.push(indicator & 0xe0 | head & 0x1f);
+            }
+            unit.extend_from_slice(rest);
+        }
+        whole => {
+            unit.extend_from_slice(&START);
+            unit.extend_from_slice(whole);
+        }
+    }
+}
+
+/// The cells of the mouth: the twelve in which consecutive pictures of `speaking` differ most beyond those of `quiet`.
+#[must_use]
+pub fn mouth(speaking: &[&Seen], quiet: &[&Seen]) -> Vec<usize> {
+    let (spoken, still) = (unrest(speaking), unrest(quiet));
+    let mut ranked: Vec<usize> = (0..spoken.len().min(still.len())).collect();
+    ranked.sort_by(|a, b| (spoken[*b] - 2.0 * still[*b]).total_cmp(&(spoken[*a] - 2.0 * still[*a])));
+    ranked.truncate(12);
+    ranked
+}
+
+fn unrest(seen: &[&Seen]) -> Vec<f32> {
+    let mut sum = vec![0.0; seen.first().map_or(0, |first| first.cells.len())];
+    for pair in seen.windows(2).filter(|pair| pair[0].cells.len() == pair[1].cells.len()) {
+        sum.iter_mut().zip(pair[0].cells.iter().zip(&pair[1].cells)).for_each(|(s, (a, b))| *s += (a - b).abs());
+    }
+    let pairs = seen.len().saturating_sub(1).max(1) as f32;
+    sum.iter().map(|s| s / pairs).collect()
+}
+
+/// How far the mouth is from `rest` in a picture: mean difference of its cells.
+#[must_use]
+pub fn distance(seen: &Seen, rest: &[f32], mouth: &[usize]) -> f32 {
+    let differences = mouth.iter().filter_map(|cell| Some((seen.cells.get(*cell)? - rest.get(*cell)?).abs()));
+    differences.sum::<f32>() / mouth.len().max(1) as f32
+}
+
+/// The median picture.
+#[must_use]
+pub fn rest(seen: &[&Seen]) -> Vec<f32> {
+    let count = seen.first().map_or(0, |first| first.cells.len());
+    let middle = |cell: usize| {
+        let mut values: Vec<f32> = seen.iter().filter_map(|one| one.cells.get(cell).copied()).collect();
+        values.sort_by(f32::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or_default()
+    };
+    (0..count).map(middle).collect()
+}
+
+/// The pictures that arrived between two moments.
+#[must_use]
+pub fn between(seen: &[Seen], from: Duration, to: Duration) -> Vec<&Seen> {
+    seen.iter().filter(|one| one.frame.arrived >= from && one.frame.arrived < to).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mouth_is_where_speech_moves_and_quiet_does_not() {
+        let seen = |value: &dyn Fn(usize) -> f32| Seen {
+            frame: Frame { ticks: 0, arrived: Duration::ZERO, length_bytes: 0, is_whole: true },
+            cells: (0..40).map(value).collect(),
+        };
+        // Cells 5 to 16 speak; cell 30 (an eye) moves as much all the time.
+        let at = |n: usize, open: f32| {
+            seen(&move |c| {
+                if (5..17).contains(&c) {
+                    open * (n % 2) as f32
+                } else if c == 30 {
+                    20.0 * (n % 2) as f32
+                } else {
+                    0.0
+                }
+            })
+        };
+        let (loud, quiet): (Vec<Seen>, Vec<Seen>) =
+            ((0..10).map(|n| at(n, 9.0)).collect(), (0..10).map(|n| at(n, 0.0)).collect());
+        let mut found = mouth(&loud.iter().collect::<Vec<_>>(), &quiet.iter().collect::<Vec<_>>());
+        found.sort_unstable();
+        assert_eq!(found, (5..17).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn fragments_and_aggregates_become_units_again() {
+        let mut unit = Vec::new();
+        append(&mut unit, &[0x78, 0, 2, 0x67, 1, 0, 1, 0x68]);
+        append(&mut unit, &[0x7c, 0x85, 7]);
+        append(&mut unit, &[0x7c, 0x45, 8]);
+        assert_eq!(unit, [0, 0, 0, 1, 0x67, 1, 0, 0, 0, 1, 0x68, 0, 0, 0, 1, 0x65, 7, 8]);
+    }
+}
