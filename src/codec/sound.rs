@@ -102,7 +102,8 @@ pub fn decode_sound(bytes: &[u8], limit: Duration) -> Result<Sound, SoundError> 
         return Err(SoundError::Empty);
     }
     let mut reader = open(bytes)?;
-    let track = reader.tracks().iter().find(|track| track.codec_params.codec != CODEC_TYPE_NULL).ok_or(SoundError::NoTrack)?;
+    let track =
+        reader.tracks().iter().find(|track| track.codec_params.codec != CODEC_TYPE_NULL).ok_or(SoundError::NoTrack)?;
     let (id, params) = (track.id, track.codec_params.clone());
     let mut pcm = Pcm { limit, ..Pcm::default() };
     let outcome = if params.codec == CODEC_TYPE_OPUS {
@@ -120,7 +121,10 @@ pub fn decode_sound(bytes: &[u8], limit: Duration) -> Result<Sound, SoundError> 
 }
 
 fn open(bytes: &[u8]) -> Result<Box<dyn FormatReader>, SoundError> {
-    let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes.to_vec())), symphonia::core::io::MediaSourceStreamOptions::default());
+    let stream = MediaSourceStream::new(
+        Box::new(Cursor::new(bytes.to_vec())),
+        symphonia::core::io::MediaSourceStreamOptions::default(),
+    );
     let probed = symphonia::default::get_probe().format(
         &Hint::new(),
         stream,
@@ -162,7 +166,8 @@ impl Pcm {
     }
 
     fn add(&mut self, interleaved: &[f32], channels: usize) -> Result<(), SoundError> {
-        let mono = interleaved.chunks_exact(channels.max(1)).map(|frame| frame.iter().sum::<f32>() / frame.len() as f32);
+        let mono =
+            interleaved.chunks_exact(channels.max(1)).map(|frame| frame.iter().sum::<f32>() / frame.len() as f32);
         // A file may hold any floats; a voice is finite and within its range.
         self.samples.extend(mono.map(|sample| if sample.is_finite() { sample.clamp(-1.0, 1.0) } else { 0.0 }));
         let length = self.samples.len() as f64 / f64::from(self.rate_hz.max(1));
@@ -179,7 +184,12 @@ impl Pcm {
 /// Whether the file ended in the middle.
 type IsCut = bool;
 
-fn decode_other(reader: &mut dyn FormatReader, id: u32, params: &CodecParameters, pcm: &mut Pcm) -> Result<IsCut, SoundError> {
+fn decode_other(
+    reader: &mut dyn FormatReader,
+    id: u32,
+    params: &CodecParameters,
+    pcm: &mut Pcm,
+) -> Result<IsCut, SoundError> {
     let decoder = symphonia::default::get_codecs().make(params, &DecoderOptions::default());
     let mut decoder: Box<dyn Decoder> = decoder.map_err(|_no_codec| SoundError::NoTrack)?;
     let mut buffer: Option<SampleBuffer<f32>> = None;
@@ -193,7 +203,9 @@ fn decode_other(reader: &mut dyn FormatReader, id: u32, params: &CodecParameters
             Ok(decoded) => {
                 let spec = *decoded.spec();
                 pcm.set_rate(spec.rate)?;
-                let fits = buffer.as_ref().is_some_and(|buffer| buffer.capacity() >= decoded.capacity() * spec.channels.count());
+                let fits = buffer
+                    .as_ref()
+                    .is_some_and(|buffer| buffer.capacity() >= decoded.capacity() * spec.channels.count());
                 if !fits {
                     buffer = Some(SampleBuffer::new(decoded.capacity() as u64, spec));
                 }
@@ -208,7 +220,12 @@ fn decode_other(reader: &mut dyn FormatReader, id: u32, params: &CodecParameters
     }
 }
 
-fn decode_opus(reader: &mut dyn FormatReader, id: u32, params: &CodecParameters, pcm: &mut Pcm) -> Result<IsCut, SoundError> {
+fn decode_opus(
+    reader: &mut dyn FormatReader,
+    id: u32,
+    params: &CodecParameters,
+    pcm: &mut Pcm,
+) -> Result<IsCut, SoundError> {
     let broken = |error: super::CodecError| SoundError::Broken { found: error.to_string() };
     let mut decoder = VoiceDecoder::new().map_err(broken)?;
     pcm.set_rate(VOICE_HZ)?;
@@ -291,11 +308,17 @@ mod tests {
 
     #[test]
     fn wav_of_every_kind_becomes_one_voice_of_its_length_and_loudness() {
-        for (rate_hz, channels, bits) in [(8_000, 1, 8), (44_100, 2, 16), (96_000, 6, 24), (48_000, 1, 16), (16_000, 1, 16)] {
+        for (rate_hz, channels, bits) in
+            [(8_000, 1, 8), (44_100, 2, 16), (96_000, 6, 24), (48_000, 1, 16), (16_000, 1, 16)]
+        {
             let sound = decode_sound(&wav(rate_hz, channels, bits, 1.0), LIMIT).expect("a good file");
             assert!((sound.duration().as_secs_f64() - 1.0).abs() < 0.02, "{rate_hz}: {:?}", sound.duration());
             let blocks: Vec<_> = (0..).map_while(|n| sound.block(n)).collect();
-            assert!((0.3..0.4).contains(&blocks[25].level()), "{rate_hz} Hz, {channels} channels: {}", blocks[25].level());
+            assert!(
+                (0.3..0.4).contains(&blocks[25].level()),
+                "{rate_hz} Hz, {channels} channels: {}",
+                blocks[25].level()
+            );
             assert!(!sound.is_truncated());
         }
     }
@@ -313,7 +336,10 @@ mod tests {
         assert_eq!(decode_sound(&[], LIMIT).unwrap_err(), SoundError::Empty);
         let picture = decode_sound(b"\x89PNG\r\n\x1a\n0000000000000", LIMIT).unwrap_err();
         assert!(picture.to_string().contains("PNG"), "{picture}");
-        assert!(matches!(decode_sound(&wav(16_000, 1, 16, 3.0), Duration::from_secs(2)), Err(SoundError::TooLong { .. })));
+        assert!(matches!(
+            decode_sound(&wav(16_000, 1, 16, 3.0), Duration::from_secs(2)),
+            Err(SoundError::TooLong { .. })
+        ));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
 
 use super::{Mp4Error, Mp4Writer, RenderError, RenderPlan};
-use crate::codec::{H264Encoder, VoiceEncoder};
 use crate::codec::sound::Sound;
+use crate::codec::{H264Encoder, VoiceEncoder};
 use crate::media::{Picture, PictureSize};
 use crate::model::Pack;
 use crate::pipeline::{

@@ -203,7 +203,8 @@ mod tests {
 
     #[test]
     fn a_film_that_does_not_start_with_a_key_picture_is_refused() {
-        let mut writer = Mp4Writer::new(std::io::Cursor::new(Vec::new()), PictureSize::square(64), 312).expect("a file");
+        let mut writer =
+            Mp4Writer::new(std::io::Cursor::new(Vec::new()), PictureSize::square(64), 312).expect("a file");
         let delta = EncodedPicture { bytes: vec![0, 0, 1, 0x41, 7].into(), is_key: false };
         assert!(matches!(writer.picture(&delta), Err(Mp4Error::NoParameters)));
     }
