@@ -133,6 +133,12 @@ impl Delay {
         Some(self.base_s()? + self.depth_ms() / 1000.0)
     }
 
+    /// The offset that leaves time for `samples` more to come, if they come as fast as the fastest, in seconds.
+    pub fn shallowest_s(&self, samples: i64) -> Option<f64> {
+        let wait_s = samples.max(0) as f64 / f64::from(VOICE_HZ);
+        Some(self.base_s()? + wait_s + LEAST_DEPTH_MS / 1000.0)
+    }
+
     /// How much faster the sender's clock runs than ours, in parts per million; 0 until 10 s were heard.
     pub fn drift_ppm(&self) -> f64 {
         let (Some(first), Some(last)) = (self.bases.front(), self.bases.back()) else { return 0.0 };
@@ -140,10 +146,9 @@ impl Delay {
         if seconds < 10.0 { 0.0 } else { (first.1 - last.1) / seconds * 1e6 }
     }
 
-    /// Forgets where the sender's clock stood, but not how the wire behaves.
-    pub fn forget_base(&mut self) {
-        self.minima.clear();
-        self.bases.clear();
+    /// Forgets everything: what was learnt was about another clock.
+    pub fn forget(&mut self) {
+        *self = Self::new(self.start);
     }
 }
 

@@ -126,10 +126,10 @@ impl<D: Decode> Line<D> {
         let mut punctuality = self.punctuality(needed_at, arrived);
         let played = (self.state == State::Playing).then(|| self.playout.decoded_to());
         match self.waiting.keep(Held { position, samples, packet }, played) {
-            Ok(()) => self.late_in_a_row = 0,
+            Ok(()) if self.state == State::Playing => self.late_in_a_row = 0,
+            Ok(()) => {}
             Err(Loss::LatePacket) => {
                 self.lose_late();
-                self.late_in_a_row += 1;
                 punctuality = Punctuality::Late;
             }
             Err(loss) => return self.losses.count(loss),
@@ -181,14 +181,13 @@ impl<D: Decode> Line<D> {
     fn is_another_clock(&self, position: i64, arrived: Instant) -> bool {
         let base = self.delay.base_s().filter(|_| self.delay.is_fresh(arrived));
         let has_jumped = base.is_some_and(|base| (self.delay.offset_s(position, arrived) - base).abs() > RESTART_S);
-        let is_stale = base.is_none() && self.state == State::Idle && self.waiting.first().is_none();
-        has_jumped || is_stale || self.late_in_a_row >= LATE_IN_A_ROW
+        has_jumped || self.late_in_a_row >= LATE_IN_A_ROW
     }
 
     /// Believes nothing any more of the sender's clock, and waits for it.
     fn start_over(&mut self) {
         (0..self.waiting.clear()).for_each(|_| self.lose_late());
-        self.delay.forget_base();
+        self.delay.forget();
         self.state = State::Idle;
         self.late_in_a_row = 0;
     }
@@ -196,6 +195,7 @@ impl<D: Decode> Line<D> {
     fn lose_late(&mut self) {
         self.losses.count(Loss::LatePacket);
         self.playout.count_late();
+        self.late_in_a_row += 1;
     }
 
     /// The start of the block that first needs the sample at `position`.
@@ -227,7 +227,7 @@ impl<D: Decode> Line<D> {
             State::Playing => self.clock.slew(self.delay.instant(target, self.playout.position())),
             State::Idle => {
                 if let Some(first) = self.waiting.first() {
-                    self.clock.meet(self.delay.instant(target, first.position));
+                    self.clock.meet(self.due(first, target));
                 }
             }
         }
@@ -269,18 +269,25 @@ impl<D: Decode> Line<D> {
         !self.activity.is_speaking() && power < SOFT_LEVEL * SOFT_LEVEL * BLOCK as f32
     }
 
+    /// When a play-out should begin that begins with this packet: a short packet waits for the rest of its block.
+    fn due(&self, first: &Held, target: f64) -> Instant {
+        let rest = self.delay.shallowest_s(BLOCK - first.samples);
+        self.delay.instant(rest.map_or(target, |rest| target.max(rest)), first.position)
+    }
+
     /// Starts playing with the first waiting packet whose moment is now; gives up those whose moment is past.
     fn begin(&mut self) -> bool {
         let Some(target) = self.delay.target_s() else { return false };
         let now = self.clock.next();
         while let Some(first) = self.waiting.first() {
-            let due = self.delay.instant(target, first.position);
+            let due = self.due(first, target);
             if due > now + BEGIN_EARLY {
                 return false;
             }
             if due + BEGIN_LATE >= now {
                 self.playout.jump(first.position);
                 self.state = State::Playing;
+                self.late_in_a_row = 0;
                 return true;
             }
             self.waiting.take();
@@ -306,5 +313,208 @@ impl<D: Decode> Line<D> {
         tail.copy_from_slice(now);
         self.held_back.copy_from_slice(later);
         block
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::{CALM, Call, Report, Weather};
+    use super::*;
+    use bytes::Bytes;
+
+    fn trimmed(report: &Report) -> u64 {
+        report.losses.of(Loss::TrimmedBlock)
+    }
+
+    fn packet(call: &Call, payload: &'static [u8]) -> VoicePacket {
+        let arrived = call.start + Duration::from_secs_f64(call.spoken_s);
+        VoicePacket { rtp: call.rtp, sequence: None, payload: Bytes::from_static(payload), arrived }
+    }
+
+    #[test]
+    fn on_a_calm_wire_a_block_is_played_just_after_its_packet_came() {
+        let mut call = Call::new(CALM);
+        let report = call.talk(20_000);
+        let (median, p95) = (report.delay_percentile(0.5), report.delay_percentile(0.95));
+        assert!(p95 <= 6.0 && median >= 2.0, "{median} {p95} ms");
+        assert!(
+            report.voiced >= 998 && report.losses == LossCounts::default(),
+            "{} {:?}",
+            report.voiced,
+            report.losses
+        );
+    }
+
+    #[test]
+    fn every_tick_gives_one_block_of_the_line_and_they_are_20_ms_apart() {
+        let mut call = Call::new(Weather { loss_ratio: 0.2, double_ratio: 0.1, jitter_ms: 60.0, slower_ppm: 0.0 });
+        let report = call.talk(60_000);
+        assert!(report.blocks.abs_diff(3_000) <= 6, "{} blocks in 60 s", report.blocks);
+        assert_eq!(call.line.tick().at, SampleIndex(report.blocks * 320));
+        let begun = &report.spacing_ms[10..];
+        assert!(begun.iter().all(|ms| (9.9..30.1).contains(ms)));
+    }
+
+    #[test]
+    fn a_fifth_of_the_packets_lost_is_filled_in_and_counted() {
+        let mut call = Call::new(Weather { loss_ratio: 0.2, ..CALM });
+        let report = call.talk(60_000);
+        let gaps = report.losses.of(Loss::ConcealedGap);
+        assert!(gaps.abs_diff(600) < 80, "{gaps} of 3000");
+        assert_eq!((report.losses.of(Loss::LatePacket), trimmed(&report)), (0, 0));
+        assert!(report.voiced > 2_350, "{}", report.voiced);
+        assert!(report.delay_percentile(0.95) < 8.0);
+    }
+
+    #[test]
+    fn bursts_of_300_ms_deepen_the_line_and_calm_makes_it_shallow_again() {
+        let mut call = Call::new(CALM);
+        call.talk(5_000);
+        call.weather.jitter_ms = 300.0;
+        let rough = call.talk(20_000);
+        assert!((200.0..400.0).contains(&call.line.stats().depth_ms), "{:?}", call.line.stats());
+        let lost = rough.losses.of(Loss::LatePacket) + rough.losses.of(Loss::OverflowPacket);
+        assert!(lost < 60, "{lost} of 1000 packets too late: {:?}", rough.losses);
+        call.weather.jitter_ms = 1.0;
+        call.talk(60_000);
+        assert!(call.line.stats().depth_ms < 8.0, "{:?}", call.line.stats());
+    }
+
+    #[test]
+    fn doubles_are_counted_and_not_heard() {
+        let mut call = Call::new(Weather { double_ratio: 0.3, ..CALM });
+        let report = call.talk(10_000);
+        assert!(report.losses.of(Loss::DuplicatePacket).abs_diff(150) < 40);
+        assert!(report.voiced >= 498);
+    }
+
+    #[test]
+    fn an_hour_with_a_clock_that_drifts_is_followed_without_losing_a_sample() {
+        for slower_ppm in [200.0, -200.0] {
+            let mut call = Call::new(Weather { slower_ppm, ..CALM });
+            for _ in 0..60 {
+                let minute = call.talk(60_000);
+                assert_eq!(minute.losses, LossCounts::default(), "{slower_ppm}");
+                assert!(minute.delay_percentile(0.99) < 9.0, "{slower_ppm}: {}", minute.delay_percentile(0.99));
+            }
+            let stats = call.line.stats();
+            assert!((stats.drift_ppm + slower_ppm).abs() < 30.0, "{slower_ppm}: {stats:?}");
+        }
+    }
+
+    #[test]
+    fn an_hour_of_silence_is_an_hour_of_blocks_and_the_voice_after_it_is_heard_at_once() {
+        let mut call = Call::new(CALM);
+        call.talk(1_000);
+        call.pause(3_600_000);
+        let silence = call.play_until(call.spoken_s);
+        assert!(silence.blocks.abs_diff(180_000) <= 1 && silence.voiced <= 3, "{}", silence.blocks);
+        assert_eq!(silence.losses, LossCounts::default());
+        let voice = call.talk(2_000);
+        assert!(
+            voice.voiced >= 98 && voice.delay_percentile(0.95) < 6.0,
+            "{} {}",
+            voice.voiced,
+            voice.delay_percentile(0.95)
+        );
+        assert_eq!(voice.losses, LossCounts::default());
+    }
+
+    #[test]
+    fn an_unplugged_microphone_fades_out_within_100_ms() {
+        let mut call = Call::new(CALM);
+        call.talk(1_000);
+        let end = call.start + Duration::from_secs_f64(call.spoken_s + 0.5);
+        let mut kinds = Vec::new();
+        call.play_until(call.spoken_s + 0.03);
+        while call.line.next_tick() < end {
+            kinds.push(call.line.tick().kind);
+        }
+        let made_up = kinds.iter().filter(|kind| **kind == HeardKind::Concealed).count();
+        assert!((3..=5).contains(&made_up), "{kinds:?}");
+        assert!(kinds[6..].iter().all(|kind| *kind == HeardKind::Quiet), "{kinds:?}");
+    }
+
+    #[test]
+    fn a_sender_that_starts_over_is_heard_again() {
+        let mut call = Call::new(CALM);
+        call.talk(5_000);
+        for jump in [123_456_789, u32::MAX - 40_000_000, 1 << 31] {
+            call.rtp = call.rtp.plus(jump);
+            call.sequence += 30_000;
+            let report = call.talk(3_000);
+            assert!(report.voiced >= 140, "{jump}: {} of 150, {:?}", report.voiced, report.losses);
+            assert!(report.delay_percentile(0.9) < 8.0, "{jump}: {}", report.delay_percentile(0.9));
+        }
+    }
+
+    #[test]
+    fn a_small_step_back_of_the_senders_clock_is_overcome() {
+        let mut call = Call::new(CALM);
+        call.talk(5_000);
+        call.rtp = call.rtp.plus(u32::MAX - 23_999);
+        call.talk(1_000);
+        let report = call.talk(3_000);
+        assert!(report.voiced >= 145 && report.delay_percentile(0.9) < 8.0, "{} {:?}", report.voiced, report.losses);
+    }
+
+    #[test]
+    fn packets_of_any_length_make_blocks_of_20_ms() {
+        for (packet_ms, most_ms) in [(5, 8.0), (10, 8.0), (40, 28.0), (60, 48.0), (120, 108.0)] {
+            let mut call = Call::new(CALM);
+            call.packet_ms = packet_ms;
+            let report = call.talk(12_000);
+            assert!(report.voiced >= 590, "{packet_ms} ms: {} {:?}", report.voiced, report.losses);
+            assert_eq!(report.losses, LossCounts::default(), "{packet_ms} ms");
+            assert!(report.delay_percentile(0.95) < most_ms, "{packet_ms}: {}", report.delay_percentile(0.95));
+        }
+    }
+
+    #[test]
+    fn garbage_is_counted_and_the_line_goes_on() {
+        let mut call = Call::new(CALM);
+        for n in 0..200 {
+            call.speak(40);
+            if n % 3 == 0 {
+                call.post(packet(&call, &[1, 2, 3, 4]));
+            }
+        }
+        let report = call.play_until(call.spoken_s);
+        assert_eq!(report.losses.of(Loss::BadPacket), 67);
+        assert!(report.voiced >= 198 && report.blocks >= 198);
+    }
+
+    #[test]
+    fn a_flood_is_bounded() {
+        let mut call = Call::new(CALM);
+        for n in 0..5_000 {
+            let mut flood = packet(&call, &[0xff, 8, 9]);
+            flood.rtp = call.rtp.plus(n * 960);
+            call.post(flood);
+        }
+        let report = call.play_until(2.0);
+        let losses = report.losses;
+        assert!(losses.of(Loss::OverflowPacket) + losses.of(Loss::LatePacket) > 4_800, "{losses:?}");
+        assert!(report.blocks >= 99);
+    }
+
+    #[test]
+    fn a_second_of_stall_costs_that_second_and_no_delay_afterwards() {
+        let mut call = Call::new(CALM);
+        call.talk(5_000);
+        let stalled: Vec<VoicePacket> = (0..60)
+            .map(|_| {
+                let spoken = packet(&call, &[0xff, 8, 40]);
+                call.pause(20);
+                spoken
+            })
+            .collect();
+        let arrived = call.start + Duration::from_secs_f64(call.spoken_s);
+        stalled.into_iter().for_each(|packet| call.post(VoicePacket { arrived, ..packet }));
+        call.talk(2_000);
+        let report = call.talk(20_000);
+        assert!(report.voiced >= 998, "{} {:?}", report.voiced, report.losses);
+        call.talk(30_000);
+        assert!(call.line.stats().depth_ms < 10.0, "{:?}", call.line.stats());
     }
 }

@@ -170,6 +170,7 @@ impl<D: Decode> Playout<D> {
     fn count_gap(&mut self, sequence: Option<u64>, losses: &mut LossCounts) {
         let missing = match (self.last_sequence, sequence) {
             (Some(last), Some(this)) => this.saturating_sub(last + 1),
+            _ if self.newest_arrival.is_none() => 0,
             _ => (self.gap as i64 / self.last_samples.max(1)).max(0).cast_unsigned(),
         };
         let heard_of = std::mem::take(&mut self.late);

@@ -119,6 +119,11 @@ pub fn router(state: AppState, origins: &[String]) -> Router {
         .with_state(state)
 }
 
+/// The paths of the API, for whoever checks its description.
+pub fn paths() -> impl Iterator<Item = &'static str> {
+    routes().into_iter().map(|(path, _)| path)
+}
+
 /// Every path of the API; `web/openapi.json` describes the same, and a test compares them.
 fn routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
     let offer = DefaultBodyLimit::max(LONGEST_OFFER * 2);

@@ -1,33 +1,30 @@
 //! Rendered heads: a mesh textured from key poses.
+//!
+//! Decides how a head's files become pictures. One light mesh moves with the ARKit weights; each key pose was rendered once
+//! and is sampled where that key saw the mesh, so that skin looks rendered at every pose between. Hair and body are plates.
 
-use std::sync::Arc;
+mod arrays;
+mod blend;
+mod camera;
+mod error;
+mod eyes;
+mod face;
+mod front;
+mod hair;
+mod layers;
+mod model;
+mod part;
+mod resolve;
+mod rig;
+mod samples;
+mod scan;
+mod skin;
+mod stage;
+mod texture;
 
-use crate::picture::{Face, Pose, Surface};
+#[cfg(test)]
+mod tests;
 
-/// To come.
-#[derive(Debug)]
-pub struct HeadModel;
-/// To come.
-pub struct HeadFace;
-
-impl HeadModel {
-    /// To come.
-    ///
-    /// # Errors
-    /// Always.
-    pub fn load<'a>(_files: &dyn Fn(&str) -> Option<&'a [u8]>, _side_px: u32) -> Result<Self, String> {
-        Err("heads are to come".to_owned())
-    }
-}
-
-impl HeadFace {
-    /// To come.
-    #[must_use]
-    pub fn new(_model: Arc<HeadModel>) -> Self {
-        Self
-    }
-}
-
-impl Face for HeadFace {
-    fn draw(&mut self, _pose: &Pose, _surface: &mut Surface) {}
-}
+pub use error::HeadError;
+pub use face::HeadFace;
+pub use model::HeadModel;

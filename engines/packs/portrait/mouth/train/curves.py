@@ -48,7 +48,7 @@ POSES = {
 PAIRS = {"A": "eɪ", "I": "aɪ", "W": "aʊ", "Y": "ɔɪ", "O": "oʊ", "Q": "əʊ", "ʧ": "tʃ", "ʤ": "dʒ", "ʣ": "dz", "ʦ": "ts", "ʨ": "tʃ", "ʥ": "dʒ"}
 SINGLE = {"T": "ɾ", "ᵊ": "ə", "g": "ɡ", "ɫ": "l", "ɕ": "ʃ", "ɯ": "u", "ɴ": "n"}
 STRESS = {"ˈ": 1.1, "ˌ": 1.0}
-VOICELESS_JAW = 0.78                                     # scale of an unstressed vowel's jaw
+UNSTRESSED = 0.78                                        # scale of an unstressed vowel's jaw
 VOWELS = set("ɑaæʌɐəɛeɪɨᵻiɔɒoʊuɜɚ")
 
 
@@ -73,7 +73,7 @@ SILENT = "_^$,.;:!?—…\"()“”'- "
 
 def tidy(times):
     """TTS symbols -> [(phone, start, end, stress)]: marks join the sound they belong to, diphthongs and affricates split, short gaps close."""
-    out, stress = [], 0.78
+    out, stress = [], UNSTRESSED
     pending = None                                       # start of a stress mark, given to the next sound
     for symbol, start, end in times:
         if symbol in STRESS:
@@ -95,7 +95,7 @@ def tidy(times):
                 out.append([c, at, at + part * (end - start), level])
                 at += part * (end - start)
             if any(c in VOWELS for c in parts):
-                stress = 0.78
+                stress = UNSTRESSED
     return close_gaps(out)
 
 
@@ -180,7 +180,7 @@ def gestures(curves, phones, t):
 
 def speaking(phones, t, early, late):
     """1 while someone speaks, opening `early` before and shutting `late` after each stretch of sound; pauses under 180 ms do not count."""
-    gate, start, end = np.zeros(len(t)), None, None
+    gate = np.zeros(len(t))
     spans = [[s, e] for c, s, e, _ in phones if c != "_"]
     merged = []
     for s, e in spans:

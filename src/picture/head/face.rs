@@ -1,0 +1,326 @@
+//! One session's head: the scratch of its frames, and the order in which a frame is drawn.
+//!
+//! Background and body, hair behind, then skin, eyes and mouth (nearest wins, four samples a pixel), lashes, collar, hair before.
+
+use std::sync::Arc;
+
+use super::camera::{HeadTurn, Mat3, Vec3};
+use super::eyes::{Eye, Eyes};
+use super::front::Front;
+use super::layers::VertexLayers;
+use super::model::{HeadModel, Inside, InsideLook};
+use super::resolve::Resolve;
+use super::samples::{Corner, INNER, NOTHING, Samples};
+use super::scan::{Planes, Window, scan};
+use super::skin::Facets;
+use super::stage::{Breathing, Stage};
+use super::texture::over;
+use crate::picture::{Face, Pose, Surface};
+
+const MAX_YAW: f32 = 7.0;
+const MAX_PITCH: f32 = 4.0;
+const MAX_ROLL: f32 = 5.0;
+/// Coarse lids and lips cut corners: eyes and teeth are tested a little further away, lashes nearer.
+const EYES_BACK: f32 = 0.05;
+const MOUTH_BACK: f32 = 0.015;
+const LASHES_BACK: f32 = -0.05;
+
+/// A head that draws.
+#[derive(Debug)]
+pub struct HeadFace {
+    model: Arc<HeadModel>,
+    stage: Arc<Stage>,
+    breathing: Breathing,
+    layers: VertexLayers,
+    points: Vec<Vec3>,
+    corners: Vec<Corner>,
+    samples: Samples,
+    facets: Facets,
+    front: Front,
+    hidden: Vec<u8>,
+}
+
+/// A pose in the terms of the rig, and the scale of the picture.
+#[derive(Clone, Copy)]
+struct Moment {
+    pose: Pose,
+    turn: HeadTurn,
+    /// Pixels of the picture per pixel of the canvas.
+    scale: f32,
+    side: usize,
+}
+
+impl HeadFace {
+    /// A face for one session.
+    #[must_use]
+    pub fn new(model: Arc<HeadModel>) -> Self {
+        let stage = model.prepared_stage();
+        Self {
+            stage,
+            model,
+            breathing: Breathing::default(),
+            layers: VertexLayers::default(),
+            points: Vec::new(),
+            corners: Vec::new(),
+            samples: Samples::default(),
+            facets: Facets::default(),
+            front: Front::default(),
+            hidden: Vec::new(),
+        }
+    }
+
+    fn set_stage(&mut self, moment: &Moment) {
+        if self.stage.side != moment.side {
+            self.stage = self.model.stage(moment.side);
+            self.breathing.forget();
+        }
+        self.stage.breathe(moment.pose.breath, &mut self.breathing);
+    }
+
+    /// Moves the skin and notes which of its triangles is nearest at each sample.
+    fn place_skin(&mut self, moment: &Moment) {
+        let model = Arc::clone(&self.model);
+        model.skin.morph(&moment.pose.weights, &mut self.points);
+        let mut matrices: [Option<Mat3>; 256] = [None; 256];
+        self.corners.clear();
+        for (point, share) in self.points.iter().zip(&model.turn_shares) {
+            let slot = &mut matrices[(share * 255.0 + 0.5) as usize & 255];
+            let matrix = slot.get_or_insert_with(|| moment.turn.matrix(&model.camera, *share));
+            self.corners.push(see(&model, moment, matrix, *point));
+        }
+        let (area, near, far) = extent(&self.corners, moment.side);
+        self.samples.clear(area, near - 0.2, far + 0.6);
+        let inner = model.first_eye();
+        self.facets.clear(model.skin.triangles.len() + inner);
+        for (name, triangle) in model.skin.triangles.iter().enumerate() {
+            let names = triangle.map(usize::from);
+            let corners = names.map(|index| self.corners[index]);
+            let Some((planes, area)) = Planes::new(corners.map(|[x, y, _]| [x, y])) else { continue };
+            if area > 0.0 && !self.front.hides(bounds(&corners)) {
+                self.facets.add_skin(name, planes, names, (&self.layers, &model.atlas.uv));
+                self.samples.draw(corners, 0.0, name as u32);
+            }
+        }
+    }
+
+    fn place_mouth(&mut self, moment: &Moment, head: &Mat3) {
+        let model = Arc::clone(&self.model);
+        for inside in &model.interior {
+            inside.part.morph(&moment.pose.weights, &mut self.points);
+            let seen = |point: &Vec3| see(&model, moment, head, *point);
+            self.corners.clear();
+            self.corners.extend(self.points.iter().map(seen));
+            self.place_inside(inside);
+        }
+    }
+
+    fn place_inside(&mut self, inside: &Inside) {
+        let skin = self.model.skin.triangles.len();
+        for (index, triangle) in inside.part.triangles.iter().enumerate() {
+            let names = triangle.map(usize::from);
+            let corners = names.map(|index| self.corners[index]);
+            let name = inside.first + index;
+            self.samples.draw(corners, MOUTH_BACK, INNER | name as u32);
+            let planes = Planes::new(corners.map(|[x, y, _]| [x, y]));
+            if let (Some((planes, _)), InsideLook::Textured { texture, uv }) = (planes, &inside.look) {
+                self.facets.add_plain(skin + name, planes, *texture, names.map(|index| uv[index]));
+            }
+        }
+    }
+
+    fn place_eyes(&mut self, moment: &Moment) -> [Eye; 2] {
+        let model = &self.model;
+        let eyes = model.eyes.look(&model.camera, moment.turn, &moment.pose);
+        for (side, eye) in eyes.iter().enumerate() {
+            let first = model.first_eye() + side * Eyes::TRIANGLES;
+            for (index, triangle) in model.eyes.surface(&model.camera, eye).into_iter().enumerate() {
+                let corners = triangle.map(|point| seen_at(model, moment, point));
+                self.samples.draw(corners, EYES_BACK, INNER | (first + index) as u32);
+            }
+        }
+        eyes
+    }
+
+    /// Marks pixels where the hair before the face is opaque (2) and where the skin is (1).
+    fn mark_hidden(&mut self, moment: &Moment) {
+        self.hidden.clear();
+        self.hidden.resize(moment.side * moment.side, 0);
+        let area = self.samples.area;
+        for y in 0..moment.side {
+            let (left, row) = self.front.row(y);
+            for (hidden, pixel) in self.hidden[y * moment.side + left..].iter_mut().zip(row) {
+                *hidden = u8::from(pixel[3] == 255) * 2;
+            }
+        }
+        for y in area[1]..area[3] {
+            let (upper, lower) = self.samples.rows(y);
+            let start = y as usize * moment.side + area[0] as usize;
+            let pairs = upper.as_chunks::<2>().0.iter().zip(lower.as_chunks::<2>().0);
+            for (hidden, (upper, lower)) in self.hidden[start..].iter_mut().zip(pairs) {
+                *hidden |= u8::from((upper[0] | upper[1] | lower[0] | lower[1]) & INNER == 0);
+            }
+        }
+    }
+
+    fn draw_hair_behind(&self, moment: &Moment, surface: &mut Surface) {
+        let Some(hair) = &self.model.hair_back else { return };
+        let side = moment.side;
+        let mut lowest = 0;
+        hair.spans(&self.model.camera, moment.turn, side, |y, from, to, mut walk| {
+            let row = y * side + from..y * side + to;
+            lowest = lowest.max(y + 1);
+            for (pixel, hidden) in surface.pixels[row.clone()].iter_mut().zip(&self.hidden[row]) {
+                if *hidden == 0 {
+                    let lanes = hair.tap(walk);
+                    if lanes >> 48 != 0 {
+                        *pixel = over(lanes, *pixel);
+                    }
+                }
+                walk = walk.next();
+            }
+        });
+        if let Some(body) = &self.breathing.body {
+            body.draw(&mut surface.pixels, side, [0, 0, side, lowest]);
+        }
+    }
+
+    fn draw_lashes(&mut self, moment: &Moment, head: &Mat3, surface: &mut Surface) {
+        let model = Arc::clone(&self.model);
+        let lash = &model.lash;
+        lash.part.morph(&moment.pose.weights, &mut self.points);
+        self.corners.clear();
+        self.corners.extend(self.points.iter().map(|point| see(&model, moment, head, *point)));
+        for triangle in &lash.part.triangles {
+            let names = triangle.map(usize::from);
+            let corners = names.map(|index| self.corners[index]);
+            self.draw_lash(corners, names.map(|index| lash.uv[index]), surface);
+        }
+    }
+
+    fn draw_lash(&self, corners: [Corner; 3], uv: [[f32; 2]; 3], surface: &mut Surface) {
+        let flat = corners.map(|[x, y, _]| [x, y]);
+        let Some((planes, _)) = Planes::new(flat) else { return };
+        let side = surface.size().width();
+        let [left, top, right, bottom] = self.samples.area;
+        scan(flat, Window { left, top, right, bottom }, |y, from, to| {
+            let (upper, lower) = self.samples.rows(y);
+            for x in from..to {
+                let [second, third] = planes.at(x as f32 + 0.5, y as f32 + 0.5);
+                let mix = |a: f32, b: f32, c: f32| a + (b - a) * second + (c - a) * third;
+                let depth = self.samples.depth(mix(corners[0][2], corners[1][2], corners[2][2]) + LASHES_BACK);
+                let at = 2 * (x - left) as usize;
+                let behind = [upper[at], upper[at + 1], lower[at], lower[at + 1]];
+                let seen = behind.iter().filter(|&&word| word != NOTHING && depth < word).count() as u64;
+                let [u, v] = std::array::from_fn(|i| (mix(uv[0][i], uv[1][i], uv[2][i]) * 256.0) as i32);
+                let lanes = self.model.lash.plate.tap(u, v);
+                let lanes = (lanes * seen) >> 2 & 0x00ff_00ff_00ff_00ff;
+                let pixel = &mut surface.pixels[y as usize * side + x as usize];
+                *pixel = over(lanes, *pixel);
+            }
+        });
+    }
+
+    fn draw_before(&self, moment: &Moment, surface: &mut Surface) {
+        let area = self.samples.area.map(|value| value as usize);
+        if let Some(collar) = &self.breathing.collar {
+            collar.draw(&mut surface.pixels, moment.side, area);
+        }
+        self.front.cover(&mut surface.pixels);
+    }
+
+    /// Brightness of teeth and tongue, and of the dark behind them.
+    fn mouth_light(&self) -> [f32; 2] {
+        let gains = &self.model.rig.gains;
+        let (mut open, mut light) = (0.0, 0.0);
+        for &(key, weight) in &self.layers.mouth {
+            let name = self.model.atlas.names.get(key);
+            if let Some(gain) = name.and_then(|name| gains.get(name).copied().flatten()) {
+                open += weight;
+                light += weight * gain;
+            }
+        }
+        let shut = (0.2_f32 - open).max(0.0);
+        [(light + shut * 0.15) / (open + shut).max(1e-6), 1.0 - 0.7 * (2.0 * open).min(1.0)]
+    }
+}
+
+impl Face for HeadFace {
+    fn draw(&mut self, pose: &Pose, surface: &mut Surface) {
+        let size = surface.size();
+        let moment = Moment::new(pose, size.width().min(size.height()), self.model.rig.canvas);
+        self.set_stage(&moment);
+        if size.width() == size.height() {
+            surface.pixels.copy_from_slice(&self.breathing.frame);
+        } else {
+            surface.pixels.fill([0, 0, 0, 255]);
+            return;
+        }
+        let model = Arc::clone(&self.model);
+        model.atlas.weigh(&moment.pose.weights, moment.turn.yaw.to_degrees(), &mut self.layers);
+        let head = moment.turn.matrix(&model.camera, 1.0);
+        self.front.draw(model.hair_front.as_ref(), &model.camera, moment.turn, moment.side);
+        self.place_skin(&moment);
+        self.place_mouth(&moment, &head);
+        let eyes = self.place_eyes(&moment);
+        self.mark_hidden(&moment);
+        self.draw_hair_behind(&moment, surface);
+        let [teeth, cavity] = self.mouth_light();
+        let resolve = Resolve {
+            model: &model,
+            samples: &self.samples,
+            facets: &self.facets,
+            hidden: &self.hidden,
+            eyes,
+            teeth,
+            cavity,
+            scale: 1.0 / moment.scale,
+        };
+        resolve.draw(surface);
+        self.draw_lashes(&moment, &head, surface);
+        self.draw_before(&moment, surface);
+    }
+}
+
+impl Moment {
+    fn new(pose: &Pose, side: usize, canvas: u32) -> Self {
+        let mut pose = *pose;
+        for weight in &mut pose.weights {
+            *weight = if weight.is_finite() { weight.clamp(0.0, 1.0) } else { 0.0 };
+        }
+        let angle =
+            |value: f32, limit: f32| if value.is_finite() { value.clamp(-limit, limit).to_radians() } else { 0.0 };
+        let turn = HeadTurn {
+            yaw: angle(pose.yaw_degrees, MAX_YAW),
+            pitch: angle(pose.pitch_degrees, MAX_PITCH),
+            roll: angle(pose.roll_degrees, MAX_ROLL),
+        };
+        Self { pose, turn, scale: side as f32 / canvas as f32, side }
+    }
+}
+
+fn see(model: &HeadModel, moment: &Moment, matrix: &Mat3, point: Vec3) -> Corner {
+    seen_at(model, moment, model.camera.turn(matrix, point))
+}
+
+fn seen_at(model: &HeadModel, moment: &Moment, point: Vec3) -> Corner {
+    let [x, y] = model.camera.project(point);
+    [x * moment.scale, y * moment.scale, point[2]]
+}
+
+/// The box in pixels that holds all corners, with the nearest and farthest depth.
+fn extent(corners: &[Corner], side: usize) -> ([i32; 4], f32, f32) {
+    let mut low = [f32::MAX; 3];
+    let mut high = [f32::MIN; 3];
+    for corner in corners {
+        low = std::array::from_fn(|i| low[i].min(corner[i]));
+        high = std::array::from_fn(|i| high[i].max(corner[i]));
+    }
+    let limit = |value: f32| (value as i32).clamp(0, side as i32);
+    let area = [limit(low[0]), limit(low[1]), limit(high[0].ceil()), limit(high[1].ceil())];
+    ([area[0], area[1], area[2].max(area[0]), area[3].max(area[1])], low[2], high[2])
+}
+
+/// Left, top, right, bottom of a triangle.
+fn bounds([a, b, c]: &[Corner; 3]) -> [f32; 4] {
+    [a[0].min(b[0]).min(c[0]), a[1].min(b[1]).min(c[1]), a[0].max(b[0]).max(c[0]), a[1].max(b[1]).max(c[1])]
+}

@@ -1,0 +1,209 @@
+//! What holds for the built-in heads.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{HeadError, HeadFace, HeadModel};
+use crate::media::{Picture, PictureSize};
+use crate::picture::{Face, Pose, Surface};
+
+const AVATARS: [&str; 3] = ["nora", "sam", "jun"];
+
+fn bytes_of(avatar: &str, file: &str) -> Option<&'static [u8]> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/engines/packs/portrait/avatars");
+    std::fs::read(format!("{folder}/{avatar}/{file}")).ok().map(|bytes| &*bytes.leak())
+}
+
+fn load(avatar: &str) -> Arc<HeadModel> {
+    Arc::new(HeadModel::load(&|file| bytes_of(avatar, file), 512).unwrap())
+}
+
+fn draw(face: &mut HeadFace, pose: &Pose, side: u32) -> Surface {
+    let mut surface = Surface::new(PictureSize::square(side));
+    face.draw(pose, &mut surface);
+    surface
+}
+
+fn pose(weights: &[(&str, f32)]) -> Pose {
+    let mut pose = Pose::default();
+    weights.iter().for_each(|(name, weight)| pose.set(name, *weight));
+    pose
+}
+
+/// Pixels of the mouth's surroundings that are dark: lips and skin are not, the inside of a mouth is.
+fn dark_in_mouth(surface: &Surface) -> usize {
+    let side = surface.size().width();
+    let rows = (290..345).flat_map(|y| &surface.pixels[y * side + 236..y * side + 276]);
+    rows.filter(|pixel| u32::from(pixel[0]) + u32::from(pixel[1]) + u32::from(pixel[2]) < 120).count()
+}
+
+/// Poses from `/tmp/head_poses.txt` (a line each: avatar, side, yaw, pitch, roll, breath, then name=weight), each to a PPM.
+#[test]
+#[ignore = "writes the pictures that /tmp/head_poses.txt asks for, to be looked at"]
+fn write_pictures() {
+    let poses = std::fs::read_to_string("/tmp/head_poses.txt").unwrap();
+    let mut faces: Vec<HeadFace> = AVATARS.iter().map(|avatar| HeadFace::new(load(avatar))).collect();
+    for (index, line) in poses.lines().enumerate() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let which = AVATARS.iter().position(|avatar| *avatar == words[0]).unwrap();
+        let mut pose = Pose {
+            yaw_degrees: words[2].parse().unwrap(),
+            pitch_degrees: words[3].parse().unwrap(),
+            roll_degrees: words[4].parse().unwrap(),
+            breath: words[5].parse().unwrap(),
+            ..Pose::default()
+        };
+        for (name, weight) in words[6..].iter().filter_map(|word| word.split_once('=')) {
+            pose.set(name, weight.parse().unwrap());
+        }
+        let side: u32 = words[1].parse().unwrap();
+        let surface = draw(&mut faces[which], &pose, side);
+        let mut file = format!("P6 {side} {side} 255\n").into_bytes();
+        file.extend(surface.pixels.iter().flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]));
+        std::fs::write(format!("/tmp/head_{index:03}.ppm"), file).unwrap();
+    }
+}
+
+/// A face that talks, blinks and sways; `seconds` from the start.
+fn talking(seconds: f32) -> Pose {
+    let wave = |hz: f32, phase: f32| (seconds * hz * std::f32::consts::TAU + phase).sin();
+    let open = (wave(3.1, 0.0) * 0.5 + 0.5) * (wave(0.7, 1.0) * 0.3 + 0.7);
+    let blink = (1.0 - (seconds % 3.0 - 0.2).abs() * 8.0).max(0.0);
+    let mut pose = pose(&[
+        ("jawOpen", open * 0.5),
+        ("mouthFunnel", (wave(1.3, 2.0) * 0.4).max(0.0)),
+        ("mouthSmileLeft", 0.2),
+        ("mouthSmileRight", 0.2),
+        ("mouthLowerDownLeft", open * 0.2),
+        ("mouthLowerDownRight", open * 0.2),
+        ("eyeBlinkLeft", blink),
+        ("eyeBlinkRight", blink),
+        ("browInnerUp", (wave(0.4, 0.5) * 0.4).max(0.0)),
+    ]);
+    pose.yaw_degrees = wave(0.23, 0.0) * 4.0;
+    pose.pitch_degrees = wave(0.31, 1.0) * 2.0;
+    pose.roll_degrees = wave(0.17, 2.0) * 1.5;
+    pose.breath = wave(0.25, 0.0) * 0.5 + 0.5;
+    pose
+}
+
+#[test]
+#[ignore = "prints times, which depend on the machine"]
+fn print_times() {
+    for avatar in AVATARS {
+        let start = Instant::now();
+        let model = load(avatar);
+        let loading = start.elapsed();
+        let mut face = HeadFace::new(model);
+        let size = PictureSize::square(512);
+        let (mut surface, mut picture) = (Surface::new(size), Picture::black(size));
+        let mut draws = Vec::new();
+        let mut totals = Vec::new();
+        for frame in 0..500_u16 {
+            let start = Instant::now();
+            face.draw(&talking(f32::from(frame) / 25.0), &mut surface);
+            draws.push(start.elapsed().as_micros());
+            surface.write_i420(&mut picture);
+            totals.push(start.elapsed().as_micros());
+        }
+        draws.sort_unstable();
+        totals.sort_unstable();
+        let at = |times: &[u128], share: usize| times[(times.len() - 1) * share / 100];
+        let line = |times: &[u128]| [0, 50, 90, 95, 99].map(|share| at(times, share));
+        eprintln!(
+            "{avatar}: load {loading:?}; us p0 p50 p90 p95 p99: draw {:?}, with I420 {:?}",
+            line(&draws),
+            line(&totals)
+        );
+    }
+}
+
+#[test]
+fn a_picture_is_opaque_at_every_size() {
+    let mut face = HeadFace::new(load("nora"));
+    for side in [512, 160, 384] {
+        let surface = draw(&mut face, &talking(1.7), side);
+        assert!(surface.pixels.iter().all(|pixel| pixel[3] == 255), "{side}");
+    }
+}
+
+#[test]
+fn an_open_jaw_darkens_the_inside_of_the_mouth() {
+    for avatar in AVATARS {
+        let mut face = HeadFace::new(load(avatar));
+        let shut = dark_in_mouth(&draw(&mut face, &Pose::default(), 512));
+        let open = dark_in_mouth(&draw(&mut face, &pose(&[("jawOpen", 0.6)]), 512));
+        assert!(open > shut + 120, "{avatar}: {open} after {shut}");
+    }
+}
+
+#[test]
+fn a_blink_hides_the_white_of_the_eyes() {
+    for avatar in AVATARS {
+        let mut face = HeadFace::new(load(avatar));
+        let open = draw(&mut face, &Pose::default(), 512);
+        let shut = draw(&mut face, &pose(&[("eyeBlinkLeft", 1.0), ("eyeBlinkRight", 1.0)]), 512);
+        let gaze =
+            pose(&[("eyeBlinkLeft", 1.0), ("eyeBlinkRight", 1.0), ("eyeLookInLeft", 1.0), ("eyeLookOutRight", 1.0)]);
+        let shut_aside = draw(&mut face, &gaze, 512);
+        let changed = |a: &Surface, b: &Surface| {
+            let far = |(a, b): (&[u8; 4], &[u8; 4])| (0..3).any(|i| a[i].abs_diff(b[i]) > 12);
+            a.pixels.iter().zip(&b.pixels).filter(|pair| far(*pair)).count()
+        };
+        assert!(changed(&open, &shut) > 600, "{avatar}");
+        assert!(changed(&shut, &shut_aside) < 200, "{avatar}: {}", changed(&shut, &shut_aside));
+    }
+}
+
+#[test]
+fn the_same_pose_gives_the_same_picture_whatever_came_before() {
+    let model = load("jun");
+    let mut used = HeadFace::new(Arc::clone(&model));
+    (0..5_u8).for_each(|step| drop(draw(&mut used, &talking(f32::from(step)), 512)));
+    let fresh = draw(&mut HeadFace::new(model), &talking(9.3), 512);
+    assert!(draw(&mut used, &talking(9.3), 512).pixels == fresh.pixels);
+}
+
+#[test]
+fn poses_that_are_not_numbers_do_not_panic() {
+    let mut face = HeadFace::new(load("sam"));
+    let mut wild = Pose { yaw_degrees: f32::NAN, pitch_degrees: 1e9, breath: f32::NAN, ..Pose::default() };
+    wild.weights = [f32::INFINITY; 52];
+    draw(&mut face, &wild, 256);
+    wild.weights = [1e9; 52];
+    draw(&mut face, &wild, 256);
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let found = HeadModel::load(&|file| if file == "iris.webp" { None } else { bytes_of("nora", file) }, 512);
+    assert_eq!(found.err(), Some(HeadError::Missing { file: "iris.webp".to_owned() }));
+}
+
+#[test]
+fn damaged_files_give_errors_or_pictures_but_no_panic() {
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = move |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % below as u64) as usize
+    };
+    let mut errors = 0;
+    for round in 0..30 {
+        let victim = ["rig.json", "mesh.bin", "neutral.webp"][round % 3];
+        let mut bytes = bytes_of("nora", victim).unwrap().to_vec();
+        if round % 2 == 0 {
+            bytes.truncate(next(bytes.len()));
+        } else {
+            let length = bytes.len();
+            (0..40).for_each(|_| bytes[next(length)] = next(256) as u8);
+        }
+        let bytes: &'static [u8] = bytes.leak();
+        match HeadModel::load(&|file| if file == victim { Some(bytes) } else { bytes_of("nora", file) }, 256) {
+            Err(_) => errors += 1,
+            Ok(model) => drop(draw(&mut HeadFace::new(Arc::new(model)), &talking(2.0), 256)),
+        }
+    }
+    assert!(errors >= 15, "{errors}");
+}

@@ -1,0 +1,187 @@
+//! The command line as a person types it: what is printed, what is left behind, and the exit codes.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use visage::time::Wall;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn visage(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_visage")).args(arguments).output().expect("the program runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn voice() -> String {
+    root().join("engines/packs/portrait/mouth/golden.wav").display().to_string()
+}
+
+fn has(tool: &str) -> bool {
+    Command::new(tool).arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+#[test]
+fn help_names_every_command_and_the_exit_codes() {
+    let help = text(&visage(&["--help"]).stdout);
+    for word in ["serve", "render", "bench", "avatars", "packs", "completions", "Exit codes", "Examples"] {
+        assert!(help.contains(word), "no \"{word}\" in\n{help}");
+    }
+    assert!(help.lines().count() < 50, "the help is long:\n{help}");
+}
+
+#[test]
+fn wrong_usage_is_2_and_what_cannot_be_done_is_1() {
+    assert_eq!(visage(&["serve", "--prot", "1"]).status.code(), Some(2));
+    let output = visage(&["render", "--audio", "/nowhere/voice.wav", "--out", "/tmp/x.mp4"]);
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told.contains("error: ") && told.contains("hint:  ") && told.contains("/nowhere/voice.wav"), "{told}");
+}
+
+#[test]
+fn avatars_as_json_is_a_list() {
+    let output = visage(&["avatars", "--json"]);
+    let list: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let names: Vec<_> =
+        list.as_array().expect("a list").iter().map(|row| row["name"].as_str().expect("a name")).collect();
+    assert_eq!(names.first(), Some(&"mira"));
+    assert!(names.len() >= 3, "{names:?}");
+}
+
+#[test]
+fn completions_name_the_flags() {
+    assert!(text(&visage(&["completions", "bash"]).stdout).contains("--max-sessions"));
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a readable folder") {
+        let entry = entry.expect("a readable entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)
+        } else {
+            drop(fs::copy(entry.path(), target).expect("a copy"))
+        }
+    }
+}
+
+#[test]
+fn a_damaged_pack_is_named_by_its_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    copy(&root().join("engines/packs/portrait"), folder.path());
+    let pack = folder.path().to_str().expect("a plain path");
+    assert_eq!(visage(&["--pack", pack, "packs"]).status.code(), Some(0));
+    let graph = folder.path().join("mouth/mouth.onnx");
+    let mut bytes = fs::read(&graph).expect("the graph");
+    bytes[5000] ^= 1;
+    fs::write(&graph, bytes).expect("a damaged graph");
+    let output = visage(&["--pack", pack, "packs"]);
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told.contains("mouth/mouth.onnx") && told.contains("damaged"), "{told}");
+}
+
+#[test]
+fn a_film_is_written_whole_and_plays() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("talk.mp4");
+    let arguments = ["render", "--json", "--audio", &voice(), "--out", out.to_str().expect("a plain path")];
+    let output = visage(&arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(report["pictures"].as_u64().is_some_and(|n| (70..85).contains(&n)), "{report}");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "something else was left behind");
+    if !has("ffprobe") {
+        println!("skipped: the film was not probed (no ffprobe on this machine)");
+        return;
+    }
+    let entries = "stream=codec_name,nb_read_frames,width";
+    let probe = Command::new("ffprobe")
+        .args(["-v", "error", "-count_frames", "-show_entries", entries, "-of", "compact"])
+        .arg(&out)
+        .output()
+        .expect("ffprobe runs");
+    let told = text(&probe.stdout);
+    assert!(
+        probe.stderr.is_empty() && told.contains("h264") && told.contains("opus") && told.contains("width=512"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_full_disk_leaves_no_half_film() {
+    let full = Path::new("/dev/full");
+    if !full.exists() {
+        println!("skipped: a full disk (no /dev/full on this machine)");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("talk.mp4");
+    std::os::unix::fs::symlink(full, folder.path().join("talk.mp4.unfinished")).expect("a link");
+    let output = visage(&["render", "--audio", &voice(), "--out", out.to_str().expect("plain")]);
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("No space left") && told.contains("hint:"), "{told}");
+    assert!(!out.exists());
+}
+
+/// A server of its own; ended when dropped.
+struct Server(Child, serde_json::Value);
+
+impl Server {
+    fn start(more: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_visage"))
+            .args(["serve", "--json", "--port", "0", "--udp-port", "0"])
+            .args(more)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        Self(child, serde_json::from_str(&line).expect("JSON"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_taken_port_is_told_with_a_cure() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let output = visage(&["serve", "--port", &port]);
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told.contains(&port) && told.contains("--port"), "{told}");
+    let taken = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let told = text(&visage(&["serve", "--port", "0", "--udp-port", &port]).stderr);
+    assert!(told.contains("UDP") && told.contains(&port) && told.contains("--udp-port"), "{told}");
+}
+
+#[test]
+fn a_server_says_where_it_is_and_ends_politely_when_told() {
+    let began = Wall.now();
+    let mut server = Server::start(&[]);
+    assert!(server.1["url"].as_str().is_some_and(|url| url.starts_with("http://127.0.0.1:")), "{}", server.1);
+    let told = Command::new("kill").args(["-TERM", &server.0.id().to_string()]).status().expect("kill runs");
+    assert!(told.success());
+    let status = server.0.wait().expect("it ends");
+    assert_eq!(status.code(), Some(0));
+    assert!(Wall.now().duration_since(began) < Duration::from_secs(10), "it took too long to start and end");
+}

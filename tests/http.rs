@@ -1,0 +1,225 @@
+//! The API over real HTTP: every bad request gets a problem that names field and cure, and nothing is left behind.
+
+use std::sync::{Arc, Mutex};
+
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use tokio::sync::{oneshot, watch};
+use visage::backend::Cpu;
+use visage::model::portrait::Portrait;
+use visage::pipeline::{Studio, StudioConfig};
+use visage::rtc::{Net, NetConfig};
+use visage::serve::{self, AppState, Facts, Shared};
+use visage::time::Wall;
+use visage_engines::PackFiles;
+
+const DOCUMENT: &[u8] = include_bytes!("../web/openapi.json");
+
+/// A server inside the test.
+struct House {
+    base: String,
+    studio: Arc<Studio>,
+    net: Arc<Net>,
+    client: Client,
+    stop: Option<oneshot::Sender<()>>,
+    _close: watch::Sender<bool>,
+}
+
+async fn house(places: usize, token: Option<&str>) -> House {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/packs/portrait");
+    let pack = Portrait::open(PackFiles::read(&folder).expect("a whole pack"), &Cpu::new()).expect("a pack that opens");
+    let config = StudioConfig { max_sessions: places, workers: 1, picture_px: 128, bitrate_bps: 500_000 };
+    let studio = Studio::open(config, Arc::new(pack), Wall).expect("a studio");
+    let host = "127.0.0.1".parse().expect("an address");
+    let net = NetConfig { host, udp_port: 0, public_ips: Vec::new(), places };
+    let net = Arc::new(Net::start(&net, studio.clone(), studio.counters(), Wall).expect("a door"));
+    let listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let base = format!("http://{}", listener.address);
+    let (close, closing) = watch::channel(false);
+    let facts = Facts { version: "0", pack: "portrait".into(), backend: "cpu".into(), codec: "h264", gpu: None };
+    let state = AppState::new(Shared {
+        studio: studio.clone(),
+        net: net.clone(),
+        facts,
+        token: token.map(str::to_owned),
+        assets: &[("index.html", b"<!doctype html>"), ("openapi.json", DOCUMENT)],
+        closing,
+        stills: Mutex::default(),
+        wall: Wall,
+    });
+    let (stop, stopped) = oneshot::channel::<()>();
+    let router = serve::router(state, &[]);
+    tokio::spawn(serve::serve(listener, router, None, async { drop(stopped.await) }));
+    House { base, studio, net, client: Client::new(), stop: Some(stop), _close: close }
+}
+
+impl House {
+    fn ask(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base))
+    }
+
+    async fn close(mut self) {
+        self.net.close().await;
+        drop(self.stop.take());
+        tokio::task::spawn_blocking(move || self.studio.close()).await.expect("it closes");
+    }
+}
+
+/// The answer's status and its JSON.
+async fn told(request: RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.expect("an answer");
+    let status = response.status();
+    let is_problem = response.headers().get("content-type").is_some_and(|kind| kind == "application/problem+json");
+    let body: Value = serde_json::from_slice(&response.bytes().await.expect("a body")).unwrap_or_default();
+    if status.is_client_error() || status.is_server_error() {
+        assert!(is_problem && body["detail"].is_string() && body["cure"].is_string(), "{status}: {body}");
+    }
+    (status, body)
+}
+
+fn offer() -> String {
+    [
+        "v=0", "o=- 1 2 IN IP4 127.0.0.1", "s=-", "t=0 0", "a=group:BUNDLE 0", "m=video 9 UDP/TLS/RTP/SAVPF 106",
+        "c=IN IP4 0.0.0.0", "a=rtcp:9 IN IP4 0.0.0.0", "a=ice-ufrag:abcd", "a=ice-pwd:abcdefghijklmnopqrstuvwx",
+        "a=fingerprint:sha-256 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF",
+        "a=setup:actpass", "a=mid:0", "a=recvonly", "a=rtcp-mux", "a=rtpmap:106 H264/90000", "a=rtcp-fb:106 nack pli",
+        "a=fmtp:106 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f", "",
+    ]
+    .join("\r\n")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_is_joined_looked_at_changed_and_left() {
+    let house = house(2, None).await;
+    let (status, joined) =
+        told(house.ask(Method::POST, "/v1/sessions").json(&json!({ "sdp": offer(), "avatar": "finn" }))).await;
+    assert_eq!(status, StatusCode::CREATED, "{joined}");
+    let place = joined["location"].as_str().expect("a location").to_owned();
+    assert_eq!(joined["avatar"], "finn");
+    assert!(joined["sdp"].as_str().is_some_and(|sdp| sdp.contains("a=msid:visage picture")), "{joined}");
+    let (status, stats) = told(house.ask(Method::GET, &format!("{place}/stats"))).await;
+    assert!(
+        status.is_success() && stats["frames"]["due"].is_u64() && stats["network"]["is_connected"] == false,
+        "{stats}"
+    );
+    let (status, changed) = told(house.ask(Method::PATCH, &place).json(&json!({ "avatar": "mira" }))).await;
+    assert!(status.is_success() && changed["avatar"] == "mira", "{changed}");
+    assert_eq!(told(house.ask(Method::POST, &format!("{place}/stop"))).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(told(house.ask(Method::DELETE, &place)).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(told(house.ask(Method::DELETE, &place)).await.0, StatusCode::NOT_FOUND);
+    assert!(house.studio.sessions().is_empty());
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_house_says_when_to_come_back() {
+    let house = house(1, None).await;
+    let join = || house.ask(Method::POST, "/v1/sessions").header("content-type", "application/sdp").body(offer());
+    assert_eq!(join().send().await.expect("an answer").status(), StatusCode::CREATED);
+    let refused = join().send().await.expect("an answer");
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(told(house.ask(Method::GET, "/readyz")).await.0.as_u16(), 503_u16);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_bad_request_is_told_what_was_wrong() {
+    let house = house(1, None).await;
+    let post = |kind: &str, body: Vec<u8>| {
+        house.ask(Method::POST, "/v1/sessions").header("content-type", kind.to_owned()).body(body)
+    };
+    let no_codec = offer().replace("H264", "VP9").replace("profile-level-id=42e01f", "x=1");
+    let cases: Vec<(&str, Vec<u8>, u16, &str)> = vec![
+        ("application/json", b"{".to_vec(), 400, ""),
+        ("application/json", br#"{"sdp":"v=0","colour":1}"#.to_vec(), 400, "colour"),
+        ("application/json", br#"{"avatar":"mira"}"#.to_vec(), 400, "sdp"),
+        ("application/json", json!({ "sdp": "hello" }).to_string().into_bytes(), 400, "sdp"),
+        ("application/json", json!({ "sdp": "v=0\r\nm=video 9 x" }).to_string().into_bytes(), 422, "sdp"),
+        ("application/json", json!({ "sdp": no_codec }).to_string().into_bytes(), 422, "sdp"),
+        ("application/json", json!({ "sdp": offer(), "avatar": "nobody" }).to_string().into_bytes(), 400, "avatar"),
+        ("application/sdp", vec![0xff, 0xfe], 400, ""),
+        ("text/plain", offer().into_bytes(), 415, "content-type"),
+        ("application/json", vec![b' '; 10 << 20], 413, ""),
+    ];
+    for (kind, body, status, field) in cases {
+        let start = String::from_utf8_lossy(&body[..body.len().min(40)]).into_owned();
+        let response = post(kind, body).send().await.expect("an answer");
+        assert_eq!(response.status().as_u16(), status, "{kind} {start}");
+        let problem: Value = serde_json::from_slice(&response.bytes().await.expect("a body")).unwrap_or_default();
+        assert!(problem["cure"].is_string(), "{kind} {start}: {problem}");
+        assert!(field.is_empty() || problem["field"] == field, "{kind} {start}: {problem}");
+    }
+    assert_eq!(told(house.ask(Method::GET, "/v1/nothing")).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(told(house.ask(Method::PUT, "/v1/sessions")).await.0, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(told(house.ask(Method::POST, "/v1/sessions/none/speech").body("x")).await.0, StatusCode::NOT_FOUND);
+    assert!(house.studio.sessions().is_empty(), "a refused request left a session behind");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mutated_bodies_are_refused_and_never_break_anything() {
+    let house = house(1, None).await;
+    let good = json!({ "sdp": offer(), "avatar": "nobody" }).to_string().into_bytes();
+    let mut random = fastrand::Rng::with_seed(4);
+    for _ in 0..200 {
+        let mut body = good.clone();
+        for _ in 0..random.usize(1..6) {
+            let at = random.usize(0..body.len());
+            body[at] = random.u8(..);
+        }
+        let request = house.ask(Method::POST, "/v1/sessions").header("content-type", "application/json").body(body);
+        let (status, body) = told(request).await;
+        assert!(status.is_client_error(), "{status}: {body}");
+    }
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_asked_for_everywhere_but_where_the_page_begins() {
+    let house = house(1, Some("s3cret")).await;
+    assert_eq!(told(house.ask(Method::GET, "/v1/sessions")).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(told(house.ask(Method::GET, "/v1/sessions").bearer_auth("s3cres")).await.0, StatusCode::UNAUTHORIZED);
+    assert!(told(house.ask(Method::GET, "/v1/sessions").bearer_auth("s3cret")).await.0.is_success());
+    assert!(told(house.ask(Method::GET, "/v1/sessions?token=s3cret")).await.0.is_success());
+    assert!(told(house.ask(Method::GET, "/v1/server")).await.0.is_success());
+    assert!(told(house.ask(Method::GET, "/")).await.0.is_success());
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_document_and_the_routes_agree() {
+    let house = house(1, None).await;
+    let document: Value = serde_json::from_slice(DOCUMENT).expect("JSON");
+    let paths = document["paths"].as_object().expect("paths");
+    for (path, methods) in paths {
+        let real = path.replace("{id}", "none").replace("{name}", "none");
+        for method in ["get", "post", "patch", "delete", "put"] {
+            let is_described = methods.get(method).is_some();
+            let request = house.ask(Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method"), &real);
+            let (status, _) = told(request).await;
+            assert_eq!(status == StatusCode::METHOD_NOT_ALLOWED, !is_described, "{method} {path}: {status}");
+        }
+    }
+    let described: Vec<&String> = paths.keys().collect();
+    for path in serve::paths() {
+        assert!(described.iter().any(|known| *known == path), "{path} is not in web/openapi.json");
+    }
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_are_in_the_format_that_prometheus_reads() {
+    let house = house(1, None).await;
+    let response = house.ask(Method::GET, "/metrics").send().await.expect("an answer");
+    let text = response.text().await.expect("text");
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').expect("a name and a value");
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+        let family = name.split('{').next().unwrap_or_default();
+        let known = ["_count", "_sum"].iter().fold(family, |name, end| name.trim_end_matches(end));
+        assert!(text.contains(&format!("# TYPE {known} ")), "{line} has no type");
+    }
+    assert!(text.contains("visage_sessions 0") && text.contains("visage_losses_total{reason=\"late_frame\"}"));
+    house.close().await;
+}
