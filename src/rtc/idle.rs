@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// A connected peer that sends nothing at all for this long has vanished: browsers send consent checks every few
 /// seconds (RFC 7675) and receiver reports every second.
-const SILENT_FOR: Duration = Duration::from_secs(6);
+const SILENT_FOR: Duration = Duration::from_secs(5);
 
 /// What is known of a peer's life.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +59,7 @@ mod tests {
         assert!(life.is_over(start + Duration::from_secs(11)).is_some());
         life.connect();
         life.hear(start + Duration::from_secs(20));
-        assert_eq!(life.is_over(start + Duration::from_secs(25)), None);
-        assert!(life.is_over(start + Duration::from_secs(27)).is_some());
+        assert_eq!(life.is_over(start + Duration::from_millis(24_900)), None);
+        assert!(life.is_over(start + Duration::from_millis(25_100)).is_some());
     }
 }

@@ -2,7 +2,11 @@
 //!
 //! Decides how peers are met, kept and let go. Negotiation, encryption and pacing are str0m's.
 
+mod bitrate;
+mod floor;
 mod idle;
+mod index;
+mod machine;
 mod net;
 mod peer;
 mod sdp;

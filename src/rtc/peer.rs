@@ -1,28 +1,32 @@
 //! One session's WebRTC machine: datagrams in and out, packets of voice to the show, pictures from it.
 
-use std::time::{Duration, Instant};
+use std::collections::VecDeque;
+use std::time::Instant;
 
 use bytes::Bytes;
 use serde::Serialize;
 use str0m::bwe::{Bitrate, BweKind};
 use str0m::format::{Codec, PayloadParams};
-use str0m::media::{Frequency, MediaAdded, MediaData, MediaKind, MediaTime, Mid, Pt};
+use str0m::media::{Frequency, MediaAdded, MediaKind, MediaTime, Mid, Pt};
 use str0m::net::{Receive, Transmit};
+use str0m::rtp::{RawPacket, SeqNo};
+use str0m::stats::PeerStats;
 use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
+use super::bitrate::{BITRATE_BPS, BitrateTeller};
 use super::idle::PeerLife;
 use crate::listen::VoicePacket;
 use crate::pipeline::{Order, Outgoing, OutgoingMedia, Ticket};
-use crate::telemetry::{Loss, LossCounts, Stage};
-use crate::time::{AudioRtpTime, SampleIndex, VIDEO_CLOCK_HZ, VOICE_HZ};
+use crate::telemetry::{Loss, LossCounts, Marks, Stage};
+use crate::time::{AudioRtpTime, LINE_HZ, SampleIndex, VIDEO_CLOCK_HZ, VOICE_HZ, VideoRtpTime};
 
-/// Bounds of what the encoder is asked for, in bits a second.
-const BITRATE_BPS: std::ops::RangeInclusive<u64> = 120_000..=2_500_000;
-/// What is kept of the estimate for the voice and for headers.
-const OTHER_BPS: u64 = 60_000;
-/// The encoder is told about changes of more than this, at most this often.
-const WORTH_TELLING_PERCENT: u64 = 8;
-const TELL_EVERY: Duration = Duration::from_millis(250);
+/// Takes a datagram to the socket and says when.
+pub type Way<'a> = dyn FnMut(&Transmit) -> Instant + 'a;
+
+/// Pictures handed to the machine of which no packet left yet; more than these are no longer measured.
+const PENDING: usize = 64;
+/// Times a machine is woken at one moment before others get their turn.
+const WAKES: usize = 8;
 
 /// What the network says about a session.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -53,20 +57,32 @@ pub struct Peer {
     voice: Option<(Mid, Pt)>,
     picture: Option<(Mid, Pt)>,
     mids: Vec<(Mid, MediaKind)>,
-    told_bps: u64,
-    told_at: Option<Instant>,
+    teller: BitrateTeller,
+    pending: VecDeque<Pending>,
     stats: NetworkStats,
-    sequence: u64,
+    heard: Heard,
 }
 
-/// What polling a peer gives.
-#[derive(Debug)]
-pub enum Polled {
-    /// A datagram to send.
-    Send(Transmit),
-    /// Nothing before this moment.
-    Wait(Instant),
-    /// The peer is gone.
+/// A picture inside the machine: the RTP time of its packets, and its stamps.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    rtp: VideoRtpTime,
+    marks: Marks,
+}
+
+/// What came from the peer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heard {
+    packets: u64,
+    newest: Option<SeqNo>,
+}
+
+/// How a peer stands after it said all it had to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It waits.
+    Waiting,
+    /// It is gone, for this reason.
     Over(&'static str),
 }
 
@@ -82,11 +98,17 @@ impl Peer {
             voice: None,
             picture: None,
             mids: Vec::new(),
-            told_bps: 0,
-            told_at: None,
+            teller: BitrateTeller::default(),
+            pending: VecDeque::new(),
             stats: NetworkStats::default(),
-            sequence: 0,
+            heard: Heard::default(),
         }
+    }
+
+    /// The name by which the peer's STUN requests call this machine.
+    #[must_use]
+    pub fn name(&mut self) -> String {
+        self.rtc.direct_api().local_ice_credentials().ufrag
     }
 
     /// Whether a datagram is for this peer.
@@ -95,45 +117,53 @@ impl Peer {
         self.rtc.accepts(input)
     }
 
-    /// Takes a datagram that it accepts.
+    /// Takes a datagram that it accepts and says all that follows from it.
     ///
     /// # Errors
     /// If the machine cannot go on; the session ends.
-    pub fn receive(&mut self, now: Instant, datagram: Receive<'_>) -> Result<(), RtcError> {
+    pub fn receive(&mut self, now: Instant, datagram: Receive<'_>, way: &mut Way<'_>) -> Result<Standing, RtcError> {
         self.life.hear(now);
-        self.rtc.handle_input(Input::Receive(now, datagram))
+        self.rtc.handle_input(Input::Receive(now, datagram))?;
+        self.speak(now, way)
+    }
+
+    /// As [`Peer::receive`], for RTP, which the machine drops silently when it is a replay or not authentic.
+    ///
+    /// # Errors
+    /// As for [`Peer::receive`].
+    pub fn receive_rtp(
+        &mut self,
+        now: Instant,
+        datagram: Receive<'_>,
+        way: &mut Way<'_>,
+    ) -> Result<Standing, RtcError> {
+        let before = self.heard.packets;
+        let standing = self.receive(now, datagram, way)?;
+        if self.heard.packets == before {
+            self.lose(Loss::StrayPacket);
+        }
+        Ok(standing)
     }
 
     /// Tells the machine what time it is.
     ///
     /// # Errors
     /// As for [`Peer::receive`].
-    pub fn wake(&mut self, now: Instant) -> Result<(), RtcError> {
-        self.rtc.handle_input(Input::Timeout(now))
+    pub fn wake(&mut self, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
+        self.rtc.handle_input(Input::Timeout(now))?;
+        if let Some(bps) = self.teller.tell(now) {
+            self.order(Order::Bitrate(bps));
+        }
+        self.speak(now, way)
     }
 
-    /// The next thing the machine wants. To be called until it waits.
+    /// Says goodbye (RTCP BYE, DTLS close).
     ///
     /// # Errors
     /// As for [`Peer::receive`].
-    pub fn poll(&mut self, now: Instant) -> Result<Polled, RtcError> {
-        loop {
-            match self.rtc.poll_output()? {
-                Output::Transmit(datagram) => return Ok(Polled::Send(datagram)),
-                Output::Timeout(at) => return Ok(Polled::Wait(at)),
-                Output::Event(event) => {
-                    if let Some(reason) = self.take_event(event, now) {
-                        return Ok(Polled::Over(reason));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Says goodbye; what is polled afterwards is the farewell.
-    pub fn close(&mut self) {
-        // A machine that cannot even say goodbye is dropped all the same.
-        let _ = self.rtc.close();
+    pub fn close(&mut self, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
+        self.rtc.close()?;
+        self.speak(now, way)
     }
 
     /// What the network says.
@@ -142,75 +172,95 @@ impl Peer {
         self.stats
     }
 
-    /// Hands one thing to the machine; sender reports are made from its clock.
+    /// Hands one thing to the machine, which sends it; sender reports are made from its clock.
     ///
     /// # Errors
     /// As for [`Peer::receive`].
-    pub fn send(&mut self, outgoing: &Outgoing, now: Instant) -> Result<(), RtcError> {
+    pub fn send(&mut self, outgoing: &Outgoing, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
         if !self.stats.is_connected {
-            return Ok(());
+            return Ok(Standing::Waiting);
         }
-        let at = outgoing.media.at;
         let clock = outgoing.clock.min(now);
         match &outgoing.media.value {
-            OutgoingMedia::Voice(packet) => self.send_voice(at, clock, outgoing, packet),
-            OutgoingMedia::Picture(picture) => {
-                let Some((mid, pt)) = self.picture else { return Ok(()) };
-                let Some(writer) = self.rtc.writer(mid) else { return Ok(()) };
-                let at = MediaTime::new(ticks(at, VIDEO_CLOCK_HZ), Frequency::NINETY_KHZ);
-                let now_at_once = MediaTime::new(0, Frequency::NINETY_KHZ);
-                writer.playout_delay(now_at_once, now_at_once).write(pt, clock, at, &*picture.bytes)
-            }
+            OutgoingMedia::Voice(packet) => self.write_voice(outgoing, clock, packet)?,
+            OutgoingMedia::Picture(picture) => self.write_picture(outgoing, clock, &picture.bytes)?,
         }
+        self.speak(now, way)
     }
 
-    fn send_voice(
-        &mut self,
-        at: SampleIndex,
-        clock: Instant,
-        outgoing: &Outgoing,
-        packet: &Bytes,
-    ) -> Result<(), RtcError> {
+    fn write_picture(&mut self, outgoing: &Outgoing, clock: Instant, bytes: &Bytes) -> Result<(), RtcError> {
+        let Some((mid, pt)) = self.picture else { return Ok(()) };
+        let Some(writer) = self.rtc.writer(mid) else { return Ok(()) };
+        let at = outgoing.media.at;
+        let at_once = MediaTime::new(0, Frequency::NINETY_KHZ);
+        let time = MediaTime::new(ticks(at, VIDEO_CLOCK_HZ), Frequency::NINETY_KHZ);
+        writer.playout_delay(at_once, at_once).write(pt, clock, time, &**bytes)?;
+        if self.pending.len() == PENDING {
+            self.pending.pop_front();
+        }
+        self.pending.push_back(Pending { rtp: at.to_rtp(), marks: outgoing.media.marks });
+        Ok(())
+    }
+
+    fn write_voice(&mut self, outgoing: &Outgoing, clock: Instant, packet: &Bytes) -> Result<(), RtcError> {
         if outgoing.media.utterance < self.ticket.inbox.utterance() {
-            let mut stale = LossCounts::default();
-            stale.count(Loss::StaleUtterance);
-            self.ticket.meter.lose(&stale);
+            self.lose(Loss::StaleUtterance);
             return Ok(());
         }
         let Some((mid, pt)) = self.voice else { return Ok(()) };
         let Some(writer) = self.rtc.writer(mid) else { return Ok(()) };
-        writer.write(pt, clock, MediaTime::new(ticks(at, VOICE_HZ), Frequency::FORTY_EIGHT_KHZ), &**packet)
+        let time = MediaTime::new(ticks(outgoing.media.at, VOICE_HZ), Frequency::FORTY_EIGHT_KHZ);
+        writer.write(pt, clock, time, &**packet)
     }
 
-    /// Counts a frame whose packets were handed to the socket.
-    pub fn count_sent(&self, outgoing: &Outgoing, now: Instant) {
-        if let OutgoingMedia::Picture(_) = outgoing.media.value {
-            let mut marks = outgoing.media.marks;
+    /// Lets the machine say all it has to say now.
+    fn speak(&mut self, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
+        for _ in 0..WAKES {
+            let (at, over) = self.drain(now, way)?;
+            self.wake_at = at;
+            if over.is_some() || at > now {
+                return Ok(over.map_or(Standing::Waiting, Standing::Over));
+            }
+            self.rtc.handle_input(Input::Timeout(now))?;
+        }
+        Ok(Standing::Waiting)
+    }
+
+    /// Polls until the machine waits; gives until when, and why the peer is gone, if it is.
+    fn drain(&mut self, now: Instant, way: &mut Way<'_>) -> Result<(Instant, Option<&'static str>), RtcError> {
+        let mut over = None;
+        loop {
+            match self.rtc.poll_output()? {
+                Output::Timeout(at) => return Ok((at, over)),
+                Output::Event(event) => over = over.or(self.take_event(event, now)),
+                Output::Transmit(datagram) => {
+                    let sent = way(&datagram);
+                    self.count_sent(&datagram.contents, sent);
+                }
+            }
+        }
+    }
+
+    /// Counts a picture as sent with its first packet.
+    fn count_sent(&mut self, datagram: &[u8], now: Instant) {
+        let Some((_, pt)) = self.picture.filter(|_| !self.pending.is_empty()) else { return };
+        let Some(rtp) = rtp_time_of(datagram, *pt) else { return };
+        let Some(place) = self.pending.iter().position(|pending| pending.rtp == rtp) else { return };
+        if let Some(Pending { mut marks, .. }) = self.pending.drain(..=place).next_back() {
             marks.stamp(Stage::Sent, now);
             let due = marks.at(Stage::Listened).unwrap_or(now);
             self.ticket.meter.frame_sent(&marks, now.saturating_duration_since(due));
         }
     }
 
-    /// Whether this is one of the peer's datagrams' sources.
-    #[must_use]
-    pub fn is_connected(&self) -> bool {
-        self.stats.is_connected
-    }
-
     fn take_event(&mut self, event: Event, now: Instant) -> Option<&'static str> {
         match event {
             Event::Connected => self.connect(),
             Event::MediaAdded(media) => self.add(&media),
-            Event::MediaData(data) => self.hear(&data),
+            Event::RawPacket(packet) => self.hear(*packet, now),
             Event::KeyframeRequest(_) => self.order(Order::KeyPicture),
             Event::EgressBitrateEstimate(kind) => self.estimate(&kind, now),
-            Event::PeerStats(stats) => {
-                self.stats.rtt_ms = stats.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0);
-                self.stats.egress_loss_ratio = stats.egress_loss_fraction.map(f64::from);
-                self.stats.sent_bytes = stats.peer_bytes_tx;
-                self.stats.received_bytes = stats.peer_bytes_rx;
-            }
+            Event::PeerStats(stats) => self.note(&stats),
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
                 return Some("the peer is out of reach");
             }
@@ -220,10 +270,17 @@ impl Peer {
         None
     }
 
+    fn note(&mut self, stats: &PeerStats) {
+        self.stats.rtt_ms = stats.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0).or(self.stats.rtt_ms);
+        self.stats.egress_loss_ratio = stats.egress_loss_fraction.map(f64::from);
+        self.stats.sent_bytes = stats.peer_bytes_tx;
+        self.stats.received_bytes = stats.peer_bytes_rx;
+    }
+
     fn connect(&mut self) {
         self.life.connect();
         self.stats.is_connected = true;
-        self.rtc.bwe().set_bitrate(Bitrate::kbps(300), Bitrate::bps(*BITRATE_BPS.end()));
+        self.rtc.bwe().set_bitrate(Bitrate::bps(0), Bitrate::bps(*BITRATE_BPS.end()));
         self.choose_payloads();
         self.order(Order::KeyPicture);
     }
@@ -233,45 +290,44 @@ impl Peer {
         self.choose_payloads();
     }
 
-    /// Voice is Opus; pictures are H.264 as the encoder makes it, whatever else the offer kept open.
+    /// Of each kind the first line that we may send on. The machine knows one Opus and one H.264 only.
     fn choose_payloads(&mut self) {
-        for (mid, kind) in self.mids.clone() {
-            let Some(writer) = self.rtc.writer(mid) else { continue };
-            let is_ours = |params: &&PayloadParams| match kind {
-                MediaKind::Audio => params.spec().codec == Codec::Opus,
-                MediaKind::Video => is_baseline(params),
-            };
-            let Some(pt) = writer.payload_params().find(is_ours).map(PayloadParams::pt) else { continue };
-            match kind {
-                MediaKind::Audio => self.voice = Some((mid, pt)),
-                MediaKind::Video => self.picture = Some((mid, pt)),
-            }
-        }
+        self.voice = self.way_out(MediaKind::Audio, Codec::Opus);
+        self.picture = self.way_out(MediaKind::Video, Codec::H264);
     }
 
-    fn hear(&mut self, data: &MediaData) {
-        if data.params.spec().codec != Codec::Opus {
+    fn way_out(&self, kind: MediaKind, codec: Codec) -> Option<(Mid, Pt)> {
+        let sends = |mid: &Mid| self.rtc.media(*mid).is_some_and(|media| media.direction().is_sending());
+        let mut mids = self.mids.iter().filter(|(_, its)| *its == kind).map(|(mid, _)| *mid);
+        Some((mids.find(sends)?, self.type_of(codec)?))
+    }
+
+    fn type_of(&self, codec: Codec) -> Option<Pt> {
+        self.rtc.codec_config().find(|params| params.spec().codec == codec).map(PayloadParams::pt)
+    }
+
+    fn hear(&mut self, packet: RawPacket, now: Instant) {
+        let RawPacket::RtpRx(header, payload) = packet else { return };
+        self.heard.packets += 1;
+        if payload.is_empty() || Some(header.payload_type) != self.type_of(Codec::Opus) {
             return;
         }
-        self.sequence = **data.seq_range.start();
+        let sequence = header.sequence_number(self.heard.newest);
+        self.heard.newest = self.heard.newest.max(Some(sequence));
         self.ticket.inbox.hear(VoicePacket {
-            rtp: AudioRtpTime::from_ticks(u128::from(data.time.numer())),
-            sequence: Some(self.sequence),
-            payload: Bytes::copy_from_slice(&data.data),
-            arrived: data.network_time,
+            rtp: AudioRtpTime::from_ticks(u128::from(header.timestamp)),
+            sequence: Some(*sequence),
+            payload: Bytes::from(payload),
+            arrived: now,
         });
     }
 
     fn estimate(&mut self, kind: &BweKind, now: Instant) {
         let (BweKind::Twcc { estimate, .. } | BweKind::Remb { estimate, .. }) = kind else { return };
         self.stats.estimate_bps = Some(estimate.as_u64());
-        let wanted = estimate.as_u64().saturating_sub(OTHER_BPS).clamp(*BITRATE_BPS.start(), *BITRATE_BPS.end());
-        let is_worth_it = wanted.abs_diff(self.told_bps) * 100 > self.told_bps * WORTH_TELLING_PERCENT;
-        let is_soon = self.told_at.is_some_and(|at| now.saturating_duration_since(at) < TELL_EVERY);
-        if is_worth_it && !is_soon {
-            self.told_bps = wanted;
-            self.told_at = Some(now);
-            self.order(Order::Bitrate(u32::try_from(wanted).unwrap_or(u32::MAX)));
+        self.teller.estimate(estimate.as_u64());
+        if let Some(bps) = self.teller.tell(now) {
+            self.order(Order::Bitrate(bps));
         }
     }
 
@@ -279,16 +335,23 @@ impl Peer {
         // A show with a full inbox does not keep up; it gets the next one.
         let _ = self.ticket.inbox.order(order);
     }
-}
 
-fn is_baseline(params: &PayloadParams) -> bool {
-    let spec = params.spec();
-    let is_42e0 = spec.format.profile_level_id.is_some_and(|id| id >> 16 == 0x42 && id & 0x4000 != 0);
-    spec.codec == Codec::H264 && spec.format.packetization_mode == Some(1) && is_42e0
+    fn lose(&self, loss: Loss) {
+        let mut lost = LossCounts::default();
+        lost.count(loss);
+        self.ticket.meter.lose(&lost);
+    }
 }
 
 /// The moment as unwrapped ticks of an RTP clock; the machine wraps them.
 fn ticks(at: SampleIndex, clock_hz: u32) -> u64 {
-    let ticks = u128::from(at.0) * u128::from(clock_hz) / u128::from(crate::time::LINE_HZ);
+    let ticks = u128::from(at.0) * u128::from(clock_hz) / u128::from(LINE_HZ);
     u64::try_from(ticks).unwrap_or(u64::MAX)
+}
+
+/// The RTP time of a packet of payload type `wanted`; none for anything else (RFC 3550, section 5.1; RFC 7983).
+fn rtp_time_of(datagram: &[u8], wanted: u8) -> Option<VideoRtpTime> {
+    let is_rtp = (128..192).contains(datagram.first()?);
+    let time = datagram.get(4..8)?.try_into().ok()?;
+    (is_rtp && datagram.get(1)? & 0x7f == wanted).then(|| VideoRtpTime::from_ticks(u32::from_be_bytes(time).into()))
 }

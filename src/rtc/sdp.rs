@@ -23,15 +23,55 @@ pub fn check_offer(offer: &str) -> Result<(), JoinError> {
         let start: String = offer.chars().take(24).collect();
         return bad(format!("text that begins with {start:?} instead of \"v=0\""));
     }
-    if !offer.lines().any(|line| line.starts_with("m=video ")) {
+    let Some(video) = section(offer, "video") else {
         return bad(
             "no m=video line: ask for a picture with addTransceiver('video', {direction: 'recvonly'})".to_owned()
         );
+    };
+    if !video.clone().any(is_baseline) {
+        return Err(JoinError::NoUsableVideo { offered: offered_video(video) });
     }
-    if offer.lines().any(is_baseline) {
-        return Ok(());
+    if video.clone().any(|line| line == "a=sendonly" || line == "a=inactive") {
+        return bad("an m=video line that receives nothing: its direction must be recvonly or sendrecv".to_owned());
     }
-    Err(JoinError::NoUsableVideo { offered: offered_video(offer) })
+    Ok(())
+}
+
+/// The lines of the first section of `kind`, its m-line first.
+fn section<'a>(text: &'a str, kind: &'a str) -> Option<impl Iterator<Item = &'a str> + Clone> {
+    let is_first = move |line: &&str| line.strip_prefix("m=").is_some_and(|media| media.starts_with(kind));
+    let start = text.lines().position(|line| is_first(&line))?;
+    let mut is_over = false;
+    let lines = text.lines().skip(start).enumerate().take_while(move |(number, line)| {
+        is_over |= *number > 0 && line.starts_with("m=");
+        !is_over
+    });
+    Some(lines.map(|(_, line)| line))
+}
+
+/// The offer without its candidates: as a lite agent (RFC 8445, section 2.5) we learn where the peer is from its own
+/// checks, so names that only mean something in the peer's network (`.local`) need not be read at all.
+#[must_use]
+pub fn without_candidates(offer: &str) -> String {
+    let kept =
+        offer.lines().filter(|line| !line.starts_with("a=candidate:") && !line.starts_with("a=end-of-candidates"));
+    kept.fold(String::with_capacity(offer.len()), |text, line| text + line + "\r\n")
+}
+
+/// Looks at what the library made of the offer: a session without a picture is none.
+///
+/// # Errors
+/// If the answer does not send video.
+pub fn check_answer(answer: &str) -> Result<(), JoinError> {
+    let Some(mut video) = section(answer, "video") else {
+        return Err(JoinError::BadOffer { found: "an m=video line that cannot be answered".to_owned() });
+    };
+    let is_refused = video.next().is_none_or(|line| line.split(' ').nth(1) == Some("0"));
+    let sends = video.any(|line| line == "a=sendonly" || line == "a=sendrecv");
+    if is_refused || !sends {
+        return Err(JoinError::BadOffer { found: "an m=video line on which nothing can be sent".to_owned() });
+    }
+    Ok(())
 }
 
 /// Whether a line offers constrained baseline H.264 in packetization mode 1 (RFC 6184, section 8.1).
@@ -47,11 +87,11 @@ fn is_baseline(line: &str) -> bool {
 /// The constraint bits of a profile-level-id that begins with 42: baseline streams that obey set 1 play everywhere.
 fn is_constrained(profile: &str) -> bool {
     let bits = profile.get(2..4).and_then(|hex| u8::from_str_radix(hex, 16).ok());
-    bits.is_some_and(|bits| bits & 0x40 != 0) || profile.starts_with("4200")
+    bits.is_some_and(|bits| bits & 0x40 != 0)
 }
 
-fn offered_video(offer: &str) -> String {
-    let names = offer.lines().filter_map(|line| line.strip_prefix("a=rtpmap:")?.split_once(' '));
+fn offered_video<'a>(video: impl Iterator<Item = &'a str>) -> String {
+    let names = video.filter_map(|line| line.strip_prefix("a=rtpmap:")?.split_once(' '));
     let mut video: Vec<&str> = names.filter(|(_, codec)| codec.ends_with("/90000")).map(|(_, codec)| codec).collect();
     video.dedup();
     if video.is_empty() { "none".to_owned() } else { video.join(", ") }
@@ -98,6 +138,30 @@ mod tests {
         let vp9 = OFFER.replace("H264", "VP9").replace("profile-level-id=42e01f", "profile-id=0");
         let error = check_offer(&vp9).expect_err("VP9 only");
         assert!(matches!(&error, JoinError::NoUsableVideo { offered } if offered.contains("VP9")), "{error}");
+    }
+
+    #[test]
+    fn an_offer_that_receives_no_picture_is_refused() {
+        assert!(matches!(check_offer(&(OFFER.to_owned() + "a=sendonly\r\n")), Err(JoinError::BadOffer { .. })));
+        let later = OFFER.to_owned() + "a=recvonly\r\nm=audio 9 RTP 0\r\na=sendonly\r\n";
+        assert!(check_offer(&later).is_ok(), "another line's direction is another line's");
+        let (audio, _) = OFFER.split_once("m=video").expect("a video line");
+        assert!(matches!(check_offer(audio), Err(JoinError::BadOffer { .. })));
+    }
+
+    #[test]
+    fn candidates_of_the_peer_are_not_read() {
+        let offer =
+            OFFER.to_owned() + "a=candidate:1 1 udp 1 6b2f.local 5 typ host\r\na=mid:1\r\na=end-of-candidates\r\n";
+        assert_eq!(without_candidates(&offer), OFFER.to_owned() + "a=mid:1\r\n");
+    }
+
+    #[test]
+    fn an_answer_that_sends_no_picture_is_none() {
+        assert!(check_answer("v=0\r\nm=video 9 X 1\r\na=sendonly\r\n").is_ok());
+        assert!(check_answer("v=0\r\nm=video 0 X 1\r\na=sendonly\r\n").is_err());
+        assert!(check_answer("v=0\r\nm=video 9 X 1\r\na=inactive\r\n").is_err());
+        assert!(check_answer("v=0\r\n").is_err());
     }
 
     #[test]

@@ -7,40 +7,65 @@ use tokio::net::UdpSocket;
 
 use super::{NetConfig, NetError};
 
-/// A socket and the address under which browsers reach it.
+/// A socket and the addresses under which browsers reach it.
 #[derive(Debug)]
 pub struct Socket {
     /// The socket.
     pub socket: UdpSocket,
-    /// The candidate that stands for it.
-    pub advertised: SocketAddr,
+    /// The candidates that stand for it; at least one.
+    pub advertised: Vec<SocketAddr>,
+}
+
+impl Socket {
+    /// The candidate that a datagram counts as sent to.
+    #[must_use]
+    pub fn candidate(&self) -> SocketAddr {
+        self.advertised.first().copied().unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0))
+    }
 }
 
 /// Buffers of the sockets: half a second of a full house.
 const BUFFER_BYTES: usize = 2 << 20;
+/// A port that is free on one address may be taken on another: so often another one is tried.
+const PORT_TRIALS: usize = 8;
 
-/// Binds one socket for each address.
+/// Binds one socket for each address, all on one port.
 ///
 /// # Errors
 /// If the port is taken or no address can be bound. Call it inside a tokio runtime.
 pub fn bind(config: &NetConfig) -> Result<Vec<Socket>, NetError> {
-    let mut port = config.udp_port;
+    let places = places(config)?;
+    let trials = if config.udp_port == 0 { PORT_TRIALS } else { 1 };
+    let mut last = None;
+    for _ in 0..trials {
+        match bind_all(&places, config.udp_port) {
+            Ok(sockets) => return Ok(sockets),
+            Err(error) => last = Some(error),
+        }
+    }
+    let nothing = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    Err(last.unwrap_or(NetError::Bind { address: config.host, port: config.udp_port, source: nothing }))
+}
+
+fn bind_all(places: &[Place], mut port: u16) -> Result<Vec<Socket>, NetError> {
     let mut sockets = Vec::new();
-    for (bound, advertised) in addresses(config)? {
-        match bind_one(SocketAddr::new(bound, port)) {
+    for Place { bound, advertised } in places {
+        let wrong = |source| NetError::Bind { address: *bound, port, source };
+        match bind_one(SocketAddr::new(*bound, port)) {
             Ok(socket) => {
-                port = socket.local_addr().map_err(|source| NetError::Bind { address: bound, port, source })?.port();
-                sockets.push(Socket { socket, advertised: SocketAddr::new(advertised, port) });
+                port = socket.local_addr().map_err(wrong)?.port();
+                let advertised = advertised.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+                sockets.push(Socket { socket, advertised });
             }
-            Err(source) if source.kind() == io::ErrorKind::AddrInUse => {
-                return Err(NetError::Bind { address: bound, port, source });
-            }
-            // An interface without a usable address of this family is left out, as long as one remains.
-            Err(source) if sockets.is_empty() && bound.is_ipv4() => {
-                return Err(NetError::Bind { address: bound, port, source });
-            }
+            Err(source) if source.kind() == io::ErrorKind::AddrInUse || bound.is_ipv4() => return Err(wrong(source)),
+            // IPv6 that is listed but cannot be used is left out.
             Err(source) => tracing::debug!(%bound, %source, "an address without a socket"),
         }
+    }
+    if sockets.is_empty() {
+        let (bound, source) = (places.first(), io::Error::from(io::ErrorKind::AddrNotAvailable));
+        let address = bound.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |place| place.bound);
+        return Err(NetError::Bind { address, port, source });
     }
     Ok(sockets)
 }
@@ -59,28 +84,75 @@ fn bind_one(address: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
-/// Addresses to bind, each with the one to advertise.
-fn addresses(config: &NetConfig) -> Result<Vec<(IpAddr, IpAddr)>, NetError> {
+/// An address to bind, and those to advertise for it.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    bound: IpAddr,
+    advertised: Vec<IpAddr>,
+}
+
+fn places(config: &NetConfig) -> Result<Vec<Place>, NetError> {
     if !config.public_ips.is_empty() {
-        let any = |public: &IpAddr| match public {
-            IpAddr::V4(_) if config.host.is_ipv4() => config.host,
-            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            IpAddr::V6(_) if config.host.is_ipv6() => config.host,
-            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        return Ok(config.public_ips.iter().map(|public| (any(public), *public)).collect());
+        return Ok(public_places(config.host, &config.public_ips));
     }
     if !config.host.is_unspecified() {
-        return Ok(vec![(config.host, config.host)]);
+        return Ok(vec![Place { bound: config.host, advertised: vec![config.host] }]);
     }
     let interfaces = if_addrs::get_if_addrs().map_err(|source| NetError::Interfaces { source })?;
-    let is_usable = |ip: &IpAddr| match ip {
-        IpAddr::V4(ip) => !ip.is_link_local(),
-        IpAddr::V6(ip) => (ip.segments()[0] & 0xffc0) != 0xfe80,
-    };
     let mut found: Vec<IpAddr> = interfaces.iter().map(if_addrs::Interface::ip).filter(is_usable).collect();
     // IPv4 first: its socket decides the port.
-    found.sort_by_key(|ip| (ip.is_ipv6(), ip.is_loopback()));
+    found.sort_by_key(|ip| (ip.is_ipv6(), ip.is_loopback(), *ip));
     found.dedup();
-    Ok(found.into_iter().map(|ip| (ip, ip)).collect())
+    Ok(found.into_iter().map(|ip| Place { bound: ip, advertised: vec![ip] }).collect())
+}
+
+/// One socket for each family. Where only the machine itself may ask for the page (behind a proxy, say), the media must
+/// still be reachable at a public address.
+fn public_places(host: IpAddr, public: &[IpAddr]) -> Vec<Place> {
+    let (fours, sixes): (Vec<IpAddr>, Vec<IpAddr>) = public.iter().partition(|ip| ip.is_ipv4());
+    let bound = |family: &[IpAddr], any: IpAddr| {
+        let is_here =
+            host.is_ipv4() == any.is_ipv4() && (!host.is_loopback() || family.iter().all(IpAddr::is_loopback));
+        if is_here { host } else { any }
+    };
+    let families = [(fours, IpAddr::V4(Ipv4Addr::UNSPECIFIED)), (sixes, IpAddr::V6(Ipv6Addr::UNSPECIFIED))];
+    let places = families.into_iter().filter(|(family, _)| !family.is_empty());
+    places.map(|(family, any)| Place { bound: bound(&family, any), advertised: family }).collect()
+}
+
+/// Link-local addresses need a zone, which candidates have no place for.
+fn is_usable(ip: &IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => !ip.is_link_local(),
+        IpAddr::V6(ip) => (ip.segments()[0] & 0xffc0) != 0xfe80,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ips(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().expect("an address")).collect()
+    }
+
+    #[test]
+    fn public_addresses_of_one_family_share_a_socket() {
+        let public = ips(&["198.51.100.1", "203.0.113.2", "2001:db8::1"]);
+        let found = public_places(ips(&["127.0.0.1"])[0], &public);
+        let wanted = [("0.0.0.0", &public[..2]), ("::", &public[2..])];
+        let wanted = wanted.map(|(bound, ips_)| Place { bound: ips(&[bound])[0], advertised: ips_.to_vec() });
+        assert_eq!(found, wanted);
+        let inner = public_places(ips(&["10.0.0.7"])[0], &public[..1]);
+        assert_eq!(inner[0].bound, ips(&["10.0.0.7"])[0]);
+    }
+
+    #[test]
+    fn a_taken_port_is_named() {
+        let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let port = taken.local_addr().expect("an address").port();
+        let host = ips(&["127.0.0.1"])[0];
+        let error = bind(&NetConfig { host, udp_port: port, public_ips: Vec::new(), places: 1 }).expect_err("taken");
+        assert!(error.to_string().contains(&port.to_string()), "{error}");
+    }
 }

@@ -25,6 +25,8 @@ pub enum Loss {
     BlockedFrame,
     /// 20 ms of voice not sent, because the way out was full.
     BlockedVoice,
+    /// A datagram that the socket did not take.
+    UnsentPacket,
     /// Something queued that belonged to an older utterance.
     StaleUtterance,
     /// A picture that did not encode.
@@ -33,7 +35,7 @@ pub enum Loss {
 
 impl Loss {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::StrayPacket,
         Self::DuplicatePacket,
         Self::LatePacket,
@@ -44,6 +46,7 @@ impl Loss {
         Self::LateFrame,
         Self::BlockedFrame,
         Self::BlockedVoice,
+        Self::UnsentPacket,
         Self::StaleUtterance,
         Self::BadFrame,
     ];
@@ -62,6 +65,7 @@ impl Loss {
             Self::LateFrame => "late_frame",
             Self::BlockedFrame => "blocked_frame",
             Self::BlockedVoice => "blocked_voice",
+            Self::UnsentPacket => "unsent_packet",
             Self::StaleUtterance => "stale_utterance",
             Self::BadFrame => "bad_frame",
         }

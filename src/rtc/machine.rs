@@ -1,0 +1,66 @@
+//! How each peer's WebRTC machine is set up: codecs, header extensions, reports, addresses.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use str0m::bwe::Bitrate;
+use str0m::rtp::Extension;
+use str0m::{Candidate, Rtc, RtcConfig};
+
+/// The H.264 profile that every browser plays: constrained baseline, level 3.1 (RFC 6184, section 8.1).
+const CONSTRAINED_BASELINE: u32 = 0x42_e0_1f;
+/// Payload types that we would offer; in an answer the peer's numbers stand.
+const H264_TYPES: (u8, u8) = (108, 109);
+const PLAYOUT_DELAY_ID: u8 = 6;
+const FIRST_ESTIMATE_BPS: u64 = 1_200_000;
+/// Sender reports: often enough that a browser puts voice and picture in step within a second or two.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// A recipe for machines.
+#[derive(Debug)]
+pub struct Machines {
+    config: RtcConfig,
+    candidates: Vec<Candidate>,
+}
+
+impl Machines {
+    /// Machines that can be reached at `addresses`.
+    #[must_use]
+    pub fn new(addresses: &[SocketAddr]) -> Self {
+        let candidates = addresses.iter().filter_map(|address| Candidate::host(*address, "udp").ok()).collect();
+        Self { config: config(), candidates }
+    }
+
+    /// A machine that waits for an offer.
+    #[must_use]
+    pub fn build(&self, now: Instant) -> Rtc {
+        let mut rtc = self.config.clone().build(now);
+        for candidate in &self.candidates {
+            rtc.add_local_candidate(candidate.clone());
+        }
+        rtc
+    }
+}
+
+fn config() -> RtcConfig {
+    let mut config = Rtc::builder()
+        .set_ice_lite(true)
+        .clear_codecs()
+        .enable_opus(true, false)
+        .set_extension(PLAYOUT_DELAY_ID, Extension::PlayoutDelay)
+        .set_rtcp_report_interval_audio(REPORT_EVERY)
+        .set_rtcp_report_interval_video(REPORT_EVERY)
+        .set_stats_interval(Some(Duration::from_secs(1)))
+        // Voice is taken packet by packet as it comes: the frame queue drops what arrives out of order, but
+        // order is the jitter buffer's business. The copy that this costs is some hundred short packets a second.
+        .enable_raw_packets(true)
+        .set_reordering_size_audio(0)
+        .enable_bwe(Some(Bitrate::bps(FIRST_ESTIMATE_BPS)));
+    let (media, resend) = H264_TYPES;
+    config.codec_config().add_h264(media.into(), Some(resend.into()), true, CONSTRAINED_BASELINE);
+    // One certificate for the life of the process: making one for each session would only cost time.
+    match str0m::crypto::from_feature_flags().dtls_provider.generate_certificate() {
+        Some(certificate) => config.set_dtls_cert(certificate),
+        None => config,
+    }
+}

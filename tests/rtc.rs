@@ -1,0 +1,464 @@
+//! The door over real UDP: a studio with a plain face, and peers that are machines of their own.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::media::{Direction, Frequency, KeyframeRequestKind, MediaKind, MediaTime, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{Extension, RawPacket, RtpHeader};
+use str0m::{Candidate, Event, Input, Output, Rtc};
+use tokio::net::UdpSocket;
+use visage::media::{PcmBlock, Picture};
+use visage::model::{Actor, AvatarCard, ModelError, Pack, Still};
+use visage::pipeline::{AdmitError, SessionEvent, ShowRequest, Studio, StudioConfig};
+use visage::rtc::{JoinError, Joined, Net, NetConfig};
+use visage::telemetry::{Loss, Marks, Stage};
+use visage::time::{SampleIndex, Wall};
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// One frame of silence (RFC 6716: CELT, 20 ms).
+const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
+
+/// A face that is a grey ramp which moves.
+struct Ramp;
+
+impl Actor for Ramp {
+    fn look_ahead_samples(&self) -> u64 {
+        1280
+    }
+
+    fn hear(&mut self, _block: &PcmBlock, _at: SampleIndex) -> Result<(), ModelError> {
+        Ok(())
+    }
+
+    fn show(&mut self, at: SampleIndex, picture: &mut Picture, marks: &mut Marks, wall: Wall) {
+        let start = (at.0 / 64) as u8;
+        picture.planes_mut().0.iter_mut().zip(0_usize..).for_each(|(luma, n)| *luma = start.wrapping_add(n as u8));
+        marks.stamp(Stage::Modelled, wall.now());
+        marks.stamp(Stage::Drawn, wall.now());
+    }
+
+    fn hush(&mut self) {}
+}
+
+struct Ramps([AvatarCard; 1]);
+
+impl Pack for Ramps {
+    fn name(&self) -> &str {
+        "ramps"
+    }
+
+    fn avatars(&self) -> &[AvatarCard] {
+        &self.0
+    }
+
+    fn actor(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Actor>, ModelError> {
+        Ok(Box::new(Ramp))
+    }
+
+    fn still(&self, avatar: &str, _side_px: u32) -> Result<Still, ModelError> {
+        Err(ModelError::Broken { name: avatar.to_owned(), found: "no still".to_owned() })
+    }
+}
+
+struct House {
+    studio: Arc<Studio>,
+    net: Net,
+}
+
+fn house(max_sessions: usize) -> House {
+    let text = || "ramp".to_owned();
+    let card =
+        AvatarCard { name: text(), title: text(), kind: text(), background_light: text(), background_dark: text() };
+    let config = StudioConfig { max_sessions, workers: 1, picture_px: 128, bitrate_bps: 300_000 };
+    let studio = Studio::open(config, Arc::new(Ramps([card])), Wall).expect("a studio");
+    let config = NetConfig { host: LOOPBACK, udp_port: 0, public_ips: Vec::new(), places: max_sessions };
+    let lobby = Arc::clone(&studio);
+    let net = Net::start(&config, lobby, studio.counters(), Wall).expect("a door");
+    House { studio, net }
+}
+
+impl House {
+    fn door(&self) -> SocketAddr {
+        SocketAddr::new(LOOPBACK, self.net.udp_port())
+    }
+
+    fn strays(&self) -> u64 {
+        self.studio.counters().snapshot().of(Loss::StrayPacket)
+    }
+
+    /// Waits for the end of a session and gives the reason.
+    async fn end_of(&self, id: &str, limit: Duration) -> String {
+        let mut events = self.studio.find(id).expect("a session").events.subscribe();
+        let ended = async {
+            loop {
+                if let SessionEvent::Ended { reason } = events.recv().await.expect("an end before the silence") {
+                    return reason;
+                }
+            }
+        };
+        tokio::time::timeout(limit, ended).await.expect("an end in time")
+    }
+}
+
+/// A packet of media as the client got it.
+struct Got {
+    mid: Mid,
+    header: RtpHeader,
+    is_key: bool,
+}
+
+struct Client {
+    rtc: Rtc,
+    socket: UdpSocket,
+    mids: Vec<(MediaKind, Mid)>,
+    pending: Option<SdpPendingOffer>,
+    got: Vec<Got>,
+    is_connected: bool,
+    is_closed: bool,
+    next_voice: Option<Instant>,
+    voice_samples: u64,
+    /// The last packet of voice as it went over the wire.
+    wire: Vec<u8>,
+}
+
+impl Client {
+    async fn offering(lines: &[(MediaKind, Direction)]) -> (Self, String) {
+        let socket = UdpSocket::bind((LOOPBACK, 0)).await.expect("a socket");
+        let builder = Rtc::builder().clear_codecs().enable_opus(true, false).enable_h264(true).enable_vp8(true);
+        let mut rtc = builder.set_extension(6, Extension::PlayoutDelay).enable_raw_packets(true).build(Wall.now());
+        let here = socket.local_addr().expect("an address");
+        rtc.add_local_candidate(Candidate::host(here, "udp").expect("a candidate"));
+        let mut change = rtc.sdp_api();
+        let add =
+            |(kind, direction): &(MediaKind, Direction)| (*kind, change.add_media(*kind, *direction, None, None, None));
+        let mids = lines.iter().map(add).collect();
+        let (offer, pending) = change.apply().expect("an offer");
+        let client = Self {
+            rtc,
+            socket,
+            mids,
+            pending: Some(pending),
+            got: Vec::new(),
+            is_connected: false,
+            is_closed: false,
+            next_voice: None,
+            voice_samples: 0,
+            wire: Vec::new(),
+        };
+        (client, offer.to_sdp_string())
+    }
+
+    async fn join(house: &House, lines: &[(MediaKind, Direction)]) -> (Self, Joined) {
+        let (mut client, offer) = Self::offering(lines).await;
+        let joined = house.net.join(&offer, ShowRequest::default()).await.expect("a session");
+        let answer = SdpAnswer::from_sdp_string(&joined.answer).expect("an answer");
+        let pending = client.pending.take().expect("an offer");
+        client.rtc.sdp_api().accept_answer(pending, answer).expect("a fitting answer");
+        (client, joined)
+    }
+
+    fn mid(&self, kind: MediaKind) -> Mid {
+        self.mids.iter().find(|(its, _)| *its == kind).expect("a line of that kind").1
+    }
+
+    fn of(&self, kind: MediaKind) -> Vec<&Got> {
+        let mid = self.mid(kind);
+        self.got.iter().filter(|got| got.mid == mid).collect()
+    }
+
+    /// RTP times of the pictures in the order of arrival.
+    fn picture_times(&self) -> Vec<u32> {
+        let mut times: Vec<u32> = self.of(MediaKind::Video).iter().map(|got| got.header.timestamp).collect();
+        times.dedup();
+        times
+    }
+
+    fn key_pictures(&self) -> usize {
+        let mut keys: Vec<u32> =
+            self.of(MediaKind::Video).iter().filter(|got| got.is_key).map(|got| got.header.timestamp).collect();
+        keys.dedup();
+        keys.len()
+    }
+
+    fn want_key(&mut self) {
+        let mid = self.mid(MediaKind::Video);
+        let mut api = self.rtc.direct_api();
+        api.stream_rx_by_mid(mid, None).expect("a stream").request_keyframe(KeyframeRequestKind::Pli);
+    }
+
+    /// Lives until `is_done`; false if the limit comes first.
+    async fn live(&mut self, limit: Duration, is_done: impl Fn(&Self) -> bool) -> bool {
+        let end = Wall.now() + limit;
+        let mut buffer = vec![0; 2048];
+        loop {
+            self.talk();
+            let wake_at = self.speak().await;
+            if is_done(self) || Wall.now() >= end {
+                return is_done(self);
+            }
+            let wake_at = self.next_voice.map_or(wake_at, |at| at.min(wake_at)).min(end);
+            tokio::select! {
+                received = self.socket.recv_from(&mut buffer) => {
+                    let (length, source) = received.expect("a datagram");
+                    let here = self.socket.local_addr().expect("an address");
+                    if let Ok(datagram) = Receive::new(Protocol::Udp, source, here, &buffer[..length]) {
+                        self.rtc.handle_input(Input::Receive(Wall.now(), datagram)).expect("a sane datagram");
+                    }
+                }
+                () = tokio::time::sleep_until(wake_at.into()) => {
+                    self.rtc.handle_input(Input::Timeout(Wall.now())).expect("a sane clock");
+                }
+            }
+        }
+    }
+
+    fn talk(&mut self) {
+        let now = Wall.now();
+        let Some(due) = self.next_voice.filter(|due| self.is_connected && *due <= now) else { return };
+        self.next_voice = Some(due + Duration::from_millis(20));
+        let Some(writer) = self.rtc.writer(self.mid(MediaKind::Audio)) else { return };
+        let pt = writer.payload_params().next().expect("a codec").pt();
+        let time = MediaTime::new(self.voice_samples, Frequency::FORTY_EIGHT_KHZ);
+        self.voice_samples += 960;
+        writer.write(pt, now, time, SILENCE.as_slice()).expect("a writer that writes");
+        self.rtc.handle_input(Input::Timeout(now)).expect("a sane clock");
+    }
+
+    async fn speak(&mut self) -> Instant {
+        loop {
+            match self.rtc.poll_output().expect("a machine that works") {
+                Output::Timeout(at) => return at,
+                Output::Transmit(datagram) => {
+                    let bytes: &[u8] = &datagram.contents;
+                    if bytes[0] >= 128 && !(64..96).contains(&(bytes[1] & 0x7f)) {
+                        self.wire = bytes.to_vec();
+                    }
+                    self.socket.send_to(bytes, datagram.destination).await.expect("a free way");
+                }
+                Output::Event(Event::Connected) => self.is_connected = true,
+                Output::Event(Event::Closed) => self.is_closed = true,
+                Output::Event(Event::RawPacket(packet)) => self.take(*packet),
+                Output::Event(_) => {}
+            }
+        }
+    }
+
+    fn take(&mut self, packet: RawPacket) {
+        let RawPacket::RtpRx(header, payload) = packet else { return };
+        let codec = self.rtc.codec_config().find(|params| params.pt() == header.payload_type);
+        let Some(kind) = codec.map(|params| params.spec().codec.kind()).filter(|_| !payload.is_empty()) else { return };
+        let mid = self.mid(kind);
+        self.got.push(Got { mid, header, is_key: kind == MediaKind::Video && is_key(&payload) });
+    }
+}
+
+/// Whether a packet belongs to a key picture (RFC 6184: NAL types 5 and 7, alone, aggregated or in fragments).
+fn is_key(payload: &[u8]) -> bool {
+    let inner = match payload[0] & 0x1f {
+        24 => payload.get(3),
+        28 => payload.get(1),
+        _ => payload.first(),
+    };
+    inner.is_some_and(|first| matches!(first & 0x1f, 5 | 7))
+}
+
+const CALL: [(MediaKind, Direction); 2] =
+    [(MediaKind::Audio, Direction::SendRecv), (MediaKind::Video, Direction::RecvOnly)];
+const WHILE: Duration = Duration::from_secs(8);
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+#[test]
+fn pictures_and_voice_come_on_one_line() {
+    runtime().block_on(async {
+        let house = house(2);
+        let (mut client, joined) = Client::join(&house, &CALL).await;
+        assert!(joined.answer.matches("a=msid:visage ").count() == 2, "one stream: {}", joined.answer);
+        assert_eq!(joined.answer.matches("H264/90000").count(), 1, "one kind of H.264: {}", joined.answer);
+        let enough = |client: &Client| client.picture_times().len() >= 25 && client.of(MediaKind::Audio).len() >= 50;
+        assert!(client.live(WHILE, enough).await, "{} pictures", client.picture_times().len());
+
+        let times = client.picture_times();
+        assert!(
+            times.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) % 3600 == 0 && pair[1] > pair[0]),
+            "{times:?}"
+        );
+        let voices = client.of(MediaKind::Audio);
+        assert!(voices.iter().all(|got| got.header.timestamp % 960 == 0));
+        let (voice, picture) = (f64::from(voices[49].header.timestamp) / 48e3, f64::from(times[24]) / 90e3);
+        assert!((voice - picture).abs() < 0.5, "voice at {voice} s, picture at {picture} s");
+        assert!(client.of(MediaKind::Video)[0].is_key, "the first picture is one to start from");
+        let delays = |got: &&Got| got.header.ext_vals.play_delay_max.map(|delay| delay.numer());
+        assert_eq!(client.of(MediaKind::Video).iter().find_map(delays), Some(0), "no play-out delay is asked for");
+        let frames = house.studio.stats(&joined.id).expect("a session").meter.frames;
+        assert!(frames.on_time + frames.late >= 25, "frames are counted when they leave: {frames:?}");
+        house.net.close().await;
+    });
+}
+
+#[test]
+fn a_lost_picture_is_answered_with_a_key_picture() {
+    runtime().block_on(async {
+        let house = house(1);
+        let (mut client, _) = Client::join(&house, &CALL).await;
+        assert!(client.live(WHILE, |client| client.picture_times().len() >= 20).await);
+        let before = client.key_pictures();
+        let asked = Wall.now();
+        client.want_key();
+        assert!(client.live(WHILE, |client| client.key_pictures() > before).await, "no key picture");
+        assert!(Wall.now() - asked < Duration::from_millis(700), "after {:?}", Wall.now() - asked);
+    });
+}
+
+#[test]
+fn garbage_and_replays_are_counted_and_disturb_nobody() {
+    runtime().block_on(async {
+        let house = house(2);
+        let (mut one, first) = Client::join(&house, &CALL).await;
+        let (mut two, _) = Client::join(&house, &CALL).await;
+        one.next_voice = Some(Wall.now());
+        let both = |client: &Client| client.picture_times().len() >= 5;
+        assert!(one.live(WHILE, |client| both(client) && client.voice_samples >= 960 * 25).await);
+        assert!(two.live(WHILE, both).await);
+
+        let stranger = UdpSocket::bind((LOOPBACK, 0)).await.expect("a socket");
+        let mut random = fastrand::Rng::with_seed(7);
+        for n in 0..200_usize {
+            let mut bytes: Vec<u8> = (0..random.usize(0..400)).map(|_| random.u8(..)).collect();
+            if let Some(first) = bytes.first_mut() {
+                *first = [0, 1, 22, 128, 144, 255][n % 6];
+            }
+            let socket = if n % 2 == 0 { &stranger } else { &one.socket };
+            socket.send_to(&bytes, house.door()).await.expect("a free way");
+        }
+        stranger.send_to(&forged_request(&first.answer), house.door()).await.expect("a free way");
+        for _ in 0..10 {
+            one.socket.send_to(&one.wire, house.door()).await.expect("a free way");
+        }
+        let (seen_one, seen_two) = (one.picture_times().len(), two.picture_times().len());
+        assert!(one.live(WHILE, |client| client.picture_times().len() >= seen_one + 25).await, "the first goes on");
+        assert!(two.live(WHILE, |client| client.picture_times().len() >= seen_two + 25).await, "the second goes on");
+        assert!(house.strays() >= 101, "{} strays", house.strays());
+        let refused = house.studio.stats(&first.id).expect("a session").meter.losses["stray_packet"];
+        assert!(refused >= 10, "{refused} of its own were refused");
+    });
+}
+
+/// A binding request with the right name and a wrong signature.
+fn forged_request(answer: &str) -> Vec<u8> {
+    let name = answer.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:")).expect("a name").to_owned() + ":x";
+    let mut bytes = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+    bytes.extend([9; 12]);
+    bytes.extend([0, 6, 0, name.len() as u8]);
+    bytes.extend(name.as_bytes());
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes.extend([0, 0x24, 0, 4, 1, 2, 3, 4, 0, 8, 0, 20]);
+    bytes.extend([5; 20]);
+    let length = (bytes.len() - 20) as u16;
+    bytes[2..4].copy_from_slice(&length.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn a_peer_that_vanishes_frees_its_place() {
+    runtime().block_on(async {
+        let house = house(1);
+        let (mut client, joined) = Client::join(&house, &CALL).await;
+        assert!(client.live(WHILE, |client| client.picture_times().len() >= 5).await);
+        drop(client);
+        assert_eq!(house.end_of(&joined.id, Duration::from_secs(10)).await, "the peer went silent");
+        let (mut next, _) = Client::join(&house, &CALL).await;
+        assert!(next.live(WHILE, |client| client.picture_times().len() >= 5).await, "the place is free again");
+    });
+}
+
+#[test]
+fn goodbyes_are_heard_on_both_sides() {
+    runtime().block_on(async {
+        let house = house(3);
+        let (mut leaver, left) = Client::join(&house, &CALL).await;
+        assert!(leaver.live(WHILE, |client| client.picture_times().len() >= 3).await);
+        leaver.rtc.close().expect("a goodbye");
+        leaver.speak().await;
+        assert_eq!(house.end_of(&left.id, Duration::from_secs(2)).await, "the peer said goodbye");
+
+        let (mut ended, session) = Client::join(&house, &CALL).await;
+        assert!(ended.live(WHILE, |client| client.picture_times().len() >= 3).await);
+        assert!(house.studio.end(&session.id, "deleted"));
+        assert!(ended.live(Duration::from_secs(2), |client| client.is_closed).await, "the server says goodbye");
+
+        let (mut last, _) = Client::join(&house, &CALL).await;
+        assert!(last.live(WHILE, |client| client.picture_times().len() >= 3).await);
+        let began = Wall.now();
+        house.net.close().await;
+        assert!(Wall.now() - began < Duration::from_secs(2));
+        assert!(last.live(Duration::from_secs(2), |client| client.is_closed).await, "closing says goodbye");
+        let (_, offer) = Client::offering(&CALL).await;
+        assert!(matches!(house.net.join(&offer, ShowRequest::default()).await, Err(JoinError::Closing)));
+        assert!(house.studio.sessions().is_empty(), "nobody is left");
+    });
+}
+
+#[test]
+fn every_shape_of_offer_that_can_see_is_served() {
+    use Direction::{RecvOnly, SendOnly, SendRecv};
+    use MediaKind::{Audio, Video};
+    let shapes: [&[(MediaKind, Direction)]; 5] = [
+        &[(Video, RecvOnly)],
+        &[(Audio, RecvOnly), (Video, RecvOnly)],
+        &[(Video, RecvOnly), (Audio, SendRecv)],
+        &[(Audio, SendOnly), (Video, RecvOnly)],
+        &[(Audio, SendRecv), (Video, SendRecv)],
+    ];
+    runtime().block_on(async {
+        let house = house(shapes.len());
+        for shape in shapes {
+            let (mut client, _) = Client::join(&house, shape).await;
+            let hears = |client: &Client| match shape.iter().find(|(kind, _)| *kind == Audio) {
+                Some((_, RecvOnly | SendRecv)) => client.of(Audio).len() >= 5,
+                _ => true,
+            };
+            let is_served = |client: &Client| client.picture_times().len() >= 5 && hears(client);
+            assert!(client.live(WHILE, is_served).await, "{shape:?}");
+        }
+    });
+}
+
+#[test]
+fn refused_offers_leave_nobody_behind() {
+    runtime().block_on(async {
+        let house = house(1);
+        let join =
+            |offer: String| async { house.net.join(&offer, ShowRequest::default()).await.map(|joined| joined.id) };
+        let (_, offer) = Client::offering(&CALL).await;
+        let without_h264: String = offer
+            .lines()
+            .filter(|line| !line.contains("packetization-mode=1"))
+            .fold(String::new(), |text, line| text + line + "\r\n");
+        assert!(
+            matches!(join(without_h264).await, Err(JoinError::NoUsableVideo { offered }) if offered.contains("VP8"))
+        );
+        for bad in [
+            "",
+            "v=0",
+            "hello",
+            &offer[..offer.len() / 2],
+            &offer.replace("a=fingerprint", "a=finger"),
+            &"v=0\r\n".repeat(20_000),
+        ] {
+            let found = join(bad.to_owned()).await;
+            assert!(matches!(found, Err(JoinError::BadOffer { .. } | JoinError::NoUsableVideo { .. })), "{found:?}");
+        }
+        let deaf = Client::offering(&[(MediaKind::Video, Direction::SendOnly)]).await.1;
+        assert!(matches!(join(deaf).await, Err(JoinError::BadOffer { .. })));
+        assert!(house.studio.sessions().is_empty(), "nobody is left");
+
+        assert!(join(offer.clone()).await.is_ok());
+        assert!(matches!(join(offer).await, Err(JoinError::Admit(AdmitError::Full { limit: 1 }))));
+    });
+}
