@@ -2,35 +2,48 @@
 
 use std::sync::Arc;
 
-use super::rig::{Art, Layer, Rig, Shape};
+use super::mesh::{CELL, Mesh, View};
+use super::rig::{Drawing, Look, Rig};
 use super::states::Resolved;
-use super::warp::HeadTurn;
-use crate::picture::raster::{Corner, Look, Mask, MaskPainter, draw_triangle};
+use super::warp::{Head, Pull};
+use crate::picture::raster::{Colour, Cover, Coverage, Outliner, Walk, paint};
 use crate::picture::{Face, Pose, Surface};
 
 /// A rig at work.
 pub struct DrawnFace {
     rig: Arc<Rig>,
     resolved: Resolved,
-    painter: MaskPainter,
-    /// One mask for each shape; those of stencils are kept for the whole frame.
-    masks: Vec<Mask>,
+    head: Head,
+    /// One for each layer; empty for layers of shapes.
+    meshes: Vec<Mesh>,
+    /// For each cell of the surface, one more than the topmost layer that hides all below it there.
+    floors: Vec<u8>,
+    pen: Pen,
+    /// One for each stencil of the rig.
+    stencils: Vec<Coverage>,
+}
+
+/// What outlines are drawn with.
+#[derive(Default)]
+struct Pen {
+    outliner: Outliner,
     points: Vec<[f32; 2]>,
-    grid: Vec<[f32; 2]>,
+    outline: Vec<[i32; 2]>,
+    coverage: Coverage,
 }
 
 impl DrawnFace {
     /// A face of `rig`.
     #[must_use]
     pub fn new(rig: Arc<Rig>) -> Self {
-        let masks = vec![Mask::default(); rig.shapes.len()];
         Self {
-            rig,
             resolved: Resolved::default(),
-            painter: MaskPainter::default(),
-            masks,
-            points: Vec::new(),
-            grid: Vec::new(),
+            head: Head::default(),
+            meshes: vec![Mesh::default(); rig.layers.len()],
+            floors: Vec::new(),
+            pen: Pen::default(),
+            stencils: vec![Coverage::default(); rig.stencils.len()],
+            rig,
         }
     }
 }
@@ -38,122 +51,161 @@ impl DrawnFace {
 impl Face for DrawnFace {
     fn draw(&mut self, pose: &Pose, surface: &mut Surface) {
         let rig = Arc::clone(&self.rig);
-        surface.pixels.fill(rig.background);
-        if surface.size().width() != rig.side_px as usize {
-            return;
-        }
+        let view = View::new(rig.view, surface.size());
         rig.states.resolve(pose, &mut self.resolved);
-        let canvas = rig.side_px as f32 / rig.scale;
-        let head = HeadTurn::new(pose, self.resolved.jaw, rig.breath, rig.pivot, canvas);
-        self.fill_masks(&rig, &head);
-        let width = surface.size().width();
-        for layer in &rig.layers {
-            match &layer.art {
-                Art::Shapes(shapes) => self.paint_shapes(&rig, layer, shapes, &mut surface.pixels, width),
-                Art::Drawing { texture, clip, gaze } => {
-                    self.lay_grid(&rig, layer, *gaze, &head);
-                    let mask = clip.map(|shape| &self.masks[shape]);
-                    let look = Look { texture, opacity: layer.opacity, mask };
-                    draw_grid(&mut surface.pixels, width, &self.grid, (&rig, layer), &look);
-                }
+        self.head.turn(&rig.followings, pose, self.resolved.jaw, &rig.head);
+        self.solve_meshes(&rig, &view);
+        self.find_floors(&view);
+        self.fill_background(&rig, surface);
+        for (stencil, coverage) in rig.stencils.iter().zip(&mut self.stencils) {
+            let pull = self.head.pull(&rig.layers[stencil.layer].warp);
+            self.pen.trace(&rig, stencil.shape, &self.resolved, &pull, &view, coverage);
+        }
+        for (index, layer) in rig.layers.iter().enumerate() {
+            match &layer.look {
+                Look::Drawing(drawing) => self.lay(index, drawing, surface),
+                Look::Shapes(shapes, opacity) => self.paint(&rig, index, (shapes, *opacity), &view, surface),
             }
         }
     }
 }
 
 impl DrawnFace {
-    fn fill_masks(&mut self, rig: &Rig, head: &HeadTurn) {
-        for (shape, mask) in rig.shapes.iter().zip(&mut self.masks) {
-            morph(shape, &self.resolved.states, &mut self.points);
-            let warp = &rig.layers[shape.layer].warp;
-            for point in &mut self.points {
-                let at = warp.place(*point, head);
-                *point = [at[0] * rig.scale, at[1] * rig.scale];
+    fn solve_meshes(&mut self, rig: &Rig, view: &View) {
+        for (layer, mesh) in rig.layers.iter().zip(&mut self.meshes) {
+            if let Look::Drawing(drawing) = &layer.look {
+                let iris = drawing.gaze.map(|(eye, share)| self.resolved.irises[eye].following(share));
+                mesh.solve(&drawing.art, &self.head.pull(&layer.warp), iris, view);
             }
-            let side = rig.side_px as usize;
-            self.painter.fill(&self.points, side, side, mask);
         }
     }
 
-    fn paint_shapes(&self, rig: &Rig, layer: &Layer, shapes: &[usize], pixels: &mut [[u8; 4]], width: usize) {
-        for index in shapes {
-            let shape = &rig.shapes[*index];
-            let clip = shape.clip.map(|clip| &self.masks[clip]);
-            let opacity = (shape.opacity * layer.opacity) >> 8;
-            self.masks[*index].paint(pixels, width, shape.colour, opacity, clip);
-        }
-    }
-
-    /// Places the corners of the layer's grid on the surface.
-    fn lay_grid(&mut self, rig: &Rig, layer: &Layer, gaze: Option<(usize, f32)>, head: &HeadTurn) {
-        let warp = &layer.warp;
-        self.grid.clear();
-        for row in 0..warp.rows {
-            for col in 0..warp.cols {
-                let mut at = [col as f32 * warp.step, row as f32 * warp.step];
-                if let Some((eye, reach)) = gaze {
-                    let (offset, size) = self.resolved.irises[eye];
-                    let anchor = rig.iris_anchors[eye];
-                    at = [0, 1].map(|i| anchor[i] + (at[i] - anchor[i]) * size + offset[i] * rig.gaze[i] * reach);
+    fn find_floors(&mut self, view: &View) {
+        let [across, down] = view.cells();
+        self.floors.clear();
+        self.floors.resize(across * down, 0);
+        let stencilled =
+            |index: usize| matches!(&self.rig.layers[index].look, Look::Drawing(drawing) if drawing.stencil.is_some());
+        for (index, mesh) in self.meshes.iter().enumerate().filter(|(index, _)| !stencilled(*index)) {
+            for row in 0..mesh.cells[1] {
+                for col in 0..mesh.cells[0] {
+                    if mesh.cover(col, row) == Cover::Opaque {
+                        self.floors[(mesh.first[1] + row) * across + mesh.first[0] + col] = index as u8 + 1;
+                    }
                 }
-                let place = warp.place(at, head);
-                self.grid.push([place[0] * rig.scale, place[1] * rig.scale]);
             }
         }
     }
-}
 
-/// Draws every cell of a grid in which the texture shows something.
-fn draw_grid(pixels: &mut [[u8; 4]], width: usize, grid: &[[f32; 2]], (rig, layer): (&Rig, &Layer), look: &Look<'_>) {
-    let warp = &layer.warp;
-    let unit = warp.step * rig.scale;
-    for row in 0..warp.rows - 1 {
-        for col in 0..warp.cols - 1 {
-            let (left, top) = (col as f32 * unit, row as f32 * unit);
-            let is_seen = look.texture.is_seen(
-                left.floor() as i32 - 1,
-                top.floor() as i32 - 1,
-                (left + unit).ceil() as i32 + 1,
-                (top + unit).ceil() as i32 + 1,
-            );
-            if !is_seen {
+    fn fill_background(&self, rig: &Rig, surface: &mut Surface) {
+        let width = surface.size().width();
+        let bands = surface.pixels.chunks_mut(width * CELL).zip(self.floors.chunks_exact(width.div_ceil(CELL)));
+        for (band, floors) in bands {
+            for line in band.chunks_exact_mut(width) {
+                for (pixels, _) in line.chunks_mut(CELL).zip(floors).filter(|(_, floor)| **floor == 0) {
+                    pixels.fill(rig.background);
+                }
+            }
+        }
+    }
+
+    /// Lays a drawing down, cell by cell.
+    fn lay(&self, index: usize, drawing: &Drawing, surface: &mut Surface) {
+        let mesh = &self.meshes[index];
+        let stencil = drawing.stencil.map(|stencil| &self.stencils[stencil]);
+        let across = surface.size().width().div_ceil(CELL);
+        for row in 0..mesh.cells[1] {
+            for col in 0..mesh.cells[0] {
+                let cell = [mesh.first[0] + col, mesh.first[1] + row];
+                let cover = mesh.cover(col, row);
+                if cover != Cover::Empty && usize::from(self.floors[cell[1] * across + cell[0]]) <= index + 1 {
+                    lay_cell(drawing, mesh.corners(col, row), cell, (cover, stencil), surface);
+                }
+            }
+        }
+    }
+
+    fn paint(
+        &mut self,
+        rig: &Rig,
+        layer: usize,
+        (shapes, opacity): (&[usize], u32),
+        view: &View,
+        surface: &mut Surface,
+    ) {
+        let pull = self.head.pull(&rig.layers[layer].warp);
+        for &index in shapes {
+            let shape = &rig.shapes[index];
+            let find = |shape: usize| rig.stencils.iter().position(|stencil| stencil.shape == shape);
+            let colour = Colour { opacity: (shape.colour.opacity * opacity) >> 8, ..shape.colour };
+            let clip = shape.clip.and_then(find).map(|stencil| &self.stencils[stencil]);
+            let own = find(index).filter(|stencil| rig.stencils[*stencil].layer == layer);
+            if let Some(own) = own {
+                paint(surface, colour, &self.stencils[own], clip);
                 continue;
             }
-            let corner = |right: usize, down: usize| Corner {
-                at: grid[(row + down) * warp.cols + col + right],
-                texture: look.texture.place(left + right as f32 * unit, top + down as f32 * unit),
-            };
-            let [a, b, c, d] = [corner(0, 0), corner(1, 0), corner(0, 1), corner(1, 1)];
-            draw_triangle(pixels, width, [a, b, c], look);
-            draw_triangle(pixels, width, [b, d, c], look);
+            self.pen.trace_own(rig, index, &self.resolved, &pull, view);
+            paint(surface, colour, &self.pen.coverage, clip);
         }
     }
 }
 
-/// The outline of `shape` under the states' weights.
-fn morph(shape: &Shape, states: &[f32], points: &mut Vec<[f32; 2]>) {
-    points.clear();
-    points.extend_from_slice(&shape.rest);
-    for (state, offsets) in shape.states.iter().filter(|(state, _)| states[*state] != 0.0) {
-        let weight = states[*state];
-        for (point, offset) in points.iter_mut().zip(offsets) {
-            point[0] += weight * offset[0];
-            point[1] += weight * offset[1];
-        }
+impl Pen {
+    /// The coverage of a shape that follows `pull`, into `coverage`.
+    fn trace(
+        &mut self,
+        rig: &Rig,
+        shape: usize,
+        resolved: &Resolved,
+        pull: &Pull<'_>,
+        view: &View,
+        coverage: &mut Coverage,
+    ) {
+        rig.shapes[shape].morph(&resolved.states, &mut self.points);
+        self.outline.clear();
+        self.outline.extend(self.points.iter().map(|point| view.point(pull.place(*point).at)));
+        self.outliner.fill(&self.outline, view.size, coverage);
     }
-    if shape.is_cavity {
-        close(points);
+
+    /// The same, into the pen's own coverage.
+    fn trace_own(&mut self, rig: &Rig, shape: usize, resolved: &Resolved, pull: &Pull<'_>, view: &View) {
+        let mut coverage = std::mem::take(&mut self.coverage);
+        self.trace(rig, shape, resolved, pull, view, &mut coverage);
+        self.coverage = coverage;
     }
 }
 
-/// Where the lower edge of a cavity is above its upper one, both meet halfway.
-fn close(points: &mut [[f32; 2]]) {
-    let count = points.len();
-    for upper in 0..count / 2 {
-        let lower = count - 1 - upper;
-        if points[lower][1] < points[upper][1] {
-            let middle = [0, 1].map(|i| f32::midpoint(points[lower][i], points[upper][i]));
-            (points[lower], points[upper]) = (middle, middle);
+/// Lays one cell down, row by row between its left and its right edge.
+fn lay_cell(
+    drawing: &Drawing,
+    [a, b, c, d]: [[i32; 2]; 4],
+    cell: [usize; 2],
+    (cover, stencil): (Cover, Option<&Coverage>),
+    surface: &mut Surface,
+) {
+    let width = surface.size().width();
+    let [left, top] = cell.map(|cell| cell * CELL);
+    let right = (left + CELL).min(width);
+    let side = CELL as i32;
+    let lines = surface.pixels.chunks_exact_mut(width).enumerate().skip(top).take(CELL);
+    for (row, (y, line)) in lines.enumerate() {
+        let between = |from: i32, to: i32| from + (to - from) / side * row as i32;
+        let at = [between(a[0], c[0]), between(a[1], c[1])];
+        let step = [0, 1].map(|axis| (between(b[axis], d[axis]) - at[axis]) / side);
+        let walk = Walk { at, step };
+        let texture = &drawing.art.texture;
+        match (cover, stencil) {
+            (_, Some(stencil)) => {
+                let (open_left, open) = stencil.row(y);
+                let (from, to) = (left.max(open_left), right.min(open_left + open.len()));
+                if from < to {
+                    let skipped = (from - left) as i32;
+                    let walk = Walk { at: [at[0] + step[0] * skipped, at[1] + step[1] * skipped], step };
+                    texture.blend_through(walk, &mut line[from..to], &open[from - open_left..to - open_left]);
+                }
+            }
+            (Cover::Opaque, None) => texture.replace(walk, &mut line[left..right]),
+            _ => texture.blend(walk, &mut line[left..right]),
         }
     }
 }

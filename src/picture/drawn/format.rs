@@ -10,6 +10,9 @@ pub(super) type Table = Vec<[f32; 2]>;
 #[derive(Deserialize)]
 pub(super) struct RigFile {
     pub canvas: [f32; 2],
+    /// The square that is shown: left, top, side; all of the canvas unless given.
+    #[serde(default)]
+    pub view: Option<[f32; 3]>,
     pub gaze: GazeFile,
     pub breath_px: f32,
     pub anchors: BTreeMap<String, [f32; 2]>,
@@ -61,6 +64,15 @@ pub(super) struct LagFile {
     pub y0: f32,
     pub y1: f32,
     pub pow: f32,
+    /// A motion of its own, as a share of full lag, and its period in seconds.
+    #[serde(default)]
+    pub sway: f32,
+    #[serde(default = "some_seconds")]
+    pub sway_s: f32,
+}
+
+fn some_seconds() -> f32 {
+    4.0
 }
 
 #[derive(Deserialize)]
@@ -86,7 +98,7 @@ pub(super) struct ShapeFile {
     pub states: BTreeMap<String, Vec<f32>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(super) struct ParamsFile {
     pub blink_keys: Vec<(f32, String)>,
     pub mouth_sum_max: f32,

@@ -2,11 +2,18 @@
 //!
 //! Decides how a rig is drawn for a pose.
 
+mod art;
+mod check;
 mod face;
 mod format;
+mod mesh;
 mod rig;
+mod shape;
 mod states;
 mod warp;
+
+#[cfg(test)]
+mod tests;
 
 pub use face::DrawnFace;
 pub use rig::{Rig, RigError};

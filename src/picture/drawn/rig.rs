@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use resvg::{tiny_skia, usvg};
 use thiserror::Error;
 
-use super::format::{LayerFile, RigFile, ShapeFile};
+use super::art::{Art, Canvas};
+use super::check::check;
+use super::format::{LayerFile, RigFile};
+use super::shape::Shape;
 use super::states::StateTable;
-use super::warp::LayerWarp;
-use crate::picture::raster::Texture;
+use super::warp::{Following, HeadFrame, LayerWarp};
 
 /// Why a rig cannot be used.
 #[derive(Debug, Error)]
@@ -39,97 +40,96 @@ pub enum RigError {
 
 /// Sides that a rig can be made for, in pixels.
 const SIDES: std::ops::RangeInclusive<u32> = 64..=2048;
-const MOST_POINTS: usize = 4096;
-const MOST_GRID: usize = 129;
 
-/// A drawn character, made for pictures of one size.
+/// A drawn character, made for pictures of one size (others can be drawn, less well).
 #[derive(Debug)]
 pub struct Rig {
-    /// Canvas units to pixels.
-    pub(super) scale: f32,
-    pub(super) side_px: u32,
+    side_px: u32,
     pub(super) background: [u8; 4],
+    /// The square of the canvas that is shown: left, top, side.
+    pub(super) view: [f32; 3],
+    pub(super) head: HeadFrame,
     pub(super) layers: Vec<Layer>,
+    pub(super) followings: Vec<Following>,
     pub(super) shapes: Vec<Shape>,
+    /// Shapes that cut others, and the layers that draw them.
+    pub(super) stencils: Vec<Stencil>,
     pub(super) states: StateTable,
-    pub(super) gaze: [f32; 2],
-    pub(super) breath: f32,
-    pub(super) pivot: [f32; 2],
-    pub(super) iris_anchors: [[f32; 2]; 2],
 }
 
 /// One layer, back to front.
 #[derive(Debug)]
 pub(super) struct Layer {
     pub warp: LayerWarp,
-    /// 0 to 256.
-    pub opacity: u32,
-    pub art: Art,
+    pub look: Look,
 }
 
 /// What a layer shows.
 #[derive(Debug)]
-pub(super) enum Art {
-    /// A rasterised drawing, cut by a shape where one is named; eye 0 is the subject's left.
-    Drawing { texture: Texture, clip: Option<usize>, gaze: Option<(usize, f32)> },
-    /// Shapes that change.
-    Shapes(Vec<usize>),
+pub(super) enum Look {
+    /// A rasterised drawing.
+    Drawing(Drawing),
+    /// Shapes that change, at an opacity of 0 to 256.
+    Shapes(Vec<usize>, u32),
 }
 
-/// An outline that changes with the states of its group.
+/// A drawing, maybe cut by a stencil and moved by an eye.
 #[derive(Debug)]
-pub(super) struct Shape {
-    pub colour: [u8; 3],
-    /// 0 to 256.
-    pub opacity: u32,
-    pub clip: Option<usize>,
-    pub rest: Vec<[f32; 2]>,
-    /// For each state that moves it: its number and the points' offsets.
-    pub states: Vec<(usize, Vec<[f32; 2]>)>,
-    /// Whether crossing edges close up, as lips do.
-    pub is_cavity: bool,
-    /// The warp of the layer that draws it (the first one that names it).
+pub(super) struct Drawing {
+    pub art: Art,
+    /// An index into [`Rig::stencils`].
+    pub stencil: Option<usize>,
+    /// The eye (0 is the subject's left) and how far it takes the drawing along.
+    pub gaze: Option<(usize, f32)>,
+}
+
+/// A shape that cuts others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Stencil {
+    pub shape: usize,
     pub layer: usize,
 }
 
+/// The files of an avatar's folder, by path.
+type Files<'a, 'b> = &'b dyn Fn(&str) -> Option<&'a [u8]>;
+
 impl Rig {
-    /// Reads `rig.json` and the drawings it names from `files`, for square pictures of `side_px` pixels on `background`.
+    /// Reads `rig.json` and the drawings it names from `files`, for square pictures of `side_px` pixels (64 to 2048) on `background`.
     ///
     /// # Errors
     /// If a file is missing or damaged.
-    pub fn load<'a>(
-        files: &dyn Fn(&str) -> Option<&'a [u8]>,
-        side_px: u32,
-        background: [u8; 3],
-    ) -> Result<Self, RigError> {
-        let side_px = side_px.clamp(*SIDES.start(), *SIDES.end());
-        let bytes = wanted(files, "rig.json")?;
+    pub fn load<'a>(files: Files<'a, '_>, side_px: u32, background: [u8; 3]) -> Result<Self, RigError> {
+        let bytes = wanted_file(files, "rig.json")?;
         let file: RigFile = serde_json::from_slice(bytes).map_err(|error| format_error(error.to_string()))?;
         check(&file)?;
-        let scale = side_px as f32 / file.canvas[0];
-        let names: Vec<&String> = file.shapes.keys().collect();
-        let number = |name: &str| {
-            let found = names.iter().position(|known| *known == name);
-            found.ok_or_else(|| format_error(format!("a shape called \"{name}\" that is not there")))
-        };
-        let states = StateTable::new(&file)?;
-        let layers = file.layers.iter().map(|layer| read_layer(files, &file, layer, side_px, &number));
-        let layers = layers.collect::<Result<Vec<_>, _>>()?;
-        let shapes = file.shapes.iter().map(|(name, shape)| read_shape(name, shape, &states, &number, &layers, &names));
-        let shapes = shapes.collect::<Result<Vec<_>, _>>()?;
-        let anchor = |name: &str| file.anchors.get(name).copied().unwrap_or([file.canvas[0] / 2.0; 2]);
+        let side_px = side_px.clamp(*SIDES.start(), *SIDES.end());
+        let side = file.canvas[0];
+        let view = file.view.unwrap_or([0.0, 0.0, side]);
         let [r, g, b] = background;
+        let states = StateTable::new(&file)?;
+        let mut names = Names::new(&file);
+        let shapes =
+            file.shapes.iter().map(|(name, shape)| Shape::read(name, shape, &states, &|name| names.shape(name)));
+        let shapes = shapes.collect::<Result<Vec<_>, _>>()?;
+        shapes.iter().filter_map(|shape| shape.clip).for_each(|clip| names.cut_by(clip));
+        let mut followings = Vec::new();
+        let canvas = Canvas { side, pixels: side_px as f32 / view[2] };
+        let mut layers = Vec::new();
+        for layer in &file.layers {
+            let warp = LayerWarp::new(&file, layer, &mut followings)?;
+            layers.push(Layer { warp, look: read_look(files, layer, canvas, &mut names)? });
+        }
+        let pivot = file.anchors.get("neck_pivot").copied().unwrap_or([side * 0.5, side * 0.7]);
         Ok(Self {
-            scale,
             side_px,
             background: [r, g, b, 255],
-            layers: layers.into_iter().flatten().collect(),
+            view,
+            head: HeadFrame { breath: file.breath_px, pivot, canvas: side },
+            layers,
+            followings,
             shapes,
+            stencils: names.stencils(),
             states,
-            gaze: [file.gaze.gx, file.gaze.gy],
-            breath: file.breath_px,
-            pivot: anchor("neck_pivot"),
-            iris_anchors: [anchor("iris_L"), anchor("iris_R")],
         })
     }
 
@@ -138,120 +138,74 @@ impl Rig {
     pub fn side_px(&self) -> u32 {
         self.side_px
     }
+
+    /// Bytes of its textures.
+    #[must_use]
+    pub fn texture_bytes(&self) -> usize {
+        let bytes = |layer: &Layer| match &layer.look {
+            Look::Drawing(drawing) => drawing.art.texture.bytes(),
+            Look::Shapes(..) => 0,
+        };
+        self.layers.iter().map(bytes).sum()
+    }
+}
+
+/// Shapes by number, and which of them cut others.
+struct Names<'a> {
+    shapes: Vec<&'a str>,
+    /// For each shape, the first layer that draws it.
+    drawn_by: Vec<Option<usize>>,
+    cutting: Vec<usize>,
+}
+
+impl<'a> Names<'a> {
+    fn new(file: &'a RigFile) -> Self {
+        let shapes: Vec<&str> = file.shapes.keys().map(String::as_str).collect();
+        let drawn = |name: &str| file.layers.iter().position(|layer| layer.shapes.iter().any(|shape| shape == name));
+        let drawn_by = shapes.iter().map(|name| drawn(name)).collect();
+        Self { shapes, drawn_by, cutting: Vec::new() }
+    }
+
+    fn shape(&self, name: &str) -> Result<usize, RigError> {
+        let found = self.shapes.binary_search(&name);
+        found.map_err(|_place| format_error(format!("a shape called \"{name}\" that is not there")))
+    }
+
+    fn cut_by(&mut self, shape: usize) {
+        if !self.cutting.contains(&shape) {
+            self.cutting.push(shape);
+        }
+    }
+
+    fn stencils(&self) -> Vec<Stencil> {
+        let layer = |shape: usize| self.drawn_by[shape].unwrap_or(0);
+        self.cutting.iter().map(|&shape| Stencil { shape, layer: layer(shape) }).collect()
+    }
+}
+
+fn read_look(files: Files<'_, '_>, layer: &LayerFile, canvas: Canvas, names: &mut Names<'_>) -> Result<Look, RigError> {
+    let opacity = (layer.opacity * 256.0).round() as u32;
+    if layer.kind == "shapes" {
+        let shapes = layer.shapes.iter().map(|name| names.shape(name)).collect::<Result<_, _>>()?;
+        return Ok(Look::Shapes(shapes, opacity));
+    }
+    let art = Art::rasterise(wanted_file(files, &layer.file)?, &layer.file, canvas, opacity)?;
+    let clip = layer.clip.as_deref().map(|name| names.shape(name)).transpose()?;
+    let stencil = clip.map(|shape| {
+        names.cut_by(shape);
+        names.cutting.iter().position(|cutting| *cutting == shape).unwrap_or(0)
+    });
+    let gaze = layer.gaze.as_ref().map(|gaze| (usize::from(gaze.eye != "L"), gaze.k));
+    // A drawing that shows nothing is a layer without shapes.
+    Ok(art.map_or(Look::Shapes(Vec::new(), 0), |art| Look::Drawing(Drawing { art, stencil, gaze })))
 }
 
 pub(super) fn format_error(found: String) -> RigError {
     RigError::Format { found }
 }
 
-fn wanted<'a>(files: &dyn Fn(&str) -> Option<&'a [u8]>, path: &str) -> Result<&'a [u8], RigError> {
+fn wanted_file<'a>(files: Files<'a, '_>, path: &str) -> Result<&'a [u8], RigError> {
     files(path).ok_or_else(|| RigError::Missing { path: path.to_owned() })
-}
-
-fn check(file: &RigFile) -> Result<(), RigError> {
-    let wrong = |what: &str| Err(format_error(what.to_owned()));
-    if !(64.0..=8192.0).contains(&file.canvas[0]) || (file.canvas[0] - file.canvas[1]).abs() > 0.5 {
-        return wrong("a canvas that is not a square of 64 to 8192");
-    }
-    let grid = &file.depth;
-    if !(2..=MOST_GRID).contains(&grid.cols)
-        || !(2..=MOST_GRID).contains(&grid.rows)
-        || !(1.0..=1024.0).contains(&grid.step)
-    {
-        return wrong("a depth grid of impossible size");
-    }
-    if grid.grids.values().any(|values| values.len() != grid.cols * grid.rows) {
-        return wrong("a depth grid with too few or too many values");
-    }
-    if file.params.blink_keys.len() != 3 {
-        return wrong("other than three blink keys");
-    }
-    Ok(())
-}
-
-/// A layer; none if its drawing shows nothing.
-fn read_layer<'a>(
-    files: &dyn Fn(&str) -> Option<&'a [u8]>,
-    rig: &RigFile,
-    layer: &LayerFile,
-    side_px: u32,
-    number: &dyn Fn(&str) -> Result<usize, RigError>,
-) -> Result<Option<Layer>, RigError> {
-    let warp = LayerWarp::new(rig, layer)?;
-    let opacity = opacity(layer.opacity);
-    if layer.kind == "shapes" {
-        let shapes = layer.shapes.iter().map(|name| number(name)).collect::<Result<_, _>>()?;
-        return Ok(Some(Layer { warp, opacity, art: Art::Shapes(shapes) }));
-    }
-    let Some(texture) = rasterise(wanted(files, &layer.file)?, &layer.file, side_px)? else { return Ok(None) };
-    let clip = layer.clip.as_deref().map(number).transpose()?;
-    let gaze = layer.gaze.as_ref().map(|gaze| (usize::from(gaze.eye != "L"), gaze.k));
-    Ok(Some(Layer { warp, opacity, art: Art::Drawing { texture, clip, gaze } }))
-}
-
-fn rasterise(svg: &[u8], path: &str, side_px: u32) -> Result<Option<Texture>, RigError> {
-    let wrong = |found: String| RigError::Drawing { path: path.to_owned(), found };
-    let tree = usvg::Tree::from_data(svg, &usvg::Options::default()).map_err(|error| wrong(error.to_string()))?;
-    let size = tree.size();
-    let mut canvas = tiny_skia::Pixmap::new(side_px, side_px).ok_or_else(|| wrong("no room to draw it".to_owned()))?;
-    let scale = tiny_skia::Transform::from_scale(side_px as f32 / size.width(), side_px as f32 / size.height());
-    resvg::render(&tree, scale, &mut canvas.as_mut());
-    Ok(Texture::cut(canvas.data().as_chunks::<4>().0, side_px as usize))
-}
-
-fn read_shape(
-    name: &str,
-    shape: &ShapeFile,
-    states: &StateTable,
-    number: &dyn Fn(&str) -> Result<usize, RigError>,
-    layers: &[Option<Layer>],
-    names: &[&String],
-) -> Result<Shape, RigError> {
-    let rest = points(name, &shape.rest)?;
-    let mut moved = Vec::new();
-    for (state, at) in &shape.states {
-        let at = points(name, at)?;
-        if at.len() != rest.len() {
-            return Err(format_error(format!(
-                "{} points in state {state} of {name}, {} at rest",
-                at.len(),
-                rest.len()
-            )));
-        }
-        let offsets = at.iter().zip(&rest).map(|(at, rest)| [at[0] - rest[0], at[1] - rest[1]]).collect();
-        moved.extend(states.number(&shape.group, state).map(|state| (state, offsets)));
-    }
-    let own = names.iter().position(|known| *known == name);
-    let draws =
-        |layer: &Layer| matches!(&layer.art, Art::Shapes(shapes) if shapes.iter().any(|shape| Some(*shape) == own));
-    Ok(Shape {
-        colour: colour(name, &shape.fill)?,
-        opacity: opacity(shape.opacity),
-        clip: shape.clip.as_deref().map(number).transpose()?,
-        is_cavity: name.ends_with("cavity"),
-        layer: layers.iter().flatten().position(draws).unwrap_or(0),
-        rest,
-        states: moved,
-    })
-}
-
-fn points(name: &str, flat: &[f32]) -> Result<Vec<[f32; 2]>, RigError> {
-    let (pairs, odd) = flat.as_chunks::<2>();
-    if !odd.is_empty() || pairs.len() < 4 || pairs.len() > MOST_POINTS {
-        return Err(format_error(format!("{} numbers as points of {name}", flat.len())));
-    }
-    Ok(pairs.to_vec())
-}
-
-fn colour(name: &str, text: &str) -> Result<[u8; 3], RigError> {
-    let wrong = || format_error(format!("the colour \"{text}\" of {name} instead of #rrggbb"));
-    let hex = text.strip_prefix('#').filter(|hex| hex.len() == 6).ok_or_else(wrong)?;
-    let value = u32::from_str_radix(hex, 16).map_err(|_not_hex| wrong())?;
-    Ok([(value >> 16) as u8, (value >> 8) as u8, value as u8])
-}
-
-fn opacity(share: f32) -> u32 {
-    (share.clamp(0.0, 1.0) * 256.0) as u32
 }
 
 /// Values by name, for tables of the rig.

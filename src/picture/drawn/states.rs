@@ -4,8 +4,8 @@
 
 use super::format::{ParamsFile, RigFile};
 use super::rig::{ByName, RigError, format_error};
-use super::warp::smoothstep;
-use crate::picture::{ARKIT_NAMES, Pose, arkit_index};
+use super::warp::{smoothstep, within};
+use crate::picture::{ARKIT_NAMES, ArkitWeights, Pose, arkit_index};
 
 /// The states of all groups under one numbering, and what moves them.
 #[derive(Debug)]
@@ -16,30 +16,46 @@ pub(super) struct StateTable {
     arkit: Vec<Vec<(usize, f32)>>,
     /// States of the mouth whose sum is limited.
     limited: Vec<usize>,
-    mouth_sum_max: f32,
-    rules: Rules,
-}
-
-/// Numbers and states of the rules.
-#[derive(Debug)]
-struct Rules {
-    eyes: [EyeStates; 2],
-    half_at: f32,
-    look_down_to_blink: f32,
-    smile_eye: [f32; 3],
-    iris_wide_scale: f32,
-    close_to_mbp: f32,
-    tongue_minus_jaw: f32,
+    params: ParamsFile,
+    inputs: Inputs,
     mbp: Option<usize>,
+    eyes: [Eye; 2],
     ears: [Option<usize>; 2],
 }
 
+/// Where the rules find their weights.
 #[derive(Debug)]
-struct EyeStates {
-    half: Option<usize>,
-    closed: Option<usize>,
-    smile: Option<usize>,
+struct Inputs {
+    jaw_open: usize,
+    mouth_close: usize,
+    tongue_out: usize,
+    pucker: usize,
+    funnel: usize,
+}
+
+/// One eye: where it finds its weights, the states of its lids, and its iris.
+#[derive(Debug)]
+struct Eye {
+    blink: usize,
+    /// Out, in, down, up.
+    looks: [usize; 4],
+    wide: usize,
+    cheek: usize,
+    smile: usize,
+    /// Half, closed, closed in a smile.
+    lids: [Option<usize>; 3],
     dampened: Vec<usize>,
+    anchor: [f32; 2],
+    /// Canvas units of a look to the image's right, and down.
+    reach: [f32; 2],
+}
+
+/// Where an iris is: scaled about its anchor, then moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Iris {
+    anchor: [f32; 2],
+    offset: [f32; 2],
+    size: f32,
 }
 
 /// What a pose makes of a rig.
@@ -47,13 +63,30 @@ struct EyeStates {
 pub(super) struct Resolved {
     /// A weight for each state.
     pub states: Vec<f32>,
-    /// For each eye (the subject's left first): offset of the iris as a share of the rig's reach, and its scale.
-    pub irises: [([f32; 2], f32); 2],
+    /// The subject's left eye first.
+    pub irises: [Iris; 2],
     /// 0 to 1.
     pub jaw: f32,
 }
 
-const SIDES: [&str; 2] = ["Left", "Right"];
+impl Iris {
+    /// Where it was drawn.
+    pub(super) const RESTING: Self = Self { anchor: [0.0; 2], offset: [0.0; 2], size: 1.0 };
+
+    /// The same, following only a share of the look.
+    pub(super) fn following(self, share: f32) -> Self {
+        Self { offset: self.offset.map(|offset| offset * share), ..self }
+    }
+
+    pub(super) fn place(&self, at: [f32; 2]) -> [f32; 2] {
+        [0, 1].map(|axis| self.anchor[axis] + (at[axis] - self.anchor[axis]) * self.size + self.offset[axis])
+    }
+
+    #[inline]
+    pub(super) fn undo(&self, at: [f32; 2]) -> [f32; 2] {
+        [0, 1].map(|axis| (at[axis] - self.anchor[axis] - self.offset[axis]) / self.size + self.anchor[axis])
+    }
+}
 
 impl StateTable {
     pub(super) fn new(file: &RigFile) -> Result<Self, RigError> {
@@ -69,18 +102,19 @@ impl StateTable {
             }
         }
         let number = |group: &str, state: &str| numbers.get(group).and_then(|states| states.get(state)).copied();
-        let mut arkit = vec![Vec::new(); ARKIT_NAMES.len()];
-        for (name, groups) in &file.arkit {
-            let index = arkit_index(name).ok_or_else(|| format_error(format!("no ARKit shape \"{name}\"")))?;
-            for (group, states) in groups {
-                arkit[index].extend(states.iter().filter_map(|(state, share)| Some((number(group, state)?, *share))));
-            }
-        }
         let is_limited = |name: &str| !name.ends_with("_L") && !name.ends_with("_R") && !name.starts_with("mouth_");
         let mouth = numbers.get("mouth").into_iter().flatten();
-        let limited = mouth.filter(|(name, _)| is_limited(name)).map(|(_, state)| *state).collect();
-        let rules = Rules::new(&file.params, &number);
-        Ok(Self { rules, arkit, limited, count, mouth_sum_max: file.params.mouth_sum_max, numbers })
+        Ok(Self {
+            arkit: arkit_table(file, &number)?,
+            limited: mouth.filter(|(name, _)| is_limited(name)).map(|(_, state)| *state).collect(),
+            params: file.params.clone(),
+            inputs: Inputs::new(),
+            mbp: number("mouth", "mbp"),
+            eyes: [Eye::new(file, 0, &number)?, Eye::new(file, 1, &number)?],
+            ears: [number("ear_L", "twitch"), number("ear_R", "twitch")],
+            count,
+            numbers,
+        })
     }
 
     /// The number of a state.
@@ -90,101 +124,150 @@ impl StateTable {
 
     /// What `pose` makes of the rig.
     pub(super) fn resolve(&self, pose: &Pose, resolved: &mut Resolved) {
+        let given = pose.weights.map(|weight| within(weight, 1.0).max(0.0));
+        let mut weights = given;
+        self.soften_mouth(&mut weights);
         resolved.states.clear();
         resolved.states.resize(self.count, 0.0);
-        let mut weights = pose.weights;
-        self.rules.soften_mouth(pose, &mut weights);
         for (moves, weight) in self.arkit.iter().zip(weights).filter(|(_, weight)| *weight > 0.0) {
             moves.iter().for_each(|(state, share)| resolved.states[*state] += share * weight);
         }
-        self.rules.close_mouth(pose, &mut resolved.states);
+        let closing = given[self.inputs.mouth_close].min(given[self.inputs.jaw_open]);
+        self.mbp.into_iter().for_each(|mbp| resolved.states[mbp] += self.params.close_to_mbp * closing);
         self.limit_mouth(&mut resolved.states);
-        for eye in 0..2 {
-            resolved.irises[eye] = self.rules.move_eye(eye, pose, &mut resolved.states);
-            self.rules.twitch(eye, pose, &mut resolved.states);
+        for (eye, iris) in self.eyes.iter().zip(&mut resolved.irises) {
+            eye.close(&given, &self.params, &mut resolved.states);
+            *iris = eye.iris(&given, self.params.iris_wide_scale);
         }
-        resolved.jaw = pose.weight("jawOpen").clamp(0.0, 1.0);
+        for (index, ear) in self.ears.iter().enumerate() {
+            ear.iter().for_each(|ear| resolved.states[*ear] += twitch(index, within(pose.seconds, 1e7)));
+        }
+        resolved.jaw = given[self.inputs.jaw_open];
+    }
+
+    /// The jaw gives way to closing lips and the tongue; pucker and funnel share one mouth.
+    fn soften_mouth(&self, weights: &mut ArkitWeights) {
+        let Inputs { jaw_open, mouth_close, tongue_out, pucker, funnel } = self.inputs;
+        let less = weights[mouth_close] + self.params.tongue_minus_jaw * weights[tongue_out];
+        weights[jaw_open] = (weights[jaw_open] - less).max(0.0);
+        let round = (weights[pucker] + weights[funnel]).max(1.0);
+        weights[pucker] /= round;
+        weights[funnel] /= round;
     }
 
     fn limit_mouth(&self, states: &mut [f32]) {
         let sum: f32 = self.limited.iter().map(|state| states[*state].max(0.0)).sum();
-        if sum > self.mouth_sum_max {
-            self.limited.iter().for_each(|state| states[*state] *= self.mouth_sum_max / sum);
+        if sum > self.params.mouth_sum_max {
+            self.limited.iter().for_each(|state| states[*state] *= self.params.mouth_sum_max / sum);
         }
     }
 }
 
-impl Rules {
-    fn new(params: &ParamsFile, number: &dyn Fn(&str, &str) -> Option<usize>) -> Self {
-        let eye = |group: &str| EyeStates {
-            half: number(group, "half"),
-            closed: number(group, "closed"),
-            smile: number(group, "smile"),
-            dampened: ["squint", "wide"].into_iter().filter_map(|state| number(group, state)).collect(),
-        };
+impl Inputs {
+    fn new() -> Self {
         Self {
-            eyes: [eye("eye_L"), eye("eye_R")],
-            half_at: params.blink_keys.get(1).map_or(0.75, |key| key.0).clamp(0.05, 0.95),
-            look_down_to_blink: params.look_down_to_blink,
-            smile_eye: params.smile_eye,
-            iris_wide_scale: params.iris_wide_scale,
-            close_to_mbp: params.close_to_mbp,
-            tongue_minus_jaw: params.tongue_minus_jaw,
-            mbp: number("mouth", "mbp"),
-            ears: [number("ear_L", "twitch"), number("ear_R", "twitch")],
+            jaw_open: arkit("jawOpen"),
+            mouth_close: arkit("mouthClose"),
+            tongue_out: arkit("tongueOut"),
+            pucker: arkit("mouthPucker"),
+            funnel: arkit("mouthFunnel"),
         }
     }
+}
 
-    /// The jaw gives way to closing lips and the tongue; pucker and funnel share one mouth.
-    fn soften_mouth(&self, pose: &Pose, weights: &mut [f32]) {
-        let mut set = |name: &str, weight: f32| {
-            if let Some(index) = arkit_index(name) {
-                weights[index] = weight;
-            }
-        };
-        let jaw = pose.weight("jawOpen") - pose.weight("mouthClose") - self.tongue_minus_jaw * pose.weight("tongueOut");
-        set("jawOpen", jaw.max(0.0));
-        let round = (pose.weight("mouthPucker") + pose.weight("mouthFunnel")).max(1.0);
-        set("mouthPucker", pose.weight("mouthPucker") / round);
-        set("mouthFunnel", pose.weight("mouthFunnel") / round);
-    }
-
-    fn close_mouth(&self, pose: &Pose, states: &mut [f32]) {
-        if let Some(mbp) = self.mbp {
-            states[mbp] += self.close_to_mbp * pose.weight("mouthClose").min(pose.weight("jawOpen"));
+impl Eye {
+    /// Eye 0 is the subject's left, on the image's right.
+    fn new(file: &RigFile, index: usize, number: &dyn Fn(&str, &str) -> Option<usize>) -> Result<Self, RigError> {
+        let (side, letter, outward) = [("Left", "L", 1.0), ("Right", "R", -1.0)][index];
+        let weight = |name: &str| arkit(&format!("{name}{side}"));
+        let group = format!("eye_{letter}");
+        let name = format!("iris_{letter}");
+        let is_moved = file.layers.iter().any(|layer| layer.gaze.as_ref().is_some_and(|gaze| gaze.eye == letter));
+        let anchor = file.anchors.get(&name).copied();
+        if is_moved && anchor.is_none() {
+            return Err(format_error(format!("no anchor {name}, which a layer's gaze needs")));
         }
+        Ok(Self {
+            blink: weight("eyeBlink"),
+            looks: ["eyeLookOut", "eyeLookIn", "eyeLookDown", "eyeLookUp"].map(weight),
+            wide: weight("eyeWide"),
+            cheek: weight("cheekSquint"),
+            smile: weight("mouthSmile"),
+            lids: ["half", "closed", "smile"].map(|state| number(&group, state)),
+            dampened: ["squint", "wide"].into_iter().filter_map(|state| number(&group, state)).collect(),
+            anchor: anchor.unwrap_or_default(),
+            reach: [file.gaze.gx * outward, file.gaze.gy],
+        })
     }
 
-    /// Lids of one eye; gives the iris's offset and scale.
-    fn move_eye(&self, eye: usize, pose: &Pose, states: &mut [f32]) -> ([f32; 2], f32) {
-        let of = |name: &str| pose.weight(&format!("{name}{}", SIDES[eye]));
-        let blink = (of("eyeBlink") + self.look_down_to_blink * of("eyeLookDown")).clamp(0.0, 1.0);
-        let own = &self.eyes[eye];
-        own.dampened.iter().for_each(|state| states[*state] *= 1.0 - blink);
-        let [from, to, share] = self.smile_eye;
-        let smile = smoothstep(from, to, of("cheekSquint").max(share * of("mouthSmile")));
-        let (half, closed) = if blink < self.half_at {
-            (blink / self.half_at, 0.0)
+    /// Moves the lids.
+    fn close(&self, weights: &ArkitWeights, params: &ParamsFile, states: &mut [f32]) {
+        let blink = (weights[self.blink] + params.look_down_to_blink * weights[self.looks[2]]).clamp(0.0, 1.0);
+        self.dampened.iter().for_each(|state| states[*state] *= 1.0 - blink);
+        let [from, to, share] = params.smile_eye;
+        let smile = smoothstep(from, to, weights[self.cheek].max(share * weights[self.smile]));
+        let half_at = params.blink_keys[1].0;
+        let (half, closed) = if blink < half_at {
+            (blink / half_at, 0.0)
         } else {
-            ((1.0 - blink) / (1.0 - self.half_at), (blink - self.half_at) / (1.0 - self.half_at))
+            ((1.0 - blink) / (1.0 - half_at), (blink - half_at) / (1.0 - half_at))
         };
-        let mut add = |state: Option<usize>, weight: f32| state.into_iter().for_each(|state| states[state] += weight);
-        add(own.half, half);
-        add(own.closed, closed * (1.0 - smile));
-        add(own.smile, closed * smile);
-        let out = of("eyeLookOut") - of("eyeLookIn");
-        let across = if eye == 0 { out } else { -out };
-        ([across, of("eyeLookDown") - of("eyeLookUp")], 1.0 + self.iris_wide_scale * of("eyeWide"))
+        for (lid, weight) in self.lids.iter().zip([half, closed * (1.0 - smile), closed * smile]) {
+            lid.iter().for_each(|lid| states[*lid] += weight);
+        }
     }
 
-    /// Now and then an ear gives a twitch of 0.15 s: about once in seven seconds, each ear in its own time.
-    fn twitch(&self, ear: usize, pose: &Pose, states: &mut [f32]) {
-        let Some(state) = self.ears[ear] else { return };
-        let second = pose.seconds + ear as f32 * 3.3;
-        let turn = (second / 7.0).floor();
-        // A cheap scatter of the turn's number over the seven seconds.
-        let start = (turn * 12.9898).sin().abs() * 6.0;
-        let since = second - turn * 7.0 - start;
-        states[state] += (1.0 - (since / 0.075 - 1.0).abs()).max(0.0);
+    fn iris(&self, weights: &ArkitWeights, wide_scale: f32) -> Iris {
+        let [out, inward, down, up] = self.looks.map(|look| weights[look]);
+        let offset = [self.reach[0] * (out - inward), self.reach[1] * (down - up)];
+        Iris { anchor: self.anchor, offset, size: 1.0 + wide_scale * weights[self.wide] }
+    }
+}
+
+fn arkit_table(
+    file: &RigFile,
+    number: &dyn Fn(&str, &str) -> Option<usize>,
+) -> Result<Vec<Vec<(usize, f32)>>, RigError> {
+    let mut table = vec![Vec::new(); ARKIT_NAMES.len()];
+    for (name, groups) in &file.arkit {
+        let index = arkit_index(name).ok_or_else(|| format_error(format!("no ARKit shape \"{name}\"")))?;
+        for (group, states) in groups {
+            table[index].extend(states.iter().filter_map(|(state, share)| Some((number(group, state)?, *share))));
+        }
+    }
+    Ok(table)
+}
+
+fn arkit(name: &str) -> usize {
+    arkit_index(name).expect("the rules name ARKit shapes")
+}
+
+/// Now and then an ear gives a flick: once in each turn of some seconds, each ear in its own time, sometimes twice.
+fn twitch(ear: usize, seconds: f32) -> f32 {
+    const FLICK_S: f32 = 0.18;
+    let turn_s = [7.3, 9.1][ear];
+    let turn = (seconds / turn_s).floor();
+    // A cheap scatter of the turn's number.
+    let scatter = ((turn + ear as f32 * 0.37) * 12.9898).sin().abs() * 43_758.547;
+    let start = 0.5 + scatter.fract() * (turn_s - 2.0);
+    let flick = |start: f32| {
+        let since = (seconds - turn * turn_s - start) / FLICK_S;
+        if (0.0..1.0).contains(&since) { (since * std::f32::consts::PI).sin().powi(2) } else { 0.0 }
+    };
+    let again = if (scatter * 7.0).fract() < 0.35 { flick(start + 1.6 * FLICK_S) } else { 0.0 };
+    flick(start) + again
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ears_flick_a_few_times_a_minute_and_rest_between() {
+        let frames: Vec<f32> = (0..25 * 60).map(|frame| twitch(0, frame as f32 / 25.0)).collect();
+        let begun = frames.windows(2).filter(|pair| pair[0] == 0.0 && pair[1] > 0.0).count();
+        assert!((6..=16).contains(&begun), "{begun} flicks");
+        assert!(frames.iter().all(|weight| (0.0..=1.0).contains(weight)));
+        assert!(frames.iter().filter(|weight| **weight == 0.0).count() > 1400);
     }
 }

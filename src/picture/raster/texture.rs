@@ -1,92 +1,167 @@
-//! A picture to sample from.
+//! Textures: premultiplied texels, walked along straight lines with bilinear samples.
+//!
+//! A walk may leave the texture; it then sees the texels of the border, so textures keep a transparent border
+//! except where the picture shall go on.
 
-/// Premultiplied RGBA, cut to the part that is not transparent, with a transparent pixel around it.
+use thiserror::Error;
+
+use super::blend::{Wide, narrow, over, scale, widen};
+use super::tiles::{Cover, Tiles};
+
+/// The longest side of a texture: places are kept in 16 bits and a fraction of 16 bits.
+pub const LONGEST: usize = 16_384;
+
+/// Texels that do not make a texture.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("wanted sides of 2 to {LONGEST} texels and all of them, found {width}x{height} and {texels} texels")]
+pub struct TextureError {
+    /// Texels across.
+    pub width: usize,
+    /// Texels down.
+    pub height: usize,
+    /// Texels given.
+    pub texels: usize,
+}
+
+/// Texels in sRGB with premultiplied alpha, red in the lowest byte.
 #[derive(Clone, Debug)]
 pub struct Texture {
     width: usize,
     height: usize,
-    /// Where the cut begins in the whole picture, in pixels.
-    left: i32,
-    top: i32,
-    pixels: Vec<[u8; 4]>,
+    texels: Vec<u32>,
+    tiles: Tiles,
+}
+
+/// A straight way through a texture, in texels times 65536; whole numbers are the middles of texels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Walk {
+    /// Column and row of the first sample.
+    pub at: [i32; 2],
+    /// From one sample to the next.
+    pub step: [i32; 2],
 }
 
 impl Texture {
-    /// Cuts `pixels` (rows of `width`) to what can be seen; none if nothing can.
-    #[must_use]
-    pub fn cut(pixels: &[[u8; 4]], width: usize) -> Option<Self> {
-        let height = pixels.len() / width.max(1);
-        let row_seen = |y: usize| pixels[y * width..(y + 1) * width].iter().any(|pixel| pixel[3] > 0);
-        let column_seen = |x: usize| (0..height).any(|y| pixels[y * width + x][3] > 0);
-        let (top, bottom) = ((0..height).find(|y| row_seen(*y))?, (0..height).rev().find(|y| row_seen(*y))?);
-        let (left, right) = ((0..width).find(|x| column_seen(*x))?, (0..width).rev().find(|x| column_seen(*x))?);
-        let (cut_width, cut_height) = (right - left + 3, bottom - top + 3);
-        let mut cut = vec![[0; 4]; cut_width * cut_height];
-        for y in top..=bottom {
-            let row = &mut cut[(y - top + 1) * cut_width + 1..][..=right - left];
-            row.copy_from_slice(&pixels[y * width + left..=y * width + right]);
+    /// Takes `texels` row by row; pixels that are brighter than their alpha are cut to it.
+    ///
+    /// # Errors
+    /// If a side is too short or too long, or the number of texels does not fit.
+    pub fn new(width: usize, height: usize, mut texels: Vec<u32>) -> Result<Self, TextureError> {
+        let fits = |side: usize| (2..=LONGEST).contains(&side);
+        if !fits(width) || !fits(height) || width * height != texels.len() {
+            return Err(TextureError { width, height, texels: texels.len() });
         }
-        // The picture ends where the canvas does: what touches its lower edge goes on below.
-        if bottom + 1 == height {
-            cut.copy_within((cut_height - 2) * cut_width..(cut_height - 1) * cut_width, (cut_height - 1) * cut_width);
+        for texel in &mut texels {
+            let [r, g, b, a] = texel.to_le_bytes();
+            *texel = u32::from_le_bytes([r.min(a), g.min(a), b.min(a), a]);
         }
-        Some(Self { width: cut_width, height: cut_height, left: left as i32 - 1, top: top as i32 - 1, pixels: cut })
+        let tiles = Tiles::new(&texels, width);
+        Ok(Self { width, height, texels, tiles })
     }
 
-    /// Whether anything can be seen between the corners, in pixels of the whole picture.
+    /// Bytes held.
     #[must_use]
-    pub fn is_seen(&self, left: i32, top: i32, right: i32, bottom: i32) -> bool {
-        let x = |x: i32| (x - self.left).clamp(0, self.width as i32) as usize;
-        let y = |y: i32| (y - self.top).clamp(0, self.height as i32) as usize;
-        (y(top)..y(bottom))
-            .any(|row| self.pixels[row * self.width..][x(left)..x(right)].iter().any(|pixel| pixel[3] > 0))
+    pub fn bytes(&self) -> usize {
+        self.texels.len() * 4
     }
 
-    /// The texture coordinates, in 1/65536 pixel, of a point of the whole picture in pixels.
-    #[must_use]
-    pub fn place(&self, x: f32, y: f32) -> [f32; 2] {
-        // Sample centres lie at half pixels.
-        [(x - self.left as f32 - 0.5) * 65536.0, (y - self.top as f32 - 0.5) * 65536.0]
-    }
-
-    /// The pixel at `(u, v)`, in 1/65536 pixel, bilinear; transparent outside.
+    /// What any walk between the places `from` and `to` (texels times 65536) can meet.
     #[inline]
     #[must_use]
-    pub fn sample(&self, u: i32, v: i32) -> [u8; 4] {
-        let (x, y) = (u >> 16, v >> 16);
-        if x < 0 || y < 0 || x as usize + 1 >= self.width || y as usize + 1 >= self.height {
-            return self.edge(x, y);
-        }
-        let at = y as usize * self.width + x as usize;
-        let (Some([a, b]), Some([c, d])) =
-            (self.pixels.get(at..at + 2), self.pixels.get(at + self.width..at + self.width + 2))
-        else {
-            return [0; 4];
-        };
-        let (share_x, share_y) = ((u >> 8) as u32 & 0xff, (v >> 8) as u32 & 0xff);
-        let all = [a, b, c, d].map(|pixel| u32::from_le_bytes(*pixel));
-        if all[0] == all[1] && all[0] == all[2] && all[0] == all[3] {
-            return *a;
-        }
-        let even = mix4(all.map(|pixel| pixel & 0x00ff_00ff), share_x, share_y);
-        let odd = mix4(all.map(|pixel| (pixel >> 8) & 0x00ff_00ff), share_x, share_y);
-        (even | odd << 8).to_le_bytes()
+    pub fn cover(&self, from: [i32; 2], to: [i32; 2]) -> Cover {
+        self.tiles.cover(from.map(|place| place >> 16), to.map(|place| (place >> 16) + 1))
     }
 
-    /// Below the last row the picture goes on; elsewhere outside there is nothing.
-    #[cold]
-    fn edge(&self, x: i32, y: i32) -> [u8; 4] {
-        if x < 0 || x as usize >= self.width || y < 0 {
-            return [0; 4];
+    /// Writes samples over `row`, whatever was there.
+    #[inline]
+    pub fn replace(&self, walk: Walk, row: &mut [[u8; 4]]) {
+        let mut steps = self.steps(walk);
+        for pixel in row {
+            *pixel = steps.take().to_le_bytes();
         }
-        self.pixels[(y as usize).min(self.height - 1) * self.width + x as usize]
+    }
+
+    /// Blends samples over `row`.
+    #[inline]
+    pub fn blend(&self, walk: Walk, row: &mut [[u8; 4]]) {
+        let mut steps = self.steps(walk);
+        for pixel in row {
+            let sample = steps.take();
+            if sample >> 24 == 255 {
+                *pixel = sample.to_le_bytes();
+            } else if sample != 0 {
+                *pixel = over(sample, u32::from_le_bytes(*pixel)).to_le_bytes();
+            }
+        }
+    }
+
+    /// Blends samples over `row` through a stencil (0 to 255 each).
+    #[inline]
+    pub fn blend_through(&self, walk: Walk, row: &mut [[u8; 4]], stencil: &[u8]) {
+        let mut steps = self.steps(walk);
+        for (pixel, &open) in row.iter_mut().zip(stencil) {
+            let sample = steps.take();
+            if open != 0 && sample != 0 {
+                let sample = scale(sample, u32::from(open) + u32::from(open >> 7));
+                *pixel = over(sample, u32::from_le_bytes(*pixel)).to_le_bytes();
+            }
+        }
+    }
+
+    #[inline]
+    fn steps(&self, walk: Walk) -> Steps<'_> {
+        let last = [(self.width - 1) as i32, (self.height - 1) as i32].map(|side| (side << 16) - 1);
+        Steps { texels: &self.texels, width: self.width, last, walk }
     }
 }
 
-/// Two channels of four pixels mixed at once.
-#[inline]
-fn mix4([a, b, c, d]: [u32; 4], x: u32, y: u32) -> u32 {
-    let top = (a * (256 - x) + b * x) >> 8 & 0x00ff_00ff;
-    let bottom = (c * (256 - x) + d * x) >> 8 & 0x00ff_00ff;
-    (top * (256 - y) + bottom * y) >> 8 & 0x00ff_00ff
+struct Steps<'a> {
+    texels: &'a [u32],
+    width: usize,
+    last: [i32; 2],
+    walk: Walk,
+}
+
+impl Steps<'_> {
+    /// The sample at the present place; goes on to the next.
+    #[inline]
+    fn take(&mut self) -> u32 {
+        let Walk { at, step } = self.walk;
+        self.walk.at = [at[0].wrapping_add(step[0]), at[1].wrapping_add(step[1])];
+        let (u, v) = (at[0].clamp(0, self.last[0]) as usize, at[1].clamp(0, self.last[1]) as usize);
+        let first = (v >> 16) * self.width + (u >> 16);
+        let Some(square) = self.texels.get(first..first + self.width + 2) else { return 0 };
+        let (a, b, c, d) = (square[0], square[1], square[self.width], square[self.width + 1]);
+        if a == b && c == d && a == c {
+            return a;
+        }
+        let (right, down) = ((u >> 8) & 255, (v >> 8) & 255);
+        let both = (right * down) >> 8;
+        let weights = [256 + both - right - down, right - both, down - both, both].map(|weight| weight as Wide);
+        narrow(widen(a) * weights[0] + widen(b) * weights[1] + widen(c) * weights[2] + widen(d) * weights[3])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ramp() -> Texture {
+        Texture::new(16, 2, (0..32_u32).map(|at| (255 << 24) | (at % 16 * 16)).collect()).unwrap()
+    }
+
+    #[test]
+    fn samples_lie_between_texels_and_stop_at_the_border() {
+        let mut row = [[0; 4]; 4];
+        ramp().replace(Walk { at: [-65_536, 0], step: [98_304, 0] }, &mut row);
+        assert_eq!(row.map(|pixel| pixel[0]), [0, 8, 32, 56]);
+        ramp().replace(Walk { at: [15 << 16, 9 << 16], step: [65_536, 0] }, &mut row);
+        assert!(row.iter().all(|pixel| pixel[0] >= 239 && pixel[3] == 255));
+    }
+
+    #[test]
+    fn texels_that_are_missing_are_an_error() {
+        assert!(Texture::new(4, 4, vec![0; 15]).is_err());
+        assert!(Texture::new(1, 4, vec![0; 4]).is_err());
+    }
 }

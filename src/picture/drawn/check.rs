@@ -1,0 +1,83 @@
+//! What `rig.json` may say: sizes and numbers that cannot lead arithmetic astray.
+//!
+//! Names are checked where they are looked up.
+
+use super::format::{LayerFile, ParamsFile, RigFile, Table};
+use super::rig::{RigError, format_error};
+
+const MOST_LAYERS: usize = 64;
+const MOST_SHAPES: usize = 256;
+const MOST_GRID: usize = 129;
+/// The largest number anywhere, in canvas units.
+const LARGEST: f32 = 16_384.0;
+
+/// Checks sizes and numbers of a rig.
+pub(super) fn check(file: &RigFile) -> Result<(), RigError> {
+    let side = file.canvas[0];
+    wanted("a square canvas of 64 to 4096", (64.0..=4096.0).contains(&side) && (side - file.canvas[1]).abs() < 0.5)?;
+    if let Some([left, top, shown]) = file.view {
+        let fits = shown >= side / 8.0 && left >= 0.0 && top >= 0.0 && left.max(top) + shown <= side;
+        wanted("a view within the canvas and no less than an eighth of it", fits)?;
+    }
+    wanted("1 to 64 layers", (1..=MOST_LAYERS).contains(&file.layers.len()))?;
+    wanted("at most 256 shapes", file.shapes.len() <= MOST_SHAPES)?;
+    wanted("small numbers for gaze and breath", small(&[file.gaze.gx, file.gaze.gy, file.breath_px]))?;
+    wanted("anchors on the canvas", file.anchors.values().all(|at| small(at)))?;
+    check_depth(file)?;
+    check_params(&file.params)?;
+    file.layers.iter().try_for_each(check_layer)?;
+    let shares = file.arkit.values().flat_map(|groups| groups.values().flat_map(|states| states.values()));
+    wanted("shares of -4 to 4 in the ARKit table", shares.copied().all(|share| share.abs() <= 4.0))
+}
+
+fn check_depth(file: &RigFile) -> Result<(), RigError> {
+    let depth = &file.depth;
+    let sides = [depth.cols, depth.rows];
+    wanted("depth grids of 2 to 129 columns and rows", sides.iter().all(|side| (2..=MOST_GRID).contains(side)))?;
+    wanted("a depth grid that spans the canvas", {
+        let spans = |side: usize| (side - 1) as f32 * depth.step >= file.canvas[0] - 0.5;
+        small(&[depth.step]) && sides.iter().all(|side| spans(*side))
+    })?;
+    let is_whole = |values: &Vec<f32>| values.len() == depth.cols * depth.rows && small(values);
+    wanted("depth grids with a number for each corner", depth.grids.values().all(is_whole))
+}
+
+fn check_params(params: &ParamsFile) -> Result<(), RigError> {
+    let keys = &params.blink_keys;
+    wanted("three blink keys, the middle one within 0 to 1", keys.len() == 3 && (0.05..=0.95).contains(&keys[1].0))?;
+    wanted("a mouth_sum_max above 0", params.mouth_sum_max > 0.0)?;
+    let shares =
+        [params.look_down_to_blink, params.iris_wide_scale, params.close_to_mbp, params.tongue_minus_jaw].map(f32::abs);
+    wanted("parameters of -0.9 to 0.9", shares.iter().all(|share| *share <= 0.9))?;
+    wanted("a smile_eye of small numbers", small(&params.smile_eye))
+}
+
+fn check_layer(layer: &LayerFile) -> Result<(), RigError> {
+    let known = layer.kind == "svg" || layer.kind == "shapes";
+    wanted(&format!("\"svg\" or \"shapes\" as the type of layer {}", layer.id), known)?;
+    wanted(&format!("an opacity of 0 to 1 in layer {}", layer.id), (0.0..=1.0).contains(&layer.opacity))?;
+    let tables = [&layer.fx, &layer.fy, &layer.fr];
+    wanted(&format!("rising tables of 1 to 16 rows in layer {}", layer.id), tables.iter().all(|table| rises(table)))?;
+    let lag = layer.lag.as_ref().is_none_or(|lag| {
+        small(&[lag.px, lag.y0, lag.y1]) && (0.1..=8.0).contains(&lag.pow) && lag.sway.abs() <= 1.0 && lag.sway_s >= 0.1
+    });
+    let jaw = layer.jaw.as_ref().is_none_or(|jaw| small(&[jaw.px, jaw.y0, jaw.y1]));
+    wanted(&format!("possible lag and jaw in layer {}", layer.id), lag && jaw)?;
+    let eye = layer.gaze.as_ref().is_none_or(|gaze| ["L", "R"].contains(&gaze.eye.as_str()) && gaze.k.abs() <= 4.0);
+    wanted(&format!("\"L\" or \"R\" as the eye of layer {}", layer.id), eye)
+}
+
+fn rises(table: &Table) -> bool {
+    (1..=16).contains(&table.len())
+        && table.iter().all(|row| small(row))
+        && table.windows(2).all(|pair| pair[0][0] < pair[1][0])
+}
+
+/// Whether all are numbers of a size that a canvas can use.
+pub(super) fn small(numbers: &[f32]) -> bool {
+    numbers.iter().all(|number| number.abs() <= LARGEST)
+}
+
+pub(super) fn wanted(what: &str, is_so: bool) -> Result<(), RigError> {
+    if is_so { Ok(()) } else { Err(format_error(format!("something else than {what}"))) }
+}
