@@ -181,7 +181,10 @@ async fn a_token_is_asked_for_everywhere_but_where_the_page_begins() {
     assert_eq!(told(house.ask(Method::GET, "/v1/sessions")).await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(told(house.ask(Method::GET, "/v1/sessions").bearer_auth("s3cres")).await.0, StatusCode::UNAUTHORIZED);
     assert!(told(house.ask(Method::GET, "/v1/sessions").bearer_auth("s3cret")).await.0.is_success());
-    assert!(told(house.ask(Method::GET, "/v1/sessions?token=s3cret")).await.0.is_success());
+    assert_eq!(told(house.ask(Method::GET, "/v1/sessions?token=s3cret")).await.0, StatusCode::UNAUTHORIZED);
+    let stream = |token: &str| house.ask(Method::GET, &format!("/v1/sessions/none/events?token={token}"));
+    assert_eq!(told(stream("s3cret")).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(told(stream("s3cres")).await.0, StatusCode::UNAUTHORIZED);
     assert!(told(house.ask(Method::GET, "/v1/server")).await.0.is_success());
     assert!(told(house.ask(Method::GET, "/")).await.0.is_success());
     house.close().await;
@@ -217,7 +220,7 @@ async fn metrics_are_in_the_format_that_prometheus_reads() {
         let (name, value) = line.rsplit_once(' ').expect("a name and a value");
         assert!(value.parse::<f64>().is_ok(), "{line}");
         let family = name.split('{').next().unwrap_or_default();
-        let known = ["_count", "_sum"].iter().fold(family, |name, end| name.trim_end_matches(end));
+        let known = ["_count", "_sum", "_bucket"].iter().fold(family, |name, end| name.trim_end_matches(end));
         assert!(text.contains(&format!("# TYPE {known} ")), "{line} has no type");
     }
     assert!(text.contains("visage_sessions 0") && text.contains("visage_losses_total{reason=\"late_frame\"}"));

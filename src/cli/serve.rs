@@ -15,7 +15,7 @@ use super::packs::{data_dir, open_pack};
 use crate::model::Pack;
 use crate::pipeline::{Studio, StudioConfig};
 use crate::rtc::{Net, NetConfig, NetError};
-use crate::serve::{self, AppState, Facts, ServeError, Shared, TlsFiles};
+use crate::serve::{self, AppState, Facts, ServeError, Shared, TlsFiles, TraceFile};
 use crate::time::Wall;
 
 /// Bits a second a session begins with.
@@ -23,6 +23,8 @@ const FIRST_BITRATE_BPS: u32 = 1_200_000;
 
 /// Serves until a signal comes.
 pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
+    serve::check_origins(&wanted.allow_origin)
+        .map_err(|error| Complaint::new(error, "--allow-origin https://example.org"))?;
     let runtime = Runtime::new()?;
     let pack: Arc<dyn Pack> = Arc::new(open_pack(flags)?);
     let listener = serve::bind(SocketAddr::new(wanted.host, wanted.port)).map_err(port_hint)?;
@@ -30,6 +32,7 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
     let studio = open_studio(wanted, pack)?;
     let net = open_net(wanted, &studio, listener.address.port())?;
     let tls = tls_files(flags, wanted)?;
+    let trace = trace_file(wanted, &studio)?;
     let (close, closing) = watch::channel(false);
     let state = AppState::new(Shared {
         studio: Arc::clone(&studio),
@@ -42,6 +45,7 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
         wall: Wall,
     });
     tell(wanted, listener.address, &net, &facts, tls.is_some());
+    tell_fingerprint(wanted, tls.as_ref())?;
     let router = serve::router(state, &wanted.allow_origin);
     let served = runtime.block_on(async {
         let stop = async move {
@@ -55,7 +59,30 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
         served
     });
     studio.close();
+    if let Some(trace) = trace {
+        let report = trace.finish()?;
+        tracing::info!(frames = report.frames, lost = report.lost, "the trace is whole");
+    }
     served.map_err(Complaint::from)
+}
+
+/// Begins the trace, if one is wanted; sessions from now on are in it.
+fn trace_file(wanted: &ServeFlags, studio: &Studio) -> Result<Option<TraceFile>, Complaint> {
+    let Some(path) = &wanted.trace else { return Ok(None) };
+    let file = TraceFile::create(path, Wall)
+        .map_err(|error| Complaint::new(error, "--trace names a file in a folder that can be written"))?;
+    studio.trace(file.trace());
+    Ok(Some(file))
+}
+
+/// What a person compares with what the browser shows, before trusting a certificate that nobody else vouches for.
+fn tell_fingerprint(wanted: &ServeFlags, tls: Option<&TlsFiles>) -> Result<(), Complaint> {
+    if let (Some(files), Some(_)) = (tls, wanted.tls) {
+        let fingerprint =
+            files.fingerprint().map_err(|error| Complaint::new(error, "--data-dir names another folder"))?;
+        tracing::info!("the certificate's SHA-256 fingerprint is {fingerprint}");
+    }
+    Ok(())
 }
 
 fn open_studio(wanted: &ServeFlags, pack: Arc<dyn Pack>) -> Result<Arc<Studio>, Complaint> {

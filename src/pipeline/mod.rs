@@ -14,6 +14,6 @@ mod workers;
 pub use crate::model::AvatarCard;
 pub use inbox::{Inbox, Newcomer, Order, OrdersFull};
 pub use outlet::{Outgoing, OutgoingMedia, Outlet, SessionKey};
-pub use report::{FrameCounts, Meter, MeterReport, Quality, SessionEvent, SessionStats, SessionSummary};
+pub use report::{Buckets, FrameCounts, Meter, MeterReport, Quality, SessionEvent, SessionStats, SessionSummary};
 pub use show::{FRAME_SAMPLES, Show, ShowError, ShowParts};
 pub use studio::{AdmitError, OrderError, ShowRequest, Studio, StudioConfig, Ticket};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::listen::LineStats;
-use crate::telemetry::{Histogram, LossCounts, Marks, Percentiles, Stage};
+use crate::telemetry::{Distribution, Histogram, LossCounts, Marks, Percentiles, Stage, Trace};
 use crate::time::SampleIndex;
 
 /// Something that happened in a session. Serialised with a `type` tag in snake case.
@@ -70,7 +70,11 @@ pub struct FrameCounts {
 
 /// Everything that is counted about one session. Shared by its worker and its door; locked for microseconds.
 #[derive(Debug, Default)]
-pub struct Meter(Mutex<MeterState>);
+pub struct Meter {
+    state: Mutex<MeterState>,
+    /// Where sent frames are traced, and under which number.
+    trace: Option<(Trace, u64)>,
+}
 
 #[derive(Debug, Default)]
 struct MeterState {
@@ -105,11 +109,34 @@ pub struct MeterReport {
     pub stages: BTreeMap<&'static str, Percentiles>,
     /// Losses by [`crate::telemetry::Loss::name`].
     pub losses: BTreeMap<&'static str, u64>,
+    /// The same durations by bucket, for metrics.
+    #[serde(skip)]
+    pub buckets: Buckets,
+}
+
+/// Durations by bucket, for metrics that are added up over time and machines.
+#[derive(Clone, Debug, Default)]
+pub struct Buckets {
+    /// Behind [`MeterReport::voice_to_frame_ms`].
+    pub voice_to_frame: Distribution,
+    /// Behind [`MeterReport::server_share_ms`].
+    pub server_share: Distribution,
+    /// Behind [`MeterReport::stages`].
+    pub stages: BTreeMap<&'static str, Distribution>,
 }
 
 impl Meter {
+    /// A meter that also reports sent frames to `trace`, as frames of the session with this number.
+    #[must_use]
+    pub fn traced(trace: Option<Trace>, session: u64) -> Self {
+        Self { state: Mutex::default(), trace: trace.map(|trace| (trace, session)) }
+    }
+
     /// Counts a frame that was handed to the socket. Frames without voice behind them count as frames only.
     pub fn frame_sent(&self, marks: &Marks, lateness: Duration) {
+        if let Some((trace, session)) = &self.trace {
+            trace.frame(*session, marks);
+        }
         self.with(|state| {
             let on_time = lateness < Duration::from_millis(40);
             if on_time {
@@ -182,6 +209,7 @@ impl Meter {
             server_share_ms: state.server_share.percentiles(),
             stages: state.stages.iter().map(|(stage, spans)| (stage.name(), spans.percentiles())).collect(),
             losses: state.losses.iter().map(|(loss, n)| (loss.name(), n)).collect(),
+            buckets: state.buckets(),
         })
     }
 
@@ -192,11 +220,19 @@ impl Meter {
 
     fn with<T>(&self, change: impl FnOnce(&mut MeterState) -> T) -> T {
         // A poisoned meter only means that a reader of numbers died: the numbers are still whole.
-        change(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        change(&mut self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 }
 
 impl MeterState {
+    fn buckets(&self) -> Buckets {
+        Buckets {
+            voice_to_frame: self.voice_to_frame.distribution(),
+            server_share: self.server_share.distribution(),
+            stages: self.stages.iter().map(|(stage, spans)| (stage.name(), spans.distribution())).collect(),
+        }
+    }
+
     fn record(&mut self, marks: &Marks) {
         marks.spans().for_each(|(stage, span)| self.stages.entry(stage).or_default().record(span));
         if let Some(span) = marks.between(Stage::Spoken, Stage::Sent) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use thiserror::Error;
@@ -16,7 +16,7 @@ use super::workers::{Ending, OnEnd, Workers};
 use crate::codec::H264Encoder;
 use crate::media::{Picture, PictureSize};
 use crate::model::{AvatarCard, ModelError, Pack, Still};
-use crate::telemetry::Counters;
+use crate::telemetry::{Counters, Trace};
 use crate::time::{LINE_HZ, Rate, Wall};
 
 /// How large the studio is.
@@ -122,6 +122,7 @@ struct Register {
     state: Mutex<RegisterState>,
     totals: Meter,
     counters: Arc<Counters>,
+    trace: OnceLock<Trace>,
 }
 
 #[derive(Default)]
@@ -258,6 +259,11 @@ impl Studio {
         Arc::clone(&self.register.counters)
     }
 
+    /// Traces the sent frames of every session admitted from now on. Once: a second trace is not taken.
+    pub fn trace(&self, trace: Trace) {
+        let _ = self.register.trace.set(trace);
+    }
+
     /// How large it is.
     #[must_use]
     pub fn config(&self) -> StudioConfig {
@@ -326,7 +332,7 @@ impl Register {
             key: SessionKey(state.next_key),
             avatar: Arc::clone(avatar),
             inbox: Inbox::new(Arc::clone(&self.counters)),
-            meter: Arc::default(),
+            meter: Arc::new(Meter::traced(self.trace.get().cloned(), state.next_key)),
             events: broadcast::channel(EVENTS).0,
             began: now,
         };

@@ -1,18 +1,19 @@
 //! What the server tells about itself: facts, avatars, packs, health, metrics.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::metrics;
 use super::problem::Problem;
-use super::state::AppState;
-use crate::model::ModelError;
+use super::state::{AppState, is_known, tag_of};
+use crate::model::{ModelError, Still};
 
 /// `GET /v1/server`.
 pub async fn server(State(state): State<AppState>) -> Json<Value> {
@@ -61,6 +62,7 @@ pub async fn still(
     State(state): State<AppState>,
     Path(name): Path<String>,
     Query(query): Query<StillQuery>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     if !SIDES.contains(&query.px) {
         let detail = format!("wanted px to be one of {SIDES:?}, found {}", query.px);
@@ -69,30 +71,40 @@ pub async fn still(
     let drawn = tokio::task::spawn_blocking(move || png(&state, &name, query.px)).await;
     let drawn =
         drawn.map_err(|_our_bug| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "drawing broke down", "try again"))?;
-    let headers = [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "public, max-age=3600")];
-    Ok((headers, drawn?.to_vec()).into_response())
+    let bytes = drawn?;
+    let tag = tag_of(&bytes);
+    // The picture of a name changes only with the program; browsers ask again after an hour.
+    let about = [(header::CONTENT_TYPE, "image/png"), (header::ETAG, &tag), (header::CACHE_CONTROL, "max-age=3600")];
+    if is_known(&headers, &tag) {
+        return Ok((StatusCode::NOT_MODIFIED, about).into_response());
+    }
+    Ok((about, bytes).into_response())
 }
 
-fn png(state: &AppState, name: &str, side_px: u32) -> Result<Arc<[u8]>, Problem> {
+fn png(state: &AppState, name: &str, side_px: u32) -> Result<Bytes, Problem> {
     let key = (name.to_owned(), side_px);
     if let Some(found) = state.stills.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-        return Ok(Arc::clone(found));
+        return Ok(found.clone());
     }
     let still = state.studio.still(name, side_px).map_err(|error| match error {
         ModelError::UnknownAvatar { .. } => {
-            Problem::new(StatusCode::NOT_FOUND, error.to_string(), "GET /v1/avatars lists them")
+            Problem::new(StatusCode::NOT_FOUND, error.to_string(), "GET /v1/avatars lists them").at("name")
         }
         other => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, other.to_string(), "look at the server's log"),
     })?;
-    let broken =
-        |error: png::EncodingError| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "try again");
+    let bytes = encoded(&still).map_err(|error| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the server's log")
+    })?;
+    state.stills.lock().unwrap_or_else(PoisonError::into_inner).insert(key, bytes.clone());
+    Ok(bytes)
+}
+
+fn encoded(still: &Still) -> Result<Bytes, png::EncodingError> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, still.side_px, still.side_px);
     encoder.set_color(png::ColorType::Rgba);
-    encoder.write_header().and_then(|mut writer| writer.write_image_data(&still.rgba)).map_err(broken)?;
-    let bytes: Arc<[u8]> = bytes.into();
-    state.stills.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&bytes));
-    Ok(bytes)
+    encoder.write_header()?.write_image_data(&still.rgba)?;
+    Ok(bytes.into())
 }
 
 /// `GET /healthz`: the process answers.
@@ -100,13 +112,14 @@ pub async fn health() -> &'static str {
     "ok"
 }
 
-/// `GET /readyz`: a session would be admitted.
+/// `GET /readyz`: a session would be admitted, or the reasons why not.
 pub async fn ready(State(state): State<AppState>) -> Response {
     let (used, limit) = (state.studio.sessions().len(), state.studio.config().max_sessions);
     let is_closing = *state.closing.borrow();
-    let reason = if is_closing { Some("closing") } else { (used >= limit).then_some("all places are taken") };
-    let status = if reason.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    (status, Json(json!({ "ready": reason.is_none(), "reason": reason }))).into_response()
+    let reasons = [(is_closing, "the server is closing"), (used >= limit, "all places are taken")];
+    let reasons: Vec<_> = reasons.into_iter().filter_map(|(is_so, reason)| is_so.then_some(reason)).collect();
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response()
 }
 
 /// `GET /metrics`.

@@ -1,44 +1,86 @@
 //! The events of a session as a stream (the HTML standard's server-sent events).
+//!
+//! Begins with `session`, the summary of now; ends with `ended`. A reader that falls behind is told by `lagged`.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
-use futures_util::stream::{Stream, StreamExt};
-use tokio_stream::wrappers::BroadcastStream;
-use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+use futures_util::stream::{self, Stream};
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 
 use super::problem::Problem;
+use super::sessions::summary;
 use super::state::AppState;
 use crate::pipeline::SessionEvent;
+
+/// Proxies close streams that are silent for a minute.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// One reader of a session's events.
+struct Reader {
+    first: Option<Value>,
+    events: broadcast::Receiver<SessionEvent>,
+    closing: watch::Receiver<bool>,
+    is_over: bool,
+    _place: OwnedSemaphorePermit,
+}
 
 /// `GET /v1/sessions/{id}/events`.
 pub async fn events(
     State(state): State<AppState>,
     Path(id): Path<String>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let ticket = state.studio.find(&id).ok_or_else(|| Problem::no_session(&id))?;
-    let mut is_over = false;
-    let events = BroadcastStream::new(ticket.events.subscribe()).take_while(move |event| {
-        let goes_on = !is_over;
-        is_over = matches!(event, Ok(SessionEvent::Ended { .. }));
-        std::future::ready(goes_on)
+    let events = state.studio.find(&id).ok_or_else(|| Problem::no_session(&id))?.events.subscribe();
+    let mut first = json!(summary(&state, &id)?);
+    first["type"] = json!("session");
+    let place = state.event_places().try_acquire_owned().map_err(|_full| too_many())?;
+    let reader = Reader { first: Some(first), events, closing: state.closing.clone(), is_over: false, _place: place };
+    let told = stream::unfold(reader, |mut reader| async {
+        let event = reader.next().await?;
+        Some((Ok(as_sent(&event)), reader))
     });
-    let mut closing = state.closing.clone();
-    let closed = async move {
-        // If the sender is gone the server is too.
-        let _ = closing.wait_for(|is_closing| *is_closing).await;
-    };
-    let stream = events.map(|event| Ok(told(event))).take_until(closed);
-    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
+    Ok(Sse::new(told).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
-fn told(event: Result<SessionEvent, BroadcastStreamRecvError>) -> Event {
-    let event = match event {
-        Ok(event) => serde_json::to_value(event).unwrap_or_default(),
-        Err(BroadcastStreamRecvError::Lagged(missed)) => serde_json::json!({ "type": "lagged", "missed": missed }),
-    };
-    let name = event["type"].as_str().unwrap_or("message").to_owned();
-    Event::default().event(name).data(event.to_string())
+impl Reader {
+    /// The next event; none after `ended`, or when the session is gone.
+    async fn next(&mut self) -> Option<Value> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        if self.is_over {
+            return None;
+        }
+        let event = tokio::select! {
+            biased;
+            event = self.events.recv() => match event {
+                Ok(event) => json!(event),
+                Err(RecvError::Lagged(missed)) => json!({ "type": "lagged", "missed": missed }),
+                Err(RecvError::Closed) => return None,
+            },
+            // An error says that the server is gone, which is the same.
+            _ = self.closing.wait_for(|is_closing| *is_closing) => json!(ended("the server is closing")),
+        };
+        self.is_over = event["type"] == "ended";
+        Some(event)
+    }
+}
+
+fn ended(reason: &str) -> SessionEvent {
+    SessionEvent::Ended { reason: reason.to_owned() }
+}
+
+fn as_sent(event: &Value) -> Event {
+    Event::default().event(event["type"].as_str().unwrap_or("message")).data(event.to_string())
+}
+
+fn too_many() -> Problem {
+    let detail = "wanted a free place for an event stream, all are taken";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, "close streams that are not needed")
+        .with(header::RETRY_AFTER, "5")
 }

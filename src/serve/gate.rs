@@ -1,16 +1,28 @@
-//! Before every route: the secret, and headers that keep browsers careful.
+//! Around every route: the secret, headers that keep browsers careful, and errors that all look the same.
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::body::{Body, to_bytes};
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use subtle::ConstantTimeEq;
 
-use super::problem::Problem;
+use super::body::named_field;
+use super::problem::{PROBLEM_JSON, Problem};
 use super::state::AppState;
 
-/// What the page may load and reach: itself.
-const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob: mediastream:; style-src 'self' 'unsafe-inline'; \
-    connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+/// What the page may load and reach: itself. `frame-ancestors` is added.
+const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob: mediastream:; \
+    style-src 'self' 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'";
+
+/// The microphone is for the page alone.
+const PERMISSIONS: HeaderName = HeaderName::from_static("permissions-policy");
+
+#[derive(Deserialize)]
+struct TokenQuery {
+    token: Option<String>,
+}
 
 /// Asks for the secret where one is set.
 pub async fn token(State(state): State<AppState>, request: Request, next: Next) -> Response {
@@ -22,40 +34,77 @@ pub async fn token(State(state): State<AppState>, request: Request, next: Next) 
     if is_right {
         return next.run(request).await;
     }
-    let problem = Problem::new(
-        StatusCode::UNAUTHORIZED,
-        "wanted the server's token, found none or another",
-        "send Authorization: Bearer TOKEN",
-    );
-    problem.at("authorization").with(header::WWW_AUTHENTICATE, "Bearer").into_response()
+    let detail = "wanted the server's token, found none or another";
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, detail, "send Authorization: Bearer TOKEN");
+    problem.at("authorization").with(header::WWW_AUTHENTICATE, "Bearer realm=\"visage\"").into_response()
 }
 
 fn carries(request: &Request, token: &str) -> bool {
     let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let bearer = header.and_then(|value| value.strip_prefix("Bearer "));
-    // Event streams of browsers cannot carry headers.
-    let query = request.uri().query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("token="));
-    [bearer, query].into_iter().flatten().any(|found| is_same(found.as_bytes(), token.as_bytes()))
+    let bearer = header.and_then(|value| value.split_once(' '));
+    let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, found)| found.trim());
+    let in_query = Query::<TokenQuery>::try_from_uri(request.uri()).ok().and_then(|query| query.0.token);
+    // Event streams of browsers cannot carry headers; everywhere else a secret in an address is one too many in logs.
+    let in_query = in_query.filter(|_found| request.uri().path().ends_with("/events"));
+    [bearer, in_query.as_deref()].into_iter().flatten().any(|found| found.as_bytes().ct_eq(token.as_bytes()).into())
 }
 
-/// Compares in a time that does not tell where the difference is.
-fn is_same(found: &[u8], wanted: &[u8]) -> bool {
-    let differences = found.iter().zip(wanted).fold(0, |sum, (a, b)| sum | (a ^ b));
-    found.len() == wanted.len() && differences == 0
+/// The policy for pages, with who may frame them.
+pub fn policy(origins: &[String]) -> HeaderValue {
+    let framed_by = if origins.is_empty() { "'none'".to_owned() } else { format!("'self' {}", origins.join(" ")) };
+    let whole = format!("{POLICY}; frame-ancestors {framed_by}");
+    HeaderValue::try_from(whole).unwrap_or_else(|_odd_origin| HeaderValue::from_static(POLICY))
 }
 
-/// Adds the careful headers.
-pub async fn headers(request: Request, next: Next) -> Response {
+/// Adds the careful headers and counts the answer.
+pub async fn headers(State((state, policy)): State<(AppState, HeaderValue)>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
+    state.ledger().answer(response.status());
     let set = response.headers_mut();
-    set.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    set.insert(header::CONTENT_SECURITY_POLICY, policy);
     set.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     set.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    set.insert(PERMISSIONS, HeaderValue::from_static("microphone=(self), camera=(), geolocation=()"));
+    set.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+/// Makes a problem of every error that is none yet, such as a path that is not UTF-8 or a query with an unknown key.
+pub async fn problems(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    if !is_error || kind.is_some_and(|kind| kind == PROBLEM_JSON) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let mut answer = as_problem(status, body).await.into_response();
+    parts.headers.remove(header::CONTENT_TYPE);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    answer.headers_mut().extend(parts.headers);
+    answer
+}
+
+async fn as_problem(status: StatusCode, body: Body) -> Problem {
+    let text = to_bytes(body, 4096).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let field = named_field(&text);
+    let detail = if text.is_empty() { status.canonical_reason().unwrap_or("error").to_owned() } else { text };
+    let problem = Problem::new(status, detail, "GET /openapi.json says what goes");
+    match field {
+        Some(field) => problem.at(field),
+        None => problem,
+    }
 }
 
 /// A wrong method is a problem like any other.
 pub async fn method_not_allowed(request: Request) -> Problem {
-    let detail = format!("{} does not go with {}", request.method(), request.uri().path());
+    wrong_method(request.method(), request.uri().path())
+}
+
+/// This method does not go with this path.
+pub fn wrong_method(method: &Method, path: &str) -> Problem {
+    let detail = format!("{method} does not go with {path}");
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail, "GET /openapi.json lists what goes")
 }

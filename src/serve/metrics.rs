@@ -1,93 +1,81 @@
-//! `/metrics` in Prometheus' text format, version 0.0.4.
+//! `/metrics`: which families there are.
 
-use std::fmt::Write as _;
 use std::fs;
 
 use super::state::AppState;
-use crate::telemetry::Percentiles;
+use crate::telemetry::MetricKind::{Counter, Gauge};
+use crate::telemetry::{Distribution, Exposition};
 
-/// One family of metrics being written.
-struct Page(String);
-
-/// Everything at this moment.
+/// Everything at this moment, in Prometheus' text format.
 #[must_use]
 pub fn text(state: &AppState) -> String {
-    let totals = state.studio.totals();
-    let mut page = Page(String::new());
+    let mut page = Exposition::default();
+    build(&mut page, state);
+    sessions(&mut page, state);
+    frames(&mut page, state);
+    process(&mut page);
+    page.finish()
+}
+
+fn build(page: &mut Exposition, state: &AppState) {
     let facts = &state.facts;
-    let build = format!("version=\"{}\",pack=\"{}\",backend=\"{}\"", facts.version, facts.pack, facts.backend);
-    page.family("visage_build_info", "gauge", "What runs.", &[(build, 1.0)]);
-    page.one("visage_sessions", "gauge", "Sessions now.", state.studio.sessions().len() as f64);
-    page.one("visage_sessions_limit", "gauge", "Places.", state.studio.config().max_sessions as f64);
+    let labels = [
+        ("version", facts.version),
+        ("pack", &facts.pack),
+        ("backend", &facts.backend),
+        ("codec", facts.codec),
+        ("gpu", facts.gpu.as_deref().unwrap_or_default()),
+    ];
+    page.info("visage_build_info", "What runs.", &labels);
+}
+
+fn sessions(page: &mut Exposition, state: &AppState) {
+    let ledger = state.ledger();
+    page.one(Gauge, "visage_sessions", "Sessions now.", state.studio.sessions().len() as f64);
+    page.one(Gauge, "visage_sessions_limit", "Places in all.", state.studio.config().max_sessions as f64);
+    page.one(Counter, "visage_sessions_admitted_total", "Sessions opened.", ledger.admitted());
+    let help = "Sessions not opened, by reason.";
+    page.by(Counter, "visage_sessions_refused_total", help, "reason", ledger.refused());
+    let help = "Answered HTTP requests by class of status.";
+    page.by(Counter, "visage_http_responses_total", help, "code", ledger.responses());
+}
+
+fn frames(page: &mut Exposition, state: &AppState) {
+    let totals = state.studio.totals();
     let frames = totals.frames;
     let outcomes =
         [("due", frames.due), ("on_time", frames.on_time), ("late", frames.late), ("dropped", frames.dropped)];
-    page.family("visage_frames_total", "counter", "Frames by outcome.", &labelled("outcome", &outcomes));
-    let losses: Vec<_> = totals.losses.iter().map(|(reason, count)| (*reason, *count)).collect();
-    page.family("visage_losses_total", "counter", "What was lost, by reason.", &labelled("reason", &losses));
-    page.summary(
-        "visage_voice_to_frame_seconds",
-        "From a packet of voice to the first frame that shows it.",
-        "",
-        &totals.voice_to_frame_ms,
-    );
-    page.summary(
-        "visage_server_share_seconds",
-        "The same without look-ahead and slot wait.",
-        "",
-        &totals.server_share_ms,
-    );
-    page.head("visage_stage_seconds", "summary", "Time in each stage.");
-    for (stage, spans) in &totals.stages {
-        page.quantiles("visage_stage_seconds", &format!("stage=\"{stage}\""), spans);
-    }
-    if let Some(bytes) = resident_bytes() {
-        page.one("process_resident_memory_bytes", "gauge", "Memory in use.", bytes);
-    }
-    page.0
+    let outcomes = outcomes.into_iter().map(|(outcome, count)| (outcome, count as f64));
+    page.by(Counter, "visage_frames_total", "Frames by outcome; due is the sum of the rest.", "outcome", outcomes);
+    let losses = totals.losses.iter().map(|(reason, count)| (*reason, *count as f64));
+    page.by(Counter, "visage_losses_total", "What was dropped or replaced, by reason.", "reason", losses);
+    let buckets = &totals.buckets;
+    let help = "From a packet of voice to the first frame that shows it.";
+    whole(page, "visage_voice_to_frame_seconds", help, &buckets.voice_to_frame);
+    let help = "The same without look-ahead and the wait for the frame's slot.";
+    whole(page, "visage_server_share_seconds", help, &buckets.server_share);
+    let stages = buckets.stages.iter().map(|(stage, measured)| (*stage, measured));
+    page.histogram("visage_stage_seconds", "Time in each stage of the way of a frame.", "stage", stages);
 }
 
-fn labelled(label: &str, rows: &[(&str, u64)]) -> Vec<(String, f64)> {
-    rows.iter().map(|(value, count)| (format!("{label}=\"{value}\""), *count as f64)).collect()
+fn whole(page: &mut Exposition, name: &str, help: &str, measured: &Distribution) {
+    page.histogram(name, help, "", std::iter::once(("", measured)));
 }
 
-impl Page {
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to a string cannot fail.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+/// Memory and threads by Linux's /proc; elsewhere absent.
+fn process(page: &mut Exposition) {
+    let Ok(status) = fs::read_to_string("/proc/self/status") else { return };
+    let of = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+        line.split_whitespace().next()?.parse::<f64>().ok()
+    };
+    if let Some(kib) = of("VmRSS") {
+        page.one(Gauge, "process_resident_memory_bytes", "Memory in use.", kib * 1024.0);
     }
-
-    fn family(&mut self, name: &str, kind: &str, help: &str, rows: &[(String, f64)]) {
-        self.head(name, kind, help);
-        for (labels, value) in rows {
-            let _ = writeln!(self.0, "{name}{{{labels}}} {value}");
-        }
+    if let Some(kib) = of("VmSize") {
+        page.one(Gauge, "process_virtual_memory_bytes", "Address space in use.", kib * 1024.0);
     }
-
-    fn one(&mut self, name: &str, kind: &str, help: &str, value: f64) {
-        self.head(name, kind, help);
-        let _ = writeln!(self.0, "{name} {value}");
+    if let Some(threads) = of("Threads") {
+        page.one(Gauge, "process_threads", "Threads.", threads);
     }
-
-    fn summary(&mut self, name: &str, help: &str, labels: &str, spans: &Percentiles) {
-        self.head(name, "summary", help);
-        self.quantiles(name, labels, spans);
-    }
-
-    fn quantiles(&mut self, name: &str, labels: &str, spans: &Percentiles) {
-        let comma = if labels.is_empty() { "" } else { "," };
-        for (quantile, ms) in [("0.5", spans.p50), ("0.9", spans.p90), ("0.95", spans.p95), ("0.99", spans.p99)] {
-            let _ = writeln!(self.0, "{name}{{{labels}{comma}quantile=\"{quantile}\"}} {}", ms / 1000.0);
-        }
-        let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
-        let _ = writeln!(self.0, "{name}_count{braces} {}", spans.n);
-        let _ = writeln!(self.0, "{name}_sum{braces} {}", spans.sum / 1000.0);
-    }
-}
-
-/// Resident memory by Linux's /proc; elsewhere unknown.
-fn resident_bytes() -> Option<f64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().trim_end_matches(" kB").parse::<f64>().ok().map(|kib| kib * 1024.0)
 }

@@ -3,8 +3,10 @@
 //! Decides paths, statuses and limits. Sessions, faces and networks are other rooms'.
 
 mod about;
+mod body;
 mod events;
 mod gate;
+mod ledger;
 mod metrics;
 mod page;
 mod problem;
@@ -12,6 +14,7 @@ mod sessions;
 mod speech;
 mod state;
 mod tls;
+mod trace;
 
 use std::future::Future;
 use std::io;
@@ -19,21 +22,21 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method, header};
 use axum::middleware;
 use axum::routing::{MethodRouter, get, post};
-use axum_server::Handle;
+use axum_server::{Address, Handle, Server};
 use thiserror::Error;
-use tower_http::cors::CorsLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub use state::{AppState, Asset, Facts, Shared};
 pub use tls::{TlsError, TlsFiles, self_signed};
-
-use crate::rtc::LONGEST_OFFER;
+pub use trace::{TraceFile, TraceReport};
 
 /// Requests under way get this long when the server goes down.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// A connection must bring the head of a request within this time.
+const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why the server does not serve.
 #[derive(Debug, Error)]
@@ -49,6 +52,12 @@ pub enum ServeError {
     /// Certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// An origin that browsers would never send.
+    #[error("wanted an origin such as https://example.org or *, found \"{found}\"")]
+    Origin {
+        /// What was given.
+        found: String,
+    },
     /// Serving ended.
     #[error("serving ended: {0}")]
     Ended(io::Error),
@@ -93,30 +102,54 @@ pub async fn serve(
     let service = router.into_make_service();
     let served = match tls {
         Some(files) => {
-            let config = tls::config(&files).await?;
-            axum_server::from_tcp_rustls(listener.socket, config)
-                .map_err(ServeError::Ended)?
-                .handle(handle)
-                .serve(service)
-                .await
+            let config = tls::config(&files)?;
+            let server = axum_server::from_tcp_rustls(listener.socket, config).map_err(ServeError::Ended)?;
+            impatient(server).handle(handle).serve(service).await
         }
-        None => axum_server::from_tcp(listener.socket).map_err(ServeError::Ended)?.handle(handle).serve(service).await,
+        None => {
+            let server = axum_server::from_tcp(listener.socket).map_err(ServeError::Ended)?;
+            impatient(server).handle(handle).serve(service).await
+        }
     };
     served.map_err(ServeError::Ended)
 }
 
-/// All routes. `origins` are other pages that may call the API.
+/// Lets go of connections that bring nothing.
+fn impatient<A: Address, C>(mut server: Server<A, C>) -> Server<A, C> {
+    server.http_builder().http1().header_read_timeout(HEAD_PATIENCE);
+    server.http1_only().first_request_timeout(HEAD_PATIENCE)
+}
+
+/// Checks origins before they are given to [`router`].
+///
+/// # Errors
+/// If one is neither `*` nor a scheme and a host with at most a port, in lower case and without a path.
+pub fn check_origins(origins: &[String]) -> Result<(), ServeError> {
+    let is_origin = |origin: &&String| {
+        let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+        let is_host = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.:[]".contains(c);
+        *origin == "*" || host.is_some_and(|host| !host.is_empty() && host.chars().all(is_host))
+    };
+    match origins.iter().find(|origin| !is_origin(origin)) {
+        Some(odd) => Err(ServeError::Origin { found: odd.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// All routes. `origins` are other pages that may call the API and frame the page; see [`check_origins`].
 pub fn router(state: AppState, origins: &[String]) -> Router {
     let mut router = Router::new();
     for (path, methods) in routes() {
         router = router.route(path, methods.fallback(gate::method_not_allowed));
     }
-    router
+    let gated = router
         .fallback(page::file)
-        .layer(middleware::from_fn_with_state(state.clone(), gate::token))
-        .layer(cors(origins))
-        .layer(middleware::from_fn(gate::headers))
-        .with_state(state)
+        .layer(middleware::from_fn(gate::problems))
+        .layer(middleware::from_fn_with_state(state.clone(), gate::token));
+    // Without origins there is no answer to a browser's question whether another page may call.
+    let open = if origins.is_empty() { gated } else { gated.layer(cors(origins)) };
+    let about = (state.clone(), gate::policy(origins));
+    open.layer(middleware::from_fn_with_state(about, gate::headers)).with_state(state)
 }
 
 /// The paths of the API, for whoever checks its description.
@@ -126,18 +159,16 @@ pub fn paths() -> impl Iterator<Item = &'static str> {
 
 /// Every path of the API; `web/openapi.json` describes the same, and a test compares them.
 fn routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
-    let offer = DefaultBodyLimit::max(LONGEST_OFFER * 2);
-    let sound = DefaultBodyLimit::max(speech::LARGEST_BYTES);
     vec![
         ("/v1/server", get(about::server)),
         ("/v1/avatars", get(about::avatars)),
         ("/v1/avatars/{name}/still.png", get(about::still)),
         ("/v1/packs", get(about::packs)),
-        ("/v1/sessions", get(sessions::list).post(sessions::join).layer(offer)),
+        ("/v1/sessions", get(sessions::list).post(sessions::join)),
         ("/v1/sessions/{id}", get(sessions::show).patch(sessions::change).delete(sessions::leave)),
         ("/v1/sessions/{id}/stats", get(sessions::stats)),
         ("/v1/sessions/{id}/events", get(events::events)),
-        ("/v1/sessions/{id}/speech", post(speech::speak).layer(sound)),
+        ("/v1/sessions/{id}/speech", post(speech::speak)),
         ("/v1/sessions/{id}/stop", post(sessions::stop)),
         ("/healthz", get(about::health)),
         ("/readyz", get(about::ready)),
@@ -146,10 +177,12 @@ fn routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
 }
 
 fn cors(origins: &[String]) -> CorsLayer {
-    let allowed: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    let listed = origins.iter().filter_map(|origin| origin.parse::<HeaderValue>().ok());
+    let is_any = origins.iter().any(|origin| origin == "*");
     CorsLayer::new()
-        .allow_origin(allowed)
+        .allow_origin(if is_any { AllowOrigin::any() } else { AllowOrigin::list(listed) })
         .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
         .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
         .expose_headers([header::LOCATION, header::RETRY_AFTER])
+        .max_age(Duration::from_mins(10))
 }

@@ -5,6 +5,9 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+/// The content type of problems.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
 /// What went wrong, for programs and for people.
 #[derive(Clone, Debug)]
 pub struct Problem(Box<Body>);
@@ -83,7 +86,7 @@ impl IntoResponse for Problem {
         let status = self.status();
         let headers = self.0.headers.clone();
         let mut response = (status, Json(self.0)).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         response.headers_mut().extend(headers);
         response
     }

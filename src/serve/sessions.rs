@@ -1,17 +1,18 @@
 //! Sessions over HTTP: join, look, change, leave.
 
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::body;
 use super::problem::Problem;
 use super::state::AppState;
 use crate::pipeline::{AdmitError, Order, OrderError, SessionSummary, ShowRequest};
-use crate::rtc::JoinError;
+use crate::rtc::{JoinError, Joined, LONGEST_OFFER};
 
 /// Body of `POST /v1/sessions`.
 #[derive(Deserialize)]
@@ -21,11 +22,17 @@ struct JoinBody {
     #[serde(default)]
     avatar: Option<String>,
     #[serde(default, rename = "options")]
-    _options: Option<serde_json::Map<String, Value>>,
+    _options: Option<Options>,
 }
+
+/// What a session can be tuned by: nothing yet.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Options {}
 
 /// Query of `POST /v1/sessions` with a bare offer.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct JoinQuery {
     avatar: Option<String>,
 }
@@ -45,72 +52,70 @@ struct ChangeBody {
     avatar: String,
 }
 
+/// Largest body of an offer in JSON: line ends and quotes of the offer are escaped there.
+const LARGEST_JSON_BYTES: usize = 2 * LONGEST_OFFER;
+/// Largest body of a change.
+const LARGEST_CHANGE_BYTES: usize = 4096;
+const JOIN_EXAMPLE: &str =
+    "{\"sdp\": \"v=0...\", \"avatar\": \"mira\"} as application/json, or the bare offer as application/sdp";
+const CHANGE_EXAMPLE: &str = "{\"avatar\": \"nora\"} as application/json";
+const JSON: &str = "application/json";
+const SDP: &str = "application/sdp";
+
 /// `POST /v1/sessions`.
 pub async fn join(
     State(state): State<AppState>,
     Query(query): Query<JoinQuery>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let is_sdp = media_type(&headers) == "application/sdp";
-    let wanted = if is_sdp { bare_offer(query, &body)? } else { json_offer(&headers, &body)? };
+    let kind = body::media_type(&headers);
+    let wanted = match kind.as_str() {
+        SDP => bare_offer(query, &body::read(&headers, body, LONGEST_OFFER).await?)?,
+        JSON => json_offer(&query, &body::read(&headers, body, LARGEST_JSON_BYTES).await?)?,
+        other => {
+            return Err(body::wrong_type("application/json or application/sdp", other, &format!("send {JOIN_EXAMPLE}")));
+        }
+    };
     let request = ShowRequest { avatar: wanted.avatar };
-    let joined = state.net.join(&wanted.sdp, request).await.map_err(|error| refusal(&error))?;
+    let joined = state.net.join(&wanted.sdp, request).await.map_err(|error| {
+        state.ledger().refuse(&error);
+        refusal(&error)
+    })?;
+    state.ledger().admit();
+    Ok(welcome(&kind, joined))
+}
+
+fn welcome(kind: &str, joined: Joined) -> Response {
     let location = format!("/v1/sessions/{}", joined.id);
     let place = [(header::LOCATION, location.clone())];
-    if is_sdp {
-        return Ok(
-            (StatusCode::CREATED, place, [(header::CONTENT_TYPE, "application/sdp")], joined.answer).into_response()
-        );
+    if kind == SDP {
+        return (StatusCode::CREATED, place, [(header::CONTENT_TYPE, SDP)], joined.answer).into_response();
     }
     let answer =
         JoinAnswer { id: joined.id.to_string(), sdp: joined.answer, avatar: joined.avatar.to_string(), location };
-    Ok((StatusCode::CREATED, place, Json(answer)).into_response())
+    (StatusCode::CREATED, place, Json(answer)).into_response()
 }
 
 fn bare_offer(query: JoinQuery, body: &[u8]) -> Result<JoinBody, Problem> {
-    let sdp = String::from_utf8(body.to_vec()).map_err(|_not_text| {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "wanted an offer in UTF-8, found other bytes",
-            "send pc.localDescription.sdp",
-        )
+    let sdp = String::from_utf8(body.to_vec()).map_err(|error| {
+        let detail = format!("wanted an offer in UTF-8, found: {error}");
+        Problem::new(StatusCode::BAD_REQUEST, detail, "send pc.localDescription.sdp").at("sdp")
     })?;
     Ok(JoinBody { sdp, avatar: query.avatar, _options: None })
 }
 
-fn json_offer(headers: &HeaderMap, body: &[u8]) -> Result<JoinBody, Problem> {
-    json_body(headers, body, "{\"sdp\": \"v=0...\", \"avatar\": \"mira\"} or the bare offer as application/sdp")
-}
-
-/// A JSON body, with the place of what is wrong in it.
-fn json_body<T: for<'a> Deserialize<'a>>(headers: &HeaderMap, body: &[u8], wanted: &str) -> Result<T, Problem> {
-    let found = media_type(headers);
-    if found != "application/json" {
-        let detail = format!("wanted content type application/json or application/sdp, found \"{found}\"");
-        return Err(
-            Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail, format!("send {wanted}")).at("content-type")
-        );
+fn json_offer(query: &JoinQuery, body: &[u8]) -> Result<JoinBody, Problem> {
+    if query.avatar.is_some() {
+        let detail = "wanted the avatar in the JSON body, found it in the query";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail, format!("send {JOIN_EXAMPLE}")).at("avatar"));
     }
-    serde_json::from_slice(body).map_err(|error| {
-        let problem =
-            Problem::new(StatusCode::BAD_REQUEST, format!("wanted JSON, found: {error}"), format!("send {wanted}"));
-        match field_of(&error.to_string()) {
-            Some(field) => problem.at(field),
-            None => problem,
-        }
-    })
-}
-
-/// The field that serde's message names in backquotes.
-fn field_of(message: &str) -> Option<String> {
-    message.contains("field").then(|| message.split('`').nth(1).map(str::to_owned)).flatten()
-}
-
-/// The content type without its parameters, in lower case.
-fn media_type(headers: &HeaderMap) -> String {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    let wanted: JoinBody = body::json(body, JOIN_EXAMPLE)?;
+    if wanted.sdp.len() > LONGEST_OFFER {
+        let detail = format!("wanted an offer of at most {LONGEST_OFFER} bytes, found {}", wanted.sdp.len());
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail, "offer fewer lines and candidates").at("sdp"));
+    }
+    Ok(wanted)
 }
 
 fn refusal(error: &JoinError) -> Problem {
@@ -162,7 +167,8 @@ pub async fn show(State(state): State<AppState>, Path(id): Path<String>) -> Resu
     summary(&state, &id).map(Json)
 }
 
-fn summary(state: &AppState, id: &str) -> Result<SessionSummary, Problem> {
+/// The summary of one session.
+pub(super) fn summary(state: &AppState, id: &str) -> Result<SessionSummary, Problem> {
     state.studio.sessions().into_iter().find(|session| session.id == id).ok_or_else(|| Problem::no_session(id))
 }
 
@@ -171,9 +177,13 @@ pub async fn change(
     State(state): State<AppState>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<SessionSummary>, Problem> {
-    let wanted: ChangeBody = json_body(&headers, &body, "{\"avatar\": \"nora\"}")?;
+    let kind = body::media_type(&headers);
+    if kind != JSON {
+        return Err(body::wrong_type(JSON, &kind, &format!("send {CHANGE_EXAMPLE}")));
+    }
+    let wanted: ChangeBody = body::json(&body::read(&headers, body, LARGEST_CHANGE_BYTES).await?, CHANGE_EXAMPLE)?;
     let (studio, session) = (state.studio.clone(), id.clone());
     let recast = tokio::task::spawn_blocking(move || studio.recast(&session, &wanted.avatar)).await;
     match recast

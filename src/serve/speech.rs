@@ -4,41 +4,89 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 
+use super::body;
 use super::problem::Problem;
 use super::sessions::busy;
 use super::state::AppState;
-use crate::codec::sound::decode_sound;
+use crate::codec::sound::{Sound, SoundError, decode_sound};
 use crate::pipeline::Order;
 
 /// Largest file.
-pub const LARGEST_BYTES: usize = 10 << 20;
+const LARGEST_BYTES: usize = 10 << 20;
 /// Longest sound.
 const LONGEST: Duration = Duration::from_mins(10);
+/// How long a file waits for others that are being decoded.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Decodes the body and lets the avatar say it; whatever was being said is dropped.
 pub async fn speak(
     State(state): State<AppState>,
     Path(id): Path<String>,
-    body: Bytes,
+    headers: HeaderMap,
+    body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let ticket = state.studio.find(&id).ok_or_else(|| Problem::no_session(&id))?;
-    let decoded = tokio::task::spawn_blocking(move || decode_sound(&body, LONGEST)).await;
-    let decoded = decoded.map_err(|_our_bug| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "decoding broke down", "try another file")
-    })?;
-    let sound = decoded.map_err(|error| {
-        let cure = "send the bytes of a WAV, MP3, FLAC or Ogg file as the body";
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string(), cure).at("body")
-    })?;
+    check_type(&headers)?;
+    let place = place(&state).await?;
+    let file = body::read(&headers, body, LARGEST_BYTES).await?;
+    let sound = decoded(file, place).await?;
     let (duration, is_truncated) = (sound.duration(), sound.is_truncated());
+    if ticket.inbox.has_ended() {
+        return Err(Problem::no_session(&id));
+    }
     ticket.inbox.order(Order::Say(Arc::new(sound))).map_err(|error| busy(&error.to_string()))?;
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let utterance = ticket.inbox.utterance().0;
     let answer = json!({ "utterance": utterance, "duration_ms": duration_ms, "is_truncated": is_truncated });
     Ok((StatusCode::ACCEPTED, Json(answer)))
+}
+
+/// Sound says what it is by its first bytes; the type only keeps out what is surely something else.
+fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let found = body::media_type(headers);
+    let is_sound = found.starts_with("audio/") || found.starts_with("video/");
+    if is_sound || matches!(found.as_str(), "" | "application/octet-stream" | "application/ogg") {
+        return Ok(());
+    }
+    let cure = "curl -H 'content-type: audio/wav' --data-binary @voice.wav ...";
+    Err(body::wrong_type("audio/* or application/octet-stream", &found, cure))
+}
+
+/// A sound of ten minutes fills 150 MB: only a few are decoded at once.
+async fn place(state: &AppState) -> Result<OwnedSemaphorePermit, Problem> {
+    let waited = tokio::time::timeout(PATIENCE, state.decode_places().acquire_owned()).await;
+    let place = waited.ok().and_then(Result::ok);
+    place.ok_or_else(|| {
+        let detail = "wanted to decode a sound, found the server busy with others";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, "try again in some seconds")
+            .with(header::RETRY_AFTER, "5")
+    })
+}
+
+async fn decoded(file: Bytes, place: OwnedSemaphorePermit) -> Result<Sound, Problem> {
+    let work = move || {
+        let decoded = decode_sound(&file, LONGEST);
+        drop(place);
+        decoded
+    };
+    let decoded = tokio::task::spawn_blocking(work).await;
+    let decoded = decoded.map_err(|_our_bug| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "decoding broke down", "try another file")
+    })?;
+    decoded.map_err(|error| not_speakable(&error))
+}
+
+fn not_speakable(error: &SoundError) -> Problem {
+    let cure = match error {
+        SoundError::Empty => "send the bytes of a sound file as the body",
+        SoundError::TooLong { .. } => "cut it into parts and send each after the event said_all of the one before",
+        _ => "send the bytes of a WAV, MP3, FLAC or Ogg file as the body",
+    };
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string(), cure).at("body")
 }

@@ -3,9 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use axum::body::Bytes;
+use axum::http::{HeaderMap, header};
 use serde::Serialize;
-use tokio::sync::watch;
+use sha2::{Digest, Sha256};
+use tokio::sync::{Semaphore, watch};
 
+use super::ledger::Ledger;
 use crate::pipeline::Studio;
 use crate::rtc::Net;
 use crate::time::Wall;
@@ -29,11 +33,24 @@ pub struct Facts {
 }
 
 /// PNG files by avatar and side.
-pub type Stills = HashMap<(String, u32), Arc<[u8]>>;
+pub type Stills = HashMap<(String, u32), Bytes>;
 
 /// Shared by all routes.
 #[derive(Clone)]
-pub struct AppState(Arc<Shared>);
+pub struct AppState(Arc<Inner>);
+
+struct Inner {
+    shared: Shared,
+    ledger: Ledger,
+    tags: Vec<String>,
+    event_places: Arc<Semaphore>,
+    decode_places: Arc<Semaphore>,
+}
+
+/// Event streams at once.
+const EVENT_STREAMS: usize = 256;
+/// Sound files read and decoded at once.
+const DECODED_AT_ONCE: usize = 3;
 
 /// What [`AppState`] holds.
 pub struct Shared {
@@ -59,13 +76,52 @@ impl AppState {
     /// Shares it.
     #[must_use]
     pub fn new(shared: Shared) -> Self {
-        Self(Arc::new(shared))
+        let tags = shared.assets.iter().map(|(_, bytes)| tag_of(bytes)).collect();
+        Self(Arc::new(Inner {
+            shared,
+            tags,
+            ledger: Ledger::default(),
+            event_places: Arc::new(Semaphore::new(EVENT_STREAMS)),
+            decode_places: Arc::new(Semaphore::new(DECODED_AT_ONCE)),
+        }))
+    }
+
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.0.ledger
+    }
+
+    /// A file of the page and its entity tag.
+    pub(super) fn asset(&self, wanted: &str) -> Option<(&'static str, &'static [u8], &str)> {
+        let at = self.assets.iter().position(|(path, _)| *path == wanted)?;
+        let (path, bytes) = self.assets[at];
+        Some((path, bytes, &self.0.tags[at]))
+    }
+
+    pub(super) fn event_places(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.0.event_places)
+    }
+
+    pub(super) fn decode_places(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.0.decode_places)
     }
 }
 
 impl std::ops::Deref for AppState {
     type Target = Shared;
     fn deref(&self) -> &Shared {
-        &self.0
+        &self.0.shared
     }
+}
+
+/// An entity tag (RFC 9110, section 8.8.3) that changes with the bytes.
+pub(super) fn tag_of(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    let short = digest.iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    format!("\"{short:016x}\"")
+}
+
+/// Whether the browser has what has this tag already (RFC 9110, section 13.1.2).
+pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    known.split(',').map(|known| known.trim().trim_start_matches("W/")).any(|known| known == tag || known == "*")
 }

@@ -2,11 +2,21 @@
 
 use std::fs;
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum_server::tls_rustls::RustlsConfig;
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use thiserror::Error;
+
+use crate::time::Wall;
 
 /// A certificate chain and its key, both PEM.
 #[derive(Clone, Debug)]
@@ -21,15 +31,15 @@ pub struct TlsFiles {
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// The files cannot be used.
-    #[error("wanted a certificate and its key in PEM, found {source}: {cert} and {key}", cert = files.cert.display(), key = files.key.display())]
+    #[error("wanted a certificate and its key in PEM, found: {found}: {cert} and {key}", cert = files.cert.display(), key = files.key.display())]
     Files {
         /// Which.
         files: TlsFiles,
         /// What was wrong.
-        source: io::Error,
+        found: String,
     },
     /// A certificate could not be kept.
-    #[error("wanted to keep a certificate, found {source}: {path}")]
+    #[error("wanted to keep a certificate, found: {source}: {path}")]
     Keep {
         /// Where.
         path: PathBuf,
@@ -41,35 +51,123 @@ pub enum TlsError {
     Make(#[from] rcgen::Error),
 }
 
-/// The certificate of `folder`, made for this machine's addresses if there is none yet.
+/// Apple's systems take server certificates for at most 825 days.
+const VALID: Duration = Duration::from_hours(24 * 800);
+/// A certificate is made anew when it has less than this left.
+const RENEWED_BEFORE: Duration = Duration::from_hours(24 * 30);
+/// Clocks of phones may be behind.
+const CLOCK_SLACK: Duration = Duration::from_hours(24);
+
+/// What is known about a certificate that was made here.
+#[derive(Deserialize, PartialEq, Serialize)]
+struct Made {
+    names: Vec<String>,
+    at_s: u64,
+}
+
+/// The certificate of `folder`. It is made if there is none, if it ends soon, or if this machine has an address now
+/// that it does not name.
 ///
 /// # Errors
 /// If it cannot be made or kept.
 pub fn self_signed(folder: &Path) -> Result<TlsFiles, TlsError> {
     let files = TlsFiles { cert: folder.join("tls-cert.pem"), key: folder.join("tls-key.pem") };
-    if files.cert.exists() && files.key.exists() {
+    let about = folder.join("tls-made.json");
+    let names = local_names();
+    let now = Wall.since_epoch();
+    if is_still_good(&files, &about, &names, now) {
         return Ok(files);
     }
-    let addresses = if_addrs::get_if_addrs().unwrap_or_default();
-    let addresses = addresses.iter().map(if_addrs::Interface::ip).map(|ip: IpAddr| ip.to_string());
-    let mut names: Vec<String> =
-        ["localhost".to_owned(), "127.0.0.1".to_owned()].into_iter().chain(addresses).collect();
-    names.sort();
-    names.dedup();
-    let made = rcgen::generate_simple_self_signed(names)?;
-    let keep = |path: &Path, text: &str| {
-        fs::write(path, text).map_err(|source| TlsError::Keep { path: path.to_owned(), source })
-    };
-    fs::create_dir_all(folder).map_err(|source| TlsError::Keep { path: folder.to_owned(), source })?;
-    keep(&files.key, &made.signing_key.serialize_pem())?;
-    keep(&files.cert, &made.cert.pem())?;
+    make(folder, &files, names.clone(), now)?;
+    let made = serde_json::to_string(&Made { names, at_s: now.as_secs() }).expect("names and a number are JSON");
+    // Written last: a certificate is kept only when all of it is.
+    write(&about, &made, &mut fs::OpenOptions::new())?;
     Ok(files)
 }
 
+fn is_still_good(files: &TlsFiles, about: &Path, names: &[String], now: Duration) -> bool {
+    let made = fs::read_to_string(about).ok().and_then(|text| serde_json::from_str::<Made>(&text).ok());
+    made.is_some_and(|made| {
+        let ends = Duration::from_secs(made.at_s) + VALID;
+        let names_all = names.iter().all(|name| made.names.contains(name));
+        names_all && now + RENEWED_BEFORE < ends && server_config(files).is_ok()
+    })
+}
+
+/// Everything under which this machine may be asked for.
+fn local_names() -> Vec<String> {
+    let addresses = if_addrs::get_if_addrs().unwrap_or_default();
+    let addresses = addresses.iter().map(|found| found.ip().to_string());
+    let mut names: Vec<String> =
+        ["localhost", "127.0.0.1", "::1"].into_iter().map(str::to_owned).chain(addresses).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn make(folder: &Path, files: &TlsFiles, names: Vec<String>, now: Duration) -> Result<(), TlsError> {
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    let mut wanted = CertificateParams::new(names)?;
+    wanted.not_before = epoch + now.saturating_sub(CLOCK_SLACK);
+    wanted.not_after = epoch + (now + VALID);
+    wanted.distinguished_name.push(DnType::CommonName, "visage on this machine");
+    wanted.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    wanted.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = KeyPair::generate()?;
+    let cert = wanted.self_signed(&key)?;
+    fs::create_dir_all(folder).map_err(|source| TlsError::Keep { path: folder.to_owned(), source })?;
+    write(&files.key, &key.serialize_pem(), &mut for_owner_only())?;
+    write(&files.cert, &cert.pem(), &mut fs::OpenOptions::new())
+}
+
+fn for_owner_only() -> fs::OpenOptions {
+    let mut options = fs::OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// Writes a new file, so that its mode is the one of `options`.
+fn write(path: &Path, text: &str, options: &mut fs::OpenOptions) -> Result<(), TlsError> {
+    let keep = |source| TlsError::Keep { path: path.to_owned(), source };
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(keep(error)),
+        _ => {}
+    }
+    let mut file = options.write(true).create_new(true).open(path).map_err(keep)?;
+    io::Write::write_all(&mut file, text.as_bytes()).map_err(keep)
+}
+
+impl TlsFiles {
+    /// SHA-256 of the first certificate, as browsers show it: pairs of digits with colons.
+    ///
+    /// # Errors
+    /// If the file holds no certificate.
+    pub fn fingerprint(&self) -> Result<String, TlsError> {
+        let cert = CertificateDer::from_pem_file(&self.cert).map_err(|error| self.unusable(&error))?;
+        Ok(Sha256::digest(&cert).iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"))
+    }
+
+    fn unusable(&self, error: &impl ToString) -> TlsError {
+        TlsError::Files { files: self.clone(), found: error.to_string() }
+    }
+}
+
 /// What the listener needs of the files.
-pub(super) async fn config(files: &TlsFiles) -> Result<RustlsConfig, TlsError> {
-    // Another part of the process may have installed the same provider already.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let config = RustlsConfig::from_pem_file(&files.cert, &files.key).await;
-    config.map_err(|source| TlsError::Files { files: files.clone(), source })
+pub(super) fn config(files: &TlsFiles) -> Result<RustlsConfig, TlsError> {
+    Ok(RustlsConfig::from_config(Arc::new(server_config(files)?)))
+}
+
+fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
+    let chain = CertificateDer::pem_file_iter(&files.cert).map_err(|error| files.unusable(&error))?;
+    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(|error| files.unusable(&error))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| files.unusable(&error))?;
+    // Named here, because other crates of the process bring other providers.
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| files.unusable(&error))?;
+    let mut config =
+        config.with_no_client_auth().with_single_cert(chain, key).map_err(|error| files.unusable(&error))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }

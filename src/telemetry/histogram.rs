@@ -75,6 +75,56 @@ impl Histogram {
     }
 }
 
+/// Upper bounds of the buckets that metrics show: as Prometheus writes them, and in microseconds.
+const BOUNDS: [(&str, u64); 16] = [
+    ("0.001", 1_000),
+    ("0.0025", 2_500),
+    ("0.005", 5_000),
+    ("0.01", 10_000),
+    ("0.02", 20_000),
+    ("0.03", 30_000),
+    ("0.04", 40_000),
+    ("0.06", 60_000),
+    ("0.08", 80_000),
+    ("0.1", 100_000),
+    ("0.12", 120_000),
+    ("0.16", 160_000),
+    ("0.2", 200_000),
+    ("0.3", 300_000),
+    ("0.5", 500_000),
+    ("1", 1_000_000),
+];
+
+/// Durations by bucket, for metrics that are added up over time and machines.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Distribution {
+    /// How many.
+    pub count: u64,
+    /// Their sum in seconds.
+    pub sum_s: f64,
+    upto: [u64; BOUNDS.len()],
+}
+
+impl Distribution {
+    /// Upper bounds in seconds, and how many durations are at most that long.
+    pub fn buckets(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        BOUNDS.iter().zip(self.upto).map(|((bound, _), count)| (*bound, count))
+    }
+}
+
+impl Histogram {
+    /// What was counted, by bucket.
+    #[must_use]
+    pub fn distribution(&self) -> Distribution {
+        let mut found = Distribution { count: self.count(), sum_s: self.sum_seconds(), ..Distribution::default() };
+        for value in self.0.iter_recorded() {
+            let at = BOUNDS.partition_point(|(_, bound)| *bound < self.0.lowest_equivalent(value.value_iterated_to()));
+            found.upto[at..].iter_mut().for_each(|count| *count += value.count_at_value());
+        }
+        found
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,11 @@
 mod counters;
 mod histogram;
 mod marks;
+mod prometheus;
+mod trace;
 
 pub use counters::{Counters, Loss, LossCounts};
-pub use histogram::{Histogram, Percentiles};
+pub use histogram::{Distribution, Histogram, Percentiles};
 pub use marks::{Marks, Stage};
+pub use prometheus::{Exposition, Labels, MetricKind};
+pub use trace::{ChromeTrace, Trace, Traced};

@@ -1,0 +1,128 @@
+//! Bodies of requests: read up to a limit, and JSON with the place of what is wrong in it.
+//!
+//! Decides sizes, times and content types. Does not know what the bodies mean.
+
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream, Bytes};
+use axum::http::{HeaderMap, StatusCode, header};
+use bytes::BytesMut;
+use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::problem::Problem;
+
+/// A body must have come whole after this time.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What is read of a body that was refused, so that the sender sees the refusal and no broken connection.
+const DISCARDED_BYTES: u64 = 64 << 20;
+/// How long that is done.
+const DISCARDED_FOR: Duration = Duration::from_secs(10);
+
+/// The whole body, if it has at most `limit_bytes`. A larger one is refused before it is in memory.
+///
+/// # Errors
+/// 413 if it is larger, 408 if it does not come, 400 if it breaks off.
+pub async fn read(headers: &HeaderMap, body: Body, limit_bytes: usize) -> Result<Bytes, Problem> {
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let mut stream = body.into_data_stream();
+    if let Some(length) = declared.filter(|length| *length > limit_bytes as u64) {
+        discard(stream);
+        return Err(too_large(limit_bytes, &format!("{length}")));
+    }
+    let gathered = timeout(PATIENCE, gather(&mut stream, limit_bytes)).await.map_err(|_elapsed| too_slow())?;
+    if matches!(&gathered, Err(problem) if problem.status() == StatusCode::PAYLOAD_TOO_LARGE) {
+        discard(stream);
+    }
+    gathered
+}
+
+async fn gather(stream: &mut BodyDataStream, limit_bytes: usize) -> Result<Bytes, Problem> {
+    let mut whole = BytesMut::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|error| {
+            let detail = format!("wanted the whole body, found its end too early: {error}");
+            Problem::new(StatusCode::BAD_REQUEST, detail, "send it again").at("body")
+        })?;
+        if whole.len() + chunk.len() > limit_bytes {
+            return Err(too_large(limit_bytes, "more"));
+        }
+        whole.extend_from_slice(&chunk);
+    }
+    Ok(whole.freeze())
+}
+
+/// Reads on without keeping anything.
+fn discard(mut stream: BodyDataStream) {
+    tokio::spawn(timeout(DISCARDED_FOR, async move {
+        let mut left = DISCARDED_BYTES;
+        while let Some(Ok(chunk)) = stream.next().await {
+            let Some(rest) = left.checked_sub(chunk.len() as u64) else { return };
+            left = rest;
+        }
+    }));
+}
+
+fn too_large(limit_bytes: usize, found: &str) -> Problem {
+    let detail = format!("wanted a body of at most {limit_bytes} bytes, found {found}");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail, "send less").at("body")
+}
+
+fn too_slow() -> Problem {
+    let detail = format!("wanted the whole body within {} s", PATIENCE.as_secs());
+    Problem::new(StatusCode::REQUEST_TIMEOUT, detail, "send it again over a faster connection")
+        .at("body")
+        .with(header::CONNECTION, "close")
+}
+
+/// The content type without its parameters, in lower case; empty if there is none.
+pub fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Another content type than what was wanted.
+pub fn wrong_type(wanted: &str, found: &str, cure: &str) -> Problem {
+    let found = if found.is_empty() { "none" } else { found };
+    let detail = format!("wanted content type {wanted}, found {found}");
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail, cure).at("content-type")
+}
+
+/// Reads JSON; `example` is what the cure shows.
+///
+/// # Errors
+/// 400 with line and column, and the field if one is wrong, missing or unknown.
+pub fn json<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Problem> {
+    let mut source = serde_json::Deserializer::from_slice(body);
+    let read = serde_path_to_error::deserialize(&mut source);
+    let whole = read.map_err(|error| not_json(&field_of(&error), error.inner(), example))?;
+    source.end().map_err(|error| not_json("", &error, example))?;
+    Ok(whole)
+}
+
+fn not_json(field: &str, error: &serde_json::Error, example: &str) -> Problem {
+    let detail = format!("wanted JSON as documented, found: {error}");
+    let problem = Problem::new(StatusCode::BAD_REQUEST, detail, format!("send {example}"));
+    if field.is_empty() { problem } else { problem.at(field) }
+}
+
+/// Where the error is; unknown and missing fields are named only in the message.
+fn field_of(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
+    let path = error.path().to_string();
+    let path = if path == "." { String::new() } else { path };
+    match named_field(&error.inner().to_string()) {
+        Some(name) if path.is_empty() => name,
+        // The last part of the path is the unknown field itself.
+        Some(name) if path.split('.').next_back() == Some(&name) => path,
+        Some(name) => format!("{path}.{name}"),
+        None => path,
+    }
+}
+
+/// The field that a message of serde names in backquotes.
+pub fn named_field(message: &str) -> Option<String> {
+    let names = ["unknown field `", "missing field `", "duplicate field `"];
+    let rest = names.iter().find_map(|start| message.split_once(start))?.1;
+    rest.split('`').next().map(str::to_owned)
+}

@@ -1,0 +1,74 @@
+//! The file of `--trace`: a thread that writes frames as they are reported.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::mpsc::Receiver;
+use std::thread::{self, JoinHandle};
+
+use crate::telemetry::{ChromeTrace, Trace, Traced};
+use crate::time::Wall;
+
+/// A trace being written. It is whole JSON only after [`TraceFile::finish`]; Chrome's and Perfetto's viewers also read
+/// one whose process died.
+#[derive(Debug)]
+pub struct TraceFile {
+    trace: Trace,
+    writer: JoinHandle<io::Result<u64>>,
+}
+
+/// What a trace came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceReport {
+    /// Frames in the file.
+    pub frames: u64,
+    /// Frames that came faster than they could be written.
+    pub lost: u64,
+}
+
+impl TraceFile {
+    /// Begins the file; times in it count from now.
+    ///
+    /// # Errors
+    /// If the file cannot be written, or no thread started.
+    pub fn create(path: &Path, wall: Wall) -> io::Result<Self> {
+        let file = BufWriter::new(File::create(path)?);
+        let (trace, frames) = Trace::new();
+        let (chrome, counted) = (ChromeTrace::new(wall.now()), trace.clone());
+        let writer = thread::Builder::new().name("trace".to_owned());
+        let writer = writer.spawn(move || write(file, &frames, chrome, &counted))?;
+        Ok(Self { trace, writer })
+    }
+
+    /// Where sent frames are to be reported.
+    #[must_use]
+    pub fn trace(&self) -> Trace {
+        self.trace.clone()
+    }
+
+    /// Writes what waits and closes the file.
+    ///
+    /// # Errors
+    /// If not everything could be written, such as on a full disk.
+    pub fn finish(self) -> io::Result<TraceReport> {
+        self.trace.end();
+        let lost = self.trace.lost();
+        let frames =
+            self.writer.join().map_err(|_our_bug| io::Error::other("the writer of the trace broke down"))??;
+        Ok(TraceReport { frames, lost })
+    }
+}
+
+fn write(mut file: impl Write, frames: &Receiver<Traced>, mut chrome: ChromeTrace, counted: &Trace) -> io::Result<u64> {
+    let (mut text, mut written) = (String::new(), 0);
+    while let Ok(Traced::Frame(session, marks)) = frames.recv() {
+        chrome.frame(session, &marks, &mut text);
+        file.write_all(text.as_bytes())?;
+        text.clear();
+        written += 1;
+    }
+    chrome.finish(counted.lost(), &mut text);
+    file.write_all(text.as_bytes())?;
+    file.flush()?;
+    Ok(written)
+}

@@ -1,0 +1,139 @@
+//! Prometheus' text format, version 0.0.4.
+//!
+//! Decides how families of metrics are written. Does not decide which there are.
+
+use std::fmt::Write as _;
+
+use super::Distribution;
+
+/// What kind of metric a family is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// It only grows; its name ends in `_total`.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
+impl MetricKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+        }
+    }
+}
+
+/// Label names and their values.
+pub type Labels<'a> = &'a [(&'a str, &'a str)];
+
+/// A page of metrics being written, family by family. Each family is written once.
+#[derive(Debug, Default)]
+pub struct Exposition(String);
+
+impl Exposition {
+    /// A family with one value and no labels.
+    pub fn one(&mut self, kind: MetricKind, name: &str, help: &str, value: f64) {
+        self.head(kind.name(), name, help);
+        self.sample(name, &[], value);
+    }
+
+    /// A family with one value for each value of one label.
+    pub fn by<'a>(
+        &mut self,
+        kind: MetricKind,
+        name: &str,
+        help: &str,
+        label: &str,
+        rows: impl Iterator<Item = (&'a str, f64)>,
+    ) {
+        self.head(kind.name(), name, help);
+        rows.for_each(|(of, value)| self.sample(name, &[(label, of)], value));
+    }
+
+    /// A gauge that is always 1 and says everything in its labels.
+    pub fn info(&mut self, name: &str, help: &str, labels: Labels<'_>) {
+        self.head("gauge", name, help);
+        self.sample(name, labels, 1.0);
+    }
+
+    /// A histogram; `rows` are label values (none for an empty label name) and what was measured, in seconds.
+    pub fn histogram<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        rows: impl Iterator<Item = (&'a str, &'a Distribution)>,
+    ) {
+        self.head("histogram", name, help);
+        rows.for_each(|(of, measured)| self.buckets(name, (label, of), measured));
+    }
+
+    /// The page.
+    #[must_use]
+    pub fn finish(self) -> String {
+        self.0
+    }
+
+    fn buckets(&mut self, name: &str, label: (&str, &str), measured: &Distribution) {
+        let labelled = |le: &'static str| [label, ("le", le)];
+        let own: &[(&str, &str)] = if label.0.is_empty() { &[] } else { &[label] };
+        let skip = usize::from(label.0.is_empty());
+        let bucket = format!("{name}_bucket");
+        for (le, count) in measured.buckets() {
+            self.sample(&bucket, &labelled(le)[skip..], count as f64);
+        }
+        self.sample(&bucket, &labelled("+Inf")[skip..], measured.count as f64);
+        self.sample(&format!("{name}_sum"), own, measured.sum_s);
+        self.sample(&format!("{name}_count"), own, measured.count as f64);
+    }
+
+    // Writing to a string cannot fail.
+    fn head(&mut self, kind: &str, name: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {}\n# TYPE {name} {kind}", escaped(help));
+    }
+
+    fn sample(&mut self, name: &str, labels: Labels<'_>, value: f64) {
+        self.0.push_str(name);
+        for (index, (label, of)) in labels.iter().enumerate() {
+            let opening = if index == 0 { '{' } else { ',' };
+            let _ = write!(self.0, "{opening}{label}=\"{}\"", escaped(of).replace('"', "\\\""));
+        }
+        let closing = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(self.0, "{closing} {value}");
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Histogram;
+    use std::time::Duration;
+
+    #[test]
+    fn labels_are_escaped() {
+        let mut page = Exposition::default();
+        page.info("a_info", "Says a\nthing.", &[("pack", "back\\slash \"quoted\"\nline")]);
+        let wanted = "# HELP a_info Says a\\nthing.\n# TYPE a_info gauge\na_info{pack=\"back\\\\slash \\\"quoted\\\"\\nline\"} 1\n";
+        assert_eq!(page.finish(), wanted);
+    }
+
+    #[test]
+    fn buckets_hold_everything_below_their_bound() {
+        let mut histogram = Histogram::default();
+        [3, 15, 90, 2000].map(Duration::from_millis).into_iter().for_each(|span| histogram.record(span));
+        let mut page = Exposition::default();
+        page.histogram("delay_seconds", "Delay.", "", [("", &histogram.distribution())].into_iter());
+        let text = page.finish();
+        for line in
+            ["_bucket{le=\"0.005\"} 1", "_bucket{le=\"0.02\"} 2", "_bucket{le=\"1\"} 3", "_bucket{le=\"+Inf\"} 4"]
+        {
+            assert!(text.contains(&format!("delay_seconds{line}\n")), "{line} in\n{text}");
+        }
+        assert!(text.contains("delay_seconds_count 4\n") && text.contains("delay_seconds_sum 2.1"));
+    }
+}

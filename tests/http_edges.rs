@@ -1,0 +1,496 @@
+//! The HTTP door at its edges, over raw sockets: bodies that never come, wrong methods, streams, certificates, traces.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use tokio::sync::{oneshot, watch};
+use visage::codec::sound::decode_sound;
+use visage::media::Picture;
+use visage::model::{Actor, AvatarCard, ModelError, Pack, Still};
+use visage::pipeline::{Outgoing, Outlet, SessionEvent, ShowRequest, Studio, StudioConfig, Ticket};
+use visage::rtc::{Net, NetConfig};
+use visage::serve::{self, AppState, Facts, ServeError, Shared, TlsFiles, TraceFile};
+use visage::telemetry::{Marks, Stage};
+use visage::time::{SampleIndex, Wall};
+
+/// A pack whose faces cost nothing.
+struct Paper(Vec<AvatarCard>);
+
+struct PaperFace;
+
+impl Actor for PaperFace {
+    fn look_ahead_samples(&self) -> u64 {
+        1280
+    }
+
+    fn hear(&mut self, _block: &visage::media::PcmBlock, _at: SampleIndex) -> Result<(), ModelError> {
+        Ok(())
+    }
+
+    fn show(&mut self, _at: SampleIndex, _picture: &mut Picture, _marks: &mut Marks, _wall: Wall) {}
+
+    fn hush(&mut self) {}
+}
+
+impl Pack for Paper {
+    fn name(&self) -> &str {
+        "paper"
+    }
+
+    fn avatars(&self) -> &[AvatarCard] {
+        &self.0
+    }
+
+    fn actor(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Actor>, ModelError> {
+        Ok(Box::new(PaperFace))
+    }
+
+    fn still(&self, avatar: &str, side_px: u32) -> Result<Still, ModelError> {
+        if avatar != "sheet" {
+            return Err(ModelError::UnknownAvatar { name: avatar.to_owned(), known: "sheet".to_owned() });
+        }
+        Ok(Still { side_px, rgba: [200, 100, 50, 255].repeat((side_px * side_px) as usize) })
+    }
+}
+
+/// Swallows what a show sends.
+struct Sink;
+
+impl Outlet for Sink {
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn send(&mut self, _outgoing: Outgoing) -> Result<(), Box<Outgoing>> {
+        Ok(())
+    }
+}
+
+/// A server inside the test, with a session of its own that needs no network.
+struct House {
+    address: SocketAddr,
+    studio: Arc<Studio>,
+    close: watch::Sender<bool>,
+    stop: Option<oneshot::Sender<()>>,
+    runtime: Runtime,
+}
+
+fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
+    let runtime = Runtime::new().expect("a runtime");
+    let inside = runtime.enter();
+    let card = AvatarCard {
+        name: "sheet".into(),
+        title: "Sheet".into(),
+        kind: "drawn".into(),
+        background_light: "#ffffff".into(),
+        background_dark: "#000000".into(),
+    };
+    let config = StudioConfig { max_sessions: 4, workers: 1, picture_px: 128, bitrate_bps: 300_000 };
+    let studio = Studio::open(config, Arc::new(Paper(vec![card])), Wall).expect("a studio");
+    let net =
+        NetConfig { host: "127.0.0.1".parse().expect("an address"), udp_port: 0, public_ips: Vec::new(), places: 4 };
+    let net = Arc::new(Net::start(&net, studio.clone(), studio.counters(), Wall).expect("a door"));
+    let listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let address = listener.address;
+    let (close, closing) = watch::channel(false);
+    let state = AppState::new(Shared {
+        studio: studio.clone(),
+        net,
+        facts: Facts { version: "0", pack: "paper \"white\"".into(), backend: "cpu".into(), codec: "h264", gpu: None },
+        token: None,
+        assets: &[("index.html", b"<!doctype html>"), ("app.js", b"1")],
+        closing,
+        stills: Mutex::default(),
+        wall: Wall,
+    });
+    let origins: Vec<String> = origins.iter().map(|&origin| origin.to_owned()).collect();
+    serve::check_origins(&origins).expect("origins");
+    let router = serve::router(state, &origins);
+    let (stop, stopped) = oneshot::channel::<()>();
+    tokio::spawn(serve::serve(listener, router, tls, async { drop(stopped.await) }));
+    drop(inside);
+    House { address, studio, close, stop: Some(stop), runtime }
+}
+
+impl House {
+    fn session(&self) -> Ticket {
+        self.studio.admit(&ShowRequest::default(), Box::new(Sink)).expect("a place")
+    }
+
+    fn dial(&self) -> TcpStream {
+        let socket = TcpStream::connect(self.address).expect("a connection");
+        socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        socket
+    }
+
+    /// Sends `request` as it is and reads until the server closes.
+    fn raw(&self, request: &str) -> String {
+        let mut socket = self.dial();
+        socket.write_all(request.as_bytes()).expect("sent");
+        let mut answer = Vec::new();
+        let _ = socket.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    fn ask(&self, line: &str, headers: &str) -> String {
+        self.raw(&format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n"))
+    }
+
+    fn shut(mut self) {
+        drop(self.stop.take());
+        self.studio.close();
+        self.runtime.shutdown_timeout(Duration::from_secs(3));
+    }
+}
+
+fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default()
+}
+
+fn problem(answer: &str) -> Value {
+    assert!(answer.to_lowercase().contains("content-type: application/problem+json"), "{answer}");
+    let body = answer.split_once("\r\n\r\n").expect("a body").1;
+    let found: Value = serde_json::from_str(body).expect("JSON");
+    assert!(found["detail"].is_string() && found["cure"].is_string() && found["title"].is_string(), "{found}");
+    found
+}
+
+#[test]
+fn a_large_body_is_refused_before_it_is_sent() {
+    let house = house(None, &[]);
+    let id = house.session().id;
+    for (path, kind) in
+        [(format!("/v1/sessions/{id}/speech"), "audio/wav"), ("/v1/sessions".into(), "application/json")]
+    {
+        let mut socket = house.dial();
+        let head =
+            format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ncontent-length: 900000000\r\n\r\n");
+        socket.write_all(head.as_bytes()).expect("sent");
+        let mut start = [0; 12];
+        socket.read_exact(&mut start).expect("an answer without a single byte of the body");
+        assert_eq!(&start, b"HTTP/1.1 413");
+    }
+    house.shut();
+}
+
+#[test]
+fn a_body_of_unknown_length_is_refused_where_it_passes_the_limit() {
+    let house = house(None, &[]);
+    let chunks = format!("{:x}\r\n{}\r\n", 65_000, "x".repeat(65_000)).repeat(3);
+    let head = "POST /v1/sessions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+        transfer-encoding: chunked\r\n\r\n";
+    let answer = house.raw(&format!("{head}{chunks}0\r\n\r\n"));
+    assert_eq!(status(&answer), 413, "{answer}");
+    assert_eq!(problem(&answer)["field"], "body");
+    house.shut();
+}
+
+#[test]
+fn every_kind_of_refusal_is_a_problem_that_says_where() {
+    let house = house(None, &[]);
+    let id = house.session().id;
+    let json = "content-type: application/json\r\n";
+    let at = |path: &str| path.replace("ID", &id);
+    let cases = [
+        ("PUT /v1/sessions", "", "", 405, ""),
+        ("OPTIONS /v1/sessions", "origin: https://a.example\r\n", "", 405, ""),
+        ("DELETE /", "", "", 405, ""),
+        ("GET /v1/sessions/%ff", "", "", 400, ""),
+        ("GET /v1/avatars/sheet/still.png?size=2", "", "", 400, "size"),
+        ("GET /v1/avatars/sheet/still.png?px=7", "", "", 400, "px"),
+        ("GET /v1/avatars/nobody/still.png", "", "", 404, "name"),
+        ("POST /v1/sessions?colour=red", json, "{}", 400, "colour"),
+        ("POST /v1/sessions?avatar=sheet", json, "{\"sdp\":\"v=0\"}", 400, "avatar"),
+        ("POST /v1/sessions", json, "{\"sdp\":5}", 400, "sdp"),
+        ("POST /v1/sessions", json, "{\"sdp\":\"v=0\",\"options\":{\"pace\":1}}", 400, "options.pace"),
+        ("POST /v1/sessions", json, "{\"sdp\":\"v=0\"} x", 400, ""),
+        ("POST /v1/sessions", "", "v=0", 415, "content-type"),
+        ("PATCH /v1/sessions/ID", json, "{\"avatar\":\"nobody\"}", 400, "avatar"),
+        ("PATCH /v1/sessions/ID", json, "{}", 400, "avatar"),
+        ("PATCH /v1/sessions/none", json, "{\"avatar\":\"sheet\"}", 404, ""),
+        ("POST /v1/sessions/ID/speech", json, "{}", 415, "content-type"),
+        ("POST /v1/sessions/ID/speech", "", "", 422, "body"),
+        ("POST /v1/sessions/ID/speech", "content-type: audio/wav\r\n", "RIFFxxxxWAVEfmt ", 422, "body"),
+        ("GET /v1/sessions/none/events", "", "", 404, ""),
+    ];
+    for (line, headers, body, wanted, field) in cases {
+        let request = format!(
+            "{} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n{body}",
+            at(line),
+            body.len()
+        );
+        let answer = house.raw(&request);
+        assert_eq!(status(&answer), wanted, "{line} {body}: {answer}");
+        let found = problem(&answer);
+        assert_eq!(found["field"].as_str().unwrap_or_default(), field, "{line} {body}: {found}");
+        assert_eq!(wanted == 405, answer.to_lowercase().contains("\r\nallow: "), "{line}: {answer}");
+    }
+    house.shut();
+}
+
+#[test]
+fn broken_json_is_told_by_line_and_column() {
+    let house = house(None, &[]);
+    let body = "{\n  \"sdp\": \"v=0\",\n  \"avatar\" 5\n}";
+    let request = format!(
+        "POST /v1/sessions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let found = problem(&house.raw(&request));
+    assert!(found["detail"].as_str().is_some_and(|detail| detail.contains("line 3 column 12")), "{found}");
+    house.shut();
+}
+
+#[test]
+fn a_sound_file_is_spoken_at_once() {
+    let house = house(None, &[]);
+    let id = house.session().id;
+    let wav = wav_of_half_a_second();
+    decode_sound(&wav, Duration::from_secs(60)).expect("a sound");
+    let mut socket = house.dial();
+    let head = format!(
+        "POST /v1/sessions/{id}/speech HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: audio/wav\r\ncontent-length: {}\r\n\r\n",
+        wav.len()
+    );
+    socket.write_all(&[head.as_bytes(), &wav].concat()).expect("sent");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("an answer");
+    assert_eq!(status(&answer), 202, "{answer}");
+    let told: Value = serde_json::from_str(answer.split_once("\r\n\r\n").expect("a body").1).expect("JSON");
+    assert_eq!(
+        (&told["utterance"], &told["duration_ms"], &told["is_truncated"]),
+        (&1.into(), &500.into(), &false.into())
+    );
+    house.shut();
+}
+
+/// 8000 samples of a hum at 16 kHz.
+fn wav_of_half_a_second() -> Vec<u8> {
+    let samples: Vec<u8> = (0..8000_i32).flat_map(|n| ((n % 160 - 80) * 100).to_le_bytes()[..2].to_vec()).collect();
+    let size = samples.len() as u32;
+    let mut wav = b"RIFF".to_vec();
+    wav.extend((36 + size).to_le_bytes());
+    wav.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    wav.extend(16_000_u32.to_le_bytes());
+    wav.extend(32_000_u32.to_le_bytes());
+    wav.extend(b"\x02\0\x10\0data");
+    wav.extend(size.to_le_bytes());
+    wav.extend(samples);
+    wav
+}
+
+#[test]
+fn a_stream_begins_with_the_session_tells_its_events_and_ends_with_it() {
+    let house = house(None, &[]);
+    let ticket = house.session();
+    let mut socket = house.dial();
+    write!(socket, "GET /v1/sessions/{}/events HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", ticket.id)
+        .expect("sent");
+    let mut told = read_until(&mut socket, "event: session");
+    ticket.events.send(SessionEvent::SpeakingStarted { at_ms: 7 }).expect("someone listens");
+    told += &read_until(&mut socket, "\"at_ms\":7");
+    assert!(house.studio.end(&ticket.id, "enough"));
+    drop(ticket);
+    socket.read_to_string(&mut told).expect("the end");
+    assert!(told.contains("text/event-stream") && told.contains("event: speaking_started"), "{told}");
+    assert!(told.contains("event: ended") && told.contains("\"reason\":\"enough\""), "{told}");
+    house.shut();
+}
+
+#[test]
+fn streams_end_and_requests_finish_when_the_server_closes() {
+    let mut house = house(None, &[]);
+    let ticket = house.session();
+    let mut socket = house.dial();
+    write!(socket, "GET /v1/sessions/{}/events HTTP/1.1\r\nhost: x\r\n\r\n", ticket.id).expect("sent");
+    let mut told = read_until(&mut socket, "event: session");
+    house.close.send(true).expect("the server listens");
+    drop(house.stop.take());
+    socket.read_to_string(&mut told).expect("the end");
+    assert!(told.contains("the server is closing"), "{told}");
+    house.shut();
+}
+
+fn read_until(socket: &mut TcpStream, wanted: &str) -> String {
+    let mut text = String::new();
+    let mut some = [0; 1024];
+    while !text.contains(wanted) {
+        let count = socket.read(&mut some).expect("more");
+        assert!(count > 0, "the stream ended before {wanted}: {text}");
+        text += &String::from_utf8_lossy(&some[..count]);
+    }
+    text
+}
+
+#[test]
+fn files_and_stills_are_sent_once() {
+    let house = house(None, &[]);
+    for path in ["/", "/app.js", "/v1/avatars/sheet/still.png?px=128"] {
+        let first = house.ask(&format!("GET {path}"), "");
+        assert_eq!(status(&first), 200, "{first}");
+        let tag = first.lines().find_map(|line| line.strip_prefix("etag: ")).expect("a tag").trim().to_owned();
+        assert_eq!(status(&house.ask(&format!("GET {path}"), &format!("if-none-match: \"x\", W/{tag}\r\n"))), 304);
+        let head = house.ask(&format!("HEAD {path}"), "");
+        assert!(status(&head) == 200 && head.ends_with("\r\n\r\n"), "{head}");
+    }
+    let page = house.ask("GET /", "").to_lowercase();
+    for wanted in ["frame-ancestors 'none'", "nosniff", "referrer-policy: no-referrer", "media-src 'self' blob:"] {
+        assert!(page.contains(wanted), "{wanted} in {page}");
+    }
+    house.shut();
+}
+
+#[test]
+fn only_named_origins_may_call() {
+    let house = house(None, &["https://a.example"]);
+    let ask = |origin: &str| house.ask("GET /v1/server", &format!("origin: {origin}\r\n")).to_lowercase();
+    assert!(ask("https://a.example").contains("access-control-allow-origin: https://a.example"));
+    assert!(!ask("https://b.example").contains("access-control-allow-origin"));
+    assert!(ask("https://a.example").contains("frame-ancestors 'self' https://a.example"));
+    for odd in ["a.example", "https://a.example/", "https://", "https://a b", "https://a;script-src"] {
+        assert!(matches!(serve::check_origins(&[odd.to_owned()]), Err(ServeError::Origin { .. })), "{odd}");
+    }
+    house.shut();
+}
+
+#[test]
+fn a_taken_port_is_an_error_that_names_it() {
+    let first = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let error = serve::bind(first.address).expect_err("it is taken").to_string();
+    assert!(error.contains(&first.address.to_string()), "{error}");
+}
+
+#[test]
+fn a_certificate_made_here_is_kept_private_and_works() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = serve::self_signed(folder.path()).expect("a certificate");
+    let fingerprint = files.fingerprint().expect("a fingerprint");
+    assert_eq!(serve::self_signed(folder.path()).expect("the same").fingerprint().expect("a fingerprint"), fingerprint);
+    assert_eq!(fingerprint.len(), 95);
+    #[cfg(unix)]
+    {
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&files.key).expect("a key").permissions());
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let trusted = CertificateDer::from_pem_file(&files.cert).expect("a certificate");
+    let house = house(Some(files), &[]);
+    for name in ["127.0.0.1", "localhost"] {
+        assert_eq!(status(&over_tls(&house, trusted.clone(), name)), 200);
+    }
+    house.shut();
+}
+
+fn over_tls(house: &House, trusted: CertificateDer<'static>, name: &str) -> String {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted).expect("a root");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
+    let connection = ClientConnection::new(Arc::new(config), name).expect("a client");
+    let mut stream = StreamOwned::new(connection, house.dial());
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer
+}
+
+#[test]
+fn a_damaged_certificate_is_made_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = serve::self_signed(folder.path()).expect("a certificate");
+    let before = files.fingerprint().expect("a fingerprint");
+    std::fs::write(&files.key, "no key").expect("written");
+    let after = serve::self_signed(folder.path()).expect("a certificate").fingerprint().expect("a fingerprint");
+    assert_ne!(before, after);
+}
+
+#[test]
+fn a_trace_holds_the_sent_frames_of_every_session() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("trace.json");
+    let house = house(None, &[]);
+    let file = TraceFile::create(&path, Wall).expect("a trace");
+    house.studio.trace(file.trace());
+    let ticket = house.session();
+    let mut marks = Marks::default();
+    let now = Wall.now();
+    Stage::ALL.into_iter().zip(0..).for_each(|(stage, n)| marks.stamp(stage, now + Duration::from_millis(n)));
+    (0..10).for_each(|_| ticket.meter.frame_sent(&marks, Duration::ZERO));
+    house.shut();
+    let report = file.finish().expect("a whole file");
+    assert_eq!((report.frames, report.lost), (10, 0));
+    let events: Vec<Value> = serde_json::from_slice(&std::fs::read(&path).expect("a file")).expect("JSON");
+    assert_eq!(events.iter().filter(|event| event["name"] == "encode" && event["ph"] == "b").count(), 10);
+    assert!(TraceFile::create(Path::new("/nowhere/trace.json"), Wall).is_err());
+}
+
+#[test]
+fn metrics_hold_the_rules_of_the_text_format() {
+    let house = house(None, &[]);
+    let ticket = house.session();
+    let mut marks = Marks::default();
+    let now = Wall.now();
+    Stage::ALL.into_iter().zip(0..).for_each(|(stage, n)| marks.stamp(stage, now + Duration::from_millis(n * 9)));
+    ticket.meter.frame_sent(&marks, Duration::ZERO);
+    let answer = house.ask("GET /metrics", "");
+    let text = answer.split_once("\r\n\r\n").expect("a body").1;
+    check_exposition(text);
+    for wanted in [
+        "pack=\"paper \\\"white\\\"\"",
+        "visage_sessions 1\n",
+        "visage_frames_total{outcome=\"on_time\"} ",
+        "visage_sessions_refused_total{reason=\"full\"} 0\n",
+        "visage_voice_to_frame_seconds_bucket{le=\"0.08\"} 1\n",
+        "visage_voice_to_frame_seconds_count 1\n",
+        "visage_stage_seconds_bucket{stage=\"encode\",le=\"0.01\"} 1\n",
+    ] {
+        assert!(text.contains(wanted), "{wanted} in\n{text}");
+    }
+    house.shut();
+}
+
+/// What promtool checks: each family once, help and type before samples, names of counters and buckets that grow.
+fn check_exposition(text: &str) {
+    let (mut families, mut family, mut kind) = (Vec::new(), "", "");
+    let mut bucket: Option<(String, f64)> = None;
+    assert!(text.ends_with('\n'));
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            family = help.split(' ').next().unwrap_or_default();
+            assert!(!families.contains(&family), "{family} twice");
+            families.push(family);
+            continue;
+        }
+        if let Some(typed) = line.strip_prefix("# TYPE ") {
+            let (name, found) = typed.split_once(' ').expect("a type");
+            assert_eq!(name, family);
+            kind = found;
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+            continue;
+        }
+        let (series, value) = line.rsplit_once(' ').expect("a value");
+        let value: f64 = value.parse().expect("a number");
+        let name = series.split('{').next().unwrap_or_default();
+        let end = name.strip_prefix(family).expect("samples under their family");
+        assert!(
+            if kind == "histogram" { ["_bucket", "_sum", "_count"].contains(&end) } else { end.is_empty() },
+            "{line}"
+        );
+        if end == "_bucket" {
+            let (of, _) = series.split_once("le=").expect("a bound");
+            let grows = bucket.as_ref().is_none_or(|(before, count)| before != of || *count <= value);
+            assert!(grows, "{line}");
+            bucket = Some((of.to_owned(), value));
+        }
+    }
+}
