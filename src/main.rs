@@ -1,3 +1,9 @@
-//! The program.
+//! The program: everything it does is in the library.
+
 #![forbid(unsafe_code)]
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    visage::cli::main()
+}

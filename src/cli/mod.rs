@@ -1,1 +1,53 @@
-//! cli
+//! The command line: flags to plans, results to text, errors to hints.
+//!
+//! Decides how things are told. Does none of the work.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program speaks")]
+
+mod complaint;
+mod embedded;
+mod flags;
+mod lists;
+mod packs;
+mod render;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use complaint::Complaint;
+use flags::{Command, Flags};
+
+/// Runs the program: 0 done, 1 not done, 2 wrong usage.
+#[must_use]
+pub fn main() -> ExitCode {
+    let flags = Flags::parse();
+    start_log(&flags);
+    match run(&flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(complaint) => complaint.tell(),
+    }
+}
+
+fn run(flags: &Flags) -> Result<(), Complaint> {
+    match &flags.command {
+        Command::Serve(wanted) => serve::run(flags, wanted),
+        Command::Render(wanted) => render::run(flags, wanted),
+        Command::Bench(_) => Ok(()),
+        Command::Avatars(list) => lists::avatars(flags, list),
+        Command::Packs(list) => lists::packs(flags, list),
+        Command::Completions { shell } => {
+            lists::completions(*shell);
+            Ok(())
+        }
+    }
+}
+
+/// Talk goes to stderr. The libraries below only speak up when something is wrong.
+fn start_log(flags: &Flags) {
+    let filter = EnvFilter::try_new(format!("warn,visage={}", flags.log))
+        .unwrap_or_else(|_bad| EnvFilter::new("warn,visage=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}

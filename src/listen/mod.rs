@@ -8,6 +8,7 @@ mod decode;
 mod delay;
 mod jitter;
 mod line;
+pub mod mel;
 mod playout;
 mod resample;
 mod vad;

@@ -1,1 +1,104 @@
-//! Packs made runnable.
+//! Packs made runnable: what a session needs to turn a voice into pictures.
+//!
+//! Decides the contract between a running show and whatever draws its face. Does not know threads, codecs or networks.
+
+pub mod portrait;
+
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::media::{PcmBlock, Picture};
+use crate::telemetry::Marks;
+use crate::time::{SampleIndex, Wall};
+
+/// An avatar as lists show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AvatarCard {
+    /// The name in requests.
+    pub name: String,
+    /// The name for people.
+    pub title: String,
+    /// `drawn` or `head`.
+    pub kind: String,
+    /// Background on light pages, `#rrggbb`.
+    pub background_light: String,
+    /// Background on dark pages, `#rrggbb`.
+    pub background_dark: String,
+}
+
+/// Why an avatar or its pack cannot be used.
+#[derive(Debug, Error)]
+pub enum ModelError {
+    /// No avatar of that name.
+    #[error("wanted an avatar called \"{name}\", there are: {known}")]
+    UnknownAvatar {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// Its files are damaged or missing.
+    #[error("wanted \"{name}\" to load, found: {found}")]
+    Broken {
+        /// The avatar or graph.
+        name: String,
+        /// What was wrong.
+        found: String,
+    },
+    /// A step of the network failed.
+    #[error("the network of \"{name}\" did not run: {found}")]
+    Failed {
+        /// The graph.
+        name: &'static str,
+        /// What it said.
+        found: String,
+    },
+}
+
+/// An RGBA still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Still {
+    /// Width and height in pixels.
+    pub side_px: u32,
+    /// Rows of red, green, blue, alpha.
+    pub rgba: Vec<u8>,
+}
+
+/// One avatar at work in one session: hears the line block by block, shows a picture for a moment of it.
+pub trait Actor: Send {
+    /// How much of the line after a moment must be heard before that moment can be shown.
+    fn look_ahead_samples(&self) -> u64;
+
+    /// Hears the 20 ms of the line that begin at `at`. Blocks come without gaps.
+    ///
+    /// # Errors
+    /// If the network fails; the actor can go on with the next block.
+    fn hear(&mut self, block: &PcmBlock, at: SampleIndex) -> Result<(), ModelError>;
+
+    /// Draws the moment `at` into `picture`, stamping `Modelled` and `Drawn`. Moments never go back.
+    fn show(&mut self, at: SampleIndex, picture: &mut Picture, marks: &mut Marks, wall: Wall);
+
+    /// Forgets the voice heard so far: what was being said is over, the mouth shuts.
+    fn hush(&mut self);
+}
+
+/// A pack that can put actors on stage.
+pub trait Pack: Send + Sync {
+    /// The pack's name.
+    fn name(&self) -> &str;
+
+    /// Its avatars, the default first.
+    fn avatars(&self) -> &[AvatarCard];
+
+    /// An actor for one session, drawing squares of `side_px` pixels.
+    ///
+    /// # Errors
+    /// If there is no such avatar, or its files are damaged.
+    fn actor(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Actor>, ModelError>;
+
+    /// The avatar at rest.
+    ///
+    /// # Errors
+    /// As for [`Pack::actor`].
+    fn still(&self, avatar: &str, side_px: u32) -> Result<Still, ModelError>;
+}

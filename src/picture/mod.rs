@@ -5,6 +5,7 @@
 pub mod drawn;
 pub mod head;
 mod pose;
+pub mod raster;
 mod surface;
 
 pub use pose::{ARKIT_NAMES, ArkitWeights, Pose, arkit_index};

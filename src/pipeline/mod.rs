@@ -1,1 +1,19 @@
-//! pipeline
+//! The running shows: who is admitted, which worker moves which session on, and the few bounded queues between.
+//!
+//! Decides admission, scheduling and what is dropped. Does not know networks, files or pixels.
+
+mod inbox;
+mod outlet;
+mod report;
+mod show;
+mod speech;
+mod studio;
+mod voice_out;
+mod workers;
+
+pub use crate::model::AvatarCard;
+pub use inbox::{Inbox, Newcomer, Order, OrdersFull};
+pub use outlet::{Outgoing, OutgoingMedia, Outlet, SessionKey};
+pub use report::{FrameCounts, Meter, MeterReport, Quality, SessionEvent, SessionStats, SessionSummary};
+pub use show::{FRAME_SAMPLES, Show, ShowError, ShowParts};
+pub use studio::{AdmitError, OrderError, ShowRequest, Studio, StudioConfig, Ticket};

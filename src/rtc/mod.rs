@@ -1,1 +1,114 @@
-//! rtc
+//! The WebRTC door: browsers come in by one UDP port, each with a session of its own.
+//!
+//! Decides how peers are met, kept and let go. Negotiation, encryption and pacing are str0m's.
+
+mod idle;
+mod net;
+mod peer;
+mod sdp;
+mod sockets;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use thiserror::Error;
+
+pub use net::Net;
+pub use peer::NetworkStats;
+pub use sdp::LONGEST_OFFER;
+
+use crate::pipeline::{AdmitError, Outlet, ShowRequest, Studio, Ticket};
+
+/// Where peers are met.
+#[derive(Clone, Debug)]
+pub struct NetConfig {
+    /// Address to listen on; unspecified: all of the machine's.
+    pub host: IpAddr,
+    /// UDP port; 0 picks a free one.
+    pub udp_port: u16,
+    /// Addresses to advertise instead of the bound ones.
+    pub public_ips: Vec<IpAddr>,
+    /// Sessions at once, for the size of queues.
+    pub places: usize,
+}
+
+/// Why the door cannot open.
+#[derive(Debug, Error)]
+pub enum NetError {
+    /// The port is taken, or the address is not this machine's.
+    #[error("wanted UDP {}, found: {source}", SocketAddr::new(*address, *port))]
+    Bind {
+        /// Where.
+        address: IpAddr,
+        /// On which port.
+        port: u16,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The machine's addresses cannot be listed.
+    #[error("wanted the addresses of this machine, found: {source}")]
+    Interfaces {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No thread.
+    #[error("wanted a thread for the network, found: {0}")]
+    Thread(io::Error),
+}
+
+/// Why an offer was not answered.
+#[derive(Debug, Error)]
+pub enum JoinError {
+    /// It is no offer that can be answered.
+    #[error("wanted a WebRTC offer, found {found}")]
+    BadOffer {
+        /// What was wrong.
+        found: String,
+    },
+    /// No codec in common.
+    #[error("wanted H.264 constrained baseline with packetization-mode=1 in the offer, found: {offered}")]
+    NoUsableVideo {
+        /// The video codecs that were offered.
+        offered: String,
+    },
+    /// The studio said no.
+    #[error(transparent)]
+    Admit(#[from] AdmitError),
+    /// The door is closing.
+    #[error("the server is closing and takes no new sessions")]
+    Closing,
+}
+
+/// A session that was joined.
+#[derive(Clone, Debug)]
+pub struct Joined {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Its avatar.
+    pub avatar: Arc<str>,
+    /// The answer for the browser.
+    pub answer: String,
+}
+
+/// Who admits sessions.
+pub trait Lobby: Send + Sync + 'static {
+    /// Admits a session whose output goes to `outlet`.
+    ///
+    /// # Errors
+    /// As [`Studio::admit`].
+    fn admit(&self, request: &ShowRequest, outlet: Box<dyn Outlet>) -> Result<Ticket, AdmitError>;
+
+    /// Ends a session.
+    fn end(&self, id: &str, reason: &str);
+}
+
+impl Lobby for Studio {
+    fn admit(&self, request: &ShowRequest, outlet: Box<dyn Outlet>) -> Result<Ticket, AdmitError> {
+        Self::admit(self, request, outlet)
+    }
+
+    fn end(&self, id: &str, reason: &str) {
+        Self::end(self, id, reason);
+    }
+}

@@ -23,6 +23,8 @@ pub enum Loss {
     LateFrame,
     /// A frame not begun, because the way out was full.
     BlockedFrame,
+    /// 20 ms of voice not sent, because the way out was full.
+    BlockedVoice,
     /// Something queued that belonged to an older utterance.
     StaleUtterance,
     /// A picture that did not encode.
@@ -31,7 +33,7 @@ pub enum Loss {
 
 impl Loss {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::StrayPacket,
         Self::DuplicatePacket,
         Self::LatePacket,
@@ -41,6 +43,7 @@ impl Loss {
         Self::TrimmedBlock,
         Self::LateFrame,
         Self::BlockedFrame,
+        Self::BlockedVoice,
         Self::StaleUtterance,
         Self::BadFrame,
     ];
@@ -58,6 +61,7 @@ impl Loss {
             Self::TrimmedBlock => "trimmed_block",
             Self::LateFrame => "late_frame",
             Self::BlockedFrame => "blocked_frame",
+            Self::BlockedVoice => "blocked_voice",
             Self::StaleUtterance => "stale_utterance",
             Self::BadFrame => "bad_frame",
         }
@@ -86,6 +90,7 @@ impl LossCounts {
     }
 
     /// Takes everything counted so far, leaving zeros.
+    #[must_use]
     pub fn take(&mut self) -> Self {
         std::mem::take(self)
     }

@@ -18,6 +18,8 @@ pub struct Percentiles {
     pub p95: f64,
     pub p99: f64,
     pub max: f64,
+    #[serde(skip)]
+    pub sum: f64,
 }
 
 const MAX_US: u64 = 60_000_000;
@@ -47,9 +49,8 @@ impl Histogram {
         self.0.len()
     }
 
-    /// Sum of all in seconds, approximately (for Prometheus summaries).
-    #[must_use]
-    pub fn sum_seconds(&self) -> f64 {
+    /// Sum of all in seconds, to the precision of the buckets.
+    fn sum_seconds(&self) -> f64 {
         self.0.mean() * self.0.len() as f64 / 1e6
     }
 
@@ -69,6 +70,7 @@ impl Histogram {
             p95: self.quantile_ms(0.95),
             p99: self.quantile_ms(0.99),
             max: self.0.max() as f64 / 1000.0,
+            sum: self.sum_seconds() * 1000.0,
         }
     }
 }

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 /// A stage's stamp is the moment the thing left it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
+    /// The oldest packet of voice that this frame is the first to show was read from the socket.
+    Spoken,
     /// The newest packet of voice the thing depends on was read from the socket.
     Heard,
-    /// It had its place on the unbroken line (jitter buffer, decoder, resampler).
+    /// It was due on the unbroken line (the jitter buffer let go of it).
     Listened,
-    /// The worker began with the frame (after the wait for its slot).
+    /// A worker began with the frame.
     Begun,
     /// The model had said what the mouth does.
     Modelled,
@@ -24,16 +26,25 @@ pub enum Stage {
 
 impl Stage {
     /// All stages in order.
-    pub const ALL: [Self; 7] =
-        [Self::Heard, Self::Listened, Self::Begun, Self::Modelled, Self::Drawn, Self::Encoded, Self::Sent];
+    pub const ALL: [Self; 8] = [
+        Self::Spoken,
+        Self::Heard,
+        Self::Listened,
+        Self::Begun,
+        Self::Modelled,
+        Self::Drawn,
+        Self::Encoded,
+        Self::Sent,
+    ];
 
     /// The stage's name in reports: what was done since the stage before.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Heard => "heard",
+            Self::Spoken => "spoken",
+            Self::Heard => "look_ahead",
             Self::Listened => "listen",
-            Self::Begun => "wait",
+            Self::Begun => "queue",
             Self::Modelled => "model",
             Self::Drawn => "draw",
             Self::Encoded => "encode",

@@ -3,7 +3,6 @@
 //! Decides which file it is, mixes channels to one and resamples. Reads no files: bytes are given. What a header claims
 //! is never believed when memory is reserved.
 
-mod blocks;
 mod collect;
 mod ogg;
 mod packed;
@@ -13,9 +12,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::listen::{Downsampler, LINE_DELAY_SAMPLES};
+use crate::media::{BLOCK_LINE_SAMPLES, BLOCK_VOICE_SAMPLES, PcmBlock};
 use crate::time::VOICE_HZ;
 
-pub use blocks::Blocks;
 use collect::Collector;
 
 /// Why a file gave no sound.
@@ -60,10 +60,12 @@ pub enum SoundError {
     },
 }
 
-/// A voice at 48 kHz, mono, in [-1, 1].
+/// A voice in [-1, 1], at 48 kHz and on the 16 kHz line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sound {
     voice: Vec<f32>,
+    /// A third as long, aligned with the voice.
+    line: Vec<f32>,
     is_truncated: bool,
 }
 
@@ -88,11 +90,38 @@ impl Sound {
         self.is_truncated
     }
 
-    /// Blocks of 20 ms, the last filled up with silence. Both rates are aligned.
+    /// Block number `n` of 20 ms, the last one filled up with silence; `None` after the end.
     #[must_use]
-    pub fn blocks(&self) -> Blocks<'_> {
-        Blocks::new(&self.voice)
+    pub fn block(&self, n: usize) -> Option<PcmBlock> {
+        let voice = self.voice.get(n * BLOCK_VOICE_SAMPLES..).filter(|rest| !rest.is_empty())?;
+        let line = self.line.get(n * BLOCK_LINE_SAMPLES..).unwrap_or(&[]);
+        let mut block = PcmBlock::silence();
+        block.voice.iter_mut().zip(voice).for_each(|(out, sample)| *out = *sample);
+        block.line.iter_mut().zip(line).for_each(|(out, sample)| *out = *sample);
+        Some(block)
     }
+
+    /// All blocks in order.
+    pub fn blocks(&self) -> impl Iterator<Item = PcmBlock> + '_ {
+        (0..).map_while(|n| self.block(n))
+    }
+}
+
+/// The 16 kHz line of a voice, the resampler's delay taken out; whole blocks.
+fn line_of(voice: &[f32]) -> Vec<f32> {
+    let mut downsampler = Downsampler::new();
+    let blocks = voice.len().div_ceil(BLOCK_VOICE_SAMPLES);
+    let mut line = Vec::with_capacity((blocks + 1) * BLOCK_LINE_SAMPLES);
+    for n in 0..=blocks {
+        let rest = voice.get(n * BLOCK_VOICE_SAMPLES..).unwrap_or(&[]);
+        let (mut block, mut out) = ([0.0; BLOCK_VOICE_SAMPLES], [0.0; BLOCK_LINE_SAMPLES]);
+        block.iter_mut().zip(rest).for_each(|(to, sample)| *to = *sample);
+        downsampler.push(&block, &mut out);
+        line.extend_from_slice(&out);
+    }
+    line.drain(..LINE_DELAY_SAMPLES);
+    line.truncate(blocks * BLOCK_LINE_SAMPLES);
+    line
 }
 
 /// Whether a reader came to the end that the file promised.
@@ -113,7 +142,7 @@ pub fn decode_sound(bytes: &[u8], most: Duration) -> Result<Sound, SoundError> {
     if voice.is_empty() {
         return Err(SoundError::NoSamples);
     }
-    Ok(Sound { voice, is_truncated: end == End::Missing })
+    Ok(Sound { line: line_of(&voice), voice, is_truncated: end == End::Missing })
 }
 
 fn decode_into(bytes: &[u8], collector: &mut Collector) -> Result<End, SoundError> {

@@ -28,7 +28,9 @@ pub(super) fn decode_mp3(bytes: &[u8], collector: &mut Collector) -> Result<End,
         let reader = MpaReader::try_new(source(bytes.to_vec()), &options).map_err(damaged("MP3"))?;
         let parameters = parameters_of(&reader)?;
         let decoder = MpaDecoder::try_new(&parameters, &DecoderOptions::default()).map_err(damaged("MP3"))?;
-        decode_all(reader, decoder, &parameters, collector)
+        // A header counts roughly, and many have none: a tenth of a second is no loss.
+        decode_all(reader, decoder, collector)?;
+        Ok(end(&parameters, collector, u64::from(parameters.sample_rate.unwrap_or(48_000)) / 10))
     })
 }
 
@@ -39,8 +41,15 @@ pub(super) fn decode_flac(bytes: &[u8], collector: &mut Collector) -> Result<End
         let reader = FlacReader::try_new(source(bare), &FormatOptions::default()).map_err(damaged("FLAC"))?;
         let parameters = parameters_of(&reader)?;
         let decoder = FlacDecoder::try_new(&parameters, &DecoderOptions::default()).map_err(damaged("FLAC"))?;
-        decode_all(reader, decoder, &parameters, collector)
+        decode_all(reader, decoder, collector)?;
+        Ok(end(&parameters, collector, 0))
     })
+}
+
+/// Whether as many frames were read as were promised, give or take `slack`.
+fn end(parameters: &CodecParameters, collector: &Collector, slack: u64) -> End {
+    let is_short = parameters.n_frames.is_some_and(|wanted| collector.frames().saturating_add(slack) < wanted);
+    if is_short { End::Missing } else { End::Whole }
 }
 
 /// A FLAC file of its stream info and its frames only.
@@ -73,9 +82,8 @@ fn parameters_of(reader: &impl FormatReader) -> Result<CodecParameters, SoundErr
 fn decode_all(
     mut reader: impl FormatReader,
     mut decoder: impl Decoder,
-    parameters: &CodecParameters,
     collector: &mut Collector,
-) -> Result<End, SoundError> {
+) -> Result<(), SoundError> {
     let mut bad = 0;
     while let Ok(packet) = reader.next_packet() {
         match decoder.decode(&packet) {
@@ -87,10 +95,7 @@ fn decode_all(
             Err(_) => break,
         }
     }
-    // Headers of MP3 count roughly: a tenth of a second is none.
-    let slack = u64::from(parameters.sample_rate.unwrap_or(48_000)) / 10;
-    let is_short = parameters.n_frames.is_some_and(|wanted| collector.frames().saturating_add(slack) < wanted);
-    Ok(if is_short { End::Missing } else { End::Whole })
+    Ok(())
 }
 
 /// Decodes the packets of a Vorbis stream.

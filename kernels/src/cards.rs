@@ -1,0 +1,40 @@
+//! Which NVIDIA cards there are, as the driver's management library tells. Loads it at run time; needs no toolkit.
+
+use nvml_wrapper::Nvml;
+use nvml_wrapper::error::NvmlError;
+use serde::Serialize;
+
+/// An NVIDIA graphics card.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Card {
+    /// Its name, such as `NVIDIA GeForce RTX 4090`.
+    pub name: String,
+    /// Compute capability, major and minor.
+    pub sm: (i32, i32),
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Version of the driver.
+    pub driver: String,
+}
+
+/// The cards of this machine; none where there is no driver, or one that does not answer.
+#[must_use]
+pub fn find_cards() -> Vec<Card> {
+    read_cards().unwrap_or_default()
+}
+
+fn read_cards() -> Result<Vec<Card>, NvmlError> {
+    let nvml = Nvml::init()?;
+    let driver = nvml.sys_driver_version()?;
+    let card = |index| {
+        let device = nvml.device_by_index(index)?;
+        let sm = device.cuda_compute_capability()?;
+        Ok(Card {
+            name: device.name()?,
+            sm: (sm.major, sm.minor),
+            memory_bytes: device.memory_info()?.total,
+            driver: driver.clone(),
+        })
+    };
+    (0..nvml.device_count()?).map(card).collect()
+}

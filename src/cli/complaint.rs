@@ -1,0 +1,46 @@
+//! How an error is told: what happened, why, and what to type next.
+
+use std::error::Error;
+use std::fmt;
+use std::process::ExitCode;
+
+/// An error with a hint.
+#[derive(Debug)]
+pub struct Complaint {
+    error: anyhow::Error,
+    hint: Option<String>,
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for Complaint {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), hint: None }
+    }
+}
+
+impl Complaint {
+    /// An error with what to do about it.
+    pub fn new(error: impl Error + Send + Sync + 'static, hint: impl Into<String>) -> Self {
+        Self { error: error.into(), hint: Some(hint.into()) }
+    }
+
+    /// Prints it; the exit code is 1.
+    pub fn tell(&self) -> ExitCode {
+        eprintln!("{self}");
+        ExitCode::FAILURE
+    }
+}
+
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.error)?;
+        let mut told = self.error.to_string();
+        for cause in self.error.chain().skip(1).map(ToString::to_string) {
+            // A cause that its error already tells is not told twice.
+            if !told.contains(&cause) {
+                write!(f, "\ncause: {cause}")?;
+            }
+            told = cause;
+        }
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\nhint:  {hint}"))
+    }
+}

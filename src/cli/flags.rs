@@ -1,0 +1,223 @@
+//! Every flag, every `VISAGE_*` variable and every default, in one place.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Live talking avatars in a browser: a voice comes in, a face that speaks it goes out, in step.
+#[derive(Debug, Parser)]
+#[command(name = "visage", version, after_help = EXIT_CODES, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Flags {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Folder for what must be kept (certificates, engines) [default: the platform's data folder]
+    #[arg(long, env = "VISAGE_DATA_DIR", global = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Folder of another pack than the built-in one
+    #[arg(long, env = "VISAGE_PACK", global = true, value_name = "DIR")]
+    pub pack: Option<PathBuf>,
+
+    /// What to say on stderr: error, warn, info, debug or trace
+    #[arg(long, env = "VISAGE_LOG", global = true, default_value = "info", value_name = "LEVEL")]
+    pub log: String,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 it could not be done (the error says why), 2 wrong usage.
+
+Examples:
+  visage serve                                    the page on http://127.0.0.1:8010
+  visage render --audio voice.wav --out talk.mp4  a film of a face that speaks a file
+  visage bench --sessions 4                       how late the face is";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the page and the API
+    #[command(
+        after_help = "Examples:\n  visage serve\n  visage serve --host 0.0.0.0 --tls self-signed   for a phone on the same network\n  visage serve --max-sessions 16 --token s3cret --public-ip 203.0.113.7"
+    )]
+    Serve(ServeFlags),
+    /// Make a film of a face that speaks a sound file
+    #[command(
+        after_help = "Examples:\n  visage render --audio voice.wav --out talk.mp4\n  visage render --audio voice.mp3 --out talk.mp4 --avatar nora"
+    )]
+    Render(RenderFlags),
+    /// Measure the delay of the whole path with synthetic callers
+    #[command(
+        after_help = "Examples:\n  visage bench\n  visage bench --sessions 8 --seconds 30 --json result.json\n  visage bench --ramp\n  visage bench --compare before.json after.json"
+    )]
+    Bench(BenchFlags),
+    /// List the avatars
+    #[command(after_help = "Examples:\n  visage avatars\n  visage avatars --json")]
+    Avatars(ListFlags),
+    /// List the packs
+    #[command(after_help = "Examples:\n  visage packs\n  visage packs --json")]
+    Packs(ListFlags),
+    /// Print completions for a shell
+    #[command(after_help = "Example:\n  visage completions bash > /etc/bash_completion.d/visage")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Flags of `serve`.
+#[derive(Args, Debug)]
+pub struct ServeFlags {
+    /// Address to listen on; 0.0.0.0 for all
+    #[arg(long, env = "VISAGE_HOST", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+
+    /// TCP port of the page and the API; 0 picks a free one
+    #[arg(long, env = "VISAGE_PORT", default_value_t = 8010)]
+    pub port: u16,
+
+    /// UDP port of all media [default: the same number as --port]
+    #[arg(long, env = "VISAGE_UDP_PORT")]
+    pub udp_port: Option<u16>,
+
+    /// Address under which browsers reach this machine, where it differs from its own; repeatable
+    #[arg(long, env = "VISAGE_PUBLIC_IP", value_delimiter = ',', value_name = "ADDRESS")]
+    pub public_ip: Vec<IpAddr>,
+
+    /// Sessions at once
+    #[arg(long, env = "VISAGE_MAX_SESSIONS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub max_sessions: u16,
+
+    /// Secret that every API request must carry
+    #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+
+    /// Certificate chain in PEM
+    #[arg(long, env = "VISAGE_TLS_CERT", requires = "tls_key", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key in PEM
+    #[arg(long, env = "VISAGE_TLS_KEY", requires = "tls_cert", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Make a certificate (a phone needs https for its microphone)
+    #[arg(long, env = "VISAGE_TLS", conflicts_with = "tls_cert")]
+    pub tls: Option<Tls>,
+
+    /// Origin of other pages that may call the API; repeatable
+    #[arg(long, env = "VISAGE_ALLOW_ORIGIN", value_delimiter = ',', value_name = "ORIGIN")]
+    pub allow_origin: Vec<String>,
+
+    /// Side of the picture in pixels
+    #[arg(long, env = "VISAGE_PICTURE_PX", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=1024))]
+    pub picture_px: u32,
+
+    /// Threads that draw [default: one for each core]
+    #[arg(long, env = "VISAGE_WORKERS")]
+    pub workers: Option<usize>,
+
+    /// Write when each frame passed each stage to this file (Chrome's trace format)
+    #[arg(long, env = "VISAGE_TRACE", value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+
+    /// Say where it listens as one line of JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where a certificate comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Tls {
+    /// Made here and kept in the data folder.
+    SelfSigned,
+}
+
+/// Flags of `render`.
+#[derive(Args, Debug)]
+pub struct RenderFlags {
+    /// Sound file: WAV, MP3, FLAC or Ogg
+    #[arg(long, value_name = "FILE")]
+    pub audio: PathBuf,
+
+    /// Film to write, MP4
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+
+    /// Avatar [default: the pack's first]
+    #[arg(long, env = "VISAGE_AVATAR")]
+    pub avatar: Option<String>,
+
+    /// Side of the picture in pixels
+    #[arg(long, env = "VISAGE_PICTURE_PX", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=1024))]
+    pub picture_px: u32,
+
+    /// Bits a second of the picture
+    #[arg(long, env = "VISAGE_RENDER_BITRATE", default_value_t = 2_500_000, value_parser = clap::value_parser!(u32).range(100_000..=50_000_000))]
+    pub bitrate: u32,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `avatars` and `packs`.
+#[derive(Args, Debug)]
+pub struct ListFlags {
+    /// As a JSON list
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `bench`.
+#[derive(Args, Debug)]
+pub struct BenchFlags {
+    /// Callers at once
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub sessions: u16,
+
+    /// Seconds that count, after the warm-up
+    #[arg(long, default_value_t = 20)]
+    pub seconds: u32,
+
+    /// Seconds before that
+    #[arg(long, default_value_t = 4)]
+    pub warm_up: u32,
+
+    /// A server to measure instead of one of its own
+    #[arg(long, env = "VISAGE_BENCH_URL")]
+    pub url: Option<String>,
+
+    /// Its secret
+    #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+
+    /// Avatar [default: the pack's first]
+    #[arg(long, env = "VISAGE_AVATAR")]
+    pub avatar: Option<String>,
+
+    /// Write the result as JSON; - for stdout
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<String>,
+
+    /// Add sessions until it breaks
+    #[arg(long, conflicts_with_all = ["churn", "compare"])]
+    pub ramp: bool,
+
+    /// Join and leave this often, and look at memory and threads
+    #[arg(long, value_name = "TIMES", conflicts_with = "compare")]
+    pub churn: Option<u32>,
+
+    /// Measure how soon a stop is heard, this often
+    #[arg(long, value_name = "TIMES", default_value_t = 0)]
+    pub stops: u32,
+
+    /// Look at the pictures: how long after a sound the lips move
+    #[arg(long)]
+    pub lips: bool,
+
+    /// Compare two result files
+    #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"])]
+    pub compare: Option<Vec<PathBuf>>,
+}

@@ -1,0 +1,79 @@
+//! `visage render`: flags to plan, progress bar, result.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use tokio::runtime::Runtime;
+
+use super::complaint::Complaint;
+use super::flags::{Flags, RenderFlags};
+use super::packs::open_pack;
+use crate::model::ModelError;
+use crate::render::{RenderError, RenderPlan, Rendered, render};
+
+/// Renders a film.
+pub fn run(flags: &Flags, wanted: &RenderFlags) -> Result<(), Complaint> {
+    let pack = open_pack(flags)?;
+    let plan = RenderPlan {
+        audio: wanted.audio.clone(),
+        out: wanted.out.clone(),
+        avatar: wanted.avatar.clone(),
+        picture_px: wanted.picture_px,
+        bitrate_bps: wanted.bitrate,
+    };
+    let runtime = Runtime::new()?;
+    let stop = stop_on_signal(&runtime);
+    let bar = progress_bar();
+    let rendered = render(&plan, &pack, &stop, &mut |share| bar.set_position((share * 1000.0) as u64));
+    bar.finish_and_clear();
+    tell(wanted, &rendered.map_err(hinted)?);
+    Ok(())
+}
+
+/// Ctrl-C ends the film early but whole. Where signals cannot be had, Ctrl-C simply ends the program.
+fn stop_on_signal(runtime: &Runtime) -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&stop);
+    super::serve::on_signal(runtime, move || seen.store(true, Ordering::Relaxed));
+    stop
+}
+
+fn progress_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {eta} left").expect("a constant template");
+    ProgressBar::new(1000).with_style(style)
+}
+
+fn hinted(error: RenderError) -> Complaint {
+    let hint = match &error {
+        RenderError::Read { .. } => "--audio wants the path of a WAV, MP3, FLAC or Ogg file",
+        RenderError::Sound { .. } => "try: ffmpeg -i FILE -ac 1 -ar 48000 voice.wav",
+        RenderError::Model(ModelError::UnknownAvatar { .. }) => "visage avatars lists them",
+        RenderError::Write { .. } => {
+            "nothing half was left behind; look at the free space and the folder's permissions"
+        }
+        RenderError::Model(_) | RenderError::Codec(_) | RenderError::Show(_) => "visage render --log debug says more",
+    };
+    Complaint::new(error, hint)
+}
+
+fn tell(wanted: &RenderFlags, rendered: &Rendered) {
+    let (film_s, took_s) = (rendered.film.as_secs_f64(), rendered.took.as_secs_f64());
+    let speed = film_s / took_s.max(1e-9);
+    if wanted.json {
+        let report = json!({
+            "out": wanted.out, "film_s": film_s, "pictures": rendered.pictures, "took_s": took_s, "speed": speed,
+            "is_truncated": rendered.is_truncated, "was_stopped": rendered.was_stopped,
+        });
+        println!("{report}");
+        return;
+    }
+    println!("{}: {film_s:.1} s, {} pictures, {speed:.1} times real time", wanted.out.display(), rendered.pictures);
+    if rendered.is_truncated {
+        eprintln!("warning: the sound file ends in the middle; what was there is in the film");
+    }
+    if rendered.was_stopped {
+        eprintln!("warning: stopped early; the film ends where the work did");
+    }
+}

@@ -1,0 +1,140 @@
+//! The portrait pack: its avatars, loaded when first asked for and then shared by all sessions.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use visage_engines::{PackError, PackFiles, PackManifest};
+
+use super::{MouthNet, PortraitActor};
+use crate::backend::Backend;
+use crate::media::PictureSize;
+use crate::model::{Actor, AvatarCard, ModelError, Pack, Still};
+use crate::picture::drawn::{DrawnFace, Rig};
+use crate::picture::head::{HeadFace, HeadModel};
+use crate::picture::{Face, Pose, Surface};
+use crate::time::LINE_HZ;
+
+/// Samples from picture to picture, which the network's phase is fitted to.
+const FRAME_SAMPLES: u64 = LINE_HZ as u64 / 25;
+
+/// The portrait pack.
+pub struct Portrait {
+    files: PackFiles,
+    manifest: PackManifest,
+    cards: Vec<AvatarCard>,
+    net: Arc<MouthNet>,
+    /// Loaded avatars by name and side; at most avatars times the few sides in use.
+    loaded: Mutex<HashMap<(String, u32), Loaded>>,
+    actors: AtomicU64,
+}
+
+/// What all sessions with one avatar share.
+#[derive(Clone)]
+enum Loaded {
+    Drawn(Arc<Rig>),
+    Head(Arc<HeadModel>),
+}
+
+impl Portrait {
+    /// Opens the pack in `files` and loads its network; avatars are loaded when first asked for.
+    ///
+    /// # Errors
+    /// If a manifest, the network or its description is damaged.
+    pub fn open(files: PackFiles, backend: &dyn Backend) -> Result<Self, ModelError> {
+        let manifest = files.manifest().map_err(|error| broken("pack.toml", &error))?;
+        let cards = manifest.avatars.iter().map(|name| card(&files, name)).collect::<Result<_, _>>()?;
+        let wanted = |path: &str| files.wanted(path).map_err(|error| broken(path, &error));
+        let (onnx, spec) = (wanted(&manifest.graph)?, wanted(&manifest.graph_spec)?);
+        let net = Arc::new(MouthNet::load(backend, onnx, spec, FRAME_SAMPLES)?);
+        Ok(Self { manifest, cards, net, files, loaded: Mutex::default(), actors: AtomicU64::new(0) })
+    }
+
+    fn face(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Face>, ModelError> {
+        Ok(match self.loaded(avatar, side_px)? {
+            Loaded::Drawn(rig) => Box::new(DrawnFace::new(rig)),
+            Loaded::Head(model) => Box::new(HeadFace::new(model)),
+        })
+    }
+
+    fn loaded(&self, avatar: &str, side_px: u32) -> Result<Loaded, ModelError> {
+        let Some(card) = self.cards.iter().find(|card| card.name == avatar) else {
+            let known = self.cards.iter().map(|card| card.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(ModelError::UnknownAvatar { name: avatar.to_owned(), known });
+        };
+        // Held while loading, so that two sessions do not load the same avatar twice.
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (avatar.to_owned(), side_px);
+        if let Some(found) = loaded.get(&key) {
+            return Ok(found.clone());
+        }
+        let fresh = self.load(card, side_px)?;
+        loaded.insert(key, fresh.clone());
+        Ok(fresh)
+    }
+
+    fn load(&self, card: &AvatarCard, side_px: u32) -> Result<Loaded, ModelError> {
+        let files = |path: &str| self.files.get(&format!("avatars/{}/{path}", card.name));
+        let wrong = |found: String| ModelError::Broken { name: card.name.clone(), found };
+        match card.kind.as_str() {
+            "drawn" => {
+                let background = colour(&card.background_light);
+                Rig::load(&files, side_px, background)
+                    .map(|rig| Loaded::Drawn(Arc::new(rig)))
+                    .map_err(|e| wrong(e.to_string()))
+            }
+            "head" => HeadModel::load(&files, side_px)
+                .map(|model| Loaded::Head(Arc::new(model)))
+                .map_err(|e| wrong(e.to_string())),
+            other => Err(wrong(format!("kind \"{other}\" in avatar.toml, instead of \"drawn\" or \"head\""))),
+        }
+    }
+}
+
+impl Pack for Portrait {
+    fn name(&self) -> &str {
+        &self.manifest.name
+    }
+
+    fn avatars(&self) -> &[AvatarCard] {
+        &self.cards
+    }
+
+    fn actor(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Actor>, ModelError> {
+        let face = self.face(avatar, side_px)?;
+        let mut seed = DefaultHasher::new();
+        (avatar, self.actors.fetch_add(1, Ordering::Relaxed)).hash(&mut seed);
+        Ok(Box::new(PortraitActor::new(&self.net, face, PictureSize::square(side_px), seed.finish())))
+    }
+
+    fn still(&self, avatar: &str, side_px: u32) -> Result<Still, ModelError> {
+        let mut pose = Pose::default();
+        pose.set("mouthSmileLeft", 0.3);
+        pose.set("mouthSmileRight", 0.3);
+        let mut surface = Surface::new(PictureSize::square(side_px));
+        self.face(avatar, side_px)?.draw(&pose, &mut surface);
+        Ok(Still { side_px: surface.size().width() as u32, rgba: surface.pixels.into_flattened() })
+    }
+}
+
+fn broken(name: &str, error: &PackError) -> ModelError {
+    ModelError::Broken { name: name.to_owned(), found: error.to_string() }
+}
+
+fn card(files: &PackFiles, name: &str) -> Result<AvatarCard, ModelError> {
+    let manifest = files.avatar(name).map_err(|error| broken(name, &error))?;
+    Ok(AvatarCard {
+        name: name.to_owned(),
+        title: manifest.title,
+        kind: manifest.kind,
+        background_light: manifest.background_light,
+        background_dark: manifest.background_dark,
+    })
+}
+
+/// A colour that the manifest has checked to be `#rrggbb`.
+fn colour(text: &str) -> [u8; 3] {
+    let value = u32::from_str_radix(text.trim_start_matches('#'), 16).unwrap_or(0);
+    [(value >> 16) as u8, (value >> 8) as u8, value as u8]
+}

@@ -1,0 +1,215 @@
+//! From the line to the mouth: log-mel in, ARKit weights out, 40 ms at a step, with the network's state carried along.
+//!
+//! Decides which moment each output stands for. The numbers come from `mouth.json` beside the graph.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::backend::{Backend, Graph, Tensor};
+use crate::listen::mel::{LogMel, MelSpec};
+use crate::media::BLOCK_LINE_SAMPLES;
+use crate::model::ModelError;
+use crate::picture::{ArkitWeights, arkit_index};
+use crate::time::SampleIndex;
+
+const NAME: &str = "mouth.onnx";
+/// Log-mel frames of one step.
+const STEP_FRAMES: usize = 4;
+/// Moments that are kept for pictures still to be shown.
+const KEPT_MOMENTS: usize = 64;
+
+/// What `mouth.json` says; keys that only explain are left alone.
+#[derive(Debug, Deserialize)]
+struct MouthSpec {
+    #[serde(flatten)]
+    mel: MelSpec,
+    step_samples: u64,
+    output_hop_samples: u64,
+    output_offset_samples: i64,
+    weights: Vec<String>,
+    states: BTreeMap<String, Vec<usize>>,
+    next: BTreeMap<String, String>,
+}
+
+/// The network, shared by all sessions.
+pub struct MouthNet {
+    graph: Box<dyn Graph>,
+    spec: MouthSpec,
+    /// For each output the ARKit shape it moves.
+    shapes: Vec<usize>,
+    /// Names of the carried states and of the outputs that follow them.
+    carried: Vec<(String, String)>,
+    /// Silence put before the line so that an output falls on every picture's moment.
+    pad_samples: u64,
+    look_ahead_samples: u64,
+}
+
+impl MouthNet {
+    /// Loads the graph and its description.
+    ///
+    /// # Errors
+    /// If the description is damaged, names an unknown shape, or the graph does not load.
+    pub fn load(backend: &dyn Backend, onnx: &[u8], json: &[u8], frame_samples: u64) -> Result<Self, ModelError> {
+        let broken = |found: String| ModelError::Broken { name: NAME.to_owned(), found };
+        let spec: MouthSpec = serde_json::from_slice(json).map_err(|error| broken(format!("mouth.json: {error}")))?;
+        let shape = |name: &String| arkit_index(name).ok_or_else(|| broken(format!("no ARKit shape \"{name}\"")));
+        let shapes = spec.weights.iter().map(shape).collect::<Result<_, _>>()?;
+        if spec.step_samples == 0 || spec.output_hop_samples == 0 {
+            return Err(broken("mouth.json: a step of no samples".to_owned()));
+        }
+        let graph = backend.load(onnx).map_err(|error| broken(error.to_string()))?;
+        let carried = spec.next.iter().map(|(state, next)| (state.clone(), next.clone())).collect();
+        let (pad_samples, look_ahead_samples) = best_phase(&spec, frame_samples);
+        Ok(Self { graph, spec, shapes, carried, pad_samples, look_ahead_samples })
+    }
+
+    /// How much of the line after a picture's moment must be heard before its mouth is known.
+    #[must_use]
+    pub fn look_ahead_samples(&self) -> u64 {
+        self.look_ahead_samples
+    }
+
+    fn first_states(&self) -> Vec<Tensor> {
+        let zeros =
+            |(state, _): &(String, String)| Tensor::zeros(self.spec.states.get(state).map_or(&[], Vec::as_slice));
+        self.carried.iter().map(zeros).collect()
+    }
+}
+
+/// The silence before the line (in whole blocks' quarters) that gives the smallest look-ahead, and that look-ahead in
+/// samples, a multiple of a block.
+fn best_phase(spec: &MouthSpec, frame_samples: u64) -> (u64, u64) {
+    let hop = spec.mel.hop_samples as u64;
+    let pads = (0..spec.step_samples / hop).map(|pad| pad * hop);
+    let look_ahead = |pad: u64| look_ahead_of(spec, pad, frame_samples);
+    pads.map(|pad| (pad, look_ahead(pad))).min_by_key(|(_, ahead)| *ahead).unwrap_or((0, spec.step_samples * 4))
+}
+
+/// The look-ahead with `pad` samples of silence before the line: the first picture whose moment is covered tells.
+fn look_ahead_of(spec: &MouthSpec, pad: u64, frame_samples: u64) -> u64 {
+    let block = BLOCK_LINE_SAMPLES as u64;
+    let window = spec.mel.window_samples as u64 + spec.mel.hop_samples as u64 * (STEP_FRAMES as u64 - 1);
+    let moment = frame_samples * 100;
+    let covered = |heard: u64| {
+        let steps = (heard + pad).checked_sub(window).map_or(0, |rest| rest / spec.step_samples + 1);
+        let newest = i64::try_from(steps * spec.step_samples).unwrap_or(i64::MAX) - spec.output_hop_samples as i64;
+        newest + spec.output_offset_samples - pad as i64 >= moment as i64
+    };
+    (0..64).map(|blocks| blocks * block).find(|ahead| covered(moment + ahead)).unwrap_or(64 * block)
+}
+
+/// The mouth at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct MouthMoment {
+    /// When.
+    pub at: SampleIndex,
+    /// Weights of the mouth's shapes; the others are zero.
+    pub weights: ArkitWeights,
+    /// Probability that someone speaks, 0 to 1.
+    pub voice: f32,
+}
+
+/// One session's mouth.
+pub struct Mouth {
+    net: Arc<MouthNet>,
+    mel: LogMel,
+    frames: Vec<f32>,
+    states: Vec<Tensor>,
+    steps: u64,
+    moments: VecDeque<MouthMoment>,
+}
+
+impl Mouth {
+    /// A mouth that has heard nothing.
+    #[must_use]
+    pub fn new(net: Arc<MouthNet>) -> Self {
+        let mut mouth = Self {
+            mel: LogMel::new(net.spec.mel),
+            frames: Vec::new(),
+            states: net.first_states(),
+            steps: 0,
+            moments: VecDeque::with_capacity(KEPT_MOMENTS),
+            net,
+        };
+        mouth.mel.push(&vec![0.0; mouth.net.pad_samples as usize], &mut mouth.frames);
+        mouth
+    }
+
+    /// Hears samples of the 16 kHz line and runs as many steps as they make possible.
+    ///
+    /// # Errors
+    /// If the network fails; that step's moments are missing.
+    pub fn hear(&mut self, line: &[f32]) -> Result<(), ModelError> {
+        self.mel.push(line, &mut self.frames);
+        let step_values = self.net.spec.mel.bands * STEP_FRAMES;
+        while self.frames.len() >= step_values {
+            let rest = self.frames.split_off(step_values);
+            let mel = std::mem::replace(&mut self.frames, rest);
+            self.step(mel)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what was heard; moments to come begin with a shut mouth.
+    pub fn hush(&mut self) {
+        self.states = self.net.first_states();
+        self.moments.clear();
+    }
+
+    /// The mouth at `at`: between the two moments around it, or the nearest. Shut where nothing is known.
+    #[must_use]
+    pub fn at(&self, at: SampleIndex) -> MouthMoment {
+        let after = self.moments.iter().position(|moment| moment.at >= at);
+        let shut = MouthMoment { at, weights: [0.0; 52], voice: 0.0 };
+        match after {
+            Some(0) => self.moments[0],
+            Some(index) => between(&self.moments[index - 1], &self.moments[index], at),
+            None => self.moments.back().copied().unwrap_or(shut),
+        }
+    }
+
+    fn step(&mut self, mel: Vec<f32>) -> Result<(), ModelError> {
+        let failed = |found: String| ModelError::Failed { name: NAME, found };
+        let net = Arc::clone(&self.net);
+        let mel = Tensor { shape: vec![1, STEP_FRAMES, net.spec.mel.bands], values: mel };
+        let states = net.carried.iter().map(|(state, _)| state.as_str()).zip(&self.states);
+        let inputs: Vec<_> = std::iter::once(("mel", &mel)).chain(states).collect();
+        let nexts = net.carried.iter().map(|(_, next)| next.as_str());
+        let outputs: Vec<_> = ["weights", "voice"].into_iter().chain(nexts).collect();
+        let step = self.steps;
+        self.steps += 1;
+        let mut found = net.graph.step(&inputs, &outputs).map_err(|error| failed(error.to_string()))?;
+        if found.len() != outputs.len() {
+            return Err(failed(format!("{} outputs instead of {}", found.len(), outputs.len())));
+        }
+        self.states = found.split_off(2);
+        self.keep(step, &found[0].values, &found[1].values);
+        Ok(())
+    }
+
+    fn keep(&mut self, step: u64, weights: &[f32], voice: &[f32]) {
+        let spec = &self.net.spec;
+        for (k, (weights, voice)) in weights.chunks_exact(self.net.shapes.len()).zip(voice).enumerate() {
+            let sample = (step * spec.step_samples + k as u64 * spec.output_hop_samples) as i64;
+            let Ok(at) = u64::try_from(sample + spec.output_offset_samples - self.net.pad_samples as i64) else {
+                continue;
+            };
+            let mut moment = MouthMoment { at: SampleIndex(at), weights: [0.0; 52], voice: *voice };
+            self.net.shapes.iter().zip(weights).for_each(|(shape, weight)| moment.weights[*shape] = *weight);
+            if self.moments.len() == KEPT_MOMENTS {
+                self.moments.pop_front();
+            }
+            self.moments.push_back(moment);
+        }
+    }
+}
+
+fn between(before: &MouthMoment, after: &MouthMoment, at: SampleIndex) -> MouthMoment {
+    let share = at.samples_since(before.at) as f32 / after.at.samples_since(before.at).max(1) as f32;
+    let mix = |from: f32, to: f32| from + (to - from) * share;
+    let mut moment = MouthMoment { at, weights: before.weights, voice: mix(before.voice, after.voice) };
+    moment.weights.iter_mut().zip(after.weights).for_each(|(from, to)| *from = mix(*from, to));
+    moment
+}

@@ -1,0 +1,106 @@
+//! `rig.json` as it stands in the file. Decides which keys are read; what they mean is decided in `rig`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// A table of `[y, value]`, linear between, constant outside.
+pub(super) type Table = Vec<[f32; 2]>;
+
+#[derive(Deserialize)]
+pub(super) struct RigFile {
+    pub canvas: [f32; 2],
+    pub gaze: GazeFile,
+    pub breath_px: f32,
+    pub anchors: BTreeMap<String, [f32; 2]>,
+    pub layers: Vec<LayerFile>,
+    pub shapes: BTreeMap<String, ShapeFile>,
+    pub params: ParamsFile,
+    pub arkit: BTreeMap<String, BTreeMap<String, BTreeMap<String, f32>>>,
+    pub depth: DepthFile,
+}
+
+#[derive(Deserialize)]
+pub(super) struct GazeFile {
+    pub gx: f32,
+    pub gy: f32,
+}
+
+#[derive(Deserialize)]
+pub(super) struct LayerFile {
+    pub id: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[serde(default)]
+    pub file: String,
+    #[serde(default)]
+    pub shapes: Vec<String>,
+    pub depth: String,
+    pub fx: Table,
+    pub fy: Table,
+    pub fr: Table,
+    #[serde(default)]
+    pub lag: Option<LagFile>,
+    #[serde(default)]
+    pub jaw: Option<JawFile>,
+    #[serde(default)]
+    pub clip: Option<String>,
+    #[serde(default)]
+    pub gaze: Option<LayerGazeFile>,
+    #[serde(default = "opaque")]
+    pub opacity: f32,
+}
+
+fn opaque() -> f32 {
+    1.0
+}
+
+#[derive(Deserialize)]
+pub(super) struct LagFile {
+    pub px: f32,
+    pub y0: f32,
+    pub y1: f32,
+    pub pow: f32,
+}
+
+#[derive(Deserialize)]
+pub(super) struct JawFile {
+    pub px: f32,
+    pub y0: f32,
+    pub y1: f32,
+}
+
+#[derive(Deserialize)]
+pub(super) struct LayerGazeFile {
+    pub eye: String,
+    pub k: f32,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ShapeFile {
+    pub group: String,
+    pub fill: String,
+    pub opacity: f32,
+    pub clip: Option<String>,
+    pub rest: Vec<f32>,
+    pub states: BTreeMap<String, Vec<f32>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ParamsFile {
+    pub blink_keys: Vec<(f32, String)>,
+    pub mouth_sum_max: f32,
+    pub look_down_to_blink: f32,
+    pub smile_eye: [f32; 3],
+    pub iris_wide_scale: f32,
+    pub close_to_mbp: f32,
+    pub tongue_minus_jaw: f32,
+}
+
+#[derive(Deserialize)]
+pub(super) struct DepthFile {
+    pub step: f32,
+    pub cols: usize,
+    pub rows: usize,
+    pub grids: BTreeMap<String, Vec<f32>>,
+}

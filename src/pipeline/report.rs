@@ -1,0 +1,253 @@
+//! What a running show tells the world: its state in numbers, and the events of its life.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::listen::LineStats;
+use crate::telemetry::{Histogram, LossCounts, Marks, Percentiles, Stage};
+use crate::time::SampleIndex;
+
+/// Something that happened in a session. Serialised with a `type` tag in snake case.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum SessionEvent {
+    /// The avatar began to speak; `at_ms` is the moment on the session's line.
+    SpeakingStarted {
+        /// Milliseconds since the session began.
+        at_ms: u64,
+    },
+    /// The avatar stopped speaking.
+    SpeakingStopped {
+        /// Milliseconds since the session began.
+        at_ms: u64,
+    },
+    /// A sound that was to be said is over (or was interrupted).
+    SaidAll {
+        /// The utterance it was.
+        utterance: u64,
+        /// Whether it was cut short.
+        interrupted: bool,
+    },
+    /// About once a second while connected.
+    Quality(Quality),
+    /// The session is over.
+    Ended {
+        /// Why, in a few words.
+        reason: String,
+    },
+}
+
+/// The last second or so of a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Quality {
+    /// Delay from a packet of voice to the frame that shows it, in milliseconds.
+    pub voice_to_frame_ms: Percentiles,
+    /// Frames sent a second.
+    pub fps: f64,
+    /// Bits a second the encoder aims at.
+    pub bitrate_bps: u32,
+    /// Side of the picture in pixels.
+    pub picture_px: u32,
+    /// Share of voice packets lost on the way here, 0 to 1.
+    pub voice_loss_ratio: f64,
+}
+
+/// Frames of a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FrameCounts {
+    /// Frames whose moment came.
+    pub due: u64,
+    /// Of these, handed to the network less than one frame after they were due.
+    pub on_time: u64,
+    /// Of these, later than that.
+    pub late: u64,
+    /// Of these, never begun.
+    pub dropped: u64,
+}
+
+/// Everything that is counted about one session. Shared by its worker and its door; locked for microseconds.
+#[derive(Debug, Default)]
+pub struct Meter(Mutex<MeterState>);
+
+#[derive(Debug, Default)]
+struct MeterState {
+    stages: BTreeMap<Stage, Histogram>,
+    voice_to_frame: Histogram,
+    server_share: Histogram,
+    frames: FrameCounts,
+    losses: LossCounts,
+    recent: Histogram,
+    latest: Latest,
+}
+
+/// What is true now rather than counted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Latest {
+    quality: Quality,
+    is_speaking: bool,
+    look_ahead_samples: u64,
+    line: LineStats,
+}
+
+/// What a [`Meter`] says.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct MeterReport {
+    /// Frames.
+    pub frames: FrameCounts,
+    /// From a packet of voice read to the first frame that shows it handed to the socket, in milliseconds.
+    pub voice_to_frame_ms: Percentiles,
+    /// From the newest packet a frame needs to that frame handed to the socket: the same without look-ahead and slot wait.
+    pub server_share_ms: Percentiles,
+    /// Time spent in each stage, by [`Stage::name`], in milliseconds.
+    pub stages: BTreeMap<&'static str, Percentiles>,
+    /// Losses by [`crate::telemetry::Loss::name`].
+    pub losses: BTreeMap<&'static str, u64>,
+}
+
+impl Meter {
+    /// Counts a frame that was handed to the socket. Frames without voice behind them count as frames only.
+    pub fn frame_sent(&self, marks: &Marks, lateness: Duration) {
+        self.with(|state| {
+            let on_time = lateness < Duration::from_millis(40);
+            if on_time {
+                state.frames.on_time += 1
+            } else {
+                state.frames.late += 1
+            }
+            state.record(marks);
+        });
+    }
+
+    /// Counts a frame whose moment came.
+    pub fn frame_due(&self) {
+        self.with(|state| state.frames.due += 1);
+    }
+
+    /// Counts a frame that was not begun.
+    pub fn frame_dropped(&self) {
+        self.with(|state| state.frames.dropped += 1);
+    }
+
+    /// Percentiles of the voice-to-frame delay since this was last asked.
+    pub(super) fn take_recent(&self) -> Percentiles {
+        self.with(|state| std::mem::take(&mut state.recent).percentiles())
+    }
+
+    /// Notes what is true now.
+    pub(super) fn note(&self, quality: Quality, look_ahead_samples: u64, line: LineStats) {
+        self.with(|state| {
+            state.latest = Latest { quality, look_ahead_samples, line, ..state.latest };
+        });
+    }
+
+    /// Notes whether the avatar speaks.
+    pub(super) fn note_speaking(&self, is_speaking: bool) {
+        self.with(|state| state.latest.is_speaking = is_speaking);
+    }
+
+    /// Whether the avatar speaks.
+    #[must_use]
+    pub fn is_speaking(&self) -> bool {
+        self.with(|state| state.latest.is_speaking)
+    }
+
+    /// Everything about the session that `summary` names.
+    #[must_use]
+    pub fn stats(&self, summary: SessionSummary) -> SessionStats {
+        let latest = self.with(|state| state.latest);
+        SessionStats {
+            summary,
+            meter: self.report(),
+            quality: latest.quality,
+            look_ahead_ms: SampleIndex(latest.look_ahead_samples).since_start().as_secs_f64() * 1000.0,
+            jitter_depth_ms: latest.line.depth_ms,
+            drift_ppm: latest.line.drift_ppm,
+        }
+    }
+
+    /// Adds losses.
+    pub fn lose(&self, losses: &LossCounts) {
+        self.with(|state| state.losses.add(losses));
+    }
+
+    /// Everything so far.
+    #[must_use]
+    pub fn report(&self) -> MeterReport {
+        self.with(|state| MeterReport {
+            frames: state.frames,
+            voice_to_frame_ms: state.voice_to_frame.percentiles(),
+            server_share_ms: state.server_share.percentiles(),
+            stages: state.stages.iter().map(|(stage, spans)| (stage.name(), spans.percentiles())).collect(),
+            losses: state.losses.iter().map(|(loss, n)| (loss.name(), n)).collect(),
+        })
+    }
+
+    /// Adds all that was measured here to the totals of the process.
+    pub fn merge_into(&self, totals: &Self) {
+        self.with(|mine| totals.with(|sum| sum.add(mine)));
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut MeterState) -> T) -> T {
+        // A poisoned meter only means that a reader of numbers died: the numbers are still whole.
+        change(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+impl MeterState {
+    fn record(&mut self, marks: &Marks) {
+        marks.spans().for_each(|(stage, span)| self.stages.entry(stage).or_default().record(span));
+        if let Some(span) = marks.between(Stage::Spoken, Stage::Sent) {
+            self.voice_to_frame.record(span);
+            self.recent.record(span);
+        }
+        if let Some(span) = marks.between(Stage::Heard, Stage::Sent) {
+            self.server_share.record(span);
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        other.stages.iter().for_each(|(stage, spans)| self.stages.entry(*stage).or_default().merge(spans));
+        self.voice_to_frame.merge(&other.voice_to_frame);
+        self.server_share.merge(&other.server_share);
+        self.losses.add(&other.losses);
+        self.frames.due += other.frames.due;
+        self.frames.on_time += other.frames.on_time;
+        self.frames.late += other.frames.late;
+        self.frames.dropped += other.frames.dropped;
+    }
+}
+
+/// A session as `GET /v1/sessions` lists it.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionSummary {
+    /// Its id.
+    pub id: String,
+    /// Its avatar.
+    pub avatar: String,
+    /// Seconds since it began.
+    pub age_s: f64,
+    /// Whether the avatar speaks now.
+    pub is_speaking: bool,
+}
+
+/// A session in full, as `GET /v1/sessions/{id}/stats` tells it.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionStats {
+    /// Who.
+    #[serde(flatten)]
+    pub summary: SessionSummary,
+    /// What was measured since it began.
+    #[serde(flatten)]
+    pub meter: MeterReport,
+    /// The last second.
+    pub quality: Quality,
+    /// Look-ahead of the model in milliseconds.
+    pub look_ahead_ms: f64,
+    /// Depth of the jitter buffer in milliseconds.
+    pub jitter_depth_ms: f64,
+    /// Drift of the sender's clock against ours in parts per million.
+    pub drift_ppm: f64,
+}

@@ -1,0 +1,322 @@
+//! One session at work: voice in at the line, face and voice out in step.
+//!
+//! A machine: time is given, nothing here waits. The order inside a tick is the way of a sound:
+//! orders, packets, line, actor, voice out, picture out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tokio::sync::broadcast;
+
+use super::inbox::{Inbox, Order};
+use super::outlet::{Outgoing, OutgoingMedia, Outlet, SessionKey};
+use super::report::{Meter, Quality, SessionEvent};
+use super::speech::Speech;
+use super::voice_out::{Arrivals, VoiceOut, WaitingVoice};
+use crate::codec::{CodecError, EncodedPicture, PictureEncoder, PictureKind, VoiceDecoder, VoiceEncoder};
+use crate::listen::{Line, Speaking, VoiceActivity};
+use crate::media::{BLOCK_LINE_SAMPLES, PcmBlock, Picture, Timed, Utterance};
+use crate::model::Actor;
+use crate::pace::{PictureSteps, shrink};
+use crate::telemetry::{Loss, LossCounts, Marks, Stage};
+use crate::time::{LINE_HZ, SampleIndex, Wall};
+
+/// Samples of the line from one picture to the next: 25 pictures a second.
+pub const FRAME_SAMPLES: u64 = LINE_HZ as u64 / 25;
+
+/// A picture begun later than this after its moment is not begun at all.
+const TOO_LATE: Duration = Duration::from_millis(40);
+
+/// What a show is made of.
+pub struct ShowParts {
+    /// Its number.
+    pub key: SessionKey,
+    /// The way in.
+    pub inbox: Inbox,
+    /// The way out.
+    pub outlet: Box<dyn Outlet>,
+    /// Who is on stage.
+    pub actor: Box<dyn Actor>,
+    /// Pictures to bytes.
+    pub encoder: Box<dyn PictureEncoder>,
+    /// A picture of the size that the actor draws.
+    pub canvas: Picture,
+    /// What is measured.
+    pub meter: Arc<Meter>,
+    /// Who listens to events.
+    pub events: broadcast::Sender<SessionEvent>,
+}
+
+/// Why a show cannot begin.
+#[derive(Debug, Error)]
+#[error("wanted a show to begin, found: {0}")]
+pub struct ShowError(#[from] CodecError);
+
+/// One session at work.
+pub struct Show {
+    parts: ShowParts,
+    line: Line<VoiceDecoder>,
+    voice_encoder: VoiceEncoder,
+    vad: VoiceActivity,
+    speech: Option<Speech>,
+    utterance: Utterance,
+    voice_out: VoiceOut,
+    arrivals: Arrivals,
+    steps: PictureSteps,
+    small: Option<Picture>,
+    next_frame: SampleIndex,
+    wants_key: PictureKind,
+    losses: LossCounts,
+    second: Second,
+}
+
+/// Counts of the running second, for the quality event.
+#[derive(Debug, Default)]
+struct Second {
+    began: Option<SampleIndex>,
+    frames: u32,
+}
+
+impl Show {
+    /// A show whose line starts at `start`.
+    ///
+    /// # Errors
+    /// If a voice codec cannot be set up.
+    pub fn new(parts: ShowParts, bitrate_bps: u32, start: Instant) -> Result<Self, ShowError> {
+        Ok(Self {
+            line: Line::new(VoiceDecoder::new()?, start),
+            voice_encoder: VoiceEncoder::new()?,
+            vad: VoiceActivity::default(),
+            speech: None,
+            utterance: parts.inbox.utterance(),
+            voice_out: VoiceOut::default(),
+            arrivals: Arrivals::default(),
+            steps: PictureSteps::new(bitrate_bps),
+            small: None,
+            next_frame: SampleIndex::ZERO,
+            wants_key: PictureKind::Key,
+            losses: LossCounts::default(),
+            second: Second::default(),
+            parts,
+        })
+    }
+
+    /// When the next tick is due.
+    #[must_use]
+    pub fn next_tick(&self) -> Instant {
+        self.line.next_tick()
+    }
+
+    /// Whether the session was ended from outside.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.parts.inbox.has_ended()
+    }
+
+    /// Moves the show on by one block of 20 ms. `now` is not before [`Show::next_tick`].
+    pub fn tick(&mut self, now: Instant, wall: Wall) {
+        let due = self.line.next_tick();
+        self.take_orders();
+        self.take_packets();
+        let heard = self.line.tick();
+        let arrived = heard.newest_arrival;
+        let block = self.said_instead().unwrap_or(heard.block);
+        self.notice_speech(&block, heard.at);
+        self.arrivals.push(heard.at, arrived);
+        let end = heard.at + BLOCK_LINE_SAMPLES as u64;
+        self.hear(block, heard.at);
+        self.show_frame(end, due, now, wall);
+        self.send_voice(end, due);
+        self.close_second(end);
+        self.account();
+    }
+
+    fn take_orders(&mut self) {
+        while let Some(order) = self.parts.inbox.next_order() {
+            match order {
+                Order::KeyPicture => self.wants_key = PictureKind::Key,
+                Order::Bitrate(bits_per_second) => self.set_bitrate(bits_per_second),
+                Order::Say(sound) => self.raise(Some(sound)),
+                Order::Hush => self.raise(None),
+                Order::Recast(actor) => self.parts.actor = actor.0,
+            }
+        }
+    }
+
+    /// Everything older than the newest utterance is worthless from here on.
+    fn raise(&mut self, sound: Option<Arc<crate::codec::sound::Sound>>) {
+        self.utterance = self.utterance.next();
+        if let Some(cut) = self.speech.take() {
+            self.tell(SessionEvent::SaidAll { utterance: cut.utterance.0, interrupted: true });
+        }
+        self.speech = sound.map(|sound| Speech::new(sound, self.utterance));
+        self.voice_out.hush(self.utterance, &mut self.losses);
+        self.parts.actor.hush();
+    }
+
+    fn set_bitrate(&mut self, bits_per_second: u32) {
+        self.steps.aim(bits_per_second);
+        self.parts.encoder.set_bitrate(bits_per_second);
+    }
+
+    fn take_packets(&mut self) {
+        while let Some(packet) = self.parts.inbox.next_packet() {
+            self.line.hear(packet);
+        }
+    }
+
+    /// The next block of a sound that is being said.
+    fn said_instead(&mut self) -> Option<PcmBlock> {
+        let block = self.speech.as_mut()?.next_block();
+        if block.is_none()
+            && let Some(done) = self.speech.take()
+        {
+            self.tell(SessionEvent::SaidAll { utterance: done.utterance.0, interrupted: false });
+        }
+        block
+    }
+
+    fn notice_speech(&mut self, block: &PcmBlock, at: SampleIndex) {
+        let Some(change) = self.vad.hear(block, at) else { return };
+        let event = match change {
+            Speaking::Started(at) => SessionEvent::SpeakingStarted { at_ms: millis(at) },
+            Speaking::Stopped(at) => SessionEvent::SpeakingStopped { at_ms: millis(at) },
+        };
+        self.parts.meter.note_speaking(matches!(change, Speaking::Started(_)));
+        self.tell(event);
+    }
+
+    fn hear(&mut self, block: PcmBlock, at: SampleIndex) {
+        if self.parts.actor.hear(&block, at).is_err() {
+            self.losses.count(Loss::BadFrame);
+        }
+        self.voice_out.push(WaitingVoice { at, utterance: self.utterance, samples: block.voice });
+    }
+
+    fn send_voice(&mut self, heard: SampleIndex, due: Instant) {
+        let look_ahead = self.parts.actor.look_ahead_samples();
+        while let Some(voice) = self.voice_out.next_due(heard, look_ahead) {
+            let Ok(packet) = self.voice_encoder.encode(&voice.samples) else {
+                self.losses.count(Loss::BadPacket);
+                continue;
+            };
+            let marks = Marks::default();
+            let media = Timed { at: voice.at, utterance: voice.utterance, marks, value: OutgoingMedia::Voice(packet) };
+            self.send(media, clock_of(voice.at, heard, due));
+        }
+    }
+
+    fn show_frame(&mut self, heard: SampleIndex, due: Instant, now: Instant, wall: Wall) {
+        if self.next_frame + self.parts.actor.look_ahead_samples() > heard {
+            return;
+        }
+        let at = self.next_frame;
+        self.next_frame = at + FRAME_SAMPLES;
+        self.parts.meter.frame_due();
+        if let Some(loss) = self.why_not(now.saturating_duration_since(due)) {
+            self.losses.count(loss);
+            self.parts.meter.frame_dropped();
+            return;
+        }
+        let mut marks = self.first_marks(at, heard, due);
+        marks.stamp(Stage::Begun, now);
+        let Some(picture) = self.draw(at, &mut marks, wall) else { return };
+        let media = Timed { at, utterance: self.utterance, marks, value: OutgoingMedia::Picture(picture) };
+        self.second.frames += 1;
+        self.send(media, clock_of(at, heard, due));
+    }
+
+    /// A reason not to begin a frame: what would come too late or find no room is not drawn.
+    fn why_not(&self, lateness: Duration) -> Option<Loss> {
+        if lateness > TOO_LATE {
+            Some(Loss::LateFrame)
+        } else if self.parts.outlet.has_room() {
+            None
+        } else {
+            Some(Loss::BlockedFrame)
+        }
+    }
+
+    /// A frame is the first to show the voice since the frame before it; the oldest packet of that voice counts.
+    fn first_marks(&self, at: SampleIndex, heard: SampleIndex, due: Instant) -> Marks {
+        let mut marks = Marks::default();
+        let oldest = self.arrivals.of(at - BLOCK_LINE_SAMPLES as u64);
+        let newest = self.arrivals.of(heard - 1);
+        if let (Some(spoken), Some(newest)) = (oldest, newest) {
+            marks.stamp(Stage::Spoken, spoken);
+            marks.stamp(Stage::Heard, newest);
+        }
+        marks.stamp(Stage::Listened, due);
+        marks
+    }
+
+    fn draw(&mut self, at: SampleIndex, marks: &mut Marks, wall: Wall) -> Option<EncodedPicture> {
+        self.parts.actor.show(at, &mut self.parts.canvas, marks, wall);
+        let size = self.steps.size_of(self.parts.canvas.size());
+        let small = shrink(&self.parts.canvas, size, &mut self.small);
+        let encoded = self.parts.encoder.encode(small, self.wants_key);
+        marks.stamp(Stage::Encoded, wall.now());
+        if let Ok(picture) = encoded {
+            self.wants_key = PictureKind::Any;
+            Some(picture)
+        } else {
+            self.losses.count(Loss::BadFrame);
+            self.parts.meter.frame_dropped();
+            self.wants_key = PictureKind::Key;
+            None
+        }
+    }
+
+    fn send(&mut self, media: Timed<OutgoingMedia>, clock: Instant) {
+        let is_picture = matches!(media.value, OutgoingMedia::Picture(_));
+        let refused = self.parts.outlet.send(Outgoing { session: self.parts.key, clock, media }).is_err();
+        if refused && is_picture {
+            self.losses.count(Loss::BlockedFrame);
+            self.wants_key = PictureKind::Key;
+        } else if refused {
+            self.losses.count(Loss::BlockedVoice);
+        }
+    }
+
+    fn close_second(&mut self, now: SampleIndex) {
+        let began = *self.second.began.get_or_insert(now);
+        let samples = now.samples_since(began);
+        if samples < u64::from(LINE_HZ) {
+            return;
+        }
+        let line = self.line.stats();
+        let quality = Quality {
+            voice_to_frame_ms: self.parts.meter.take_recent(),
+            fps: f64::from(self.second.frames) * f64::from(LINE_HZ) / samples as f64,
+            bitrate_bps: self.steps.bitrate_bps(),
+            picture_px: self.steps.size_of(self.parts.canvas.size()).width() as u32,
+            voice_loss_ratio: f64::from(line.concealed_ratio),
+        };
+        self.second = Second { began: Some(now), frames: 0 };
+        self.parts.meter.note(quality, self.parts.actor.look_ahead_samples(), line);
+        self.tell(SessionEvent::Quality(quality));
+    }
+
+    fn account(&mut self) {
+        self.losses.add(&self.line.losses());
+        let counts = self.losses.take();
+        if counts != LossCounts::default() {
+            self.parts.meter.lose(&counts);
+        }
+    }
+
+    fn tell(&self, event: SessionEvent) {
+        // An error here only says that nobody listens.
+        let _ = self.parts.events.send(event);
+    }
+}
+
+fn millis(at: SampleIndex) -> u64 {
+    u64::try_from(at.since_start().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The instant that stands for `at`, when the line was heard up to `heard` at `due`.
+fn clock_of(at: SampleIndex, heard: SampleIndex, due: Instant) -> Instant {
+    due.checked_sub(SampleIndex(heard.samples_since(at)).since_start()).unwrap_or(due)
+}

@@ -1,0 +1,360 @@
+//! The studio: admits sessions, keeps their register, and owns the workers that move them on.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use thiserror::Error;
+use tokio::sync::broadcast;
+
+use super::inbox::{Inbox, Newcomer, Order};
+use super::outlet::{Outlet, SessionKey};
+use super::report::{Meter, MeterReport, SessionEvent, SessionStats, SessionSummary};
+use super::show::{FRAME_SAMPLES, Show, ShowParts};
+use super::workers::{Ending, OnEnd, Workers};
+use crate::codec::H264Encoder;
+use crate::media::{Picture, PictureSize};
+use crate::model::{AvatarCard, ModelError, Pack, Still};
+use crate::telemetry::Counters;
+use crate::time::{LINE_HZ, Rate, Wall};
+
+/// How large the studio is.
+#[derive(Clone, Copy, Debug)]
+pub struct StudioConfig {
+    /// Sessions at once.
+    pub max_sessions: usize,
+    /// Worker threads.
+    pub workers: usize,
+    /// Side of the picture in pixels.
+    pub picture_px: u32,
+    /// Bits a second a session begins with.
+    pub bitrate_bps: u32,
+}
+
+/// What a session is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct ShowRequest {
+    /// Name of the avatar; none: the first one.
+    pub avatar: Option<String>,
+}
+
+/// Why a session was not admitted.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum AdmitError {
+    /// All places are taken.
+    #[error("wanted a free place, all {limit} are taken")]
+    Full {
+        /// Places in all.
+        limit: usize,
+    },
+    /// No avatar of that name.
+    #[error("wanted an avatar called \"{name}\", there are: {known}")]
+    UnknownAvatar {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// The avatar or a codec could not be set up.
+    #[error("wanted \"{name}\" on stage, found: {found}")]
+    BrokenAvatar {
+        /// Its name.
+        name: String,
+        /// What was wrong.
+        found: String,
+    },
+    /// The process is about to end.
+    #[error("the server is closing and takes no new sessions")]
+    Closing,
+}
+
+/// Why a running session did not take an order.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum OrderError {
+    /// There is no such session.
+    #[error("wanted a session \"{id}\", there is none")]
+    NoSession {
+        /// The id asked for.
+        id: String,
+    },
+    /// It has too many orders waiting.
+    #[error(transparent)]
+    Busy(#[from] super::inbox::OrdersFull),
+    /// The avatar cannot take over.
+    #[error(transparent)]
+    Avatar(#[from] AdmitError),
+}
+
+/// A session's handles, for the door that opened it and for whoever asks about it.
+#[derive(Clone, Debug)]
+pub struct Ticket {
+    /// The id in URLs.
+    pub id: Arc<str>,
+    /// The number inside this process.
+    pub key: SessionKey,
+    /// The avatar it began with.
+    pub avatar: Arc<str>,
+    /// The way in.
+    pub inbox: Inbox,
+    /// What is measured. The door reports every frame it hands to the socket here (`Meter::frame_sent`).
+    pub meter: Arc<Meter>,
+    /// Its events; subscribe to listen.
+    pub events: broadcast::Sender<SessionEvent>,
+    began: Instant,
+}
+
+/// Events that a slow listener may fall behind.
+const EVENTS: usize = 64;
+
+/// The studio.
+pub struct Studio {
+    config: StudioConfig,
+    pack: Arc<dyn Pack>,
+    workers: Workers,
+    register: Arc<Register>,
+    wall: Wall,
+}
+
+/// Who is here. Locked for moments, never while a show works.
+#[derive(Default)]
+struct Register {
+    state: Mutex<RegisterState>,
+    totals: Meter,
+    counters: Arc<Counters>,
+}
+
+#[derive(Default)]
+struct RegisterState {
+    sessions: BTreeMap<SessionKey, Ticket>,
+    next_key: u64,
+    is_closing: bool,
+}
+
+impl Studio {
+    /// Opens a studio with the avatars of `pack`.
+    ///
+    /// # Errors
+    /// If a worker thread cannot be started.
+    pub fn open(config: StudioConfig, pack: Arc<dyn Pack>, wall: Wall) -> io::Result<Arc<Self>> {
+        let register = Arc::new(Register::default());
+        let workers = Workers::start(config.workers, wall, when_over(&register))?;
+        Ok(Arc::new(Self { config, pack, workers, register, wall }))
+    }
+
+    /// Admits a session and starts its show; its output goes to `outlet`.
+    ///
+    /// # Errors
+    /// If the studio is full or closing, or the avatar is unknown or broken.
+    pub fn admit(&self, request: &ShowRequest, outlet: Box<dyn Outlet>) -> Result<Ticket, AdmitError> {
+        let avatar = self.avatar_named(request.avatar.as_deref())?;
+        let ticket = self.register.enter(&avatar, self.config.max_sessions, self.wall.now())?;
+        let show = self.show_for(&ticket, outlet);
+        match show {
+            Ok(show) => {
+                self.workers.put(ticket.key, Box::new(show));
+                Ok(ticket)
+            }
+            Err(refusal) => {
+                self.register.leave(ticket.key);
+                Err(refusal)
+            }
+        }
+    }
+
+    fn show_for(&self, ticket: &Ticket, outlet: Box<dyn Outlet>) -> Result<Show, AdmitError> {
+        let broken = |found: String| AdmitError::BrokenAvatar { name: ticket.avatar.to_string(), found };
+        let size = PictureSize::square(self.config.picture_px);
+        let actor = self.actor(&ticket.avatar)?;
+        let rate = Rate::new(LINE_HZ, FRAME_SAMPLES as u32).expect("both are constants above zero");
+        let encoder =
+            H264Encoder::new(size, rate, self.config.bitrate_bps).map_err(|error| broken(error.to_string()))?;
+        let parts = ShowParts {
+            key: ticket.key,
+            inbox: ticket.inbox.clone(),
+            outlet,
+            actor,
+            encoder: Box::new(encoder),
+            canvas: Picture::black(size),
+            meter: Arc::clone(&ticket.meter),
+            events: ticket.events.clone(),
+        };
+        Show::new(parts, self.config.bitrate_bps, self.wall.now()).map_err(|error| broken(error.to_string()))
+    }
+
+    fn actor(&self, avatar: &str) -> Result<Box<dyn crate::model::Actor>, AdmitError> {
+        self.pack.actor(avatar, self.config.picture_px).map_err(|error| match error {
+            ModelError::UnknownAvatar { name, known } => AdmitError::UnknownAvatar { name, known },
+            other => AdmitError::BrokenAvatar { name: avatar.to_owned(), found: other.to_string() },
+        })
+    }
+
+    fn avatar_named(&self, name: Option<&str>) -> Result<Arc<str>, AdmitError> {
+        let cards = self.pack.avatars();
+        let wanted = name.or_else(|| cards.first().map(|card| card.name.as_str())).unwrap_or_default();
+        if cards.iter().any(|card| card.name == wanted) {
+            return Ok(Arc::from(wanted));
+        }
+        let known = cards.iter().map(|card| card.name.as_str()).collect::<Vec<_>>().join(", ");
+        Err(AdmitError::UnknownAvatar { name: wanted.to_owned(), known })
+    }
+
+    /// Gives a running session another face. Loading happens here, on the caller's thread.
+    ///
+    /// # Errors
+    /// If there is no such session or avatar.
+    pub fn recast(&self, id: &str, avatar: &str) -> Result<(), OrderError> {
+        let avatar = self.avatar_named(Some(avatar))?;
+        let ticket = self.find(id).ok_or_else(|| OrderError::NoSession { id: id.to_owned() })?;
+        let actor = self.actor(&avatar)?;
+        ticket.inbox.order(Order::Recast(Newcomer(actor)))?;
+        self.register.rename(ticket.key, avatar);
+        Ok(())
+    }
+
+    /// Ends a session; true if there was one. Its inbox says `has_ended` from now on, its worker drops it.
+    pub fn end(&self, id: &str, reason: &str) -> bool {
+        let Some(ticket) = self.find(id) else { return false };
+        ticket.inbox.end();
+        self.register.leave(ticket.key);
+        // An error here only says that nobody listens.
+        let _ = ticket.events.send(SessionEvent::Ended { reason: reason.to_owned() });
+        true
+    }
+
+    /// The handles of a session.
+    #[must_use]
+    pub fn find(&self, id: &str) -> Option<Ticket> {
+        self.register.lock().sessions.values().find(|ticket| &*ticket.id == id).cloned()
+    }
+
+    /// All sessions, oldest first.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionSummary> {
+        let now = self.wall.now();
+        self.register.lock().sessions.values().map(|ticket| ticket.summary(now)).collect()
+    }
+
+    /// One session in full.
+    #[must_use]
+    pub fn stats(&self, id: &str) -> Option<SessionStats> {
+        let ticket = self.find(id)?;
+        Some(ticket.meter.stats(ticket.summary(self.wall.now())))
+    }
+
+    /// Everything measured since the process began, ended sessions included.
+    #[must_use]
+    pub fn totals(&self) -> MeterReport {
+        let sum = Meter::default();
+        self.register.totals.merge_into(&sum);
+        self.register.lock().sessions.values().for_each(|ticket| ticket.meter.merge_into(&sum));
+        sum.lose(&self.register.counters.snapshot());
+        sum.report()
+    }
+
+    /// Losses that belong to no session; doors add theirs.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.register.counters)
+    }
+
+    /// How large it is.
+    #[must_use]
+    pub fn config(&self) -> StudioConfig {
+        self.config
+    }
+
+    /// The avatars, the default first.
+    #[must_use]
+    pub fn avatars(&self) -> &[AvatarCard] {
+        self.pack.avatars()
+    }
+
+    /// The avatar at rest, `side_px` square.
+    ///
+    /// # Errors
+    /// If there is no such avatar, or it is broken.
+    pub fn still(&self, avatar: &str, side_px: u32) -> Result<Still, ModelError> {
+        self.pack.still(avatar, side_px)
+    }
+
+    /// Admits nobody from now on.
+    pub fn begin_closing(&self) {
+        self.register.lock().is_closing = true;
+    }
+
+    /// Ends every session and waits for the workers.
+    pub fn close(&self) {
+        self.begin_closing();
+        let ids: Vec<_> = self.register.lock().sessions.values().map(|ticket| Arc::clone(&ticket.id)).collect();
+        for id in ids {
+            self.end(&id, "the server is closing");
+        }
+        self.workers.close();
+    }
+}
+
+/// What happens when a worker let go of a show.
+fn when_over(register: &Arc<Register>) -> OnEnd {
+    let register = Arc::clone(register);
+    Box::new(move |key, ending| {
+        let Some(ticket) = register.leave(key) else { return };
+        ticket.inbox.end();
+        if ending == Ending::Broken {
+            tracing::error!(session = %ticket.id, "the show broke down: a bug in visage; the session was ended");
+            let _ = ticket.events.send(SessionEvent::Ended { reason: "internal error".to_owned() });
+        }
+    })
+}
+
+impl Register {
+    fn lock(&self) -> MutexGuard<'_, RegisterState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, avatar: &Arc<str>, limit: usize, now: Instant) -> Result<Ticket, AdmitError> {
+        let mut state = self.lock();
+        if state.is_closing {
+            return Err(AdmitError::Closing);
+        }
+        if state.sessions.len() >= limit {
+            return Err(AdmitError::Full { limit });
+        }
+        state.next_key += 1;
+        let ticket = Ticket {
+            id: Arc::from(uuid::Uuid::new_v4().to_string()),
+            key: SessionKey(state.next_key),
+            avatar: Arc::clone(avatar),
+            inbox: Inbox::new(Arc::clone(&self.counters)),
+            meter: Arc::default(),
+            events: broadcast::channel(EVENTS).0,
+            began: now,
+        };
+        state.sessions.insert(ticket.key, ticket.clone());
+        Ok(ticket)
+    }
+
+    /// Takes a session out; what it measured is kept in the totals.
+    fn leave(&self, key: SessionKey) -> Option<Ticket> {
+        let ticket = self.lock().sessions.remove(&key)?;
+        ticket.meter.merge_into(&self.totals);
+        Some(ticket)
+    }
+
+    fn rename(&self, key: SessionKey, avatar: Arc<str>) {
+        if let Some(ticket) = self.lock().sessions.get_mut(&key) {
+            ticket.avatar = avatar;
+        }
+    }
+}
+
+impl Ticket {
+    fn summary(&self, now: Instant) -> SessionSummary {
+        SessionSummary {
+            id: self.id.to_string(),
+            avatar: self.avatar.to_string(),
+            age_s: now.saturating_duration_since(self.began).as_secs_f64(),
+            is_speaking: self.meter.is_speaking(),
+        }
+    }
+}

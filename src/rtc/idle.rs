@@ -1,0 +1,65 @@
+//! When a peer counts as gone. A machine: time is given.
+
+use std::time::{Duration, Instant};
+
+/// A peer that never connects is let go after this.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// A connected peer that sends nothing at all for this long has vanished: browsers send consent checks every few
+/// seconds (RFC 7675) and receiver reports every second.
+const SILENT_FOR: Duration = Duration::from_secs(6);
+
+/// What is known of a peer's life.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerLife {
+    began: Instant,
+    last_heard: Instant,
+    is_connected: bool,
+}
+
+impl PeerLife {
+    /// A peer whose offer was answered at `now`.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self { began: now, last_heard: now, is_connected: false }
+    }
+
+    /// A datagram of the peer arrived.
+    pub fn hear(&mut self, now: Instant) {
+        self.last_heard = now;
+    }
+
+    /// The peer is connected.
+    pub fn connect(&mut self) {
+        self.is_connected = true;
+    }
+
+    /// Why the peer is to be let go, if it is.
+    #[must_use]
+    pub fn is_over(&self, now: Instant) -> Option<&'static str> {
+        if self.is_connected && now.saturating_duration_since(self.last_heard) > SILENT_FOR {
+            Some("the peer went silent")
+        } else if !self.is_connected && now.saturating_duration_since(self.began) > CONNECT_WITHIN {
+            Some("the peer never connected: UDP may be blocked on the way")
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Wall;
+
+    #[test]
+    fn a_vanished_peer_is_let_go_within_ten_seconds() {
+        let start = Wall.now();
+        let mut life = PeerLife::new(start);
+        assert_eq!(life.is_over(start + Duration::from_secs(9)), None);
+        assert!(life.is_over(start + Duration::from_secs(11)).is_some());
+        life.connect();
+        life.hear(start + Duration::from_secs(20));
+        assert_eq!(life.is_over(start + Duration::from_secs(25)), None);
+        assert!(life.is_over(start + Duration::from_secs(27)).is_some());
+    }
+}

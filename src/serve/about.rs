@@ -1,0 +1,116 @@
+//! What the server tells about itself: facts, avatars, packs, health, metrics.
+
+use std::sync::{Arc, PoisonError};
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::metrics;
+use super::problem::Problem;
+use super::state::AppState;
+use crate::model::ModelError;
+
+/// `GET /v1/server`.
+pub async fn server(State(state): State<AppState>) -> Json<Value> {
+    let config = state.studio.config();
+    let mut facts = json!(state.facts);
+    facts["sessions"] = json!({ "used": state.studio.sessions().len(), "limit": config.max_sessions });
+    facts["udp_port"] = json!(state.net.udp_port());
+    facts["picture_px"] = json!(config.picture_px);
+    facts["token_required"] = json!(state.token.is_some());
+    Json(facts)
+}
+
+/// `GET /v1/avatars`.
+pub async fn avatars(State(state): State<AppState>) -> Json<Value> {
+    let cards = state.studio.avatars().iter().map(|card| {
+        let mut row = json!(card);
+        row["still"] = json!(format!("/v1/avatars/{}/still.png", card.name));
+        row
+    });
+    Json(cards.collect())
+}
+
+/// `GET /v1/packs`.
+pub async fn packs(State(state): State<AppState>) -> Json<Value> {
+    let avatars: Vec<_> = state.studio.avatars().iter().map(|card| &card.name).collect();
+    Json(json!([{ "name": state.facts.pack, "backend": state.facts.backend, "avatars": avatars }]))
+}
+
+/// Query of a still.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StillQuery {
+    #[serde(default = "usual_side")]
+    px: u32,
+}
+
+fn usual_side() -> u32 {
+    256
+}
+
+/// Sides that stills are made in, so that the cache is small.
+const SIDES: [u32; 3] = [128, 256, 512];
+
+/// `GET /v1/avatars/{name}/still.png`.
+pub async fn still(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    Query(query): Query<StillQuery>,
+) -> Result<Response, Problem> {
+    if !SIDES.contains(&query.px) {
+        let detail = format!("wanted px to be one of {SIDES:?}, found {}", query.px);
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail, "leave px out for 256").at("px"));
+    }
+    let drawn = tokio::task::spawn_blocking(move || png(&state, &name, query.px)).await;
+    let drawn =
+        drawn.map_err(|_our_bug| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "drawing broke down", "try again"))?;
+    let headers = [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "public, max-age=3600")];
+    Ok((headers, drawn?.to_vec()).into_response())
+}
+
+fn png(state: &AppState, name: &str, side_px: u32) -> Result<Arc<[u8]>, Problem> {
+    let key = (name.to_owned(), side_px);
+    if let Some(found) = state.stills.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        return Ok(Arc::clone(found));
+    }
+    let still = state.studio.still(name, side_px).map_err(|error| match error {
+        ModelError::UnknownAvatar { .. } => {
+            Problem::new(StatusCode::NOT_FOUND, error.to_string(), "GET /v1/avatars lists them")
+        }
+        other => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, other.to_string(), "look at the server's log"),
+    })?;
+    let broken =
+        |error: png::EncodingError| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "try again");
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, still.side_px, still.side_px);
+    encoder.set_color(png::ColorType::Rgba);
+    encoder.write_header().and_then(|mut writer| writer.write_image_data(&still.rgba)).map_err(broken)?;
+    let bytes: Arc<[u8]> = bytes.into();
+    state.stills.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&bytes));
+    Ok(bytes)
+}
+
+/// `GET /healthz`: the process answers.
+pub async fn health() -> &'static str {
+    "ok"
+}
+
+/// `GET /readyz`: a session would be admitted.
+pub async fn ready(State(state): State<AppState>) -> Response {
+    let (used, limit) = (state.studio.sessions().len(), state.studio.config().max_sessions);
+    let is_closing = *state.closing.borrow();
+    let reason = if is_closing { Some("closing") } else { (used >= limit).then_some("all places are taken") };
+    let status = if reason.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    (status, Json(json!({ "ready": reason.is_none(), "reason": reason }))).into_response()
+}
+
+/// `GET /metrics`.
+pub async fn prometheus(State(state): State<AppState>) -> Response {
+    let text = metrics::text(&state);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}

@@ -1,0 +1,283 @@
+//! A session's machine on a virtual clock: no thread, no socket, an hour in a second where the face is a fake one.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use visage::backend::Cpu;
+use visage::codec::{CodecError, EncodedPicture, PictureEncoder, PictureKind, VoiceDecoder, VoiceEncoder};
+use visage::listen::VoicePacket;
+use visage::media::{PcmBlock, Picture, PictureSize};
+use visage::model::portrait::Portrait;
+use visage::model::{Actor, ModelError, Pack};
+use visage::pipeline::{Inbox, Meter, Order, Outgoing, OutgoingMedia, Outlet, SessionEvent, SessionKey, Show, ShowParts};
+use visage::telemetry::{Loss, Marks};
+use visage::time::{AudioRtpTime, SampleIndex, Wall};
+use visage_engines::PackFiles;
+
+/// What left a show.
+#[derive(Clone, Default)]
+struct Tray(Arc<Mutex<Vec<Outgoing>>>);
+
+impl Tray {
+    fn take(&self) -> Vec<Outgoing> {
+        std::mem::take(&mut *self.0.lock().expect("nobody panics with the tray"))
+    }
+}
+
+impl Outlet for Tray {
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn send(&mut self, outgoing: Outgoing) -> Result<(), Box<Outgoing>> {
+        self.0.lock().expect("nobody panics with the tray").push(outgoing);
+        Ok(())
+    }
+}
+
+/// "Encodes" a picture as a hash of its pixels, so that two pictures can be told apart at no cost.
+struct Fingerprint;
+
+impl PictureEncoder for Fingerprint {
+    fn encode(&mut self, picture: &Picture, kind: PictureKind) -> Result<EncodedPicture, CodecError> {
+        let mut hasher = DefaultHasher::new();
+        picture.planes().0.hash(&mut hasher);
+        let bytes = Bytes::copy_from_slice(&hasher.finish().to_le_bytes());
+        Ok(EncodedPicture { bytes, is_key: kind == PictureKind::Key })
+    }
+
+    fn set_bitrate(&mut self, _bits_per_second: u32) {}
+}
+
+/// A face that only remembers how loud it was at each moment.
+struct LevelFace;
+
+impl Actor for LevelFace {
+    fn look_ahead_samples(&self) -> u64 {
+        1280
+    }
+
+    fn hear(&mut self, _block: &PcmBlock, _at: SampleIndex) -> Result<(), ModelError> {
+        Ok(())
+    }
+
+    fn show(&mut self, _at: SampleIndex, _picture: &mut Picture, _marks: &mut Marks, _wall: Wall) {}
+
+    fn hush(&mut self) {}
+}
+
+struct Rig {
+    show: Show,
+    inbox: Inbox,
+    tray: Tray,
+    meter: Arc<Meter>,
+    events: tokio::sync::broadcast::Receiver<SessionEvent>,
+    start: Instant,
+}
+
+fn rig(actor: Box<dyn Actor>, side_px: u32) -> Rig {
+    let (tray, inbox, meter) = (Tray::default(), Inbox::new(Arc::default()), Arc::<Meter>::default());
+    let (sender, events) = tokio::sync::broadcast::channel(1024);
+    let parts = ShowParts {
+        key: SessionKey(1),
+        inbox: inbox.clone(),
+        outlet: Box::new(tray.clone()),
+        actor,
+        encoder: Box::new(Fingerprint),
+        canvas: Picture::black(PictureSize::square(side_px)),
+        meter: Arc::clone(&meter),
+        events: sender,
+    };
+    let start = Wall.now();
+    let show = Show::new(parts, 1_000_000, start).expect("a show");
+    Rig { show, inbox, tray, meter, events, start }
+}
+
+impl Rig {
+    /// Ticks until the line reaches `seconds`, posting each packet when it arrives.
+    fn run(&mut self, seconds: f64, packets: &mut Vec<VoicePacket>) {
+        let end = self.start + Duration::from_secs_f64(seconds);
+        while self.show.next_tick() < end {
+            let now = self.show.next_tick();
+            while packets.last().is_some_and(|packet| packet.arrived <= now) {
+                self.inbox.hear(packets.pop().expect("there is a last one"));
+            }
+            self.show.tick(now, Wall);
+        }
+    }
+}
+
+/// A voice of vowel-like bursts, 20 ms a packet from `from` on; sorted so that the first comes last.
+fn voice(start: Instant, from: f64, seconds: f64, pitch_hz: f32) -> Vec<VoicePacket> {
+    let mut encoder = VoiceEncoder::new().expect("an encoder");
+    let count = (seconds * 50.0) as u32;
+    let packet = |n: u32| {
+        let mut block = [0.0_f32; 960];
+        for (i, sample) in block.iter_mut().enumerate() {
+            let t = (n * 960 + i as u32) as f32 / 48_000.0;
+            let burst = if (t * 2.0).fract() < 0.6 { 0.3 } else { 0.0 };
+            let wave = |k: f32| (t * pitch_hz * k * std::f32::consts::TAU).sin() / k;
+            *sample = burst * (wave(1.0) + wave(2.0) + wave(3.0) + wave(5.0)) / 2.0;
+        }
+        let arrived = start + Duration::from_secs_f64(from + f64::from(n) * 0.02);
+        let payload = encoder.encode(&block).expect("a packet");
+        VoicePacket { rtp: AudioRtpTime::default().plus(n * 960), sequence: Some(u64::from(n)), payload, arrived }
+    };
+    let mut packets: Vec<_> = (0..count).map(packet).collect();
+    packets.reverse();
+    packets
+}
+
+fn portrait() -> Portrait {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/packs/portrait");
+    Portrait::open(PackFiles::read(&folder).expect("a whole pack"), &Cpu::new()).expect("a pack that opens")
+}
+
+fn pictures(outgoing: &[Outgoing]) -> Vec<(u64, Bytes)> {
+    let picture = |thing: &Outgoing| match &thing.media.value {
+        OutgoingMedia::Picture(picture) => Some((thing.media.at.0, picture.bytes.clone())),
+        OutgoingMedia::Voice(_) => None,
+    };
+    outgoing.iter().filter_map(picture).collect()
+}
+
+#[test]
+fn every_forty_milliseconds_there_is_a_picture_and_every_twenty_a_voice() {
+    let mut rig = rig(Box::new(LevelFace), 64);
+    let mut packets = voice(rig.start, 0.5, 8.0, 120.0);
+    rig.run(10.0, &mut packets);
+    let out = rig.tray.take();
+    let frames = pictures(&out);
+    assert!(frames.windows(2).all(|pair| pair[1].0 - pair[0].0 == 640), "a picture is missing");
+    assert!((245..=250).contains(&frames.len()), "{} pictures in 10 s", frames.len());
+    let voices: Vec<_> = out.iter().filter(|thing| matches!(thing.media.value, OutgoingMedia::Voice(_))).collect();
+    assert!(voices.windows(2).all(|pair| pair[1].media.at.0 - pair[0].media.at.0 == 320), "a block of voice is missing");
+}
+
+#[test]
+fn picture_and_voice_of_one_moment_leave_together_and_share_a_clock() {
+    let mut rig = rig(Box::new(LevelFace), 64);
+    let mut packets = voice(rig.start, 0.2, 3.0, 120.0);
+    while rig.show.next_tick() < rig.start + Duration::from_secs(4) {
+        let now = rig.show.next_tick();
+        while packets.last().is_some_and(|packet| packet.arrived <= now) {
+            rig.inbox.hear(packets.pop().expect("there is a last one"));
+        }
+        rig.show.tick(now, Wall);
+        let out = rig.tray.take();
+        for picture in out.iter().filter(|thing| matches!(thing.media.value, OutgoingMedia::Picture(_))) {
+            let same = |thing: &&Outgoing| matches!(thing.media.value, OutgoingMedia::Voice(_)) && thing.media.at == picture.media.at;
+            let voice = out.iter().find(same).expect("the voice of the picture's moment in the same tick");
+            assert_eq!(voice.clock, picture.clock);
+            assert!(picture.clock <= now, "a clock from the future");
+        }
+    }
+}
+
+#[test]
+fn a_stop_silences_the_voice_that_waits_within_a_block() {
+    let mut rig = rig(Box::new(LevelFace), 64);
+    let mut packets = voice(rig.start, 0.0, 2.5, 150.0);
+    rig.run(1.25, &mut packets);
+    rig.tray.take();
+    rig.inbox.order(Order::Hush).expect("room for an order");
+    let asked = rig.show.next_tick();
+    packets.clear();
+    rig.run(2.5, &mut packets);
+    let mut decoder = VoiceDecoder::new().expect("a decoder");
+    let mut last_loud = None;
+    for thing in rig.tray.take() {
+        if let OutgoingMedia::Voice(packet) = &thing.media.value {
+            let samples = decoder.decode(packet).expect("our own packet");
+            let level = samples.iter().map(|sample| sample * sample).sum::<f32>() / samples.len() as f32;
+            if level.sqrt() > 0.02 {
+                last_loud = Some(thing.clock + Duration::from_millis(80));
+            }
+        }
+    }
+    let after = last_loud.map_or(Duration::ZERO, |at| at.saturating_duration_since(asked));
+    assert!(after <= Duration::from_millis(100), "{after:?} of the old utterance");
+}
+
+#[test]
+fn an_hour_of_silence_loses_nothing() {
+    let mut rig = rig(Box::new(LevelFace), 64);
+    for _ in 0..60 {
+        let next = rig.show.next_tick().duration_since(rig.start).as_secs_f64() + 60.0;
+        rig.run(next, &mut Vec::new());
+        rig.tray.take();
+    }
+    let report = rig.meter.report();
+    assert!((89_990..=90_002).contains(&report.frames.due), "{} frames", report.frames.due);
+    assert_eq!(report.frames.dropped, 0);
+    assert!(report.losses.values().all(|count| *count == 0), "{:?}", report.losses);
+}
+
+#[test]
+fn a_clock_200_ppm_fast_is_followed_for_five_minutes() {
+    let mut rig = rig(Box::new(LevelFace), 64);
+    let mut packets = voice(rig.start, 0.1, 300.0, 110.0);
+    for (n, packet) in packets.iter_mut().rev().enumerate() {
+        packet.arrived = rig.start + Duration::from_secs_f64((0.1 + n as f64 * 0.02) / 1.0002);
+    }
+    rig.run(295.0, &mut packets);
+    let report = rig.meter.report();
+    let lost = |loss: Loss| report.losses[loss.name()];
+    assert!(lost(Loss::TrimmedBlock) + lost(Loss::LatePacket) + lost(Loss::OverflowPacket) <= 3, "{:?}", report.losses);
+}
+
+#[test]
+fn garbage_for_packets_ends_nothing() {
+    let mut rig = rig(Box::new(LevelFace), 64);
+    let mut random = fastrand::Rng::with_seed(9);
+    let mut packets = voice(rig.start, 0.1, 4.0, 110.0);
+    for packet in packets.iter_mut().step_by(3) {
+        let length = random.usize(0..200);
+        packet.payload = (0..length).map(|_| random.u8(..)).collect::<Vec<_>>().into();
+        packet.rtp = AudioRtpTime::default().plus(random.u32(..));
+    }
+    rig.run(5.0, &mut packets);
+    let frames = pictures(&rig.tray.take());
+    assert!(frames.len() > 115, "{} pictures in 5 s", frames.len());
+}
+
+#[test]
+fn speaking_is_told_when_it_starts_and_stops() {
+    let mut rig = rig(Box::new(LevelFace), 64);
+    let mut packets = voice(rig.start, 1.0, 0.6, 120.0);
+    rig.run(4.0, &mut packets);
+    let told: Vec<_> = std::iter::from_fn(|| rig.events.try_recv().ok()).collect();
+    let started = told.iter().find_map(|event| match event {
+        SessionEvent::SpeakingStarted { at_ms } => Some(*at_ms),
+        _ => None,
+    });
+    assert!(started.is_some_and(|at| (950..1200).contains(&at)), "{told:?}");
+    assert!(told.iter().any(|event| matches!(event, SessionEvent::SpeakingStopped { .. })), "{told:?}");
+}
+
+/// The pictures of a session that hears `pitch_hz`, alone or beside another one.
+fn face_of(pitch_hz: f32, neighbour_hz: Option<f32>) -> Vec<(u64, Bytes)> {
+    let pack = portrait();
+    let mut own = rig(pack.actor("mira", 256).expect("mira"), 256);
+    let mut other = neighbour_hz.map(|hz| (rig(pack.actor("mira", 256).expect("mira again"), 256), hz));
+    let mut packets = voice(own.start, 0.1, 1.8, pitch_hz);
+    let mut others = other.as_ref().map(|(rig, hz)| voice(rig.start, 0.1, 1.8, *hz)).unwrap_or_default();
+    for step in 1..20 {
+        own.run(f64::from(step) * 0.1, &mut packets);
+        if let Some((rig, _)) = &mut other {
+            rig.run(f64::from(step) * 0.1, &mut others);
+        }
+    }
+    pictures(&own.tray.take())
+}
+
+#[test]
+fn a_neighbours_voice_never_moves_my_face() {
+    let alone = face_of(120.0, None);
+    assert_eq!(alone, face_of(120.0, Some(210.0)), "the neighbour's voice changed my pictures");
+    assert_ne!(alone, face_of(210.0, None), "two voices gave the same pictures: the test sees nothing");
+}
