@@ -159,7 +159,7 @@ fn decode_into(bytes: &[u8], collector: &mut Collector) -> Result<End, SoundErro
     }
 }
 
-/// What follows the ID3v2 tags at the start (id3.org, ID3v2.4, section 3.1): their pictures are not read.
+/// What follows the ID3v2 tags at the start (id3.org, version 2.4 of the tag, section 3.1): their pictures are not read.
 fn after_id3(bytes: &[u8]) -> &[u8] {
     let mut rest = bytes;
     while let [b'I', b'D', b'3', _, _, flags, a, b, c, d, ..] = rest {

@@ -6,7 +6,7 @@ const MP3: &[u8] = include_bytes!("../../../tests/assets/tone.mp3");
 const FLAC: &[u8] = include_bytes!("../../../tests/assets/tone.flac");
 const OPUS: &[u8] = include_bytes!("../../../tests/assets/tone.opus");
 const VORBIS: &[u8] = include_bytes!("../../../tests/assets/tone.ogg");
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// A WAVE file with a tone of 400 Hz at half of full scale in every channel.
 fn wav(tag: u16, bits: u16, channels: u16, rate_hz: u32, frames: u32) -> Vec<u8> {
