@@ -28,7 +28,8 @@ const USUAL_LOSS_PERCENT: i32 = 5;
 #[derive(Debug)]
 pub struct VoiceDecoder {
     decoder: Decoder,
-    samples: Box<[f32; LONGEST_PACKET_SAMPLES]>,
+    /// Room for the longest packet.
+    samples: Vec<f32>,
 }
 
 impl VoiceDecoder {
@@ -38,7 +39,7 @@ impl VoiceDecoder {
     /// If the library has no memory for one.
     pub fn new() -> Result<Self, CodecError> {
         let decoder = Decoder::new(VOICE_HZ, Channels::Mono).map_err(failed("make a decoder"))?;
-        Ok(Self { decoder, samples: Box::new([0.0; LONGEST_PACKET_SAMPLES]) })
+        Ok(Self { decoder, samples: vec![0.0; LONGEST_PACKET_SAMPLES] })
     }
 
     /// Samples at 48 kHz that `packet` holds, if its head is that of an Opus packet.

@@ -47,7 +47,8 @@ impl Clock {
         let behind = self.next.saturating_duration_since(goal).as_secs_f64();
         let step = ((ahead - behind) * SLEW_SHARE).clamp(-MOST_SLEW_S, MOST_SLEW_S);
         let distance = Duration::from_secs_f64(step.abs());
-        self.next = if step < 0.0 { self.next - distance } else { self.next + distance };
+        self.next =
+            if step < 0.0 { self.next.checked_sub(distance).unwrap_or(self.next) } else { self.next + distance };
     }
 
     /// Nothing plays, and the voice begins at `goal`: moves the next tick there, as far as ticks may be apart. While

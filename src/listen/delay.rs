@@ -29,7 +29,7 @@ const BASE_WINDOW: Duration = Duration::from_secs(4);
 /// The window is kept as minima of this long.
 const BASE_STEP: Duration = Duration::from_millis(250);
 /// The rate of the sender's clock is read from bases this far apart at most.
-const DRIFT_WINDOW: Duration = Duration::from_secs(60);
+const DRIFT_WINDOW: Duration = Duration::from_mins(1);
 
 /// Follows the wire.
 #[derive(Clone, Debug)]
