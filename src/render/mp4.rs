@@ -6,10 +6,11 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::num::{NonZeroU16, NonZeroU32};
 
 use shiguredo_mp4::boxes::{
-    AudioSampleEntryFields, Avc1Box, AvccBox, DopsBox, OpusBox, SampleEntry, VisualSampleEntryFields,
+    AudioSampleEntryFields, Avc1Box, AvccBox, DopsBox, EdtsBox, ElstBox, ElstEntry, MoovBox, OpusBox, SampleEntry,
+    VisualSampleEntryFields,
 };
 use shiguredo_mp4::mux::{Mp4FileMuxer, MuxError, Sample};
-use shiguredo_mp4::{FixedPointNumber, TrackKind, Uint};
+use shiguredo_mp4::{Encode, FixedPointNumber, TrackKind, Uint};
 use thiserror::Error;
 
 use crate::codec::EncodedPicture;
@@ -106,7 +107,10 @@ impl<W: Write + Seek> Mp4Writer<W> {
     /// # Errors
     /// If it cannot be written.
     pub fn finish(mut self) -> Result<(), Mp4Error> {
-        for (at, bytes) in self.muxer.finalize()?.offset_and_bytes_pairs() {
+        let boxes = self.muxer.finalize()?;
+        let moov = skip_run_in(boxes.moov_box(), self.pre_skip_samples).encode_to_vec().map_err(MuxError::from)?;
+        for (at, bytes) in boxes.offset_and_bytes_pairs() {
+            let bytes = if at == self.at { &moov } else { bytes };
             self.to.seek(SeekFrom::Start(at)).and_then(|_| self.to.write_all(bytes)).map_err(Mp4Error::Write)?;
         }
         self.to.flush().map_err(Mp4Error::Write)
@@ -118,6 +122,26 @@ impl<W: Write + Seek> Mp4Writer<W> {
         self.at += bytes.len() as u64;
         Ok(())
     }
+}
+
+/// The table of contents, with the voice's edit list set so that its run-in is skipped and picture and voice start
+/// together (Opus in ISOBMFF 0.8.1, section 4.4).
+fn skip_run_in(moov: &MoovBox, pre_skip: u16) -> MoovBox {
+    let mut moov = moov.clone();
+    let movie_hz = u64::from(moov.mvhd_box.timescale.get());
+    let voices = moov.trak_boxes.iter_mut().filter(|track| track.mdia_box.mdhd_box.timescale == VOICE_CLOCK);
+    for voice in voices {
+        let heard = voice.mdia_box.mdhd_box.duration.saturating_sub(u64::from(pre_skip));
+        let entry = ElstEntry {
+            edit_duration: heard * movie_hz / u64::from(VOICE_HZ),
+            media_time: i64::from(pre_skip),
+            media_rate: FixedPointNumber::new(1, 0),
+        };
+        voice.tkhd_box.duration = entry.edit_duration;
+        let elst_box = Some(ElstBox { entries: vec![entry] });
+        voice.edts_box = Some(EdtsBox { elst_box, unknown_boxes: Vec::new() });
+    }
+    moov
 }
 
 fn voice_entry(pre_skip: u16) -> SampleEntry {
@@ -191,7 +215,13 @@ fn length_prefixed(units: &[&[u8]]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
     use super::*;
+    use crate::codec::{H264Encoder, PictureEncoder, PictureKind, VoiceEncoder};
+    use crate::media::Picture;
+    use crate::time::Rate;
 
     #[test]
     fn start_codes_of_three_and_four_bytes_part_the_units() {
@@ -207,5 +237,74 @@ mod tests {
             Mp4Writer::new(std::io::Cursor::new(Vec::new()), PictureSize::square(64), 312).expect("a file");
         let delta = EncodedPicture { bytes: vec![0, 0, 1, 0x41, 7].into(), is_key: false };
         assert!(matches!(writer.picture(&delta), Err(Mp4Error::NoParameters)));
+    }
+
+    /// A second of film: white pictures and a loud tone in its second half, black and silence before.
+    fn film_of_a_beep() -> Vec<u8> {
+        let (size, rate) = (PictureSize::square(64), Rate::new(25, 1).expect("a rate"));
+        let mut pictures = H264Encoder::new(size, rate, 200_000).expect("an encoder");
+        let mut voices = VoiceEncoder::new().expect("an encoder");
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        let mut writer = Mp4Writer::new(&mut bytes, size, voices.pre_skip_samples().expect("a delay")).expect("a film");
+        for frame in 0..25_usize {
+            let mut picture = Picture::black(size);
+            picture.planes_mut().0.fill(if frame < 13 { 16 } else { 235 });
+            writer.picture(&pictures.encode(&picture, PictureKind::Any).expect("a picture")).expect("written");
+            for block in frame * 2..frame * 2 + 2 {
+                let at = |n: usize| (n + block * BLOCK_VOICE_SAMPLES) as f32;
+                let loud = if block < 26 { 0.0 } else { 0.5 };
+                let tone = std::array::from_fn(|n| (at(n) * 0.06).sin() * loud);
+                writer.voice(&voices.encode(&tone).expect("a packet")).expect("written");
+            }
+        }
+        writer.finish().expect("complete");
+        bytes.into_inner()
+    }
+
+    /// What an outside program says, if it is here.
+    fn asked(program: &str, arguments: &[&str], film: &Path) -> Option<Vec<u8>> {
+        let said = Command::new(program).args(arguments[..1].iter()).arg(film).args(&arguments[1..]).output();
+        Some(said.ok()?.stdout)
+    }
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a skip says why")]
+    fn picture_and_voice_of_a_film_start_together_for_a_stranger_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let film = folder.path().join("beep.mp4");
+        std::fs::write(&film, film_of_a_beep()).expect("written");
+        let pcm = ["-i", "-v", "error", "-ac", "1", "-ar", "48000", "-f", "s16le", "-"];
+        let streams = ["-i", "-v", "error", "-count_frames", "-of", "csv=p=0", "-show_entries"];
+        let streams = [&streams[..], &["stream=codec_name,start_time,nb_read_frames"]].concat();
+        let (Some(voice), Some(said)) = (asked("ffmpeg", &pcm, &film), asked("ffprobe", &streams, &film)) else {
+            eprintln!("skipped: ffmpeg and ffprobe are not installed");
+            return;
+        };
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert!(said.contains("h264,0.000000,25") && said.contains("opus,0.000000"), "{said}");
+        let loud = voice.as_chunks::<2>().0.iter().position(|two| i16::from_le_bytes(*two).abs() > 3_000);
+        let onset = loud.expect("a beep");
+        assert!(onset.abs_diff(26 * BLOCK_VOICE_SAMPLES) < 120, "the beep starts at sample {onset}");
+    }
+
+    #[test]
+    fn a_full_disk_is_said_as_the_system_says_it() {
+        #[derive(Debug)]
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        impl Seek for Full {
+            fn seek(&mut self, _: SeekFrom) -> io::Result<u64> {
+                Ok(0)
+            }
+        }
+        let refused = Mp4Writer::new(Full, PictureSize::square(64), 312).expect_err("full");
+        assert!(matches!(refused, Mp4Error::Write(error) if error.kind() == io::ErrorKind::StorageFull));
     }
 }

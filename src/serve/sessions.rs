@@ -74,7 +74,11 @@ pub async fn join(
         SDP => bare_offer(query, &body::read(&headers, body, LONGEST_OFFER).await?)?,
         JSON => json_offer(&query, &body::read(&headers, body, LARGEST_JSON_BYTES).await?)?,
         other => {
-            return Err(body::wrong_type("application/json or application/sdp", other, &format!("send {JOIN_EXAMPLE}")));
+            return Err(body::wrong_type(
+                "application/json or application/sdp",
+                other,
+                &format!("send {JOIN_EXAMPLE}"),
+            ));
         }
     };
     let request = ShowRequest { avatar: wanted.avatar };
