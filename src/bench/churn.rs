@@ -17,7 +17,9 @@ use crate::time::Wall;
 const AT_ONCE: usize = 4;
 /// Calls that warm the allocator up before memory is looked at.
 const WARM_UP: usize = 16;
-/// How long a call stays once it stands.
+/// How often the first picture is looked for, every 20 ms: five seconds.
+const PICTURE_LOOKS: usize = 250;
+/// How long a call stays once there is a picture.
 const STAY: Duration = Duration::from_millis(300);
 /// How long the server has to put things away.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -86,7 +88,19 @@ async fn one(server: Arc<Server>, voice: Arc<VoiceLoop>, avatar: Option<String>,
     let who = CallerPlan { number, pictures: Pictures::Count, speech: Speech::Loop, epoch };
     let caller = Caller::call(&server, voice, who, avatar.as_deref()).await.ok()?;
     let took = Wall.now().saturating_duration_since(epoch);
+    let has_picture = see(&caller).await;
     tokio::time::sleep(STAY).await;
-    let tape = caller.hang_up(&server).await;
-    (!tape.video.is_empty()).then_some(took.as_secs_f64() * 1000.0)
+    caller.hang_up(&server).await;
+    has_picture.then_some(took.as_secs_f64() * 1000.0)
+}
+
+/// Waits for the first picture; a call without one has failed.
+async fn see(caller: &Caller) -> bool {
+    for _ in 0..PICTURE_LOOKS {
+        if caller.look(|tape| !tape.video.is_empty()) {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    false
 }

@@ -188,7 +188,7 @@ fn start(program: &PathBuf, arguments: &[String]) -> Result<(Hello, Child), Benc
     match serde_json::from_str(&line) {
         Ok(hello) => {
             // The rest of its output is read so that it never waits for a reader.
-            std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+            tokio::task::spawn_blocking(move || std::io::copy(&mut reader, &mut std::io::sink()));
             Ok((hello, child))
         }
         Err(error) => {
