@@ -999,7 +999,8 @@ pc.addTransceiver(mic.getAudioTracks()[0], { direction: 'sendrecv' });
 pc.addTransceiver('video', { direction: 'recvonly' });
 pc.ontrack = e => { video.srcObject = e.streams[0]; };
 await pc.setLocalDescription();
-const answer = await fetch('${base}/v1/sessions?avatar=${face}', {
+const url = '${base}/v1/sessions?avatar=${face}';
+const answer = await fetch(url, {
   method: 'POST',
   headers: { 'content-type': 'application/sdp'${jsAuth} },
   body: pc.localDescription.sdp,

@@ -1,0 +1,253 @@
+// The page in a real browser against a running server. Prints one JSON line for each check: {name, ok, detail}.
+//
+//   node tests/browser/run.mjs --base http://127.0.0.1:8010 --chromium /usr/bin/chromium --out DIR
+//     [--wav FILE]     what the fake microphone hears (else: one word of a sample, eight times, with pauses)
+//     [--only a,b]     these checks alone
+//     [--inject FILE]  a script put in before the page's own, to try the checks without a server that draws
+//
+// Ends with 1 if a check failed, with 2 if nothing could be tried. Needs Node 20 and nothing else.
+import fs from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { launch } from './cdp.mjs';
+import { at, bestLag, learn, onsetLags, onsets, openings, percentiles, WATCHER } from './mouth.mjs';
+import { readWav, wordsApart, writeWav } from './wav.mjs';
+
+const { values: flags } = parseArgs({ options: Object.fromEntries(['base', 'chromium', 'out', 'wav', 'only', 'inject'].map(name => [name, { type: 'string' }])) });
+const here = path.dirname(fileURLToPath(import.meta.url));
+const sample = path.join(here, '../../web/samples/hello.wav');
+const sleep = ms => new Promise(done => setTimeout(done, ms));
+const shot = (page, name) => page.screenshot(path.join(flags.out, `${name}.png`));
+const isUp = "window.visage && visage.state.link === 'up'";
+const server = (route, init) => fetch(flags.base + route, init);
+
+class Failed extends Error {}
+const expect = (isTrue, what, detail) => { if (!isTrue) throw Object.assign(new Failed(what), { detail }); };
+
+let browser;
+const open = (options = {}) => browser.open({ url: flags.base, ...options, scripts: [...(flags.inject ? [fs.readFileSync(flags.inject, 'utf8')] : []), WATCHER, ...(options.scripts || [])] });
+
+/** Opens the page, waits for the picture, runs a check and closes the page again, whatever happens. */
+const onPage = (options, check) => async () => {
+  const page = await open(options);
+  try {
+    await page.until(options.ready || isUp, 15000);
+    const detail = await check(page);
+    expect(!page.errors.length, 'no error in the page', page.errors);
+    return detail;
+  } finally {
+    await page.close();
+  }
+};
+
+const seen = page => page.eval('({ frames: watch.frames, loud: watch.loud })');
+const clear = page => page.eval('watch.frames.length = watch.loud.length = 0');
+
+const picture = onPage({}, async page => {
+  const { after_ms } = await page.until('visage.state.frames > 0');
+  await page.eval('watch.look()');
+  await sleep(4000);
+  const { frames } = await seen(page);
+  const fps = (frames.length - 1) / (frames.at(-1)[0] - frames[0][0]) * 1000;
+  const moves = frames.filter((f, i) => i && f[1].some((v, c) => Math.abs(v - frames[i - 1][1][c]) > 1)).length;
+  const side_px = await page.eval("document.querySelector('#video').videoWidth");
+  await shot(page, 'picture');
+  expect(fps > 20, 'more than 20 pictures a second', { fps });
+  expect(moves > frames.length / 10, 'an avatar that is never frozen', { moves, frames: frames.length });
+  return { fps: +fps.toFixed(1), side_px, moving_frames: moves, frames: frames.length, after_ms };
+});
+
+/** Twelve seconds of microphone: what was loud, what the mouth did. */
+const talk = onPage({}, async page => {
+  await page.eval('watch.look()');
+  await page.click('#talk');
+  await page.until("visage.state.voice === 'open'");
+  await sleep(1500);
+  await shot(page, 'talk');
+  await sleep(12500);
+  const { frames, loud } = await seen(page);
+  const most = percentiles(loud.map(l => l[1])).p90, isLoud = loud.map(([t, v]) => [t, v > most / 4 ? 1 : 0]);
+  const rough = t => [60, 100, 140, 180].some(lag => at(isLoud, t - lag));
+  const since = frames.filter(([t]) => t > loud[0][0] + 500);
+  const cells = learn(since, rough), mouth = openings(since, cells), open_luma = percentiles(mouth.map(m => m[1])).p90;
+  const best = bestLag(mouth, loud), starts = onsets(loud, most / 5).filter(t => t > since[0][0] && t < since.at(-1)[0] - 700);
+  const lags = onsetLags(starts, mouth, open_luma), onset_lag_ms = percentiles(lags);
+  const detail = { best_lag_ms: best.lag_ms, correlation: +best.correlation.toFixed(3), onsets: starts.length, onset_lag_ms, lags, open_luma: +open_luma.toFixed(1), shut_luma: +percentiles(mouth.map(m => m[1])).p50.toFixed(1) };
+  await shot(page, 'talk_end');
+  await page.click('#talk');
+  await page.until("visage.state.voice === 'idle'");
+  expect(starts.length >= 4 && lags.length >= starts.length * 0.8, 'the mouth to open at four words of five', detail);
+  expect(best.correlation > 0.4, 'a mouth that follows the voice', detail);
+  expect(onset_lag_ms.p50 > 20 && onset_lag_ms.p50 < 350, 'a lag between 20 and 350 ms', detail);
+  return detail;
+});
+
+const energy = page => page.eval(`(async () => { for (const r of (await watch.peers.at(-1).getStats()).values()) if (r.type === 'inbound-rtp' && r.kind === 'audio') return r.totalAudioEnergy ?? null; return null; })()`);
+
+/** The sample's own loudness, counted from when the server took it. */
+async function playSample(page) {
+  await page.click('#k-sample');
+  await page.until("visage.state.voice === 'sound'");
+  return page.eval('performance.now()');
+}
+
+function loudnessOf(file, from_ms) {
+  const { rate_hz, pcm } = readWav(file), step = rate_hz / 100;
+  return Array.from({ length: Math.floor(pcm.length / step) }, (_, i) => [from_ms + i * 10, Math.hypot(...pcm.subarray(i * step, (i + 1) * step)) / Math.sqrt(step)]);
+}
+
+const sampleAndStop = onPage({}, async page => {
+  await page.eval('watch.look()');
+  await sleep(2000);
+  const before = await energy(page), from = await playSample(page);
+  await sleep(2500);
+  await shot(page, 'sample');
+  const audible = await page.eval('visage.state.audible');
+  await page.until("visage.state.voice === 'idle'", 12000);
+  await sleep(1500);
+  const { frames } = await seen(page), after = await energy(page), loud = loudnessOf(sample, from);
+  const cells = learn(frames, t => at(loud, t - 150) > 0.03 && t < loud.at(-1)[0] + 150), mouth = openings(frames, cells);
+  const open_luma = percentiles(mouth.filter(([t]) => t > from).map(m => m[1])).p90, best = bestLag(mouth, loud, { from_ms: -200, to_ms: 800 });
+  const heard = { before, after };
+  expect(audible, 'the sample to be heard', heard);
+  expect(after === null || after > before, 'sound in the call', heard);
+  expect(best.correlation > 0.4, 'a mouth that follows the sample', { ...best, open_luma });
+  const stop = await stopShuts(page, cells, open_luma);
+  return { ...best, open_luma: +open_luma.toFixed(1), heard, stop };
+});
+
+/** Plays the next sample, stops it while the mouth is open, and watches it shut. */
+async function stopShuts(page, cells, open_luma) {
+  const shut_ms = [];
+  for (let i = 0; i < 3; i += 1) {
+    await clear(page);
+    await playSample(page);
+    const wide = `(() => { const c = ${JSON.stringify(cells)}, f = watch.frames.at(-1); return !!f && c.reduce((s, { i, still }) => s + Math.abs(f[1][i] - still), 0) / c.length > ${open_luma * 0.7}; })()`;
+    await sleep(600);
+    await page.until(wide, 6000);
+    // Pressed inside the page: a round trip through the debugger would count as the server's.
+    const stopped = await page.eval("(() => { const t = performance.now(); document.querySelector('#talk').click(); return t; })()");
+    await sleep(1600);
+    const { frames } = await seen(page), mouth = openings(frames, cells).filter(([t]) => t > stopped);
+    const last = mouth.filter(([, v]) => v > open_luma * 0.4).at(-1);
+    shut_ms.push(last ? Math.round(last[0] - stopped) : 0);
+  }
+  await shot(page, 'stopped');
+  expect(Math.max(...shut_ms) <= 300, 'the mouth shut 300 ms after Stop', { shut_ms });
+  return { shut_ms };
+}
+
+const reconnect = onPage({}, async page => {
+  const old = await page.eval('visage.state.session');
+  const gone = await server(`/v1/sessions/${old}`, { method: 'DELETE' });
+  expect(gone.status === 204, 'DELETE to answer 204', { status: gone.status });
+  const lost = await page.until("visage.state.link === 'lost' && document.querySelector('#plate h2')?.textContent", 8000);
+  await shot(page, 'lost');
+  const back = await page.until(`${isUp} && visage.state.session !== ${JSON.stringify(old)} && visage.state.frames > 5`, 15000);
+  expect(lost.value === 'The connection dropped', 'the page to say that the connection dropped', { words: lost.value });
+  const left = (await server(`/v1/sessions/${old}`)).status;
+  expect(left === 404, 'the old session gone', { left });
+  return { said_after_ms: lost.after_ms, back_after_ms: back.after_ms };
+});
+
+const phone = onPage({ width: 390, height: 844, isPhone: true }, async page => {
+  await page.until('visage.state.frames > 10');
+  await shot(page, 'phone');
+  const found = await page.eval(`(() => { const t = document.querySelector('#talk').getBoundingClientRect(), v = document.querySelector('#video').getBoundingClientRect();
+    return { over_px: document.documentElement.scrollWidth - innerWidth, talk_bottom: t.bottom, talk_height: t.height, picture_width: v.width, height: innerHeight }; })()`);
+  expect(found.over_px <= 0, 'nothing wider than the phone', found);
+  expect(found.talk_bottom <= found.height && found.talk_height >= 44, 'Talk in reach of a thumb', found);
+  return found;
+});
+
+const refused = onPage({ microphone: 'denied' }, async page => {
+  await page.click('#talk');
+  await page.until("visage.state.trouble === 'refused'");
+  await shot(page, 'refused');
+  const words = await page.eval("document.querySelector('#plate').innerText");
+  expect(/microphone/i.test(words) && /Try again/.test(words), 'the cure in words', { words });
+  expect(await page.eval(isUp), 'the picture to stay', {});
+  return { words: words.split('\n')[0] };
+});
+
+/** The server is made to ask for a token by answering 401 in its place until the page sends one. */
+const token = async () => {
+  const secret = 'open sesame', asked = [];
+  const answer = ({ url, headers }) => {
+    const given = headers.Authorization || headers.authorization || new URL(url).searchParams.get('token');
+    if (url.endsWith('/v1/server') || url.includes('/still.png')) return null;
+    asked.push(!!given);
+    return given === `Bearer ${secret}` || given === secret ? null : { status: 401, body: { title: 'Unauthorized', status: 401, detail: 'no token' } };
+  };
+  return onPage({ answer, ready: "window.visage && visage.state.link === 'token'" }, async page => {
+    await shot(page, 'token');
+    await page.eval(`(() => { document.querySelector('#token-field').value = ${JSON.stringify(secret)}; document.querySelector('#token-form').requestSubmit(); })()`);
+    const { after_ms } = await page.until(isUp, 15000);
+    const kept = await page.eval("sessionStorage.getItem('visage.token')");
+    expect(kept === secret, 'the token kept while the tab lives', { kept });
+    return { after_ms, requests: asked.length };
+  })();
+};
+
+const keyboard = onPage({}, async page => {
+  const focus = () => page.eval("document.activeElement.id || document.activeElement.textContent.trim().slice(0, 20)");
+  await page.press('d', 'KeyD', 'd');
+  await page.until("!document.querySelector('#sheet').hidden");
+  const inSheet = await focus();
+  await sleep(1200);
+  await shot(page, 'measurements');
+  await page.press('Escape');
+  const back = await focus();
+  await page.eval('document.activeElement.blur()');
+  await page.press(' ', 'Space', ' ');
+  await page.until("visage.state.voice === 'open'");
+  await page.press('m', 'KeyM', 'm');
+  const muted = await page.eval('visage.state.muted');
+  await page.press(' ', 'Space', ' ');
+  await page.until("visage.state.voice === 'idle'");
+  const order = [];
+  await page.eval("document.querySelector('.skip').focus()");
+  for (let i = 0; i < 14; i += 1) { await page.press('Tab'); order.push(await focus()); }
+  expect(inSheet === 'Measurements' && back === 'readout', 'focus to the heading and back', { inSheet, back });
+  expect(muted, 'M to mute', { muted });
+  expect(['talk', 'k-sample', 'k-mute', 'readout'].every(id => order.includes(id)), 'every key in the walk', { order });
+  return { order };
+});
+
+const leaving = async () => {
+  const page = await open();
+  await page.until(isUp, 15000);
+  const id = await page.eval('visage.state.session');
+  await page.send('Page.navigate', { url: 'about:blank' });
+  const from = Date.now();
+  let status = 200;
+  while (status !== 404 && Date.now() - from < 10000) { await sleep(50); status = (await server(`/v1/sessions/${id}`)).status; }
+  await page.close();
+  expect(status === 404, 'the session gone 10 s after the page', { status });
+  return { after_ms: Date.now() - from };
+};
+
+const CHECKS = { picture, talk, sample_and_stop: sampleAndStop, reconnect, phone, refused, token, keyboard, leaving };
+
+async function main() {
+  if (!flags.base || !flags.chromium || !flags.out) throw new Error('wanted --base URL --chromium FILE --out DIR');
+  fs.mkdirSync(flags.out, { recursive: true });
+  const microphoneWav = path.resolve(flags.wav || path.join(flags.out, 'microphone.wav'));
+  if (!flags.wav) writeWav(microphoneWav, wordsApart(sample));
+  browser = await launch({ chromium: flags.chromium, microphoneWav });
+  let failed = 0;
+  for (const [name, check] of Object.entries(CHECKS).filter(([name]) => !flags.only || flags.only.split(',').includes(name))) {
+    const line = await check().then(detail => ({ name, ok: true, detail }), error => ({ name, ok: false, detail: { wanted: error.message, found: error.detail ?? null } }));
+    failed += line.ok ? 0 : 1;
+    process.stdout.write(`${JSON.stringify(line)}\n`);
+  }
+  await browser.close();
+  return failed ? 1 : 0;
+}
+
+main().then(code => process.exit(code), async error => {
+  process.stderr.write(`error: ${error.message}\n`);
+  await browser?.close();
+  process.exit(2);
+});
