@@ -1,10 +1,86 @@
 //! `visage bench`: flags to plan, what runs while it runs, table and JSON.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use indicatif::ProgressBar;
 use tokio::runtime::Runtime;
 
 use super::complaint::Complaint;
 use super::flags::BenchFlags;
+use crate::bench::{BenchError, BenchKind, BenchPlan, BenchReport, Progress, Target, compare, run as measure};
+
+/// Callers that `--ramp` tries at most.
+const RAMP_MOST: usize = 64;
+
+/// Measures, or compares what was measured.
+pub fn run(wanted: &BenchFlags) -> Result<(), Complaint> {
+    if let Some([before, after]) = wanted.compare.as_deref() {
+        println!("{}", compare(before, after).map_err(hinted)?);
+        return Ok(());
+    }
+    let bar = ProgressBar::new_spinner();
+    let mut progress = |step: Progress| match step {
+        Progress::Began { what, takes } => bar.set_message(format!("{what}, {} s", takes.as_secs())),
+        Progress::Step { done, of } => bar.set_message(format!("{done} of {of}")),
+    };
+    let report = Runtime::new()?.block_on(measure(plan(wanted)?, &mut progress));
+    bar.finish_and_clear();
+    tell(wanted, &report.map_err(hinted)?)
+}
+
+fn plan(wanted: &BenchFlags) -> Result<BenchPlan, Complaint> {
+    let kind = match (wanted.ramp, wanted.churn, wanted.lips) {
+        (true, _, _) => BenchKind::Ramp,
+        (_, Some(times), _) => BenchKind::Churn(times as usize),
+        (_, _, true) => BenchKind::Lips,
+        _ => BenchKind::Latency,
+    };
+    let sessions = if wanted.ramp { RAMP_MOST } else { usize::from(wanted.sessions) };
+    Ok(BenchPlan {
+        target: target(wanted, sessions)?,
+        sessions,
+        measured: Duration::from_secs(u64::from(wanted.seconds)),
+        warm_up: Duration::from_secs(u64::from(wanted.warm_up)),
+        avatar: wanted.avatar.clone(),
+        stops: wanted.stops as usize,
+        kind,
+    })
+}
+
+/// The server named by flag, or one of this program's own on a free port.
+fn target(wanted: &BenchFlags, sessions: usize) -> Result<Target, Complaint> {
+    if let Some(url) = &wanted.url {
+        return Ok(Target::Url { url: url.clone(), token: wanted.token.clone() });
+    }
+    let program: PathBuf = std::env::current_exe()?;
+    // One place more than callers, so that a caller that comes back finds one.
+    let places = (sessions + 1).to_string();
+    let arguments = ["--log", "warn", "--max-sessions", &places];
+    Ok(Target::Own { program, arguments: arguments.map(str::to_owned).to_vec() })
+}
+
+fn tell(wanted: &BenchFlags, report: &BenchReport) -> Result<(), Complaint> {
+    match wanted.json.as_deref() {
+        Some("-") => println!("{}", report.json()),
+        Some(path) => {
+            fs::write(path, report.json())
+                .map_err(|error| Complaint::new(error, format!("--json wants a file that can be written: {path}")))?;
+            println!("{}", report.table());
+        }
+        None => println!("{}", report.table()),
+    }
+    Ok(())
+}
+
+fn hinted(error: BenchError) -> Complaint {
+    let hint = match &error {
+        BenchError::NoServer { .. } => "visage serve must start on this machine, or --url name a server that answers",
+        BenchError::Refused { .. } => "a server with a token wants --token; one with few places fewer --sessions",
+        BenchError::NoCall { .. } | BenchError::NoFrames { .. } => "UDP between here and the server must pass",
+        BenchError::File { .. } => "--compare wants two files that --json wrote",
+        BenchError::Opus(_) | BenchError::Picture { .. } => "this is a bug of the bench",
+    };
+    Complaint::new(error, hint)
+}

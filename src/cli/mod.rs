@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program speaks")]
 
+mod bench;
 mod complaint;
 mod embedded;
 mod flags;
@@ -35,7 +36,7 @@ fn run(flags: &Flags) -> Result<(), Complaint> {
     match &flags.command {
         Command::Serve(wanted) => serve::run(flags, wanted),
         Command::Render(wanted) => render::run(flags, wanted),
-        Command::Bench(_) => Ok(()),
+        Command::Bench(wanted) => bench::run(wanted),
         Command::Avatars(list) => lists::avatars(flags, list),
         Command::Packs(list) => lists::packs(flags, list),
         Command::Completions { shell } => {
