@@ -23,12 +23,12 @@ export const WATCHER = `(() => {
       watch.loud.push([performance.now(), Math.sqrt(pcm.reduce((s, x) => s + x * x, 0) / pcm.length)]);
     }, 10);
   };
-  // The middle of the face: 36 % to 64 % across, 44 % to 78 % down, in 24 x 24 cells of luma.
+  // Where mouths are: 38 % to 62 % across, 50 % to 74 % down, in 24 x 24 cells of luma.
   watch.look = () => {
     const video = document.querySelector('#video');
     const see = (now, about) => {
       const w = video.videoWidth, h = video.videoHeight;
-      pen.drawImage(video, 0.36 * w, 0.44 * h, 0.28 * w, 0.34 * h, 0, 0, W, W);
+      pen.drawImage(video, 0.38 * w, 0.5 * h, 0.24 * w, 0.24 * h, 0, 0, W, W);
       const px = pen.getImageData(0, 0, W, W).data, cells = new Array(W * W);
       for (let i = 0; i < cells.length; i += 1) cells[i] = Math.round(0.5 * px[4 * i] + px[4 * i + 1] + 0.3 * px[4 * i + 2]);
       watch.frames.push([performance.now(), cells, about.rtpTimestamp ?? null]);
@@ -45,15 +45,31 @@ export const percentiles = values => {
 };
 const median = values => percentiles(values).p50 ?? 0;
 
-/** Which cells tell mouth open from mouth shut: those that differ most between loud and quiet, far beyond what sways in quiet. */
-export function learn(frames, isLoudAt) {
-  const loud = frames.filter(([t]) => isLoudAt(t)), quiet = frames.filter(([t]) => !isLoudAt(t));
-  if (loud.length < 10 || quiet.length < 10) throw new Error(`wanted 10 loud and 10 quiet pictures, found ${loud.length} and ${quiet.length}`);
-  const score = frames[0][1].map((_, i) => {
-    const still = median(quiet.map(f => f[1][i])), sway = median(quiet.map(f => Math.abs(f[1][i] - still)));
-    return { i, still, gain: loud.reduce((s, f) => s + Math.abs(f[1][i] - still), 0) / loud.length - 2 * sway };
+/** Loudness just before a time, over the length of two pictures, as the ear weighs it. */
+const smooth = (voice, t) => [0, 20, 40, 60, 80].reduce((sum, back) => sum + Math.sqrt(at(voice, t - back)), 0) / 5;
+const mean = values => values.reduce((sum, v) => sum + v, 0) / values.length;
+
+function together(a, b) {
+  const ma = mean(a), mb = mean(b), da = a.map(v => v - ma), db = b.map(v => v - mb);
+  const dot = da.reduce((sum, v, i) => sum + v * db[i], 0), size = Math.hypot(...da);
+  return { correlation: dot / (size * Math.hypot(...db) || 1), spread: size / Math.sqrt(a.length) };
+}
+
+/**
+ * The 12 cells that tell mouth open from mouth shut: those that change most, and with the voice, at one lag for all.
+ * What merely sways or blinks changes too, but not with the voice.
+ */
+export function learn(frames, voice) {
+  if (frames.length < 50) throw new Error(`wanted 50 pictures to learn the mouth from, found ${frames.length}`);
+  const quiet = frames.filter(([t]) => smooth(voice, t) < 0.08 && smooth(voice, t - 200) < 0.08);
+  const still = frames[0][1].map((_, i) => median((quiet.length > 10 ? quiet : frames).map(f => f[1][i])));
+  const moved = still.map((rest, i) => frames.map(f => Math.abs(f[1][i] - rest)));
+  const tries = [50, 100, 150, 200, 250, 300, 350, 400].map(lag => {
+    const loud = frames.map(([t]) => smooth(voice, t - lag));
+    const cells = moved.map((line, i) => { const { correlation, spread } = together(line, loud); return { i, still: still[i], gain: correlation * spread }; });
+    return cells.sort((x, y) => y.gain - x.gain).slice(0, 12);
   });
-  return score.sort((a, b) => b.gain - a.gain).slice(0, 16);
+  return tries.sort((x, y) => mean(y.map(c => c.gain)) - mean(x.map(c => c.gain)))[0];
 }
 
 /** How open the mouth is in each picture: [time, opening], in luma steps. */
@@ -68,16 +84,9 @@ export function at(line, t) {
 
 /** Lag at which `mouth` follows `voice` best, and how well (-1 to 1). */
 export function bestLag(mouth, voice, { from_ms = 0, to_ms = 500 } = {}) {
-  const smooth = t => [0, 20, 40, 60, 80].reduce((s, back) => s + Math.sqrt(at(voice, t - back)), 0) / 5;
-  let best = { lag_ms: null, correlation: -1 };
-  for (let lag = from_ms; lag <= to_ms; lag += 10) {
-    const a = mouth.map(([, v]) => v), b = mouth.map(([t]) => smooth(t - lag + 40));
-    const ma = a.reduce((s, v) => s + v, 0) / a.length, mb = b.reduce((s, v) => s + v, 0) / b.length;
-    const dot = a.reduce((s, v, i) => s + (v - ma) * (b[i] - mb), 0);
-    const correlation = dot / (Math.hypot(...a.map(v => v - ma)) * Math.hypot(...b.map(v => v - mb)) || 1);
-    if (correlation > best.correlation) best = { lag_ms: lag, correlation };
-  }
-  return best;
+  const open = mouth.map(([, v]) => v), lags = Array.from({ length: (to_ms - from_ms) / 10 + 1 }, (_, i) => from_ms + 10 * i);
+  const tries = lags.map(lag_ms => ({ lag_ms, correlation: +together(open, mouth.map(([t]) => smooth(voice, t - lag_ms + 40))).correlation.toFixed(3) }));
+  return tries.sort((a, b) => b.correlation - a.correlation)[0];
 }
 
 /** Times at which a line rises over `threshold` after at least `quiet_ms` below it. */

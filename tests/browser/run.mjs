@@ -11,7 +11,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { launch } from './cdp.mjs';
-import { at, bestLag, learn, onsetLags, onsets, openings, percentiles, WATCHER } from './mouth.mjs';
+import { bestLag, learn, onsetLags, onsets, openings, percentiles, WATCHER } from './mouth.mjs';
 import { readWav, wordsApart, writeWav } from './wav.mjs';
 
 const { values: flags } = parseArgs({ options: Object.fromEntries(['base', 'chromium', 'out', 'wav', 'only', 'inject'].map(name => [name, { type: 'string' }])) });
@@ -67,13 +67,11 @@ const talk = onPage({}, async page => {
   await shot(page, 'talk');
   await sleep(12500);
   const { frames, loud } = await seen(page);
-  const most = percentiles(loud.map(l => l[1])).p90, isLoud = loud.map(([t, v]) => [t, v > most / 4 ? 1 : 0]);
-  const rough = t => [60, 100, 140, 180].some(lag => at(isLoud, t - lag));
-  const since = frames.filter(([t]) => t > loud[0][0] + 500);
-  const cells = learn(since, rough), mouth = openings(since, cells), open_luma = percentiles(mouth.map(m => m[1])).p90;
+  const most = percentiles(loud.map(l => l[1])).p90, since = frames.filter(([t]) => t > loud[0][0] + 500);
+  const cells = learn(since, loud), mouth = openings(since, cells), open_luma = percentiles(mouth.map(m => m[1])).p90;
   const best = bestLag(mouth, loud), starts = onsets(loud, most / 5).filter(t => t > since[0][0] && t < since.at(-1)[0] - 700);
   const lags = onsetLags(starts, mouth, open_luma), onset_lag_ms = percentiles(lags);
-  const detail = { best_lag_ms: best.lag_ms, correlation: +best.correlation.toFixed(3), onsets: starts.length, onset_lag_ms, lags, open_luma: +open_luma.toFixed(1), shut_luma: +percentiles(mouth.map(m => m[1])).p50.toFixed(1) };
+  const detail = { best_lag_ms: best.lag_ms, correlation: best.correlation, onsets: starts.length, onset_lag_ms, lags, open_luma: +open_luma.toFixed(1), shut_luma: +percentiles(mouth.map(m => m[1])).p50.toFixed(1) };
   await shot(page, 'talk_end');
   await page.click('#talk');
   await page.until("visage.state.voice === 'idle'");
@@ -107,7 +105,7 @@ const sampleAndStop = onPage({}, async page => {
   await page.until("visage.state.voice === 'idle'", 12000);
   await sleep(1500);
   const { frames } = await seen(page), after = await energy(page), loud = loudnessOf(sample, from);
-  const cells = learn(frames, t => at(loud, t - 150) > 0.03 && t < loud.at(-1)[0] + 150), mouth = openings(frames, cells);
+  const cells = learn(frames, loud), mouth = openings(frames, cells);
   const open_luma = percentiles(mouth.filter(([t]) => t > from).map(m => m[1])).p90, best = bestLag(mouth, loud, { from_ms: -200, to_ms: 800 });
   const heard = { before, after };
   expect(audible, 'the sample to be heard', heard);
