@@ -6,7 +6,7 @@ use super::mesh::{CELL, Mesh, View};
 use super::rig::{Drawing, Look, Rig};
 use super::states::Resolved;
 use super::warp::{Head, Pull};
-use crate::picture::raster::{Colour, Cover, Coverage, Outliner, Walk, paint};
+use crate::picture::raster::{Colour, Cover, Coverage, Outliner, Texture, Walk, paint};
 use crate::picture::{Face, Pose, Surface};
 
 /// A rig at work.
@@ -18,6 +18,8 @@ pub struct DrawnFace {
     meshes: Vec<Mesh>,
     /// For each cell of the surface, one more than the topmost layer that hides all below it there.
     floors: Vec<u8>,
+    /// The cells at hand.
+    seen: Vec<Seen>,
     pen: Pen,
     /// One for each stencil of the rig.
     stencils: Vec<Coverage>,
@@ -41,11 +43,22 @@ impl DrawnFace {
             head: Head::default(),
             meshes: vec![Mesh::default(); rig.layers.len()],
             floors: Vec::new(),
+            seen: Vec::new(),
             pen: Pen::default(),
             stencils: vec![Coverage::default(); rig.stencils.len()],
             rig,
         }
     }
+}
+
+/// A cell in which a drawing is seen, and how the drawing runs through its next line.
+struct Seen {
+    left: usize,
+    walk: Walk,
+    /// From one line to the next: of the first place, and of the step.
+    down: [i32; 2],
+    turn: [i32; 2],
+    cover: Cover,
 }
 
 impl Face for DrawnFace {
@@ -109,18 +122,26 @@ impl DrawnFace {
         }
     }
 
-    /// Lays a drawing down, cell by cell.
-    fn lay(&self, index: usize, drawing: &Drawing, surface: &mut Surface) {
+    /// Lays a drawing down: for each row of cells those in which it is seen, line by line, as that is how its texels lie.
+    fn lay(&mut self, index: usize, drawing: &Drawing, surface: &mut Surface) {
         let mesh = &self.meshes[index];
         let stencil = drawing.stencil.map(|stencil| &self.stencils[stencil]);
-        let across = surface.size().width().div_ceil(CELL);
+        let width = surface.size().width();
+        let across = width.div_ceil(CELL);
         for row in 0..mesh.cells[1] {
+            let top = mesh.first[1] + row;
+            self.seen.clear();
             for col in 0..mesh.cells[0] {
-                let cell = [mesh.first[0] + col, mesh.first[1] + row];
+                let left = mesh.first[0] + col;
                 let cover = mesh.cover(col, row);
-                if cover != Cover::Empty && usize::from(self.floors[cell[1] * across + cell[0]]) <= index + 1 {
-                    lay_cell(drawing, mesh.corners(col, row), cell, (cover, stencil), surface);
+                if cover != Cover::Empty && usize::from(self.floors[top * across + left]) <= index + 1 {
+                    self.seen.push(Seen::new(left * CELL, mesh.corners(col, row), cover));
                 }
+            }
+            let lines = surface.pixels.chunks_exact_mut(width).enumerate().skip(top * CELL).take(CELL);
+            for (y, line) in lines {
+                let open = stencil.map(|stencil| stencil.row(y));
+                self.seen.iter_mut().for_each(|cell| cell.lay_line(&drawing.art.texture, open, line));
             }
         }
     }
@@ -175,37 +196,34 @@ impl Pen {
     }
 }
 
-/// Lays one cell down, row by row between its left and its right edge.
-fn lay_cell(
-    drawing: &Drawing,
-    [a, b, c, d]: [[i32; 2]; 4],
-    cell: [usize; 2],
-    (cover, stencil): (Cover, Option<&Coverage>),
-    surface: &mut Surface,
-) {
-    let width = surface.size().width();
-    let [left, top] = cell.map(|cell| cell * CELL);
-    let right = (left + CELL).min(width);
-    let side = CELL as i32;
-    let lines = surface.pixels.chunks_exact_mut(width).enumerate().skip(top).take(CELL);
-    for (row, (y, line)) in lines.enumerate() {
-        let between = |from: i32, to: i32| from + (to - from) / side * row as i32;
-        let at = [between(a[0], c[0]), between(a[1], c[1])];
-        let step = [0, 1].map(|axis| (between(b[axis], d[axis]) - at[axis]) / side);
-        let walk = Walk { at, step };
-        let texture = &drawing.art.texture;
-        match (cover, stencil) {
-            (_, Some(stencil)) => {
-                let (open_left, open) = stencil.row(y);
-                let (from, to) = (left.max(open_left), right.min(open_left + open.len()));
+impl Seen {
+    fn new(left: usize, [a, b, c, d]: [[i32; 2]; 4], cover: Cover) -> Self {
+        let side = CELL as i32;
+        let down = |from: [i32; 2], to: [i32; 2]| [0, 1].map(|axis| (to[axis] - from[axis]) / side);
+        let across = [0, 1].map(|axis| (b[axis] - a[axis]) / side);
+        let (left_down, right_down) = (down(a, c), down(b, d));
+        let turn = [0, 1].map(|axis| (right_down[axis] - left_down[axis]) / side);
+        Self { left, walk: Walk { at: a, step: across }, down: left_down, turn, cover }
+    }
+
+    /// Lays its next line down.
+    #[inline]
+    fn lay_line(&mut self, texture: &Texture, open: Option<(usize, &[u8])>, line: &mut [[u8; 4]]) {
+        let right = (self.left + CELL).min(line.len());
+        match (self.cover, open) {
+            (_, Some((open_left, open))) => {
+                let (from, to) = (self.left.max(open_left), right.min(open_left + open.len()));
                 if from < to {
-                    let skipped = (from - left) as i32;
-                    let walk = Walk { at: [at[0] + step[0] * skipped, at[1] + step[1] * skipped], step };
+                    let walk = self.walk.skip((from - self.left) as i32);
                     texture.blend_through(walk, &mut line[from..to], &open[from - open_left..to - open_left]);
                 }
             }
-            (Cover::Opaque, None) => texture.replace(walk, &mut line[left..right]),
-            _ => texture.blend(walk, &mut line[left..right]),
+            (Cover::Opaque, None) => texture.replace(self.walk, &mut line[self.left..right]),
+            _ => texture.blend(self.walk, &mut line[self.left..right]),
+        }
+        for axis in 0..2 {
+            self.walk.at[axis] += self.down[axis];
+            self.walk.step[axis] += self.turn[axis];
         }
     }
 }

@@ -50,7 +50,7 @@ impl View {
     /// A canvas place in pixels times 256, as outlines want it.
     #[inline]
     pub(super) fn point(&self, at: [f32; 2]) -> [i32; 2] {
-        [0, 1].map(|axis| (((at[axis] - self.from[axis]) / self.unit) * 256.0).clamp(-4e6, 4e6).round() as i32)
+        [0, 1].map(|axis| (((at[axis] - self.from[axis]) / self.unit) * 256.0).clamp(-4e6, 4e6) as i32)
     }
 }
 
@@ -61,8 +61,10 @@ pub(super) struct Mesh {
     pub first: [usize; 2],
     /// Cells across and down.
     pub cells: [usize; 2],
-    /// Places on the texture at the corners, in texels times 65536; one more than cells each way.
+    /// Places on the texture at the corners, in texels times 65536.
     corners: Vec<[i32; 2]>,
+    /// Corners to a row: at least one more than cells.
+    stride: usize,
     covers: Vec<Cover>,
 }
 
@@ -77,19 +79,26 @@ impl Mesh {
             self.cells = [0; 2];
             return;
         }
-        let step = CELL as f32 * view.unit;
+        // Solved at every other corner where the warp is smooth; the others lie halfway between.
+        let apart = if pull.is_lively() { 1 } else { 2 };
+        let ends = self.cells.map(|cells| cells.next_multiple_of(apart));
+        self.stride = ends[0] + 1;
+        self.corners.resize(self.stride * (ends[1] + 1), [0; 2]);
+        let step = (CELL * apart) as f32 * view.unit;
         let mut line_guess = view.corner(self.first[0], self.first[1]);
-        for row in 0..=self.cells[1] {
+        for row in (0..=ends[1]).step_by(apart) {
             let mut guess = line_guess;
-            for col in 0..=self.cells[0] {
-                let target = view.corner(self.first[0] + col, self.first[1] + row);
-                let found = way_back(pull, target, guess);
+            for col in (0..=ends[0]).step_by(apart) {
+                let found = way_back(pull, view.corner(self.first[0] + col, self.first[1] + row), guess);
                 if col == 0 {
                     line_guess = [found[0], found[1] + step];
                 }
                 guess = [found[0] + step, found[1]];
-                self.corners.push(art.texel(iris.undo(found)));
+                self.corners[row * self.stride + col] = art.texel(iris.undo(found));
             }
+        }
+        if apart == 2 {
+            self.fill_between();
         }
         self.look_up_covers(art);
     }
@@ -103,9 +112,27 @@ impl Mesh {
     /// Places on the texture at a cell's corners: top left, top right, bottom left, bottom right.
     #[inline]
     pub(super) fn corners(&self, col: usize, row: usize) -> [[i32; 2]; 4] {
-        let stride = self.cells[0] + 1;
-        let top = row * stride + col;
-        [self.corners[top], self.corners[top + 1], self.corners[top + stride], self.corners[top + stride + 1]]
+        let top = row * self.stride + col;
+        let below = top + self.stride;
+        [self.corners[top], self.corners[top + 1], self.corners[below], self.corners[below + 1]]
+    }
+
+    /// Puts the corners in odd columns and rows halfway between those beside them.
+    fn fill_between(&mut self) {
+        let halfway = |a: [i32; 2], b: [i32; 2]| [0, 1].map(|axis| (a[axis] + b[axis]) >> 1);
+        for line in self.corners.chunks_exact_mut(self.stride).step_by(2) {
+            for col in (1..line.len()).step_by(2) {
+                line[col] = halfway(line[col - 1], line[col + 1]);
+            }
+        }
+        let mut lines = self.corners.chunks_exact_mut(self.stride);
+        let mut above = lines.next();
+        while let (Some(top), Some(middle), Some(bottom)) = (above, lines.next(), lines.next()) {
+            for (col, between) in middle.iter_mut().enumerate() {
+                *between = halfway(top[col], bottom[col]);
+            }
+            above = Some(bottom);
+        }
     }
 
     fn look_up_covers(&mut self, art: &Art) {

@@ -174,11 +174,17 @@ impl Sway {
 }
 
 impl Pull<'_> {
+    /// Whether it changes quickly from place to place.
+    pub(super) fn is_lively(&self) -> bool {
+        self.warp.jaw.is_some() && self.jaw > 0.0
+    }
+
     /// Where the canvas point (x, y) of this layer goes.
     #[inline]
     pub(super) fn place(&self, [x, y]: [f32; 2]) -> Pulled {
         let row = (y / self.canvas * ROWS_PER_CANVAS + ABOVE).clamp(0.0, ROWS as f32 - 1.001);
-        let (index, share) = (row as usize, row.fract());
+        let index = row as i32 as usize;
+        let share = row - index as f32;
         let [above, below] = [self.rows[index], self.rows[index + 1]];
         let between = |from: f32, to: f32| from + (to - from) * share;
         let depth = self.warp.depth.at(x, y);
@@ -233,9 +239,10 @@ impl Depth {
     fn at(&self, x: f32, y: f32) -> f32 {
         let u = (x * self.per_unit).clamp(0.0, self.cols as f32 - 1.001);
         let v = (y * self.per_unit).clamp(0.0, self.rows as f32 - 1.001);
-        let first = v as usize * self.cols + u as usize;
+        let (col, row) = (u as i32, v as i32);
+        let first = row as usize * self.cols + col as usize;
         let Some(square) = self.values.get(first..first + self.cols + 2) else { return 0.0 };
-        let (right, down) = (u.fract(), v.fract());
+        let (right, down) = (u - col as f32, v - row as f32);
         let upper = square[0] + (square[1] - square[0]) * right;
         let lower = square[self.cols] + (square[self.cols + 1] - square[self.cols]) * right;
         upper + (lower - upper) * down

@@ -41,6 +41,14 @@ pub struct Walk {
     pub step: [i32; 2],
 }
 
+impl Walk {
+    /// The rest of the way after some samples.
+    #[must_use]
+    pub fn skip(self, samples: i32) -> Self {
+        Self { at: [0, 1].map(|axis| self.at[axis] + self.step[axis] * samples), ..self }
+    }
+}
+
 impl Texture {
     /// Takes `texels` row by row; pixels that are brighter than their alpha are cut to it.
     ///
@@ -75,70 +83,61 @@ impl Texture {
     /// Writes samples over `row`, whatever was there.
     #[inline]
     pub fn replace(&self, walk: Walk, row: &mut [[u8; 4]]) {
-        let mut steps = self.steps(walk);
-        for pixel in row {
-            *pixel = steps.take().to_le_bytes();
-        }
+        self.walk(walk, row, |sample, pixel| *pixel = sample.to_le_bytes());
     }
 
     /// Blends samples over `row`.
     #[inline]
     pub fn blend(&self, walk: Walk, row: &mut [[u8; 4]]) {
-        let mut steps = self.steps(walk);
-        for pixel in row {
-            let sample = steps.take();
+        self.walk(walk, row, |sample, pixel| {
             if sample >> 24 == 255 {
                 *pixel = sample.to_le_bytes();
             } else if sample != 0 {
                 *pixel = over(sample, u32::from_le_bytes(*pixel)).to_le_bytes();
             }
-        }
+        });
     }
 
     /// Blends samples over `row` through a stencil (0 to 255 each).
     #[inline]
     pub fn blend_through(&self, walk: Walk, row: &mut [[u8; 4]], stencil: &[u8]) {
-        let mut steps = self.steps(walk);
-        for (pixel, &open) in row.iter_mut().zip(stencil) {
-            let sample = steps.take();
+        let mut open = stencil.iter();
+        self.walk(walk, row, |sample, pixel| {
+            let open = open.next().map_or(0, |open| u32::from(*open) + u32::from(open >> 7));
             if open != 0 && sample != 0 {
-                let sample = scale(sample, u32::from(open) + u32::from(open >> 7));
-                *pixel = over(sample, u32::from_le_bytes(*pixel)).to_le_bytes();
+                *pixel = over(scale(sample, open), u32::from_le_bytes(*pixel)).to_le_bytes();
             }
-        }
+        });
     }
 
-    #[inline]
-    fn steps(&self, walk: Walk) -> Steps<'_> {
+    /// Gives `put` the sample for each pixel of `row`.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the walk must stay in registers: a call for each pixel doubles the time")]
+    fn walk(&self, walk: Walk, row: &mut [[u8; 4]], mut put: impl FnMut(u32, &mut [u8; 4])) {
         let last = [(self.width - 1) as i32, (self.height - 1) as i32].map(|side| (side << 16) - 1);
-        Steps { texels: &self.texels, width: self.width, last, walk }
-    }
-}
-
-struct Steps<'a> {
-    texels: &'a [u32],
-    width: usize,
-    last: [i32; 2],
-    walk: Walk,
-}
-
-impl Steps<'_> {
-    /// The sample at the present place; goes on to the next.
-    #[inline]
-    fn take(&mut self) -> u32 {
-        let Walk { at, step } = self.walk;
-        self.walk.at = [at[0].wrapping_add(step[0]), at[1].wrapping_add(step[1])];
-        let (u, v) = (at[0].clamp(0, self.last[0]) as usize, at[1].clamp(0, self.last[1]) as usize);
-        let first = (v >> 16) * self.width + (u >> 16);
-        let Some(square) = self.texels.get(first..first + self.width + 2) else { return 0 };
-        let (a, b, c, d) = (square[0], square[1], square[self.width], square[self.width + 1]);
-        if a == b && c == d && a == c {
-            return a;
+        let Walk { at: [mut u, mut v], step } = walk;
+        for pixel in row {
+            put(self.sample(u.clamp(0, last[0]), v.clamp(0, last[1])), pixel);
+            u = u.wrapping_add(step[0]);
+            v = v.wrapping_add(step[1]);
         }
-        let (right, down) = ((u >> 8) & 255, (v >> 8) & 255);
+    }
+
+    /// The texels around a place within the texture, each by its share.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as above")]
+    fn sample(&self, u: i32, v: i32) -> u32 {
+        let first = (v >> 16) as usize * self.width + (u >> 16) as usize;
+        let Some(square) = self.texels.get(first..first + self.width + 2) else { return 0 };
+        let [a, b, c, d] = [square[0], square[1], square[self.width], square[self.width + 1]].map(widen);
+        let (right, down) = (((u >> 8) & 255) as Wide, ((v >> 8) & 255) as Wide);
         let both = (right * down) >> 8;
-        let weights = [256 + both - right - down, right - both, down - both, both].map(|weight| weight as Wide);
-        narrow(widen(a) * weights[0] + widen(b) * weights[1] + widen(c) * weights[2] + widen(d) * weights[3])
+        // Differences may borrow between the channels; the sum is right again, as all of it is linear.
+        let sum = (a << 8)
+            .wrapping_add(b.wrapping_sub(a).wrapping_mul(right - both))
+            .wrapping_add(c.wrapping_sub(a).wrapping_mul(down - both))
+            .wrapping_add(d.wrapping_sub(a).wrapping_mul(both));
+        narrow(sum)
     }
 }
 
