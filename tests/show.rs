@@ -13,7 +13,9 @@ use visage::listen::VoicePacket;
 use visage::media::{PcmBlock, Picture, PictureSize};
 use visage::model::portrait::Portrait;
 use visage::model::{Actor, ModelError, Pack};
-use visage::pipeline::{Inbox, Meter, Order, Outgoing, OutgoingMedia, Outlet, SessionEvent, SessionKey, Show, ShowParts};
+use visage::pipeline::{
+    Inbox, Meter, Order, Outgoing, OutgoingMedia, Outlet, SessionEvent, SessionKey, Show, ShowParts,
+};
 use visage::telemetry::{Loss, Marks};
 use visage::time::{AudioRtpTime, SampleIndex, Wall};
 use visage_engines::PackFiles;
@@ -155,7 +157,10 @@ fn every_forty_milliseconds_there_is_a_picture_and_every_twenty_a_voice() {
     assert!(frames.windows(2).all(|pair| pair[1].0 - pair[0].0 == 640), "a picture is missing");
     assert!((245..=250).contains(&frames.len()), "{} pictures in 10 s", frames.len());
     let voices: Vec<_> = out.iter().filter(|thing| matches!(thing.media.value, OutgoingMedia::Voice(_))).collect();
-    assert!(voices.windows(2).all(|pair| pair[1].media.at.0 - pair[0].media.at.0 == 320), "a block of voice is missing");
+    assert!(
+        voices.windows(2).all(|pair| pair[1].media.at.0 - pair[0].media.at.0 == 320),
+        "a block of voice is missing"
+    );
 }
 
 #[test]
@@ -170,7 +175,9 @@ fn picture_and_voice_of_one_moment_leave_together_and_share_a_clock() {
         rig.show.tick(now, Wall);
         let out = rig.tray.take();
         for picture in out.iter().filter(|thing| matches!(thing.media.value, OutgoingMedia::Picture(_))) {
-            let same = |thing: &&Outgoing| matches!(thing.media.value, OutgoingMedia::Voice(_)) && thing.media.at == picture.media.at;
+            let same = |thing: &&Outgoing| {
+                matches!(thing.media.value, OutgoingMedia::Voice(_)) && thing.media.at == picture.media.at
+            };
             let voice = out.iter().find(same).expect("the voice of the picture's moment in the same tick");
             assert_eq!(voice.clock, picture.clock);
             assert!(picture.clock <= now, "a clock from the future");
