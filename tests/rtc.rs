@@ -433,8 +433,9 @@ fn every_shape_of_offer_that_can_see_is_served() {
 fn refused_offers_leave_nobody_behind() {
     runtime().block_on(async {
         let house = house(1);
+        let net = &house.net;
         let join =
-            |offer: String| async { house.net.join(&offer, ShowRequest::default()).await.map(|joined| joined.id) };
+            |offer: String| async move { net.join(&offer, ShowRequest::default()).await.map(|joined| joined.id) };
         let (_, offer) = Client::offering(&CALL).await;
         let without_h264: String = offer
             .lines()
