@@ -115,7 +115,7 @@ class Page {
   }
 
   /** Waits until an expression is true; says what the page thought when it never was. */
-  async until(expression, most_ms = 10000) {
+  async until(expression, most_ms = 10000, what = expression) {
     const from = Date.now();
     while (Date.now() - from < most_ms) {
       const value = await this.eval(expression);
@@ -123,7 +123,7 @@ class Page {
       await new Promise(done => setTimeout(done, 50));
     }
     const thought = await this.eval('JSON.stringify([visage.state, visage.lastError])').catch(() => '?');
-    throw new Error(`wanted ${expression} within ${most_ms} ms, found ${thought}`);
+    throw new Error(`wanted ${what} within ${most_ms} ms, found ${thought}`);
   }
 
   async click(selector) {

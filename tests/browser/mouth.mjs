@@ -3,7 +3,7 @@
 /** Put in before the page: keeps the calls and the microphone, and writes down every picture and how loud it was. */
 export const WATCHER = `(() => {
   const watch = window.watch = { frames: [], loud: [], peers: [], stops: [] };
-  const W = 24, canvas = document.createElement('canvas');
+  const W = 48, canvas = document.createElement('canvas');
   canvas.width = canvas.height = W;
   const pen = canvas.getContext('2d', { willReadFrequently: true });
   const Peer = window.RTCPeerConnection;
@@ -23,15 +23,16 @@ export const WATCHER = `(() => {
       watch.loud.push([performance.now(), Math.sqrt(pcm.reduce((s, x) => s + x * x, 0) / pcm.length)]);
     }, 10);
   };
-  // Where mouths are: 38 % to 62 % across, 50 % to 74 % down, in 24 x 24 cells of luma.
+  // Where mouths are: 42 % to 58 % across, 53 % to 67 % down. Counted is how much of each of 125 colours is there:
+  // a head that sways takes its colours along, a mouth that opens shows new ones.
   watch.look = () => {
     const video = document.querySelector('#video');
     const see = (now, about) => {
       const w = video.videoWidth, h = video.videoHeight;
-      pen.drawImage(video, 0.38 * w, 0.5 * h, 0.24 * w, 0.24 * h, 0, 0, W, W);
-      const px = pen.getImageData(0, 0, W, W).data, cells = new Array(W * W);
-      for (let i = 0; i < cells.length; i += 1) cells[i] = Math.round(0.5 * px[4 * i] + px[4 * i + 1] + 0.3 * px[4 * i + 2]);
-      watch.frames.push([performance.now(), cells, about.rtpTimestamp ?? null]);
+      pen.drawImage(video, 0.42 * w, 0.53 * h, 0.16 * w, 0.14 * h, 0, 0, W, W);
+      const px = pen.getImageData(0, 0, W, W).data, colours = new Array(125).fill(0), fifth = v => Math.min(4, v / 51.2 | 0);
+      for (let i = 0; i < px.length; i += 4) colours[25 * fifth(px[i]) + 5 * fifth(px[i + 1]) + fifth(px[i + 2])] += 100 / (W * W);
+      watch.frames.push([performance.now(), colours, about.rtpTimestamp ?? null]);
       if (watch.frames.length > 1500) watch.frames.shift();
       video.requestVideoFrameCallback(see);
     };
@@ -55,25 +56,24 @@ function together(a, b) {
   return { correlation: dot / (size * Math.hypot(...db) || 1), spread: size / Math.sqrt(a.length) };
 }
 
-/**
- * The 12 cells that tell mouth open from mouth shut: those that change most, and with the voice, at one lag for all.
- * What merely sways or blinks changes too, but not with the voice.
- */
+/** The colours that come with the voice (teeth, tongue, the dark behind them), at one lag for all: those that grow most. */
 export function learn(frames, voice) {
   if (frames.length < 50) throw new Error(`wanted 50 pictures to learn the mouth from, found ${frames.length}`);
   const quiet = frames.filter(([t]) => smooth(voice, t) < 0.08 && smooth(voice, t - 200) < 0.08);
-  const still = frames[0][1].map((_, i) => median((quiet.length > 10 ? quiet : frames).map(f => f[1][i])));
-  const moved = still.map((rest, i) => frames.map(f => Math.abs(f[1][i] - rest)));
+  const lines = frames[0][1].map((_, i) => frames.map(f => f[1][i]));
+  const rest = lines.map((line, i) => median(quiet.length > 10 ? quiet.map(f => f[1][i]) : line));
   const tries = [50, 100, 150, 200, 250, 300, 350, 400].map(lag => {
     const loud = frames.map(([t]) => smooth(voice, t - lag));
-    const cells = moved.map((line, i) => { const { correlation, spread } = together(line, loud); return { i, still: still[i], gain: correlation * spread }; });
-    return cells.sort((x, y) => y.gain - x.gain).slice(0, 12);
-  });
-  return tries.sort((x, y) => mean(y.map(c => c.gain)) - mean(x.map(c => c.gain)))[0];
+    const colours = lines.map((line, i) => { const { correlation, spread } = together(line, loud); return { i, rest: rest[i], gain: correlation * spread, correlation }; });
+    return colours.filter(c => c.correlation > 0.3).sort((x, y) => y.gain - x.gain).slice(0, 8);
+  }).filter(colours => colours.length);
+  if (!tries.length) throw new Error('wanted colours that come with the voice, found none: the mouth does not follow');
+  const sum = colours => colours.reduce((s, c) => s + c.gain, 0);
+  return tries.sort((x, y) => sum(y) - sum(x))[0];
 }
 
-/** How open the mouth is in each picture: [time, opening], in luma steps. */
-export const openings = (frames, cells) => frames.map(([t, px]) => [t, cells.reduce((s, { i, still }) => s + Math.abs(px[i] - still), 0) / cells.length]);
+/** How open the mouth is in each picture: [time, per cent of the region that shows the inside of the mouth]. */
+export const openings = (frames, colours) => frames.map(([t, found]) => [t, colours.reduce((s, { i, rest }) => s + found[i] - rest, 0)]);
 
 /** Value of a [time, value] line at a time. */
 export function at(line, t) {
