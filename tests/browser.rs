@@ -37,7 +37,8 @@ fn serve() -> (Server, String) {
 
 #[test]
 fn the_page_works_in_a_real_browser() {
-    let (Some(chromium), Some(node)) = (find(&["chromium", "chromium-browser", "google-chrome"]), find(&["node", "nodejs"]))
+    let (Some(chromium), Some(node)) =
+        (find(&["chromium", "chromium-browser", "google-chrome"]), find(&["node", "nodejs"]))
     else {
         println!("skipped: the page in a browser (no Chromium or no Node on this machine)");
         return;

@@ -25,7 +25,7 @@ struct House {
     _close: watch::Sender<bool>,
 }
 
-async fn house(places: usize, token: Option<&str>) -> House {
+fn house(places: usize, token: Option<&str>) -> House {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/packs/portrait");
     let pack = Portrait::open(PackFiles::read(&folder).expect("a whole pack"), &Cpu::new()).expect("a pack that opens");
     let config = StudioConfig { max_sessions: places, workers: 1, picture_px: 128, bitrate_bps: 500_000 };
@@ -90,7 +90,7 @@ fn offer() -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_is_joined_looked_at_changed_and_left() {
-    let house = house(2, None).await;
+    let house = house(2, None);
     let (status, joined) =
         told(house.ask(Method::POST, "/v1/sessions").json(&json!({ "sdp": offer(), "avatar": "finn" }))).await;
     assert_eq!(status, StatusCode::CREATED, "{joined}");
@@ -113,7 +113,7 @@ async fn a_session_is_joined_looked_at_changed_and_left() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_house_says_when_to_come_back() {
-    let house = house(1, None).await;
+    let house = house(1, None);
     let join = || house.ask(Method::POST, "/v1/sessions").header("content-type", "application/sdp").body(offer());
     assert_eq!(join().send().await.expect("an answer").status(), StatusCode::CREATED);
     let refused = join().send().await.expect("an answer");
@@ -125,7 +125,7 @@ async fn a_full_house_says_when_to_come_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_bad_request_is_told_what_was_wrong() {
-    let house = house(1, None).await;
+    let house = house(1, None);
     let post = |kind: &str, body: Vec<u8>| {
         house.ask(Method::POST, "/v1/sessions").header("content-type", kind.to_owned()).body(body)
     };
@@ -159,7 +159,7 @@ async fn every_bad_request_is_told_what_was_wrong() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mutated_bodies_are_refused_and_never_break_anything() {
-    let house = house(1, None).await;
+    let house = house(1, None);
     let good = json!({ "sdp": offer(), "avatar": "nobody" }).to_string().into_bytes();
     let mut random = fastrand::Rng::with_seed(4);
     for _ in 0..200 {
@@ -177,7 +177,7 @@ async fn mutated_bodies_are_refused_and_never_break_anything() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_is_asked_for_everywhere_but_where_the_page_begins() {
-    let house = house(1, Some("s3cret")).await;
+    let house = house(1, Some("s3cret"));
     assert_eq!(told(house.ask(Method::GET, "/v1/sessions")).await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(told(house.ask(Method::GET, "/v1/sessions").bearer_auth("s3cres")).await.0, StatusCode::UNAUTHORIZED);
     assert!(told(house.ask(Method::GET, "/v1/sessions").bearer_auth("s3cret")).await.0.is_success());
@@ -192,7 +192,7 @@ async fn a_token_is_asked_for_everywhere_but_where_the_page_begins() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_document_and_the_routes_agree() {
-    let house = house(1, None).await;
+    let house = house(1, None);
     let document: Value = serde_json::from_slice(DOCUMENT).expect("JSON");
     let paths = document["paths"].as_object().expect("paths");
     for (path, methods) in paths {
@@ -213,7 +213,7 @@ async fn the_document_and_the_routes_agree() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metrics_are_in_the_format_that_prometheus_reads() {
-    let house = house(1, None).await;
+    let house = house(1, None);
     let response = house.ask(Method::GET, "/metrics").send().await.expect("an answer");
     let text = response.text().await.expect("text");
     for line in text.lines().filter(|line| !line.starts_with('#')) {

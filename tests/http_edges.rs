@@ -41,7 +41,7 @@ impl Actor for PaperFace {
 }
 
 impl Pack for Paper {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "paper"
     }
 
@@ -254,7 +254,7 @@ fn a_sound_file_is_spoken_at_once() {
     let house = house(None, &[]);
     let id = house.session().id;
     let wav = wav_of_half_a_second();
-    decode_sound(&wav, Duration::from_secs(60)).expect("a sound");
+    decode_sound(&wav, Duration::from_mins(1)).expect("a sound");
     let mut socket = house.dial();
     let head = format!(
         "POST /v1/sessions/{id}/speech HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: audio/wav\r\ncontent-length: {}\r\n\r\n",

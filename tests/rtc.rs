@@ -46,7 +46,7 @@ impl Actor for Ramp {
 struct Ramps([AvatarCard; 1]);
 
 impl Pack for Ramps {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "ramps"
     }
 

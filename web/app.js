@@ -551,7 +551,7 @@ const percentile = (values, p) => {
 };
 const seen = key => S.history.map(h => h[key]);
 
-const STAGES = [['network', 'Network'], ['look_ahead', 'Look-ahead'], ['listen', 'Listen'], ['wait', 'Wait'],
+const STAGES = [['network', 'Network'], ['look_ahead', 'Look-ahead'], ['listen', 'Listen'], ['queue', 'Queue'],
   ['model', 'Model'], ['draw', 'Draw'], ['encode', 'Encode'], ['send', 'Send']];
 
 /** Delay by stage: the server's own figures since the call began, and the browser's estimate of the network. */

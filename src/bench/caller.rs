@@ -217,7 +217,7 @@ fn codec(kind: RtpCodecKind) -> RTCRtpCodec {
 
 fn codec_parameters(kind: RtpCodecKind) -> RTCRtpCodecParameters {
     let payload_type = if kind == RtpCodecKind::Video { VIDEO_TYPE } else { VOICE_TYPE };
-    RTCRtpCodecParameters { rtp_codec: codec(kind), payload_type, ..Default::default() }
+    RTCRtpCodecParameters { rtp_codec: codec(kind), payload_type }
 }
 
 fn voice_track(ssrc: u32) -> Arc<TrackLocalStaticRTP> {

@@ -137,12 +137,6 @@ impl VoiceMap {
         self.echoes.len()
     }
 
-    /// Whether no marker came back.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.echoes.is_empty()
-    }
-
     /// How often the delay changed by more than a millisecond from one marker to the next.
     #[must_use]
     pub fn slips(&self) -> usize {

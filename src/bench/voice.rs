@@ -49,6 +49,7 @@ impl VoiceLoop {
 
     /// The markers between the samples `from` and `to` of a caller that began with packet `loop_start`:
     /// first sample on the caller's line, and kind.
+    #[expect(clippy::unused_self, reason = "asked of the loop, whose markers stand at places known beforehand")]
     pub fn markers(&self, loop_start: usize, from: i64, to: i64) -> impl Iterator<Item = (i64, Chirp)> + use<> {
         let skipped = loop_start as i64 * PACKET_SAMPLES;
         let period = MARKER_PERIOD_SAMPLES as i64;

@@ -140,9 +140,9 @@ impl Meter {
         self.with(|state| {
             let on_time = lateness < Duration::from_millis(40);
             if on_time {
-                state.frames.on_time += 1
+                state.frames.on_time += 1;
             } else {
-                state.frames.late += 1
+                state.frames.late += 1;
             }
             state.record(marks);
         });

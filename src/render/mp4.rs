@@ -268,7 +268,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::print_stderr, reason = "a skip says why")]
     fn picture_and_voice_of_a_film_start_together_for_a_stranger_too() {
         let folder = tempfile::tempdir().expect("a folder");
         let film = folder.path().join("beep.mp4");

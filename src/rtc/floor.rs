@@ -192,11 +192,11 @@ impl Floor {
     }
 
     fn look_after(&mut self, now: Instant) {
-        let over = |(key, peer): (&SessionKey, &Box<Peer>)| {
+        let over = |(key, peer): (&SessionKey, &mut Box<Peer>)| {
             let ended = peer.ticket.inbox.has_ended().then_some("the session was ended");
             ended.or_else(|| peer.life.is_over(now)).map(|reason| (*key, reason))
         };
-        let over: Vec<_> = self.peers.iter().filter_map(over).collect();
+        let over: Vec<_> = self.peers.iter_mut().filter_map(over).collect();
         for (key, reason) in over {
             self.let_go(key, reason, now);
         }

@@ -100,16 +100,13 @@ pub async fn serve(
         ending.graceful_shutdown(Some(LAST_WORDS));
     });
     let service = router.into_make_service();
-    let served = match tls {
-        Some(files) => {
-            let config = tls::config(&files)?;
-            let server = axum_server::from_tcp_rustls(listener.socket, config).map_err(ServeError::Ended)?;
-            impatient(server).handle(handle).serve(service).await
-        }
-        None => {
-            let server = axum_server::from_tcp(listener.socket).map_err(ServeError::Ended)?;
-            impatient(server).handle(handle).serve(service).await
-        }
+    let served = if let Some(files) = tls {
+        let config = tls::config(&files)?;
+        let server = axum_server::from_tcp_rustls(listener.socket, config).map_err(ServeError::Ended)?;
+        impatient(server).handle(handle).serve(service).await
+    } else {
+        let server = axum_server::from_tcp(listener.socket).map_err(ServeError::Ended)?;
+        impatient(server).handle(handle).serve(service).await
     };
     served.map_err(ServeError::Ended)
 }

@@ -98,7 +98,7 @@ impl Rig {
     ///
     /// # Errors
     /// If a file is missing or damaged.
-    pub fn load<'a>(files: Files<'a, '_>, side_px: u32, background: [u8; 3]) -> Result<Self, RigError> {
+    pub fn load(files: Files<'_, '_>, side_px: u32, background: [u8; 3]) -> Result<Self, RigError> {
         let bytes = wanted_file(files, "rig.json")?;
         let file: RigFile = serde_json::from_slice(bytes).map_err(|error| format_error(error.to_string()))?;
         check(&file)?;

@@ -68,7 +68,7 @@ fn close(points: &mut [[f32; 2]]) {
     let (upper, lower) = points.split_at_mut(points.len() / 2);
     for (upper, lower) in upper.iter_mut().zip(lower.iter_mut().rev()) {
         if lower[1] < upper[1] {
-            *upper = [(upper[0] + lower[0]) / 2.0, (upper[1] + lower[1]) / 2.0];
+            *upper = [f32::midpoint(upper[0], lower[0]), f32::midpoint(upper[1], lower[1])];
             *lower = *upper;
         }
     }

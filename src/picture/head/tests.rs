@@ -89,6 +89,7 @@ fn talking(seconds: f32) -> Pose {
 
 #[test]
 #[ignore = "prints times, which depend on the machine"]
+#[expect(clippy::disallowed_methods, reason = "a tool for a person: it measures what it prints")]
 fn print_times() {
     for avatar in AVATARS {
         let start = Instant::now();
