@@ -118,7 +118,7 @@ const sampleAndStop = onPage({}, async page => {
 /** Plays the next sample, stops it while the mouth is open, and watches it shut. */
 async function stopShuts(page, colours, open_share) {
   const shut_ms = [];
-  for (let i = 0; i < 3; i += 1) {
+  for (let i = 0; i < 5; i += 1) {
     await clear(page);
     await playSample(page);
     await sleep(600);
@@ -138,7 +138,8 @@ async function stopShuts(page, colours, open_share) {
     shut_ms.push(was > open_share / 4 ? Math.round(last[0] - stopped) : 0); // 0: shut in the first picture already
   }
   await shot(page, 'stopped');
-  expect([...shut_ms].sort((a, b) => a - b)[1] <= 300, 'the mouth shut 300 ms after Stop, in two of three', { shut_ms });
+  // One in five may be late: a busy machine can hold the browser itself up for that long.
+  expect(shut_ms.filter(ms => ms <= 300).length >= 3, 'the mouth shut 300 ms after Stop, three times of five', { shut_ms });
   return { shut_ms };
 }
 

@@ -62,6 +62,12 @@ impl Life {
         }
     }
 
+    /// The voice was cut off: the face is at rest at once.
+    pub fn hush(&mut self) {
+        self.loudness = 0.0;
+        self.stress = 0.0;
+    }
+
     /// Moves on to `at` and writes everything but the mouth into `pose`. `voice` is the loudness of the moment, 0 to 1.
     pub fn live(&mut self, at: SampleIndex, voice: f32, pose: &mut Pose) {
         let now_s = at.since_start().as_secs_f32();

@@ -71,6 +71,7 @@ impl Actor for PortraitActor {
 
     fn hush(&mut self) {
         self.mouth.hush();
+        self.life.hush();
         self.level = 0.0;
     }
 }
