@@ -110,6 +110,8 @@ fn fresh(fps: Rate, bits_per_second: u32) -> Result<Encoder, CodecError> {
         .num_threads(1)
         .skip_frames(false)
         .scene_change_detect(false)
+        .adaptive_quantization(false)
+        .background_detection(false)
         .vui(colours());
     let mut encoder = Encoder::with_api_config(OpenH264API::from_source(), config)
         .map_err(|error| refused("make an encoder", &error))?;
