@@ -634,7 +634,7 @@ function troublePlate() {
 const numbers = () => {
   const last = S.stats?.quality?.voice_to_frame_ms, isFresh = S.voice !== 'idle' && last?.n > 0;
   const all = delays().all, net = S.net?.network_ms || 0;
-  const p50 = isFresh ? last.p50 + net : all.p50, p95 = Number.isFinite(all.p95) ? all.p95 : NaN;
+  const p50 = isFresh ? last.p50 + net : all.p50, p95 = isFresh ? last.p95 + net : all.p95;
   const delay = Number.isFinite(p50) ? [['Delay', `${num(p50)} ms`, ''], ['p95', `${num(p95)} ms`, '']]
     : S.voice === 'idle' ? [['Delay shows when you talk', '', 'long']] : [['Delay', dash, '']];
   return [...delay, ['Picture', `${num(S.net?.fps)} fps`, 'unit'], ['Freezes', num(S.net?.freezes), '']];

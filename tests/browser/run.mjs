@@ -132,14 +132,13 @@ async function stopShuts(page, colours, open_share) {
       }, 5);
     })`);
     await sleep(1600);
-    const { frames } = await seen(page), mouth = openings(frames, colours).filter(([t]) => t > stopped);
-    const rest = percentiles(mouth.filter(([t]) => t > stopped + 500).map(m => m[1])).p50, was = mouth[0][1] - rest;
+    const { frames } = await seen(page), all = openings(frames, colours), mouth = all.filter(([t]) => t > stopped);
+    const rest = percentiles(mouth.filter(([t]) => t > stopped + 500).map(m => m[1])).p50, was = all.filter(([t]) => t <= stopped).at(-1)[1] - rest;
     const last = mouth.filter(([, v]) => v - rest > was / 2).at(-1);
-    shut_ms.push(was > open_share / 4 ? Math.round(last[0] - stopped) : 0); // 0: shut in the first picture already
+    shut_ms.push(last ? Math.round(last[0] - stopped) : 0); // 0: shut in the first picture already
   }
   await shot(page, 'stopped');
-  // One in five may be late: a busy machine can hold the browser itself up for that long.
-  expect(shut_ms.filter(ms => ms <= 300).length >= 3, 'the mouth shut 300 ms after Stop, three times of five', { shut_ms });
+  expect(Math.max(...shut_ms) <= 300, 'the mouth shut 300 ms after Stop', { shut_ms });
   return { shut_ms };
 }
 
