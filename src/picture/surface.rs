@@ -64,7 +64,7 @@ fn write_chroma(pixels: &[[u8; 4]], width: usize, blue: &mut [u8], red: &mut [u8
     let (top, bottom) = pixels.split_at(width);
     let squares = top.as_chunks::<2>().0.iter().zip(bottom.as_chunks::<2>().0);
     for ((above, below), (blue, red)) in squares.zip(blue.iter_mut().zip(red)) {
-        let [r, g, b] = square_sum(above, below);
+        let [r, g, b] = square_sum(*above, *below);
         *blue = ((-38 * r - 74 * g + 112 * b + 512 + (128 << 10)) >> 10) as u8;
         *red = ((112 * r - 94 * g - 18 * b + 512 + (128 << 10)) >> 10) as u8;
     }
@@ -72,7 +72,7 @@ fn write_chroma(pixels: &[[u8; 4]], width: usize, blue: &mut [u8], red: &mut [u8
 
 /// Red, green and blue of four pixels, added two channels at a time.
 #[inline]
-fn square_sum(above: &[[u8; 4]; 2], below: &[[u8; 4]; 2]) -> [i32; 3] {
+fn square_sum(above: [[u8; 4]; 2], below: [[u8; 4]; 2]) -> [i32; 3] {
     let words = [above[0], above[1], below[0], below[1]].map(u32::from_le_bytes);
     let even: u32 = words.iter().map(|word| word & 0x00ff_00ff).sum();
     let odd: u32 = words.iter().map(|word| (word >> 8) & 0x00ff_00ff).sum();
