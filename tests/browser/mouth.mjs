@@ -56,16 +56,21 @@ function together(a, b) {
   return { correlation: dot / (size * Math.hypot(...db) || 1), spread: size / Math.sqrt(a.length) };
 }
 
-/** The colours that come with the voice (teeth, tongue, the dark behind them), at one lag for all: those that grow most. */
+/**
+ * The colours that come with the voice (teeth, tongue, the dark behind them), at one lag for all: those that grow most.
+ * Only colours that a shut mouth does not show: shades of skin come and go with the sway of the head, which goes on
+ * after the voice has ended and would pass for an open mouth.
+ */
 export function learn(frames, voice) {
   if (frames.length < 50) throw new Error(`wanted 50 pictures to learn the mouth from, found ${frames.length}`);
   const quiet = frames.filter(([t]) => smooth(voice, t) < 0.08 && smooth(voice, t - 200) < 0.08);
-  const lines = frames[0][1].map((_, i) => frames.map(f => f[1][i]));
+  const lines = frames[0][1].map((_, i) => Object.assign(frames.map(f => f[1][i]), { i }));
   const rest = lines.map((line, i) => median(quiet.length > 10 ? quiet.map(f => f[1][i]) : line));
+  const isOnlyOpen = lines.map(line => { const shut = quiet.map(f => f[1][line.i]); return percentiles(shut).p90 < 0.15; });
   const tries = [50, 100, 150, 200, 250, 300, 350, 400].map(lag => {
     const loud = frames.map(([t]) => smooth(voice, t - lag));
     const colours = lines.map((line, i) => { const { correlation, spread } = together(line, loud); return { i, rest: rest[i], gain: correlation * spread, correlation }; });
-    return colours.filter(c => c.correlation > 0.3).sort((x, y) => y.gain - x.gain).slice(0, 8);
+    return colours.filter(c => c.correlation > 0.3 && isOnlyOpen[c.i]).sort((x, y) => y.gain - x.gain).slice(0, 8);
   }).filter(colours => colours.length);
   if (!tries.length) throw new Error('wanted colours that come with the voice, found none: the mouth does not follow');
   const sum = colours => colours.reduce((s, c) => s + c.gain, 0);

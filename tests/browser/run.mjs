@@ -77,7 +77,7 @@ const talk = onPage({}, async page => {
   await page.until("visage.state.voice === 'idle'");
   expect(starts.length >= 4 && lags.length >= starts.length * 0.8, 'the mouth to open at four words of five', detail);
   expect(best.correlation > 0.4, 'a mouth that follows the voice', detail);
-  expect(onset_lag_ms.p50 > 20 && onset_lag_ms.p50 < 350, 'a lag between 20 and 350 ms', detail);
+  expect(onset_lag_ms.p50 > -40 && onset_lag_ms.p50 < 350, 'a lag between -40 and 350 ms (the tap in the page is late itself)', detail);
   return detail;
 });
 
@@ -97,7 +97,7 @@ function loudnessOf(file, from_ms) {
 
 const sampleAndStop = onPage({}, async page => {
   await page.eval('watch.look()');
-  await sleep(2000);
+  await sleep(5000); // quiet enough to know every shade that sway alone brings
   const before = await energy(page), from = await playSample(page);
   await sleep(2500);
   await shot(page, 'sample');
