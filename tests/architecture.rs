@@ -47,7 +47,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
     ("anyhow", &["cli"]),
     ("tracing_subscriber", &["cli"]),
-    ("visage_kernels", &["backend", "codec", "cli"]),
+    ("visage_kernels", &["backend", "codec", "picture", "cli"]),
 ];
 
 /// Words that may stand only in some files, with the reason.

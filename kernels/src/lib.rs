@@ -1,4 +1,4 @@
-//! What only unsafe or foreign code can ask: graphics cards, and raw options of codec libraries.
+//! What only unsafe or foreign code can do: ask graphics cards, set raw options of codec libraries, reckon with pixels in vectors.
 //!
 //! The only package that may hold unsafe code; what it gives away is safe.
 
@@ -6,5 +6,6 @@
 
 mod cards;
 pub mod h264;
+pub mod pixels;
 
 pub use cards::{Card, find_cards};

@@ -5,7 +5,9 @@
 use resvg::{tiny_skia, usvg};
 
 use super::rig::RigError;
-use crate::picture::raster::{Texture, scale};
+use visage_kernels::pixels::words::scale;
+
+use crate::picture::raster::Texture;
 
 /// Texels to a pixel of the picture: finer than one, so that lines stay sharp through a second sampling.
 const TEXELS_PER_PIXEL: f32 = 1.2;

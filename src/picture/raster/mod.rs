@@ -2,13 +2,11 @@
 //!
 //! Decides how a texel or a colour reaches a pixel, in integers and with premultiplied alpha. Does not decide where things are.
 
-mod blend;
 mod outline;
 mod paint;
 mod texture;
 mod tiles;
 
-pub use blend::{Wide, narrow, over, scale, widen};
 pub use outline::{Coverage, FULL, Outliner, Point};
 pub use paint::{Colour, paint};
 pub use texture::{Texture, TextureError, Walk};

@@ -1,8 +1,8 @@
 //! Paints one colour through coverage.
 
-use super::blend::{over, scale};
 use super::outline::Coverage;
 use crate::picture::Surface;
+use visage_kernels::pixels::words::{over, scale};
 
 /// A colour with its opacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

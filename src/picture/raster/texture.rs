@@ -5,8 +5,8 @@
 
 use thiserror::Error;
 
-use super::blend::{Wide, narrow, over, scale, widen};
 use super::tiles::{Cover, Tiles};
+use visage_kernels::pixels::pairs::{Pair, between, over, pair, scale};
 
 /// The longest side of a texture: places are kept in 16 bits and a fraction of 16 bits.
 pub const LONGEST: usize = 16_384;
@@ -45,7 +45,8 @@ impl Walk {
     /// The rest of the way after some samples.
     #[must_use]
     pub fn skip(self, samples: i32) -> Self {
-        Self { at: [0, 1].map(|axis| self.at[axis] + self.step[axis] * samples), ..self }
+        let along = |axis: usize| self.at[axis].wrapping_add(self.step[axis].wrapping_mul(samples));
+        Self { at: [along(0), along(1)], ..self }
     }
 }
 
@@ -83,61 +84,57 @@ impl Texture {
     /// Writes samples over `row`, whatever was there.
     #[inline]
     pub fn replace(&self, walk: Walk, row: &mut [[u8; 4]]) {
-        self.walk(walk, row, |sample, pixel| *pixel = sample.to_le_bytes());
+        self.walk(walk, row, |sample, _| sample);
     }
 
     /// Blends samples over `row`.
     #[inline]
     pub fn blend(&self, walk: Walk, row: &mut [[u8; 4]]) {
-        self.walk(walk, row, |sample, pixel| {
-            if sample >> 24 == 255 {
-                *pixel = sample.to_le_bytes();
-            } else if sample != 0 {
-                *pixel = over(sample, u32::from_le_bytes(*pixel)).to_le_bytes();
-            }
-        });
+        self.walk(walk, row, over);
     }
 
     /// Blends samples over `row` through a stencil (0 to 255 each).
     #[inline]
     pub fn blend_through(&self, walk: Walk, row: &mut [[u8; 4]], stencil: &[u8]) {
-        let mut open = stencil.iter();
-        self.walk(walk, row, |sample, pixel| {
-            let open = open.next().map_or(0, |open| u32::from(*open) + u32::from(open >> 7));
-            if open != 0 && sample != 0 {
-                *pixel = over(scale(sample, open), u32::from_le_bytes(*pixel)).to_le_bytes();
-            }
-        });
+        let mut open = stencil.iter().map(|open| u32::from(*open) + u32::from(open >> 7));
+        let mut next = || open.next().unwrap_or(0);
+        self.walk(walk, row, |sample, below| over(scale(sample, [next(), next()]), below));
     }
 
-    /// Gives `put` the sample for each pixel of `row`.
+    /// Gives `put` two samples and the two pixels there, and takes the new pixels from it.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the walk must stay in registers: a call for each pixel doubles the time")]
-    fn walk(&self, walk: Walk, row: &mut [[u8; 4]], mut put: impl FnMut(u32, &mut [u8; 4])) {
+    fn walk(&self, mut walk: Walk, row: &mut [[u8; 4]], mut put: impl FnMut(Pair, Pair) -> Pair) {
         let last = [(self.width - 1) as i32, (self.height - 1) as i32].map(|side| (side << 16) - 1);
-        let Walk { at: [mut u, mut v], step } = walk;
-        for pixel in row {
-            put(self.sample(u.clamp(0, last[0]), v.clamp(0, last[1])), pixel);
-            u = u.wrapping_add(step[0]);
-            v = v.wrapping_add(step[1]);
+        let (pairs, odd) = row.as_chunks_mut::<2>();
+        for pixels in pairs {
+            let below = pair(pixels.map(u32::from_le_bytes));
+            let above = put(self.samples(walk, last), below);
+            *pixels = [(above as u32).to_le_bytes(), ((above >> 32) as u32).to_le_bytes()];
+            walk = walk.skip(2);
+        }
+        for pixel in odd {
+            let above = put(self.samples(walk, last), pair([u32::from_le_bytes(*pixel), 0]));
+            *pixel = (above as u32).to_le_bytes();
         }
     }
 
-    /// The texels around a place within the texture, each by its share.
+    /// The first two samples of a walk; `last` is the farthest place within.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "as above")]
-    fn sample(&self, u: i32, v: i32) -> u32 {
+    fn samples(&self, Walk { at, step }: Walk, last: [i32; 2]) -> Pair {
+        let next = [at[0].wrapping_add(step[0]), at[1].wrapping_add(step[1])];
+        let places = [at, next].map(|[u, v]| [u.clamp(0, last[0]), v.clamp(0, last[1])]);
+        between(places.map(|place| self.square(place)), places.map(|place| place.map(|at| (at >> 8) as u32 & 255)))
+    }
+
+    /// The texels around a place within the texture: the upper two, the lower two.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as above")]
+    fn square(&self, [u, v]: [i32; 2]) -> [Pair; 2] {
         let first = (v >> 16) as usize * self.width + (u >> 16) as usize;
-        let Some(square) = self.texels.get(first..first + self.width + 2) else { return 0 };
-        let [a, b, c, d] = [square[0], square[1], square[self.width], square[self.width + 1]].map(widen);
-        let (right, down) = (((u >> 8) & 255) as Wide, ((v >> 8) & 255) as Wide);
-        let both = (right * down) >> 8;
-        // Differences may borrow between the channels; the sum is right again, as all of it is linear.
-        let sum = (a << 8)
-            .wrapping_add(b.wrapping_sub(a).wrapping_mul(right - both))
-            .wrapping_add(c.wrapping_sub(a).wrapping_mul(down - both))
-            .wrapping_add(d.wrapping_sub(a).wrapping_mul(both));
-        narrow(sum)
+        let Some(texels) = self.texels.get(first..first + self.width + 2) else { return [0; 2] };
+        [pair([texels[0], texels[1]]), pair([texels[self.width], texels[self.width + 1]])]
     }
 }
 

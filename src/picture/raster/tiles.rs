@@ -1,8 +1,8 @@
 //! Which parts of a texture are empty or opaque.
 //!
-//! Two summed-area tables over tiles of 8 by 8 texels answer for any box in constant time.
+//! Two summed-area tables over tiles of 4 by 4 texels answer for any box in constant time.
 
-const TILE_LOG: usize = 3;
+const TILE_LOG: usize = 2;
 
 /// What a box of texels holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
