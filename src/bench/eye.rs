@@ -90,7 +90,7 @@ fn append(unit: &mut Vec<u8>, payload: &[u8]) {
     }
 }
 
-/// The cells of the mouth: the twelve in which consecutive pictures of `speaking` differ most beyond those of `quiet`.
+/// The cells of the mouth: the twelve in which consecutive pictures of `speaking` usually differ most, beyond those of `quiet`.
 #[must_use]
 pub fn mouth(speaking: &[&Seen], quiet: &[&Seen]) -> Vec<usize> {
     let (spoken, still) = (unrest(speaking), unrest(quiet));
@@ -100,13 +100,17 @@ pub fn mouth(speaking: &[&Seen], quiet: &[&Seen]) -> Vec<usize> {
     ranked
 }
 
+/// For each cell, the median difference of consecutive pictures: a blink is over before it counts.
 fn unrest(seen: &[&Seen]) -> Vec<f32> {
-    let mut sum = vec![0.0; seen.first().map_or(0, |first| first.cells.len())];
-    for pair in seen.windows(2).filter(|pair| pair[0].cells.len() == pair[1].cells.len()) {
-        sum.iter_mut().zip(pair[0].cells.iter().zip(&pair[1].cells)).for_each(|(s, (a, b))| *s += (a - b).abs());
-    }
-    let pairs = seen.len().saturating_sub(1).max(1) as f32;
-    sum.iter().map(|s| s / pairs).collect()
+    let count = seen.first().map_or(0, |first| first.cells.len());
+    let pairs = || seen.windows(2).filter(|pair| pair.iter().all(|one| one.cells.len() == count));
+    (0..count).map(|cell| median(pairs().map(|pair| (pair[0].cells[cell] - pair[1].cells[cell]).abs()))).collect()
+}
+
+fn median(values: impl Iterator<Item = f32>) -> f32 {
+    let mut values: Vec<f32> = values.collect();
+    values.sort_by(f32::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 /// How far the mouth is from `rest` in a picture: mean difference of its cells.
@@ -120,12 +124,7 @@ pub fn distance(seen: &Seen, rest: &[f32], mouth: &[usize]) -> f32 {
 #[must_use]
 pub fn rest(seen: &[&Seen]) -> Vec<f32> {
     let count = seen.first().map_or(0, |first| first.cells.len());
-    let middle = |cell: usize| {
-        let mut values: Vec<f32> = seen.iter().filter_map(|one| one.cells.get(cell).copied()).collect();
-        values.sort_by(f32::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or_default()
-    };
-    (0..count).map(middle).collect()
+    (0..count).map(|cell| median(seen.iter().filter_map(|one| one.cells.get(cell).copied()))).collect()
 }
 
 /// The pictures that arrived between two moments.

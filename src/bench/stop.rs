@@ -67,7 +67,7 @@ pub async fn measure(
     let mut stops = Stops::default();
     for at in asked {
         stops.voice.push(last_heard(&heard, at).map(|last| ms_between(at, last).max(0.0)));
-        stops.picture.push(last_moved(&seen, at).map(|last| ms_between(at, last).max(0.0)));
+        stops.picture.push(last_spoken(&seen, at).map(|last| ms_between(at, last).max(0.0)));
     }
     Ok(stops)
 }
@@ -92,20 +92,34 @@ fn last_heard(heard: &[(Duration, f32)], asked: Duration) -> Option<Duration> {
     audible(asked.saturating_sub(SPEAKS / 2), asked + QUIET)
 }
 
-/// The last frame that still speaks: its mouth differs from the frame before by a third of what is usual in speech.
-fn last_moved(seen: &[Seen], asked: Duration) -> Option<Duration> {
+/// The last frame that still speaks. The avatar is told a vowel that stays open, so its mouth is open until the stop takes
+/// effect; afterwards the head goes on swaying and may smile, which moves the mouth's pixels too, but less.
+fn last_spoken(seen: &[Seen], asked: Duration) -> Option<Duration> {
     let speaking = between(seen, asked.saturating_sub(SPEAKS * 2 / 3), asked);
-    let quiet = between(seen, asked + QUIET / 2, asked + QUIET);
+    let quiet = between(seen, asked + QUIET / 6, asked + QUIET / 2);
     let (mouth, still) = (mouth(&speaking, &quiet), rest(&quiet));
-    let far: f32 = speaking.iter().map(|one| distance(one, &still, &mouth)).sum::<f32>() / speaking.len().max(1) as f32;
-    let waver: f32 = quiet.iter().map(|one| distance(one, &still, &mouth)).fold(0.0, f32::max);
-    let limit = f32::max(far / 3.0, waver * 1.2);
+    let far = |ones: &[&Seen]| ones.iter().map(|one| distance(one, &still, &mouth)).collect::<Vec<f32>>();
+    let open = mean(&far(&speaking));
     // A mouth that moves no more in speech than in quiet tells nothing.
-    if far < 2.0 * waver {
+    if open < 2.0 * mean(&far(&quiet)) {
         return None;
     }
     let after = between(seen, asked, asked + QUIET);
-    Some(after.iter().rev().find(|one| distance(one, &still, &mouth) > limit).map_or(asked, |one| one.frame.arrived))
+    let last = last_open(&far(&after), open);
+    Some(last.map_or(asked, |at| after[at].frame.arrived))
+}
+
+/// The last of `distances` at which a mouth is open that was `open` before: until it has been shut for three frames a third
+/// of that counts, so that nothing of the way back is left out; from then on three quarters, which only speech reaches.
+fn last_open(distances: &[f32], open: f32) -> Option<usize> {
+    let is_shut = |run: &[f32]| run.iter().all(|distance| *distance < open / 3.0);
+    let shut = distances.windows(3).position(is_shut).unwrap_or(distances.len());
+    let again = distances[shut..].iter().rposition(|distance| *distance > open * 0.75);
+    again.map(|at| shut + at).or(shut.checked_sub(1))
+}
+
+fn mean(values: &[f32]) -> f32 {
+    values.iter().sum::<f32>() / values.len().max(1) as f32
 }
 
 #[cfg(test)]
@@ -118,5 +132,15 @@ mod tests {
         let heard: Vec<(Duration, f32)> = (0..200).map(|n| (ms(n * 20), if n < 104 { 0.2 } else { 0.001 })).collect();
         assert_eq!(last_heard(&heard, ms(2000)), Some(ms(2060)));
         assert_eq!(last_heard(&heard, ms(3500)), None);
+    }
+
+    #[test]
+    fn a_smile_after_the_stop_is_no_speech_but_a_vowel_that_comes_back_is() {
+        let shut_after_two = [9.0, 7.0, 2.0, 1.0, 0.5, 4.5, 5.0, 1.0];
+        assert_eq!(last_open(&shut_after_two, 9.0), Some(1));
+        let comes_back = [9.0, 7.0, 2.0, 1.0, 0.5, 8.5, 9.0, 1.0];
+        assert_eq!(last_open(&comes_back, 9.0), Some(6));
+        assert_eq!(last_open(&[1.0, 0.5, 0.2], 9.0), None);
+        assert_eq!(last_open(&[9.0; 5], 9.0), Some(4));
     }
 }
