@@ -127,6 +127,40 @@ pub fn rest(seen: &[&Seen]) -> Vec<f32> {
     (0..count).map(|cell| median(seen.iter().filter_map(|one| one.cells.get(cell).copied()))).collect()
 }
 
+/// What speech makes of a face: the cells in which every spell of speech differs from its quiet the same way, and by how much.
+#[derive(Clone, Debug, Default)]
+pub struct Opening {
+    way: Vec<(usize, f32)>,
+}
+
+impl Opening {
+    /// Learns it from spells: brightness at rest in speech and in quiet. A head that sways differs now this way, now that.
+    #[must_use]
+    pub fn learn(spells: &[[Vec<f32>; 2]]) -> Self {
+        let count = spells.iter().flatten().map(Vec::len).min().unwrap_or(0);
+        let steady = |cell: usize| {
+            let ways = || spells.iter().map(|[speaking, quiet]| speaking[cell] - quiet[cell]);
+            let least = ways().map(f32::abs).fold(f32::MAX, f32::min);
+            let is_one_way = ways().all(|way| way > 0.0) || ways().all(|way| way < 0.0);
+            (cell, if is_one_way { least.copysign(ways().sum()) } else { 0.0 })
+        };
+        let mut way: Vec<(usize, f32)> = (0..count).map(steady).collect();
+        way.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+        way.truncate(12);
+        way.retain(|(_, way)| *way != 0.0);
+        Self { way }
+    }
+
+    /// How far a mouth is on its way from `rest` (0) to speech (about 1); none if speech was never seen to move it.
+    #[must_use]
+    pub fn of(&self, seen: &Seen, rest: &[f32]) -> Option<f32> {
+        let length: f32 = self.way.iter().map(|(_, way)| way * way).sum();
+        let gone = |(cell, way): &(usize, f32)| Some((seen.cells.get(*cell)? - rest.get(*cell)?) * way);
+        let gone: f32 = self.way.iter().map(gone).sum::<Option<f32>>()?;
+        (length > 0.0).then(|| gone / length)
+    }
+}
+
 /// The pictures that arrived between two moments.
 #[must_use]
 pub fn between(seen: &[Seen], from: Duration, to: Duration) -> Vec<&Seen> {
@@ -169,5 +203,16 @@ mod tests {
         append(&mut unit, &[0x7c, 0x85, 7]);
         append(&mut unit, &[0x7c, 0x45, 8]);
         assert_eq!(unit, [0, 0, 0, 1, 0x67, 1, 0, 0, 0, 1, 0x68, 0, 0, 0, 1, 0x65, 7, 8]);
+    }
+
+    #[test]
+    fn what_every_spell_has_in_common_is_the_mouth_and_a_swaying_head_is_not() {
+        let spells = [[vec![9.0, 60.0, 20.0], vec![9.0, 20.0, 40.0]], [vec![8.0, 55.0, 50.0], vec![9.0, 22.0, 30.0]]];
+        let opening = Opening::learn(&spells);
+        assert_eq!(opening.way, [(1, 33.0)]);
+        let frame = Frame { ticks: 0, arrived: Duration::ZERO, length_bytes: 0, is_whole: true };
+        let open = Seen { frame, cells: vec![0.0, 53.0, 90.0] };
+        assert_eq!(opening.of(&open, &[0.0, 20.0, 0.0]), Some(1.0));
+        assert_eq!(Opening::default().of(&open, &[]), None);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::BenchError;
 use super::caller::{Caller, CallerPlan, Pictures, Speech};
-use super::eye::{Seen, between, distance, mouth, rest, watch};
+use super::eye::{Opening, Seen, between, rest, watch};
 use super::plan::{BenchPlan, Progress};
 use super::server::Server;
 use super::tape::{Tape, ms_between};
@@ -65,10 +65,11 @@ pub async fn measure(
     let tape = caller.hang_up(server).await;
     let (heard, seen) = (levels(&tape)?, watch(&tape).map_err(|e| BenchError::Picture { found: e.to_string() })?);
     let mut stops = Stops::default();
-    for at in asked {
-        stops.voice.push(last_heard(&heard, at).map(|last| ms_between(at, last).max(0.0)));
-        stops.picture.push(last_spoken(&seen, at).map(|last| ms_between(at, last).max(0.0)));
+    for at in &asked {
+        stops.voice.push(last_heard(&heard, *at).map(|last| ms_between(*at, last).max(0.0)));
     }
+    let spoken = last_spoken(&seen, &asked).into_iter().zip(&asked);
+    stops.picture = spoken.map(|(last, at)| last.map(|last| ms_between(*at, last).max(0.0))).collect();
     Ok(stops)
 }
 
@@ -92,34 +93,28 @@ fn last_heard(heard: &[(Duration, f32)], asked: Duration) -> Option<Duration> {
     audible(asked.saturating_sub(SPEAKS / 2), asked + QUIET)
 }
 
-/// The last frame that still speaks. The avatar is told a vowel that stays open, so its mouth is open until the stop takes
-/// effect; afterwards the head goes on swaying and may smile, which moves the mouth's pixels too, but less.
-fn last_spoken(seen: &[Seen], asked: Duration) -> Option<Duration> {
-    let speaking = between(seen, asked.saturating_sub(SPEAKS * 2 / 3), asked);
-    let quiet = between(seen, asked + QUIET / 6, asked + QUIET / 2);
-    let (mouth, still) = (mouth(&speaking, &quiet), rest(&quiet));
-    let far = |ones: &[&Seen]| ones.iter().map(|one| distance(one, &still, &mouth)).collect::<Vec<f32>>();
-    let open = mean(&far(&speaking));
-    // A mouth that moves no more in speech than in quiet tells nothing.
-    if open < 2.0 * mean(&far(&quiet)) {
-        return None;
-    }
-    let after = between(seen, asked, asked + QUIET);
-    let last = last_open(&far(&after), open);
-    Some(last.map_or(asked, |at| after[at].frame.arrived))
+/// For each stop the last frame that still speaks. The avatar is told a vowel that stays open, so its mouth is open until the
+/// stop takes effect; the head that goes on swaying is told apart by what all the stops have in common.
+fn last_spoken(seen: &[Seen], asked: &[Duration]) -> Vec<Option<Duration>> {
+    let quiet = |asked: Duration| rest(&between(seen, asked + QUIET / 6, asked + QUIET / 2));
+    let speaking = |asked: Duration| rest(&between(seen, asked.saturating_sub(SPEAKS * 2 / 3), asked));
+    let spells: Vec<_> = asked.iter().map(|asked| [speaking(*asked), quiet(*asked)]).collect();
+    let opening = Opening::learn(&spells);
+    let last = |(asked, [_, still]): (&Duration, &[Vec<f32>; 2])| {
+        let after = between(seen, *asked, *asked + QUIET);
+        let open: Vec<f32> = after.iter().map(|one| opening.of(one, still)).collect::<Option<_>>()?;
+        Some(last_open(&open).map_or(*asked, |at| after[at].frame.arrived))
+    };
+    asked.iter().zip(&spells).map(last).collect()
 }
 
-/// The last of `distances` at which a mouth is open that was `open` before: until it has been shut for three frames a third
-/// of that counts, so that nothing of the way back is left out; from then on three quarters, which only speech reaches.
-fn last_open(distances: &[f32], open: f32) -> Option<usize> {
-    let is_shut = |run: &[f32]| run.iter().all(|distance| *distance < open / 3.0);
-    let shut = distances.windows(3).position(is_shut).unwrap_or(distances.len());
-    let again = distances[shut..].iter().rposition(|distance| *distance > open * 0.75);
+/// The last of `openings` (0 at rest, 1 in speech) at which a mouth is open: until it has been shut for three frames a third
+/// counts, so that nothing of the way back is left out; from then on three quarters, which only speech reaches.
+fn last_open(openings: &[f32]) -> Option<usize> {
+    let is_shut = |run: &[f32]| run.iter().all(|opening| *opening < 1.0 / 3.0);
+    let shut = openings.windows(3).position(is_shut).unwrap_or(openings.len());
+    let again = openings[shut..].iter().rposition(|opening| *opening > 0.75);
     again.map(|at| shut + at).or(shut.checked_sub(1))
-}
-
-fn mean(values: &[f32]) -> f32 {
-    values.iter().sum::<f32>() / values.len().max(1) as f32
 }
 
 #[cfg(test)]
@@ -136,11 +131,9 @@ mod tests {
 
     #[test]
     fn a_smile_after_the_stop_is_no_speech_but_a_vowel_that_comes_back_is() {
-        let shut_after_two = [9.0, 7.0, 2.0, 1.0, 0.5, 4.5, 5.0, 1.0];
-        assert_eq!(last_open(&shut_after_two, 9.0), Some(1));
-        let comes_back = [9.0, 7.0, 2.0, 1.0, 0.5, 8.5, 9.0, 1.0];
-        assert_eq!(last_open(&comes_back, 9.0), Some(6));
-        assert_eq!(last_open(&[1.0, 0.5, 0.2], 9.0), None);
-        assert_eq!(last_open(&[9.0; 5], 9.0), Some(4));
+        assert_eq!(last_open(&[1.0, 0.8, 0.2, 0.1, 0.05, 0.5, 0.6, 0.1]), Some(1));
+        assert_eq!(last_open(&[1.0, 0.8, 0.2, 0.1, 0.05, 0.9, 1.0, 0.1]), Some(6));
+        assert_eq!(last_open(&[0.1, 0.05, 0.02]), None);
+        assert_eq!(last_open(&[1.0; 5]), Some(4));
     }
 }
