@@ -13,8 +13,8 @@ use super::usage::ProcessUse;
 use super::voice::VoiceLoop;
 use crate::time::Wall;
 
-/// Calls at the same time.
-const AT_ONCE: usize = 4;
+/// Calls at the same time; as many again may be on their way out.
+pub const AT_ONCE: usize = 4;
 /// Calls that warm the allocator up before memory is looked at.
 const WARM_UP: usize = 16;
 /// How often the first picture is looked for, every 20 ms: five seconds.
@@ -35,63 +35,68 @@ pub async fn measure(
     times: usize,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Churn, BenchError> {
-    round(server, voice, plan, WARM_UP, &mut |_| {}).await;
+    drop(round(server, voice, plan, WARM_UP, &mut |_| {}).await);
     tokio::time::sleep(SETTLE).await;
     let before = server.used().unwrap_or_default();
-    let joined = round(server, voice, plan, times, progress).await;
+    let calls = round(server, voice, plan, times, progress).await;
     tokio::time::sleep(SETTLE).await;
     let after = server.used().unwrap_or_default();
     let about = server.about().await?;
-    Ok(report(&joined, times, before, after, about["sessions"]["used"].as_u64().unwrap_or(0)))
+    Ok(report(calls, before, after, about["sessions"]["used"].as_u64().unwrap_or(0)))
 }
 
-fn report(joined: &[f64], times: usize, before: ProcessUse, after: ProcessUse, left_over: u64) -> Churn {
+fn report(calls: Vec<Result<f64, BenchError>>, before: ProcessUse, after: ProcessUse, left_over: u64) -> Churn {
+    let (joined, failed): (Vec<_>, Vec<_>) = calls.into_iter().partition(Result::is_ok);
     Churn {
         joined: joined.len(),
-        failed: times - joined.len(),
+        failed: failed.len(),
+        first_failure: failed.into_iter().find_map(Result::err).map(|error| error.to_string()),
         before_mb: before.rss_mb,
         after_mb: after.rss_mb,
         threads_before: before.threads,
         threads_after: after.threads,
         left_over,
-        join_ms: plain(joined.iter().copied()),
+        join_ms: plain(joined.into_iter().flatten()),
     }
 }
 
-/// Milliseconds that each call took to stand; those that did not are missing.
+/// Milliseconds that each call took to stand, or why it did not.
 async fn round(
     server: &Arc<Server>,
     voice: &Arc<VoiceLoop>,
     plan: &BenchPlan,
     times: usize,
     progress: &mut (dyn FnMut(Progress) + Send),
-) -> Vec<f64> {
+) -> Vec<Result<f64, BenchError>> {
     let mut calls = tokio::task::JoinSet::new();
-    let mut joined = Vec::with_capacity(times);
-    let mut done = 0;
+    let mut ended = Vec::with_capacity(times);
     for number in 0..times {
         if calls.len() == AT_ONCE {
-            joined.extend(calls.join_next().await.and_then(Result::ok).flatten());
-            done += 1;
-            progress(Progress::Step { done, of: times });
+            ended.extend(calls.join_next().await.and_then(Result::ok));
+            progress(Progress::Step { done: ended.len(), of: times });
         }
         calls.spawn(one(Arc::clone(server), Arc::clone(voice), plan.avatar.clone(), number));
     }
-    while let Some(ended) = calls.join_next().await {
-        joined.extend(ended.ok().flatten());
+    while let Some(call) = calls.join_next().await {
+        ended.extend(call.ok());
     }
-    joined
+    ended
 }
 
-async fn one(server: Arc<Server>, voice: Arc<VoiceLoop>, avatar: Option<String>, number: usize) -> Option<f64> {
+async fn one(
+    server: Arc<Server>,
+    voice: Arc<VoiceLoop>,
+    avatar: Option<String>,
+    number: usize,
+) -> Result<f64, BenchError> {
     let epoch = Wall.now();
     let who = CallerPlan { number, pictures: Pictures::Count, speech: Speech::Loop, epoch };
-    let caller = Caller::call(&server, voice, who, avatar.as_deref()).await.ok()?;
+    let caller = Caller::call(&server, voice, who, avatar.as_deref()).await?;
     let took = Wall.now().saturating_duration_since(epoch);
     let has_picture = see(&caller).await;
     tokio::time::sleep(STAY).await;
     caller.hang_up(&server).await;
-    has_picture.then_some(took.as_secs_f64() * 1000.0)
+    if has_picture { Ok(took.as_secs_f64() * 1000.0) } else { Err(BenchError::NoFrames { seconds: 5.0 }) }
 }
 
 /// Waits for the first picture; a call without one has failed.

@@ -101,12 +101,14 @@ pub struct Cost {
 }
 
 /// Callers that came and went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Churn {
     /// How many.
     pub joined: usize,
     /// How many did not come to stand.
     pub failed: usize,
+    /// Why the first of these did not.
+    pub first_failure: Option<String>,
     /// Memory after sixteen calls that warmed the allocator up, in megabytes.
     pub before_mb: f64,
     /// Memory afterwards.
@@ -231,7 +233,7 @@ impl BenchReport {
     }
 
     fn extras(&self, out: &mut String) {
-        if let Some(c) = self.churn {
+        if let Some(c) = &self.churn {
             line(
                 out,
                 &format!(
@@ -250,6 +252,7 @@ impl BenchReport {
                     c.threads_after
                 ),
             );
+            c.first_failure.iter().for_each(|why| line(out, &format!("            the first that failed: {why}")));
         }
         if self.ramp.is_empty() {
             return;

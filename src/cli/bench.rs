@@ -13,6 +13,8 @@ use crate::bench::{BenchError, BenchKind, BenchPlan, BenchReport, Progress, Targ
 
 /// Callers that `--ramp` tries at most.
 const RAMP_MOST: usize = 64;
+/// Places for callers that come and go: those on their way in and those on their way out.
+const CHURN_MOST: usize = 12;
 
 /// Measures, or compares what was measured.
 pub fn run(wanted: &BenchFlags) -> Result<(), Complaint> {
@@ -37,7 +39,11 @@ fn plan(wanted: &BenchFlags) -> Result<BenchPlan, Complaint> {
         (_, _, true) => BenchKind::Lips,
         _ => BenchKind::Latency,
     };
-    let sessions = if wanted.ramp { RAMP_MOST } else { usize::from(wanted.sessions) };
+    let sessions = match kind {
+        BenchKind::Ramp => RAMP_MOST,
+        BenchKind::Churn(_) => CHURN_MOST,
+        _ => usize::from(wanted.sessions),
+    };
     Ok(BenchPlan {
         target: target(wanted, sessions)?,
         sessions,
