@@ -1,4 +1,4 @@
-//! What only unsafe or foreign code can do: ask graphics cards, set raw options of codec libraries, reckon with pixels in vectors.
+//! What only unsafe or foreign code can do: ask graphics cards, limit the allocator, set raw options of codec libraries, reckon with pixels in vectors.
 //!
 //! The only package that may hold unsafe code; what it gives away is safe.
 
@@ -6,6 +6,7 @@
 
 mod cards;
 pub mod h264;
+pub mod memory;
 pub mod pixels;
 
 pub use cards::{Card, find_cards};

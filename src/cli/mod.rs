@@ -24,6 +24,7 @@ use flags::{Command, Flags};
 /// Runs the program: 0 done, 1 not done, 2 wrong usage.
 #[must_use]
 pub fn main() -> ExitCode {
+    visage_kernels::memory::give_back_early();
     let flags = Flags::parse();
     start_log(&flags);
     match run(&flags) {
