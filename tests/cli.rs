@@ -185,3 +185,32 @@ fn a_server_says_where_it_is_and_ends_politely_when_told() {
     assert_eq!(status.code(), Some(0));
     assert!(Wall.now().duration_since(began) < Duration::from_secs(10), "it took too long to start and end");
 }
+
+#[test]
+fn a_film_that_is_stopped_ends_early_and_whole() {
+    for signal in ["-INT", "-TERM"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (out, long) = (folder.path().join("talk.mp4"), folder.path().join("long.wav"));
+        let mut wav = fs::read(voice()).expect("a voice");
+        // A header that claims what the file has not is read to the file's end: ten minutes of silence follow.
+        wav[40..44].copy_from_slice(&u32::MAX.to_le_bytes());
+        wav.resize(wav.len() + 10 * 60 * 32_000, 0);
+        fs::write(&long, wav).expect("written");
+        let child = Command::new(env!("CARGO_BIN_EXE_visage"))
+            .args(["render", "--json", "--audio"])
+            .args([&long, Path::new("--out"), &out])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        while !folder.path().join("talk.mp4.unfinished").exists() {
+            std::thread::yield_now();
+        }
+        let told = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill runs");
+        assert!(told.success());
+        let began = Wall.now();
+        let output = child.wait_with_output().expect("it ends");
+        assert!(Wall.now().duration_since(began) < Duration::from_secs(5), "{signal}: too slow");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert!(output.status.code() == Some(0) && report["was_stopped"] == true && out.exists(), "{signal}: {report}");
+    }
+}

@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use str0m::bwe::Bitrate;
+use str0m::change::SdpOffer;
 use str0m::rtp::Extension;
 use str0m::{Candidate, Rtc, RtcConfig};
+
+use super::{JoinError, sdp};
 
 /// The H.264 profile that every browser plays: constrained baseline, level 3.1 (RFC 6184, section 8.1).
 const CONSTRAINED_BASELINE: u32 = 0x42_e0_1f;
@@ -39,6 +42,20 @@ impl Machines {
             rtc.add_local_candidate(candidate.clone());
         }
         rtc
+    }
+
+    /// Reads an offer: the machine that has taken it, and the answer for the browser.
+    ///
+    /// # Errors
+    /// If the offer cannot be answered.
+    pub fn answer(&self, offer: &str, now: Instant) -> Result<(Rtc, String), JoinError> {
+        sdp::check_offer(offer)?;
+        let bad = |error: &dyn std::error::Error| JoinError::BadOffer { found: error.to_string() };
+        let offer = SdpOffer::from_sdp_string(&sdp::without_candidates(offer)).map_err(|error| bad(&error))?;
+        let mut rtc = self.build(now);
+        let answer = rtc.sdp_api().accept_offer(offer).map_err(|error| bad(&error))?.to_sdp_string();
+        sdp::check_answer(&answer)?;
+        Ok((rtc, sdp::in_one_stream(&answer)))
     }
 }
 

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+pub use machine::Machines;
 pub use net::Net;
 pub use peer::NetworkStats;
 pub use sdp::LONGEST_OFFER;

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use str0m::Rtc;
-use str0m::change::SdpOffer;
 use tokio::sync::{mpsc, oneshot};
 
 use super::floor::{Command, Floor};
 use super::machine::Machines;
 use super::peer::{NetworkStats, Peer};
 use super::sockets;
-use super::{JoinError, Joined, Lobby, NetConfig, NetError, sdp};
+use super::{JoinError, Joined, Lobby, NetConfig, NetError};
 use crate::pipeline::{Outgoing, ShowRequest};
 use crate::telemetry::Counters;
 use crate::time::Wall;
@@ -80,13 +79,7 @@ impl Net {
     /// # Errors
     /// If the offer cannot be answered or the studio says no; nothing is left behind.
     pub async fn join(&self, offer: &str, request: ShowRequest) -> Result<Joined, JoinError> {
-        sdp::check_offer(offer)?;
-        let bad = |error: &dyn std::error::Error| JoinError::BadOffer { found: error.to_string() };
-        let offer = SdpOffer::from_sdp_string(&sdp::without_candidates(offer)).map_err(|error| bad(&error))?;
-        let mut rtc = self.machines.build(self.wall.now());
-        let answer = rtc.sdp_api().accept_offer(offer).map_err(|error| bad(&error))?.to_sdp_string();
-        sdp::check_answer(&answer)?;
-        let answer = sdp::in_one_stream(&answer);
+        let (rtc, answer) = self.machines.answer(offer, self.wall.now())?;
         // A task of its own: whoever asked may hang up meanwhile, and a session that was admitted must get its peer.
         let admission = self.reception.clone().admit(rtc, request, self.wall);
         let (id, avatar) = tokio::spawn(admission).await.map_err(|_our_bug| JoinError::Closing)??;

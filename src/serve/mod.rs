@@ -29,6 +29,7 @@ use axum_server::{Address, Handle, Server};
 use thiserror::Error;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+pub use sessions::{avatar_in, offer_in};
 pub use state::{AppState, Asset, Facts, Shared};
 pub use tls::{TlsError, TlsFiles, self_signed};
 pub use trace::{TraceFile, TraceReport};

@@ -70,17 +70,8 @@ pub async fn join(
     body: Body,
 ) -> Result<Response, Problem> {
     let kind = body::media_type(&headers);
-    let wanted = match kind.as_str() {
-        SDP => bare_offer(query, &body::read(&headers, body, LONGEST_OFFER).await?)?,
-        JSON => json_offer(&query, &body::read(&headers, body, LARGEST_JSON_BYTES).await?)?,
-        other => {
-            return Err(body::wrong_type(
-                "application/json or application/sdp",
-                other,
-                &format!("send {JOIN_EXAMPLE}"),
-            ));
-        }
-    };
+    let body = body::read(&headers, body, largest_join_bytes(&kind)?).await?;
+    let wanted = wanted_session(&kind, query, &body)?;
     let request = ShowRequest { avatar: wanted.avatar };
     let joined = state.net.join(&wanted.sdp, request).await.map_err(|error| {
         state.ledger().refuse(&error);
@@ -99,6 +90,39 @@ fn welcome(kind: &str, joined: Joined) -> Response {
     let answer =
         JoinAnswer { id: joined.id.to_string(), sdp: joined.answer, avatar: joined.avatar.to_string(), location };
     (StatusCode::CREATED, place, Json(answer)).into_response()
+}
+
+fn largest_join_bytes(kind: &str) -> Result<usize, Problem> {
+    match kind {
+        SDP => Ok(LONGEST_OFFER),
+        JSON => Ok(LARGEST_JSON_BYTES),
+        other => Err(body::wrong_type("application/json or application/sdp", other, &format!("send {JOIN_EXAMPLE}"))),
+    }
+}
+
+fn wanted_session(kind: &str, query: JoinQuery, body: &[u8]) -> Result<JoinBody, Problem> {
+    if kind == SDP { bare_offer(query, body) } else { json_offer(&query, body) }
+}
+
+/// The offer in a body of `POST /v1/sessions` of a content type, as [`join`] reads it; else the refusal's status.
+///
+/// # Errors
+/// If the body is refused before anyone looks at the offer.
+pub fn offer_in(kind: &str, body: &[u8]) -> Result<String, StatusCode> {
+    let wanted = wanted_session(kind, JoinQuery { avatar: None }, body);
+    wanted.map(|wanted| wanted.sdp).map_err(|problem| problem.status())
+}
+
+/// The avatar in a body of `PATCH /v1/sessions/{id}`, as [`change`] reads it; else the refusal's status.
+///
+/// # Errors
+/// If the body is refused before anyone looks for the avatar.
+pub fn avatar_in(body: &[u8]) -> Result<String, StatusCode> {
+    wanted_change(body).map(|wanted| wanted.avatar).map_err(|problem| problem.status())
+}
+
+fn wanted_change(body: &[u8]) -> Result<ChangeBody, Problem> {
+    body::json(body, CHANGE_EXAMPLE)
 }
 
 fn bare_offer(query: JoinQuery, body: &[u8]) -> Result<JoinBody, Problem> {
@@ -187,7 +211,7 @@ pub async fn change(
     if kind != JSON {
         return Err(body::wrong_type(JSON, &kind, &format!("send {CHANGE_EXAMPLE}")));
     }
-    let wanted: ChangeBody = body::json(&body::read(&headers, body, LARGEST_CHANGE_BYTES).await?, CHANGE_EXAMPLE)?;
+    let wanted = wanted_change(&body::read(&headers, body, LARGEST_CHANGE_BYTES).await?)?;
     let (studio, session) = (state.studio.clone(), id.clone());
     let recast = tokio::task::spawn_blocking(move || studio.recast(&session, &wanted.avatar)).await;
     match recast

@@ -1,0 +1,62 @@
+//! Strangers' bytes, damaged in many ways, always the same: a short run of what the fuzz targets do for hours.
+
+#[path = "fuzz/entries.rs"]
+mod entries;
+
+use std::path::Path;
+
+/// What damages bytes most: lengths and counts at their ends, and what opens and closes.
+const NASTY: &[u8] = &[0x00, 0x01, 0x7f, 0x80, 0xff, b'{', b'"', b'\r', b'\n', b'=', b':', b'9'];
+
+fn run(kind: &str, rounds: usize, entry: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds").join(kind);
+    let mut paths: Vec<_> =
+        std::fs::read_dir(folder).expect("seeds").map(|file| file.expect("a file").path()).collect();
+    paths.sort();
+    let seeds: Vec<Vec<u8>> = paths.iter().map(|path| std::fs::read(path).expect("bytes")).collect();
+    assert!(!seeds.is_empty());
+    seeds.iter().for_each(|seed| entry(seed));
+    let mut random = fastrand::Rng::with_seed(3);
+    for n in 0..rounds {
+        entry(&damaged(&seeds[n % seeds.len()], &mut random));
+    }
+}
+
+fn damaged(seed: &[u8], random: &mut fastrand::Rng) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    for _ in 0..random.usize(1..8) {
+        if bytes.len() < 2 {
+            break;
+        }
+        // The first byte chooses the reader; headers are where it hurts.
+        let reach = if random.bool() { bytes.len().min(200) } else { bytes.len() };
+        let at = random.usize(1..reach);
+        match random.u8(..4) {
+            0 => bytes.truncate(at),
+            1 => drop(bytes.drain(at..(at + random.usize(..9)).min(bytes.len()))),
+            2 => bytes.insert(at, NASTY[random.usize(..NASTY.len())]),
+            _ => bytes[at] = if random.bool() { random.u8(..) } else { NASTY[random.usize(..NASTY.len())] },
+        }
+    }
+    bytes
+}
+
+#[test]
+fn damaged_offers_are_answered_or_refused() {
+    run("offer", 2_000, entries::offer);
+}
+
+#[test]
+fn damaged_json_is_read_or_refused() {
+    run("json", 5_000, entries::json);
+}
+
+#[test]
+fn damaged_sound_is_bounded_or_refused() {
+    run("sound", 300, entries::sound);
+}
+
+#[test]
+fn damaged_packs_are_read_or_refused() {
+    run("pack", 400, entries::pack);
+}
