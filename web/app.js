@@ -658,7 +658,7 @@ function troublePlate() {
     case 'busy': return ['The microphone is in use elsewhere', 'Another program holds it, perhaps a call. Close that, or choose another microphone.', [talkAgain('Try again'), act('Choose another', () => { S.trouble = null; render(); openMenu(); })]];
     case 'unplugged': return ['The microphone went away', 'It was unplugged or switched off. Your microphone is off.', [talkAgain('Talk again'), useFile]];
     case 'micfail': return ['The microphone did not start', esc(detail || 'The browser did not say why.'), [talkAgain('Try again'), useFile]];
-    case 'badfile': return ['This file cannot be played', `${esc(sentence(detail))} WAV, MP3, FLAC and Ogg work.`, [act('Choose another file', useFile.run, true), close]];
+    case 'badfile': return ['This file cannot be played', `${esc(sentence(detail))}${/MP3/.test(detail) ? '' : ' WAV, MP3, FLAC and Ogg work.'}`, [act('Choose another file', useFile.run, true), close]];
     case 'bigfile': return ['This file is too large', `${esc(sentence(detail))} Up to 10 MB and 10 minutes work; an MP3 is about ten times smaller than a WAV.`, [act('Choose another file', useFile.run, true), close]];
     default: return ['The sound was not played', esc(detail || 'The server did not say why.'), [act('Close', close.run, true)]];
   }
