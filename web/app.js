@@ -17,6 +17,8 @@ const PICTURE_WAIT_MS = 8000;        // from the server's answer to the first pi
 const SILENT_WIRE_MS = 3000;         // nothing received for this long: the call is dead
 const BACK_OFF_S = [1, 3, 5, 10, 15];
 const LARGEST_FILE_BYTES = 10 * 2 ** 20;
+const IN_STEP_MS = 8;                // nobody sees less
+const LONGEST_HOLD_MS = 300;         // pictures are not held longer than this for their voice
 const HISTORY = 120;                 // 60 s at 2 Hz
 const SAMPLES = [{ file: 'hello', name: 'Sample: hello' }, { file: 'boat', name: 'Sample: purple boat' }];
 
@@ -49,6 +51,7 @@ const myName = () => me()?.title || 'the avatar';
 const isUp = () => S.link === 'up';
 const isMicOpen = () => S.voice === 'open';
 const isRed = () => isMicOpen() && !S.isMuted;
+const isHeard = () => !$('#audio').muted;
 
 // ── talking to the server ──────────────────────────────────────────────────────────────────────────────────────
 class Problem extends Error {
@@ -115,8 +118,8 @@ async function openCall() {
   try {
     const voice = pc.addTransceiver('audio', { direction: 'sendrecv' });
     const picture = pc.addTransceiver('video', { direction: 'recvonly' });
-    [voice, picture].forEach(({ receiver }) => showAtOnce(receiver));
-    const call = { pc, sender: voice.sender, stream: new MediaStream(), id: null, frames: 0, before: null };
+    [voice, picture].forEach(({ receiver }) => hold(receiver, 0));
+    const call = { pc, sender: voice.sender, voice: voice.receiver, picture: picture.receiver, shown: [], held_ms: 0, isOver: false, stream: new MediaStream(), id: null, frames: 0, before: null };
     pc.ontrack = ({ track }) => { call.stream.addTrack(track); attach(call); };
     pc.onconnectionstatechange = () => watchLink(call);
     await pc.setLocalDescription(await pc.createOffer());
@@ -126,7 +129,7 @@ async function openCall() {
     const joined = await answer.json();
     call.id = joined.id;
     S.avatar = joined.avatar;
-    await pc.setRemoteDescription({ type: 'answer', sdp: joined.sdp });
+    await pc.setRemoteDescription({ type: 'answer', sdp: apart(joined.sdp) });
     pc.getReceivers().forEach(r => { if (r.transport) r.transport.onstatechange = () => watchLink(call); });
     return call;
   } catch (error) {
@@ -135,10 +138,35 @@ async function openCall() {
   }
 }
 
-/** The lips are already in step when they leave the server: hold nothing back. */
-function showAtOnce(receiver) {
-  if ('jitterBufferTarget' in receiver) try { receiver.jitterBufferTarget = 0; } catch { /* not this browser */ }
-  if ('playoutDelayHint' in receiver) receiver.playoutDelayHint = 0;
+/** Asks the browser to keep what came for this long before it is shown or played. */
+function hold(receiver, held_ms) {
+  if ('jitterBufferTarget' in receiver) receiver.jitterBufferTarget = held_ms;
+  else if ('playoutDelayHint' in receiver) receiver.playoutDelayHint = held_ms / 1000;
+}
+
+/** Names the voice another stream than the picture's: browsers would hold pictures for a voice that nobody hears. */
+const apart = sdp => sdp.split(/^(?=m=)/m).map(part => part.startsWith('m=audio') ? part.replace(/msid:\S+/g, 'msid:voice') : part).join('');
+
+/**
+ * How late pictures are shown against their voice, in ms, over those shown since the last look. The server counts the
+ * RTP time of both from the same sample, so each says when it was due. `playout_ms`: from the browser to the ear.
+ */
+function lateness(call, playout_ms) {
+  const [heard] = call.voice.getSynchronizationSources?.() || [];
+  const shown = percentile(call.shown.splice(0), 0.5);
+  if (!heard) return NaN;
+  const late_ms = shown - (heard.timestamp - performance.timeOrigin - heard.rtpTimestamp / 48 + playout_ms);
+  return Math.abs(late_ms) < 1000 ? late_ms : NaN; // a counter went round
+}
+
+/**
+ * Voice and picture leave the server in step, but browsers hold voice longer before they play it. While it is heard,
+ * pictures wait for it; while it is not, they are shown at once. `offset_ms`: how late the picture is, below 0 early.
+ */
+function keepInStep(call, offset_ms) {
+  const isWorthIt = Number.isFinite(offset_ms) && Math.abs(offset_ms) > IN_STEP_MS;
+  const held_ms = !isHeard() ? 0 : isWorthIt ? clamp(Math.round(call.held_ms - offset_ms / 2), 0, LONGEST_HOLD_MS) : call.held_ms;
+  if (held_ms !== call.held_ms) hold(call.picture, call.held_ms = held_ms);
 }
 
 const gathered = (pc, most_ms) => new Promise(done => {
@@ -153,9 +181,11 @@ function attach(call) {
   if (video.srcObject !== call.stream) { video.srcObject = call.stream; audio.srcObject = call.stream; }
   video.play?.().catch(() => {});
   audio.play?.().catch(() => {});
-  const seen = () => {
-    if (S.call !== call && S.call !== null) return;
+  const seen = (_, frame) => {
+    // A call that is closed shows one last, black picture.
+    if (call.isOver) return;
     call.frames += 1;
+    if (frame?.rtpTimestamp !== undefined) call.shown.push(frame.expectedDisplayTime - frame.rtpTimestamp / 90);
     S.lastPictureAt = performance.now();
     if (call.frames === 1) firstPicture(call);
     if (video.requestVideoFrameCallback && video.srcObject === call.stream) video.requestVideoFrameCallback(seen);
@@ -240,6 +270,7 @@ function dropCall() {
 }
 
 function endCall(call) {
+  call.isOver = true;
   clearTimeout(call.timer);
   call.events?.close();
   call.pc.onconnectionstatechange = null;
@@ -466,7 +497,7 @@ async function speak(name, bytes) {
     if (error.status === 0) return confirmAlive(call);
     if (error.status === 404) return lose('the server has ended the session');
     told(error);
-    troubled([413].includes(error.status) ? 'bigfile' : [400, 415, 422].includes(error.status) ? 'badfile' : 'filefail',
+    troubled(error.status === 413 ? 'bigfile' : [400, 415, 422].includes(error.status) ? 'badfile' : 'filefail',
       `${name}: ${error.body?.detail || error.message}`);
   }
 }
@@ -499,10 +530,11 @@ async function measure() {
   if (!report || S.call !== call) return;
   const found = [...report.values()], inbound = kind => found.find(r => r.type === 'inbound-rtp' && r.kind === kind) || {};
   const video = inbound('video'), audio = inbound('audio');
+  const playout = found.find(r => r.type === 'media-playout') || {};
   const pair = found.find(r => r.type === 'candidate-pair' && r.nominated && r.state === 'succeeded') || {};
   const now = performance.now(), received = (video.bytesReceived || 0) + (audio.bytesReceived || 0);
   const was = call.before;
-  call.before = { at: now, video, audio, received };
+  call.before = { at: now, video, audio, received, playout };
   if (!was || received > was.received) call.heardAt = now;
   if (!was) return;
   const d = (a, b, key) => (a[key] ?? NaN) - (b[key] ?? NaN), seconds = (now - was.at) / 1000;
@@ -510,14 +542,15 @@ async function measure() {
   const lost = Math.max(0, d(video, was.video, 'packetsLost') + d(audio, was.audio, 'packetsLost'));
   const buffered_ms = d(video, was.video, 'jitterBufferDelay') / d(video, was.video, 'jitterBufferEmittedCount') * 1000;
   const decode_ms = d(video, was.video, 'totalDecodeTime') / d(video, was.video, 'framesDecoded') * 1000;
+  const playout_ms = d(playout, was.playout, 'totalPlayoutDelay') / d(playout, was.playout, 'totalSamplesCount') * 1000 || 0;
   const rtt_ms = (pair.currentRoundTripTime ?? NaN) * 1000;
   S.net = {
     fps: steady(call, video, now), bitrate_bps: (received - was.received) * 8 / seconds,
     loss_ratio: got + lost > 0 ? lost / (got + lost) : NaN, freezes: video.freezeCount ?? NaN, rtt_ms, buffered_ms, decode_ms,
     network_ms: rtt_ms + (buffered_ms || 0) + (decode_ms || 0), width_px: video.frameWidth ?? NaN, jitter_ms: (video.jitter ?? NaN) * 1000,
-    // Both stamps are the sender's clock for what is shown and heard now: sound ahead of the picture means the picture is late.
-    av_offset_ms: audio.estimatedPlayoutTimestamp && video.estimatedPlayoutTimestamp ? audio.estimatedPlayoutTimestamp - video.estimatedPlayoutTimestamp : NaN,
+    av_offset_ms: lateness(call, playout_ms),
   };
+  keepInStep(call, S.net.av_offset_ms);
   const delay = S.stats?.quality?.voice_to_frame_ms;
   const isFresh = S.voice !== 'idle' && delay?.n > 0;
   S.history.push({ at: Date.now(), ...S.net, delay_p50_ms: isFresh ? delay.p50 + S.net.network_ms : NaN, delay_p95_ms: isFresh ? delay.p95 + S.net.network_ms : NaN });
@@ -625,7 +658,7 @@ function troublePlate() {
     case 'busy': return ['The microphone is in use elsewhere', 'Another program holds it, perhaps a call. Close that, or choose another microphone.', [talkAgain('Try again'), act('Choose another', () => { S.trouble = null; render(); openMenu(); })]];
     case 'unplugged': return ['The microphone went away', 'It was unplugged or switched off. Your microphone is off.', [talkAgain('Talk again'), useFile]];
     case 'micfail': return ['The microphone did not start', esc(detail || 'The browser did not say why.'), [talkAgain('Try again'), useFile]];
-    case 'badfile': return ['This file cannot be played', `${esc(sentence(detail))} WAV, MP3, FLAC and Ogg work.`, [act('Choose another file', useFile.run, true), close]];
+    case 'badfile': return ['This file cannot be played', `${esc(sentence(detail))}${/MP3/.test(detail) ? '' : ' WAV, MP3, FLAC and Ogg work.'}`, [act('Choose another file', useFile.run, true), close]];
     case 'bigfile': return ['This file is too large', `${esc(sentence(detail))} Up to 10 MB and 10 minutes work; an MP3 is about ten times smaller than a WAV.`, [act('Choose another file', useFile.run, true), close]];
     default: return ['The sound was not played', esc(detail || 'The server did not say why.'), [act('Close', close.run, true)]];
   }
@@ -635,8 +668,8 @@ const numbers = () => {
   const last = S.stats?.quality?.voice_to_frame_ms, isFresh = S.voice !== 'idle' && last?.n > 0;
   const all = delays().all, net = S.net?.network_ms || 0;
   const p50 = isFresh ? last.p50 + net : all.p50, p95 = isFresh ? last.p95 + net : all.p95;
-  const delay = Number.isFinite(p50) ? [['Delay', `${num(p50)} ms`, ''], ['p95', `${num(p95)} ms`, '']]
-    : S.voice === 'idle' ? [['Delay shows when you talk', '', 'long']] : [['Delay', dash, '']];
+  const delay = Number.isFinite(p50) ? [['Delay', `${num(p50)} ms`, 'ms'], ['p95', `${num(p95)} ms`, 'ms']]
+    : S.voice === 'idle' ? [['Delay shows when you talk', '', 'long']] : [['Delay', dash, 'ms'], ['p95', dash, 'ms']];
   return [...delay, ['Picture', `${num(S.net?.fps)} fps`, 'unit'], ['Freezes', num(S.net?.freezes), '']];
 };
 
@@ -733,8 +766,7 @@ function showTalk([sign, label, kind]) {
   talkKey.innerHTML = icon(sign) + label;
   $('#talkset').className = `talkset ${kind === 'off' ? 'quiet' : kind}`;
   talkKey.title = kind === 'off' ? 'Talk: not possible now' : `${label} (Space)`;
-  talkKey.toggleAttribute('aria-disabled', false);
-  if (kind === 'off') talkKey.setAttribute('aria-disabled', 'true');
+  if (kind === 'off') talkKey.setAttribute('aria-disabled', 'true'); else talkKey.removeAttribute('aria-disabled');
 }
 
 function press(key, isOn, title, sign) {
@@ -751,7 +783,7 @@ function showKeys([isThere, isTalking, isMuted]) {
   };
   able('#k-sample', isThere, 'Play a sample', 'Play a sample: needs the connection');
   able('#k-file', isThere, 'Choose a WAV, MP3, FLAC or Ogg file, or drop one on the picture', 'Sound file: needs the connection');
-  press('#k-mute', isMuted, '', isMuted ? 'micoff' : 'micoff');
+  press('#k-mute', isMuted, '', 'micoff');
   able('#k-mute', isTalking, isMuted ? 'Microphone muted (M)' : 'Mute the microphone (M)', 'Mute: the microphone is off');
 }
 
@@ -885,7 +917,7 @@ const GRAPHS = [
   { id: 'delay', title: 'Delay over time', unit: 'ms', keys: ['delay_p50_ms', 'delay_p95_ms'], lo: 0, hi: 200, rules: [0, 100, 200], value: () => num(percentile(seen('delay_p50_ms').slice(-2), 0.5)), left: '60 s ago', right: () => 'line p50, pale p95, top 200 ms' },
   { id: 'fps', title: 'Picture rate', unit: 'fps', keys: ['fps'], lo: 0, hi: 30, rules: [0, 25], value: () => num(S.net?.fps, 1), left: '60 s ago', right: () => `lowest ${num(Math.min(...seen('fps').filter(Number.isFinite)))}, freezes ${num(S.net?.freezes)}` },
   { id: 'rate', title: 'Bitrate', unit: 'Mbit/s', keys: ['mbit'], lo: 0, hi: 2, rules: [0], value: () => num(S.net?.bitrate_bps / 1e6, 2), left: '60 s ago', right: () => `loss ${num(lossOverAll() * 100, 1)} %` },
-  { id: 'av', title: 'Picture against sound', unit: '', keys: ['av_offset_ms'], lo: -60, hi: 60, rules: [-60, 0, 60], value: () => offset(S.net?.av_offset_ms), left: 'up is late, ±60 ms', right: () => 'in step to the eye: ±45 ms' },
+  { id: 'av', title: 'Picture against sound', unit: '', keys: ['av_offset_ms'], lo: -60, hi: 60, rules: [-60, 0, 60], value: () => S.net && !isHeard() ? 'not heard' : offset(S.net?.av_offset_ms), left: 'up is late, ±60 ms', right: () => 'in step to the eye: −40 to +20 ms' },
 ];
 const offset = ms => !Number.isFinite(ms) ? dash : Math.abs(ms) < 1 ? 'in step' : `${num(Math.abs(ms))} ms ${ms > 0 ? 'late' : 'early'}`;
 const lossOverAll = () => { const all = seen('loss_ratio').filter(Number.isFinite); return all.length ? all.reduce((a, b) => a + b, 0) / all.length : NaN; };
@@ -1121,7 +1153,7 @@ function wire() {
   document.addEventListener('keydown', onKey);
   ['dragover', 'dragleave', 'drop'].forEach(type => window.addEventListener(type, onDrag));
   ['pointermove', 'pointerdown', 'keydown'].forEach(type => document.addEventListener(type, wake));
-  ['fullscreenchange', 'webkitfullscreenchange'].forEach(type => document.addEventListener(type, () => { wake(); press.call(null, '#k-full', !!document.fullscreenElement, document.fullscreenElement ? 'Leave full screen (F)' : 'Full screen (F)'); $('#k-full').removeAttribute('aria-pressed'); $('#k-full').setAttribute('aria-label', $('#k-full').title); }));
+  ['fullscreenchange', 'webkitfullscreenchange'].forEach(type => document.addEventListener(type, () => { wake(); press('#k-full', !!document.fullscreenElement, document.fullscreenElement ? 'Leave full screen (F)' : 'Full screen (F)'); $('#k-full').removeAttribute('aria-pressed'); $('#k-full').setAttribute('aria-label', $('#k-full').title); }));
   window.addEventListener('hashchange', () => turnTo(location.hash === '#connect' ? 'connect' : 'live'));
   window.addEventListener('online', () => { if (['lost', 'gone', 'udp'].includes(S.link)) connect(); });
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => { showAvatars(); paintRoom($('#video').hidden ? $('#still') : $('#video')); });
@@ -1133,7 +1165,7 @@ function wire() {
 
 // For tests only, read-only: what the page thinks.
 Object.defineProperty(window, 'visage', { value: Object.freeze({
-  get state() { return { link: S.link, voice: S.voice, trouble: S.trouble?.kind ?? null, muted: S.isMuted, audible: !$('#audio').muted, avatar: S.avatar, session: S.call?.id ?? null, frames: S.call?.frames ?? 0, tries: S.tries }; },
+  get state() { return { link: S.link, voice: S.voice, trouble: S.trouble?.kind ?? null, muted: S.isMuted, audible: isHeard(), held_ms: S.call?.held_ms ?? 0, avatar: S.avatar, session: S.call?.id ?? null, frames: S.call?.frames ?? 0, tries: S.tries }; },
   get stats() { return { server: S.stats, browser: S.net, delay_ms: delays() }; },
   get lastError() { return S.lastError; },
 }) });

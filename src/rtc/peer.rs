@@ -192,9 +192,11 @@ impl Peer {
         let Some((mid, pt)) = self.picture else { return Ok(()) };
         let Some(writer) = self.rtc.writer(mid) else { return Ok(()) };
         let at = outgoing.media.at;
-        let at_once = MediaTime::new(0, Frequency::NINETY_KHZ);
+        let (at_once, half_a_second) =
+            (MediaTime::new(0, Frequency::NINETY_KHZ), MediaTime::new(45_000, Frequency::NINETY_KHZ));
         let time = MediaTime::new(ticks(at, VIDEO_CLOCK_HZ), Frequency::NINETY_KHZ);
-        writer.playout_delay(at_once, at_once).write(pt, clock, time, &**bytes)?;
+        // At once, unless the page asks its browser to hold pictures until their voice is played: a most of 0 forbids it.
+        writer.playout_delay(at_once, half_a_second).write(pt, clock, time, &**bytes)?;
         if self.pending.len() == PENDING {
             self.pending.pop_front();
         }

@@ -232,7 +232,58 @@ const leaving = async () => {
   return { after_ms: Date.now() - from };
 };
 
-const CHECKS = { picture, talk, sample_and_stop: sampleAndStop, reconnect, phone, refused, token, keyboard, leaving };
+/** The way for UDP is closed by giving the browser an address where nobody listens. */
+const udp = onPage({
+  ready: "window.visage && visage.state.link === 'udp'",
+  scripts: [`(() => { const take = RTCPeerConnection.prototype.setRemoteDescription;
+    RTCPeerConnection.prototype.setRemoteDescription = function (d) { return take.call(this, { type: d.type, sdp: d.sdp.replace(/^(a=candidate:\\S+ \\d+ \\S+ \\d+) \\S+ \\d+/gm, '$1 127.0.0.99 9') }); }; })()`],
+}, async page => {
+  await sleep(1500); // a call that was given up must not come back as a black picture
+  await shot(page, 'udp');
+  const { link, frames } = await page.eval('visage.state'), words = await page.eval("document.querySelector('#plate').innerText");
+  expect(link === 'udp' && frames === 0, 'the page to stay with what it said', { link, frames });
+  expect(/UDP/.test(words) && /port \d+/.test(words), 'the cure, with the port, in words', { words });
+  return { words: words.split('\n')[0] };
+});
+
+/** Pictures wait for their voice while it is heard, and no longer than that. */
+const heard = onPage({}, async page => {
+  await page.click('#k-hear');
+  await page.click('#talk');
+  await page.until("visage.state.voice === 'open' && visage.state.audible");
+  await page.until('visage.state.held_ms > 0', 20000, 'pictures that wait for their voice');
+  const inStep = await page.until('Math.abs(visage.stats.browser?.av_offset_ms) < 40', 20000, 'voice and picture in step');
+  const { held_ms } = await page.eval('visage.state');
+  await page.click('#k-hear');
+  await page.until('visage.state.held_ms === 0', 10000, 'pictures that wait no more');
+  return { held_ms, after_ms: inStep.after_ms };
+});
+
+/** Ten reloads in a row, and a second page beside: in the end two sessions at most, those of the two pages. */
+const reloads = onPage({}, async page => {
+  const beside = await open();
+  try {
+    await beside.until(isUp, 15000);
+    const ids = new Set();
+    for (let i = 0; i < 10; i += 1) {
+      ids.add(await page.eval('visage.state.session'));
+      await page.eval('window.isOld = true');
+      await page.send('Page.reload');
+      await page.until(`!window.isOld && ${isUp}`, 15000);
+    }
+    const from = Date.now(), alive = async () => (await Promise.all([...ids].map(id => server(`/v1/sessions/${id}`)))).filter(a => a.status !== 404).length;
+    let left = ids.size;
+    while (left && Date.now() - from < 10000) { left = await alive(); if (left) await sleep(100); }
+    const own = [await page.eval('visage.state.session'), await beside.eval('visage.state.session')];
+    expect(left === 0, 'no session left over 10 s after ten reloads', { left, of: ids.size });
+    expect(ids.size === 10 && new Set(own).size === 2 && await beside.eval(isUp), 'the page beside undisturbed', { own });
+    return { reloads: ids.size, gone_after_ms: Date.now() - from };
+  } finally {
+    await beside.close();
+  }
+});
+
+const CHECKS = { picture, talk, sample_and_stop: sampleAndStop, reconnect, phone, refused, token, keyboard, leaving, udp, heard, reloads };
 
 async function main() {
   if (!flags.base || !flags.chromium || !flags.out) throw new Error('wanted --base URL --chromium FILE --out DIR');
