@@ -3,6 +3,8 @@ import numpy as np
 from scipy import fft
 from scipy.signal import resample_poly
 
+from curves import ramp
+
 RATE = 16000
 STEPS = 200                                              # 40 ms steps in a segment: 8 s
 SAMPLES = STEPS * 640 + 240                              # what the last step consumes ends here
@@ -22,17 +24,21 @@ def retuned(u, rng):
 
 
 def lay(pcm, weights, voice, u, at, rng, gain):
-    """Adds one utterance at sample `at`; returns where it ends."""
+    """Adds one utterance at sample `at`, one in eight cut off in the middle; returns where it ends."""
     sound, stretch = retuned(u, rng)
+    if rng.random() < 0.12:
+        sound = sound[: int(rng.uniform(0.2, 0.95) * len(sound))]
     end = min(len(pcm), at + len(sound))
     pcm[at:end] += gain * sound[: end - at]
-    j = np.arange(len(weights))
-    t = (320 * j - DELAY - at) / RATE / stretch * 100    # curve index of every output
+    since = (320 * np.arange(len(weights)) - DELAY - at) / RATE
+    t = since / stretch * 100                            # curve index of every output
     inside = (t >= 0) & (t <= len(u.weights) - 1)
     i, f = np.floor(t[inside]).astype(int), (t[inside] % 1)[:, None]
     k = np.minimum(i + 1, len(u.weights) - 1)
-    weights[inside] = np.maximum(weights[inside], u.weights[i] * (1 - f) + u.weights[k] * f)
-    voice[inside] = np.maximum(voice[inside], u.voice[i])
+    over = since[inside] - len(sound) / RATE             # past the sound's end the mouth shuts within 100 ms
+    shown = (u.weights[i] * (1 - f) + u.weights[k] * f) * (1 - ramp(over / 0.1))[:, None]
+    weights[inside] = np.maximum(weights[inside], shown)
+    voice[inside] = np.maximum(voice[inside], u.voice[i] * (over < 0.02))
     return at + len(sound)
 
 
@@ -158,6 +164,17 @@ def background(bank, n, rng, snr):
     return level * noise
 
 
+def gated(heard, rng):
+    """What a noise gate or a sleeping coder leaves: where the sound is weak, nothing at all."""
+    frames = heard[: len(heard) // 160 * 160].reshape(-1, 160)
+    level = np.sqrt((frames ** 2).mean(1))
+    is_open = level > db(-23 - rng.uniform(24, 42))
+    hold = int(rng.integers(2, 30))
+    is_open = np.convolve(is_open, np.ones(hold))[: len(level)] > 0
+    gain = np.repeat(is_open.astype(np.float32), 160)
+    return heard * np.pad(gain, (0, len(heard) - len(gain)), mode="edge")
+
+
 def segment(bank, rng):
     """-> (pcm [SAMPLES], weights [400, 13], voice [400])"""
     pcm, weights, voice = timeline(bank, rng)
@@ -174,6 +191,8 @@ def segment(bank, rng):
         heard += clicks(n, rng) * db(rng.uniform(-45, -18))
     if rng.random() < 0.25:
         heard += breath(n, rng) * db(rng.uniform(-60, -38))
+    if rng.random() < 0.2:
+        heard = gated(heard, rng)
     heard *= db(rng.uniform(-28, 14))
     if rng.random() < 0.3:
         heard += rng.uniform(-0.02, 0.02)

@@ -36,7 +36,7 @@ class Heard(IterableDataset):
 
 
 # how much more it costs to move too little than too much: a mean over what might be meant would hardly purse the lips
-SHORT = torch.tensor([0.35, 0.0, 0.6, 1.2, 0.2, 0.2, 0.6, 0.4, 0.0, 0.3, 0.0, 0.3, 1.2])
+SHORT = torch.tensor([0.5, 0.0, 0.6, 1.2, 0.2, 0.2, 0.6, 0.4, 0.0, 0.3, 0.0, 0.3, 1.2])
 
 
 def loss_of(weights, voice, target, speaking):
@@ -48,11 +48,11 @@ def loss_of(weights, voice, target, speaking):
     fit = ((weights - target) ** 2 * care * importance * short).mean()
     gap, aim = weights[..., JAW] - weights[..., CLOSE], target[..., JAW] - target[..., CLOSE]
     lips = 40 * ((gap - aim) ** 2 * (1 + 4 * closed)).mean()
-    ajar = 400 * (torch.relu(gap - aim.clamp(min=0.03)) ** 2 * closed).mean()          # open when it should be shut costs more
+    ajar = 700 * (torch.relu(gap - aim.clamp(min=0.03)) ** 2 * closed).mean()          # open when it should be shut costs more
     speed = (((weights.diff(dim=1) - target.diff(dim=1)) ** 2) * care).mean() * 2.0
     bend, wanted = weights.diff(dim=1).diff(dim=1), target.diff(dim=1).diff(dim=1)
-    jerk = ((bend - wanted) ** 2 * care).mean() * 0.5 + 4 * torch.relu(bend.abs() - wanted.abs()).mean()
-    shut = (weights.clamp(min=0).mean(-1) * quiet).mean() * 4.0
+    jerk = ((bend - wanted) ** 2 * care).mean() * 0.5 + 6 * torch.relu(bend.abs() - wanted.abs()).mean()
+    shut = (weights.clamp(min=0).mean(-1) * quiet).mean() * 6.0
     flag = torch.nn.functional.binary_cross_entropy_with_logits(voice, speaking) * 0.15
     return fit + lips + ajar + speed + jerk + shut + flag, fit
 
