@@ -213,3 +213,48 @@ fn between(before: &MouthMoment, after: &MouthMoment, at: SampleIndex) -> MouthM
     moment.weights.iter_mut().zip(after.weights).for_each(|(from, to)| *from = mix(*from, to));
     moment
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Cpu;
+
+    const ONNX: &[u8] = include_bytes!("../../../engines/packs/portrait/mouth/mouth.onnx");
+    const JSON: &[u8] = include_bytes!("../../../engines/packs/portrait/mouth/mouth.json");
+    const WAV: &[u8] = include_bytes!("../../../engines/packs/portrait/mouth/golden.wav");
+    const WEIGHTS: &[u8] = include_bytes!("../../../engines/packs/portrait/mouth/golden.weights.f32");
+    const VOICE: &[u8] = include_bytes!("../../../engines/packs/portrait/mouth/golden.voice.f32");
+
+    fn floats(bytes: &[u8]) -> Vec<f32> {
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    }
+
+    /// The network without the silence that fits it to pictures: the golden files know none.
+    fn unfitted() -> MouthNet {
+        let mut net = MouthNet::load(&Cpu::new(), ONNX, JSON, 640).expect("the shipped network loads");
+        net.pad_samples = 0;
+        net
+    }
+
+    #[test]
+    fn the_mouth_is_the_one_that_left_training() {
+        let pcm: Vec<f32> =
+            WAV[44..].chunks_exact(2).map(|b| f32::from(i16::from_le_bytes([b[0], b[1]])) / 32768.0).collect();
+        let net = Arc::new(unfitted());
+        let mut mouth = Mouth::new(Arc::clone(&net));
+        let mut got = Vec::new();
+        for part in pcm.chunks(320) {
+            mouth.hear(part).expect("a step");
+            got.extend(mouth.moments.drain(..));
+        }
+        let (weights, voice) = (floats(WEIGHTS), floats(VOICE));
+        // The first two outputs stand for moments before the line.
+        let wanted: Vec<_> = weights.chunks_exact(net.shapes.len()).zip(&voice).skip(2).collect();
+        assert_eq!(got.len(), wanted.len());
+        for (moment, (weights, voice)) in got.iter().zip(wanted) {
+            let ours = net.shapes.iter().map(|shape| moment.weights[*shape]).chain([moment.voice]);
+            let worst = ours.zip(weights.iter().chain([voice])).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-3, "{worst} apart at sample {}", moment.at.0);
+        }
+    }
+}

@@ -6,6 +6,7 @@ triangles of peak 1 whose corners are equally spaced on the HTK mel scale from 6
 value = ln(power + 1e-7), PCM being in [-1, 1].
 """
 import numpy as np
+from scipy.fft import rfft
 
 RATE, WINDOW, HOP, N_FFT, BANDS, F_MIN, F_MAX, FLOOR = 16000, 400, 160, 512, 48, 60.0, 7600.0, 1e-7
 
@@ -35,6 +36,6 @@ def log_mel(pcm):
     """f32 samples -> [frames, 48]."""
     pcm = np.asarray(pcm, np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(pcm, WINDOW)[::HOP] * HANN
-    spectrum = np.fft.rfft(frames, N_FFT)
+    spectrum = rfft(frames, N_FFT)
     power = (spectrum.real ** 2 + spectrum.imag ** 2).astype(np.float32)
     return np.log(power @ FILTERS + np.float32(FLOOR)).astype(np.float32)

@@ -1,6 +1,6 @@
 """Synthesises one voice's share: python synth.py VOICE MINUTES SEED OUT.npz. Odd seeds use held-out texts.
 
-The file holds `pcm` (int16, 16 kHz, utterances joined), `cuts` (utterance borders in samples) and `phones` (json, one list per
+The file holds `pcm` (int16, 16 kHz, utterances joined), `coded` (the same after Opus), `cuts` (utterance borders in samples) and `phones` (json, one list per
 utterance of [symbol, start_s, end_s]).
 """
 import json
@@ -13,6 +13,7 @@ import numpy as np
 from hibari import Hibari
 from scipy.signal import resample_poly
 
+from opus import through_opus
 from texts import sentences
 from voices import VOICES
 
@@ -33,7 +34,8 @@ def main(voice_name, minutes, seed, path):
             phones.append(times)
         if cuts[-1] > minutes * 60 * RATE:
             break
-    np.savez(path, pcm=np.concatenate(pieces), cuts=np.array(cuts), phones=json.dumps(phones, ensure_ascii=False))
+    pcm = np.concatenate(pieces)
+    np.savez(path, pcm=pcm, coded=through_opus(pcm, rng), cuts=np.array(cuts), phones=json.dumps(phones, ensure_ascii=False))
     print(f"{voice_name}: {cuts[-1] / RATE / 60:.1f} min, {len(phones)} utterances -> {path}")
 
 

@@ -40,8 +40,43 @@ class Heart:
         kept = [c for c in phonemes if c in self.tts.vocab]
         speed = np.array([rng.uniform(0.82, 1.2)], np.float32)
         out = self.run.run(None, {"ids": np.array([self.tts.ids(phonemes)], np.int64), "speed": speed})
-        audio = dsp.synth(*(o[0] for o in out[:6]), np.random.default_rng(rng.randrange(1 << 30)))
+        parts = self.throat([o[0] for o in out[:6]], rng)
+        audio = dsp.synth(*parts, np.random.default_rng(rng.randrange(1 << 30)))
         return audio, 24000, timed(["_", *kept, "_"], out[6], 0.025)
+
+    def throat(self, parts, rng):
+        return parts
+
+
+class Strangers(Heart):
+    """The same voice with another throat for every sentence, two of three a man's.
+
+    hibari's network gives pitch and spectra apart (harmonics, their phase, noise, rest, its phase: 601 bins of 20 Hz), so that pitch, intonation,
+    formants, tilt and breath can each be drawn anew while the times stay exact.
+    """
+    name = "strangers"
+
+    def throat(self, parts, rng):
+        harmonics, turn, noise, rest, phase, pitch = parts
+        man = rng.random() < 0.67
+        formants = rng.uniform(0.78, 0.96) if man else rng.uniform(0.92, 1.14)
+        heard = pitch > 40
+        middle = np.median(pitch[heard]) if heard.any() else 180.0
+        aim = rng.uniform(78, 145) if man else rng.uniform(140, 280)
+        pitch = np.where(heard, np.maximum(60, aim * (np.maximum(pitch, 1) / middle) ** rng.uniform(0.4, 1.5)), 0)
+        tilt = rng.uniform(-0.35, 0.35) * np.log2(np.arange(1, 602) / 25.0).clip(-2, 4.5)[:, None]
+        breath, creak = rng.uniform(-0.7, 1.0), rng.uniform(-2.5, -0.3) * heard
+        at = (np.arange(601) / formants).clip(0, 600)
+        moved = [warped(x, at) for x in (harmonics, turn, noise, rest)]
+        return [f(x) for f, x in ((np.float32, moved[0] + tilt), (np.float32, moved[1]), (np.float32, moved[2] + tilt + breath),
+                                  (np.float32, moved[3] + tilt + creak), (np.float32, phase), (np.float32, pitch))]
+
+
+def warped(spectrum, at):
+    """Rows of a [bins, frames] table read at fractional bins."""
+    below = np.floor(at).astype(int)
+    share = (at - below)[:, None]
+    return spectrum[below] * (1 - share) + spectrum[np.minimum(below + 1, len(spectrum) - 1)] * share
 
 
 JOE_SPELLING = {"A": "eɪ", "I": "aɪ", "W": "aʊ", "Y": "ɔɪ", "O": "oʊ", "Q": "oʊ", "ʧ": "tʃ", "ʤ": "dʒ", "T": "ɾ", "ᵊ": "ə", "g": "ɡ"}
@@ -105,4 +140,4 @@ def kokoro_man():
     return Kokoro(["jm_kumo"], "kumo")
 
 
-VOICES = {"heart": Heart, "joe": Joe, "women": kokoro_women, "kumo": kokoro_man}
+VOICES = {"heart": Heart, "strangers": Strangers, "joe": Joe, "women": kokoro_women, "kumo": kokoro_man}
