@@ -176,14 +176,16 @@ fn a_taken_port_is_told_with_a_cure() {
 
 #[test]
 fn a_server_says_where_it_is_and_ends_politely_when_told() {
-    let began = Wall.now();
-    let mut server = Server::start(&[]);
-    assert!(server.1["url"].as_str().is_some_and(|url| url.starts_with("http://127.0.0.1:")), "{}", server.1);
-    let told = Command::new("kill").args(["-TERM", &server.0.id().to_string()]).status().expect("kill runs");
-    assert!(told.success());
-    let status = server.0.wait().expect("it ends");
-    assert_eq!(status.code(), Some(0));
-    assert!(Wall.now().duration_since(began) < Duration::from_secs(10), "it took too long to start and end");
+    for signal in ["-INT", "-TERM"] {
+        let mut server = Server::start(&[]);
+        assert!(server.1["url"].as_str().is_some_and(|url| url.starts_with("http://127.0.0.1:")), "{}", server.1);
+        let began = Wall.now();
+        let told = Command::new("kill").args([signal, &server.0.id().to_string()]).status().expect("kill runs");
+        assert!(told.success());
+        let status = server.0.wait().expect("it ends");
+        assert_eq!(status.code(), Some(0), "{signal}");
+        assert!(Wall.now().duration_since(began) < Duration::from_secs(5), "{signal}: it took too long to end");
+    }
 }
 
 #[test]
@@ -196,13 +198,14 @@ fn a_film_that_is_stopped_ends_early_and_whole() {
         wav[40..44].copy_from_slice(&u32::MAX.to_le_bytes());
         wav.resize(wav.len() + 10 * 60 * 32_000, 0);
         fs::write(&long, wav).expect("written");
-        let child = Command::new(env!("CARGO_BIN_EXE_visage"))
+        let mut child = Command::new(env!("CARGO_BIN_EXE_visage"))
             .args(["render", "--json", "--audio"])
             .args([&long, Path::new("--out"), &out])
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program runs");
         while !folder.path().join("talk.mp4.unfinished").exists() {
+            assert!(child.try_wait().expect("a child").is_none(), "it ended before it began to write");
             std::thread::yield_now();
         }
         let told = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill runs");
