@@ -34,6 +34,7 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
     let tls = tls_files(flags, wanted)?;
     let trace = trace_file(wanted, &studio)?;
     let (close, closing) = watch::channel(false);
+    let mut closed = closing.clone();
     let state = AppState::new(Shared {
         studio: Arc::clone(&studio),
         net: Arc::clone(&net),
@@ -44,15 +45,16 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
         stills: Mutex::default(),
         wall: Wall,
     });
+    // Whoever reads the line may send a signal at once.
+    on_signal(&runtime, move || {
+        // Event streams end when this turns.
+        let _ = close.send(true);
+    });
     tell(wanted, listener.address, &net, &facts, tls.is_some());
     tell_fingerprint(wanted, tls.as_ref())?;
     let router = serve::router(state, &wanted.allow_origin);
     let served = runtime.block_on(async {
-        let stop = async move {
-            signalled().await;
-            // Event streams end when this turns.
-            let _ = close.send(true);
-        };
+        let stop = async move { drop(closed.wait_for(|is_closing| *is_closing).await) };
         let served = serve::serve(listener, router, tls, stop).await;
         studio.begin_closing();
         net.close().await;
@@ -158,32 +160,31 @@ fn tell(wanted: &ServeFlags, address: SocketAddr, net: &Net, facts: &Facts, is_h
     }
 }
 
-/// Waits for Ctrl-C, or for what the system sends to end a process.
-async fn signalled() {
-    let interrupt = async {
-        // Where signals cannot be had, the server runs until it is killed.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
+/// Catches Ctrl-C and what the system sends to end a process, from this call on; the future is done when one comes. Needs a
+/// runtime around it. Where signals cannot be had, the program runs until it is killed.
+fn signalled() -> impl Future<Output = ()> + Send + 'static {
     #[cfg(unix)]
-    {
-        let Ok(mut end) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
-            return interrupt.await;
-        };
-        tokio::select! {
-            () = interrupt => {}
-            _ = end.recv() => {}
+    let caught = {
+        use tokio::signal::unix::{SignalKind, signal};
+        [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok())
+    };
+    #[cfg(not(unix))]
+    let caught = [tokio::signal::windows::ctrl_c().ok()];
+    async move {
+        let waits = caught.into_iter().flatten().map(|mut one| Box::pin(async move { one.recv().await }));
+        match waits.collect::<Vec<_>>() {
+            none if none.is_empty() => std::future::pending().await,
+            some => drop(futures_util::future::select_all(some).await),
         }
     }
-    #[cfg(not(unix))]
-    interrupt.await;
 }
 
-/// Calls `then` when a signal comes, from a runtime of its own that lives as long as the process.
+/// Calls `then` when a signal comes, on `runtime`. Signals are caught from this call on.
 pub fn on_signal(runtime: &Runtime, then: impl FnOnce() + Send + 'static) {
+    let _inside = runtime.enter();
+    let signalled = signalled();
     runtime.spawn(async move {
-        signalled().await;
+        signalled.await;
         then();
     });
 }
