@@ -4,7 +4,7 @@
 
 use resvg::{tiny_skia, usvg};
 
-use super::rig::RigError;
+use super::error::RigError;
 use visage_kernels::pixels::words::scale;
 
 use crate::picture::raster::Texture;

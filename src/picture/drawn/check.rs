@@ -2,8 +2,8 @@
 //!
 //! Names are checked where they are looked up.
 
+use super::error::{RigError, format_error};
 use super::format::{LayerFile, ParamsFile, RigFile, Table};
-use super::rig::{RigError, format_error};
 
 const MOST_LAYERS: usize = 64;
 const MOST_SHAPES: usize = 256;

@@ -7,6 +7,9 @@ use serde::Deserialize;
 /// A table of `[y, value]`, linear between, constant outside.
 pub(super) type Table = Vec<[f32; 2]>;
 
+/// Values by name.
+pub(super) type ByName<T> = BTreeMap<String, T>;
+
 #[derive(Deserialize)]
 pub(super) struct RigFile {
     pub canvas: [f32; 2],
@@ -15,11 +18,11 @@ pub(super) struct RigFile {
     pub view: Option<[f32; 3]>,
     pub gaze: GazeFile,
     pub breath_px: f32,
-    pub anchors: BTreeMap<String, [f32; 2]>,
+    pub anchors: ByName<[f32; 2]>,
     pub layers: Vec<LayerFile>,
-    pub shapes: BTreeMap<String, ShapeFile>,
+    pub shapes: ByName<ShapeFile>,
     pub params: ParamsFile,
-    pub arkit: BTreeMap<String, BTreeMap<String, BTreeMap<String, f32>>>,
+    pub arkit: ByName<ByName<ByName<f32>>>,
     pub depth: DepthFile,
 }
 
@@ -95,7 +98,7 @@ pub(super) struct ShapeFile {
     pub opacity: f32,
     pub clip: Option<String>,
     pub rest: Vec<f32>,
-    pub states: BTreeMap<String, Vec<f32>>,
+    pub states: ByName<Vec<f32>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -114,5 +117,5 @@ pub(super) struct DepthFile {
     pub step: f32,
     pub cols: usize,
     pub rows: usize,
-    pub grids: BTreeMap<String, Vec<f32>>,
+    pub grids: ByName<Vec<f32>>,
 }

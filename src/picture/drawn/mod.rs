@@ -4,6 +4,7 @@
 
 mod art;
 mod check;
+mod error;
 mod face;
 mod format;
 mod mesh;
@@ -15,5 +16,6 @@ mod warp;
 #[cfg(test)]
 mod tests;
 
+pub use error::RigError;
 pub use face::DrawnFace;
-pub use rig::{Rig, RigError};
+pub use rig::Rig;

@@ -2,41 +2,13 @@
 //!
 //! Decides what a damaged rig is. Immutable afterwards and shared by all sessions.
 
-use std::collections::BTreeMap;
-
-use thiserror::Error;
-
 use super::art::{Art, Canvas};
 use super::check::check;
+use super::error::{RigError, format_error};
 use super::format::{LayerFile, RigFile};
 use super::shape::Shape;
 use super::states::StateTable;
 use super::warp::{Following, HeadFrame, LayerWarp};
-
-/// Why a rig cannot be used.
-#[derive(Debug, Error)]
-pub enum RigError {
-    /// A file is missing.
-    #[error("wanted the file {path}, found none")]
-    Missing {
-        /// Its path inside the avatar's folder.
-        path: String,
-    },
-    /// `rig.json` is no rig.
-    #[error("wanted a rig in rig.json, found: {found}")]
-    Format {
-        /// What was wrong.
-        found: String,
-    },
-    /// A layer's drawing cannot be read.
-    #[error("wanted a drawing in {path}, found: {found}")]
-    Drawing {
-        /// The layer's file.
-        path: String,
-        /// What was wrong.
-        found: String,
-    },
-}
 
 /// Sides that a rig can be made for, in pixels.
 const SIDES: std::ops::RangeInclusive<u32> = 64..=2048;
@@ -200,13 +172,6 @@ fn read_look(files: Files<'_, '_>, layer: &LayerFile, canvas: Canvas, names: &mu
     Ok(art.map_or(Look::Shapes(Vec::new(), 0), |art| Look::Drawing(Drawing { art, stencil, gaze })))
 }
 
-pub(super) fn format_error(found: String) -> RigError {
-    RigError::Format { found }
-}
-
 fn wanted_file<'a>(files: Files<'a, '_>, path: &str) -> Result<&'a [u8], RigError> {
     files(path).ok_or_else(|| RigError::Missing { path: path.to_owned() })
 }
-
-/// Values by name, for tables of the rig.
-pub(super) type ByName<T> = BTreeMap<String, T>;

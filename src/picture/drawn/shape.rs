@@ -1,8 +1,8 @@
 //! Outlines that change with the states of their group.
 
 use super::check::{small, wanted};
+use super::error::{RigError, format_error};
 use super::format::ShapeFile;
-use super::rig::{RigError, format_error};
 use super::states::StateTable;
 use crate::picture::raster::Colour;
 

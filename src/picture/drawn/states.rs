@@ -2,8 +2,8 @@
 //!
 //! Decides the rules that are not linear: blinks, smiling eyes, gaze, a mouth that closes.
 
-use super::format::{ParamsFile, RigFile};
-use super::rig::{ByName, RigError, format_error};
+use super::error::{RigError, format_error};
+use super::format::{ByName, ParamsFile, RigFile};
 use super::warp::{smoothstep, within};
 use crate::picture::{ARKIT_NAMES, ArkitWeights, Pose, arkit_index};
 

@@ -4,8 +4,8 @@
 //! x' = x + D sin(yaw) + (x - 1/2) (cos(yaw) - 1) fx(y) + lag(y); y' = y + D sin(pitch) fy(y) + (y - 5/8) (cos(pitch) - 1) fy(y) + jaw(y);
 //! then a turn by roll fr(y) about the pivot; then the breath lifts, less the lower it is. 1/2 and 5/8 are shares of the canvas.
 
+use super::error::{RigError, format_error};
 use super::format::{LagFile, LayerFile, RigFile, Table};
-use super::rig::{RigError, format_error};
 use crate::picture::Pose;
 
 /// Heights at which the tables are sampled, over the canvas and an eighth more on either side; linear between them.
