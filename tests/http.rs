@@ -119,7 +119,10 @@ async fn a_full_house_says_when_to_come_back() {
     let refused = join().send().await.expect("an answer");
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(refused.headers().contains_key("retry-after"));
-    assert_eq!(told(house.ask(Method::GET, "/readyz")).await.0.as_u16(), 503_u16);
+    let ready = house.ask(Method::GET, "/readyz").send().await.expect("an answer");
+    assert!(ready.status() == StatusCode::SERVICE_UNAVAILABLE && ready.headers().contains_key("retry-after"));
+    let reasons: Value = serde_json::from_slice(&ready.bytes().await.expect("a body")).expect("JSON");
+    assert_eq!(reasons, json!({ "ready": false, "reasons": ["all places are taken"] }));
     house.close().await;
 }
 

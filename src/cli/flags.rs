@@ -22,8 +22,9 @@ pub struct Flags {
     #[arg(long, env = "VISAGE_PACK", global = true, value_name = "DIR")]
     pub pack: Option<PathBuf>,
 
-    /// What to say on stderr: error, warn, info, debug or trace
-    #[arg(long, env = "VISAGE_LOG", global = true, default_value = "info", value_name = "LEVEL")]
+    /// What to say on stderr
+    #[arg(long, env = "VISAGE_LOG", global = true, default_value = "info", value_name = "LEVEL",
+          value_parser = ["error", "warn", "info", "debug", "trace"])]
     pub log: String,
 }
 

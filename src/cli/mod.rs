@@ -49,7 +49,6 @@ fn run(flags: &Flags) -> Result<(), Complaint> {
 
 /// Talk goes to stderr. The libraries below only speak up when something is wrong.
 fn start_log(flags: &Flags) {
-    let filter = EnvFilter::try_new(format!("warn,visage={}", flags.log))
-        .unwrap_or_else(|_bad| EnvFilter::new("warn,visage=info"));
+    let filter = EnvFilter::new(format!("warn,visage={}", flags.log));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
 }

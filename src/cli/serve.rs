@@ -130,7 +130,10 @@ fn tls_files(flags: &Flags, wanted: &ServeFlags) -> Result<Option<TlsFiles>, Com
         return Ok(Some(files));
     }
     let given = wanted.tls_cert.clone().zip(wanted.tls_key.clone());
-    Ok(given.map(|(cert, key)| TlsFiles { cert, key }))
+    let Some(files) = given.map(|(cert, key)| TlsFiles { cert, key }) else { return Ok(None) };
+    let hint = "--tls-cert and --tls-key name PEM files that belong together; --tls self-signed makes a pair";
+    serve::check_tls(&files).map_err(|error| Complaint::new(error, hint))?;
+    Ok(Some(files))
 }
 
 fn facts(pack: &dyn Pack) -> Facts {

@@ -3,8 +3,8 @@
 //! Decides what is dropped when a show does not keep up: the oldest packet, the newest order.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_queue::ArrayQueue;
 
@@ -53,8 +53,10 @@ pub struct Inbox(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     packets: ArrayQueue<VoicePacket>,
-    orders: ArrayQueue<Order>,
+    orders: ArrayQueue<(Order, Utterance)>,
     utterance: AtomicU64,
+    /// Who raises the utterance number has this, so that a number and its order go in together. Shows never take it.
+    raising: Mutex<()>,
     has_ended: AtomicBool,
     counters: Arc<Counters>,
 }
@@ -67,6 +69,7 @@ impl Inbox {
             packets: ArrayQueue::new(PACKETS),
             orders: ArrayQueue::new(ORDERS),
             utterance: AtomicU64::new(0),
+            raising: Mutex::new(()),
             has_ended: AtomicBool::new(false),
             counters,
         }))
@@ -75,21 +78,37 @@ impl Inbox {
     /// Takes a packet; when the queue is full the oldest goes.
     pub fn hear(&self, packet: VoicePacket) {
         if self.0.packets.force_push(packet).is_some() {
-            let mut lost = LossCounts::default();
-            lost.count(Loss::OverflowPacket);
-            self.0.counters.add(&lost);
+            self.lose(Loss::OverflowPacket);
         }
     }
 
-    /// Takes an order. `Say` and `Hush` raise the utterance number at once, wherever the show is.
+    /// Takes an order and gives the number of the utterance that it belongs to. `Say` and `Hush` raise that number at once,
+    /// wherever the show is; one that is refused raises nothing.
     ///
     /// # Errors
     /// If too many orders wait.
-    pub fn order(&self, order: Order) -> Result<(), OrdersFull> {
-        if matches!(order, Order::Say(_) | Order::Hush) {
-            self.0.utterance.fetch_add(1, Ordering::Release);
+    pub fn order(&self, order: Order) -> Result<Utterance, OrdersFull> {
+        if !matches!(order, Order::Say(_) | Order::Hush) {
+            return self.queue(order, self.utterance());
         }
-        self.0.orders.push(order).map_err(|_refused| OrdersFull)
+        let _turn = self.0.raising.lock().unwrap_or_else(PoisonError::into_inner);
+        let raised = self.queue(order, self.utterance().next())?;
+        self.0.utterance.store(raised.0, Ordering::Release);
+        Ok(raised)
+    }
+
+    fn queue(&self, order: Order, utterance: Utterance) -> Result<Utterance, OrdersFull> {
+        self.0.orders.push((order, utterance)).map_err(|_refused| {
+            self.lose(Loss::RefusedOrder);
+            OrdersFull
+        })?;
+        Ok(utterance)
+    }
+
+    fn lose(&self, loss: Loss) {
+        let mut lost = LossCounts::default();
+        lost.count(loss);
+        self.0.counters.add(&lost);
     }
 
     /// The number of the newest utterance; anything older is worthless.
@@ -113,7 +132,22 @@ impl Inbox {
         self.0.packets.pop()
     }
 
-    pub(super) fn next_order(&self) -> Option<Order> {
+    pub(super) fn next_order(&self) -> Option<(Order, Utterance)> {
         self.0.orders.pop()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_that_is_refused_raises_nothing() {
+        let inbox = Inbox::new(Arc::new(Counters::default()));
+        let taken = (0..ORDERS + 8).filter(|_| inbox.order(Order::Hush).is_ok()).count();
+        assert_eq!((taken, inbox.utterance()), (ORDERS, Utterance(ORDERS as u64)));
+        let newest = std::iter::from_fn(|| inbox.next_order()).last().map(|(_, utterance)| utterance);
+        assert_eq!(newest, Some(inbox.utterance()));
+        assert_eq!(inbox.0.counters.snapshot().of(Loss::RefusedOrder), 8);
     }
 }

@@ -14,6 +14,7 @@ use super::outlet::{Outgoing, OutgoingMedia, Outlet, SessionKey};
 use super::report::{Meter, Quality, SessionEvent};
 use super::speech::Speech;
 use super::voice_out::{Arrivals, VoiceOut, WaitingVoice};
+use crate::codec::sound::Sound;
 use crate::codec::{CodecError, EncodedPicture, PictureEncoder, PictureKind, VoiceDecoder, VoiceEncoder};
 use crate::listen::{Line, Speaking, VoiceActivity};
 use crate::media::{BLOCK_LINE_SAMPLES, PcmBlock, Picture, Timed, Utterance};
@@ -133,20 +134,20 @@ impl Show {
     }
 
     fn take_orders(&mut self) {
-        while let Some(order) = self.parts.inbox.next_order() {
+        while let Some((order, utterance)) = self.parts.inbox.next_order() {
             match order {
                 Order::KeyPicture => self.wants_key = PictureKind::Key,
                 Order::Bitrate(bits_per_second) => self.set_bitrate(bits_per_second),
-                Order::Say(sound) => self.raise(Some(sound)),
-                Order::Hush => self.raise(None),
+                Order::Say(sound) => self.raise(utterance, Some(sound)),
+                Order::Hush => self.raise(utterance, None),
                 Order::Recast(actor) => self.parts.actor = actor.0,
             }
         }
     }
 
     /// Everything older than the newest utterance is worthless from here on.
-    fn raise(&mut self, sound: Option<Arc<crate::codec::sound::Sound>>) {
-        self.utterance = self.utterance.next();
+    fn raise(&mut self, utterance: Utterance, sound: Option<Arc<Sound>>) {
+        self.utterance = utterance;
         if let Some(cut) = self.speech.take() {
             self.tell(SessionEvent::SaidAll { utterance: cut.utterance.0, interrupted: true });
         }

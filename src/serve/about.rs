@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -119,7 +119,11 @@ pub async fn ready(State(state): State<AppState>) -> Response {
     let reasons = [(is_closing, "the server is closing"), (used >= limit, "all places are taken")];
     let reasons: Vec<_> = reasons.into_iter().filter_map(|(is_so, reason)| is_so.then_some(reason)).collect();
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response()
+    let mut answer = (status, Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response();
+    if !reasons.is_empty() {
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+    }
+    answer
 }
 
 /// `GET /metrics`.

@@ -75,7 +75,8 @@ pub async fn problems(request: Request, next: Next) -> Response {
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
     let kind = response.headers().get(header::CONTENT_TYPE);
-    if !is_error || kind.is_some_and(|kind| kind == PROBLEM_JSON) {
+    // JSON that is no problem is an answer, such as the reasons of /readyz.
+    if !is_error || kind.is_some_and(|kind| kind == PROBLEM_JSON || kind == "application/json") {
         return response;
     }
     let (mut parts, body) = response.into_parts();

@@ -112,6 +112,14 @@ pub async fn serve(
     served.map_err(ServeError::Ended)
 }
 
+/// Reads a certificate and its key, so that what is wrong with them is known before the server says where it is.
+///
+/// # Errors
+/// If they are missing, damaged, or do not belong together.
+pub fn check_tls(files: &TlsFiles) -> Result<(), ServeError> {
+    Ok(tls::config(files).map(drop)?)
+}
+
 /// Lets go of connections that bring nothing.
 fn impatient<A: Address, C>(mut server: Server<A, C>) -> Server<A, C> {
     server.http_builder().http1().header_read_timeout(HEAD_PATIENCE);

@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body;
 use super::problem::Problem;
@@ -21,7 +21,7 @@ use crate::pipeline::Order;
 const LARGEST_BYTES: usize = 10 << 20;
 /// Longest sound.
 const LONGEST: Duration = Duration::from_mins(10);
-/// How long a file waits for others that are being decoded.
+/// How long a file waits for others that are being read or decoded.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Decodes the body and lets the avatar say it; whatever was being said is dropped.
@@ -33,16 +33,17 @@ pub async fn speak(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let ticket = state.studio.find(&id).ok_or_else(|| Problem::no_session(&id))?;
     check_type(&headers)?;
-    let place = place(&state).await?;
+    let upload = place(state.upload_places()).await?;
     let file = body::read(&headers, body, LARGEST_BYTES).await?;
-    let sound = decoded(file, place).await?;
+    drop(upload);
+    let sound = decoded(file, place(state.decode_places()).await?).await?;
     let (duration, is_truncated) = (sound.duration(), sound.is_truncated());
     if ticket.inbox.has_ended() {
         return Err(Problem::no_session(&id));
     }
-    ticket.inbox.order(Order::Say(Arc::new(sound))).map_err(|error| busy(&error.to_string()))?;
+    let said = ticket.inbox.order(Order::Say(Arc::new(sound)));
+    let utterance = said.map_err(|error| busy(&error.to_string()))?.0;
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let utterance = ticket.inbox.utterance().0;
     let answer = json!({ "utterance": utterance, "duration_ms": duration_ms, "is_truncated": is_truncated });
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }
@@ -58,12 +59,12 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
     Err(body::wrong_type("audio/* or application/octet-stream", &found, cure))
 }
 
-/// A sound of ten minutes fills 150 MB: only a few are decoded at once.
-async fn place(state: &AppState) -> Result<OwnedSemaphorePermit, Problem> {
-    let waited = tokio::time::timeout(PATIENCE, state.decode_places().acquire_owned()).await;
+/// One of a few places, so that files and the sounds in them cannot fill the memory.
+async fn place(places: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
+    let waited = tokio::time::timeout(PATIENCE, places.acquire_owned()).await;
     let place = waited.ok().and_then(Result::ok);
     place.ok_or_else(|| {
-        let detail = "wanted to decode a sound, found the server busy with others";
+        let detail = "wanted to decode a sound, found the server busy with other files";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, "try again in some seconds")
             .with(header::RETRY_AFTER, "5")
     })

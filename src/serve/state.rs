@@ -44,12 +44,15 @@ struct Inner {
     ledger: Ledger,
     tags: Vec<String>,
     event_places: Arc<Semaphore>,
+    upload_places: Arc<Semaphore>,
     decode_places: Arc<Semaphore>,
 }
 
 /// Event streams at once.
 const EVENT_STREAMS: usize = 256;
-/// Sound files read and decoded at once.
+/// Sound files read at once: 10 MB each at most. Slow ones keep none from being decoded.
+const READ_AT_ONCE: usize = 16;
+/// Sound files decoded at once: ten minutes of sound fill 150 MB.
 const DECODED_AT_ONCE: usize = 3;
 
 /// What [`AppState`] holds.
@@ -82,6 +85,7 @@ impl AppState {
             tags,
             ledger: Ledger::default(),
             event_places: Arc::new(Semaphore::new(EVENT_STREAMS)),
+            upload_places: Arc::new(Semaphore::new(READ_AT_ONCE)),
             decode_places: Arc::new(Semaphore::new(DECODED_AT_ONCE)),
         }))
     }
@@ -99,6 +103,10 @@ impl AppState {
 
     pub(super) fn event_places(&self) -> Arc<Semaphore> {
         Arc::clone(&self.0.event_places)
+    }
+
+    pub(super) fn upload_places(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.0.upload_places)
     }
 
     pub(super) fn decode_places(&self) -> Arc<Semaphore> {

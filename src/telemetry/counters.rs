@@ -31,11 +31,13 @@ pub enum Loss {
     StaleUtterance,
     /// A picture that did not encode.
     BadFrame,
+    /// An order not taken, because too many waited.
+    RefusedOrder,
 }
 
 impl Loss {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::StrayPacket,
         Self::DuplicatePacket,
         Self::LatePacket,
@@ -49,6 +51,7 @@ impl Loss {
         Self::UnsentPacket,
         Self::StaleUtterance,
         Self::BadFrame,
+        Self::RefusedOrder,
     ];
 
     /// Its name in metrics and JSON.
@@ -68,6 +71,7 @@ impl Loss {
             Self::UnsentPacket => "unsent_packet",
             Self::StaleUtterance => "stale_utterance",
             Self::BadFrame => "bad_frame",
+            Self::RefusedOrder => "refused_order",
         }
     }
 }
