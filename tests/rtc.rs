@@ -309,7 +309,7 @@ fn pictures_and_voice_come_on_one_line() {
         let (voice, picture) = (f64::from(voices[49].header.timestamp) / 48e3, f64::from(times[24]) / 90e3);
         assert!((voice - picture).abs() < 0.5, "voice at {voice} s, picture at {picture} s");
         assert!(client.of(MediaKind::Video)[0].is_key, "the first picture is one to start from");
-        let delays = |got: &&Got| got.header.ext_vals.play_delay_max.map(|delay| delay.numer());
+        let delays = |got: &&Got| got.header.ext_vals.play_delay_min.map(|delay| delay.numer());
         assert_eq!(client.of(MediaKind::Video).iter().find_map(delays), Some(0), "no play-out delay is asked for");
         let frames = house.studio.stats(&joined.id).expect("a session").meter.frames;
         assert!(frames.on_time + frames.late >= 25, "frames are counted when they leave: {frames:?}");
