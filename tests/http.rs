@@ -103,7 +103,7 @@ async fn a_session_is_joined_looked_at_changed_and_left() {
         "{stats}"
     );
     let (status, changed) = told(house.ask(Method::PATCH, &place).json(&json!({ "avatar": "mira" }))).await;
-    assert!(status.is_success() && changed["avatar"] == "mira", "{changed}");
+    assert!(status.is_success() && changed["avatar"] == "mira" && changed["codec"] == "h264", "{changed}");
     assert_eq!(told(house.ask(Method::POST, &format!("{place}/stop"))).await.0, StatusCode::NO_CONTENT);
     assert_eq!(told(house.ask(Method::DELETE, &place)).await.0, StatusCode::NO_CONTENT);
     assert_eq!(told(house.ask(Method::DELETE, &place)).await.0, StatusCode::NOT_FOUND);
@@ -157,6 +157,18 @@ async fn every_bad_request_is_told_what_was_wrong() {
     assert_eq!(told(house.ask(Method::PUT, "/v1/sessions")).await.0, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(told(house.ask(Method::POST, "/v1/sessions/none/speech").body("x")).await.0, StatusCode::NOT_FOUND);
     assert!(house.studio.sessions().is_empty(), "a refused request left a session behind");
+    house.close().await;
+}
+
+#[cfg(not(feature = "vp8"))]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offer_of_vp8_alone_is_told_which_build_would_serve_it() {
+    let house = house(1, None);
+    let vp8 = offer().replace("H264", "VP8").replace("profile-level-id=42e01f", "x=1");
+    let (status, problem) = told(house.ask(Method::POST, "/v1/sessions").json(&json!({ "sdp": vp8 }))).await;
+    assert_eq!((status.as_u16(), &problem["field"]), (422, &json!("sdp")));
+    let cure = problem["cure"].as_str().expect("a cure");
+    assert!(cure.contains("H.264") && cure.contains("--features vp8"), "{cure}");
     house.close().await;
 }
 

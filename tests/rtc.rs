@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::format::Codec;
 use str0m::media::{Direction, Frequency, KeyframeRequestKind, MediaKind, MediaTime, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, RawPacket, RtpHeader};
@@ -116,6 +117,8 @@ struct Client {
     mids: Vec<(MediaKind, Mid)>,
     pending: Option<SdpPendingOffer>,
     got: Vec<Got>,
+    /// Whole pictures as they came out of their packets.
+    pictures: Vec<Vec<u8>>,
     is_connected: bool,
     is_closed: bool,
     next_voice: Option<Instant>,
@@ -126,8 +129,13 @@ struct Client {
 
 impl Client {
     async fn offering(lines: &[(MediaKind, Direction)]) -> (Self, String) {
+        Self::offering_pictures(&[Codec::H264, Codec::Vp8], lines).await
+    }
+
+    async fn offering_pictures(codecs: &[Codec], lines: &[(MediaKind, Direction)]) -> (Self, String) {
         let socket = UdpSocket::bind((LOOPBACK, 0)).await.expect("a socket");
-        let builder = Rtc::builder().clear_codecs().enable_opus(true, false).enable_h264(true).enable_vp8(true);
+        let (h264, vp8) = (codecs.contains(&Codec::H264), codecs.contains(&Codec::Vp8));
+        let builder = Rtc::builder().clear_codecs().enable_opus(true, false).enable_h264(h264).enable_vp8(vp8);
         let mut rtc = builder.set_extension(6, Extension::PlayoutDelay).enable_raw_packets(true).build(Wall.now());
         let here = socket.local_addr().expect("an address");
         rtc.add_local_candidate(Candidate::host(here, "udp").expect("a candidate"));
@@ -142,6 +150,7 @@ impl Client {
             mids,
             pending: Some(pending),
             got: Vec::new(),
+            pictures: Vec::new(),
             is_connected: false,
             is_closed: false,
             next_voice: None,
@@ -152,12 +161,16 @@ impl Client {
     }
 
     async fn join(house: &House, lines: &[(MediaKind, Direction)]) -> (Self, Joined) {
-        let (mut client, offer) = Self::offering(lines).await;
-        let joined = house.net.join(&offer, ShowRequest::default()).await.expect("a session");
+        let (client, offer) = Self::offering(lines).await;
+        client.joining(house, &offer).await
+    }
+
+    async fn joining(mut self, house: &House, offer: &str) -> (Self, Joined) {
+        let joined = house.net.join(offer, ShowRequest::default()).await.expect("a session");
         let answer = SdpAnswer::from_sdp_string(&joined.answer).expect("an answer");
-        let pending = client.pending.take().expect("an offer");
-        client.rtc.sdp_api().accept_answer(pending, answer).expect("a fitting answer");
-        (client, joined)
+        let pending = self.pending.take().expect("an offer");
+        self.rtc.sdp_api().accept_answer(pending, answer).expect("a fitting answer");
+        (self, joined)
     }
 
     fn mid(&self, kind: MediaKind) -> Mid {
@@ -241,6 +254,9 @@ impl Client {
                 Output::Event(Event::Connected) => self.is_connected = true,
                 Output::Event(Event::Closed) => self.is_closed = true,
                 Output::Event(Event::RawPacket(packet)) => self.take(*packet),
+                Output::Event(Event::MediaData(media)) if media.mid == self.mid(MediaKind::Video) => {
+                    self.pictures.push(media.data.to_vec());
+                }
                 Output::Event(_) => {}
             }
         }
@@ -293,7 +309,7 @@ fn pictures_and_voice_come_on_one_line() {
         let (voice, picture) = (f64::from(voices[49].header.timestamp) / 48e3, f64::from(times[24]) / 90e3);
         assert!((voice - picture).abs() < 0.5, "voice at {voice} s, picture at {picture} s");
         assert!(client.of(MediaKind::Video)[0].is_key, "the first picture is one to start from");
-        let delays = |got: &&Got| got.header.ext_vals.play_delay_max.map(|delay| delay.numer());
+        let delays = |got: &&Got| got.header.ext_vals.play_delay_min.map(|delay| delay.numer());
         assert_eq!(client.of(MediaKind::Video).iter().find_map(delays), Some(0), "no play-out delay is asked for");
         let frames = house.studio.stats(&joined.id).expect("a session").meter.frames;
         assert!(frames.on_time + frames.late >= 25, "frames are counted when they leave: {frames:?}");
@@ -437,13 +453,8 @@ fn refused_offers_leave_nobody_behind() {
         let join =
             |offer: String| async move { net.join(&offer, ShowRequest::default()).await.map(|joined| joined.id) };
         let (_, offer) = Client::offering(&CALL).await;
-        let without_h264: String = offer
-            .lines()
-            .filter(|line| !line.contains("packetization-mode=1"))
-            .fold(String::new(), |text, line| text + line + "\r\n");
-        assert!(
-            matches!(join(without_h264).await, Err(JoinError::NoUsableVideo { offered }) if offered.contains("VP8"))
-        );
+        let unusable = offer.replace("packetization-mode=1", "packetization-mode=0").replace("VP8/", "VP9/");
+        assert!(matches!(join(unusable).await, Err(JoinError::NoUsableVideo { offered }) if offered.contains("VP9")));
         for bad in [
             "",
             "v=0",
@@ -462,4 +473,77 @@ fn refused_offers_leave_nobody_behind() {
         assert!(join(offer.clone()).await.is_ok());
         assert!(matches!(join(offer).await, Err(JoinError::Admit(AdmitError::Full { limit: 1 }))));
     });
+}
+
+#[cfg(not(feature = "vp8"))]
+#[test]
+fn an_offer_of_vp8_alone_is_refused_by_a_build_without_it() {
+    runtime().block_on(async {
+        let house = house(1);
+        let (_, offer) = Client::offering_pictures(&[Codec::Vp8], &CALL).await;
+        let refused = house.net.join(&offer, ShowRequest::default()).await.map(|joined| joined.id);
+        assert!(
+            matches!(&refused, Err(JoinError::NoUsableVideo { offered }) if offered.starts_with("VP8/90000")),
+            "{refused:?}"
+        );
+        assert!(house.studio.sessions().is_empty(), "nobody is left");
+    });
+}
+
+#[cfg(feature = "vp8")]
+mod vp8 {
+    use super::*;
+    use visage::codec::PictureCodec;
+    use visage::pipeline::Order;
+    use visage_kernels::vp8::Decoder;
+
+    /// Whether a frame is one to start from (RFC 6386, section 9.1).
+    fn is_key(frame: &[u8]) -> bool {
+        frame[0] & 1 == 0
+    }
+
+    #[test]
+    fn an_offer_of_vp8_alone_gets_pictures_that_decode() {
+        runtime().block_on(async {
+            let house = house(1);
+            let (client, offer) = Client::offering_pictures(&[Codec::Vp8], &CALL).await;
+            let (mut client, joined) = client.joining(&house, &offer).await;
+            assert!(joined.answer.contains("VP8/90000") && !joined.answer.contains("H264"), "{}", joined.answer);
+            assert_eq!(house.studio.find(&joined.id).expect("a session").codec, PictureCodec::Vp8);
+            let (mut decoder, mut seen, mut keys) = (Decoder::new().expect("a decoder"), 0, Vec::new());
+            assert!(client.live(WHILE, |client| client.pictures.len() >= 20).await, "{} came", client.pictures.len());
+
+            client.want_key();
+            let before = client.pictures.len();
+            let has_key = |client: &Client| client.pictures[before..].iter().any(|frame| is_key(frame));
+            assert!(client.live(WHILE, has_key).await, "a picture that was lost is answered with a key picture");
+
+            let ticket = house.studio.find(&joined.id).expect("a session");
+            ticket.inbox.order(Order::Bitrate(120_000)).expect("room for an order");
+            let after = client.pictures.len() + 25;
+            assert!(client.live(WHILE, |client| client.pictures.len() >= after).await, "the stream goes on");
+            for (n, frame) in client.pictures.iter().enumerate() {
+                let (width, height, luma) = decoder.decode(frame).expect("a picture");
+                assert_eq!(width, height);
+                // The face is a ramp of luma, row by row dark and bright: few bits blur it, but grey it is not.
+                let (least, most) = (luma.iter().min().expect("pixels"), luma.iter().max().expect("pixels"));
+                assert!(most - least > 60, "picture {n} has luma from {least} to {most}");
+                seen += 1;
+                keys.extend(is_key(frame).then_some(n));
+            }
+            assert!(seen >= 45 && keys[0] == 0, "{seen} pictures, keys {keys:?}");
+            house.net.close().await;
+        });
+    }
+
+    #[test]
+    fn a_peer_that_knows_both_gets_h264() {
+        runtime().block_on(async {
+            let house = house(1);
+            let (mut client, joined) = Client::join(&house, &CALL).await;
+            assert_eq!(house.studio.find(&joined.id).expect("a session").codec, PictureCodec::H264);
+            assert!(!joined.answer.contains("VP8"), "{}", joined.answer);
+            assert!(client.live(WHILE, |client| client.picture_times().len() >= 5).await);
+        });
+    }
 }

@@ -8,5 +8,7 @@ mod cards;
 pub mod h264;
 pub mod memory;
 pub mod pixels;
+#[cfg(feature = "vp8")]
+pub mod vp8;
 
 pub use cards::{Card, find_cards};

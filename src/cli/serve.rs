@@ -12,6 +12,7 @@ use super::complaint::Complaint;
 use super::embedded;
 use super::flags::{Flags, ServeFlags};
 use super::packs::{data_dir, open_pack};
+use crate::codec::PICTURE_CODECS;
 use crate::model::Pack;
 use crate::pipeline::{Studio, StudioConfig};
 use crate::rtc::{Net, NetConfig, NetError};
@@ -142,7 +143,7 @@ fn facts(pack: &dyn Pack) -> Facts {
         version: env!("CARGO_PKG_VERSION"),
         pack: pack.name().to_owned(),
         backend: "cpu".to_owned(),
-        codec: "h264",
+        codec: PICTURE_CODECS,
         gpu: gpu.map(|card| format!("{} (SM {}.{})", card.name, card.sm.0, card.sm.1)),
     }
 }

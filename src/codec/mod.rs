@@ -1,22 +1,62 @@
-//! Codecs: Opus for voice, H.264 for pictures, and sound files.
+//! Codecs: Opus for voice, H.264 (and VP8, if it was built in) for pictures, and sound files.
 //!
 //! Decides how bytes become samples and pictures become bytes. Does not decide when.
 
 mod h264;
 mod opus;
 pub mod sound;
+#[cfg(feature = "vp8")]
+mod vp8;
 
+use serde::Serialize;
 use thiserror::Error;
 
-use crate::media::Picture;
+use crate::media::{Picture, PictureSize};
+use crate::time::Rate;
 
 pub use h264::H264Encoder;
 pub use opus::{VoiceDecoder, VoiceEncoder};
+#[cfg(feature = "vp8")]
+pub use vp8::Vp8Encoder;
 
-/// An encoded picture: Annex B bytes for H.264.
+/// The codecs of pictures that are built in, the preferred one first.
+pub const PICTURE_CODECS: &str = if cfg!(feature = "vp8") { "h264, vp8" } else { "h264" };
+
+/// How the pictures of a stream are coded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PictureCodec {
+    /// H.264, constrained baseline.
+    #[default]
+    H264,
+    /// VP8, for peers that know no H.264.
+    #[cfg(feature = "vp8")]
+    Vp8,
+}
+
+impl PictureCodec {
+    /// An encoder for pictures of `size` at `fps` that aims at `bits_per_second`.
+    ///
+    /// # Errors
+    /// If the library cannot make one.
+    pub fn encoder(
+        self,
+        size: PictureSize,
+        fps: Rate,
+        bits_per_second: u32,
+    ) -> Result<Box<dyn PictureEncoder>, CodecError> {
+        Ok(match self {
+            Self::H264 => Box::new(H264Encoder::new(size, fps, bits_per_second)?),
+            #[cfg(feature = "vp8")]
+            Self::Vp8 => Box::new(Vp8Encoder::new(size, fps, bits_per_second)?),
+        })
+    }
+}
+
+/// An encoded picture: Annex B bytes for H.264, a frame for VP8.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedPicture {
-    /// The bytes of one access unit.
+    /// The bytes of one access unit or frame.
     pub bytes: bytes::Bytes,
     /// Whether a decoder can start here.
     pub is_key: bool,

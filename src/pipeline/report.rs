@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::codec::PictureCodec;
 use crate::listen::LineStats;
 use crate::telemetry::{Distribution, Histogram, LossCounts, Marks, Percentiles, Stage, Trace};
 use crate::time::SampleIndex;
@@ -263,6 +264,8 @@ pub struct SessionSummary {
     pub id: String,
     /// Its avatar.
     pub avatar: String,
+    /// How its pictures are coded.
+    pub codec: PictureCodec,
     /// Seconds since it began.
     pub age_s: f64,
     /// Whether the avatar speaks now.

@@ -13,7 +13,7 @@ use super::outlet::{Outlet, SessionKey};
 use super::report::{Meter, MeterReport, SessionEvent, SessionStats, SessionSummary};
 use super::show::{FRAME_SAMPLES, Show, ShowParts};
 use super::workers::{Ending, OnEnd, Workers};
-use crate::codec::H264Encoder;
+use crate::codec::PictureCodec;
 use crate::media::{Picture, PictureSize};
 use crate::model::{AvatarCard, ModelError, Pack, Still};
 use crate::telemetry::{Counters, Trace};
@@ -37,6 +37,8 @@ pub struct StudioConfig {
 pub struct ShowRequest {
     /// Name of the avatar; none: the first one.
     pub avatar: Option<String>,
+    /// How its pictures are coded; a door that negotiates says what came out.
+    pub codec: PictureCodec,
 }
 
 /// Why a session was not admitted.
@@ -95,6 +97,8 @@ pub struct Ticket {
     pub key: SessionKey,
     /// The avatar it began with.
     pub avatar: Arc<str>,
+    /// How its pictures are coded.
+    pub codec: PictureCodec,
     /// The way in.
     pub inbox: Inbox,
     /// What is measured. The door reports every frame it hands to the socket here (`Meter::frame_sent`).
@@ -149,7 +153,7 @@ impl Studio {
     /// If the studio is full or closing, or the avatar is unknown or broken.
     pub fn admit(&self, request: &ShowRequest, outlet: Box<dyn Outlet>) -> Result<Ticket, AdmitError> {
         let avatar = self.avatar_named(request.avatar.as_deref())?;
-        let ticket = self.register.enter(&avatar, self.config.max_sessions, self.wall.now())?;
+        let ticket = self.register.enter(&avatar, request.codec, self.config.max_sessions, self.wall.now())?;
         let show = self.show_for(&ticket, outlet);
         match show {
             Ok(show) => {
@@ -168,14 +172,14 @@ impl Studio {
         let size = PictureSize::square(self.config.picture_px);
         let actor = self.actor(&ticket.avatar)?;
         let rate = Rate::new(LINE_HZ, FRAME_SAMPLES as u32).expect("both are constants above zero");
-        let encoder =
-            H264Encoder::new(size, rate, self.config.bitrate_bps).map_err(|error| broken(error.to_string()))?;
+        let encoder = ticket.codec.encoder(size, rate, self.config.bitrate_bps);
+        let encoder = encoder.map_err(|error| broken(error.to_string()))?;
         let parts = ShowParts {
             key: ticket.key,
             inbox: ticket.inbox.clone(),
             outlet,
             actor,
-            encoder: Box::new(encoder),
+            encoder,
             canvas: Picture::black(size),
             meter: Arc::clone(&ticket.meter),
             events: ticket.events.clone(),
@@ -318,7 +322,7 @@ impl Register {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self, avatar: &Arc<str>, limit: usize, now: Instant) -> Result<Ticket, AdmitError> {
+    fn enter(&self, avatar: &Arc<str>, codec: PictureCodec, limit: usize, now: Instant) -> Result<Ticket, AdmitError> {
         let mut state = self.lock();
         if state.is_closing {
             return Err(AdmitError::Closing);
@@ -331,6 +335,7 @@ impl Register {
             id: Arc::from(uuid::Uuid::new_v4().to_string()),
             key: SessionKey(state.next_key),
             avatar: Arc::clone(avatar),
+            codec,
             inbox: Inbox::new(Arc::clone(&self.counters)),
             meter: Arc::new(Meter::traced(self.trace.get().cloned(), state.next_key)),
             events: broadcast::channel(EVENTS).0,
@@ -359,6 +364,7 @@ impl Ticket {
         SessionSummary {
             id: self.id.to_string(),
             avatar: self.avatar.to_string(),
+            codec: self.codec,
             age_s: now.saturating_duration_since(self.began).as_secs_f64(),
             is_speaking: self.meter.is_speaking(),
         }

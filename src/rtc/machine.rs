@@ -9,6 +9,7 @@ use str0m::rtp::Extension;
 use str0m::{Candidate, Rtc, RtcConfig};
 
 use super::{JoinError, sdp};
+use crate::codec::PictureCodec;
 
 /// The H.264 profile that every browser plays: constrained baseline, level 3.1 (RFC 6184, section 8.1).
 const CONSTRAINED_BASELINE: u32 = 0x42_e0_1f;
@@ -34,33 +35,43 @@ impl Machines {
         Self { config: config(), candidates }
     }
 
-    /// A machine that waits for an offer.
+    /// A machine that waits for an offer and knows one codec of pictures.
     #[must_use]
-    pub fn build(&self, now: Instant) -> Rtc {
-        let mut rtc = self.config.clone().build(now);
+    pub fn build(&self, codec: PictureCodec, now: Instant) -> Rtc {
+        let mut config = self.config.clone();
+        let known = config.codec_config();
+        match codec {
+            PictureCodec::H264 => {
+                let (media, resend) = H264_TYPES;
+                known.add_h264(media.into(), Some(resend.into()), true, CONSTRAINED_BASELINE);
+            }
+            #[cfg(feature = "vp8")]
+            PictureCodec::Vp8 => known.enable_vp8(true),
+        }
+        let mut rtc = config.build(now);
         for candidate in &self.candidates {
             rtc.add_local_candidate(candidate.clone());
         }
         rtc
     }
 
-    /// Reads an offer: the machine that has taken it, and the answer for the browser.
+    /// Reads an offer: the machine that has taken it, the codec of its pictures, and the answer for the browser.
     ///
     /// # Errors
     /// If the offer cannot be answered.
-    pub fn answer(&self, offer: &str, now: Instant) -> Result<(Rtc, String), JoinError> {
-        sdp::check_offer(offer)?;
+    pub fn answer(&self, offer: &str, now: Instant) -> Result<(Rtc, PictureCodec, String), JoinError> {
+        let codec = sdp::check_offer(offer)?;
         let bad = |error: &dyn std::error::Error| JoinError::BadOffer { found: error.to_string() };
         let offer = SdpOffer::from_sdp_string(&sdp::without_candidates(offer)).map_err(|error| bad(&error))?;
-        let mut rtc = self.build(now);
+        let mut rtc = self.build(codec, now);
         let answer = rtc.sdp_api().accept_offer(offer).map_err(|error| bad(&error))?.to_sdp_string();
         sdp::check_answer(&answer)?;
-        Ok((rtc, sdp::in_one_stream(&answer)))
+        Ok((rtc, codec, sdp::in_one_stream(&answer)))
     }
 }
 
 fn config() -> RtcConfig {
-    let mut config = Rtc::builder()
+    let config = Rtc::builder()
         .set_ice_lite(true)
         .clear_codecs()
         .enable_opus(true, false)
@@ -73,8 +84,6 @@ fn config() -> RtcConfig {
         .enable_raw_packets(true)
         .set_reordering_size_audio(0)
         .enable_bwe(Some(Bitrate::bps(FIRST_ESTIMATE_BPS)));
-    let (media, resend) = H264_TYPES;
-    config.codec_config().add_h264(media.into(), Some(resend.into()), true, CONSTRAINED_BASELINE);
     // One certificate for the life of the process: making one for each session would only cost time.
     match str0m::crypto::from_feature_flags().dtls_provider.generate_certificate() {
         Some(certificate) => config.set_dtls_cert(certificate),

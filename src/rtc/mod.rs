@@ -62,6 +62,13 @@ pub enum NetError {
     Thread(io::Error),
 }
 
+/// What an offer must have one of.
+const USABLE_VIDEO: &str = if cfg!(feature = "vp8") {
+    "H.264 constrained baseline with packetization-mode=1, or VP8,"
+} else {
+    "H.264 constrained baseline with packetization-mode=1"
+};
+
 /// Why an offer was not answered.
 #[derive(Debug, Error)]
 pub enum JoinError {
@@ -72,7 +79,7 @@ pub enum JoinError {
         found: String,
     },
     /// No codec in common.
-    #[error("wanted H.264 constrained baseline with packetization-mode=1 in the offer, found: {offered}")]
+    #[error("wanted {USABLE_VIDEO} in the offer, found: {offered}")]
     NoUsableVideo {
         /// The video codecs that were offered.
         offered: String,

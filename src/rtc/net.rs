@@ -79,7 +79,8 @@ impl Net {
     /// # Errors
     /// If the offer cannot be answered or the studio says no; nothing is left behind.
     pub async fn join(&self, offer: &str, request: ShowRequest) -> Result<Joined, JoinError> {
-        let (rtc, answer) = self.machines.answer(offer, self.wall.now())?;
+        let (rtc, codec, answer) = self.machines.answer(offer, self.wall.now())?;
+        let request = ShowRequest { codec, ..request };
         // A task of its own: whoever asked may hang up meanwhile, and a session that was admitted must get its peer.
         let admission = self.reception.clone().admit(rtc, request, self.wall);
         let (id, avatar) = tokio::spawn(admission).await.map_err(|_our_bug| JoinError::Closing)??;

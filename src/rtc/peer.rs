@@ -15,6 +15,7 @@ use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
 use super::bitrate::{BITRATE_BPS, BitrateTeller};
 use super::idle::PeerLife;
+use crate::codec::PictureCodec;
 use crate::listen::VoicePacket;
 use crate::pipeline::{Order, Outgoing, OutgoingMedia, Ticket};
 use crate::telemetry::{Loss, LossCounts, Marks, Stage};
@@ -292,10 +293,10 @@ impl Peer {
         self.choose_payloads();
     }
 
-    /// Of each kind the first line that we may send on. The machine knows one Opus and one H.264 only.
+    /// Of each kind the first line that we may send on. The machine knows one codec for each.
     fn choose_payloads(&mut self) {
         self.voice = self.way_out(MediaKind::Audio, Codec::Opus);
-        self.picture = self.way_out(MediaKind::Video, Codec::H264);
+        self.picture = self.way_out(MediaKind::Video, payload_of(self.ticket.codec));
     }
 
     fn way_out(&self, kind: MediaKind, codec: Codec) -> Option<(Mid, Pt)> {
@@ -342,6 +343,15 @@ impl Peer {
         let mut lost = LossCounts::default();
         lost.count(loss);
         self.ticket.meter.lose(&lost);
+    }
+}
+
+/// How the machine calls a codec.
+fn payload_of(codec: PictureCodec) -> Codec {
+    match codec {
+        PictureCodec::H264 => Codec::H264,
+        #[cfg(feature = "vp8")]
+        PictureCodec::Vp8 => Codec::Vp8,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Pure text work (RFC 8866, RFC 8829). Negotiation itself is the library's.
 
 use super::JoinError;
+use crate::codec::PictureCodec;
 
 /// Longest offer that is read, in bytes.
 pub const LONGEST_OFFER: usize = 64 * 1024;
@@ -10,11 +11,11 @@ pub const LONGEST_OFFER: usize = 64 * 1024;
 /// The one stream that voice and picture belong to, so that the browser plays them in step.
 const STREAM: &str = "visage";
 
-/// Looks at an offer before the library does.
+/// Looks at an offer before the library does; gives the codec that its pictures are to have.
 ///
 /// # Errors
-/// If it is too long, no session description, or has no H.264 that the encoder speaks.
-pub fn check_offer(offer: &str) -> Result<(), JoinError> {
+/// If it is too long, no session description, or has no codec that an encoder speaks.
+pub fn check_offer(offer: &str) -> Result<PictureCodec, JoinError> {
     let bad = |found: String| Err(JoinError::BadOffer { found });
     if offer.len() > LONGEST_OFFER {
         return bad(format!("{} bytes, {LONGEST_OFFER} at most", offer.len()));
@@ -28,13 +29,32 @@ pub fn check_offer(offer: &str) -> Result<(), JoinError> {
             "no m=video line: ask for a picture with addTransceiver('video', {direction: 'recvonly'})".to_owned()
         );
     };
-    if !video.clone().any(is_baseline) {
+    let Some(codec) = codec_of(video.clone()) else {
         return Err(JoinError::NoUsableVideo { offered: offered_video(video) });
-    }
+    };
     if video.clone().any(|line| line == "a=sendonly" || line == "a=inactive") {
         return bad("an m=video line that receives nothing: its direction must be recvonly or sendrecv".to_owned());
     }
-    Ok(())
+    Ok(codec)
+}
+
+/// The codec for a peer that offers these lines: H.264 if it can, for its encoder costs less.
+fn codec_of<'a>(video: impl Iterator<Item = &'a str> + Clone) -> Option<PictureCodec> {
+    if video.clone().any(is_baseline) {
+        return Some(PictureCodec::H264);
+    }
+    #[cfg(feature = "vp8")]
+    if video.clone().any(is_vp8) {
+        return Some(PictureCodec::Vp8);
+    }
+    None
+}
+
+/// Whether a line offers VP8 (RFC 7741, section 6).
+#[cfg(feature = "vp8")]
+fn is_vp8(line: &str) -> bool {
+    let codec = line.strip_prefix("a=rtpmap:").and_then(|map| map.split_once(' '));
+    codec.is_some_and(|(_, codec)| codec.trim_end().eq_ignore_ascii_case("VP8/90000"))
 }
 
 /// The lines of the first section of `kind`, its m-line first.
@@ -130,7 +150,36 @@ mod tests {
 
     #[test]
     fn an_offer_with_baseline_h264_is_taken() {
-        assert!(check_offer(OFFER).is_ok());
+        assert_eq!(check_offer(OFFER).expect("a codec"), PictureCodec::H264);
+    }
+
+    /// The offer with VP8 in the first place, and H.264 (if at all) behind it.
+    fn with_vp8(other: &str) -> String {
+        OFFER.replace("SAVPF 106\r\n", "SAVPF 96 106\r\na=rtpmap:96 VP8/90000\r\n").replace("H264/90000", other)
+    }
+
+    #[test]
+    fn h264_is_preferred_wherever_it_stands() {
+        assert_eq!(check_offer(&with_vp8("H264/90000")).expect("a codec"), PictureCodec::H264);
+    }
+
+    #[cfg(feature = "vp8")]
+    #[test]
+    fn a_peer_without_usable_h264_gets_vp8() {
+        let mode_0 = with_vp8("H264/90000").replace("packetization-mode=1", "packetization-mode=0");
+        assert_eq!(check_offer(&mode_0).expect("a codec"), PictureCodec::Vp8);
+        assert_eq!(check_offer(&mode_0.replace("VP8", "vp8")).expect("a codec"), PictureCodec::Vp8);
+    }
+
+    #[cfg(not(feature = "vp8"))]
+    #[test]
+    fn vp8_alone_is_refused_by_a_build_without_it() {
+        let mode_0 = with_vp8("H264/90000").replace("packetization-mode=1", "packetization-mode=0");
+        let error = check_offer(&mode_0).expect_err("VP8 only");
+        assert!(
+            matches!(&error, JoinError::NoUsableVideo { offered } if offered == "VP8/90000, H264/90000"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub async fn join(
     let kind = body::media_type(&headers);
     let body = body::read(&headers, body, largest_join_bytes(&kind)?).await?;
     let wanted = wanted_session(&kind, query, &body)?;
-    let request = ShowRequest { avatar: wanted.avatar };
+    let request = ShowRequest { avatar: wanted.avatar, ..ShowRequest::default() };
     let joined = state.net.join(&wanted.sdp, request).await.map_err(|error| {
         state.ledger().refuse(&error);
         refusal(&error)
@@ -152,14 +152,20 @@ fn refusal(error: &JoinError) -> Problem {
         JoinError::BadOffer { .. } => {
             Problem::new(StatusCode::BAD_REQUEST, detail, "send what createOffer() gave, with a video line").at("sdp")
         }
-        JoinError::NoUsableVideo { .. } => {
-            let cure =
-                "offer H.264 with profile-level-id=42e01f and packetization-mode=1, as every browser does by default";
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, cure).at("sdp")
+        JoinError::NoUsableVideo { offered } => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, video_cure(offered)).at("sdp")
         }
         JoinError::Closing => closing(detail),
         JoinError::Admit(error) => not_admitted(error),
     }
+}
+
+/// What to do about an offer without usable video. VP8 is refused only by a build that does not have it.
+fn video_cure(offered: &str) -> String {
+    let cure = "offer H.264 with profile-level-id=42e01f and packetization-mode=1, as every browser does by default";
+    let has_vp8 = offered.split(", ").any(|codec| codec.eq_ignore_ascii_case("VP8/90000"));
+    let other_build = if has_vp8 { "; a server built with `--features vp8` takes this offer as it is" } else { "" };
+    format!("{cure}{other_build}")
 }
 
 fn not_admitted(error: &AdmitError) -> Problem {

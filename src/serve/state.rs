@@ -26,7 +26,7 @@ pub struct Facts {
     pub pack: String,
     /// What runs its graphs.
     pub backend: String,
-    /// The codec of pictures.
+    /// The codecs of pictures, the preferred one first.
     pub codec: &'static str,
     /// The graphics card, if one was found.
     pub gpu: Option<String>,

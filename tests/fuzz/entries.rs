@@ -27,7 +27,7 @@ pub fn offer(body: &[u8]) {
         Err(status) => return assert!(status.is_client_error(), "{status}"),
     };
     match MACHINES.answer(&offer, Wall.now()) {
-        Ok((_, answer)) => assert!(offer.len() <= LONGEST_OFFER && answer.contains("m=video")),
+        Ok((_, _, answer)) => assert!(offer.len() <= LONGEST_OFFER && answer.contains("m=video")),
         Err(error) => {
             assert!(matches!(error, JoinError::BadOffer { .. } | JoinError::NoUsableVideo { .. }), "{error}");
         }

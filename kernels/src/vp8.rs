@@ -1,0 +1,307 @@
+//! VP8 by the system's libvpx: one stream in real time on one thread, and the decoder that proves it.
+//!
+//! Decides how the library is called and what it may never do (skip, resize or look ahead by itself). Does not decide
+//! bitrate, speed or when a key picture comes.
+
+use std::ffi::{CStr, c_int, c_uint};
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use thiserror::Error;
+use vpx_sys::vp8e_enc_control_id::{
+    VP8E_SET_CPUUSED, VP8E_SET_MAX_INTRA_BITRATE_PCT, VP8E_SET_NOISE_SENSITIVITY, VP8E_SET_STATIC_THRESHOLD,
+    VP8E_SET_TOKEN_PARTITIONS,
+};
+use vpx_sys::{
+    VPX_DECODER_ABI_VERSION, VPX_DL_REALTIME, VPX_EFLAG_FORCE_KF, VPX_ENCODER_ABI_VERSION, VPX_FRAME_IS_KEY,
+    vp8e_enc_control_id, vpx_codec_control_, vpx_codec_ctx_t, vpx_codec_cx_pkt_kind, vpx_codec_dec_init_ver,
+    vpx_codec_decode, vpx_codec_destroy, vpx_codec_enc_cfg_t, vpx_codec_enc_config_default, vpx_codec_enc_config_set,
+    vpx_codec_enc_init_ver, vpx_codec_encode, vpx_codec_err_t, vpx_codec_err_to_string, vpx_codec_get_cx_data,
+    vpx_codec_get_frame, vpx_codec_vp8_cx, vpx_codec_vp8_dx, vpx_enc_frame_flags_t, vpx_enc_pass, vpx_image_t,
+    vpx_img_fmt, vpx_kf_mode, vpx_rc_mode,
+};
+
+/// Ticks of the library's clock in a second: microseconds, so that any rate of pictures can be told.
+const CLOCK_HZ: c_int = 1_000_000;
+/// What the decoder's buffer is taken to hold, as milliseconds of the bitrate: whole, at the start, and aimed at.
+const BUFFER_MS: (c_uint, c_uint, c_uint) = (1000, 500, 600);
+/// The finest and the coarsest step of the quantiser. The coarsest is let in so that a low bitrate is kept without
+/// skipping pictures.
+const QUANTISERS: (c_uint, c_uint) = (2, 63);
+/// A key picture may cost this share of a usual picture's bits: more would hold up the pictures behind it.
+const KEY_PICTURE_PERCENT: c_int = 600;
+
+/// What the library said no to.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct Refusal(String);
+
+/// How an encoder is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Pixels across, even.
+    pub width: usize,
+    /// Pixels down, even.
+    pub height: usize,
+    /// What is aimed at.
+    pub bits_per_second: u32,
+    /// `cpu-used` of libvpx, -16 to 16: how much is left out, the lower the faster; below zero it is fixed, not
+    /// adapted to the machine's load.
+    pub speed: i32,
+}
+
+/// An encoded picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// One frame (RFC 6386, section 9).
+    pub bytes: Vec<u8>,
+    /// Whether a decoder can start here.
+    pub is_key: bool,
+}
+
+/// Whether a picture must be one to start from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// It need not.
+    Open,
+    /// It must.
+    Forced,
+}
+
+/// The library's state of one stream, closed when it is dropped. In a box: the library is never told that it moved.
+struct Context(Box<vpx_codec_ctx_t>);
+
+// SAFETY: the state is owned by this value alone and the library ties it to no thread (one thread at a time may use
+// it, which `&mut` ensures); with `g_threads` 1 it starts none.
+unsafe impl Send for Context {}
+
+impl Context {
+    /// A state that `open` has opened; it gives the library's code.
+    fn opened(open: impl FnOnce(*mut vpx_codec_ctx_t) -> vpx_codec_err_t) -> Result<Self, Refusal> {
+        // SAFETY: the struct is pointers, numbers and an error code whose zero is VPX_CODEC_OK; all may be zero, and the
+        // library clears it itself before use.
+        let mut context: Box<vpx_codec_ctx_t> = Box::new(unsafe { MaybeUninit::zeroed().assume_init() });
+        checked(open(&raw mut *context))?;
+        Ok(Self(context))
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: only an opened state gets here, once. What it could refuse (an unopened one) cannot be.
+        let _ = unsafe { vpx_codec_destroy(&raw mut *self.0) };
+    }
+}
+
+/// Pictures to VP8 frames. Key pictures come first and on demand only.
+pub struct Encoder {
+    context: Context,
+    config: vpx_codec_enc_cfg_t,
+}
+
+// SAFETY: the configuration holds pointers only to statistics of a first pass, which are null here and never read.
+unsafe impl Send for Encoder {}
+
+impl Encoder {
+    /// An encoder that has seen nothing yet.
+    ///
+    /// # Errors
+    /// If the library cannot make one of these settings, or is not the one that this was built for.
+    pub fn new(settings: &Settings) -> Result<Self, Refusal> {
+        let config = configured(settings)?;
+        let version = VPX_ENCODER_ABI_VERSION as c_int;
+        // SAFETY: the library copies the configuration; the version lets it refuse headers other than its own.
+        let open =
+            |context| unsafe { vpx_codec_enc_init_ver(context, vpx_codec_vp8_cx(), &raw const config, 0, version) };
+        let mut encoder = Self { context: Context::opened(open)?, config };
+        encoder.control(VP8E_SET_CPUUSED, settings.speed)?;
+        encoder.control(VP8E_SET_NOISE_SENSITIVITY, 0)?;
+        encoder.control(VP8E_SET_STATIC_THRESHOLD, 1)?;
+        encoder.control(VP8E_SET_TOKEN_PARTITIONS, 0)?;
+        encoder.control(VP8E_SET_MAX_INTRA_BITRATE_PCT, KEY_PICTURE_PERCENT)?;
+        Ok(encoder)
+    }
+
+    fn control(&mut self, id: vp8e_enc_control_id, value: c_int) -> Result<(), Refusal> {
+        // SAFETY: every control used here takes one int or unsigned int, which pass alike; the state is open.
+        checked(unsafe { vpx_codec_control_(&raw mut *self.context.0, id as c_int, value) })
+    }
+
+    /// Encodes one I420 picture of the settings' size, without gaps between its rows. Times are in microseconds: each
+    /// `at` is later than the one before.
+    ///
+    /// # Errors
+    /// If the planes are no such picture, or the library refuses it or gives nothing.
+    pub fn encode(&mut self, planes: [&[u8]; 3], at: i64, lasts: u32, start: Start) -> Result<Encoded, Refusal> {
+        let (width, height) = (self.config.g_w, self.config.g_h);
+        let image = image_of(planes, width, height)?;
+        let flags = if start == Start::Forced { vpx_enc_frame_flags_t::from(VPX_EFLAG_FORCE_KF) } else { 0 };
+        let deadline = VPX_DL_REALTIME.into();
+        // SAFETY: the image's planes are as long as its size says (checked above), are only read, and live until the call
+        // returns; with no look-ahead the library keeps a copy of its own, never a pointer.
+        checked(unsafe {
+            vpx_codec_encode(&raw mut *self.context.0, &raw const image, at, lasts.into(), flags, deadline)
+        })?;
+        self.take().ok_or_else(|| Refusal("no bytes".to_owned()))
+    }
+
+    /// What the last call made: one frame.
+    fn take(&mut self) -> Option<Encoded> {
+        let mut iterator = ptr::null();
+        let mut encoded = None;
+        loop {
+            // SAFETY: the state is open and the iterator is this loop's own.
+            let packet = unsafe { vpx_codec_get_cx_data(&raw mut *self.context.0, &raw mut iterator) };
+            // SAFETY: a packet that is not null is the library's and whole until the next call into it.
+            let Some(packet) = (unsafe { packet.as_ref() }) else { return encoded };
+            if packet.kind == vpx_codec_cx_pkt_kind::VPX_CODEC_CX_FRAME_PKT {
+                // SAFETY: the kind says that this is the member of the union that was written.
+                let frame = unsafe { packet.data.frame };
+                // SAFETY: the library says that so many bytes are there; they are copied before the next call into it.
+                let bytes = unsafe { std::slice::from_raw_parts(frame.buf.cast::<u8>(), frame.sz as usize) }.to_vec();
+                encoded = Some(Encoded { bytes, is_key: frame.flags & VPX_FRAME_IS_KEY != 0 });
+            }
+        }
+    }
+
+    /// Aims at another bitrate, without a key picture.
+    ///
+    /// # Errors
+    /// If the library refuses; the old aim stays.
+    pub fn set_bitrate(&mut self, bits_per_second: u32) -> Result<(), Refusal> {
+        let config = vpx_codec_enc_cfg_t { rc_target_bitrate: kilobits(bits_per_second), ..self.config };
+        // SAFETY: the state is open, and the library copies the configuration.
+        checked(unsafe { vpx_codec_enc_config_set(&raw mut *self.context.0, &raw const config) })?;
+        self.config = config;
+        Ok(())
+    }
+}
+
+fn configured(settings: &Settings) -> Result<vpx_codec_enc_cfg_t, Refusal> {
+    let mut config = MaybeUninit::<vpx_codec_enc_cfg_t>::uninit();
+    // SAFETY: the library writes the whole struct when it answers with no error; zeros would be no valid one.
+    let mut config = unsafe {
+        checked(vpx_codec_enc_config_default(vpx_codec_vp8_cx(), config.as_mut_ptr(), 0))?;
+        config.assume_init()
+    };
+    config.g_w = side(settings.width)?;
+    config.g_h = side(settings.height)?;
+    config.g_threads = 1;
+    config.g_timebase.num = 1;
+    config.g_timebase.den = CLOCK_HZ;
+    config.g_pass = vpx_enc_pass::VPX_RC_ONE_PASS;
+    config.g_lag_in_frames = 0;
+    // Packets that are lost are sent again, and a picture that stays lost is answered with a key picture: the
+    // library's own resilience would only forget what it learned, picture by picture, and cost bits.
+    config.g_error_resilient = 0;
+    config.rc_end_usage = vpx_rc_mode::VPX_CBR;
+    config.rc_target_bitrate = kilobits(settings.bits_per_second);
+    config.rc_dropframe_thresh = 0;
+    config.rc_resize_allowed = 0;
+    (config.rc_min_quantizer, config.rc_max_quantizer) = QUANTISERS;
+    (config.rc_undershoot_pct, config.rc_overshoot_pct) = (100, 15);
+    (config.rc_buf_sz, config.rc_buf_initial_sz, config.rc_buf_optimal_sz) = BUFFER_MS;
+    config.kf_mode = vpx_kf_mode::VPX_KF_DISABLED;
+    Ok(config)
+}
+
+fn kilobits(bits_per_second: u32) -> c_uint {
+    (bits_per_second / 1000).max(1)
+}
+
+fn side(pixels: usize) -> Result<c_uint, Refusal> {
+    let fits = pixels > 0 && pixels.is_multiple_of(2) && pixels <= 16_383;
+    if fits { Ok(pixels as c_uint) } else { Err(Refusal(format!("a side of {pixels} pixels"))) }
+}
+
+/// A view of three planes whose lengths are checked against the size.
+fn image_of(planes: [&[u8]; 3], width: c_uint, height: c_uint) -> Result<vpx_image_t, Refusal> {
+    let luma = width as usize * height as usize;
+    if planes.map(<[u8]>::len) != [luma, luma / 4, luma / 4] {
+        return Err(Refusal(format!("planes of {:?} bytes", planes.map(<[u8]>::len))));
+    }
+    // SAFETY: the struct is numbers, pointers and enums that have a zero (no format, unknown colours, studio range).
+    let mut image: vpx_image_t = unsafe { MaybeUninit::zeroed().assume_init() };
+    image.fmt = vpx_img_fmt::VPX_IMG_FMT_I420;
+    (image.w, image.h, image.d_w, image.d_h) = (width, height, width, height);
+    (image.x_chroma_shift, image.y_chroma_shift, image.bps, image.bit_depth) = (1, 1, 12, 8);
+    for ((place, stride), (plane, row)) in
+        image.planes.iter_mut().zip(&mut image.stride).zip(planes.into_iter().zip([width, width / 2, width / 2]))
+    {
+        // The library's type has no word for "only read"; an encoder only reads.
+        (*place, *stride) = (plane.as_ptr().cast_mut(), row as c_int);
+    }
+    Ok(image)
+}
+
+/// VP8 frames to pictures, for whoever checks what was sent.
+pub struct Decoder(Context);
+
+impl Decoder {
+    /// A decoder that has seen nothing yet.
+    ///
+    /// # Errors
+    /// If the library cannot make one, or is not the one that this was built for.
+    pub fn new() -> Result<Self, Refusal> {
+        let version = VPX_DECODER_ABI_VERSION as c_int;
+        // SAFETY: no configuration is allowed (the library chooses); the version lets it refuse headers other than its own.
+        let open = |context| unsafe { vpx_codec_dec_init_ver(context, vpx_codec_vp8_dx(), ptr::null(), 0, version) };
+        Context::opened(open).map(Self)
+    }
+
+    /// Decodes one frame: width, height and luma without gaps between rows.
+    ///
+    /// # Errors
+    /// If it is no frame, or needs one that was not there.
+    pub fn decode(&mut self, frame: &[u8]) -> Result<(usize, usize, Vec<u8>), Refusal> {
+        let length = c_uint::try_from(frame.len()).map_err(|_too_long| Refusal("too many bytes".to_owned()))?;
+        // SAFETY: the bytes live until the call returns; the library reads no more than so many.
+        checked(unsafe { vpx_codec_decode(&raw mut *self.0.0, frame.as_ptr(), length, ptr::null_mut(), 0) })?;
+        let mut iterator = ptr::null();
+        // SAFETY: the state is open and the iterator is ours; a picture that is not null is whole until the next call.
+        let image = unsafe { vpx_codec_get_frame(&raw mut *self.0.0, &raw mut iterator).as_ref() };
+        let image = image.ok_or_else(|| Refusal("no picture".to_owned()))?;
+        let (width, height, stride) = (image.d_w as usize, image.d_h as usize, image.stride[0] as isize);
+        let row = |y: usize| {
+            // SAFETY: the library's picture has `d_h` rows of `d_w` bytes, `stride` apart.
+            unsafe { std::slice::from_raw_parts(image.planes[0].offset(y as isize * stride), width) }
+        };
+        Ok((width, height, (0..height).flat_map(row).copied().collect()))
+    }
+}
+
+fn checked(code: vpx_codec_err_t) -> Result<(), Refusal> {
+    if code == vpx_codec_err_t::VPX_CODEC_OK {
+        return Ok(());
+    }
+    // SAFETY: the library gives a constant text for every code, known or not.
+    let text = unsafe { CStr::from_ptr(vpx_codec_err_to_string(code)) };
+    Err(Refusal(text.to_string_lossy().into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTINGS: Settings = Settings { width: 64, height: 32, bits_per_second: 200_000, speed: -12 };
+
+    #[test]
+    fn planes_that_do_not_fit_the_size_are_refused_and_the_stream_goes_on() {
+        let mut encoder = Encoder::new(&SETTINGS).expect("an encoder");
+        let (luma, chroma) = ([80; 64 * 32], [128; 32 * 16]);
+        assert!(encoder.encode([&luma[1..], &chroma, &chroma], 0, 40_000, Start::Open).is_err());
+        assert!(encoder.encode([&luma, &chroma, &[]], 0, 40_000, Start::Open).is_err());
+        let first = encoder.encode([&luma, &chroma, &chroma], 0, 40_000, Start::Open).expect("a frame");
+        let (width, height, seen) = Decoder::new().expect("a decoder").decode(&first.bytes).expect("a picture");
+        assert!(first.is_key && (width, height) == (64, 32) && seen.iter().all(|luma| luma.abs_diff(80) < 4));
+    }
+
+    #[test]
+    fn sizes_and_bytes_that_are_none_are_refused() {
+        assert!(Encoder::new(&Settings { width: 0, ..SETTINGS }).is_err());
+        assert!(Encoder::new(&Settings { height: 33, ..SETTINGS }).is_err());
+        assert!(Encoder::new(&Settings { width: 16_384, ..SETTINGS }).is_err());
+        let mut decoder = Decoder::new().expect("a decoder");
+        assert!(decoder.decode(&[]).is_err() && decoder.decode(&[7; 40]).is_err());
+    }
+}
