@@ -90,17 +90,17 @@ impl House {
         self.studio.counters().snapshot().of(Loss::StrayPacket)
     }
 
-    /// Waits for the end of a session and gives the reason.
-    async fn end_of(&self, id: &str, limit: Duration) -> String {
+    /// The reason for which a session ends, watched for from this call on.
+    fn end_of(&self, id: &str, limit: Duration) -> impl Future<Output = String> + use<> {
         let mut events = self.studio.find(id).expect("a session").events.subscribe();
-        let ended = async {
+        let ended = async move {
             loop {
                 if let SessionEvent::Ended { reason } = events.recv().await.expect("an end before the silence") {
                     return reason;
                 }
             }
         };
-        tokio::time::timeout(limit, ended).await.expect("an end in time")
+        async move { tokio::time::timeout(limit, ended).await.expect("an end in time") }
     }
 }
 
@@ -399,9 +399,10 @@ fn goodbyes_are_heard_on_both_sides() {
         let house = house(3);
         let (mut leaver, left) = Client::join(&house, &CALL).await;
         assert!(leaver.live(WHILE, |client| client.picture_times().len() >= 3).await);
+        let end = house.end_of(&left.id, Duration::from_secs(2));
         leaver.rtc.close().expect("a goodbye");
         leaver.speak().await;
-        assert_eq!(house.end_of(&left.id, Duration::from_secs(2)).await, "the peer said goodbye");
+        assert_eq!(end.await, "the peer said goodbye");
 
         let (mut ended, session) = Client::join(&house, &CALL).await;
         assert!(ended.live(WHILE, |client| client.picture_times().len() >= 3).await);
