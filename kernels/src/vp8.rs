@@ -157,8 +157,10 @@ impl Encoder {
             if packet.kind == vpx_codec_cx_pkt_kind::VPX_CODEC_CX_FRAME_PKT {
                 // SAFETY: the kind says that this is the member of the union that was written.
                 let frame = unsafe { packet.data.frame };
+                #[allow(clippy::unnecessary_cast, reason = "not every set of bindings calls C's size_t the same")]
+                let length = frame.sz as usize;
                 // SAFETY: the library says that so many bytes are there; they are copied before the next call into it.
-                let bytes = unsafe { std::slice::from_raw_parts(frame.buf.cast::<u8>(), frame.sz as usize) }.to_vec();
+                let bytes = unsafe { std::slice::from_raw_parts(frame.buf.cast::<u8>(), length) }.to_vec();
                 encoded = Some(Encoded { bytes, is_key: frame.flags & VPX_FRAME_IS_KEY != 0 });
             }
         }
