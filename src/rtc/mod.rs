@@ -84,6 +84,12 @@ pub enum JoinError {
         /// The video codecs that were offered.
         offered: String,
     },
+    /// A line for voice, but none that can be heard on it.
+    #[error("wanted opus/48000/2 in the m=audio line of the offer, found: {offered}")]
+    NoUsableVoice {
+        /// The voice codecs that were offered.
+        offered: String,
+    },
     /// The studio said no.
     #[error(transparent)]
     Admit(#[from] AdmitError),

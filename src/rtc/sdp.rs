@@ -30,12 +30,22 @@ pub fn check_offer(offer: &str) -> Result<PictureCodec, JoinError> {
         );
     };
     let Some(codec) = codec_of(video.clone()) else {
-        return Err(JoinError::NoUsableVideo { offered: offered_video(video) });
+        return Err(JoinError::NoUsableVideo { offered: offered(video.filter(|line| line.ends_with("/90000"))) });
     };
     if video.clone().any(|line| line == "a=sendonly" || line == "a=inactive") {
         return bad("an m=video line that receives nothing: its direction must be recvonly or sendrecv".to_owned());
     }
+    check_voice(offer)?;
     Ok(codec)
+}
+
+/// Whoever offers voice wants it to be heard: better no session than one that stays silent (RFC 7587: Opus is `opus/48000/2`).
+fn check_voice(offer: &str) -> Result<(), JoinError> {
+    let Some(mut voice) = section(offer, "audio") else { return Ok(()) };
+    let lines = voice.clone();
+    let is_off = voice.next().is_none_or(|line| line.split(' ').nth(1) == Some("0"));
+    let is_opus = |line: &str| line.starts_with("a=rtpmap:") && line.to_ascii_lowercase().contains(" opus/48000");
+    if is_off || voice.any(is_opus) { Ok(()) } else { Err(JoinError::NoUsableVoice { offered: offered(lines) }) }
 }
 
 /// The codec for a peer that offers these lines: H.264 if it can, for its encoder costs less.
@@ -110,11 +120,12 @@ fn is_constrained(profile: &str) -> bool {
     bits.is_some_and(|bits| bits & 0x40 != 0)
 }
 
-fn offered_video<'a>(video: impl Iterator<Item = &'a str>) -> String {
-    let names = video.filter_map(|line| line.strip_prefix("a=rtpmap:")?.split_once(' '));
-    let mut video: Vec<&str> = names.filter(|(_, codec)| codec.ends_with("/90000")).map(|(_, codec)| codec).collect();
-    video.dedup();
-    if video.is_empty() { "none".to_owned() } else { video.join(", ") }
+/// The codecs that lines of one section name.
+fn offered<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+    let names = lines.filter_map(|line| line.strip_prefix("a=rtpmap:")?.split_once(' '));
+    let mut names: Vec<&str> = names.map(|(_, codec)| codec).collect();
+    names.dedup();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// The answer with voice and picture in one stream.
@@ -145,7 +156,8 @@ fn one_stream_line(line: &str, track: &str) -> String {
 mod tests {
     use super::*;
 
-    const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\nm=video 9 UDP/TLS/RTP/SAVPF 106\r\n\
+    const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n\
+        a=rtpmap:111 opus/48000/2\r\nm=video 9 UDP/TLS/RTP/SAVPF 106\r\n\
         a=rtpmap:106 H264/90000\r\na=fmtp:106 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n";
 
     #[test]
@@ -187,6 +199,16 @@ mod tests {
         let vp9 = OFFER.replace("H264", "VP9").replace("profile-level-id=42e01f", "profile-id=0");
         let error = check_offer(&vp9).expect_err("VP9 only");
         assert!(matches!(&error, JoinError::NoUsableVideo { offered } if offered.contains("VP9")), "{error}");
+    }
+
+    #[test]
+    fn a_voice_that_cannot_be_heard_is_refused_and_no_voice_is_fine() {
+        let (voice, rest) = (OFFER.find("m=audio").expect("a voice"), OFFER.find("m=video").expect("a picture"));
+        let with = |line: &str| check_offer(&format!("{}{line}{}", &OFFER[..voice], &OFFER[rest..]));
+        let error = with("m=audio 9 RTP 0\r\na=rtpmap:0 PCMU/8000\r\n").expect_err("PCMU only");
+        assert!(matches!(&error, JoinError::NoUsableVoice { offered } if offered == "PCMU/8000"), "{error}");
+        assert!(with("m=audio 9 RTP 0\r\n").is_err() && with("m=audio 0 RTP 0\r\n").is_ok() && with("").is_ok());
+        assert!(with("m=audio 9 RTP 96\r\na=rtpmap:96 OPUS/48000/2\r\n").is_ok());
     }
 
     #[test]

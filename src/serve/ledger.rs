@@ -8,7 +8,8 @@ use crate::pipeline::AdmitError;
 use crate::rtc::JoinError;
 
 /// Why a session was not opened, as metrics name it.
-const REFUSALS: [&str; 6] = ["full", "closing", "bad_offer", "no_usable_video", "unknown_avatar", "broken_avatar"];
+const REFUSALS: [&str; 7] =
+    ["full", "closing", "bad_offer", "no_usable_video", "unknown_avatar", "broken_avatar", "no_usable_voice"];
 /// Classes of HTTP statuses.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -35,6 +36,7 @@ impl Ledger {
             JoinError::NoUsableVideo { .. } => 3,
             JoinError::Admit(AdmitError::UnknownAvatar { .. }) => 4,
             JoinError::Admit(AdmitError::BrokenAvatar { .. }) => 5,
+            JoinError::NoUsableVoice { .. } => 6,
         };
         self.refused[reason].fetch_add(1, Ordering::Relaxed);
     }

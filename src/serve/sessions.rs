@@ -155,6 +155,10 @@ fn refusal(error: &JoinError) -> Problem {
         JoinError::NoUsableVideo { offered } => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, video_cure(offered)).at("sdp")
         }
+        JoinError::NoUsableVoice { .. } => {
+            let cure = "offer Opus, as every browser does by default, or no m=audio line at all";
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, cure).at("sdp")
+        }
         JoinError::Closing => closing(detail),
         JoinError::Admit(error) => not_admitted(error),
     }
