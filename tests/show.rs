@@ -82,6 +82,12 @@ struct Rig {
 }
 
 fn rig(actor: Box<dyn Actor>, side_px: u32) -> Rig {
+    let rig = rig_before_nobody(actor, side_px);
+    rig.inbox.watch();
+    rig
+}
+
+fn rig_before_nobody(actor: Box<dyn Actor>, side_px: u32) -> Rig {
     let (tray, inbox, meter) = (Tray::default(), Inbox::new(Arc::default()), Arc::<Meter>::default());
     let (sender, events) = tokio::sync::broadcast::channel(1024);
     let parts = ShowParts {
@@ -208,6 +214,17 @@ fn a_stop_silences_the_voice_that_waits_within_a_block() {
     }
     let after = last_loud.map_or(Duration::ZERO, |at| at.saturating_duration_since(asked));
     assert!(after <= Duration::from_millis(100), "{after:?} of the old utterance");
+}
+
+#[test]
+fn nothing_is_drawn_or_counted_before_somebody_watches() {
+    let mut rig = rig_before_nobody(Box::new(LevelFace), 64);
+    rig.run(2.0, &mut Vec::new());
+    assert_eq!((rig.tray.take().len(), rig.meter.report().frames.due), (0, 0));
+    rig.inbox.watch();
+    rig.run(3.0, &mut Vec::new());
+    let pictures = rig.tray.take().iter().filter(|out| matches!(out.media.value, OutgoingMedia::Picture(_))).count();
+    assert!((24..=26).contains(&pictures) && rig.meter.report().frames.due == pictures as u64, "{pictures} pictures");
 }
 
 #[test]

@@ -57,6 +57,7 @@ struct Shared {
     utterance: AtomicU64,
     /// Who raises the utterance number has this, so that a number and its order go in together. Shows never take it.
     raising: Mutex<()>,
+    is_watched: AtomicBool,
     has_ended: AtomicBool,
     counters: Arc<Counters>,
 }
@@ -70,6 +71,7 @@ impl Inbox {
             orders: ArrayQueue::new(ORDERS),
             utterance: AtomicU64::new(0),
             raising: Mutex::new(()),
+            is_watched: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
             counters,
         }))
@@ -115,6 +117,15 @@ impl Inbox {
     #[must_use]
     pub fn utterance(&self) -> Utterance {
         Utterance(self.0.utterance.load(Ordering::Acquire))
+    }
+
+    /// Someone can be shown something from now on. Before that a show listens, but draws and says nothing.
+    pub fn watch(&self) {
+        self.0.is_watched.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_watched(&self) -> bool {
+        self.0.is_watched.load(Ordering::Acquire)
     }
 
     /// Ends the show: its worker drops it at the next tick, its door closes politely.

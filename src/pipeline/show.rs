@@ -198,6 +198,9 @@ impl Show {
     fn send_voice(&mut self, heard: SampleIndex, due: Instant) {
         let look_ahead = self.parts.actor.look_ahead_samples();
         while let Some(voice) = self.voice_out.next_due(heard, look_ahead) {
+            if !self.parts.inbox.is_watched() {
+                continue;
+            }
             let Ok(packet) = self.voice_encoder.encode(&voice.samples) else {
                 self.losses.count(Loss::BadPacket);
                 continue;
@@ -214,6 +217,9 @@ impl Show {
         }
         let at = self.next_frame;
         self.next_frame = at + FRAME_SAMPLES;
+        if !self.parts.inbox.is_watched() {
+            return;
+        }
         self.parts.meter.frame_due();
         if let Some(loss) = self.why_not(now.saturating_duration_since(due)) {
             self.losses.count(loss);
@@ -274,6 +280,7 @@ impl Show {
         let refused = self.parts.outlet.send(Outgoing { session: self.parts.key, clock, media }).is_err();
         if refused && is_picture {
             self.losses.count(Loss::BlockedFrame);
+            self.parts.meter.frame_dropped();
             self.wants_key = PictureKind::Key;
         } else if refused {
             self.losses.count(Loss::BlockedVoice);

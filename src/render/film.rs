@@ -66,6 +66,7 @@ impl Film {
             meter: Arc::<Meter>::default(),
             events: broadcast::channel(1).0,
         };
+        inbox.watch();
         inbox.order(Order::Say(sound)).expect("an empty inbox has room for an order");
         // Its own time: any instant will do as the start.
         let show = Show::new(parts, plan.bitrate_bps, Wall.now())?;

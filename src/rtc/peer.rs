@@ -190,8 +190,12 @@ impl Peer {
     }
 
     fn write_picture(&mut self, outgoing: &Outgoing, clock: Instant, bytes: &Bytes) -> Result<(), RtcError> {
-        let Some((mid, pt)) = self.picture else { return Ok(()) };
-        let Some(writer) = self.rtc.writer(mid) else { return Ok(()) };
+        let writer = self.picture.and_then(|(mid, pt)| Some((self.rtc.writer(mid)?, pt)));
+        let Some((writer, pt)) = writer else {
+            self.ticket.meter.frame_dropped();
+            self.lose(Loss::BlockedFrame);
+            return Ok(());
+        };
         let at = outgoing.media.at;
         let (at_once, half_a_second) =
             (MediaTime::new(0, Frequency::NINETY_KHZ), MediaTime::new(45_000, Frequency::NINETY_KHZ));
@@ -297,6 +301,9 @@ impl Peer {
     fn choose_payloads(&mut self) {
         self.voice = self.way_out(MediaKind::Audio, Codec::Opus);
         self.picture = self.way_out(MediaKind::Video, payload_of(self.ticket.codec));
+        if self.stats.is_connected && self.picture.is_some() {
+            self.ticket.inbox.watch();
+        }
     }
 
     fn way_out(&self, kind: MediaKind, codec: Codec) -> Option<(Mid, Pt)> {
