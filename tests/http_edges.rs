@@ -115,6 +115,7 @@ fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
     serve::check_origins(&origins).expect("origins");
     let router = serve::router(state, &origins);
     let (stop, stopped) = oneshot::channel::<()>();
+    let tls = tls.map(|files| files.secured().expect("a certificate and its key"));
     tokio::spawn(serve::serve(listener, router, tls, async { drop(stopped.await) }));
     drop(inside);
     House { address, studio, close, stop: Some(stop), runtime }

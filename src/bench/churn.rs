@@ -13,8 +13,10 @@ use super::usage::ProcessUse;
 use super::voice::VoiceLoop;
 use crate::time::Wall;
 
-/// Calls at the same time; as many again may be on their way out.
-pub const AT_ONCE: usize = 4;
+/// Calls at the same time.
+const AT_ONCE: usize = 4;
+/// Places that a server needs for them: as many again may still be on their way out.
+pub const PLACES: usize = 2 * AT_ONCE;
 /// Calls that warm the allocator up before memory is looked at.
 const WARM_UP: usize = 16;
 /// How often the first picture is looked for, every 20 ms: five seconds.

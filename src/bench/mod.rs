@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+pub use churn::PLACES as CHURN_PLACES;
 pub use compare::compare;
 pub use measure::FrameTally;
 pub use plan::{BenchKind, BenchPlan, Progress};

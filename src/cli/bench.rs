@@ -9,12 +9,12 @@ use tokio::runtime::Runtime;
 
 use super::complaint::Complaint;
 use super::flags::BenchFlags;
-use crate::bench::{BenchError, BenchKind, BenchPlan, BenchReport, Progress, Target, compare, run as measure};
+use crate::bench::{
+    BenchError, BenchKind, BenchPlan, BenchReport, CHURN_PLACES, Progress, Target, compare, run as measure,
+};
 
 /// Callers that `--ramp` tries at most.
 const RAMP_MOST: usize = 64;
-/// Places for callers that come and go: those on their way in and those on their way out.
-const CHURN_MOST: usize = 12;
 
 /// Measures, or compares what was measured.
 pub fn run(wanted: &BenchFlags) -> Result<(), Complaint> {
@@ -41,7 +41,7 @@ fn plan(wanted: &BenchFlags) -> Result<BenchPlan, Complaint> {
     };
     let sessions = match kind {
         BenchKind::Ramp => RAMP_MOST,
-        BenchKind::Churn(_) => CHURN_MOST,
+        BenchKind::Churn(_) => CHURN_PLACES,
         _ => usize::from(wanted.sessions),
     };
     Ok(BenchPlan {

@@ -1,5 +1,6 @@
 //! `visage render`: flags to plan, progress bar, result.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,7 +25,7 @@ pub fn run(flags: &Flags, wanted: &RenderFlags) -> Result<(), Complaint> {
         bitrate_bps: wanted.bitrate,
     };
     let runtime = Runtime::new()?;
-    let stop = stop_on_signal(&runtime);
+    let stop = stop_on_signal(&runtime)?;
     let bar = progress_bar();
     let rendered = render(&plan, &pack, &stop, &mut |share| bar.set_position((share * 1000.0) as u64));
     bar.finish_and_clear();
@@ -32,12 +33,12 @@ pub fn run(flags: &Flags, wanted: &RenderFlags) -> Result<(), Complaint> {
     Ok(())
 }
 
-/// Ctrl-C ends the film early but whole. Where signals cannot be had, Ctrl-C simply ends the program.
-fn stop_on_signal(runtime: &Runtime) -> Arc<AtomicBool> {
+/// Ctrl-C ends the film early but whole.
+fn stop_on_signal(runtime: &Runtime) -> io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stop);
-    super::serve::on_signal(runtime, move || seen.store(true, Ordering::Relaxed));
-    stop
+    super::serve::on_signal(runtime, move || seen.store(true, Ordering::Relaxed))?;
+    Ok(stop)
 }
 
 fn progress_bar() -> ProgressBar {

@@ -1,5 +1,6 @@
 //! `visage serve`: puts the rooms together, says where it listens, and takes them apart again when asked.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -16,7 +17,7 @@ use crate::codec::PICTURE_CODECS;
 use crate::model::Pack;
 use crate::pipeline::{Studio, StudioConfig};
 use crate::rtc::{Net, NetConfig, NetError};
-use crate::serve::{self, AppState, Facts, ServeError, Shared, TlsFiles, TraceFile};
+use crate::serve::{self, AppState, Facts, Secured, ServeError, Shared, TlsFiles, TraceFile};
 use crate::time::Wall;
 
 /// Bits a second a session begins with.
@@ -32,7 +33,8 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
     let facts = facts(&*pack);
     let studio = open_studio(wanted, pack)?;
     let net = open_net(wanted, &studio, listener.address.port())?;
-    let tls = tls_files(flags, wanted)?;
+    let files = tls_files(flags, wanted)?;
+    let tls = files.as_ref().map(secured).transpose()?;
     let trace = trace_file(wanted, &studio)?;
     let (close, closing) = watch::channel(false);
     let mut closed = closing.clone();
@@ -50,9 +52,9 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
     on_signal(&runtime, move || {
         // Event streams end when this turns.
         let _ = close.send(true);
-    });
+    })?;
     tell(wanted, listener.address, &net, &facts, tls.is_some());
-    tell_fingerprint(wanted, tls.as_ref())?;
+    tell_fingerprint(wanted, files.as_ref())?;
     let router = serve::router(state, &wanted.allow_origin);
     let served = runtime.block_on(async {
         let stop = async move { drop(closed.wait_for(|is_closing| *is_closing).await) };
@@ -131,10 +133,12 @@ fn tls_files(flags: &Flags, wanted: &ServeFlags) -> Result<Option<TlsFiles>, Com
         return Ok(Some(files));
     }
     let given = wanted.tls_cert.clone().zip(wanted.tls_key.clone());
-    let Some(files) = given.map(|(cert, key)| TlsFiles { cert, key }) else { return Ok(None) };
+    Ok(given.map(|(cert, key)| TlsFiles { cert, key }))
+}
+
+fn secured(files: &TlsFiles) -> Result<Secured, Complaint> {
     let hint = "--tls-cert and --tls-key name PEM files that belong together; --tls self-signed makes a pair";
-    serve::check_tls(&files).map_err(|error| Complaint::new(error, hint))?;
-    Ok(Some(files))
+    files.secured().map_err(|error| Complaint::new(error, hint))
 }
 
 fn facts(pack: &dyn Pack) -> Facts {
@@ -164,31 +168,25 @@ fn tell(wanted: &ServeFlags, address: SocketAddr, net: &Net, facts: &Facts, is_h
     }
 }
 
-/// Catches Ctrl-C and what the system sends to end a process, from this call on; the future is done when one comes. Needs a
-/// runtime around it. Where signals cannot be had, the program runs until it is killed.
-fn signalled() -> impl Future<Output = ()> + Send + 'static {
+/// Calls `then` on `runtime` when Ctrl-C comes, or what the system sends to end a process. They are caught from this call on.
+///
+/// # Errors
+/// If signals cannot be had.
+pub fn on_signal(runtime: &Runtime, then: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let _inside = runtime.enter();
     #[cfg(unix)]
-    let caught = {
+    let (mut interrupt, mut end) = {
         use tokio::signal::unix::{SignalKind, signal};
-        [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok())
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
     };
     #[cfg(not(unix))]
-    let caught = [tokio::signal::windows::ctrl_c().ok()];
-    async move {
-        let waits = caught.into_iter().flatten().map(|mut one| Box::pin(async move { one.recv().await }));
-        match waits.collect::<Vec<_>>() {
-            none if none.is_empty() => std::future::pending().await,
-            some => drop(futures_util::future::select_all(some).await),
-        }
-    }
-}
-
-/// Calls `then` when a signal comes, on `runtime`. Signals are caught from this call on.
-pub fn on_signal(runtime: &Runtime, then: impl FnOnce() + Send + 'static) {
-    let _inside = runtime.enter();
-    let signalled = signalled();
+    let (mut interrupt, mut end) = (tokio::signal::windows::ctrl_c()?, tokio::signal::windows::ctrl_close()?);
     runtime.spawn(async move {
-        signalled.await;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = end.recv() => {}
+        }
         then();
     });
+    Ok(())
 }

@@ -12,14 +12,9 @@ use openh264::formats::YUVSlices;
 use openh264::{OpenH264API, Timestamp};
 use visage_kernels::h264;
 
-use super::{CodecError, EncodedPicture, PictureEncoder, PictureKind};
+use super::{BITRATES, CodecError, EncodedPicture, PictureEncoder, PictureKind};
 use crate::media::{Picture, PictureSize};
 use crate::time::Rate;
-
-/// The least that still gives a picture.
-const LEAST_BITRATE: u32 = 30_000;
-/// The most at level 3.0, which 512x512 at 25 fps falls in (H.264, table A-1).
-const MOST_BITRATE: u32 = 10_000_000;
 
 /// Pictures to Annex B access units; SPS and PPS come with every key picture.
 pub struct H264Encoder {
@@ -37,7 +32,7 @@ impl H264Encoder {
     /// # Errors
     /// If the library cannot make one.
     pub fn new(size: PictureSize, fps: Rate, bits_per_second: u32) -> Result<Self, CodecError> {
-        let bits_per_second = bits_per_second.clamp(LEAST_BITRATE, MOST_BITRATE);
+        let bits_per_second = bits_per_second.clamp(*BITRATES.start(), *BITRATES.end());
         let encoder = fresh(fps, bits_per_second)?;
         Ok(Self { encoder, size, fps, bits_per_second, pictures: 0 })
     }
@@ -81,7 +76,7 @@ impl PictureEncoder for H264Encoder {
     }
 
     fn set_bitrate(&mut self, bits_per_second: u32) {
-        let bits_per_second = bits_per_second.clamp(LEAST_BITRATE, MOST_BITRATE);
+        let bits_per_second = bits_per_second.clamp(*BITRATES.start(), *BITRATES.end());
         if bits_per_second == self.bits_per_second {
             return;
         }
@@ -125,84 +120,33 @@ fn refused(what: &'static str, found: &dyn std::fmt::Display) -> CodecError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests as any;
     use super::*;
 
-    const SIDE: u32 = 256;
-
-    /// A bright bar that moves over a gradient with some grain.
-    fn picture(side: u32, n: usize) -> Picture {
-        let mut picture = Picture::black(PictureSize::square(side));
-        let side = side as usize;
-        let mut random = fastrand::Rng::with_seed(n as u64);
-        let (luma, blue, _) = picture.planes_mut();
-        for (i, pixel) in luma.iter_mut().enumerate() {
-            let (x, y) = (i % side, i / side);
-            let bar = if x.abs_diff((n * 5) % side) < 12 { 90 } else { 0 };
-            *pixel = 40 + (y * 80 / side) as u8 + bar + random.u8(0..6);
-        }
-        blue.fill(110);
-        picture
-    }
-
     fn encoder(bits: u32) -> H264Encoder {
-        let fps = Rate::new(25, 1).expect("rate");
-        H264Encoder::new(PictureSize::square(SIDE), fps, bits).expect("encoder")
+        H264Encoder::new(any::size(), any::fps(), bits).expect("encoder")
     }
 
     fn kinds_of_units(bytes: &[u8]) -> Vec<u8> {
         openh264::nal_units(bytes).map(|unit| unit.iter().find(|b| **b > 1).copied().unwrap_or(0) & 31).collect()
     }
 
-    fn bytes_of(encoder: &mut H264Encoder, pictures: std::ops::Range<usize>) -> usize {
-        pictures.map(|n| encoder.encode(&picture(SIDE, n), PictureKind::Any).expect("unit").bytes.len()).sum()
-    }
-
     #[test]
     fn a_stream_starts_with_a_key_picture_of_constrained_baseline() {
         let mut encoder = encoder(600_000);
-        let first = encoder.encode(&picture(SIDE, 0), PictureKind::Any).expect("unit");
+        let first = any::encode(&mut encoder, any::SIDE, 0, PictureKind::Any);
         assert!(first.is_key);
         assert_eq!(kinds_of_units(&first.bytes), [7, 8, 5]);
         let sps = openh264::nal_units(&first.bytes).next().expect("sps");
         assert_eq!(sps[4..6], [66, 0xc0], "baseline, constrained");
-        let second = encoder.encode(&picture(SIDE, 1), PictureKind::Any).expect("unit");
+        let second = any::encode(&mut encoder, any::SIDE, 1, PictureKind::Any);
         assert!(!second.is_key && kinds_of_units(&second.bytes) == [1]);
     }
 
     #[test]
-    fn a_key_picture_comes_when_asked_and_never_else() {
-        let mut encoder = encoder(600_000);
-        let keys: Vec<usize> = (0..200)
-            .filter(|n| {
-                let kind = if *n == 120 { PictureKind::Key } else { PictureKind::Any };
-                encoder.encode(&picture(SIDE, *n), kind).expect("unit").is_key
-            })
-            .collect();
-        assert_eq!(keys, [0, 120]);
-    }
-
-    #[test]
-    fn the_bitrate_follows_without_a_key_picture() {
-        let mut encoder = encoder(800_000);
-        let rich = bytes_of(&mut encoder, 0..100);
-        encoder.set_bitrate(150_000);
-        let poor = bytes_of(&mut encoder, 100..200);
-        encoder.set_bitrate(1_600_000);
-        let richer = bytes_of(&mut encoder, 200..300);
-        assert!(poor * 3 < rich && richer > rich, "{rich} {poor} {richer}");
-        assert!(!encoder.encode(&picture(SIDE, 300), PictureKind::Any).expect("unit").is_key);
-        let aim = 150_000 * 4 / 8;
-        assert!(poor < aim * 3 / 2, "{poor} bytes in 4 s, wanted about {aim}");
-    }
-
-    #[test]
-    fn a_picture_of_another_size_starts_over() {
-        let mut encoder = encoder(600_000);
-        bytes_of(&mut encoder, 0..3);
-        for side in [384, 128, 256] {
-            let first = encoder.encode(&picture(side, 0), PictureKind::Any).expect("unit");
-            assert!(first.is_key, "{side}");
-            assert!(!encoder.encode(&picture(side, 1), PictureKind::Any).expect("unit").is_key);
-        }
+    fn it_does_what_every_encoder_must() {
+        any::a_key_picture_comes_when_asked_and_never_else(&mut encoder(600_000));
+        any::the_bitrate_follows_without_a_key_picture(&mut encoder(800_000));
+        any::a_picture_of_another_size_starts_over(&mut encoder(600_000), |_, _| {});
     }
 }

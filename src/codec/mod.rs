@@ -5,6 +5,8 @@
 mod h264;
 mod opus;
 pub mod sound;
+#[cfg(test)]
+mod tests;
 #[cfg(feature = "vp8")]
 mod vp8;
 
@@ -21,6 +23,10 @@ pub use vp8::Vp8Encoder;
 
 /// The codecs of pictures that are built in, the preferred one first.
 pub const PICTURE_CODECS: &str = if cfg!(feature = "vp8") { "h264, vp8" } else { "h264" };
+
+/// The least bits a second that still give a picture, and the most at level 3.0 of H.264, which 512x512 at 25 fps falls in
+/// (H.264, table A-1); no picture of ours needs more in any codec.
+const BITRATES: std::ops::RangeInclusive<u32> = 30_000..=10_000_000;
 
 /// How the pictures of a stream are coded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

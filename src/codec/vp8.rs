@@ -5,14 +5,10 @@
 use bytes::Bytes;
 use visage_kernels::vp8::{Encoded, Encoder, Refusal, Settings, Start};
 
-use super::{CodecError, EncodedPicture, PictureEncoder, PictureKind};
+use super::{BITRATES, CodecError, EncodedPicture, PictureEncoder, PictureKind};
 use crate::media::{Picture, PictureSize};
 use crate::time::Rate;
 
-/// The least that still gives a picture.
-const LEAST_BITRATE: u32 = 30_000;
-/// As for H.264: no picture of ours needs more.
-const MOST_BITRATE: u32 = 10_000_000;
 /// `cpu-used` of libvpx. Of the steps that were tried, -8 costs a fifth more and gains 0.7 to 1.5 dB; -16 saves up to a fifth and
 /// loses 0.9 to 3.5.
 const SPEED: i32 = -12;
@@ -33,7 +29,7 @@ impl Vp8Encoder {
     /// # Errors
     /// If the library cannot make one.
     pub fn new(size: PictureSize, fps: Rate, bits_per_second: u32) -> Result<Self, CodecError> {
-        let bits_per_second = bits_per_second.clamp(LEAST_BITRATE, MOST_BITRATE);
+        let bits_per_second = bits_per_second.clamp(*BITRATES.start(), *BITRATES.end());
         let encoder = fresh(size, bits_per_second)?;
         Ok(Self { encoder, size, fps, bits_per_second, pictures: 0 })
     }
@@ -70,7 +66,7 @@ impl PictureEncoder for Vp8Encoder {
     }
 
     fn set_bitrate(&mut self, bits_per_second: u32) {
-        let bits_per_second = bits_per_second.clamp(LEAST_BITRATE, MOST_BITRATE);
+        let bits_per_second = bits_per_second.clamp(*BITRATES.start(), *BITRATES.end());
         if bits_per_second == self.bits_per_second {
             return;
         }
@@ -93,32 +89,12 @@ fn refused(what: &'static str) -> impl Fn(Refusal) -> CodecError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests as any;
     use super::*;
     use visage_kernels::vp8::Decoder;
 
-    const SIDE: u32 = 256;
-
-    /// A bright bar that moves over a gradient with some grain.
-    fn picture(side: u32, n: usize) -> Picture {
-        let mut picture = Picture::black(PictureSize::square(side));
-        let side = side as usize;
-        let mut random = fastrand::Rng::with_seed(n as u64);
-        let (luma, blue, _) = picture.planes_mut();
-        for (i, pixel) in luma.iter_mut().enumerate() {
-            let (x, y) = (i % side, i / side);
-            let bar = if x.abs_diff((n * 5) % side) < 12 { 90 } else { 0 };
-            *pixel = 40 + (y * 80 / side) as u8 + bar + random.u8(0..6);
-        }
-        blue.fill(110);
-        picture
-    }
-
     fn encoder(bits: u32) -> Vp8Encoder {
-        Vp8Encoder::new(PictureSize::square(SIDE), Rate::new(25, 1).expect("rate"), bits).expect("encoder")
-    }
-
-    fn bytes_of(encoder: &mut Vp8Encoder, pictures: std::ops::Range<usize>) -> usize {
-        pictures.map(|n| encoder.encode(&picture(SIDE, n), PictureKind::Any).expect("frame").bytes.len()).sum()
+        Vp8Encoder::new(any::size(), any::fps(), bits).expect("encoder")
     }
 
     /// The mean difference of luma between what was drawn and what a decoder shows.
@@ -133,60 +109,35 @@ mod tests {
         let mut encoder = encoder(600_000);
         let mut decoder = Decoder::new().expect("decoder");
         for n in 0..50 {
-            let frame = encoder.encode(&picture(SIDE, n), PictureKind::Any).expect("frame");
+            let frame = any::encode(&mut encoder, any::SIDE, n, PictureKind::Any);
             assert_eq!(frame.is_key, n == 0);
             assert_eq!(frame.bytes[0] & 1 == 0, frame.is_key, "RFC 6386, section 9.1");
             let (width, height, seen) = decoder.decode(&frame.bytes).expect("picture");
             assert_eq!((width, height), (256, 256));
-            let error = error_of(&picture(SIDE, n), &seen);
+            let error = error_of(&any::picture(any::SIDE, n), &seen);
             assert!(error < 4.0, "picture {n} is off by {error}");
         }
     }
 
     #[test]
-    fn a_key_picture_comes_when_asked_and_never_else() {
-        let mut encoder = encoder(600_000);
-        let ask = |n| if n == 120 { PictureKind::Key } else { PictureKind::Any };
-        let is_key = |n: &usize| encoder.encode(&picture(SIDE, *n), ask(*n)).expect("frame").is_key;
-        assert_eq!((0..200).filter(is_key).collect::<Vec<_>>(), [0, 120]);
-    }
-
-    #[test]
     fn a_decoder_can_start_at_a_key_picture_that_was_asked_for() {
         let mut encoder = encoder(600_000);
-        bytes_of(&mut encoder, 0..20);
-        let key = encoder.encode(&picture(SIDE, 20), PictureKind::Key).expect("frame");
+        any::bytes_of(&mut encoder, 0..20);
+        let key = any::encode(&mut encoder, any::SIDE, 20, PictureKind::Key);
         let (_, _, seen) = Decoder::new().expect("decoder").decode(&key.bytes).expect("picture");
-        assert!(error_of(&picture(SIDE, 20), &seen) < 4.0);
-        let next = encoder.encode(&picture(SIDE, 21), PictureKind::Any).expect("frame");
+        assert!(error_of(&any::picture(any::SIDE, 20), &seen) < 4.0);
+        let next = any::encode(&mut encoder, any::SIDE, 21, PictureKind::Any);
         assert!(Decoder::new().expect("decoder").decode(&next.bytes).is_err(), "no other can be started with");
     }
 
     #[test]
-    fn the_bitrate_follows_without_a_key_picture() {
-        let mut encoder = encoder(800_000);
-        let rich = bytes_of(&mut encoder, 0..100);
-        encoder.set_bitrate(150_000);
-        let poor = bytes_of(&mut encoder, 100..200);
-        encoder.set_bitrate(1_600_000);
-        let richer = bytes_of(&mut encoder, 200..300);
-        assert!(poor * 3 < rich && richer > rich, "{rich} {poor} {richer}");
-        assert!(!encoder.encode(&picture(SIDE, 300), PictureKind::Any).expect("frame").is_key);
-        let aim = 150_000 * 4 / 8;
-        assert!(poor < aim * 3 / 2, "{poor} bytes in 4 s, wanted about {aim}");
-    }
-
-    #[test]
-    fn a_picture_of_another_size_starts_over() {
-        let mut encoder = encoder(600_000);
+    fn it_does_what_every_encoder_must() {
+        any::a_key_picture_comes_when_asked_and_never_else(&mut encoder(600_000));
+        any::the_bitrate_follows_without_a_key_picture(&mut encoder(800_000));
         let mut decoder = Decoder::new().expect("decoder");
-        bytes_of(&mut encoder, 0..3);
-        for side in [384, 128, 256] {
-            let first = encoder.encode(&picture(side, 0), PictureKind::Any).expect("frame");
-            assert!(first.is_key, "{side}");
+        any::a_picture_of_another_size_starts_over(&mut encoder(600_000), |side, first| {
             let (width, height, _) = decoder.decode(&first.bytes).expect("picture");
             assert_eq!((width, height), (side as usize, side as usize));
-            assert!(!encoder.encode(&picture(side, 1), PictureKind::Any).expect("frame").is_key);
-        }
+        });
     }
 }

@@ -178,9 +178,6 @@ impl Peer {
     /// # Errors
     /// As for [`Peer::receive`].
     pub fn send(&mut self, outgoing: &Outgoing, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
-        if !self.stats.is_connected {
-            return Ok(Standing::Waiting);
-        }
         let clock = outgoing.clock.min(now);
         match &outgoing.media.value {
             OutgoingMedia::Voice(packet) => self.write_voice(outgoing, clock, packet)?,

@@ -31,7 +31,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub use sessions::{avatar_in, offer_in};
 pub use state::{AppState, Asset, Facts, Shared};
-pub use tls::{TlsError, TlsFiles, self_signed};
+pub use tls::{Secured, TlsError, TlsFiles, self_signed};
 pub use trace::{TraceFile, TraceReport};
 
 /// Requests under way get this long when the server goes down.
@@ -50,9 +50,6 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
-    /// Certificates.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
     /// An origin that browsers would never send.
     #[error("wanted an origin such as https://example.org or *, found \"{found}\"")]
     Origin {
@@ -91,7 +88,7 @@ pub fn bind(address: SocketAddr) -> Result<Listener, ServeError> {
 pub async fn serve(
     listener: Listener,
     router: Router,
-    tls: Option<TlsFiles>,
+    tls: Option<Secured>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     let handle = Handle::new();
@@ -101,8 +98,7 @@ pub async fn serve(
         ending.graceful_shutdown(Some(LAST_WORDS));
     });
     let service = router.into_make_service();
-    let served = if let Some(files) = tls {
-        let config = tls::config(&files)?;
+    let served = if let Some(Secured(config)) = tls {
         let server = axum_server::from_tcp_rustls(listener.socket, config).map_err(ServeError::Ended)?;
         impatient(server).handle(handle).serve(service).await
     } else {
@@ -110,14 +106,6 @@ pub async fn serve(
         impatient(server).handle(handle).serve(service).await
     };
     served.map_err(ServeError::Ended)
-}
-
-/// Reads a certificate and its key, so that what is wrong with them is known before the server says where it is.
-///
-/// # Errors
-/// If they are missing, damaged, or do not belong together.
-pub fn check_tls(files: &TlsFiles) -> Result<(), ServeError> {
-    Ok(tls::config(files).map(drop)?)
 }
 
 /// Lets go of connections that bring nothing.

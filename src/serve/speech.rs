@@ -35,8 +35,10 @@ pub async fn speak(
     check_type(&headers)?;
     let upload = place(state.upload_places()).await?;
     let file = body::read(&headers, body, LARGEST_BYTES).await?;
+    let decoding = place(state.decode_places()).await?;
+    // Only now: files that wait to be decoded are as many as are read at once.
     drop(upload);
-    let sound = decoded(file, place(state.decode_places()).await?).await?;
+    let sound = decoded(file, decoding).await?;
     let (duration, is_truncated) = (sound.duration(), sound.is_truncated());
     if ticket.inbox.has_ended() {
         return Err(Problem::no_session(&id));

@@ -50,7 +50,7 @@ struct Inner {
 
 /// Event streams at once.
 const EVENT_STREAMS: usize = 256;
-/// Sound files read at once: 10 MB each at most. Slow ones keep none from being decoded.
+/// Sound files read or waiting to be decoded at once: 10 MB each at most. Slow ones keep none from being decoded.
 const READ_AT_ONCE: usize = 16;
 /// Sound files decoded at once: ten minutes of sound fill 150 MB.
 const DECODED_AT_ONCE: usize = 3;

@@ -27,6 +27,10 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
+/// What a listener needs of the files: read and found to belong together.
+#[derive(Clone, Debug)]
+pub struct Secured(pub(super) RustlsConfig);
+
 /// Why there is no https.
 #[derive(Debug, Error)]
 pub enum TlsError {
@@ -148,14 +152,17 @@ impl TlsFiles {
         Ok(Sha256::digest(&cert).iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"))
     }
 
+    /// Reads them.
+    ///
+    /// # Errors
+    /// If they are missing, damaged, or do not belong together.
+    pub fn secured(&self) -> Result<Secured, TlsError> {
+        Ok(Secured(RustlsConfig::from_config(Arc::new(server_config(self)?))))
+    }
+
     fn unusable(&self, error: &impl ToString) -> TlsError {
         TlsError::Files { files: self.clone(), found: error.to_string() }
     }
-}
-
-/// What the listener needs of the files.
-pub(super) fn config(files: &TlsFiles) -> Result<RustlsConfig, TlsError> {
-    Ok(RustlsConfig::from_config(Arc::new(server_config(files)?)))
 }
 
 fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {

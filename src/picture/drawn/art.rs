@@ -3,10 +3,9 @@
 //! Decides how fine it is rasterised and how much of the canvas is kept.
 
 use resvg::{tiny_skia, usvg};
-
-use super::error::RigError;
 use visage_kernels::pixels::words::scale;
 
+use super::error::RigError;
 use crate::picture::raster::Texture;
 
 /// Texels to a pixel of the picture: finer than one, so that lines stay sharp through a second sampling.

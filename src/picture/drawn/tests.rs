@@ -11,7 +11,7 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/engines/packs/portrai
 const GOLDEN_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/picture/drawn/golden.luma");
 /// Pixels of a golden picture: means of eight by eight.
 const SMALL: usize = 64 * 64;
-/// Lumas by which a mean may be off: rounding stays below one, a lip that moves by a pixel does not.
+/// Lumas by which a mean may be off: rounding stays below one, a jaw that opens by 0.07 more does not.
 const TOLERANCE: f32 = 4.0;
 
 /// 64 by 64 lumas for each character in each of [`telling_poses`].

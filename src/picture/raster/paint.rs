@@ -1,8 +1,9 @@
 //! Paints one colour through coverage.
 
+use visage_kernels::pixels::words::{over, scale};
+
 use super::outline::Coverage;
 use crate::picture::Surface;
-use visage_kernels::pixels::words::{over, scale};
 
 /// A colour with its opacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@
 //! except where the picture shall go on.
 
 use thiserror::Error;
+use visage_kernels::pixels::pairs::{Pair, between, over, pair, scale};
 
 use super::tiles::{Cover, Tiles};
-use visage_kernels::pixels::pairs::{Pair, between, over, pair, scale};
 
 /// The longest side of a texture: places are kept in 16 bits and a fraction of 16 bits.
 pub const LONGEST: usize = 16_384;
