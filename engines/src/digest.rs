@@ -1,13 +1,109 @@
-//! Digests of a pack's files, in the format that `sha256sum -c` reads.
+//! SHA-256 digests: of anything, and lists of a pack's files in the format that `sha256sum -c` reads.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt;
+use std::io::{self, Read};
+use std::str::FromStr;
 
-use sha2::{Digest, Sha256};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 /// The list's name inside a pack.
 pub const DIGEST_FILE: &str = "SHA256SUMS";
+
+/// A SHA-256, written as 64 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Of bytes in memory.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// Of all that `reader` still gives, and how many bytes that was.
+    ///
+    /// # Errors
+    /// If reading fails.
+    pub fn of_reader(reader: &mut dyn Read) -> io::Result<(Self, u64)> {
+        let mut hasher = Sha256::new();
+        let (mut total, mut block) = (0, vec![0; READ_BYTES]);
+        loop {
+            match reader.read(&mut block) {
+                Ok(0) => return Ok((Self(hasher.finalize().into()), total)),
+                Ok(bytes) => {
+                    hasher.update(&block[..bytes]);
+                    total += bytes as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The first twelve digits: enough for a name.
+    #[must_use]
+    pub fn short(&self) -> String {
+        self.to_string()[..12].to_owned()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// A text that is no SHA-256.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("wanted 64 hex digits of a sha-256, found \"{found}\"")]
+pub struct NoDigest {
+    /// The text, shortened.
+    pub found: String,
+}
+
+impl FromStr for Digest {
+    type Err = NoDigest;
+
+    fn from_str(text: &str) -> Result<Self, NoDigest> {
+        let bad = || NoDigest { found: text.chars().take(80).collect() };
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(bad());
+        }
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let digits = std::str::from_utf8(digits).map_err(|_not_ascii| bad())?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_not_hex| bad())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = NoDigest;
+
+    fn try_from(text: String) -> Result<Self, NoDigest> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.to_string()
+    }
+}
+
+/// Bytes that are read at a time.
+const READ_BYTES: usize = 256 * 1024;
 
 /// A list that cannot be read, or a file that does not match it.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -32,15 +128,15 @@ pub enum DigestError {
         /// Its path inside the pack.
         path: String,
         /// What the list says.
-        wanted: String,
+        wanted: Digest,
         /// What the file has.
-        found: String,
+        found: Digest,
     },
 }
 
 /// Paths inside a pack and the digests of their files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DigestList(BTreeMap<String, String>);
+pub struct DigestList(BTreeMap<String, Digest>);
 
 impl DigestList {
     /// Reads a list.
@@ -51,9 +147,9 @@ impl DigestList {
         let entry = |(number, line): (usize, &str)| {
             let bad = || DigestError::BadLine { line: number + 1, found: line.chars().take(80).collect() };
             let (digest, path) = line.split_once("  ").ok_or_else(bad)?;
-            let is_hex = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let digest = digest.parse().map_err(|_no_digest| bad())?;
             let stays_inside = !path.is_empty() && !path.starts_with('/') && path.split('/').all(|part| part != "..");
-            if is_hex && stays_inside { Ok((path.to_owned(), digest.to_ascii_lowercase())) } else { Err(bad()) }
+            if stays_inside { Ok((path.to_owned(), digest)) } else { Err(bad()) }
         };
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
         lines.map(entry).collect::<Result<_, _>>().map(Self)
@@ -69,22 +165,13 @@ impl DigestList {
     /// # Errors
     /// If the path is not listed or the digest differs.
     pub fn check(&self, path: &str, bytes: &[u8]) -> Result<(), DigestError> {
-        let wanted = self.0.get(path).ok_or_else(|| DigestError::Missing { path: path.to_owned() })?;
-        let found = digest_of(bytes);
-        if *wanted == found {
+        let wanted = *self.0.get(path).ok_or_else(|| DigestError::Missing { path: path.to_owned() })?;
+        let found = Digest::of(bytes);
+        if wanted == found {
             return Ok(());
         }
-        Err(DigestError::Differs { path: path.to_owned(), wanted: wanted.clone(), found })
+        Err(DigestError::Differs { path: path.to_owned(), wanted, found })
     }
-}
-
-/// SHA-256 as lower-case hex.
-fn digest_of(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 #[cfg(test)]

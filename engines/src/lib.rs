@@ -1,14 +1,21 @@
-//! What visage runs: packs, their manifests and digests.
+//! What visage runs and how it is compiled: packs, their manifests and digests, and the engines made from their graphs.
 //!
-//! Decides what a pack is and whether it is whole. Does not run anything.
+//! Decides what a pack is, whether it is whole, and which engine belongs to which graph on which card. Does not run anything.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod cache;
 mod digest;
+mod key;
 mod manifest;
 mod pack;
+mod sm;
+mod version;
 
-pub use digest::{DIGEST_FILE, DigestError, DigestList};
+pub use digest::{DIGEST_FILE, Digest, DigestError, DigestList, NoDigest};
+pub use key::{EngineKey, Precision, Profile, ProfileError, Shape, ShapeRange};
 pub use manifest::{AvatarManifest, ManifestError, PackManifest};
 pub use pack::{PackError, PackFiles};
+pub use sm::{Flavour, Sm, SmError, listed};
+pub use version::{Version, VersionError};

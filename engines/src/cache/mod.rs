@@ -1,0 +1,234 @@
+//! Engines on disk, found by their key, whole or not at all.
+//!
+//! Decides where an engine lies, who may build it, when it is believed and when it goes. Does not know how to build.
+//!
+//! An engine is three files with one stem: `.engine`, `.json` (its sidecar, renamed into place last: an engine without one
+//! was never finished) and `.lock` (held by whoever builds; the system lets go of it when that process dies). What a library
+//! compiles just in time on the card lies beside it as `.jit`. The folder `aside/` holds what was found damaged.
+
+mod error;
+mod sidecar;
+mod stock;
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::EngineKey;
+
+pub use error::{CacheError, Damage, ObtainError};
+pub use sidecar::{Built, Sidecar, sample_digest};
+pub use stock::{Pruned, Stocked};
+
+/// The endings of an engine's files.
+const ENGINE: &str = "engine";
+const SIDECAR: &str = "json";
+const LOCK: &str = "lock";
+const JIT: &str = "jit";
+const DRAFT: &str = "draft";
+/// Where damaged engines go.
+const ASIDE: &str = "aside";
+
+/// A folder of engines.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    folder: PathBuf,
+}
+
+/// An engine that is believed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Engine {
+    /// The file.
+    pub path: PathBuf,
+    /// Where what is compiled just in time is kept.
+    pub jit_path: PathBuf,
+    /// Its description.
+    pub sidecar: Sidecar,
+}
+
+/// What was found under a key.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found {
+    /// An engine.
+    Engine(Box<Engine>),
+    /// None was ever finished.
+    Nothing,
+    /// One that is not to be believed.
+    Damaged(Damage),
+}
+
+/// What happens while an engine is obtained, for whoever waits.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step<'a> {
+    /// A damaged engine was put aside.
+    PutAside(&'a Path, &'a Damage),
+    /// Another process builds the same engine: it is waited for.
+    Waiting(&'a Path),
+    /// Building begins.
+    Building,
+}
+
+impl Cache {
+    /// The cache in `folder`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn open(folder: PathBuf) -> Result<Self, CacheError> {
+        fs::create_dir_all(&folder).map_err(CacheError::to("make the folder of engines", &folder))?;
+        Ok(Self { folder })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Looks for the engine of `key` by its sidecar and samples of its bytes; its use is noted as of `now`.
+    ///
+    /// # Errors
+    /// If files that are there cannot be read.
+    pub fn find(&self, key: &EngineKey, now: SystemTime) -> Result<Found, CacheError> {
+        let stem = key.stem();
+        let found = self.look(&stem)?;
+        let Found::Engine(engine) = &found else { return Ok(found) };
+        if engine.sidecar.key != *key {
+            return Ok(Found::Damaged(Damage::Foreign { found: engine.sidecar.key.digest() }));
+        }
+        // When it was used last decides what goes first; a folder that may only be read has no such order.
+        let _ = File::options().append(true).open(&engine.path).and_then(|file| file.set_modified(now));
+        Ok(found)
+    }
+
+    /// Finds the engine of `key`, or makes it: `build` is given the path to write and says what it took.
+    /// Among processes that want the same engine one builds and the others wait. A damaged engine is put aside first.
+    ///
+    /// # Errors
+    /// If building fails or files cannot be written; then nothing half finished is left.
+    pub fn obtain<E>(
+        &self,
+        key: &EngineKey,
+        now: SystemTime,
+        tell: &mut dyn FnMut(Step<'_>),
+        build: impl FnOnce(&Path) -> Result<Built, E>,
+    ) -> Result<Engine, ObtainError<E>> {
+        if let Found::Engine(engine) = self.find(key, now)? {
+            return Ok(*engine);
+        }
+        let stem = key.stem();
+        let _only_builder = self.lock(&stem, tell)?;
+        match self.find(key, now)? {
+            Found::Engine(engine) => return Ok(*engine),
+            Found::Damaged(damage) => self.put_aside(&stem, &damage, tell)?,
+            Found::Nothing => (),
+        }
+        tell(Step::Building);
+        let draft = Draft(self.path(&stem, DRAFT));
+        let built = build(&draft.0).map_err(ObtainError::Build)?;
+        self.finish(&draft, key, built)?;
+        match self.find(key, now)? {
+            Found::Engine(engine) => Ok(*engine),
+            Found::Damaged(damage) => Err(self.vanished(&stem, damage.to_string()).into()),
+            Found::Nothing => Err(self.vanished(&stem, "nothing".to_owned()).into()),
+        }
+    }
+
+    fn vanished(&self, stem: &str, found: String) -> CacheError {
+        let source = io::Error::other(found);
+        CacheError { wish: "find the engine just built", path: self.path(stem, ENGINE), source }
+    }
+
+    fn path(&self, stem: &str, ending: &str) -> PathBuf {
+        self.folder.join(format!("{stem}.{ending}"))
+    }
+
+    /// Judges what lies under a stem without reading all of it.
+    fn look(&self, stem: &str) -> Result<Found, CacheError> {
+        let (path, sidecar) = (self.path(stem, ENGINE), self.path(stem, SIDECAR));
+        match (path.exists(), sidecar.exists()) {
+            (false, false) => return Ok(Found::Nothing),
+            (true, true) => (),
+            (has_engine, _) => {
+                let missing = if has_engine { &sidecar } else { &path };
+                return Ok(Found::Damaged(Damage::Half { missing: missing.display().to_string() }));
+            }
+        }
+        let text = fs::read(&sidecar).map_err(CacheError::to("read an engine's description", &sidecar))?;
+        let sidecar: Sidecar = match serde_json::from_slice(&text) {
+            Ok(sidecar) => sidecar,
+            Err(error) => return Ok(Found::Damaged(Damage::Sidecar { found: error.to_string() })),
+        };
+        let read_failed = CacheError::to("read an engine", &path);
+        let size = fs::metadata(&path).map_err(&read_failed)?.len();
+        let samples = sample_digest(&path).map_err(&read_failed)?;
+        let jit_path = self.path(stem, JIT);
+        Ok(if sidecar.key.stem() != stem {
+            Found::Damaged(Damage::Foreign { found: sidecar.key.digest() })
+        } else if sidecar.size_bytes != size {
+            Found::Damaged(Damage::Size { wanted: sidecar.size_bytes, found: size })
+        } else if sidecar.samples != samples {
+            Found::Damaged(Damage::Bytes { wanted: sidecar.samples, found: samples })
+        } else {
+            Found::Engine(Box::new(Engine { path: path.clone(), jit_path, sidecar }))
+        })
+    }
+
+    /// Waits until nobody else builds `stem`; the lock lasts as long as the file is kept.
+    fn lock(&self, stem: &str, tell: &mut dyn FnMut(Step<'_>)) -> Result<File, CacheError> {
+        let path = self.path(stem, LOCK);
+        let failed = CacheError::to("lock an engine for building", &path);
+        let file = File::options().create(true).append(true).open(&path).map_err(&failed)?;
+        match file.try_lock() {
+            Ok(()) => (),
+            Err(TryLockError::WouldBlock) => {
+                tell(Step::Waiting(&path));
+                file.lock().map_err(&failed)?;
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        Ok(file)
+    }
+
+    /// Moves a damaged engine out of the way. One damaged engine of a stem is kept, for whoever wants to see why.
+    fn put_aside(&self, stem: &str, damage: &Damage, tell: &mut dyn FnMut(Step<'_>)) -> Result<(), CacheError> {
+        let aside = self.folder.join(ASIDE);
+        fs::create_dir_all(&aside).map_err(CacheError::to("make the folder for damaged engines", &aside))?;
+        for ending in [ENGINE, SIDECAR, JIT] {
+            let path = self.path(stem, ending);
+            if path.exists() {
+                let target = aside.join(path.file_name().unwrap_or_default());
+                fs::rename(&path, target).map_err(CacheError::to("put a damaged engine aside", &path))?;
+            }
+        }
+        tell(Step::PutAside(&aside, damage));
+        Ok(())
+    }
+
+    /// Makes a draft an engine: its bytes reach the disk before its name does, and the sidecar comes last.
+    fn finish(&self, draft: &Draft, key: &EngineKey, built: Built) -> Result<(), CacheError> {
+        let stem = key.stem();
+        let failed = CacheError::to("finish an engine", &draft.0);
+        File::open(&draft.0).and_then(|file| file.sync_all()).map_err(&failed)?;
+        let sidecar = Sidecar::of(&draft.0, key.clone(), built).map_err(&failed)?;
+        let text = serde_json::to_vec_pretty(&sidecar).map_err(io::Error::other).map_err(&failed)?;
+        let drafted = Draft(self.path(&stem, "json.draft"));
+        let write = |bytes: &[u8]| fs::write(&drafted.0, bytes).and_then(|()| File::open(&drafted.0)?.sync_all());
+        write(&text).map_err(CacheError::to("write an engine's description", &drafted.0))?;
+        fs::rename(&draft.0, self.path(&stem, ENGINE)).map_err(&failed)?;
+        fs::rename(&drafted.0, self.path(&stem, SIDECAR)).map_err(&failed)?;
+        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    }
+}
+
+/// A file that is not finished: it goes unless it was renamed. Drafts of a process that was killed are overwritten by the next.
+struct Draft(PathBuf);
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! What stands beside an engine: its key, how it was made, and how to tell it from another without reading all of it.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, EngineKey};
+
+/// What making an engine took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Built {
+    /// Seconds from the start to the engine's last byte.
+    pub seconds: f64,
+    /// The most memory that the building process held, where that is known.
+    pub peak_memory_bytes: Option<u64>,
+    /// Memory on the card that a step needs besides the weights, where the library told it.
+    pub activation_bytes: Option<u64>,
+}
+
+/// The JSON file beside an engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sidecar {
+    /// What the engine is made from.
+    pub key: EngineKey,
+    /// Of the whole engine.
+    pub sha256: Digest,
+    /// Of samples of the engine: see [`sample_digest`].
+    pub samples: Digest,
+    /// The engine's size.
+    pub size_bytes: u64,
+    /// What making it took.
+    pub built: Built,
+}
+
+impl Sidecar {
+    /// Reads all of the finished engine at `path` to describe it.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn of(path: &Path, key: EngineKey, built: Built) -> io::Result<Self> {
+        let (sha256, size_bytes) = Digest::of_reader(&mut File::open(path)?)?;
+        Ok(Self { key, sha256, samples: sample_digest(path)?, size_bytes, built })
+    }
+}
+
+const SAMPLE_BYTES: u64 = 4096;
+const SAMPLES: u64 = 64;
+
+/// A digest of the size and of 64 pages spread over the file, the first and the last among them: at most 256 kB are read,
+/// whatever the size. It finds truncation, another engine and a file that was never written out; a flipped bit between
+/// the samples is found by a full digest only.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn sample_digest(path: &Path) -> io::Result<Digest> {
+    let mut file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let last = size.saturating_sub(SAMPLE_BYTES);
+    let mut bytes = size.to_le_bytes().to_vec();
+    for n in 0..SAMPLES {
+        file.seek(SeekFrom::Start(last * n / (SAMPLES - 1)))?;
+        (&mut file).take(SAMPLE_BYTES).read_to_end(&mut bytes)?;
+    }
+    Ok(Digest::of(&bytes))
+}

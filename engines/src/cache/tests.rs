@@ -1,0 +1,139 @@
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+use std::{fs, thread};
+
+use super::*;
+use crate::key::tests::key;
+
+const BYTES: usize = 3_000_000;
+
+fn cache() -> (tempfile::TempDir, Cache) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cache = Cache::open(folder.path().join("engines")).expect("a cache");
+    (folder, cache)
+}
+
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds)
+}
+
+/// Obtains; what was told, and how often it was built.
+fn obtain(cache: &Cache, key: &EngineKey, seconds: u64) -> (Engine, Vec<String>) {
+    let mut told = Vec::new();
+    let build = |path: &Path| fs::write(path, vec![7; BYTES]).map(|()| Built { seconds: 2.0, ..Built::default() });
+    let engine = cache.obtain(key, at(seconds), &mut |step| told.push(format!("{step:?}")), build);
+    (engine.expect("an engine"), told)
+}
+
+#[test]
+fn an_engine_is_built_once_and_found_again() {
+    let (_folder, cache) = cache();
+    assert_eq!(cache.find(&key(), at(0)).expect("readable"), Found::Nothing);
+    let (engine, told) = obtain(&cache, &key(), 0);
+    assert_eq!((told, engine.sidecar.size_bytes), (vec!["Building".to_owned()], BYTES as u64));
+    assert_eq!(obtain(&cache, &key(), 1), (engine.clone(), vec![]));
+    let text = fs::read_to_string(engine.path.with_extension("json")).expect("a sidecar");
+    assert!(text.contains("\"sm\": \"8.9\"") && text.contains("\"seconds\": 2.0"), "{text}");
+}
+
+#[test]
+fn whatever_damages_an_engine_is_found_put_aside_and_mended() {
+    type Harm = fn(&Path);
+    let damages: [(&str, Harm); 7] = [
+        ("truncated", |path| File::options().write(true).open(path).expect("file").set_len(99).expect("cut")),
+        ("emptied", |path| fs::write(path, b"").expect("written")),
+        ("zeroed", |path| fs::write(path, vec![0; BYTES]).expect("written")),
+        ("without a sidecar", |path| fs::remove_file(path.with_extension("json")).expect("removed")),
+        ("without an engine", |path| fs::remove_file(path).expect("removed")),
+        ("with half a sidecar", |path| fs::write(path.with_extension("json"), b"{\"key\":").expect("written")),
+        ("swapped", |path| {
+            let mut other = key();
+            other.sm = crate::Sm::SM120;
+            let sidecar = Sidecar::of(path, other, Built::default()).expect("a sidecar");
+            fs::write(path.with_extension("json"), serde_json::to_vec(&sidecar).expect("text")).expect("written");
+        }),
+    ];
+    let (_folder, cache) = cache();
+    for (name, damage) in damages {
+        let (engine, _) = obtain(&cache, &key(), 0);
+        damage(&engine.path);
+        assert!(matches!(cache.find(&key(), at(1)).expect("readable"), Found::Damaged(_)), "{name}");
+        let (mended, told) = obtain(&cache, &key(), 2);
+        assert!(told.len() == 2 && told[0].starts_with("PutAside"), "{name}: {told:?}");
+        assert_eq!(mended, engine, "{name}");
+    }
+}
+
+#[test]
+fn a_bit_flipped_between_the_samples_is_found_by_reading_all() {
+    let (_folder, cache) = cache();
+    let (engine, _) = obtain(&cache, &key(), 0);
+    let mut bytes = fs::read(&engine.path).expect("bytes");
+    bytes[BYTES / 2 + 10_000] ^= 1;
+    fs::write(&engine.path, bytes).expect("written");
+    assert!(matches!(cache.find(&key(), at(1)).expect("readable"), Found::Engine(_)), "the quick look misses it");
+    let verified = cache.verify(&mut |_| ()).expect("verified");
+    assert!(matches!(verified[0].damage, Some(Damage::Bytes { .. })));
+}
+
+#[test]
+fn a_failed_build_leaves_nothing() {
+    let (_folder, cache) = cache();
+    let build = |path: &Path| {
+        fs::write(path, [0; 10]).expect("a draft");
+        Err("no memory")
+    };
+    let error = cache.obtain(&key(), at(0), &mut |_| (), build).expect_err("it failed");
+    assert_eq!(error.to_string(), "the engine was not built: no memory");
+    assert!(cache.list().expect("a list").is_empty());
+    obtain(&cache, &key(), 1);
+}
+
+#[test]
+fn of_many_who_want_an_engine_one_builds() {
+    let (_folder, cache) = cache();
+    let (built, start) = (AtomicUsize::new(0), Barrier::new(4));
+    let wait_and_build = |path: &Path| {
+        built.fetch_add(1, Ordering::Relaxed);
+        fs::write(path, [1; 100]).map(|()| Built::default())
+    };
+    let want = || {
+        start.wait();
+        cache.obtain(&key(), at(0), &mut |_| (), wait_and_build).expect("an engine").sidecar.sha256
+    };
+    let digests = thread::scope(|scope| {
+        let wanting: Vec<_> = (0..4).map(|_| scope.spawn(want)).collect();
+        wanting.into_iter().map(|thread| thread.join().expect("a digest")).collect::<Vec<_>>()
+    });
+    assert!(digests.iter().all(|digest| *digest == digests[0]));
+    assert_eq!(built.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn what_was_used_longest_ago_goes_first() {
+    let (_folder, cache) = cache();
+    let named = |name: &str| EngineKey { graph: name.to_owned(), ..key() };
+    for (n, name) in ["a", "b", "c"].iter().enumerate() {
+        obtain(&cache, &named(name), n as u64);
+    }
+    obtain(&cache, &named("a"), 10);
+    let sizes: u64 = cache.list().expect("a list").iter().map(|stocked| stocked.size_bytes).sum();
+    let pruned = cache.prune(sizes - 1).expect("pruned");
+    assert_eq!(pruned.removed, [named("b").stem()]);
+    assert_eq!(cache.list().expect("a list").len(), 2);
+    assert_eq!(pruned.left_bytes + pruned.freed_bytes, sizes);
+}
+
+#[test]
+fn an_engine_being_built_is_not_removed() {
+    let (_folder, cache) = cache();
+    let build = |path: &Path| {
+        fs::write(path, [1; 100]).expect("a draft");
+        let pruned = cache.prune(0).expect("pruned");
+        assert_eq!(pruned.removed, Vec::<String>::new());
+        assert!(path.exists());
+        Ok::<_, io::Error>(Built::default())
+    };
+    cache.obtain(&key(), at(0), &mut |_| (), build).expect("an engine");
+}

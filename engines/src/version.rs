@@ -1,0 +1,141 @@
+//! Versions compared as numbers, part by part: 535.104 is newer than 535.54.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A version of one to four numbers. A part that is not said counts as zero: 12 equals 12.0.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Version {
+    parts: [u32; 4],
+    /// How many were said, 1 to 4.
+    said: u8,
+}
+
+/// A text that is no version.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("wanted a version of one to four numbers with dots between, found \"{found}\"")]
+pub struct VersionError {
+    /// The text.
+    pub found: String,
+}
+
+impl Version {
+    /// A version of two numbers.
+    #[must_use]
+    pub const fn two(major: u32, minor: u32) -> Self {
+        Self { parts: [major, minor, 0, 0], said: 2 }
+    }
+
+    /// A version of three numbers.
+    #[must_use]
+    pub const fn three(major: u32, minor: u32, patch: u32) -> Self {
+        Self { parts: [major, minor, patch, 0], said: 3 }
+    }
+
+    /// The first number.
+    #[must_use]
+    pub const fn major(self) -> u32 {
+        self.parts[0]
+    }
+
+    /// The second number.
+    #[must_use]
+    pub const fn minor(self) -> u32 {
+        self.parts[1]
+    }
+}
+
+impl FromStr for Version {
+    type Err = VersionError;
+
+    fn from_str(text: &str) -> Result<Self, VersionError> {
+        let bad = || VersionError { found: text.chars().take(40).collect() };
+        let mut version = Self { parts: [0; 4], said: 0 };
+        for part in text.trim().split('.') {
+            let place = version.parts.get_mut(usize::from(version.said)).ok_or_else(bad)?;
+            let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+            *place = part.parse().ok().filter(|_| is_number).ok_or_else(bad)?;
+            version.said += 1;
+        }
+        Ok(version)
+    }
+}
+
+impl TryFrom<String> for Version {
+    type Error = VersionError;
+
+    fn try_from(text: String) -> Result<Self, VersionError> {
+        text.parse()
+    }
+}
+
+impl From<Version> for String {
+    fn from(version: Version) -> Self {
+        version.to_string()
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = &self.parts[..usize::from(self.said).clamp(1, 4)];
+        write!(f, "{}", said[0])?;
+        said[1..].iter().try_for_each(|part| write!(f, ".{part}"))
+    }
+}
+
+impl Ord for Version {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.parts.cmp(&other.parts)
+    }
+}
+
+impl PartialOrd for Version {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Version {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts == other.parts
+    }
+}
+
+impl Eq for Version {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(text: &str) -> Version {
+        text.parse().expect("a version")
+    }
+
+    #[test]
+    fn parts_are_numbers_and_not_decimals() {
+        assert!(version("535.104") > version("535.54"));
+        assert!(version("535.54.03") > version("535.54"));
+        assert!(version("12.10") > version("12.9"));
+        assert_eq!(version("12"), version("12.0.0.0"));
+    }
+
+    #[test]
+    fn what_was_said_is_said_again() {
+        for text in ["12", "535.104.05", "1.7.1.116"] {
+            let said = version(text);
+            assert_eq!(said.to_string(), text.replace(".05", ".5"));
+        }
+    }
+
+    #[test]
+    fn texts_that_are_no_version_are_refused() {
+        for text in ["", ".", "1.", "a.b", "1.2.3.4.5", "-1", "+1", "99999999999"] {
+            assert!(text.parse::<Version>().is_err(), "{text}");
+        }
+    }
+}
