@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod cache;
+pub mod compile;
 mod digest;
 mod key;
 mod manifest;
@@ -15,7 +16,7 @@ mod version;
 
 pub use digest::{DIGEST_FILE, Digest, DigestError, DigestList, NoDigest};
 pub use key::{EngineKey, Precision, Profile, ProfileError, Shape, ShapeRange};
-pub use manifest::{AvatarManifest, ManifestError, PackManifest};
+pub use manifest::{AvatarManifest, GraphManifest, ManifestError, PackManifest, Tolerance};
 pub use pack::{PackError, PackFiles};
 pub use sm::{Flavour, Sm, SmError, listed};
 pub use version::{Version, VersionError};

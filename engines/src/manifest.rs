@@ -1,7 +1,11 @@
 //! `pack.toml` and `avatar.toml`: what a pack holds and who is in it.
 
-use serde::Deserialize;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::{Precision, Profile};
 
 /// A manifest that cannot be used.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -14,7 +18,7 @@ pub struct ManifestError {
 }
 
 /// What `pack.toml` says.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PackManifest {
     /// The pack's name in requests and metrics.
@@ -25,12 +29,52 @@ pub struct PackManifest {
     pub model: String,
     /// Licences of what it holds.
     pub licence: String,
-    /// The network's graph, a path inside the pack.
-    pub graph: String,
-    /// Its description.
-    pub graph_spec: String,
+    /// Its graphs, each with a name of its own.
+    pub graphs: Vec<GraphManifest>,
     /// Folders under `avatars/`, the default first.
     pub avatars: Vec<String>,
+}
+
+/// What `pack.toml` says of a graph.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GraphManifest {
+    /// Its name in errors, engines and metrics.
+    pub name: String,
+    /// ONNX files by the precision they reckon with, paths inside the pack.
+    pub onnx: BTreeMap<Precision, String>,
+    /// Files with its weights, where they are not in the ONNX file; they stand beside it.
+    #[serde(default)]
+    pub weights: Vec<String>,
+    /// What its numbers mean, a path inside the pack.
+    #[serde(default)]
+    pub spec: Option<String>,
+    /// Its shapes in short, for people and file names.
+    pub shapes: String,
+    /// Ranges of shapes; none if all are fixed.
+    #[serde(default)]
+    pub profiles: Vec<Profile>,
+    /// How far an engine may differ from the CPU's.
+    #[serde(default)]
+    pub tolerance: Tolerance,
+}
+
+/// How far an engine's outputs may differ from the CPU's.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tolerance {
+    /// The least cosine of the angle between the outputs.
+    pub cosine: f64,
+    /// The least ratio of peak to noise, in dB.
+    pub psnr_db: f64,
+    /// The greatest error of a value.
+    pub max_error: f64,
+}
+
+impl Default for Tolerance {
+    fn default() -> Self {
+        Self { cosine: 0.999, psnr_db: 40.0, max_error: 0.05 }
+    }
 }
 
 /// What an `avatar.toml` says.
@@ -53,16 +97,56 @@ impl PackManifest {
     /// Reads `pack.toml`.
     ///
     /// # Errors
-    /// If it is no TOML, lacks a key, has an unknown one, or names no avatar.
+    /// If it is no TOML, lacks a key, has an unknown one, or a graph or avatar cannot be as it says.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
         let bad = |found: String| ManifestError { file: "pack.toml".to_owned(), found };
         let manifest: Self = toml::from_str(text).map_err(|error| bad(error.to_string()))?;
-        let is_plain = |name: &String| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-        match manifest.avatars.iter().find(|name| !is_plain(name)) {
-            Some(name) => Err(bad(format!("an avatar called \"{name}\": letters, digits and '-' only"))),
-            None if manifest.avatars.is_empty() => Err(bad("no avatars".to_owned())),
-            None => Ok(manifest),
+        let mut names = manifest.avatars.iter().chain(manifest.graphs.iter().map(|graph| &graph.name));
+        if let Some(name) = names.find(|name| !is_plain(name)) {
+            return Err(bad(format!("an avatar or graph called \"{name}\": letters, digits and '-' only")));
         }
+        if manifest.avatars.is_empty() {
+            return Err(bad("no avatars".to_owned()));
+        }
+        manifest.graphs.iter().try_for_each(GraphManifest::check).map_err(bad)?;
+        Ok(manifest)
+    }
+
+    /// The graph called `name`.
+    #[must_use]
+    pub fn graph(&self, name: &str) -> Option<&GraphManifest> {
+        self.graphs.iter().find(|graph| graph.name == name)
+    }
+}
+
+/// Whether a name can be part of a file's name and of a metric.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+impl GraphManifest {
+    /// The precision and file of it that is asked for, or the narrowest there is.
+    ///
+    /// # Errors
+    /// With the precisions there are, if it has not the one asked for.
+    pub fn in_precision(&self, wanted: Option<Precision>) -> Result<(Precision, &str), String> {
+        let mut all = self.onnx.iter().map(|(precision, path)| (*precision, path.as_str()));
+        let known = || self.onnx.keys().map(|precision| precision.name()).collect::<Vec<_>>().join(", ");
+        match wanted {
+            Some(wanted) => all.find(|(precision, _)| *precision == wanted).ok_or_else(known),
+            None => all.next_back().ok_or_else(known),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let about = |found: String| format!("the graph \"{}\" with {found}", self.name);
+        if self.onnx.is_empty() {
+            return Err(about("no onnx file".to_owned()));
+        }
+        if !is_plain(&self.shapes) {
+            return Err(about(format!("shapes \"{}\": letters, digits and '-' only", self.shapes)));
+        }
+        self.profiles.iter().try_for_each(Profile::check).map_err(|error| about(error.to_string()))
     }
 }
 
@@ -98,7 +182,7 @@ mod tests {
 
     #[test]
     fn mutated_manifests_never_panic() {
-        let good = "name='p'\ntitle='P'\nmodel='portrait'\nlicence='MIT'\ngraph='g'\ngraph_spec='s'\navatars=['a']\n";
+        let good = "name='p'\ntitle='P'\nmodel='portrait'\nlicence='MIT'\navatars=['a']\n[[graphs]]\nname='g'\nshapes='1'\nonnx={fp32='g'}\n";
         assert!(PackManifest::parse(good).is_ok());
         for at in 0..good.len() {
             for byte in [b'\0', b'\'', b'[', b'=', 0xff] {

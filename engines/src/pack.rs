@@ -2,12 +2,17 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::{AvatarManifest, DIGEST_FILE, DigestError, DigestList, ManifestError, PackManifest};
+use crate::compile::Onnx;
+use crate::{AvatarManifest, DIGEST_FILE, Digest, DigestError, DigestList, ManifestError, PackManifest};
+
+/// Files up to this size are held in memory; larger ones, weights above all, stay on disk.
+const HELD_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Why a pack cannot be used.
 #[derive(Debug, Error)]
@@ -36,36 +41,95 @@ pub enum PackError {
 
 /// A pack's files by their path inside it.
 #[derive(Clone, Debug, Default)]
-pub struct PackFiles(BTreeMap<String, Cow<'static, [u8]>>);
+pub struct PackFiles {
+    files: BTreeMap<String, PackFile>,
+    /// Where it was read from; none if it is built in.
+    folder: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+enum PackFile {
+    Held(Cow<'static, [u8]>),
+    /// Of this size and, as listed, this digest.
+    OnDisk(u64, Digest),
+}
 
 impl PackFiles {
     /// Files that were checked when the program was built.
     #[must_use]
     pub fn built_in(files: &[(&str, &'static [u8])]) -> Self {
-        Self(files.iter().map(|(path, bytes)| ((*path).to_owned(), Cow::Borrowed(*bytes))).collect())
+        let held = |(path, bytes): &(&str, &'static [u8])| ((*path).to_owned(), PackFile::Held(Cow::Borrowed(*bytes)));
+        Self { files: files.iter().map(held).collect(), folder: None }
     }
 
-    /// Reads a folder: the files that its `SHA256SUMS` lists, each checked against it.
+    /// Reads a folder: the files that its `SHA256SUMS` lists, each checked against it. Files over 64 MiB are left on disk and
+    /// are only checked by [`PackFiles::check_large`].
     ///
     /// # Errors
     /// If a listed file is missing, unreadable or differs.
     pub fn read(folder: &Path) -> Result<Self, PackError> {
-        let read = |path: PathBuf| std::fs::read(&path).map_err(|source| PackError::Read { path, source });
-        let list = read(folder.join(DIGEST_FILE))?;
+        let list = read_file(folder.join(DIGEST_FILE))?;
         let list = DigestList::parse(&String::from_utf8_lossy(&list))?;
-        let mut files = BTreeMap::new();
-        for path in list.paths() {
-            let bytes = read(folder.join(path))?;
-            list.check(path, &bytes)?;
-            files.insert(path.to_owned(), Cow::Owned(bytes));
-        }
-        Ok(Self(files))
+        let files = list.entries().map(|(path, digest)| Ok((path.to_owned(), PackFile::read(folder, path, digest)?)));
+        Ok(Self { files: files.collect::<Result<_, PackError>>()?, folder: Some(folder.to_owned()) })
     }
 
-    /// The bytes of a file.
+    /// The bytes of a file that is held.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<&[u8]> {
-        self.0.get(path).map(|bytes| &**bytes)
+        match self.files.get(path)? {
+            PackFile::Held(bytes) => Some(bytes),
+            PackFile::OnDisk(..) => None,
+        }
+    }
+
+    /// The digest of a file, as listed or of what is held.
+    ///
+    /// # Errors
+    /// If there is no such file.
+    pub fn digest(&self, path: &str) -> Result<Digest, PackError> {
+        match self.files.get(path) {
+            Some(PackFile::Held(bytes)) => Ok(Digest::of(bytes)),
+            Some(PackFile::OnDisk(_, digest)) => Ok(*digest),
+            None => Err(PackError::Absent { path: path.to_owned() }),
+        }
+    }
+
+    /// The size of a file in bytes.
+    ///
+    /// # Errors
+    /// If there is no such file.
+    pub fn size_bytes(&self, path: &str) -> Result<u64, PackError> {
+        let file = self.files.get(path).ok_or_else(|| PackError::Absent { path: path.to_owned() })?;
+        Ok(file.size_bytes())
+    }
+
+    /// The graph at `path`: its bytes, or its path if its weights stand beside it.
+    ///
+    /// # Errors
+    /// If it is not there, or is built in but has weights beside it.
+    pub fn onnx(&self, path: &str, weights: &[String]) -> Result<Onnx<'_>, PackError> {
+        let on_disk = |folder: &PathBuf| Onnx::File(folder.join(path));
+        let held = if weights.is_empty() { self.get(path) } else { None };
+        let found = held.map(|bytes| Onnx::Bytes(Cow::Borrowed(bytes)));
+        found.or_else(|| self.folder.as_ref().map(on_disk)).ok_or_else(|| PackError::Absent { path: path.to_owned() })
+    }
+
+    /// Holds a file that was left on disk to its digest: all of it is read.
+    ///
+    /// # Errors
+    /// If it cannot be read or differs.
+    pub fn check_large(&self, path: &str) -> Result<(), PackError> {
+        let (Some(PackFile::OnDisk(_, wanted)), Some(folder)) = (self.files.get(path), &self.folder) else {
+            return Ok(());
+        };
+        let full = folder.join(path);
+        let read = File::open(&full).and_then(|mut file| Digest::of_reader(&mut file));
+        let (found, _) = read.map_err(|source| PackError::Read { path: full, source })?;
+        if found == *wanted {
+            return Ok(());
+        }
+        Err(DigestError::Differs { path: path.to_owned(), wanted: *wanted, found }.into())
     }
 
     /// The bytes of a file that must be there.
@@ -95,7 +159,34 @@ impl PackFiles {
 
     /// Bytes of all files together.
     #[must_use]
-    pub fn total_bytes(&self) -> usize {
-        self.0.values().map(|bytes| bytes.len()).sum()
+    pub fn total_bytes(&self) -> u64 {
+        self.files.values().map(PackFile::size_bytes).sum()
     }
+}
+
+impl PackFile {
+    fn read(folder: &Path, path: &str, digest: Digest) -> Result<Self, PackError> {
+        let full = folder.join(path);
+        let facts = std::fs::metadata(&full).map_err(|source| PackError::Read { path: full.clone(), source })?;
+        if facts.len() > HELD_BYTES {
+            return Ok(Self::OnDisk(facts.len(), digest));
+        }
+        let bytes = read_file(full)?;
+        let found = Digest::of(&bytes);
+        if found == digest {
+            return Ok(Self::Held(Cow::Owned(bytes)));
+        }
+        Err(DigestError::Differs { path: path.to_owned(), wanted: digest, found }.into())
+    }
+
+    fn size_bytes(&self) -> u64 {
+        match self {
+            Self::Held(bytes) => bytes.len() as u64,
+            Self::OnDisk(size_bytes, _) => *size_bytes,
+        }
+    }
+}
+
+fn read_file(path: PathBuf) -> Result<Vec<u8>, PackError> {
+    std::fs::read(&path).map_err(|source| PackError::Read { path, source })
 }

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use visage_engines::{PackError, PackFiles, PackManifest};
+use visage_engines::{PackError, PackFiles, PackManifest, Precision};
 
 use super::{MouthNet, PortraitActor};
 use crate::backend::Backend;
@@ -46,7 +46,10 @@ impl Portrait {
         let manifest = files.manifest().map_err(|error| broken("pack.toml", &error))?;
         let cards = manifest.avatars.iter().map(|name| card(&files, name)).collect::<Result<_, _>>()?;
         let wanted = |path: &str| files.wanted(path).map_err(|error| broken(path, &error));
-        let (onnx, spec) = (wanted(&manifest.graph)?, wanted(&manifest.graph_spec)?);
+        let no_mouth = || broken("pack.toml", &"no graph called \"mouth\" with an fp32 file and a spec");
+        let mouth = manifest.graph("mouth").ok_or_else(no_mouth)?;
+        let onnx = wanted(mouth.onnx.get(&Precision::Fp32).ok_or_else(no_mouth)?)?;
+        let spec = wanted(mouth.spec.as_ref().ok_or_else(no_mouth)?)?;
         let net = Arc::new(MouthNet::load(backend, onnx, spec, FRAME_SAMPLES)?);
         Ok(Self { manifest, cards, net, files, loaded: Mutex::default(), actors: AtomicU64::new(0) })
     }
