@@ -10,7 +10,9 @@ pub mod compile;
 mod digest;
 mod key;
 mod manifest;
+pub mod memory;
 mod pack;
+pub mod places;
 mod sm;
 mod version;
 

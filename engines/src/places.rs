@@ -1,0 +1,90 @@
+//! Where shared libraries may lie: said by the user, known to the system's loader, or in a Python environment.
+//!
+//! Decides the order of the search. Opens nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A place where a library may lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A file or folder that the user named; nothing else is searched then.
+    Given(PathBuf),
+    /// The system's loader: `LD_LIBRARY_PATH`, `ldconfig`.
+    Loader,
+    /// A package's folder in a Python environment.
+    Package(PathBuf),
+}
+
+/// What a place holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Searched {
+    /// The library: to be loaded by this name.
+    Found(PathBuf),
+    /// Not the library; for the error.
+    Nothing(String),
+}
+
+impl Place {
+    /// Looks for the library called `name`.
+    #[must_use]
+    pub fn holds(&self, name: &str) -> Searched {
+        let folder = match self {
+            // The loader tells only by loading.
+            Self::Loader => return Searched::Found(PathBuf::from(name)),
+            Self::Given(path) if path.is_file() => return Searched::Found(path.clone()),
+            Self::Given(path) | Self::Package(path) => path,
+        };
+        let found = [folder.join(name), folder.join("lib").join(name)].into_iter().find(|path| path.is_file());
+        found.map_or_else(|| Searched::Nothing(format!("{} (not there)", folder.display())), Searched::Found)
+    }
+}
+
+/// The search order for a library that the Python package `package` carries: what is given, or else the loader and the
+/// environments under `roots` (each a folder with `lib/python*/site-packages`, or such a folder itself).
+#[must_use]
+pub fn search_order(given: Option<&Path>, roots: &[PathBuf], package: &str) -> Vec<Place> {
+    if let Some(path) = given {
+        return vec![Place::Given(path.to_owned())];
+    }
+    let packages = roots.iter().flat_map(|root| site_packages(root)).map(|site| Place::Package(site.join(package)));
+    std::iter::once(Place::Loader).chain(packages).collect()
+}
+
+/// The folders with Python packages of an environment, newest Python first.
+fn site_packages(root: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root.join("lib")).into_iter().flatten().flatten();
+    let is_python = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python"));
+    let mut found: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(is_python)
+        .flat_map(|python| ["site-packages", "dist-packages"].map(|kind| python.join(kind)))
+        .filter(|site| site.is_dir())
+        .collect();
+    found.sort_unstable_by(|a, b| b.cmp(a));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_is_the_only_place() {
+        let order = search_order(Some(Path::new("/opt/trt")), &["/usr".into()], "libs");
+        assert_eq!(order, [Place::Given("/opt/trt".into())]);
+        assert_eq!(order[0].holds("libx.so.1"), Searched::Nothing("/opt/trt (not there)".into()));
+    }
+
+    #[test]
+    fn an_environments_package_is_found_behind_the_loader() {
+        let root = tempfile::tempdir().expect("a folder");
+        let package = root.path().join("lib/python3.12/site-packages/tensorrt_rtx_libs");
+        fs::create_dir_all(&package).expect("folders");
+        fs::write(package.join("libx.so.1"), b"").expect("a file");
+        let order = search_order(None, &[root.path().to_owned()], "tensorrt_rtx_libs");
+        assert_eq!(order, [Place::Loader, Place::Package(package.clone())]);
+        assert_eq!(order[0].holds("libx.so.1"), Searched::Found("libx.so.1".into()));
+        assert_eq!(order[1].holds("libx.so.1"), Searched::Found(package.join("libx.so.1")));
+    }
+}

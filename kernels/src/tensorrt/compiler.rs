@@ -1,0 +1,97 @@
+//! A graph becomes an engine.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use trtx::trtx_sys::Dims64;
+use trtx::{Builder, BuilderConfig, Logger, OnnxParser, OptProfileSelector};
+use visage_engines::cache::Built;
+use visage_engines::compile::{CompileError, Compiler, Onnx, Order, Watch};
+use visage_engines::memory::peak_bytes;
+use visage_engines::{Flavour, Profile, ShapeRange, Sm, Version};
+
+use super::talk::{Heard, Listener, Monitor};
+use super::{FLAVOUR, TensorRt};
+
+impl Compiler for TensorRt {
+    fn flavour(&self) -> Flavour {
+        FLAVOUR
+    }
+
+    fn version(&self) -> Version {
+        self.version
+    }
+
+    fn compile(&self, order: &Order<'_>, engine: &Path, watch: &Watch) -> Result<Built, CompileError> {
+        let heard = Arc::new(Heard::default());
+        let plan = serialised(order, &heard, watch).map_err(|error| match heard.was_stopped() {
+            true => CompileError::Stopped,
+            false => CompileError::Graph { flavour: FLAVOUR, found: heard.complaint(&error.to_string()) },
+        })?;
+        let write = || {
+            let mut file = File::create(engine)?;
+            file.write_all(&plan)?;
+            file.sync_all()
+        };
+        write().map_err(|source| CompileError::Write { path: engine.to_owned(), source })?;
+        Ok(Built { peak_memory_bytes: peak_bytes(), ..Built::default() })
+    }
+}
+
+fn serialised(order: &Order<'_>, heard: &Arc<Heard>, watch: &Watch) -> trtx::Result<Vec<u8>> {
+    let logger = Logger::new(Listener(Arc::clone(heard)))?;
+    let mut builder = Builder::new(&logger)?;
+    let mut config = builder.create_config()?;
+    choose_card(&mut config, order.sm)?;
+    for profile in order.profiles {
+        add_profile(&mut builder, &mut config, profile)?;
+    }
+    let (heard, watch) = (Arc::clone(heard), Arc::clone(watch));
+    config.set_progress_monitor(Box::new(Monitor { heard, watch, stages: Mutex::default() }))?;
+    let network = builder.create_network(0)?;
+    let mut parser = OnnxParser::new(network, &logger)?;
+    match order.onnx {
+        Onnx::Bytes(bytes) => parser.parse(bytes)?,
+        Onnx::File(path) => parser.parse_from_file(&path.to_string_lossy(), 0)?,
+    }
+    let plan = builder.build_serialized_network(parser.network_mut(), &mut config)?;
+    Ok(plan.to_vec())
+}
+
+#[cfg(feature = "tensorrt-rtx")]
+fn choose_card(config: &mut BuilderConfig<'_>, sm: Sm) -> trtx::Result<()> {
+    use trtx::ComputeCapability;
+    let capability = match sm {
+        Sm::SM75 => ComputeCapability::kSM75,
+        Sm::SM80 => ComputeCapability::kSM80,
+        Sm::SM86 => ComputeCapability::kSM86,
+        Sm::SM89 => ComputeCapability::kSM89,
+        Sm::SM120 => ComputeCapability::kSM120,
+        Sm::SM121 => ComputeCapability::kSM121,
+        // Its documents list no other; on the card itself it may be tried.
+        _ => ComputeCapability::kCURRENT,
+    };
+    config.set_nb_compute_capabilities(1)?;
+    config.set_compute_capability(capability, 0)
+}
+
+/// Classic TensorRT compiles on the card, for that card.
+#[cfg(not(feature = "tensorrt-rtx"))]
+fn choose_card(_config: &mut BuilderConfig<'_>, _sm: Sm) -> trtx::Result<()> {
+    Ok(())
+}
+
+fn add_profile(builder: &mut Builder<'_>, config: &mut BuilderConfig<'_>, profile: &Profile) -> trtx::Result<()> {
+    let mut added = builder.creata_optimization_profile()?;
+    for (input, ShapeRange { min, opt, max }) in &profile.0 {
+        for (which, shape) in
+            [(OptProfileSelector::kMIN, min), (OptProfileSelector::kOPT, opt), (OptProfileSelector::kMAX, max)]
+        {
+            let lengths: Vec<i64> = shape.iter().map(|length| i64::try_from(*length).unwrap_or(i64::MAX)).collect();
+            added.set_dimensions(input, which, &Dims64::from_slice(&lengths))?;
+        }
+    }
+    config.add_optimization_profile(&mut added).map(drop)
+}

@@ -1,0 +1,75 @@
+//! What TensorRT says: complaints are kept for the error, progress goes to whoever watches.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use trtx::interfaces::MonitorProgress;
+use trtx::{LogHandler, Severity};
+use visage_engines::compile::{Progress, Watch};
+
+/// Complaints that are kept of one compilation: the first says why, the rest follow from it.
+const KEPT: usize = 3;
+
+/// What was said during one compilation.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    complaints: Mutex<Vec<String>>,
+    stopped: AtomicBool,
+}
+
+impl Heard {
+    /// The complaints in one line; `other` if there was none.
+    pub(super) fn complaint(&self, other: &str) -> String {
+        let complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        if complaints.is_empty() { other.to_owned() } else { complaints.join("; ") }
+    }
+
+    /// Whether the watcher said to stop.
+    pub(super) fn was_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+}
+
+/// Keeps errors, lets the rest go.
+pub(super) struct Listener(pub Arc<Heard>);
+
+impl LogHandler for Listener {
+    fn log(&self, severity: Severity, message: &str) {
+        if severity > Severity::Error {
+            return;
+        }
+        let mut complaints = self.0.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        if complaints.len() < KEPT {
+            complaints.push(message.trim().to_owned());
+        }
+    }
+}
+
+/// Passes progress on and remembers that it was stopped.
+pub(super) struct Monitor {
+    pub heard: Arc<Heard>,
+    pub watch: Watch,
+    /// Steps of each stage that has begun.
+    pub stages: Mutex<HashMap<String, u32>>,
+}
+
+impl MonitorProgress for Monitor {
+    fn phase_start(&self, stage: &str, _parent: Option<&str>, steps: i32) {
+        let steps = steps.max(0).unsigned_abs();
+        self.stages.lock().unwrap_or_else(PoisonError::into_inner).insert(stage.to_owned(), steps);
+    }
+
+    fn step_complete(&self, stage: &str, step: i32) -> ControlFlow<()> {
+        let of = self.stages.lock().unwrap_or_else(PoisonError::into_inner).get(stage).copied().unwrap_or(0);
+        let done = step.max(0).unsigned_abs() + 1;
+        let said = (self.watch)(Progress { stage, done, of });
+        self.heard.stopped.fetch_or(said.is_break(), Ordering::Relaxed);
+        said
+    }
+
+    fn phase_finish(&self, stage: &str) {
+        self.stages.lock().unwrap_or_else(PoisonError::into_inner).remove(stage);
+    }
+}

@@ -1,0 +1,107 @@
+//! Real builds with the real library, on any machine. Where it is not, each says so.
+
+#![expect(clippy::disallowed_methods, reason = "a test is told where the library is by its environment")]
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use visage_engines::compile::{CompileError, Compiler, Onnx, Order, Watch};
+use visage_engines::places::search_order;
+use visage_engines::{Profile, ShapeRange, Sm};
+
+use super::{LibraryError, TensorRt};
+
+/// Three convolutions over `[n, 3, 32, 32]`.
+const CONV: &[u8] = include_bytes!("../../assets/conv.onnx");
+const MOUTH: &[u8] = include_bytes!("../../../engines/packs/portrait/mouth/mouth.onnx");
+
+fn library() -> Option<TensorRt> {
+    let given = std::env::var_os("VISAGE_TENSORRT_LIB").map(PathBuf::from);
+    match TensorRt::load(&search_order(given.as_deref(), &[], "")) {
+        Ok(library) => Some(library),
+        Err(error) if given.is_none() => {
+            println!("skipped: tensorrt: VISAGE_TENSORRT_LIB is not set, and {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn images(min: u64, opt: u64, max: u64) -> Vec<Profile> {
+    let shape = |n| vec![n, 3, 32, 32];
+    let range = ShapeRange { min: shape(min), opt: shape(opt), max: shape(max) };
+    vec![Profile(BTreeMap::from([("picture".to_owned(), range)]))]
+}
+
+fn go_on() -> Watch {
+    Arc::new(|_| ControlFlow::Continue(()))
+}
+
+#[test]
+fn graphs_become_engines_for_a_card_that_is_not_here() {
+    let Some(library) = library() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, onnx, profiles) in [("conv", CONV, images(1, 2, 4)), ("mouth", MOUTH, Vec::new())] {
+        let path = folder.path().join(name);
+        let onnx = Onnx::Bytes(Cow::Borrowed(onnx));
+        let order = Order { onnx: &onnx, sm: Sm::SM89, profiles: &profiles };
+        let told = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&told);
+        let watch: Watch = Arc::new(move |progress| {
+            assert!(!progress.stage.is_empty() && progress.done > 0);
+            *count.lock().expect("no panic") += 1;
+            ControlFlow::Continue(())
+        });
+        let built = library.compile(&order, &path, &watch).expect(name);
+        let bytes = std::fs::read(&path).expect("an engine");
+        assert!(bytes.len() > 1000 && built.peak_memory_bytes.is_some(), "{name}: {} bytes", bytes.len());
+        assert!(*told.lock().expect("no panic") > 0, "{name} says how far it is");
+    }
+}
+
+#[test]
+fn the_same_order_for_another_card_is_another_engine() {
+    let Some(library) = library() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let (onnx, profiles) = (Onnx::Bytes(Cow::Borrowed(CONV)), images(1, 1, 1));
+    let [ada, blackwell] = [Sm::SM89, Sm::SM120].map(|sm| {
+        let path = folder.path().join(sm.tag());
+        library.compile(&Order { onnx: &onnx, sm, profiles: &profiles }, &path, &go_on()).expect("an engine");
+        std::fs::read(path).expect("bytes")
+    });
+    assert_ne!(ada, blackwell);
+}
+
+#[test]
+fn a_stop_a_bad_graph_and_a_missing_profile_are_told_apart() {
+    let Some(library) = library() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let compile = |bytes: &'static [u8], profiles: &[Profile], watch: &Watch| {
+        let onnx = Onnx::Bytes(Cow::Borrowed(bytes));
+        let path = folder.path().join("engine");
+        let done = library.compile(&Order { onnx: &onnx, sm: Sm::SM89, profiles }, &path, watch);
+        assert!(!path.exists());
+        done.expect_err("it cannot be compiled")
+    };
+    let stop: Watch = Arc::new(|_| ControlFlow::Break(()));
+    assert!(matches!(compile(CONV, &images(1, 2, 4), &stop), CompileError::Stopped));
+    let bad = compile(b"not a graph", &[], &go_on());
+    assert!(matches!(&bad, CompileError::Graph { found, .. } if !found.is_empty()), "{bad}");
+    let without = compile(CONV, &[], &go_on()).to_string();
+    assert!(without.contains("profile"), "{without}");
+}
+
+#[test]
+fn what_is_no_library_is_named_with_what_to_install() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let nowhere = TensorRt::load(&search_order(Some(folder.path()), &[], "")).expect_err("an empty folder");
+    assert!(matches!(&nowhere, LibraryError::Missing { searched } if searched.len() == 1));
+    assert!(nowhere.to_string().contains("--tensorrt-lib"), "{nowhere}");
+    let other = folder.path().join("libm.so.6");
+    std::os::unix::fs::symlink("/lib/x86_64-linux-gnu/libm.so.6", &other).expect("a link");
+    let wrong = TensorRt::load(&search_order(Some(&other), &[], "")).expect_err("another library");
+    assert!(wrong.to_string().contains("getInferLibMajorVersion"), "{wrong}");
+}
