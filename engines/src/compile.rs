@@ -156,7 +156,7 @@ pub struct Planned<'a> {
 }
 
 /// What to make.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Wish {
     /// The cards.
     pub sms: Vec<Sm>,

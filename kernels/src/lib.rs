@@ -8,7 +8,6 @@ mod cards;
 pub mod h264;
 pub mod memory;
 pub mod pixels;
-#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 pub mod tensorrt;
 #[cfg(feature = "vp8")]
 pub mod vp8;

@@ -23,6 +23,11 @@ impl Complaint {
         Self { error: error.into(), hint: Some(hint.into()) }
     }
 
+    /// Something that no room below complained of, with what to do about it.
+    pub fn said(error: impl fmt::Display + fmt::Debug + Send + Sync + 'static, hint: impl Into<String>) -> Self {
+        Self { error: anyhow::Error::msg(error), hint: Some(hint.into()) }
+    }
+
     /// Prints it; the exit code is 1.
     pub fn tell(&self) -> ExitCode {
         eprintln!("{self}");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use visage_engines::{Precision, Sm};
 
 /// Live talking avatars in a browser: a voice comes in, a face that speaks it goes out, in step.
 #[derive(Debug, Parser)]
@@ -60,6 +61,9 @@ pub enum Command {
     /// List the packs
     #[command(after_help = "Examples:\n  visage packs\n  visage packs --json")]
     Packs(ListFlags),
+    /// Compile a pack's graphs for graphics cards, and keep the engines in order
+    #[command(subcommand)]
+    Engines(EnginesCommand),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  visage completions bash > /etc/bash_completion.d/visage")]
     Completions {
@@ -167,6 +171,60 @@ pub struct RenderFlags {
 #[derive(Args, Debug)]
 pub struct ListFlags {
     /// As a JSON list
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to do with engines.
+#[derive(Debug, Subcommand)]
+pub enum EnginesCommand {
+    /// Compile the graphs of a pack; no card is needed
+    #[command(
+        after_help = "Examples:\n  visage engines build --sm 8.9,12.0\n  visage engines build --pack ./sonic --sm 8.9 --precision fp16 --dry-run"
+    )]
+    Build(BuildFlags),
+    /// List the engines
+    List(ListFlags),
+    /// Read every engine whole and hold it to its digest
+    Verify(ListFlags),
+    /// Remove damaged engines, and those used longest ago beyond a limit
+    Prune(PruneFlags),
+    /// Print the folder they are in
+    Path(ListFlags),
+}
+
+/// Flags of `engines build`.
+#[derive(Args, Debug)]
+pub struct BuildFlags {
+    /// Compute capabilities to compile for [default: this machine's cards]
+    #[arg(long, env = "VISAGE_SM", value_delimiter = ',', value_name = "SM")]
+    pub sm: Vec<Sm>,
+
+    /// fp32, fp16, bf16 or fp8 [default: the narrowest that a graph has]
+    #[arg(long)]
+    pub precision: Option<Precision>,
+
+    /// Only say what is there, what is missing and what it takes
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// TensorRT's library or the folder it is in [default: the loader's, or that of a Python environment]
+    #[arg(long, env = "VISAGE_TENSORRT_LIB", value_name = "PATH")]
+    pub tensorrt_lib: Option<PathBuf>,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `engines prune`.
+#[derive(Args, Debug)]
+pub struct PruneFlags {
+    /// Gigabytes that may stay
+    #[arg(long, env = "VISAGE_ENGINES_GB", default_value_t = 40.0, value_name = "GB")]
+    pub keep_gb: f64,
+
+    /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
 }

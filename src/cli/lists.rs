@@ -48,7 +48,8 @@ pub fn completions(shell: Shell) {
     clap_complete::generate(shell, &mut Flags::command(), "visage", &mut std::io::stdout());
 }
 
-fn print_rows(list: &ListFlags, rows: &[serde_json::Value], columns: &[&str]) {
+/// Prints rows as JSON or as a table of `columns`.
+pub fn print_rows(list: &ListFlags, rows: &[serde_json::Value], columns: &[&str]) {
     if list.json {
         println!("{}", serde_json::Value::from(rows));
         return;

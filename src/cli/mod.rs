@@ -7,6 +7,7 @@
 mod bench;
 mod complaint;
 mod embedded;
+mod engines;
 mod flags;
 mod lists;
 mod packs;
@@ -40,6 +41,7 @@ fn run(flags: &Flags) -> Result<(), Complaint> {
         Command::Bench(wanted) => bench::run(wanted),
         Command::Avatars(list) => lists::avatars(flags, list),
         Command::Packs(list) => lists::packs(flags, list),
+        Command::Engines(wanted) => engines::run(flags, wanted),
         Command::Completions { shell } => {
             lists::completions(*shell);
             Ok(())

@@ -14,10 +14,16 @@ impl Wall {
         Instant::now()
     }
 
-    /// Time since 1970, for file stamps and reports; never for media.
+    /// The date and time, for file stamps; never for media.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+    pub fn date(self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    /// Time since 1970, for reports; never for media.
+    #[must_use]
     pub fn since_epoch(self) -> Duration {
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+        self.date().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 }

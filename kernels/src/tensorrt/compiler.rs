@@ -26,9 +26,9 @@ impl Compiler for TensorRt {
 
     fn compile(&self, order: &Order<'_>, engine: &Path, watch: &Watch) -> Result<Built, CompileError> {
         let heard = Arc::new(Heard::default());
-        let plan = serialised(order, &heard, watch).map_err(|error| match heard.was_stopped() {
-            true => CompileError::Stopped,
-            false => CompileError::Graph { flavour: FLAVOUR, found: heard.complaint(&error.to_string()) },
+        let plan = serialised(order, &heard, watch).map_err(|error| {
+            let found = heard.complaint(&error.to_string());
+            if heard.was_stopped() { CompileError::Stopped } else { CompileError::Graph { flavour: FLAVOUR, found } }
         })?;
         let write = || {
             let mut file = File::create(engine)?;

@@ -1,65 +1,19 @@
 //! The two libraries of TensorRT: found, asked for their version, kept for as long as the program runs.
 
 use std::ffi::c_int;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use libloading::{Library, Symbol};
-use thiserror::Error;
+use visage_engines::Version;
 use visage_engines::places::{Place, Searched};
-use visage_engines::{Flavour, Version};
 
-use super::FLAVOUR;
-
-/// The libraries' names by flavour, newest first: the engine builder's and the ONNX parser's.
-const NAMES: [&str; 2] = match FLAVOUR {
-    Flavour::Rtx => ["libtensorrt_rtx.so.1", "libtensorrt_onnxparser_rtx.so.1"],
-    Flavour::Classic => ["libnvinfer.so.11", "libnvonnxparser.so.11"],
-};
-
-/// The version whose headers the bindings were made from; another minor one has other tables of functions.
-const MADE_FOR: Version = match FLAVOUR {
-    Flavour::Rtx => Version::two(1, 7),
-    Flavour::Classic => Version::two(11, 4),
-};
-
-/// What to type to have it.
-const INSTALL: &str = match FLAVOUR {
-    Flavour::Rtx => "pip install tensorrt-rtx-cu13-libs==1.7.1.116, or give the folder with --tensorrt-lib",
-    Flavour::Classic => "install TensorRT 11.4 as NVIDIA describes, or give the folder with --tensorrt-lib",
-};
-
-/// Why there is no TensorRT.
-#[derive(Debug, Error)]
-pub enum LibraryError {
-    /// It was nowhere.
-    #[error("wanted {} of {FLAVOUR} {MADE_FOR}, looked in: {}; {INSTALL}", NAMES[0], searched.join("; "))]
-    Missing {
-        /// Where it was looked for and what was there.
-        searched: Vec<String>,
-    },
-    /// It is another version.
-    #[error("wanted {FLAVOUR} {MADE_FOR}, found {found}: {}; {INSTALL}", path.display())]
-    Version {
-        /// What it says.
-        found: Version,
-        /// Which file.
-        path: PathBuf,
-    },
-    /// It does not say which version it is.
-    #[error("wanted a library of {FLAVOUR}, found {found}: {}; {INSTALL}", path.display())]
-    Foreign {
-        /// What was wrong.
-        found: String,
-        /// Which file.
-        path: PathBuf,
-    },
-}
+use super::LibraryError;
+use super::error::{MADE_FOR, NAMES};
 
 /// TensorRT, ready to compile.
 #[derive(Debug)]
-pub struct TensorRt {
+pub(super) struct TensorRt {
     pub(super) version: Version,
-    path: PathBuf,
 }
 
 impl TensorRt {
@@ -67,13 +21,13 @@ impl TensorRt {
     ///
     /// # Errors
     /// With all that was searched if there is none; with the version if the first that loads is another.
-    pub fn load(places: &[Place]) -> Result<Self, LibraryError> {
+    pub(super) fn load(places: &[Place]) -> Result<Self, LibraryError> {
         let mut searched = Vec::new();
         for place in places {
             match place.holds(NAMES[0]) {
                 Searched::Nothing(said) => searched.push(said),
                 Searched::Found(path) => match open(&path) {
-                    Ok(version) => return Self::keep(path, version),
+                    Ok(version) => return Self::keep(&path, version),
                     Err(Refused::NotLoaded(said)) => searched.push(said),
                     Err(Refused::Wrong(error)) => return Err(error),
                 },
@@ -82,18 +36,12 @@ impl TensorRt {
         Err(LibraryError::Missing { searched })
     }
 
-    /// The library's file.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn keep(path: PathBuf, version: Version) -> Result<Self, LibraryError> {
-        let foreign = |error: trtx::Error| LibraryError::Foreign { found: error.to_string(), path: path.clone() };
+    fn keep(path: &Path, version: Version) -> Result<Self, LibraryError> {
+        let foreign = |error: trtx::Error| LibraryError::Foreign { found: error.to_string(), path: path.to_owned() };
         let parser = path.with_file_name(NAMES[1]);
-        trtx::dynamically_load_tensorrt(Some(&path)).map_err(foreign)?;
+        trtx::dynamically_load_tensorrt(Some(path)).map_err(foreign)?;
         trtx::dynamically_load_tensorrt_onnxparser(Some(&parser)).map_err(foreign)?;
-        Ok(Self { version, path })
+        Ok(Self { version })
     }
 }
 

@@ -1,20 +1,51 @@
-//! TensorRT, loaded when it is asked for: graphs become engines. Either flavour, as the program was built.
+//! TensorRT, loaded when it is asked for: graphs become engines. Either flavour, as the program was built, or none.
 //!
 //! Decides which library is taken and what is told of its complaints. Where libraries may lie is found by `visage_engines`.
 
+mod error;
+
+#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 mod compiler;
+#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 mod library;
+#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 mod talk;
 
 use visage_engines::Flavour;
+use visage_engines::compile::Compiler;
+use visage_engines::places::Place;
 
-pub use library::{LibraryError, TensorRt};
+pub use error::LibraryError;
+#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
+use library::TensorRt;
 
 #[cfg(all(feature = "tensorrt-rtx", feature = "tensorrt"))]
 compile_error!("the features tensorrt-rtx and tensorrt exclude each other: choose the one for your cards");
 
-/// The flavour that this program was built for.
+/// The flavour that this program was built for, or would be.
 pub const FLAVOUR: Flavour = if cfg!(feature = "tensorrt") { Flavour::Classic } else { Flavour::Rtx };
 
-#[cfg(test)]
+/// The package on PyPI that carries the libraries puts them in this folder.
+pub const PYTHON_PACKAGE: &str = "tensorrt_rtx_libs";
+
+/// Loads the first library of the right version among `places`.
+///
+/// # Errors
+/// With all that was searched if there is none; with the version if the first that loads is another; if the program was
+/// built without TensorRT.
+#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
+pub fn load(places: &[Place]) -> Result<Box<dyn Compiler>, LibraryError> {
+    Ok(Box::new(TensorRt::load(places)?))
+}
+
+/// Says that the program was built without TensorRT.
+///
+/// # Errors
+/// Always.
+#[cfg(not(any(feature = "tensorrt-rtx", feature = "tensorrt")))]
+pub fn load(_places: &[Place]) -> Result<Box<dyn Compiler>, LibraryError> {
+    Err(LibraryError::NotBuilt)
+}
+
+#[cfg(all(test, any(feature = "tensorrt-rtx", feature = "tensorrt")))]
 mod tests;

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use visage_engines::{PackError, PackFiles, PackManifest, Precision};
+use visage_engines::{PackFiles, PackManifest, Precision};
 
 use super::{MouthNet, PortraitActor};
 use crate::backend::Backend;
@@ -121,7 +121,7 @@ impl Pack for Portrait {
     }
 }
 
-fn broken(name: &str, error: &PackError) -> ModelError {
+fn broken(name: &str, error: &dyn std::fmt::Display) -> ModelError {
     ModelError::Broken { name: name.to_owned(), found: error.to_string() }
 }
 

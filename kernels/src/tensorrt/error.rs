@@ -1,0 +1,58 @@
+//! Why there is no TensorRT, and what to do about it.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+use visage_engines::{Flavour, Version};
+
+use super::FLAVOUR;
+
+/// The libraries' names by flavour, newest first: the engine builder's and the ONNX parser's.
+pub(super) const NAMES: [&str; 2] = match FLAVOUR {
+    Flavour::Rtx => ["libtensorrt_rtx.so.1", "libtensorrt_onnxparser_rtx.so.1"],
+    Flavour::Classic => ["libnvinfer.so.11", "libnvonnxparser.so.11"],
+};
+
+/// The version whose headers the bindings were made from; another minor one has other tables of functions.
+pub(super) const MADE_FOR: Version = match FLAVOUR {
+    Flavour::Rtx => Version::two(1, 7),
+    Flavour::Classic => Version::two(11, 4),
+};
+
+/// What to type to have it.
+const INSTALL: &str = match FLAVOUR {
+    Flavour::Rtx => "pip install tensorrt-rtx-cu13-libs==1.7.1.116, or give the folder with --tensorrt-lib",
+    Flavour::Classic => "install TensorRT 11.4 as NVIDIA describes, or give the folder with --tensorrt-lib",
+};
+
+/// Why there is no TensorRT.
+#[derive(Debug, Error)]
+pub enum LibraryError {
+    /// The program was built without it.
+    #[error(
+        "wanted {FLAVOUR}, this program was built without it; build it with: cargo build --release --features tensorrt-rtx"
+    )]
+    NotBuilt,
+    /// It was nowhere.
+    #[error("wanted {} of {FLAVOUR} {MADE_FOR}, looked in: {}; {INSTALL}", NAMES[0], searched.join("; "))]
+    Missing {
+        /// Where it was looked for and what was there.
+        searched: Vec<String>,
+    },
+    /// It is another version.
+    #[error("wanted {FLAVOUR} {MADE_FOR}, found {found}: {}; {INSTALL}", path.display())]
+    Version {
+        /// What it says.
+        found: Version,
+        /// Which file.
+        path: PathBuf,
+    },
+    /// It does not say which version it is.
+    #[error("wanted a library of {FLAVOUR}, found {found}: {}; {INSTALL}", path.display())]
+    Foreign {
+        /// What was wrong.
+        found: String,
+        /// Which file.
+        path: PathBuf,
+    },
+}
