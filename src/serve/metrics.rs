@@ -13,7 +13,7 @@ pub fn text(state: &AppState) -> String {
     build(&mut page, state);
     sessions(&mut page, state);
     frames(&mut page, state);
-    process(&mut page);
+    footprint(&mut page);
     page.finish()
 }
 
@@ -35,9 +35,9 @@ fn sessions(page: &mut Exposition, state: &AppState) {
     page.one(Gauge, "visage_sessions_limit", "Places in all.", state.studio.config().max_sessions as f64);
     page.one(Counter, "visage_sessions_admitted_total", "Sessions opened.", ledger.admitted());
     let help = "Sessions not opened, by reason.";
-    page.by(Counter, "visage_sessions_refused_total", help, "reason", ledger.refused());
+    page.by(Counter, "visage_sessions_refused_total", help, ("reason", ledger.refused()));
     let help = "Answered HTTP requests by class of status.";
-    page.by(Counter, "visage_http_responses_total", help, "code", ledger.responses());
+    page.by(Counter, "visage_http_responses_total", help, ("code", ledger.responses()));
 }
 
 fn frames(page: &mut Exposition, state: &AppState) {
@@ -46,9 +46,9 @@ fn frames(page: &mut Exposition, state: &AppState) {
     let outcomes =
         [("due", frames.due), ("on_time", frames.on_time), ("late", frames.late), ("dropped", frames.dropped)];
     let outcomes = outcomes.into_iter().map(|(outcome, count)| (outcome, count as f64));
-    page.by(Counter, "visage_frames_total", "Frames by outcome; due is the sum of the rest.", "outcome", outcomes);
+    page.by(Counter, "visage_frames_total", "Frames by outcome; due is the sum of the rest.", ("outcome", outcomes));
     let losses = totals.losses.iter().map(|(reason, count)| (*reason, *count as f64));
-    page.by(Counter, "visage_losses_total", "What was dropped or replaced, by reason.", "reason", losses);
+    page.by(Counter, "visage_losses_total", "What was dropped or replaced, by reason.", ("reason", losses));
     let buckets = &totals.buckets;
     let help = "From a packet of voice to the first frame that shows it.";
     whole(page, "visage_voice_to_frame_seconds", help, &buckets.voice_to_frame);
@@ -63,7 +63,7 @@ fn whole(page: &mut Exposition, name: &str, help: &str, measured: &Distribution)
 }
 
 /// Memory and threads by Linux's /proc; elsewhere absent.
-fn process(page: &mut Exposition) {
+fn footprint(page: &mut Exposition) {
     let Ok(status) = fs::read_to_string("/proc/self/status") else { return };
     let of = |key: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;

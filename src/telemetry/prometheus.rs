@@ -38,15 +38,11 @@ impl Exposition {
         self.sample(name, &[], value);
     }
 
-    /// A family with one value for each value of one label.
-    pub fn by<'a>(
-        &mut self,
-        kind: MetricKind,
-        name: &str,
-        help: &str,
-        label: &str,
-        rows: impl Iterator<Item = (&'a str, f64)>,
-    ) {
+    /// A family with one value for each value of one label, which comes with them.
+    pub fn by<'a, Rows>(&mut self, kind: MetricKind, name: &str, help: &str, (label, rows): (&str, Rows))
+    where
+        Rows: Iterator<Item = (&'a str, f64)>,
+    {
         self.head(kind.name(), name, help);
         rows.for_each(|(of, value)| self.sample(name, &[(label, of)], value));
     }

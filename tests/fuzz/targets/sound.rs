@@ -1,3 +1,5 @@
+//! Sound files, made by libFuzzer.
+
 #![no_main]
 #[path = "../entries.rs"]
 mod entries;
