@@ -4,4 +4,4 @@
 #[path = "../entries.rs"]
 mod entries;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entries::pack(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| _ = entries::pack(bytes));
