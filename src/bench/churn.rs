@@ -9,7 +9,7 @@ use super::plan::{BenchPlan, Progress};
 use super::report::Churn;
 use super::server::Server;
 use super::spread::plain;
-use super::usage::ProcessUse;
+use super::usage::Footprint;
 use super::voice::VoiceLoop;
 use crate::time::Wall;
 
@@ -47,7 +47,7 @@ pub async fn measure(
     Ok(report(calls, before, after, about["sessions"]["used"].as_u64().unwrap_or(0)))
 }
 
-fn report(calls: Vec<Result<f64, BenchError>>, before: ProcessUse, after: ProcessUse, left_over: u64) -> Churn {
+fn report(calls: Vec<Result<f64, BenchError>>, before: Footprint, after: Footprint, left_over: u64) -> Churn {
     let (joined, failed): (Vec<_>, Vec<_>) = calls.into_iter().partition(Result::is_ok);
     Churn {
         joined: joined.len(),

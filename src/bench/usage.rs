@@ -7,7 +7,7 @@ const TICKS: f64 = 100.0;
 
 /// Processor time and memory of a process at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct ProcessUse {
+pub struct Footprint {
     /// Seconds of processor time so far.
     pub cpu_s: f64,
     /// Memory in RAM in megabytes (10^6 bytes).
@@ -16,7 +16,7 @@ pub struct ProcessUse {
     pub threads: u64,
 }
 
-impl ProcessUse {
+impl Footprint {
     /// Of process `pid`; none if it is gone or this is not Linux.
     #[must_use]
     pub fn of(pid: u32) -> Option<Self> {
@@ -104,8 +104,8 @@ mod tests {
     #[test]
     fn a_name_with_spaces_and_brackets_does_not_shift_the_fields() {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 9 0 100 1 1";
-        let found = ProcessUse::parse(stat, "Name:\tx\nVmRSS:\t  100000 kB\nThreads:\t9\n");
-        assert_eq!(found, Some(ProcessUse { cpu_s: 2.0, rss_mb: 102.4, threads: 9 }));
+        let found = Footprint::parse(stat, "Name:\tx\nVmRSS:\t  100000 kB\nThreads:\t9\n");
+        assert_eq!(found, Some(Footprint { cpu_s: 2.0, rss_mb: 102.4, threads: 9 }));
     }
 
     #[test]
