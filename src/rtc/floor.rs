@@ -143,10 +143,10 @@ impl Floor {
         if index::is_stun(bytes) {
             self.index.learn(source, key);
         }
-        if index::is_rtp(bytes) {
-            self.tend(key, now, |peer, way| peer.receive_rtp(now, datagram, way));
-        } else {
+        if index::is_dtls(bytes) {
             self.tend(key, now, |peer, way| peer.receive(now, datagram, way));
+        } else {
+            self.tend(key, now, |peer, way| peer.receive_signed(now, datagram, way));
         }
     }
 
