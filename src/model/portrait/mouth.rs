@@ -258,7 +258,7 @@ mod tests {
             };
             let spoken = moments_after(&pcm[..before]);
             assert!(spoken.len() > 25, "{} moments", spoken.len());
-            assert_eq!(spoken, moments_after(&vec![0.0; before]), "after {before} samples");
+            assert!(spoken == moments_after(&vec![0.0; before]), "something is left of {before} samples of voice");
         }
     }
 
