@@ -417,7 +417,9 @@ fn frames_that_are_on_their_way_when_a_session_ends_are_dropped() {
         assert!(house.studio.end(&ticket.id, "deleted"));
         let report = house.studio.totals();
         assert!(report.frames.due >= 20 && report.frames.dropped == report.frames.due, "{:?}", report.frames);
-        assert_eq!(report.losses[Loss::UnsentFrame.name()], report.frames.due);
+        // A busy machine may be too late for some; the rest was encoded and is on its way.
+        let lost = [Loss::UnsentFrame, Loss::LateFrame].map(|loss| report.losses[loss.name()]);
+        assert!(lost[0] > 0 && lost[0] + lost[1] == report.frames.due, "{lost:?}");
     });
 }
 

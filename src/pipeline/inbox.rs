@@ -26,7 +26,8 @@ pub enum Order {
     Bitrate(u32),
     /// Speak this sound instead of whatever was being said.
     Say(Arc<Sound>),
-    /// Say no more of what was being said.
+    /// Say no more of what was being said, or was spoken into the microphone up to now. A microphone that speaks on is
+    /// heard again, with what is spoken from now on: whoever wants it silent ends it.
     Hush,
     /// Another avatar takes over.
     Recast(Newcomer),

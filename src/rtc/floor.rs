@@ -114,6 +114,7 @@ impl Floor {
         }
     }
 
+    /// What a session that has ended still had on its way is not sent: its meter has settled its frames.
     fn send(&mut self, thing: &Outgoing) {
         let now = self.wall.now();
         self.tend(thing.session, now, |peer, way| peer.send(thing, now, way));
