@@ -105,7 +105,8 @@ pub struct Ticket {
     pub meter: Arc<Meter>,
     /// Its events; subscribe to listen.
     pub events: broadcast::Sender<SessionEvent>,
-    began: Instant,
+    /// When it was admitted.
+    pub began: Instant,
 }
 
 /// Events that a slow listener may fall behind.
@@ -348,6 +349,7 @@ impl Register {
     /// Takes a session out; what it measured is kept in the totals.
     fn leave(&self, key: SessionKey) -> Option<Ticket> {
         let ticket = self.lock().sessions.remove(&key)?;
+        ticket.meter.close();
         ticket.meter.merge_into(&self.totals);
         Some(ticket)
     }

@@ -114,6 +114,7 @@ impl Floor {
         }
     }
 
+    /// What a session that has ended still had on its way is not sent: its meter has settled its frames.
     fn send(&mut self, thing: &Outgoing) {
         let now = self.wall.now();
         self.tend(thing.session, now, |peer, way| peer.send(thing, now, way));
@@ -143,10 +144,10 @@ impl Floor {
         if index::is_stun(bytes) {
             self.index.learn(source, key);
         }
-        if index::is_rtp(bytes) {
-            self.tend(key, now, |peer, way| peer.receive_rtp(now, datagram, way));
-        } else {
+        if index::is_dtls(bytes) {
             self.tend(key, now, |peer, way| peer.receive(now, datagram, way));
+        } else {
+            self.tend(key, now, |peer, way| peer.receive_signed(now, datagram, way));
         }
     }
 

@@ -6,11 +6,14 @@ mod bitrate;
 mod floor;
 mod idle;
 mod index;
+mod leaving;
 mod machine;
 mod net;
 mod peer;
 mod sdp;
 mod sockets;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
