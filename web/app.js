@@ -203,7 +203,6 @@ function firstPicture(call) {
   $('#video').hidden = false;
   $('#last').hidden = true;
   $('#still').hidden = true;
-  paintRoom($('#video'));
   askPlaces();
   render();
   if (S.resume) { S.resume = false; talk(); }
@@ -558,13 +557,13 @@ async function measure() {
   if (isUp() && call.heardAt && now - call.heardAt > SILENT_WIRE_MS) lose('nothing arrives any more');
 }
 
-/** Pictures a second over the last two seconds: half a second holds too few to divide by. */
+/** Pictures a second over the last two seconds: what a second or less holds is too few to divide by. */
 function steady(call, video, now) {
   const past = call.past ||= [];
   past.push({ at: now, frames: video.framesDecoded });
   while (past.length > 2 && now - past[1].at >= 1950) past.shift();
   const [first] = past;
-  return now > first.at ? (video.framesDecoded - first.frames) / (now - first.at) * 1000 : NaN;
+  return now - first.at > 1000 ? (video.framesDecoded - first.frames) / (now - first.at) * 1000 : NaN;
 }
 
 async function askStats() {
@@ -618,10 +617,10 @@ const command = text => `<div class="cmd"><code tabindex="0">${esc(text)}</code>
 const sentence = text => /[.!?]$/.test(text) ? text : `${text}.`;
 const list = steps => `<ol>${steps.map(s => `<li>${s}</li>`).join('')}</ol>`;
 const act = (label, run, isFirst = false, sign = '') => ({ label, run, isFirst, sign });
+const trying = { label: 'Trying', run() {}, isFirst: true, isWaiting: true };
 const again = label => act(label, () => { S.tries = Math.max(1, S.tries); connect(); }, true);
 const talkAgain = label => act(label, () => { S.trouble = null; talk(); }, true);
 const useFile = act('Use a sound file', () => { S.trouble = null; render(); $('#pick').click(); });
-const close = act('Close', () => { S.trouble = null; render(); });
 const NTH = ['first', 'second', 'third', 'fourth', 'fifth'];
 const nth = n => NTH[n - 1] ? `${NTH[n - 1]} try` : `try ${n}`;
 const waiting = (before, after) => `${before} <span class="num" data-count aria-live="off"></span>${after}`;
@@ -630,7 +629,7 @@ const waiting = (before, after) => `${before} <span class="num" data-count aria-
 function linkPlate() {
   const places = S.server?.sessions?.limit, host = location.hostname;
   switch (S.link) {
-    case 'lost': return ['The connection dropped', (S.isTrying ? `Trying now, ${nth(S.tries)}.` : waiting('Trying again in', `, ${nth(S.tries)}.`)) + ' Your microphone is off until the picture is back.', [again('Try now')]];
+    case 'lost': return ['The connection dropped', (S.isTrying ? `Trying now, ${nth(S.tries)}.` : waiting('Trying again in', `, ${nth(S.tries)}.`)) + ' Your microphone is off until the picture is back.', [S.isTrying ? trying : again('Try now')]];
     case 'gone': return ['The server does not answer', waiting('Is it still running? Trying again in', `, ${nth(S.tries)}.`), [again('Try now')]];
     case 'full': return [places === 1 ? 'The one place is taken' : places ? `All ${places} places are taken` : 'All places are taken',
       waiting(places ? `This server draws ${places === 1 ? 'one face' : `${places} faces`} at a time. The page asks again in` : 'The page asks again in', ' and connects as soon as a place is free. Leave it open.'), [again('Ask now')]];
@@ -653,14 +652,14 @@ function troublePlate() {
       ? ['The system keeps the microphone from this browser', list(SYSTEM_STEPS), [talkAgain('Try again'), useFile]]
       : ['The browser is blocking the microphone', list(ALLOW_STEPS[browser]), [talkAgain('Try again'), useFile]];
     case 'insecure': return ['The microphone needs https or localhost',
-      `This page came over plain http. Start the server like this, then open https://${esc(location.host)}:${command(`visage serve --host 0.0.0.0 --port ${port} --tls self-signed`)}`, [useFile, close]];
+      `This page came over plain http. Start the server with this command, then open <strong>https://${esc(location.host)}</strong>. The browser warns once, because the certificate is your own.${command(`visage serve --host 0.0.0.0 --port ${port} --tls self-signed`)}`, [useFile]];
     case 'missing': return ['No microphone found', 'Plug one in, or switch it on in the system settings, then try again.', [talkAgain('Try again'), useFile]];
     case 'busy': return ['The microphone is in use elsewhere', 'Another program holds it, perhaps a call. Close that, or choose another microphone.', [talkAgain('Try again'), act('Choose another', () => { S.trouble = null; render(); openMenu(); })]];
     case 'unplugged': return ['The microphone went away', 'It was unplugged or switched off. Your microphone is off.', [talkAgain('Talk again'), useFile]];
     case 'micfail': return ['The microphone did not start', esc(detail || 'The browser did not say why.'), [talkAgain('Try again'), useFile]];
-    case 'badfile': return ['This file cannot be played', `${esc(sentence(detail))}${/MP3/.test(detail) ? '' : ' WAV, MP3, FLAC and Ogg work.'}`, [act('Choose another file', useFile.run, true), close]];
-    case 'bigfile': return ['This file is too large', `${esc(sentence(detail))} Up to 10 MB and 10 minutes work; an MP3 is about ten times smaller than a WAV.`, [act('Choose another file', useFile.run, true), close]];
-    default: return ['The sound was not played', esc(detail || 'The server did not say why.'), [act('Close', close.run, true)]];
+    case 'badfile': return ['This file cannot be played', `${esc(sentence(detail))}${/MP3/.test(detail) ? '' : ' WAV, MP3, FLAC and Ogg work.'}`, [act('Choose another file', useFile.run, true)]];
+    case 'bigfile': return ['This file is too large', `${esc(sentence(detail))} Up to 10 MB and 10 minutes work; an MP3 is about ten times smaller than a WAV.`, [act('Choose another file', useFile.run, true)]];
+    default: return ['The sound was not played', esc(detail || 'The server did not say why.'), []];
   }
 }
 
@@ -669,7 +668,7 @@ const numbers = () => {
   const all = delays().all, net = S.net?.network_ms || 0;
   const p50 = isFresh ? last.p50 + net : all.p50, p95 = isFresh ? last.p95 + net : all.p95;
   const delay = Number.isFinite(p50) ? [['Delay', `${num(p50)} ms`, 'ms'], ['p95', `${num(p95)} ms`, 'ms']]
-    : S.voice === 'idle' ? [['Delay shows when you talk', '', 'long']] : [['Delay', dash, 'ms'], ['p95', dash, 'ms']];
+    : !isMicOpen() ? [['Delay shows when you talk', '', 'long']] : [['Delay', dash, 'ms'], ['p95', dash, 'ms']];
   return [...delay, ['Picture', `${num(S.net?.fps)} fps`, 'unit'], ['Freezes', num(S.net?.freezes), '']];
 };
 
@@ -791,16 +790,18 @@ function showPlate(plate) {
   const box = $('#plate'), hadFocus = box.contains(document.activeElement);
   box.hidden = !plate;
   if (!plate) { box.innerHTML = ''; if (hadFocus) $('#talk').focus(); return; }
-  const [title, body, acts] = plate;
-  box.innerHTML = `${icon(S.link === 'token' ? 'key' : 'warn')}<h2>${title}</h2><div class="b">${body}</div>${acts.length ? '<div class="acts"></div>' : ''}`;
-  acts.forEach(({ label, run, isFirst, sign }) => {
+  const [title, body, acts] = plate, canShut = isUp() && !!S.trouble;
+  box.innerHTML = `${icon(S.link === 'token' ? 'key' : 'warn')}<h2>${title}</h2><div class="b">${body}</div>${acts.length ? '<div class="acts"></div>' : ''}${canShut ? `<button class="sq shut" type="button" aria-label="Close" title="Close (Esc)">${icon('x')}</button>` : ''}`;
+  if (canShut) $('.shut', box).onclick = () => { S.trouble = null; render(); };
+  acts.forEach(({ label, run, isFirst, sign, isWaiting }) => {
     const button = Object.assign(document.createElement('button'), { type: 'button', className: `btn${isFirst ? ' first' : ''}`, innerHTML: (sign ? icon(sign) : '') + esc(label) });
     button.onclick = () => run(button);
+    if (isWaiting) button.setAttribute('aria-disabled', 'true');
     $('.acts', box).append(button);
   });
   $('#token-form', box)?.addEventListener('submit', giveToken);
   if (S.link === 'token' && S.page === 'live') $('#token-field').focus();
-  else if (hadFocus) $('.btn', box)?.focus();
+  else if (hadFocus) $('.btn, .shut', box)?.focus();
 }
 
 function giveToken(event) {
@@ -825,7 +826,7 @@ function showWave() {
 // ── avatars and the room ───────────────────────────────────────────────────────────────────────────────────────
 const KINDS = { drawn: 'Drawn', head: '3D' };
 const isDark = () => (document.documentElement.dataset.theme || (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light')) === 'dark';
-const wall = avatar => (isDark() && avatar.background_dark) || avatar.background_light || '#8a9296';
+const wall = avatar => avatar.background_light || '#8a9296'; // what is drawn has this one, in the dark too
 
 function showAvatars() {
   $('.avatars').hidden = S.avatars.length < 2;
@@ -842,7 +843,7 @@ function showFace() {
   $('#video').setAttribute('aria-label', `${avatar.title}, the avatar`);
   const hasPicture = !$('#last').hidden || (isUp() && !$('#video').hidden);
   still.alt = `${avatar.title}, the avatar`;
-  still.onload = () => { if (!isUp() && $('#last').hidden) { still.hidden = false; paintRoom(still); } };
+  still.onload = () => { still.hidden = isUp() || !$('#last').hidden; paintRoom(); };
   still.src = `${avatar.still}?px=512`;
   if (!hasPicture) { $('#video').hidden = true; paintWall(wall(avatar)); }
 }
@@ -856,9 +857,7 @@ async function choose(name) {
   const call = S.call, avatar = me();
   try {
     await api(`/v1/sessions/${call.id}`, { method: 'PATCH', type: 'application/json', body: JSON.stringify({ avatar: name }) });
-    $('#screen').style.setProperty('--plate-bg', wall(avatar));
-    $('#video').setAttribute('aria-label', `${avatar.title}, the avatar`);
-    setTimeout(() => S.call === call && paintRoom($('#video')), 700);
+    if (S.avatar === name) showFace();
   } catch (error) {
     if (error.status === 404) return lose('the server has ended the session');
     troubled('filefail', `${avatar.title} did not come: ${error.message}`);
@@ -874,9 +873,12 @@ function keepLastPicture() {
   video.hidden = true;
 }
 
-/** The page takes the colour of the picture's wall: only the outer 4 % left and right, so never hair or skin. */
-function paintRoom(picture) {
-  const w = picture.videoWidth || picture.naturalWidth, h = picture.videoHeight || picture.naturalHeight;
+/**
+ * The page takes the colour of the picture's wall: only the outer 4 % left and right, so never hair or skin. Of the still,
+ * not of the video: what coding adds to a plain wall would be seen as blocks once it is as large as the page.
+ */
+function paintRoom() {
+  const picture = $('#still'), w = picture.naturalWidth, h = picture.naturalHeight;
   if (!w) return;
   const room = $('#ambient').getContext('2d', { willReadFrequently: true }), edge = w * 0.04;
   const avatar = me();
@@ -1024,7 +1026,7 @@ function showConnect() {
   const auth = facts.token_required ? ' \\\n  -H "Authorization: Bearer $VISAGE_TOKEN"' : '', jsAuth = facts.token_required ? ", authorization: 'Bearer ' + token" : '';
   const other = S.avatars.find(a => a.name !== S.avatar)?.name || S.avatar || 'mira', face = S.avatar || 'mira';
   const block = (title, what, code, more = '') => `<div class="rowx"><dt>${title}<small>${what}</small></dt><dd><div class="codebox"><pre class="code" tabindex="0" role="region" aria-label="${title}">${esc(code)}</pre><button class="sq" type="button" data-copy="${esc(code)}" aria-label="Copy: ${title}" title="Copy">${icon('copy')}</button></div>${more ? `<p>${more}</p>` : ''}</dd></div>`;
-  const session = S.call ? 'The number in the address is the session of this page: try it now and look at the Live page.' : 'Put in the number of a session.';
+  const session = S.call ? 'The address names the session of this page: try it now and look at the Live page.' : 'Put in the id of a session.';
   $('#rows').innerHTML =
     block('Say a sound file', 'WAV, MP3, FLAC or Ogg', `curl -X POST ${base}/v1/sessions/${id}/speech${auth} \\\n  --data-binary @hello.wav`, session)
     + block('Fall silent', 'Within a tenth of a second', `curl -X POST ${base}/v1/sessions/${id}/stop${auth}`)
@@ -1156,7 +1158,7 @@ function wire() {
   ['fullscreenchange', 'webkitfullscreenchange'].forEach(type => document.addEventListener(type, () => { wake(); press('#k-full', !!document.fullscreenElement, document.fullscreenElement ? 'Leave full screen (F)' : 'Full screen (F)'); $('#k-full').removeAttribute('aria-pressed'); $('#k-full').setAttribute('aria-label', $('#k-full').title); }));
   window.addEventListener('hashchange', () => turnTo(location.hash === '#connect' ? 'connect' : 'live'));
   window.addEventListener('online', () => { if (['lost', 'gone', 'udp'].includes(S.link)) connect(); });
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => { showAvatars(); paintRoom($('#video').hidden ? $('#still') : $('#video')); });
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => { paintRoom(); });
   navigator.mediaDevices?.addEventListener?.('devicechange', listMicrophones);
   // Leaving: the old session goes with the page. Coming back from the browser's memory: a new one.
   window.addEventListener('pagehide', () => { S.run += 1; clearTimeout(connect.timer); dropCall(); });

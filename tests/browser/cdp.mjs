@@ -69,8 +69,9 @@ class Pipe {
 /** A page in a fresh profile of its own. `scripts` run before the page's own. */
 async function openPage(pipe, { url, width = 1440, height = 900, isPhone = false, microphone = 'granted', scripts = [], answer }) {
   const { browserContextId } = await pipe.send('Target.createBrowserContext');
-  const origin = new URL(url).origin;
-  await pipe.send('Browser.setPermission', { permission: { name: 'microphone' }, setting: microphone, origin, browserContextId });
+  const { origin, protocol, hostname } = new URL(url), isSecure = protocol === 'https:' || ['127.0.0.1', 'localhost', '[::1]'].includes(hostname);
+  // Where nothing may ask for a microphone, nothing can be allowed or refused either.
+  if (isSecure) await pipe.send('Browser.setPermission', { permission: { name: 'microphone' }, setting: microphone, origin, browserContextId });
   const { targetId } = await pipe.send('Target.createTarget', { url: 'about:blank', browserContextId, width, height });
   const { sessionId } = await pipe.send('Target.attachToTarget', { targetId, flatten: true });
   const page = new Page(pipe, sessionId, browserContextId);
