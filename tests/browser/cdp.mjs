@@ -127,13 +127,23 @@ class Page {
     throw new Error(`wanted ${what} within ${most_ms} ms, found ${thought}`);
   }
 
+  middle(selector) {
+    return this.eval(`(() => { const e = document.querySelector(${JSON.stringify(selector)}); e.scrollIntoView({ block: 'nearest' }); const b = e.getBoundingClientRect(); return { x: b.x + b.width / 2, y: b.y + b.height / 2 }; })()`);
+  }
+
   async click(selector) {
-    const { x, y } = await this.eval(`(() => { const e = document.querySelector(${JSON.stringify(selector)}); e.scrollIntoView({ block: 'nearest' }); const b = e.getBoundingClientRect(); return { x: b.x + b.width / 2, y: b.y + b.height / 2 }; })()`);
+    const { x, y } = await this.middle(selector);
     for (const type of ['mousePressed', 'mouseReleased']) await this.send('Input.dispatchMouseEvent', { type, x, y, button: 'left', clickCount: 1 });
   }
 
+  /** Drops a file of this machine, as the file manager would. */
+  async drop(selector, file) {
+    const { x, y } = await this.middle(selector), data = { items: [], files: [file], dragOperationsMask: 1 };
+    for (const type of ['dragEnter', 'dragOver', 'drop']) await this.send('Input.dispatchDragEvent', { type, x, y, data });
+  }
+
   async press(key, code = key, text) {
-    const base = { key, code, windowsVirtualKeyCode: { ' ': 32, Escape: 27, Tab: 9 }[key] ?? key.toUpperCase().charCodeAt(0) };
+    const base = { key, code, windowsVirtualKeyCode: { ' ': 32, Escape: 27, Tab: 9, Enter: 13 }[key] ?? key.toUpperCase().charCodeAt(0) };
     await this.send('Input.dispatchKeyEvent', { type: 'keyDown', ...base, ...(text ? { text } : {}) });
     await this.send('Input.dispatchKeyEvent', { type: 'keyUp', ...base });
   }
