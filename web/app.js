@@ -11,7 +11,8 @@ const esc = text => String(text).replace(/[&<>"]/g, c => ({ '&': '&amp;', '<': '
 const clamp = (x, lo, hi) => Math.min(hi, Math.max(lo, x));
 const clock = s => `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, '0')}`;
 const dash = '–';
-const num = (x, digits = 0) => Number.isFinite(x) ? x.toFixed(digits) : dash;
+const num = (x, digits = 0) => Number.isFinite(x) ? x.toFixed(digits).replace('-', '−') : dash;
+const share = ratio => Number.isFinite(ratio) ? `${num(ratio * 100, 1)} %` : dash;
 
 const PICTURE_WAIT_MS = 8000;        // from the server's answer to the first picture
 const SILENT_WIRE_MS = 3000;         // nothing received for this long: the call is dead
@@ -552,7 +553,7 @@ async function measure() {
   keepInStep(call, S.net.av_offset_ms);
   const delay = S.stats?.quality?.voice_to_frame_ms;
   const isFresh = S.voice !== 'idle' && delay?.n > 0;
-  S.history.push({ at: Date.now(), ...S.net, delay_p50_ms: isFresh ? delay.p50 + S.net.network_ms : NaN, delay_p95_ms: isFresh ? delay.p95 + S.net.network_ms : NaN });
+  S.history.push({ at: Date.now(), ...S.net, av_offset_ms: isHeard() ? S.net.av_offset_ms : NaN, delay_p50_ms: isFresh ? delay.p50 + S.net.network_ms : NaN, delay_p95_ms: isFresh ? delay.p95 + S.net.network_ms : NaN });
   if (S.history.length > HISTORY) S.history.shift();
   if (isUp() && call.heardAt && now - call.heardAt > SILENT_WIRE_MS) lose('nothing arrives any more');
 }
@@ -916,11 +917,13 @@ function veil(room) {
 
 // ── measurements sheet ─────────────────────────────────────────────────────────────────────────────────────────
 const GRAPHS = [
-  { id: 'delay', title: 'Delay over time', unit: 'ms', keys: ['delay_p50_ms', 'delay_p95_ms'], lo: 0, hi: 200, rules: [0, 100, 200], value: () => num(percentile(seen('delay_p50_ms').slice(-2), 0.5)), left: '60 s ago', right: () => 'line p50, pale p95, top 200 ms' },
+  { id: 'delay', title: 'Delay over time', unit: 'ms', keys: ['delay_p50_ms', 'delay_p95_ms'], lo: 0, get hi() { return roomy(seen('delay_p95_ms'), 200); }, get rules() { return [0, this.hi / 2, this.hi]; }, value: () => num(percentile(seen('delay_p50_ms').slice(-2), 0.5)), left: '60 s ago', right() { return `line p50, pale p95, top ${this.hi} ms`; } },
   { id: 'fps', title: 'Picture rate', unit: 'fps', keys: ['fps'], lo: 0, hi: 30, rules: [0, 25], value: () => num(S.net?.fps, 1), left: '60 s ago', right: () => `lowest ${num(Math.min(...seen('fps').filter(Number.isFinite)))}, freezes ${num(S.net?.freezes)}` },
-  { id: 'rate', title: 'Bitrate', unit: 'Mbit/s', keys: ['mbit'], lo: 0, hi: 2, rules: [0], value: () => num(S.net?.bitrate_bps / 1e6, 2), left: '60 s ago', right: () => `loss ${num(lossOverAll() * 100, 1)} %` },
-  { id: 'av', title: 'Picture against sound', unit: '', keys: ['av_offset_ms'], lo: -60, hi: 60, rules: [-60, 0, 60], value: () => S.net && !isHeard() ? 'not heard' : offset(S.net?.av_offset_ms), left: 'up is late, ±60 ms', right: () => 'in step to the eye: −40 to +20 ms' },
+  { id: 'rate', title: 'Bitrate', unit: 'Mbit/s', keys: ['mbit'], lo: 0, get hi() { return roomy(seen('mbit'), 2); }, rules: [0], value: () => num(S.net?.bitrate_bps / 1e6, 2), left: '60 s ago', right: () => `loss ${share(lossOverAll())}` },
+  { id: 'av', title: 'Picture against sound', unit: '', keys: ['av_offset_ms'], lo: -60, hi: 60, rules: [-60, 0, 60], value: () => S.net && !isHeard() ? 'not heard' : offset(S.net?.av_offset_ms), left: 'up is late, ±60 ms', right: () => 'in step: −40 to +20 ms' },
 ];
+/** `least`, or as often twice as much as the values need: a line is not cut off at the top. */
+const roomy = (values, least) => least * 2 ** Math.max(0, Math.ceil(Math.log2(Math.max(...values.filter(Number.isFinite), 1) / least)));
 const offset = ms => !Number.isFinite(ms) ? dash : Math.abs(ms) < 1 ? 'in step' : `${num(Math.abs(ms))} ms ${ms > 0 ? 'late' : 'early'}`;
 const lossOverAll = () => { const all = seen('loss_ratio').filter(Number.isFinite); return all.length ? all.reduce((a, b) => a + b, 0) / all.length : NaN; };
 
@@ -960,7 +963,7 @@ function showSheet() {
 }
 
 function drawGraph(g, box) {
-  const most = g.id === 'rate' ? Math.max(1, Math.ceil(Math.max(0, ...seen('mbit').filter(Number.isFinite)))) : g.hi;
+  const most = g.hi;
   const y = v => 44 - (clamp(v, g.lo, most) - g.lo) / (most - g.lo) * 44, x = i => (HISTORY - S.history.length + i) / (HISTORY - 1) * 312;
   const line = key => seen(key).reduce((path, v, i) => Number.isFinite(v) ? `${path}${path && Number.isFinite(S.history[i - 1]?.[key]) ? 'L' : 'M'}${x(i).toFixed(1)} ${y(v).toFixed(1)}` : path, '');
   const rules = g.rules.map(v => `<path d="M0 ${y(v)}H312" stroke="var(--line)" vector-effect="non-scaling-stroke"/>`).join('');
@@ -978,7 +981,7 @@ function showPast(body) {
   const mean = (rows, key) => { const v = rows.map(r => r[key]).filter(Number.isFinite); return v.length ? v.reduce((a, b) => a + b, 0) / v.length : NaN; };
   body.innerHTML = [0, 10, 20, 30, 40, 50].map(from => {
     const rows = S.history.filter(h => { const age = (Date.now() - h.at) / 1000; return age >= from && age < from + 10; });
-    return `<tr><th scope="row">${from} to ${from + 10}</th><td>${num(mean(rows, 'delay_p50_ms'))}</td><td>${num(mean(rows, 'fps'), 1)}</td><td>${num(mean(rows, 'mbit'), 2)}</td><td>${num(mean(rows, 'loss_ratio') * 100, 1)} %</td><td>${num(mean(rows, 'av_offset_ms'))}</td></tr>`;
+    return `<tr><th scope="row">${from} to ${from + 10}</th><td>${num(mean(rows, 'delay_p50_ms'))}</td><td>${num(mean(rows, 'fps'), 1)}</td><td>${num(mean(rows, 'mbit'), 2)}</td><td>${share(mean(rows, 'loss_ratio'))}</td><td>${num(mean(rows, 'av_offset_ms'))}</td></tr>`;
   }).join('');
 }
 
@@ -1026,7 +1029,7 @@ function showConnect() {
   const auth = facts.token_required ? ' \\\n  -H "Authorization: Bearer $VISAGE_TOKEN"' : '', jsAuth = facts.token_required ? ", authorization: 'Bearer ' + token" : '';
   const other = S.avatars.find(a => a.name !== S.avatar)?.name || S.avatar || 'mira', face = S.avatar || 'mira';
   const block = (title, what, code, more = '') => `<div class="rowx"><dt>${title}<small>${what}</small></dt><dd><div class="codebox"><pre class="code" tabindex="0" role="region" aria-label="${title}">${esc(code)}</pre><button class="sq" type="button" data-copy="${esc(code)}" aria-label="Copy: ${title}" title="Copy">${icon('copy')}</button></div>${more ? `<p>${more}</p>` : ''}</dd></div>`;
-  const session = S.call ? 'The address names the session of this page: try it now and look at the Live page.' : 'Put in the id of a session.';
+  const session = S.call ? 'The number in the address is the session of this page: try it now and look at the Live page.' : 'Put in the number of a session.';
   $('#rows').innerHTML =
     block('Say a sound file', 'WAV, MP3, FLAC or Ogg', `curl -X POST ${base}/v1/sessions/${id}/speech${auth} \\\n  --data-binary @hello.wav`, session)
     + block('Fall silent', 'Within a tenth of a second', `curl -X POST ${base}/v1/sessions/${id}/stop${auth}`)
