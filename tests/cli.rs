@@ -188,6 +188,21 @@ fn a_server_says_where_it_is_and_ends_politely_when_told() {
     }
 }
 
+/// That ffprobe decodes the whole of `film`, and finds it as long as was told.
+fn assert_plays(film: &Path, length_s: f64) {
+    let probe = Command::new("ffprobe")
+        .args(["-v", "error", "-count_frames", "-show_entries", "format=duration", "-of", "csv=p=0"])
+        .arg(film)
+        .output()
+        .expect("ffprobe runs");
+    let found: f64 = text(&probe.stdout).trim().parse().expect("a length");
+    assert!(
+        probe.stderr.is_empty() && (found - length_s).abs() < 0.1,
+        "{found} s {length_s} s {}",
+        text(&probe.stderr)
+    );
+}
+
 #[test]
 fn a_film_that_is_stopped_ends_early_and_whole() {
     for signal in ["-INT", "-TERM"] {
@@ -215,5 +230,12 @@ fn a_film_that_is_stopped_ends_early_and_whole() {
         assert!(Wall.now().duration_since(began) < Duration::from_secs(5), "{signal}: too slow");
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert!(output.status.code() == Some(0) && report["was_stopped"] == true && out.exists(), "{signal}: {report}");
+        let left = fs::read_dir(folder.path()).expect("a folder").count();
+        assert_eq!(left, 2, "{signal}: wanted the sound and its film, found something half besides");
+        if has("ffprobe") {
+            assert_plays(&out, report["film_s"].as_f64().expect("a length"));
+        } else {
+            println!("skipped: the stopped film was not probed (no ffprobe on this machine)");
+        }
     }
 }

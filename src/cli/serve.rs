@@ -77,6 +77,9 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
 fn trace_file(wanted: &ServeFlags, studio: &Studio) -> Result<Option<TraceFile>, Complaint> {
     let Some(path) = &wanted.trace else { return Ok(None) };
     let file = TraceFile::create(path, Wall)
+        .map_err(|error| {
+            io::Error::new(error.kind(), format!("wanted to write a trace, found {error}: {}", path.display()))
+        })
         .map_err(|error| Complaint::new(error, "--trace names a file in a folder that can be written"))?;
     studio.trace(file.trace());
     Ok(Some(file))
