@@ -1,6 +1,6 @@
 //! One session's head: the scratch of its frames, and the order in which a frame is drawn.
 //!
-//! Background and body, hair behind, then skin, eyes and mouth (nearest wins, two samples a pixel), lashes, collar, hair before.
+//! Background and body, hair behind, then skin, eyes and mouth (nearest wins, their ends made smooth), lashes, collar, hair before.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use super::eyes::{Eye, Eyes};
 use super::front::Front;
 use super::layers::VertexLayers;
 use super::model::{HeadModel, Inside, InsideLook};
+use super::outline::Outline;
 use super::resolve::Resolve;
 use super::samples::{Corner, INNER, NOTHING, Samples};
 use super::scan::{Planes, Window, scan};
@@ -24,6 +25,8 @@ const MAX_ROLL: f32 = 5.0;
 const EYES_BACK: f32 = 0.05;
 const MOUTH_BACK: f32 = 0.015;
 const LASHES_BACK: f32 = -0.05;
+/// A lash fades over so much depth.
+const LASHES_SOFT: f32 = 0.03;
 
 /// A head that draws.
 #[derive(Debug)]
@@ -36,6 +39,7 @@ pub struct HeadFace {
     corners: Vec<Corner>,
     samples: Samples,
     facets: Facets,
+    outline: Outline,
     front: Front,
     hidden: Vec<u8>,
 }
@@ -64,6 +68,7 @@ impl HeadFace {
             corners: Vec::new(),
             samples: Samples::default(),
             facets: Facets::default(),
+            outline: Outline::default(),
             front: Front::default(),
             hidden: Vec::new(),
         }
@@ -88,6 +93,8 @@ impl HeadFace {
             let matrix = slot.get_or_insert_with(|| moment.turn.matrix(&model.camera, *share));
             self.corners.push(see(&model, moment, matrix, *point));
         }
+        self.outline.clear();
+        self.outline.add(&model.skin.edges, &model.skin.triangles, &self.corners, 0.0);
         let (area, near, far) = extent(&self.corners, moment.side);
         self.samples.clear(area, near - 0.2, far + 0.6);
         let inner = model.first_eye();
@@ -111,6 +118,7 @@ impl HeadFace {
             let seen = |point: &Vec3| see(&model, moment, head, *point);
             self.corners.clear();
             self.corners.extend(self.points.iter().map(seen));
+            self.outline.add(&inside.part.edges, &inside.part.triangles, &self.corners, MOUTH_BACK);
             self.place_inside(inside);
         }
     }
@@ -142,7 +150,7 @@ impl HeadFace {
         eyes
     }
 
-    /// Marks pixels where the hair before the face is opaque (2) and where the skin is (1).
+    /// Marks pixels where the hair before the face is opaque (2) and where the face is (1).
     fn mark_hidden(&mut self, moment: &Moment) {
         self.hidden.clear();
         self.hidden.resize(moment.side * moment.side, 0);
@@ -154,10 +162,9 @@ impl HeadFace {
             }
         }
         for y in area[1]..area[3] {
-            let (upper, lower) = self.samples.rows(y);
             let start = y as usize * moment.side + area[0] as usize;
-            for (hidden, (upper, lower)) in self.hidden[start..].iter_mut().zip(upper.iter().zip(lower)) {
-                *hidden |= u8::from((upper | lower) & INNER == 0);
+            for (hidden, word) in self.hidden[start..].iter_mut().zip(self.samples.row(y)) {
+                *hidden |= u8::from(*word != NOTHING);
             }
         }
     }
@@ -202,18 +209,22 @@ impl HeadFace {
         let Some((planes, _)) = Planes::new(flat) else { return };
         let side = surface.size().width();
         let [left, top, right, bottom] = self.samples.area;
-        scan(flat, Window { left, top, right, bottom, stagger: 0.0 }, |y, from, to| {
-            let (upper, lower) = self.samples.rows(y);
+        let soft = self.samples.spread(LASHES_SOFT);
+        scan(flat, Window { left, top, right, bottom }, |y, from, to| {
+            let row = self.samples.row(y);
             for x in from..to {
                 let [second, third] = planes.at(x as f32 + 0.5, y as f32 + 0.5);
                 let mix = |a: f32, b: f32, c: f32| a + (b - a) * second + (c - a) * third;
                 let depth = self.samples.depth(mix(corners[0][2], corners[1][2], corners[2][2]) + LASHES_BACK);
-                let at = (x - left) as usize;
-                let behind = [upper[at], lower[at]];
-                let seen = behind.iter().filter(|&&word| word != NOTHING && depth < word).count() as u64;
+                let behind = row[(x - left) as usize];
+                if behind == NOTHING {
+                    continue;
+                }
+                // Where a lash dips into the lid it fades.
+                let seen = u64::from(behind.saturating_sub(depth).min(soft) / (soft / 256 + 1));
                 let [u, v] = std::array::from_fn(|i| (mix(uv[0][i], uv[1][i], uv[2][i]) * 256.0) as i32);
                 let lanes = self.model.lash.plate.tap(u, v);
-                let lanes = (lanes * seen) >> 1 & 0x00ff_00ff_00ff_00ff;
+                let lanes = (lanes * seen) >> 8 & 0x00ff_00ff_00ff_00ff;
                 let pixel = &mut surface.pixels[y as usize * side + x as usize];
                 *pixel = over(lanes, *pixel);
             }
@@ -276,6 +287,7 @@ impl Face for HeadFace {
             scale: 1.0 / moment.scale,
         };
         resolve.draw(surface);
+        self.outline.smooth(&self.samples, &self.hidden, surface);
         self.draw_lashes(&moment, &head, surface);
         self.draw_before(&moment, surface);
     }

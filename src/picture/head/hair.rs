@@ -7,6 +7,8 @@ use super::texture::Plate;
 
 /// Squares along a side of a plate's grid.
 const GRID: usize = 16;
+/// A walk stays so far (in texels) inside its plate, more than its steps are rounded by.
+const EDGE: f32 = 1.0 / 64.0;
 
 /// A plate and where it lies in depth.
 #[derive(Debug)]
@@ -35,14 +37,14 @@ impl Hair {
     /// The plate at a step of a walk.
     #[inline]
     pub fn tap(&self, walk: Walk) -> u64 {
-        self.plate.tap(walk.u >> 8, walk.v >> 8)
+        self.plate.tap_inside(walk.u >> 8, walk.v >> 8)
     }
 
     /// Calls `span(y, from, to, walk)` for the rows of each filled square.
     #[inline]
     pub fn spans(&self, camera: &Camera, turn: HeadTurn, side: usize, mut span: impl FnMut(usize, usize, usize, Walk)) {
         let corners = self.turned(camera, turn, side);
-        let window = Window { left: 0, top: 0, right: side as i32, bottom: side as i32, stagger: 0.0 };
+        let window = Window { left: 0, top: 0, right: side as i32, bottom: side as i32 };
         for square in (0..GRID * GRID).filter(|&square| self.is_filled[square]) {
             let (x, y) = (square % GRID, square / GRID);
             for names in [[(x, y), (x + 1, y), (x, y + 1)], [(x + 1, y), (x + 1, y + 1), (x, y + 1)]] {
@@ -70,7 +72,10 @@ impl Hair {
     /// Texel coordinates (from the first texel's centre) of a point of the grid.
     fn texel(&self, column: usize, row: usize) -> [f32; 2] {
         let [x, y] = place(&self.plate, column, row);
-        [x - self.plate.bounds[0] as f32 - 0.5, y - self.plate.bounds[1] as f32 - 0.5]
+        let [width, height] = [self.plate.width as f32, self.plate.height as f32];
+        let [u, v] = [x - self.plate.bounds[0] as f32 - 0.5, y - self.plate.bounds[1] as f32 - 0.5];
+        // A tap needs a texel on each side.
+        [u.clamp(EDGE, width - 1.0 - EDGE), v.clamp(EDGE, height - 1.0 - EDGE)]
     }
 }
 

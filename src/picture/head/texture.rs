@@ -12,6 +12,8 @@ use super::rig::CanvasBox;
 pub type Files<'a, 'b> = &'a dyn Fn(&str) -> Option<&'b [u8]>;
 
 const MAX_SIDE: u32 = 1024;
+/// Steps along a run are so much finer than places and weights.
+pub const FINE: f32 = 16.0;
 /// Weights of the skin's taps sum to this.
 pub const SKIN_ONE: i32 = 4096;
 
@@ -96,15 +98,40 @@ impl SkinTexture {
             + texels[self.stride + 1] * south_east as u64
     }
 
+    /// Adds the lanes along a straight way to `sums`: `at` and `step` are u, v and weight as for [`Self::tap`], times
+    /// [`FINE`]. A way that leaves the image ends there.
+    #[inline]
+    pub fn add_run(&self, at: [i32; 3], step: [i32; 3], sums: &mut [u64]) {
+        let [mut u, mut v, mut weight] = at;
+        for sum in sums {
+            let (right, down, share) = (u >> 4 & 255, v >> 4 & 255, weight >> 4);
+            let at = ((v >> 12) as usize).wrapping_mul(self.stride).wrapping_add((u >> 12) as usize);
+            let Some(texels) = self.texels.get(at..at.wrapping_add(self.stride + 2)) else { return };
+            let east = (share * right) >> 8;
+            let west = share - east;
+            let south_east = (east * down) >> 8;
+            let south_west = (west * down) >> 8;
+            // A weight that was rounded below nothing borrows from the lane above, which the other layers give back.
+            let taps = [
+                texels[0].wrapping_mul((west - south_west) as u64),
+                texels[1].wrapping_mul((east - south_east) as u64),
+                texels[self.stride].wrapping_mul(south_west as u64),
+                texels[self.stride + 1].wrapping_mul(south_east as u64),
+            ];
+            *sum = taps.into_iter().fold(*sum, u64::wrapping_add);
+            (u, v, weight) = (u.wrapping_add(step[0]), v.wrapping_add(step[1]), weight.wrapping_add(step[2]));
+        }
+    }
+
     /// The colour at (`u`, `v`) in texels.
     pub fn colour(&self, u: f32, v: f32) -> [f32; 3] {
         let lanes = self.tap(((u - 0.5) * 256.0) as i32, ((v - 0.5) * 256.0) as i32, SKIN_ONE);
         skin_bytes(lanes >> 12).map(f32::from)
     }
 
-    /// Keeps a texture coordinate (1/256 texel) inside.
+    /// Keeps a texture coordinate (1/256 texel) inside, and a little more, since runs are rounded.
     pub fn clamp(&self, uv: [f32; 2]) -> [f32; 2] {
-        [uv[0].clamp(0.0, self.limit[0] as f32), uv[1].clamp(0.0, self.limit[1] as f32)]
+        [uv[0].clamp(4.0, self.limit[0] as f32 - 4.0), uv[1].clamp(4.0, self.limit[1] as f32 - 4.0)]
     }
 }
 
@@ -146,10 +173,16 @@ impl Plate {
     #[expect(clippy::inline_always, reason = "the innermost step of every pixel: a call costs a third of a frame")]
     #[inline(always)]
     pub fn tap(&self, u: i32, v: i32) -> u64 {
-        let (u, v) = (u.clamp(0, self.limit[0]), v.clamp(0, self.limit[1]));
+        self.tap_inside(u.clamp(0, self.limit[0]), v.clamp(0, self.limit[1]))
+    }
+
+    /// The same where `u` and `v` are known to lie in the image.
+    #[expect(clippy::inline_always, reason = "the innermost step of every pixel: a call costs a third of a frame")]
+    #[inline(always)]
+    pub fn tap_inside(&self, u: i32, v: i32) -> u64 {
         let (right, down) = ((u & 255) as u64, (v & 255) as u64);
-        let at = (v >> 8) as usize * self.width + (u >> 8) as usize;
-        let Some(texels) = self.texels.get(at..at + self.width + 2) else { return 0 };
+        let at = ((v >> 8) as usize).wrapping_mul(self.width).wrapping_add((u >> 8) as usize);
+        let Some(texels) = self.texels.get(at..at.wrapping_add(self.width + 2)) else { return 0 };
         let south_east = (right * down) >> 8;
         let north_east = right - south_east;
         let south_west = down - south_east;
