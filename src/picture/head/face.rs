@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::camera::{HeadTurn, Mat3, Vec3};
 use super::eyes::{Eye, Eyes};
 use super::front::Front;
+use super::hair::Span;
 use super::layers::VertexLayers;
 use super::model::{HeadModel, Inside, InsideLook};
 use super::outline::Outline;
@@ -16,6 +17,7 @@ use super::scan::{Planes, Window, scan};
 use super::skin::Facets;
 use super::stage::{Breathing, Stage};
 use super::texture::over;
+use crate::picture::raster::Cover;
 use crate::picture::{Face, Pose, Surface};
 
 const MAX_YAW: f32 = 7.0;
@@ -150,7 +152,7 @@ impl HeadFace {
         eyes
     }
 
-    /// Marks pixels where the hair before the face is opaque (2) and where the face is (1).
+    /// Marks pixels where the hair before the face is opaque (2) and where the face is (1); behind the hair nothing is seen.
     fn mark_hidden(&mut self, moment: &Moment) {
         self.hidden.clear();
         self.hidden.resize(moment.side * moment.side, 0);
@@ -163,7 +165,8 @@ impl HeadFace {
         }
         for y in area[1]..area[3] {
             let start = y as usize * moment.side + area[0] as usize;
-            for (hidden, word) in self.hidden[start..].iter_mut().zip(self.samples.row(y)) {
+            for (hidden, word) in self.hidden[start..].iter_mut().zip(self.samples.row_mut(y)) {
+                *word |= if *hidden == 0 { 0 } else { NOTHING };
                 *hidden |= u8::from(*word != NOTHING);
             }
         }
@@ -173,17 +176,16 @@ impl HeadFace {
         let Some(hair) = &self.model.hair_back else { return };
         let side = moment.side;
         let mut lowest = 0;
-        hair.spans(&self.model.camera, moment.turn, side, |y, from, to, mut walk| {
-            let row = y * side + from..y * side + to;
+        hair.spans(&self.model.camera, moment.turn, side, |Span { y, from, to, walk, cover }| {
             lowest = lowest.max(y + 1);
-            for (pixel, hidden) in surface.pixels[row.clone()].iter_mut().zip(&self.hidden[row]) {
-                if *hidden == 0 {
-                    let lanes = hair.tap(walk);
-                    if lanes >> 48 != 0 {
-                        *pixel = over(lanes, *pixel);
-                    }
-                }
-                walk = walk.next();
+            // What is hidden is drawn over later; at the ends it need not be drawn at all.
+            let hidden = &self.hidden[y * side + from..y * side + to];
+            let Some(first) = hidden.iter().position(|hidden| *hidden == 0) else { return };
+            let last = hidden.iter().rposition(|hidden| *hidden == 0).unwrap_or(first);
+            let row = &mut surface.pixels[y * side + from + first..=y * side + from + last];
+            match cover {
+                Cover::Opaque => hair.texture.replace(walk.skip(first as i32), row),
+                Cover::Mixed | Cover::Empty => hair.texture.blend(walk.skip(first as i32), row),
             }
         });
         if let Some(body) = &self.breathing.body {
@@ -280,7 +282,6 @@ impl Face for HeadFace {
             model: &model,
             samples: &self.samples,
             facets: &self.facets,
-            hidden: &self.hidden,
             eyes,
             teeth,
             cavity,

@@ -14,8 +14,6 @@ pub struct Resolve<'a> {
     pub model: &'a HeadModel,
     pub samples: &'a Samples,
     pub facets: &'a Facets,
-    /// 2 is set where the hair before the face is opaque.
-    pub hidden: &'a [u8],
     pub eyes: [Eye; 2],
     /// Brightness of teeth and tongue.
     pub teeth: f32,
@@ -31,18 +29,17 @@ impl Resolve<'_> {
         let [left, top, right, bottom] = self.samples.area;
         let side = surface.size().width();
         for y in top..bottom {
-            let row = y as usize * side + left as usize..y as usize * side + right as usize;
-            let (pixels, hidden) = (&mut surface.pixels[row.clone()], &self.hidden[row]);
-            self.draw_row([left as f32 + 0.5, y as f32 + 0.5], self.samples.row(y), hidden, pixels);
+            let pixels = &mut surface.pixels[y as usize * side + left as usize..y as usize * side + right as usize];
+            self.draw_row([left as f32 + 0.5, y as f32 + 0.5], self.samples.row(y), pixels);
         }
     }
 
     /// Draws a row whose first pixel has its centre at `origin`.
-    fn draw_row(&self, origin: [f32; 2], words: &[u32], hidden: &[u8], pixels: &mut [[u8; 4]]) {
+    fn draw_row(&self, origin: [f32; 2], words: &[u32], pixels: &mut [[u8; 4]]) {
         let mut x = 0;
-        while let Some((&word, &covered)) = words.get(x).zip(hidden.get(x)) {
+        while let Some(&word) = words.get(x) {
             let at = [origin[0] + x as f32, origin[1]];
-            if covered & 2 != 0 || word == NOTHING {
+            if word == NOTHING {
                 x += 1;
             } else if word & INNER != 0 {
                 let [r, g, b] = self.shade((word & NAME & !INNER) as usize, at);
@@ -50,8 +47,8 @@ impl Resolve<'_> {
                 x += 1;
             } else {
                 let name = word & NAME;
-                let rest = words[x..].iter().zip(&hidden[x..]).take(RUN);
-                let length = rest.take_while(|(word, covered)| **word & NAME == name && **covered & 2 == 0).count();
+                let rest = &words[x..words.len().min(x + RUN)];
+                let length = rest.iter().position(|word| word & NAME != name).unwrap_or(rest.len());
                 self.facets.colour_run(&self.model.textures, name as usize, at, &mut pixels[x..x + length]);
                 x += length;
             }

@@ -43,6 +43,12 @@ impl Samples {
         self.words.get(start..start + self.stride).unwrap_or_default()
     }
 
+    /// The same, to be changed.
+    pub fn row_mut(&mut self, y: i32) -> &mut [u32] {
+        let start = (y - self.area[1]).max(0) as usize * self.stride;
+        self.words.get_mut(start..start + self.stride).unwrap_or_default()
+    }
+
     /// The sample of the pixel (x, y); none outside the box.
     pub fn at(&self, [x, y]: [i32; 2]) -> Option<u32> {
         let [left, top, right, bottom] = self.area;

@@ -173,16 +173,10 @@ impl Plate {
     #[expect(clippy::inline_always, reason = "the innermost step of every pixel: a call costs a third of a frame")]
     #[inline(always)]
     pub fn tap(&self, u: i32, v: i32) -> u64 {
-        self.tap_inside(u.clamp(0, self.limit[0]), v.clamp(0, self.limit[1]))
-    }
-
-    /// The same where `u` and `v` are known to lie in the image.
-    #[expect(clippy::inline_always, reason = "the innermost step of every pixel: a call costs a third of a frame")]
-    #[inline(always)]
-    pub fn tap_inside(&self, u: i32, v: i32) -> u64 {
+        let (u, v) = (u.clamp(0, self.limit[0]), v.clamp(0, self.limit[1]));
         let (right, down) = ((u & 255) as u64, (v & 255) as u64);
-        let at = ((v >> 8) as usize).wrapping_mul(self.width).wrapping_add((u >> 8) as usize);
-        let Some(texels) = self.texels.get(at..at.wrapping_add(self.width + 2)) else { return 0 };
+        let at = (v >> 8) as usize * self.width + (u >> 8) as usize;
+        let Some(texels) = self.texels.get(at..at + self.width + 2) else { return 0 };
         let south_east = (right * down) >> 8;
         let north_east = right - south_east;
         let south_west = down - south_east;
@@ -193,18 +187,9 @@ impl Plate {
         (sum >> 8) & PLATE_LANES
     }
 
-    /// Whether a texel of the box (left, top, right, bottom in texels, one more on each side) is not clear.
-    pub fn is_any_in(&self, area: [i32; 4]) -> bool {
-        let columns =
-            (area[0] - 1).clamp(0, self.width as i32) as usize..(area[2] + 2).clamp(0, self.width as i32) as usize;
-        let rows =
-            (area[1] - 1).clamp(0, self.height as i32) as usize..(area[3] + 2).clamp(0, self.height as i32) as usize;
-        rows.into_iter().any(|row| {
-            let start = row * self.width;
-            self.texels[start + columns.start..start + columns.end.max(columns.start)]
-                .iter()
-                .any(|texel| texel >> 48 != 0)
-        })
+    /// Its premultiplied texels row by row, red in the lowest byte.
+    pub fn texels(&self) -> Vec<u32> {
+        self.texels.iter().map(|lanes| u32::from_le_bytes(plate_bytes(*lanes))).collect()
     }
 }
 
