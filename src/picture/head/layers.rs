@@ -14,7 +14,7 @@ const FAINT: f32 = 0.05;
 const ENOUGH: f32 = 0.2;
 /// The image of a turned head begins to show at this share of its turn, and is alone so much before it: a head that faces the
 /// viewer needs one image less.
-const TURN_BEGINS: f32 = 0.2;
+const TURN_BEGINS: f32 = 0.3;
 
 /// The skin's key images and how they are chosen.
 #[derive(Debug)]
