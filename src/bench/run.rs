@@ -14,9 +14,9 @@ use super::plan::BenchPlan;
 use super::report::{BenchReport, Cost, MarkerCount, Wire};
 use super::server::Server;
 use super::spread::{plain, signed};
-use super::usage::{Machine, MachineUse, ProcessUse};
+use super::usage::{Machine, MachineUse, of_process};
 use super::voice::VoiceLoop;
-use crate::telemetry::{Histogram, Percentiles};
+use crate::telemetry::{Footprint, Histogram, Percentiles};
 use crate::time::Wall;
 
 /// Runs `sessions` callers against `server`.
@@ -75,29 +75,29 @@ async fn hang_up(server: &Server, callers: Vec<Caller>) -> (Vec<Value>, Vec<supe
 
 #[derive(Clone, Copy, Default)]
 struct Snapshot {
-    server: Option<ProcessUse>,
-    callers: Option<ProcessUse>,
+    server: Option<Footprint>,
+    callers: Option<Footprint>,
     machine: Option<MachineUse>,
 }
 
 impl Snapshot {
     fn take(server: &Server) -> Self {
-        Self { server: server.used(), callers: ProcessUse::of(std::process::id()), machine: MachineUse::now() }
+        Self { server: server.used(), callers: of_process(std::process::id()), machine: MachineUse::now() }
     }
 }
 
-fn spent(before: Option<ProcessUse>, after: Option<ProcessUse>) -> f64 {
+fn spent(before: Option<Footprint>, after: Option<Footprint>) -> f64 {
     before.zip(after).map_or(0.0, |(before, after)| after.cpu_s - before.cpu_s)
 }
 
-fn cost(idle: Option<ProcessUse>, before: Snapshot, after: Snapshot, window: Window, sessions: usize) -> Cost {
+fn cost(idle: Option<Footprint>, before: Snapshot, after: Snapshot, window: Window, sessions: usize) -> Cost {
     let seconds = (window.to - window.from).as_secs_f64();
     let (idle, busy) = (idle.unwrap_or_default(), after.server.unwrap_or_default());
     Cost {
         server_cores: spent(before.server, after.server) / seconds,
         caller_cores: spent(before.callers, after.callers) / seconds,
-        idle_mb: idle.rss_mb,
-        per_session_mb: (busy.rss_mb - idle.rss_mb) / sessions as f64,
+        idle_mb: idle.resident_mb(),
+        per_session_mb: (busy.resident_mb() - idle.resident_mb()) / sessions as f64,
         threads: busy.threads,
     }
 }

@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::BenchError;
-use super::usage::ProcessUse;
+use super::usage::of_process;
+use crate::telemetry::Footprint;
 
 /// Where the server is, or how to start one.
 #[derive(Clone, Debug)]
@@ -89,8 +90,8 @@ impl Server {
 
     /// What its process uses now, if it runs on this machine.
     #[must_use]
-    pub fn used(&self) -> Option<ProcessUse> {
-        self.pid.and_then(ProcessUse::of)
+    pub fn used(&self) -> Option<Footprint> {
+        self.pid.and_then(of_process)
     }
 
     /// The address of this machine that reaches the server.
