@@ -13,7 +13,7 @@ use str0m::{Candidate, Event, Input, Output, Rtc};
 use tokio::net::UdpSocket;
 use visage::media::{PcmBlock, Picture};
 use visage::model::{Actor, AvatarCard, ModelError, Pack, Still};
-use visage::pipeline::{AdmitError, SessionEvent, ShowRequest, Studio, StudioConfig};
+use visage::pipeline::{AdmitError, EndReason, SessionEvent, ShowRequest, Studio, StudioConfig};
 use visage::rtc::{JoinError, Joined, Net, NetConfig};
 use visage::telemetry::{Loss, Marks, Stage};
 use visage::time::{SampleIndex, Wall};
@@ -406,7 +406,7 @@ fn goodbyes_are_heard_on_both_sides() {
 
         let (mut ended, session) = Client::join(&house, &CALL).await;
         assert!(ended.live(WHILE, |client| client.picture_times().len() >= 3).await);
-        assert!(house.studio.end(&session.id, "deleted"));
+        assert!(house.studio.end(&session.id, EndReason::Deleted));
         assert!(ended.live(Duration::from_secs(2), |client| client.is_closed).await, "the server says goodbye");
 
         let (mut last, _) = Client::join(&house, &CALL).await;

@@ -43,6 +43,7 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
         net: Arc::clone(&net),
         facts: facts.clone(),
         token: wanted.token.clone(),
+        origins: wanted.allow_origin.clone(),
         assets: embedded::PAGE,
         closing,
         stills: Mutex::default(),
@@ -55,7 +56,7 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
     })?;
     tell(wanted, listener.address, &net, &facts, tls.is_some());
     tell_fingerprint(wanted, files.as_ref())?;
-    let router = serve::router(state, &wanted.allow_origin);
+    let router = serve::router(state);
     let served = runtime.block_on(async {
         let stop = async move { drop(closed.wait_for(|is_closing| *is_closing).await) };
         let served = serve::serve(listener, router, tls, stop).await;

@@ -70,6 +70,7 @@ pub struct Show {
     wants_key: PictureKind,
     losses: LossCounts,
     second: Second,
+    keeps_voice: bool,
 }
 
 /// Counts of the running second, for the quality event.
@@ -99,8 +100,14 @@ impl Show {
             wants_key: PictureKind::Key,
             losses: LossCounts::default(),
             second: Second::default(),
+            keeps_voice: false,
             parts,
         })
+    }
+
+    /// Sends no voice from now on, only pictures.
+    pub fn keep_voice(&mut self) {
+        self.keeps_voice = true;
     }
 
     /// When the next tick is due.
@@ -198,7 +205,7 @@ impl Show {
     fn send_voice(&mut self, heard: SampleIndex, due: Instant) {
         let look_ahead = self.parts.actor.look_ahead_samples();
         while let Some(voice) = self.voice_out.next_due(heard, look_ahead) {
-            if !self.parts.inbox.is_watched() {
+            if self.keeps_voice || !self.parts.inbox.is_watched() {
                 continue;
             }
             let Ok(packet) = self.voice_encoder.encode(&voice.samples) else {

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 use super::problem::Problem;
 use super::sessions::summary;
 use super::state::AppState;
-use crate::pipeline::SessionEvent;
+use crate::pipeline::{EndReason, SessionEvent};
 
 /// Proxies close streams that are silent for a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -64,15 +64,15 @@ impl Reader {
                 Err(RecvError::Closed) => return None,
             },
             // An error says that the server is gone, which is the same.
-            _ = self.closing.wait_for(|is_closing| *is_closing) => json!(ended("the server is closing")),
+            _ = self.closing.wait_for(|is_closing| *is_closing) => json!(closing()),
         };
         self.is_over = event["type"] == "ended";
         Some(event)
     }
 }
 
-fn ended(reason: &str) -> SessionEvent {
-    SessionEvent::Ended { reason: reason.to_owned() }
+fn closing() -> SessionEvent {
+    SessionEvent::Ended { reason: EndReason::Closing.to_string() }
 }
 
 fn as_sent(event: &Value) -> Event {
