@@ -151,11 +151,6 @@ impl<D: Decode> Line<D> {
         Heard { block, at, newest_arrival, kind }
     }
 
-    /// Whether somebody speaks, as of the last block.
-    pub fn is_speaking(&self) -> bool {
-        self.activity.is_speaking()
-    }
-
     /// Everything lost since the last call.
     pub fn losses(&mut self) -> LossCounts {
         self.losses.take()

@@ -118,12 +118,6 @@ impl LogMel {
         }
     }
 
-    /// Forgets everything heard: the next sample is sample 0 of a new voice.
-    pub fn reset(&mut self) {
-        self.held.clear();
-        self.skip = 0;
-    }
-
     fn advance(&mut self) {
         let gone = self.spec.hop_samples.min(self.held.len());
         self.held.drain(..gone);
@@ -245,17 +239,5 @@ mod tests {
         let step = (mel_of(7600.0) - mel_of(60.0)) / 49.0;
         let centre = hz_of(mel_of(60.0) + step * (loudest + 1) as f64);
         assert!((centre - 1000.0).abs() < 60.0, "loudest band is at {centre} Hz");
-    }
-
-    #[test]
-    fn after_a_reset_a_voice_starts_anew() {
-        let pcm = golden_pcm();
-        let mut front = LogMel::new(MelSpec::mouth());
-        let mut frames = Vec::new();
-        front.push(&pcm[..1000], &mut frames);
-        frames.clear();
-        front.reset();
-        front.push(&pcm, &mut frames);
-        assert_eq!(frames, frames_of(&pcm, 640));
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::terms::Terms;
 use crate::codec::PictureCodec;
-use crate::listen::LineStats;
+use crate::listen::{LineStats, Speaking};
 use crate::telemetry::{Distribution, Histogram, LossCounts, Marks, Percentiles, Stage, Trace};
 use crate::time::SampleIndex;
 
@@ -173,8 +173,8 @@ impl Meter {
     }
 
     /// Notes whether the avatar speaks.
-    pub(super) fn note_speaking(&self, is_speaking: bool) {
-        self.with(|state| state.latest.is_speaking = is_speaking);
+    pub(super) fn note_speaking(&self, change: Speaking) {
+        self.with(|state| state.latest.is_speaking = matches!(change, Speaking::Started(_)));
     }
 
     /// Whether the avatar speaks.

@@ -191,7 +191,7 @@ impl Show {
             Speaking::Started(at) => SessionEvent::SpeakingStarted { at_ms: millis(at) },
             Speaking::Stopped(at) => SessionEvent::SpeakingStopped { at_ms: millis(at) },
         };
-        self.parts.meter.note_speaking(matches!(change, Speaking::Started(_)));
+        self.parts.meter.note_speaking(change);
         self.tell(event);
     }
 

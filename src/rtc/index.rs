@@ -157,7 +157,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn garbage_has_no_name_and_breaks_nothing(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn no_datagram_breaks_the_reading_of_names(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Some(cookie) = bytes.get_mut(4..8) {
                 cookie.copy_from_slice(&STUN_COOKIE);
             }

@@ -68,12 +68,6 @@ impl Texture {
         Ok(Self { width, height, texels, tiles })
     }
 
-    /// Bytes held.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.texels.len() * 4
-    }
-
     /// What any walk between the places `from` and `to` (texels times 65536) can meet.
     #[inline]
     #[must_use]
