@@ -8,6 +8,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use visage::rtc::BITRATE_BPS;
 use visage::serve;
+use visage::telemetry::{Loss, Stage};
 
 use super::{House, document, house, offer, schema};
 
@@ -283,6 +284,19 @@ fn bounds_of_the_bitrate_are_described_as_they_are() {
     let described = &document["components"]["schemas"]["Options"]["properties"]["bitrate_bps"];
     let bounds = (described["minimum"].as_u64(), described["maximum"].as_u64());
     assert_eq!(bounds, (Some(*BITRATE_BPS.start()), Some(*BITRATE_BPS.end())));
+}
+
+#[test]
+fn losses_and_stages_are_described_by_their_names() {
+    let document = document();
+    let described = |of: &str| -> BTreeSet<String> {
+        let properties = &document["components"]["schemas"]["Stats"]["properties"][of]["properties"];
+        properties.as_object().expect("properties").keys().cloned().collect()
+    };
+    let losses: BTreeSet<String> = Loss::ALL.into_iter().map(|loss| loss.name().to_owned()).collect();
+    assert_eq!(described("losses"), losses);
+    let stages: BTreeSet<String> = Stage::ALL.into_iter().skip(1).map(|stage| stage.name().to_owned()).collect();
+    assert_eq!(described("stages"), stages);
 }
 
 #[test]
