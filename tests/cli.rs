@@ -48,6 +48,18 @@ fn wrong_usage_is_2_and_what_cannot_be_done_is_1() {
 }
 
 #[test]
+fn a_variable_that_nobody_reads_is_wrong_usage_and_the_nearest_one_is_named() {
+    let packs = |name: &str| {
+        Command::new(env!("CARGO_BIN_EXE_visage")).arg("packs").env(name, "1").output().expect("the program runs")
+    };
+    let output = packs("VISAGE_MAX_SESSION");
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("VISAGE_MAX_SESSION ") && told.contains("hint:  VISAGE_MAX_SESSIONS "), "{told}");
+    assert_eq!(packs("VISAGE_BUILD_ENGINES").status.code(), Some(0), "what the build reads disturbs nobody");
+}
+
+#[test]
 fn avatars_as_json_is_a_list() {
     let output = visage(&["avatars", "--json"]);
     let list: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");

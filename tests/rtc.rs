@@ -13,7 +13,7 @@ use str0m::{Candidate, Event, Input, Output, Rtc};
 use tokio::net::UdpSocket;
 use visage::media::{PcmBlock, Picture};
 use visage::model::{Actor, AvatarCard, ModelError, Pack, Still};
-use visage::pipeline::{AdmitError, Outgoing, Outlet, SessionEvent, ShowRequest, Studio, StudioConfig};
+use visage::pipeline::{AdmitError, EndReason, Outgoing, Outlet, SessionEvent, ShowRequest, Studio, StudioConfig};
 use visage::rtc::{JoinError, Joined, Net, NetConfig};
 use visage::telemetry::{Loss, Marks, Stage};
 use visage::time::{SampleIndex, Wall};
@@ -414,7 +414,7 @@ fn frames_that_are_on_their_way_when_a_session_ends_are_dropped() {
         ticket.inbox.watch();
         let mut events = ticket.events.subscribe();
         while !matches!(events.recv().await.expect("an event"), SessionEvent::Quality(_)) {}
-        assert!(house.studio.end(&ticket.id, "deleted"));
+        assert!(house.studio.end(&ticket.id, EndReason::Deleted));
         let report = house.studio.totals();
         assert!(report.frames.due >= 20 && report.frames.dropped == report.frames.due, "{:?}", report.frames);
         // A busy machine may be too late for some; the rest was encoded and is on its way.
@@ -436,7 +436,7 @@ fn goodbyes_are_heard_on_both_sides() {
 
         let (mut ended, session) = Client::join(&house, &CALL).await;
         assert!(ended.live(WHILE, |client| client.picture_times().len() >= 3).await);
-        assert!(house.studio.end(&session.id, "deleted"));
+        assert!(house.studio.end(&session.id, EndReason::Deleted));
         assert!(ended.live(Duration::from_secs(2), |client| client.is_closed).await, "the server says goodbye");
 
         let (mut last, _) = Client::join(&house, &CALL).await;

@@ -1029,6 +1029,10 @@ function showConnect() {
   const auth = facts.token_required ? ' \\\n  -H "Authorization: Bearer $VISAGE_TOKEN"' : '', jsAuth = facts.token_required ? ", authorization: 'Bearer ' + token" : '';
   const other = S.avatars.find(a => a.name !== S.avatar)?.name || S.avatar || 'mira', face = S.avatar || 'mira';
   const block = (title, what, code, more = '') => `<div class="rowx"><dt>${title}<small>${what}</small></dt><dd><div class="codebox"><pre class="code" tabindex="0" role="region" aria-label="${title}">${esc(code)}</pre><button class="sq" type="button" data-copy="${esc(code)}" aria-label="Copy: ${title}" title="Copy">${icon('copy')}</button></div>${more ? `<p>${more}</p>` : ''}</dd></div>`;
+  const allowed = facts.allow_origin || [];
+  const origins = allowed.includes('*') ? 'The page may come from anywhere: this server allows every origin.'
+    : allowed.length ? `The page must come from this server or from ${esc(allowed.join(', '))}.`
+      : 'The page must come from this server: it allows no other origin.';
   const session = S.call ? 'The number in the address is the session of this page: try it now and look at the Live page.' : 'Put in the number of a session.';
   $('#rows').innerHTML =
     block('Say a sound file', 'WAV, MP3, FLAC or Ogg', `curl -X POST ${base}/v1/sessions/${id}/speech${auth} \\\n  --data-binary @hello.wav`, session)
@@ -1047,7 +1051,7 @@ const answer = await fetch(url, {
   headers: { 'content-type': 'application/sdp'${jsAuth} },
   body: pc.localDescription.sdp,
 });
-await pc.setRemoteDescription({ type: 'answer', sdp: await answer.text() });`, '<code>video</code> is a video element of yours. The page must come from this server: it allows no other origin.')
+await pc.setRemoteDescription({ type: 'answer', sdp: await answer.text() });`, `<code>video</code> is a video element of yours. ${origins}`)
     + block('A film from a sound file', 'On the server’s command line', `visage render --audio voice.wav --out talk.mp4 --avatar ${face}`)
     + `<div class="rowx"><dt>All of it<small>For programs</small></dt><dd><ul class="links"><li><a href="/openapi.json">/openapi.json</a> describes every route</li><li><a href="/v1/server">/v1/server</a> what runs here</li>${facts.token_required ? '<li>/metrics for Prometheus, with the token</li>' : '<li><a href="/metrics">/metrics</a> for Prometheus</li>'}</ul></dd></div>`;
   const plain = (title, text) => text ? `<div class="rowx plain"><dt>${title}</dt><dd>${esc(text)}</dd></div>` : '';

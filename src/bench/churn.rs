@@ -9,8 +9,8 @@ use super::plan::{BenchPlan, Progress};
 use super::report::Churn;
 use super::server::Server;
 use super::spread::plain;
-use super::usage::Footprint;
 use super::voice::VoiceLoop;
+use crate::telemetry::Footprint;
 use crate::time::Wall;
 
 /// Calls at the same time.
@@ -53,8 +53,8 @@ fn report(calls: Vec<Result<f64, BenchError>>, before: Footprint, after: Footpri
         joined: joined.len(),
         failed: failed.len(),
         first_failure: failed.into_iter().find_map(Result::err).map(|error| error.to_string()),
-        before_mb: before.rss_mb,
-        after_mb: after.rss_mb,
+        before_mb: before.resident_mb(),
+        after_mb: after.resident_mb(),
         threads_before: before.threads,
         threads_after: after.threads,
         left_over,

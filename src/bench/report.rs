@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::measure::FrameTally;
 use super::spread::SignedPercentiles;
 use super::usage::Machine;
-use crate::telemetry::Percentiles;
+use crate::telemetry::{Percentiles, Stage};
 
 /// The result of a bench. The names in JSON stay as they are; new ones may come.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -191,7 +191,8 @@ impl BenchReport {
         row(out, "voice to frame", &self.voice_to_frame_ms);
         row(out, "server's own share", &self.server_share_ms);
         let stage = |name: &str| self.stages.get(&format!("{name}_ms"));
-        for name in ["look_ahead", "listen", "wait", "queue", "model", "draw", "encode", "send"] {
+        // The first stage is where the time begins: nothing was done before it.
+        for name in Stage::ALL.into_iter().skip(1).map(Stage::name) {
             stage(name).into_iter().for_each(|spans| row(out, &format!("  {name}").replace('_', " "), spans));
         }
         for name in ["listen", "queue", "encode", "send"] {

@@ -14,9 +14,9 @@ use super::plan::BenchPlan;
 use super::report::{BenchReport, Cost, MarkerCount, Wire};
 use super::server::Server;
 use super::spread::{plain, signed};
-use super::usage::{Footprint, Machine, MachineUse};
+use super::usage::{Machine, MachineUse, of_process};
 use super::voice::VoiceLoop;
-use crate::telemetry::{Histogram, Percentiles};
+use crate::telemetry::{Footprint, Histogram, Percentiles};
 use crate::time::Wall;
 
 /// Runs `sessions` callers against `server`.
@@ -83,7 +83,7 @@ struct Snapshot {
 
 impl Snapshot {
     fn take(server: &Server) -> Self {
-        Self { server: server.used(), callers: Footprint::of(std::process::id()), machine: MachineUse::now() }
+        Self { server: server.used(), callers: of_process(std::process::id()), machine: MachineUse::now() }
     }
 }
 
@@ -97,8 +97,8 @@ fn cost(idle: Option<Footprint>, before: Snapshot, after: Snapshot, window: Wind
     Cost {
         server_cores: spent(before.server, after.server) / seconds,
         caller_cores: spent(before.callers, after.callers) / seconds,
-        idle_mb: idle.rss_mb,
-        per_session_mb: (busy.rss_mb - idle.rss_mb) / sessions as f64,
+        idle_mb: idle.resident_mb(),
+        per_session_mb: (busy.resident_mb() - idle.resident_mb()) / sessions as f64,
         threads: busy.threads,
     }
 }

@@ -13,7 +13,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::BenchError;
-use super::usage::Footprint;
+use super::usage::of_process;
+use crate::telemetry::Footprint;
 
 /// Where the server is, or how to start one.
 #[derive(Clone, Debug)]
@@ -92,7 +93,7 @@ impl Server {
     /// What its process uses now, if it runs on this machine.
     #[must_use]
     pub fn used(&self) -> Option<Footprint> {
-        self.pid.and_then(Footprint::of)
+        self.pid.and_then(of_process)
     }
 
     /// The address of this machine that reaches the server.

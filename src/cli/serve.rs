@@ -44,6 +44,7 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
         net: Arc::clone(&net),
         facts: facts.clone(),
         token: wanted.token.clone(),
+        origins: wanted.allow_origin.clone(),
         assets: embedded::PAGE,
         closing,
         stills: Mutex::default(),
@@ -57,7 +58,7 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
     let scheme = if tls.is_some() { "https" } else { "http" };
     tell(wanted, &url(scheme, listener.address), &net, &facts);
     tell_fingerprint(wanted, files.as_ref())?;
-    let router = serve::router(state, &wanted.allow_origin);
+    let router = serve::router(state);
     let served = runtime.block_on(async {
         let stop = async move { drop(closed.wait_for(|is_closing| *is_closing).await) };
         let served = serve::serve(listener, router, tls, stop).await;

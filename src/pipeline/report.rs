@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::terms::Terms;
 use crate::codec::PictureCodec;
 use crate::listen::{LineStats, Speaking};
 use crate::telemetry::{Distribution, Histogram, Loss, LossCounts, Marks, Percentiles, Stage, Trace};
@@ -208,10 +209,14 @@ impl Meter {
     /// Everything about the session that `summary` names.
     #[must_use]
     pub fn stats(&self, summary: SessionSummary) -> SessionStats {
+        SessionStats { summary, meter: self.report(), state: self.state() }
+    }
+
+    /// What is true of the session now.
+    #[must_use]
+    pub fn state(&self) -> SessionState {
         let latest = self.with(|state| state.latest);
-        SessionStats {
-            summary,
-            meter: self.report(),
+        SessionState {
             quality: latest.quality,
             look_ahead_ms: SampleIndex(latest.look_ahead_samples).since_start().as_secs_f64() * 1000.0,
             jitter_depth_ms: latest.line.depth_ms,
@@ -315,6 +320,8 @@ pub struct SessionSummary {
     pub age_s: f64,
     /// Whether the avatar speaks now.
     pub is_speaking: bool,
+    /// What it is held to.
+    pub options: Terms,
 }
 
 /// A session in full, as `GET /v1/sessions/{id}/stats` tells it.
@@ -326,6 +333,14 @@ pub struct SessionStats {
     /// What was measured since it began.
     #[serde(flatten)]
     pub meter: MeterReport,
+    /// What is true now.
+    #[serde(flatten)]
+    pub state: SessionState,
+}
+
+/// What is true of a session now, looked at once a second.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct SessionState {
     /// The last second.
     pub quality: Quality,
     /// Look-ahead of the model in milliseconds.

@@ -69,6 +69,7 @@ pub struct Show {
     wants_key: PictureKind,
     losses: LossCounts,
     second: Second,
+    keeps_voice: bool,
 }
 
 /// Counts of the running second, for the quality event.
@@ -97,8 +98,14 @@ impl Show {
             wants_key: PictureKind::Key,
             losses: LossCounts::default(),
             second: Second::default(),
+            keeps_voice: false,
             parts,
         })
+    }
+
+    /// Sends no voice from now on, only pictures.
+    pub fn keep_voice(&mut self) {
+        self.keeps_voice = true;
     }
 
     /// When the next tick is due.
@@ -201,7 +208,7 @@ impl Show {
     fn send_voice(&mut self, (heard, due): (SampleIndex, Instant), now: Instant, wall: Wall) {
         let look_ahead = self.parts.actor.look_ahead_samples();
         while let Some(mut voice) = self.voice_out.next_due(heard, look_ahead) {
-            if !self.parts.inbox.is_watched() {
+            if self.keeps_voice || !self.parts.inbox.is_watched() {
                 continue;
             }
             voice.marks.stamp(Stage::Begun, now);

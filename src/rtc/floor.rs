@@ -16,7 +16,7 @@ use super::Lobby;
 use super::index::{self, Index};
 use super::peer::{NetworkStats, Peer, Standing, Way};
 use super::sockets::Socket;
-use crate::pipeline::{Outgoing, SessionKey};
+use crate::pipeline::{EndReason, Outgoing, SessionKey};
 use crate::telemetry::{Counters, Loss, LossCounts};
 use crate::time::Wall;
 
@@ -32,6 +32,8 @@ pub enum Command {
     Add(Box<Peer>),
     /// Tell the numbers of the session with this id.
     Stats(Arc<str>, oneshot::Sender<Option<NetworkStats>>),
+    /// Tell the numbers of every session.
+    AllStats(oneshot::Sender<Vec<NetworkStats>>),
     /// Say goodbye to everybody and end.
     Close,
 }
@@ -101,6 +103,9 @@ impl Floor {
                 // Whoever asked may have left.
                 let _ = answer.send(peer.map(|peer| peer.stats()));
             }
+            Command::AllStats(answer) => {
+                let _ = answer.send(self.peers.values().map(|peer| peer.stats()).collect());
+            }
             Command::Close => {}
         }
     }
@@ -125,6 +130,7 @@ impl Floor {
         for _ in 0..BURST {
             // Errors of single datagrams (a port that closed, say) are the next round's business.
             let Ok((length, source)) = self.sockets[number].socket.try_recv_from(&mut buffer) else { break };
+            self.counters.receive(length);
             self.hear(number, source, &buffer[..length]);
         }
         self.buffer = buffer;
@@ -176,11 +182,11 @@ impl Floor {
             Ok(Ok(Standing::Over(reason))) => reason,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "a machine failed");
-                "the connection failed"
+                EndReason::Failed
             }
-            Err(_panic) => "the connection broke",
+            Err(_panic) => EndReason::Broken,
         };
-        self.let_go(key, reason, now);
+        self.let_go(key, Some(reason), now);
     }
 
     /// Wakes the machines that are due; gives when the next one is.
@@ -194,8 +200,8 @@ impl Floor {
 
     fn look_after(&mut self, now: Instant) {
         let over = |(key, peer): (&SessionKey, &mut Box<Peer>)| {
-            let ended = peer.ticket.inbox.has_ended().then_some("the session was ended");
-            ended.or_else(|| peer.life.is_over(now)).map(|reason| (*key, reason))
+            let reason = peer.life.is_over(now);
+            (peer.ticket.inbox.has_ended() || reason.is_some()).then_some((*key, reason))
         };
         let over: Vec<_> = self.peers.iter_mut().filter_map(over).collect();
         for (key, reason) in over {
@@ -203,8 +209,8 @@ impl Floor {
         }
     }
 
-    /// Says goodbye to a peer and forgets it.
-    fn let_go(&mut self, key: SessionKey, reason: &str, now: Instant) {
+    /// Says goodbye to a peer and forgets it. Its session ends for this reason, unless it has ended already.
+    fn let_go(&mut self, key: SessionKey, reason: Option<EndReason>, now: Instant) {
         let Some(mut peer) = self.peers.remove(&key) else { return };
         self.index.forget(key);
         let mut way = |datagram: &Transmit| {
@@ -213,7 +219,9 @@ impl Floor {
         };
         // A machine that cannot even say goodbye is dropped all the same.
         let _ = catch_unwind(AssertUnwindSafe(|| peer.close(now, &mut way)));
-        self.lobby.end(&peer.ticket.id, reason);
+        if let Some(reason) = reason {
+            self.lobby.end(&peer.ticket.id, reason);
+        }
     }
 
     fn say_goodbye(&mut self, mut commands: mpsc::Receiver<Command>) {
@@ -223,7 +231,7 @@ impl Floor {
         }
         let now = self.wall.now();
         let keys: Vec<_> = self.peers.keys().copied().collect();
-        keys.into_iter().for_each(|key| self.let_go(key, "the server is closing", now));
+        keys.into_iter().for_each(|key| self.let_go(key, Some(EndReason::Closing), now));
     }
 }
 
@@ -231,8 +239,9 @@ impl Floor {
 fn post(sockets: &[Socket], datagram: &Transmit, counters: &Counters) {
     let socket = sockets.iter().find(|socket| socket.advertised.contains(&datagram.source));
     let sent = socket.map(|socket| socket.socket.try_send_to(&datagram.contents, datagram.destination));
-    if !matches!(sent, Some(Ok(_))) {
-        count(counters, Loss::UnsentPacket);
+    match sent {
+        Some(Ok(bytes)) => counters.send(bytes),
+        _ => count(counters, Loss::UnsentPacket),
     }
 }
 

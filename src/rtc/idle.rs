@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::pipeline::EndReason;
+
 /// A peer that never connects is let go after this: its place is free within 10 s, with the time until somebody looks.
 const CONNECT_WITHIN: Duration = Duration::from_secs(9);
 /// A connected peer of which nothing authentic is heard for this long has vanished: browsers send consent checks every
@@ -35,11 +37,11 @@ impl PeerLife {
 
     /// Why the peer is to be let go, if it is.
     #[must_use]
-    pub fn is_over(&self, now: Instant) -> Option<&'static str> {
+    pub fn is_over(&self, now: Instant) -> Option<EndReason> {
         if self.is_connected && now.saturating_duration_since(self.last_heard) > SILENT_FOR {
-            Some("the peer went silent")
+            Some(EndReason::Silent)
         } else if !self.is_connected && now.saturating_duration_since(self.began) > CONNECT_WITHIN {
-            Some("the peer never connected: UDP may be blocked on the way")
+            Some(EndReason::NeverConnected)
         } else {
             None
         }

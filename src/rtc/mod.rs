@@ -21,12 +21,13 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+pub use bitrate::BITRATE_BPS;
 pub use machine::Machines;
 pub use net::Net;
 pub use peer::NetworkStats;
 pub use sdp::LONGEST_OFFER;
 
-use crate::pipeline::{AdmitError, Outlet, ShowRequest, Studio, Ticket};
+use crate::pipeline::{AdmitError, EndReason, Outlet, ShowRequest, Studio, Ticket};
 
 /// Where peers are met.
 #[derive(Clone, Debug)]
@@ -121,7 +122,7 @@ pub trait Lobby: Send + Sync + 'static {
     fn admit(&self, request: &ShowRequest, outlet: Box<dyn Outlet>) -> Result<Ticket, AdmitError>;
 
     /// Ends a session.
-    fn end(&self, id: &str, reason: &str);
+    fn end(&self, id: &str, reason: EndReason);
 }
 
 impl Lobby for Studio {
@@ -129,7 +130,7 @@ impl Lobby for Studio {
         Self::admit(self, request, outlet)
     }
 
-    fn end(&self, id: &str, reason: &str) {
+    fn end(&self, id: &str, reason: EndReason) {
         Self::end(self, id, reason);
     }
 }

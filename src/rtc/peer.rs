@@ -18,13 +18,15 @@ use super::index;
 use super::leaving::Leaving;
 use crate::codec::PictureCodec;
 use crate::listen::VoicePacket;
-use crate::pipeline::{Order, Outgoing, OutgoingMedia, Ticket};
+use crate::pipeline::{EndReason, Order, Outgoing, OutgoingMedia, Ticket};
 use crate::telemetry::{Loss, LossCounts, Stage};
 use crate::time::{AudioRtpTime, LINE_HZ, RtpTime, SampleIndex, VIDEO_CLOCK_HZ, VOICE_HZ};
 
 /// Takes a datagram to the socket and says when.
 pub type Way<'a> = dyn FnMut(&Transmit) -> Instant + 'a;
 
+/// Room on the way out for the voice, headers and repairs, in bits a second.
+const BESIDE_PICTURES_BPS: u64 = 100_000;
 /// Times a machine is woken at one moment before others get their turn.
 const WAKES: usize = 8;
 
@@ -39,6 +41,8 @@ pub struct NetworkStats {
     pub egress_loss_ratio: Option<f64>,
     /// What the way out is thought to carry, in bits a second.
     pub estimate_bps: Option<u64>,
+    /// Bits a second sent during the last second, of everything: pictures, voice, repairs, probes.
+    pub sent_bps: u64,
     /// Bytes sent.
     pub sent_bytes: u64,
     /// Bytes received.
@@ -61,6 +65,7 @@ pub struct Peer {
     pictures_out: Leaving<VIDEO_CLOCK_HZ>,
     voice_out: Leaving<VOICE_HZ>,
     stats: NetworkStats,
+    noted_at: Instant,
     heard: Heard,
 }
 
@@ -79,7 +84,7 @@ pub enum Standing {
     /// It waits.
     Waiting,
     /// It is gone, for this reason.
-    Over(&'static str),
+    Over(EndReason),
 }
 
 impl Peer {
@@ -98,6 +103,7 @@ impl Peer {
             pictures_out: Leaving::default(),
             voice_out: Leaving::default(),
             stats: NetworkStats::default(),
+            noted_at: now,
             heard: Heard::default(),
         }
     }
@@ -147,9 +153,7 @@ impl Peer {
     /// As for [`Peer::receive`].
     pub fn wake(&mut self, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
         self.rtc.handle_input(Input::Timeout(now))?;
-        if let Some(bps) = self.teller.tell(now) {
-            self.order(Order::Bitrate(bps));
-        }
+        self.tell_bitrate(now);
         self.speak(now, way)
     }
 
@@ -234,7 +238,7 @@ impl Peer {
     }
 
     /// Polls until the machine waits; gives until when, and why the peer is gone, if it is.
-    fn drain(&mut self, now: Instant, way: &mut Way<'_>) -> Result<(Instant, Option<&'static str>), RtcError> {
+    fn drain(&mut self, now: Instant, way: &mut Way<'_>) -> Result<(Instant, Option<EndReason>), RtcError> {
         let mut over = None;
         loop {
             match self.rtc.poll_output()? {
@@ -272,7 +276,7 @@ impl Peer {
         self.ticket.meter.frame_sent(&left.marks, now.saturating_duration_since(due));
     }
 
-    fn take_event(&mut self, event: Event, now: Instant) -> Option<&'static str> {
+    fn take_event(&mut self, event: Event, now: Instant) -> Option<EndReason> {
         match event {
             Event::Connected => self.connect(),
             Event::MediaAdded(media) => self.add(&media),
@@ -281,9 +285,9 @@ impl Peer {
             Event::EgressBitrateEstimate(kind) => self.estimate(&kind, now),
             Event::PeerStats(stats) => self.note(&stats),
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
-                return Some("the peer is out of reach");
+                return Some(EndReason::Unreachable);
             }
-            Event::Closed => return Some("the peer said goodbye"),
+            Event::Closed => return Some(EndReason::Goodbye),
             _ => {}
         }
         None
@@ -292,6 +296,9 @@ impl Peer {
     fn note(&mut self, stats: &PeerStats) {
         self.stats.rtt_ms = stats.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0).or(self.stats.rtt_ms);
         self.stats.egress_loss_ratio = stats.egress_loss_fraction.map(f64::from);
+        let millis = stats.timestamp.saturating_duration_since(self.noted_at).as_millis().max(1) as u64;
+        self.stats.sent_bps = stats.peer_bytes_tx.saturating_sub(self.stats.sent_bytes) * 8000 / millis;
+        self.noted_at = stats.timestamp;
         self.stats.sent_bytes = stats.peer_bytes_tx;
         self.stats.received_bytes = stats.peer_bytes_rx;
     }
@@ -299,7 +306,8 @@ impl Peer {
     fn connect(&mut self) {
         self.life.connect();
         self.stats.is_connected = true;
-        self.rtc.bwe().set_bitrate(Bitrate::bps(0), Bitrate::bps(*BITRATE_BPS.end()));
+        let most = Bitrate::bps(self.most_bps());
+        self.rtc.bwe().set_bitrate(Bitrate::bps(0), most);
         self.choose_payloads();
         self.order(Order::KeyPicture);
     }
@@ -363,9 +371,18 @@ impl Peer {
         let (BweKind::Twcc { estimate, .. } | BweKind::Remb { estimate, .. }) = kind else { return };
         self.stats.estimate_bps = Some(estimate.as_u64());
         self.teller.estimate(estimate.as_u64());
+        self.tell_bitrate(now);
+    }
+
+    fn tell_bitrate(&mut self, now: Instant) {
         if let Some(bps) = self.teller.tell(now) {
-            self.order(Order::Bitrate(bps));
+            self.order(Order::Bitrate(self.ticket.terms.within(bps)));
         }
+    }
+
+    /// What is worth looking for on the way out: more than the session may have is not probed for.
+    fn most_bps(&self) -> u64 {
+        self.ticket.terms.bitrate_bps.map_or(*BITRATE_BPS.end(), |most| u64::from(most) + BESIDE_PICTURES_BPS)
     }
 
     fn order(&self, order: Order) {

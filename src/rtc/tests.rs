@@ -15,7 +15,7 @@ use super::Machines;
 use super::peer::Peer;
 use crate::codec::{EncodedPicture, PictureCodec};
 use crate::media::{Timed, Utterance};
-use crate::pipeline::{Inbox, Meter, Outgoing, OutgoingMedia, SessionKey, Ticket};
+use crate::pipeline::{Inbox, Meter, Outgoing, OutgoingMedia, SessionKey, Terms, Ticket};
 use crate::telemetry::{Loss, Marks, Stage};
 use crate::time::{SampleIndex, Wall};
 
@@ -42,6 +42,7 @@ fn ticket(now: Instant) -> Ticket {
         key: SessionKey(1),
         avatar: Arc::from("nobody"),
         codec: PictureCodec::H264,
+        terms: Terms { picture_px: 512, bitrate_bps: None, hear: true },
         inbox: Inbox::new(Arc::default()),
         meter: Arc::new(Meter::default()),
         events: tokio::sync::broadcast::channel(1).0,

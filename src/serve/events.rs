@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 use super::problem::Problem;
 use super::sessions::summary;
 use super::state::AppState;
-use crate::pipeline::SessionEvent;
+use crate::pipeline::{EndReason, SessionEvent};
 use crate::telemetry::{Counters, Loss, LossCounts};
 
 /// Proxies close streams that are silent for a minute.
@@ -68,7 +68,7 @@ impl Reader {
                 Err(RecvError::Closed) => return None,
             },
             // An error says that the server is gone, which is the same.
-            _ = self.closing.wait_for(|is_closing| *is_closing) => json!(ended("the server is closing")),
+            _ = self.closing.wait_for(|is_closing| *is_closing) => json!(closing()),
         };
         self.is_over = event["type"] == "ended";
         Some(event)
@@ -82,8 +82,8 @@ fn lagged(counters: &Counters, missed: u64) -> Value {
     json!({ "type": "lagged", "missed": missed })
 }
 
-fn ended(reason: &str) -> SessionEvent {
-    SessionEvent::Ended { reason: reason.to_owned() }
+fn closing() -> SessionEvent {
+    SessionEvent::Ended { reason: EndReason::Closing.to_string() }
 }
 
 fn as_sent(event: &Value) -> Event {

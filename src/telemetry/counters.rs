@@ -1,4 +1,4 @@
-//! Every way in which something can be lost, and how often it was.
+//! Every way in which something can be lost, how often it was, and how much went over the wire.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -130,23 +130,54 @@ impl LossCounts {
     }
 }
 
-/// Losses of the whole process, added to from any thread.
+/// Bytes of datagrams, without the headers of UDP and IP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Taken by the sockets.
+    pub sent_bytes: u64,
+    /// Read from the sockets.
+    pub received_bytes: u64,
+}
+
+/// Losses and traffic of the whole process, added to from any thread.
 #[derive(Debug, Default)]
-pub struct Counters([AtomicU64; Loss::ALL.len()]);
+pub struct Counters {
+    losses: [AtomicU64; Loss::ALL.len()],
+    sent_bytes: AtomicU64,
+    received_bytes: AtomicU64,
+}
 
 impl Counters {
     /// Adds what a machine counted.
     pub fn add(&self, counts: &LossCounts) {
         counts.iter().filter(|(_, n)| *n > 0).for_each(|(loss, n)| {
-            self.0[loss as usize].fetch_add(n, Ordering::Relaxed);
+            self.losses[loss as usize].fetch_add(n, Ordering::Relaxed);
         });
+    }
+
+    /// Counts a datagram that a socket took.
+    pub fn send(&self, bytes: usize) {
+        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts a datagram that was read from a socket.
+    pub fn receive(&self, bytes: usize) {
+        self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Everything over the wire so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let of = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
+        Traffic { sent_bytes: of(&self.sent_bytes), received_bytes: of(&self.received_bytes) }
     }
 
     /// Everything so far.
     #[must_use]
     pub fn snapshot(&self) -> LossCounts {
         let mut counts = LossCounts::default();
-        Loss::ALL.into_iter().for_each(|loss| counts.0[loss as usize] = self.0[loss as usize].load(Ordering::Relaxed));
+        let of = |loss: Loss| self.losses[loss as usize].load(Ordering::Relaxed);
+        Loss::ALL.into_iter().for_each(|loss| counts.0[loss as usize] = of(loss));
         counts
     }
 }
