@@ -13,7 +13,7 @@ use str0m::{Candidate, Event, Input, Output, Rtc};
 use tokio::net::UdpSocket;
 use visage::media::{PcmBlock, Picture};
 use visage::model::{Actor, AvatarCard, ModelError, Pack, Still};
-use visage::pipeline::{AdmitError, EndReason, SessionEvent, ShowRequest, Studio, StudioConfig};
+use visage::pipeline::{AdmitError, EndReason, Outgoing, Outlet, SessionEvent, ShowRequest, Studio, StudioConfig};
 use visage::rtc::{JoinError, Joined, Net, NetConfig};
 use visage::telemetry::{Loss, Marks, Stage};
 use visage::time::{SampleIndex, Wall};
@@ -390,6 +390,36 @@ fn a_peer_that_vanishes_frees_its_place() {
         assert_eq!(house.end_of(&joined.id, Duration::from_secs(10)).await, "the peer went silent");
         let (mut next, _) = Client::join(&house, &CALL).await;
         assert!(next.live(WHILE, |client| client.picture_times().len() >= 5).await, "the place is free again");
+    });
+}
+
+/// Takes everything and sends nothing.
+struct Pit;
+
+impl Outlet for Pit {
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn send(&mut self, _outgoing: Outgoing) -> Result<(), Box<Outgoing>> {
+        Ok(())
+    }
+}
+
+#[test]
+fn frames_that_are_on_their_way_when_a_session_ends_are_dropped() {
+    runtime().block_on(async {
+        let house = house(1);
+        let ticket = house.studio.admit(&ShowRequest::default(), Box::new(Pit)).expect("a session");
+        ticket.inbox.watch();
+        let mut events = ticket.events.subscribe();
+        while !matches!(events.recv().await.expect("an event"), SessionEvent::Quality(_)) {}
+        assert!(house.studio.end(&ticket.id, EndReason::Deleted));
+        let report = house.studio.totals();
+        assert!(report.frames.due >= 20 && report.frames.dropped == report.frames.due, "{:?}", report.frames);
+        // A busy machine may be too late for some; the rest was encoded and is on its way.
+        let lost = [Loss::UnsentFrame, Loss::LateFrame].map(|loss| report.losses[loss.name()]);
+        assert!(lost[0] > 0 && lost[0] + lost[1] == report.frames.due, "{lost:?}");
     });
 }
 

@@ -48,8 +48,11 @@ pub struct BenchReport {
     pub stop_picture_ms: Percentiles,
     /// Moment of the first frame in which the mouth moves minus moment of the sound's onset; negative: the mouth is early.
     pub lip_lag_ms: Option<SignedPercentiles>,
-    /// Time in each stage inside the server, as `<name>_ms`.
+    /// Time of a frame in each stage inside the server, as `<name>_ms`.
     pub stages: BTreeMap<String, Percentiles>,
+    /// The same of 20 ms of voice; `queue_ms` is the wait for the picture of its moment.
+    #[serde(default)]
+    pub voice_stages: BTreeMap<String, Percentiles>,
     /// Markers sent and found.
     pub markers: MarkerCount,
     /// How often the delay of the voice changed.
@@ -192,6 +195,10 @@ impl BenchReport {
         for name in Stage::ALL.into_iter().skip(1).map(Stage::name) {
             stage(name).into_iter().for_each(|spans| row(out, &format!("  {name}").replace('_', " "), spans));
         }
+        for name in ["listen", "queue", "encode", "send"] {
+            let spans = self.voice_stages.get(&format!("{name}_ms"));
+            spans.into_iter().for_each(|spans| row(out, &format!("  voice: {name}"), spans));
+        }
         let s = self.av_offset_ms;
         row(out, "picture after voice", &s.upper());
         if self.stop_ms.n > 0 {
@@ -296,13 +303,15 @@ mod tests {
     fn the_names_that_others_build_on_are_there() {
         let mut report = BenchReport::default();
         report.stages.insert("draw_ms".into(), Percentiles::default());
+        report.voice_stages.insert("encode_ms".into(), Percentiles::default());
         let json: serde_json::Value = serde_json::from_str(&report.json()).expect("json");
         for path in
             ["/machine", "/sessions", "/frames/due", "/frames/on_time", "/frames/late", "/frames/dropped", "/freezes"]
         {
             assert!(json.pointer(path).is_some(), "{path}");
         }
-        for name in ["voice_to_frame_ms", "server_share_ms", "av_offset_ms", "stop_ms", "stages/draw_ms"] {
+        let spans = ["voice_to_frame_ms", "server_share_ms", "av_offset_ms", "stop_ms"];
+        for name in spans.into_iter().chain(["stages/draw_ms", "voice_stages/encode_ms"]) {
             for part in ["n", "p50", "p90", "p95", "p99", "max"] {
                 assert!(json.pointer(&format!("/{name}/{part}")).is_some(), "{name} {part}");
             }

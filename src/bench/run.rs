@@ -55,7 +55,8 @@ pub async fn latency(
     report.cost = cost(idle, before, after, window, sessions);
     report.server = server.about().await?;
     report.server_share_ms = merged(stats.iter().map(|stats| &stats["server_share_ms"]));
-    report.stages = stages(&stats);
+    report.stages = stages(&stats, "stages");
+    report.voice_stages = stages(&stats, "voice_stages");
     report.warnings = disturbance(before, after, window, &judged).warnings();
     report.warnings.extend(doubts(&report));
     Ok(report)
@@ -190,9 +191,9 @@ fn merged<'a>(values: impl Iterator<Item = &'a Value>) -> Percentiles {
     }
 }
 
-fn stages(stats: &[Value]) -> BTreeMap<String, Percentiles> {
+fn stages(stats: &[Value], of_what: &str) -> BTreeMap<String, Percentiles> {
     let names: std::collections::BTreeSet<&String> =
-        stats.iter().filter_map(|stats| stats["stages"].as_object()).flat_map(|stages| stages.keys()).collect();
-    let of = |name: &String| merged(stats.iter().map(|stats| &stats["stages"][name]));
+        stats.iter().filter_map(|stats| stats[of_what].as_object()).flat_map(|stages| stages.keys()).collect();
+    let of = |name: &String| merged(stats.iter().map(|stats| &stats[of_what][name]));
     names.into_iter().map(|name| (format!("{}_ms", name.trim_end_matches("_ms")), of(name))).collect()
 }

@@ -118,6 +118,17 @@ impl LogMel {
         }
     }
 
+    /// Forgets what was heard, as if it had been silence: frames stay where they are.
+    pub fn hush(&mut self) {
+        self.held.fill(0.0);
+    }
+
+    /// What silence is in every band.
+    #[must_use]
+    pub fn silence(&self) -> f32 {
+        self.spec.floor.ln()
+    }
+
     fn advance(&mut self) {
         let gone = self.spec.hop_samples.min(self.held.len());
         self.held.drain(..gone);
@@ -239,5 +250,16 @@ mod tests {
         let step = (mel_of(7600.0) - mel_of(60.0)) / 49.0;
         let centre = hz_of(mel_of(60.0) + step * (loudest + 1) as f64);
         assert!((centre - 1000.0).abs() < 60.0, "loudest band is at {centre} Hz");
+    }
+
+    #[test]
+    fn after_a_hush_frames_stay_where_they_are_and_hold_nothing_of_before() {
+        let (pcm, mut front, mut frames) = (golden_pcm(), LogMel::new(MelSpec::mouth()), Vec::new());
+        front.push(&pcm[..1000], &mut frames);
+        let before = frames.len();
+        front.hush();
+        front.push(&pcm[1000..4000], &mut frames);
+        let after_silence = [&[0.0; 1000][..], &pcm[1000..4000]].concat();
+        assert_eq!(frames[before..], frames_of(&after_silence, 640)[before..]);
     }
 }

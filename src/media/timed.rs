@@ -27,3 +27,10 @@ pub struct Timed<T> {
     /// The thing.
     pub value: T,
 }
+
+impl<T> Timed<T> {
+    /// The same stamps around another thing.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Timed<U> {
+        Timed { at: self.at, utterance: self.utterance, marks: self.marks, value: change(self.value) }
+    }
+}

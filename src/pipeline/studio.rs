@@ -354,6 +354,7 @@ impl Register {
     /// Takes a session out; what it measured is kept in the totals.
     fn leave(&self, key: SessionKey) -> Option<Ticket> {
         let ticket = self.lock().sessions.remove(&key)?;
+        ticket.meter.close();
         ticket.meter.merge_into(&self.totals);
         Some(ticket)
     }

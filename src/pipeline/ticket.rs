@@ -30,7 +30,8 @@ pub struct Ticket {
     pub meter: Arc<Meter>,
     /// Its events; subscribe to listen.
     pub events: broadcast::Sender<SessionEvent>,
-    pub(super) began: Instant,
+    /// When it was admitted.
+    pub began: Instant,
 }
 
 impl Ticket {

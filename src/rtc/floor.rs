@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Lobby;
 use super::index::{self, Index};
-use super::peer::{NetworkStats, Peer, Standing, Way};
+use super::network::NetworkStats;
+use super::peer::{Peer, Standing, Way};
 use super::sockets::Socket;
 use crate::pipeline::{EndReason, Outgoing, SessionKey};
 use crate::telemetry::{Counters, Loss, LossCounts};
@@ -119,6 +120,7 @@ impl Floor {
         }
     }
 
+    /// What a session that has ended still had on its way is not sent: its meter has settled its frames.
     fn send(&mut self, thing: &Outgoing) {
         let now = self.wall.now();
         self.tend(thing.session, now, |peer, way| peer.send(thing, now, way));
@@ -149,10 +151,10 @@ impl Floor {
         if index::is_stun(bytes) {
             self.index.learn(source, key);
         }
-        if index::is_rtp(bytes) {
-            self.tend(key, now, |peer, way| peer.receive_rtp(now, datagram, way));
-        } else {
+        if index::is_dtls(bytes) {
             self.tend(key, now, |peer, way| peer.receive(now, datagram, way));
+        } else {
+            self.tend(key, now, |peer, way| peer.receive_signed(now, datagram, way));
         }
     }
 

@@ -51,7 +51,8 @@ fn frames(page: &mut Exposition, state: &AppState) {
     let outcomes =
         [("due", frames.due), ("on_time", frames.on_time), ("late", frames.late), ("dropped", frames.dropped)];
     let outcomes = outcomes.into_iter().map(|(outcome, count)| (outcome, count as f64));
-    page.by(Counter, "visage_frames_total", "Frames by outcome; due is the sum of the rest.", ("outcome", outcomes));
+    let help = "Frames by outcome; due is the rest and what is on its way.";
+    page.by(Counter, "visage_frames_total", help, ("outcome", outcomes));
     let losses = totals.losses.iter().map(|(reason, count)| (*reason, *count as f64));
     page.by(Counter, "visage_losses_total", "What was dropped or replaced, by reason.", ("reason", losses));
     let buckets = &totals.buckets;
@@ -61,6 +62,9 @@ fn frames(page: &mut Exposition, state: &AppState) {
     whole(page, "visage_server_share_seconds", help, &buckets.server_share);
     let stages = buckets.stages.iter().map(|(stage, measured)| (*stage, measured));
     page.histogram("visage_stage_seconds", "Time in each stage of the way of a frame.", "stage", stages);
+    let stages = buckets.voice_stages.iter().map(|(stage, measured)| (*stage, measured));
+    let help = "Time in each stage of the way of 20 ms of voice; queue is the wait for the picture of its moment.";
+    page.histogram("visage_voice_stage_seconds", help, "stage", stages);
 }
 
 fn whole(page: &mut Exposition, name: &str, help: &str, measured: &Distribution) {

@@ -29,15 +29,23 @@ pub enum Loss {
     UnsentPacket,
     /// Something queued that belonged to an older utterance.
     StaleUtterance,
+    /// 20 ms of the microphone that nobody hears, because a sound was being said.
+    TalkedOver,
+    /// A picture that was encoded and never left: too many were on the way, or the session ended first.
+    UnsentFrame,
     /// A picture that did not encode.
     BadFrame,
     /// An order not taken, because too many waited.
     RefusedOrder,
+    /// An event that a reader of a session's events fell behind of.
+    MissedEvent,
+    /// A sent frame that is not in the trace, because its writer was slow.
+    UntracedFrame,
 }
 
 impl Loss {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::StrayPacket,
         Self::DuplicatePacket,
         Self::LatePacket,
@@ -50,8 +58,12 @@ impl Loss {
         Self::BlockedVoice,
         Self::UnsentPacket,
         Self::StaleUtterance,
+        Self::TalkedOver,
+        Self::UnsentFrame,
         Self::BadFrame,
         Self::RefusedOrder,
+        Self::MissedEvent,
+        Self::UntracedFrame,
     ];
 
     /// Its name in metrics and JSON.
@@ -70,8 +82,12 @@ impl Loss {
             Self::BlockedVoice => "blocked_voice",
             Self::UnsentPacket => "unsent_packet",
             Self::StaleUtterance => "stale_utterance",
+            Self::TalkedOver => "talked_over",
+            Self::UnsentFrame => "unsent_frame",
             Self::BadFrame => "bad_frame",
             Self::RefusedOrder => "refused_order",
+            Self::MissedEvent => "missed_event",
+            Self::UntracedFrame => "untraced_frame",
         }
     }
 }
@@ -83,7 +99,12 @@ pub struct LossCounts([u64; Loss::ALL.len()]);
 impl LossCounts {
     /// Counts one.
     pub fn count(&mut self, loss: Loss) {
-        self.0[loss as usize] += 1;
+        self.count_many(loss, 1);
+    }
+
+    /// Counts `times` of one kind.
+    pub fn count_many(&mut self, loss: Loss, times: u64) {
+        self.0[loss as usize] += times;
     }
 
     /// How often `loss` happened.

@@ -82,35 +82,24 @@ pub fn file_length(source: &Source) -> Vec<String> {
     if lines > FILE_LINES { vec![fault()] } else { Vec::new() }
 }
 
-/// Modules and types have no empty word in their names, functions are not named by one alone.
+/// Files, modules and types do not end in an empty word, functions are not named by one alone.
 pub fn names(source: &Source) -> Vec<String> {
-    let mut faults = Vec::new();
     let stem = source.path.rsplit('/').next().unwrap_or_default().trim_end_matches(".rs");
-    if words(stem).iter().any(|word| EMPTY_WORDS.contains(&word.as_str())) {
-        faults.push(source.fault(0, "the file's name says nothing"));
-    }
+    let mut found = vec![(0, stem, last_word(stem))];
     for kind in ["mod ", "struct ", "enum ", "trait ", "type ", "fn "] {
-        for at in source.places(kind) {
+        found.extend(source.places(kind).map(|at| {
             let name = name_at(&source.code[at + kind.len()..]);
-            let said = if kind == "fn " { vec![name.to_owned()] } else { words(name) };
-            if said.iter().any(|word| EMPTY_WORDS.contains(&word.as_str())) {
-                faults.push(source.fault(at, &format!("the name {name} says nothing")));
-            }
-        }
+            (at, name, if kind == "fn " { name.to_owned() } else { last_word(name) })
+        }));
     }
-    faults
+    let empty = found.iter().filter(|(_, _, said)| EMPTY_WORDS.contains(&said.as_str()));
+    empty.map(|(at, name, _)| source.fault(*at, &format!("the name {name} says nothing"))).collect()
 }
 
-/// The words of a name, of either way of writing it.
-fn words(name: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    for c in name.chars() {
-        if !c.is_alphanumeric() || c.is_uppercase() {
-            words.push(String::new());
-        }
-        words.last_mut().expect("a word").extend(c.to_lowercase().filter(|c| is_of_name(*c) && *c != '_'));
-    }
-    words
+/// The last word of a name, of either way of writing it.
+fn last_word(name: &str) -> String {
+    let begin = name.rfind(|c: char| c == '_' || c.is_uppercase()).unwrap_or(0);
+    name[begin..].trim_start_matches('_').to_lowercase()
 }
 
 /// Lengths of functions with where they begin; rustfmt has put their ends at the depth of their beginnings.
