@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Lobby;
 use super::index::{self, Index};
-use super::peer::{NetworkStats, Peer, Standing, Way};
+use super::network::NetworkStats;
+use super::peer::{Peer, Standing, Way};
 use super::sockets::Socket;
 use crate::pipeline::{EndReason, Outgoing, SessionKey};
 use crate::telemetry::{Counters, Loss, LossCounts};

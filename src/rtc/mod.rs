@@ -9,6 +9,7 @@ mod index;
 mod leaving;
 mod machine;
 mod net;
+mod network;
 mod peer;
 mod sdp;
 mod sockets;
@@ -24,7 +25,7 @@ use thiserror::Error;
 pub use bitrate::BITRATE_BPS;
 pub use machine::Machines;
 pub use net::Net;
-pub use peer::NetworkStats;
+pub use network::NetworkStats;
 pub use sdp::LONGEST_OFFER;
 
 use crate::pipeline::{AdmitError, EndReason, Outlet, ShowRequest, Studio, Ticket};

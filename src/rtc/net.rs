@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::floor::{Command, Floor};
 use super::machine::Machines;
-use super::peer::{NetworkStats, Peer};
+use super::network::NetworkStats;
+use super::peer::Peer;
 use super::sockets;
 use super::{JoinError, Joined, Lobby, NetConfig, NetError};
 use crate::pipeline::{EndReason, Outgoing, ShowRequest};

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use serde::Serialize;
 use str0m::bwe::{Bitrate, BweKind};
 use str0m::format::{Codec, PayloadParams};
 use str0m::media::{Frequency, MediaAdded, MediaKind, MediaTime, Mid, Pt};
@@ -16,6 +15,7 @@ use super::bitrate::{BITRATE_BPS, BitrateTeller};
 use super::idle::PeerLife;
 use super::index;
 use super::leaving::Leaving;
+use super::network::NetworkStats;
 use crate::codec::PictureCodec;
 use crate::listen::VoicePacket;
 use crate::pipeline::{EndReason, Order, Outgoing, OutgoingMedia, Ticket};
@@ -29,25 +29,6 @@ pub type Way<'a> = dyn FnMut(&Transmit) -> Instant + 'a;
 const BESIDE_PICTURES_BPS: u64 = 100_000;
 /// Times a machine is woken at one moment before others get their turn.
 const WAKES: usize = 8;
-
-/// What the network says about a session.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct NetworkStats {
-    /// Whether the peer is connected.
-    pub is_connected: bool,
-    /// Round trip in milliseconds.
-    pub rtt_ms: Option<f64>,
-    /// Share of our packets that the peer lost, 0 to 1.
-    pub egress_loss_ratio: Option<f64>,
-    /// What the way out is thought to carry, in bits a second.
-    pub estimate_bps: Option<u64>,
-    /// Bits a second sent during the last second, of everything: pictures, voice, repairs, probes.
-    pub sent_bps: u64,
-    /// Bytes sent.
-    pub sent_bytes: u64,
-    /// Bytes received.
-    pub received_bytes: u64,
-}
 
 /// One peer.
 pub struct Peer {
@@ -294,13 +275,8 @@ impl Peer {
     }
 
     fn note(&mut self, stats: &PeerStats) {
-        self.stats.rtt_ms = stats.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0).or(self.stats.rtt_ms);
-        self.stats.egress_loss_ratio = stats.egress_loss_fraction.map(f64::from);
-        let millis = stats.timestamp.saturating_duration_since(self.noted_at).as_millis().max(1) as u64;
-        self.stats.sent_bps = stats.peer_bytes_tx.saturating_sub(self.stats.sent_bytes) * 8000 / millis;
+        self.stats.note(stats, stats.timestamp.saturating_duration_since(self.noted_at));
         self.noted_at = stats.timestamp;
-        self.stats.sent_bytes = stats.peer_bytes_tx;
-        self.stats.received_bytes = stats.peer_bytes_rx;
     }
 
     fn connect(&mut self) {
