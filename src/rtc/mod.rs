@@ -9,6 +9,7 @@ mod index;
 mod machine;
 mod net;
 mod peer;
+mod peers;
 mod sdp;
 mod sockets;
 
@@ -20,7 +21,8 @@ use thiserror::Error;
 
 pub use machine::Machines;
 pub use net::Net;
-pub use peer::NetworkStats;
+pub use peer::{NetworkStats, Peer, Way};
+pub use peers::{Datagram, Peers};
 pub use sdp::LONGEST_OFFER;
 
 use crate::pipeline::{AdmitError, Outlet, ShowRequest, Studio, Ticket};
