@@ -28,6 +28,8 @@ pub const FRAME_SAMPLES: u64 = LINE_HZ as u64 / 25;
 
 /// A picture begun later than this after its moment is not begun at all.
 const TOO_LATE: Duration = Duration::from_millis(40);
+/// While so many pictures wait for the network none is begun: each would only come later than the one before.
+const MOST_UNSENT: usize = 2;
 
 /// What a show is made of.
 pub struct ShowParts {
@@ -238,7 +240,7 @@ impl Show {
     fn why_not(&self, lateness: Duration) -> Option<Loss> {
         if lateness > TOO_LATE {
             Some(Loss::LateFrame)
-        } else if self.parts.outlet.has_room() {
+        } else if self.parts.outlet.has_room() && self.parts.inbox.unsent_pictures() < MOST_UNSENT {
             None
         } else {
             Some(Loss::BlockedFrame)

@@ -12,6 +12,7 @@ mod peer;
 mod peers;
 mod sdp;
 mod sockets;
+mod unsent;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

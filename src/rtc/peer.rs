@@ -1,6 +1,5 @@
 //! One session's WebRTC machine: datagrams in and out, packets of voice to the show, pictures from it.
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -15,17 +14,16 @@ use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
 use super::bitrate::{BITRATE_BPS, BitrateTeller};
 use super::idle::PeerLife;
+use super::unsent::Unsent;
 use crate::codec::PictureCodec;
 use crate::listen::VoicePacket;
 use crate::pipeline::{Order, Outgoing, OutgoingMedia, Ticket};
-use crate::telemetry::{Loss, LossCounts, Marks, Stage};
-use crate::time::{AudioRtpTime, LINE_HZ, SampleIndex, VIDEO_CLOCK_HZ, VOICE_HZ, VideoRtpTime};
+use crate::telemetry::{Loss, LossCounts, Stage};
+use crate::time::{AudioRtpTime, LINE_HZ, SampleIndex, VIDEO_CLOCK_HZ, VOICE_HZ};
 
 /// Takes a datagram to the socket and says when.
 pub type Way<'a> = dyn FnMut(&Transmit) -> Instant + 'a;
 
-/// Pictures handed to the machine of which no packet left yet; more than these are no longer measured.
-const PENDING: usize = 64;
 /// Times a machine is woken at one moment before others get their turn.
 const WAKES: usize = 8;
 
@@ -59,16 +57,9 @@ pub struct Peer {
     picture: Option<(Mid, Pt)>,
     mids: Vec<(Mid, MediaKind)>,
     teller: BitrateTeller,
-    pending: VecDeque<Pending>,
+    unsent: Unsent,
     stats: NetworkStats,
     heard: Heard,
-}
-
-/// A picture inside the machine: the RTP time of its packets, and its stamps.
-#[derive(Clone, Copy, Debug)]
-struct Pending {
-    rtp: VideoRtpTime,
-    marks: Marks,
 }
 
 /// What came from the peer.
@@ -100,7 +91,7 @@ impl Peer {
             picture: None,
             mids: Vec::new(),
             teller: BitrateTeller::default(),
-            pending: VecDeque::new(),
+            unsent: Unsent::default(),
             stats: NetworkStats::default(),
             heard: Heard::default(),
         }
@@ -152,9 +143,9 @@ impl Peer {
     /// As for [`Peer::receive`].
     pub fn wake(&mut self, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
         self.rtc.handle_input(Input::Timeout(now))?;
-        if let Some(bps) = self.teller.tell(now) {
-            self.order(Order::Bitrate(bps));
-        }
+        self.tell_bitrate(now);
+        let given_up = self.unsent.give_up(now);
+        self.drop_frames(given_up);
         self.speak(now, way)
     }
 
@@ -178,19 +169,17 @@ impl Peer {
     /// # Errors
     /// As for [`Peer::receive`].
     pub fn send(&mut self, outgoing: &Outgoing, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
-        let clock = outgoing.clock.min(now);
         match &outgoing.media.value {
-            OutgoingMedia::Voice(packet) => self.write_voice(outgoing, clock, packet)?,
-            OutgoingMedia::Picture(picture) => self.write_picture(outgoing, clock, &picture.bytes)?,
+            OutgoingMedia::Voice(packet) => self.write_voice(outgoing, now, packet)?,
+            OutgoingMedia::Picture(picture) => self.write_picture(outgoing, now, &picture.bytes)?,
         }
         self.speak(now, way)
     }
 
-    fn write_picture(&mut self, outgoing: &Outgoing, clock: Instant, bytes: &Bytes) -> Result<(), RtcError> {
+    fn write_picture(&mut self, outgoing: &Outgoing, now: Instant, bytes: &Bytes) -> Result<(), RtcError> {
         let writer = self.picture.and_then(|(mid, pt)| Some((self.rtc.writer(mid)?, pt)));
         let Some((writer, pt)) = writer else {
-            self.ticket.meter.frame_dropped();
-            self.lose(Loss::BlockedFrame);
+            self.drop_frames(1);
             return Ok(());
         };
         let at = outgoing.media.at;
@@ -198,15 +187,12 @@ impl Peer {
             (MediaTime::new(0, Frequency::NINETY_KHZ), MediaTime::new(45_000, Frequency::NINETY_KHZ));
         let time = MediaTime::new(ticks(at, VIDEO_CLOCK_HZ), Frequency::NINETY_KHZ);
         // At once, unless the page asks its browser to hold pictures until their voice is played: a most of 0 forbids it.
-        writer.playout_delay(at_once, half_a_second).write(pt, clock, time, &**bytes)?;
-        if self.pending.len() == PENDING {
-            self.pending.pop_front();
-        }
-        self.pending.push_back(Pending { rtp: at.to_rtp(), marks: outgoing.media.marks });
+        writer.playout_delay(at_once, half_a_second).write(pt, outgoing.clock.min(now), time, &**bytes)?;
+        self.unsent.push(at, outgoing.media.marks, now);
         Ok(())
     }
 
-    fn write_voice(&mut self, outgoing: &Outgoing, clock: Instant, packet: &Bytes) -> Result<(), RtcError> {
+    fn write_voice(&mut self, outgoing: &Outgoing, now: Instant, packet: &Bytes) -> Result<(), RtcError> {
         if outgoing.media.utterance < self.ticket.inbox.utterance() {
             self.lose(Loss::StaleUtterance);
             return Ok(());
@@ -214,11 +200,17 @@ impl Peer {
         let Some((mid, pt)) = self.voice else { return Ok(()) };
         let Some(writer) = self.rtc.writer(mid) else { return Ok(()) };
         let time = MediaTime::new(ticks(outgoing.media.at, VOICE_HZ), Frequency::FORTY_EIGHT_KHZ);
-        writer.write(pt, clock, time, &**packet)
+        writer.write(pt, outgoing.clock.min(now), time, &**packet)
     }
 
     /// Lets the machine say all it has to say now.
     fn speak(&mut self, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
+        let standing = self.say_all(now, way);
+        self.ticket.inbox.note_unsent(self.unsent.count());
+        standing
+    }
+
+    fn say_all(&mut self, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
         for _ in 0..WAKES {
             let (at, over) = self.drain(now, way)?;
             self.wake_at = at;
@@ -247,13 +239,19 @@ impl Peer {
 
     /// Counts a picture as sent with its first packet.
     fn count_sent(&mut self, datagram: &[u8], now: Instant) {
-        let Some((_, pt)) = self.picture.filter(|_| !self.pending.is_empty()) else { return };
-        let Some(rtp) = rtp_time_of(datagram, *pt) else { return };
-        let Some(place) = self.pending.iter().position(|pending| pending.rtp == rtp) else { return };
-        if let Some(Pending { mut marks, .. }) = self.pending.drain(..=place).next_back() {
-            marks.stamp(Stage::Sent, now);
-            let due = marks.at(Stage::Listened).unwrap_or(now);
-            self.ticket.meter.frame_sent(&marks, now.saturating_duration_since(due));
+        let Some((_, pt)) = self.picture else { return };
+        let Some((mut marks, passed_over)) = self.unsent.leave(datagram, *pt) else { return };
+        self.drop_frames(passed_over);
+        marks.stamp(Stage::Sent, now);
+        let due = marks.at(Stage::Listened).unwrap_or(now);
+        self.ticket.meter.frame_sent(&marks, now.saturating_duration_since(due));
+    }
+
+    /// Counts frames that were made and did not leave.
+    fn drop_frames(&self, count: usize) {
+        for _ in 0..count {
+            self.ticket.meter.frame_dropped();
+            self.lose(Loss::BlockedFrame);
         }
     }
 
@@ -277,6 +275,7 @@ impl Peer {
     fn note(&mut self, stats: &PeerStats) {
         self.stats.rtt_ms = stats.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0).or(self.stats.rtt_ms);
         self.stats.egress_loss_ratio = stats.egress_loss_fraction.map(f64::from);
+        self.teller.lose(self.stats.egress_loss_ratio.unwrap_or(0.0));
         self.stats.sent_bytes = stats.peer_bytes_tx;
         self.stats.received_bytes = stats.peer_bytes_rx;
     }
@@ -333,8 +332,15 @@ impl Peer {
         let (BweKind::Twcc { estimate, .. } | BweKind::Remb { estimate, .. }) = kind else { return };
         self.stats.estimate_bps = Some(estimate.as_u64());
         self.teller.estimate(estimate.as_u64());
+        self.tell_bitrate(now);
+    }
+
+    fn tell_bitrate(&mut self, now: Instant) {
         if let Some(bps) = self.teller.tell(now) {
             self.order(Order::Bitrate(bps));
+        }
+        if let Some(bps) = self.teller.revive(now) {
+            self.rtc.bwe().reset(Bitrate::bps(bps));
         }
     }
 
@@ -363,11 +369,4 @@ fn payload_of(codec: PictureCodec) -> Codec {
 fn ticks(at: SampleIndex, clock_hz: u32) -> u64 {
     let ticks = u128::from(at.0) * u128::from(clock_hz) / u128::from(LINE_HZ);
     u64::try_from(ticks).unwrap_or(u64::MAX)
-}
-
-/// The RTP time of a packet of payload type `wanted`; none for anything else (RFC 3550, section 5.1; RFC 7983).
-fn rtp_time_of(datagram: &[u8], wanted: u8) -> Option<VideoRtpTime> {
-    let is_rtp = (128..192).contains(datagram.first()?);
-    let time = datagram.get(4..8)?.try_into().ok()?;
-    (is_rtp && datagram.get(1)? & 0x7f == wanted).then(|| VideoRtpTime::from_ticks(u32::from_be_bytes(time).into()))
 }

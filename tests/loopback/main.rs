@@ -13,12 +13,11 @@ use world::{Noise, Plan, World, portrait};
 
 const SEED: u64 = 3;
 
-#[test]
-fn explore() {
-    let storm = Weather { loss_ratio: 0.2, double_ratio: 0.02, jitter: Duration::from_millis(300), ..CALM };
+fn explore(loss_ratio: f64, jitter_ms: u64, px: u32) {
+    let storm = Weather { loss_ratio, double_ratio: 0.02, jitter: Duration::from_millis(jitter_ms), ..CALM };
     let plan = Plan {
         face: portrait(),
-        picture_px: 256,
+        picture_px: px,
         voice: Voice::speech(),
         faster_ppm: 200.0,
         up: storm,
@@ -27,11 +26,14 @@ fn explore() {
     };
     let mut world = World::new(plan);
     assert!(world.run_until(10.0, |w| w.client.is_connected));
-    eprintln!("connected at {}", world.seconds());
+    eprintln!("== {loss_ratio} {jitter_ms} {px} connected at {}", world.seconds());
     let now = world.now;
     world.client.begin_to_speak(now);
-    for _ in 0..30 {
+    for i in 0..30 {
         world.run(1.0);
+        if i % 3 != 2 {
+            continue;
+        }
         let n = world.network();
         eprintln!(
             "{:.1} seen {} asked {} heard {} est {:?} loss {:?} rtt {:?} px {} frames {:?}",
@@ -47,4 +49,13 @@ fn explore() {
         );
     }
     eprintln!("{:?}", world.ticket.meter.report().losses);
+}
+#[test]
+fn explores() {
+    explore(0.0, 0, 256);
+    explore(0.2, 0, 256);
+    explore(0.05, 30, 256);
+    explore(0.0, 300, 256);
+    explore(0.0, 100, 256);
+    explore(0.0, 30, 256);
 }
