@@ -12,6 +12,7 @@ use crate::codec::sound::Sound;
 use crate::listen::VoicePacket;
 use crate::media::Utterance;
 use crate::model::Actor;
+use crate::pace::VoicePlan;
 use crate::telemetry::{Counters, Loss, LossCounts};
 
 const PACKETS: usize = 128;
@@ -24,6 +25,8 @@ pub enum Order {
     KeyPicture,
     /// The way out carries about this many bits a second.
     Bitrate(u32),
+    /// The voice is to be coded like this from now on.
+    Voice(VoicePlan),
     /// Speak this sound instead of whatever was being said.
     Say(Arc<Sound>),
     /// Say no more of what was being said.

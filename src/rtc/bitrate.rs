@@ -1,12 +1,14 @@
-//! When the encoder is told what the way out carries. A machine: time is given.
+//! When the encoders are told what the way out carries. A machine: time is given.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
+use crate::pace::{VoicePlan, VoiceSteps};
+
 /// Bounds of what the encoder is asked for, in bits a second.
 pub const BITRATE_BPS: RangeInclusive<u64> = 40_000..=2_500_000;
-/// What is kept of the estimate for the voice and for headers.
-const OTHER_BPS: u64 = 60_000;
+/// What is kept of the estimate for headers, beside the voice.
+const HEADERS_BPS: u64 = 20_000;
 /// An estimate below this is not believed: it was shaken down by loss or jitter, and no call fits through it anyway.
 const LEAST_ESTIMATE_BPS: u64 = 100_000;
 /// A new estimation gets so long to find out better.
@@ -22,6 +24,9 @@ const TELL_EVERY: Duration = Duration::from_millis(250);
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BitrateTeller {
     estimate_bps: Option<u64>,
+    newest_bps: Option<u64>,
+    voice: VoiceSteps,
+    told_voice: Option<VoicePlan>,
     loss_ratio: f64,
     told_bps: u64,
     told_at: Option<Instant>,
@@ -29,9 +34,27 @@ pub struct BitrateTeller {
 }
 
 impl BitrateTeller {
-    /// Takes an estimate of what the way out carries, in bits a second.
+    /// Takes an estimate of what the way out carries, in bits a second, smoothed over some seconds.
     pub fn estimate(&mut self, estimate_bps: u64) {
         self.estimate_bps = Some(estimate_bps);
+        self.voice.aim(estimate_bps);
+    }
+
+    /// Takes the estimate of this moment: it is followed down at once, up by the smoothed one.
+    pub fn glimpse(&mut self, estimate_bps: u64) {
+        self.newest_bps = Some(estimate_bps);
+    }
+
+    /// The receiver reports that it lost this share of the voice's packets, 0 to 1.
+    pub fn lose_voice(&mut self, loss_ratio: f64) {
+        self.voice.lose(loss_ratio);
+    }
+
+    /// How the voice is to be coded from now on, if that changed.
+    pub fn tell_voice(&mut self) -> Option<VoicePlan> {
+        let plan = Some(self.voice.plan()).filter(|plan| self.told_voice != Some(*plan));
+        self.told_voice = plan.or(self.told_voice);
+        plan
     }
 
     /// Takes the share of our packets that was lost of late, 0 to 1: most of them are sent again.
@@ -52,8 +75,10 @@ impl BitrateTeller {
     }
 
     fn wanted_bps(&self) -> Option<u64> {
-        let once = (self.estimate_bps? as f64 * (1.0 - self.loss_ratio)) as u64;
-        Some(once.saturating_sub(OTHER_BPS).clamp(*BITRATE_BPS.start(), *BITRATE_BPS.end()))
+        let way_bps = self.estimate_bps?.min(self.newest_bps.unwrap_or(u64::MAX));
+        let once = (way_bps as f64 * (1.0 - self.loss_ratio)) as u64;
+        let other = u64::from(self.voice.plan().bitrate_bps) + HEADERS_BPS;
+        Some(once.saturating_sub(other).clamp(*BITRATE_BPS.start(), *BITRATE_BPS.end()))
     }
 
     /// Where the estimation is to begin anew, in bits a second, if what it says is not to be believed.

@@ -19,6 +19,8 @@ const PLAYOUT_DELAY_ID: u8 = 6;
 const FIRST_ESTIMATE_BPS: u64 = 1_200_000;
 /// Sender reports: often enough that a browser puts voice and picture in step within a second or two.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Statistics tell the newest estimate, which the encoder follows down.
+const STATISTICS_EVERY: Duration = Duration::from_millis(250);
 
 /// A recipe for machines.
 #[derive(Debug)]
@@ -78,7 +80,7 @@ fn config() -> RtcConfig {
         .set_extension(PLAYOUT_DELAY_ID, Extension::PlayoutDelay)
         .set_rtcp_report_interval_audio(REPORT_EVERY)
         .set_rtcp_report_interval_video(REPORT_EVERY)
-        .set_stats_interval(Some(Duration::from_secs(1)))
+        .set_stats_interval(Some(STATISTICS_EVERY))
         // Voice is taken packet by packet as it comes: the frame queue drops what arrives out of order, but
         // order is the jitter buffer's business. The copy that this costs is some hundred short packets a second.
         .enable_raw_packets(true)

@@ -263,6 +263,9 @@ impl Peer {
             Event::KeyframeRequest(_) => self.order(Order::KeyPicture),
             Event::EgressBitrateEstimate(kind) => self.estimate(&kind, now),
             Event::PeerStats(stats) => self.note(&stats),
+            Event::MediaEgressStats(stats) if self.voice.is_some_and(|(mid, _)| mid == stats.mid) => {
+                stats.loss.iter().for_each(|loss| self.teller.lose_voice(f64::from(*loss)));
+            }
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
                 return Some("the peer is out of reach");
             }
@@ -276,6 +279,7 @@ impl Peer {
         self.stats.rtt_ms = stats.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0).or(self.stats.rtt_ms);
         self.stats.egress_loss_ratio = stats.egress_loss_fraction.map(f64::from);
         self.teller.lose(self.stats.egress_loss_ratio.unwrap_or(0.0));
+        stats.bwe_tx.iter().for_each(|newest| self.teller.glimpse(newest.as_u64()));
         self.stats.sent_bytes = stats.peer_bytes_tx;
         self.stats.received_bytes = stats.peer_bytes_rx;
     }
@@ -336,6 +340,9 @@ impl Peer {
     }
 
     fn tell_bitrate(&mut self, now: Instant) {
+        if let Some(plan) = self.teller.tell_voice() {
+            self.order(Order::Voice(plan));
+        }
         if let Some(bps) = self.teller.tell(now) {
             self.order(Order::Bitrate(bps));
         }

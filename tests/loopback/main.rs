@@ -13,11 +13,39 @@ use world::{Noise, Plan, World, portrait};
 
 const SEED: u64 = 3;
 
-fn explore(loss_ratio: f64, jitter_ms: u64, px: u32) {
-    let storm = Weather { loss_ratio, double_ratio: 0.02, jitter: Duration::from_millis(jitter_ms), ..CALM };
+fn report(world: &World, from: usize) {
+    let n = world.network();
+    let seen = &world.client.seen[from..];
+    let mut late: Vec<f64> =
+        seen.iter().map(|s| (s.arrived - world.start).as_secs_f64() - s.at as f64 / 90e3).collect();
+    late.sort_by(f64::total_cmp);
+    let q = |p: f64| late.get((late.len() as f64 * p) as usize).copied().unwrap_or(0.0);
+    let bytes: usize = seen.iter().map(|s| s.bytes).sum();
+    eprintln!(
+        "{:.1} seen {} +{} asked {} keys {} est {:?} loss {:.2?} rtt {:.0?} px {} frames {:?} late {:.3} {:.3} kbits {} lost {} of {}",
+        world.seconds(),
+        world.client.seen.len(),
+        seen.len(),
+        world.client.asked.len(),
+        seen.iter().filter(|s| s.is_key).count(),
+        n.estimate_bps,
+        n.egress_loss_ratio,
+        n.rtt_ms,
+        world.client.seen.last().map_or(0, |s| s.side_px),
+        world.ticket.meter.report().frames,
+        q(0.5),
+        q(0.95),
+        bytes / 125,
+        world.down.lost,
+        world.down.carried
+    );
+}
+#[test]
+fn explores() {
+    let storm = Weather { loss_ratio: 0.2, double_ratio: 0.02, jitter: Duration::from_millis(300), ..CALM };
     let plan = Plan {
         face: portrait(),
-        picture_px: px,
+        picture_px: 256,
         voice: Voice::speech(),
         faster_ppm: 200.0,
         up: storm,
@@ -26,36 +54,38 @@ fn explore(loss_ratio: f64, jitter_ms: u64, px: u32) {
     };
     let mut world = World::new(plan);
     assert!(world.run_until(10.0, |w| w.client.is_connected));
-    eprintln!("== {loss_ratio} {jitter_ms} {px} connected at {}", world.seconds());
     let now = world.now;
     world.client.begin_to_speak(now);
-    for i in 0..30 {
-        world.run(1.0);
-        if i % 3 != 2 {
-            continue;
-        }
-        let n = world.network();
-        eprintln!(
-            "{:.1} seen {} asked {} heard {} est {:?} loss {:?} rtt {:?} px {} frames {:?}",
-            world.seconds(),
-            world.client.seen.len(),
-            world.client.asked.len(),
-            world.client.heard.len(),
-            n.estimate_bps,
-            n.egress_loss_ratio,
-            n.rtt_ms,
-            world.client.seen.last().map_or(0, |s| s.side_px),
-            world.ticket.meter.report().frames
-        );
+    for _ in 0..15 {
+        let from = world.client.seen.len();
+        world.run(2.0);
+        report(&world, from);
     }
     eprintln!("{:?}", world.ticket.meter.report().losses);
-}
-#[test]
-fn explores() {
-    explore(0.0, 0, 256);
-    explore(0.2, 0, 256);
-    explore(0.05, 30, 256);
-    explore(0.0, 300, 256);
-    explore(0.0, 100, 256);
-    explore(0.0, 30, 256);
+    let neck =
+        |bps| Weather { neck: Some(Neck { bits_per_second: bps, longest_queue: Duration::from_millis(300) }), ..CALM };
+    let plan = Plan {
+        face: Noise::pack(30),
+        picture_px: 256,
+        voice: Voice::quiet(10),
+        faster_ppm: 0.0,
+        up: CALM,
+        down: neck(3_000_000),
+        seed: SEED,
+    };
+    let mut world = World::new(plan);
+    assert!(world.run_until(10.0, |w| w.client.is_connected));
+    for n in 0..50 {
+        let from = world.client.seen.len();
+        world.run(1.0);
+        report(&world, from);
+        if n == 7 {
+            world.down.weather = neck(200_000);
+            eprintln!("narrow");
+        }
+        if n == 27 {
+            world.down.weather = neck(3_000_000);
+            eprintln!("wide");
+        }
+    }
 }
