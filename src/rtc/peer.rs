@@ -14,6 +14,7 @@ use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
 use super::bitrate::{BITRATE_BPS, BitrateTeller};
 use super::idle::PeerLife;
+use super::machine;
 use super::unsent::Unsent;
 use crate::codec::PictureCodec;
 use crate::listen::VoicePacket;
@@ -289,6 +290,7 @@ impl Peer {
         self.stats.is_connected = true;
         self.rtc.bwe().set_bitrate(Bitrate::bps(0), Bitrate::bps(*BITRATE_BPS.end()));
         self.choose_payloads();
+        self.picture.iter().for_each(|(mid, _)| machine::allow_resends(&mut self.rtc, *mid));
         self.order(Order::KeyPicture);
     }
 
