@@ -15,6 +15,8 @@ pub struct VoicePlan {
 pub const USUAL_VOICE: VoicePlan = VoicePlan { bitrate_bps: 40_000, loss_percent: LOSSES[0] };
 /// Wideband speech that still sounds well (RFC 6716, section 2.1.1), for ways that carry little.
 const THIN_BPS: u32 = 24_000;
+/// Expecting less loss than this, the encoder leaves the correction out of a thin voice altogether.
+const THIN_LOSS_PERCENT: u8 = 10;
 /// A way that carries less than this, in bits a second, gets the thin voice; above the second, the usual one again.
 const THIN_WAY_BPS: (u64, u64) = (150_000, 200_000);
 /// Steps of protection in percent. One is taken when more than the half way to it is lost.
@@ -27,14 +29,14 @@ const REPORT_WEIGHT: f64 = 0.25;
 /// The present step, and what led to it.
 #[derive(Clone, Copy, Debug)]
 pub struct VoiceSteps {
-    plan: VoicePlan,
+    bitrate_bps: u32,
     step: usize,
     loss_ratio: f64,
 }
 
 impl Default for VoiceSteps {
     fn default() -> Self {
-        Self { plan: USUAL_VOICE, step: 0, loss_ratio: 0.0 }
+        Self { bitrate_bps: USUAL_VOICE.bitrate_bps, step: 0, loss_ratio: 0.0 }
     }
 }
 
@@ -42,7 +44,8 @@ impl VoiceSteps {
     /// How the voice is to be coded now.
     #[must_use]
     pub fn plan(&self) -> VoicePlan {
-        self.plan
+        let least = if self.bitrate_bps == THIN_BPS { THIN_LOSS_PERCENT } else { 0 };
+        VoicePlan { bitrate_bps: self.bitrate_bps, loss_percent: LOSSES[self.step].max(least) }
     }
 
     /// The receiver reports that it lost this share of the voice's packets, 0 to 1.
@@ -54,16 +57,15 @@ impl VoiceSteps {
         while self.step > 0 && self.loss_ratio < entry(self.step) * LEAVE_SHARE {
             self.step -= 1;
         }
-        self.plan.loss_percent = LOSSES[self.step];
     }
 
     /// The way out carries about this many bits a second, picture and voice together.
     pub fn aim(&mut self, way_bps: u64) {
         let (thin_below, usual_above) = THIN_WAY_BPS;
         if way_bps < thin_below {
-            self.plan.bitrate_bps = THIN_BPS;
+            self.bitrate_bps = THIN_BPS;
         } else if way_bps > usual_above {
-            self.plan.bitrate_bps = USUAL_VOICE.bitrate_bps;
+            self.bitrate_bps = USUAL_VOICE.bitrate_bps;
         }
     }
 }
@@ -97,11 +99,10 @@ mod tests {
         let mut steps = VoiceSteps::default();
         let mut at = |bps| {
             steps.aim(bps);
-            steps.plan().bitrate_bps
+            steps.plan()
         };
-        assert_eq!(
-            [500_000, 149_000, 190_000, 201_000, 160_000].map(&mut at),
-            [40_000, 24_000, 24_000, 40_000, 40_000]
-        );
+        let told = [500_000, 149_000, 190_000, 201_000, 160_000].map(|bps| at(bps).bitrate_bps);
+        assert_eq!(told, [40_000, 24_000, 24_000, 40_000, 40_000]);
+        assert_eq!(at(140_000).loss_percent, 10, "expecting less, the encoder corrects nothing");
     }
 }

@@ -202,7 +202,8 @@ impl Client {
     }
 }
 
-fn cells(luma: &[u8], stride: usize, width: usize, height: usize) -> Vec<f32> {
+/// Mean luma of each square of a plane, row by row.
+pub fn cells(luma: &[u8], stride: usize, width: usize, height: usize) -> Vec<f32> {
     let mean = |x: usize, y: usize| {
         let rows = (y..y + CELL).map(|row| &luma[row * stride + x..row * stride + x + CELL]);
         rows.flatten().map(|v| f32::from(*v)).sum::<f32>() / (CELL * CELL) as f32

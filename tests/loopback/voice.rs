@@ -27,11 +27,6 @@ impl Voice {
         Self::of(&line)
     }
 
-    /// `seconds` of quiet, with packets.
-    pub fn quiet(seconds: usize) -> Self {
-        Self::of(&vec![0.0; seconds * 48_000])
-    }
-
     fn of(line: &[f32]) -> Self {
         let mut encoder = VoiceEncoder::new().expect("an encoder");
         let blocks: Vec<&[f32; BLOCK_VOICE_SAMPLES]> = line.as_chunks().0.iter().collect();

@@ -42,7 +42,7 @@ pub struct Wire {
     pub weather: Weather,
     pub thief: Option<Thief>,
     /// Copies of everything that was posted go through this.
-    pub watcher: Option<Box<dyn FnMut(Instant, &[u8])>>,
+    pub watcher: Option<Box<dyn FnMut(&[u8])>>,
     pub lost: u64,
     pub carried: u64,
     random: fastrand::Rng,
@@ -68,7 +68,7 @@ impl Wire {
 
     pub fn post(&mut self, now: Instant, bytes: &[u8]) {
         if let Some(watch) = &mut self.watcher {
-            watch(now, bytes);
+            watch(bytes);
         }
         let is_stolen = self.thief.as_mut().is_some_and(|steals| steals(bytes));
         if is_stolen || self.random.f64() < self.weather.loss_ratio {

@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use str0m::net::Transmit;
 use tokio::sync::mpsc;
 use visage::backend::Cpu;
@@ -17,7 +18,7 @@ use visage::telemetry::Marks;
 use visage::time::{SampleIndex, Wall};
 use visage_engines::PackFiles;
 
-use crate::client::{CLIENT, Client, SERVER};
+use crate::client::{CLIENT, Client, SERVER, cells};
 use crate::voice::Voice;
 use crate::wire::{Weather, Wire};
 
@@ -46,11 +47,10 @@ pub struct World {
     pub down: Wire,
     /// The server does nothing before this.
     pub stalled_until: Instant,
-    /// What the line heard: where, and how loud.
-    pub line: Line,
-    /// Moments on the line of the voice that left the show, and of the pictures.
-    pub voices: Vec<SampleIndex>,
-    pub pictures: Vec<SampleIndex>,
+    /// What the actor heard and drew.
+    diary: Arc<Mutex<Diary>>,
+    /// The voice that left the show, and its moments on the line.
+    pub voices: Vec<(SampleIndex, Bytes)>,
     peers: Peers,
     show: Show,
     outlet: mpsc::Receiver<Outgoing>,
@@ -58,14 +58,20 @@ pub struct World {
     next_round: Instant,
 }
 
-/// Where the line was heard, and how loud it was there.
-pub type Line = Arc<Mutex<Vec<(SampleIndex, f32)>>>;
+/// What an actor heard and drew.
+#[derive(Default)]
+pub struct Diary {
+    /// Where the line was heard, and how loud it was there.
+    pub line: Vec<(SampleIndex, f32)>,
+    /// The moments that were drawn, as brightness of squares.
+    pub drawn: Vec<(SampleIndex, Vec<f32>)>,
+}
 
 impl World {
     pub fn new(plan: Plan) -> Self {
         let now = Wall.now();
-        let line = Line::default();
-        let face = Arc::new(Overheard { face: plan.face, line: Arc::clone(&line) });
+        let diary = Arc::<Mutex<Diary>>::default();
+        let face = Arc::new(Overheard { face: plan.face, diary: Arc::clone(&diary) });
         let config = StudioConfig { max_sessions: 1, workers: 1, picture_px: plan.picture_px, bitrate_bps: 1_000_000 };
         let studio = Studio::open(config, face, Wall).expect("a studio");
         let (mut client, offer) = Client::new(now, plan.voice, plan.faster_ppm);
@@ -87,9 +93,8 @@ impl World {
             up: Wire::new(plan.up, plan.seed),
             down: Wire::new(plan.down, plan.seed ^ 0x5555),
             stalled_until: now,
-            line,
+            diary,
             voices: Vec::new(),
-            pictures: Vec::new(),
             peers,
             show,
             outlet,
@@ -182,21 +187,20 @@ impl World {
     fn send(&mut self) {
         let now = self.now;
         while let Ok(thing) = self.outlet.try_recv() {
-            match thing.media.value {
-                OutgoingMedia::Voice(_) => self.voices.push(thing.media.at),
-                OutgoingMedia::Picture(_) => self.pictures.push(thing.media.at),
+            if let OutgoingMedia::Voice(packet) = &thing.media.value {
+                self.voices.push((thing.media.at, packet.clone()));
             }
             self.peers.send(now, &thing, &mut |sent: &Transmit| post(&mut self.down, now, sent));
         }
     }
 
+    pub fn diary(&self) -> MutexGuard<'_, Diary> {
+        self.diary.lock().expect("nobody panics with the diary")
+    }
+
     /// What the network says at the server.
     pub fn network(&self) -> NetworkStats {
         self.peers.stats(&self.ticket.id).expect("a peer")
-    }
-
-    pub fn loss(&self, name: &str) -> u64 {
-        self.ticket.meter.report().losses[name]
     }
 }
 
@@ -212,13 +216,13 @@ pub fn portrait() -> Arc<dyn Pack> {
     Arc::new(Portrait::open(files, &Cpu::new()).expect("a pack that opens"))
 }
 
-/// A pack whose actors' hearing is written down.
+/// A pack whose actors keep a diary.
 struct Overheard {
     face: Arc<dyn Pack>,
-    line: Line,
+    diary: Arc<Mutex<Diary>>,
 }
 
-struct OverheardActor(Box<dyn Actor>, Line);
+struct OverheardActor(Box<dyn Actor>, Arc<Mutex<Diary>>);
 
 impl Pack for Overheard {
     fn name(&self) -> &str {
@@ -230,7 +234,7 @@ impl Pack for Overheard {
     }
 
     fn actor(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Actor>, ModelError> {
-        Ok(Box::new(OverheardActor(self.face.actor(avatar, side_px)?, Arc::clone(&self.line))))
+        Ok(Box::new(OverheardActor(self.face.actor(avatar, side_px)?, Arc::clone(&self.diary))))
     }
 
     fn still(&self, avatar: &str, side_px: u32) -> Result<Still, ModelError> {
@@ -244,12 +248,15 @@ impl Actor for OverheardActor {
     }
 
     fn hear(&mut self, block: &PcmBlock, at: SampleIndex) -> Result<(), ModelError> {
-        self.1.lock().expect("nobody panics with the line").push((at, block.level()));
+        self.1.lock().expect("nobody panics with the diary").line.push((at, block.level()));
         self.0.hear(block, at)
     }
 
     fn show(&mut self, at: SampleIndex, picture: &mut Picture, marks: &mut Marks, wall: Wall) {
         self.0.show(at, picture, marks, wall);
+        let (width, height) = (picture.size().width(), picture.size().height());
+        let drawn = cells(picture.planes().0, width, width, height);
+        self.1.lock().expect("nobody panics with the diary").drawn.push((at, drawn));
     }
 
     fn hush(&mut self) {
