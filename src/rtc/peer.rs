@@ -290,7 +290,6 @@ impl Peer {
         self.stats.is_connected = true;
         self.rtc.bwe().set_bitrate(Bitrate::bps(0), Bitrate::bps(*BITRATE_BPS.end()));
         self.choose_payloads();
-        self.picture.iter().for_each(|(mid, _)| machine::allow_resends(&mut self.rtc, *mid));
         self.order(Order::KeyPicture);
     }
 
@@ -303,6 +302,7 @@ impl Peer {
     fn choose_payloads(&mut self) {
         self.voice = self.way_out(MediaKind::Audio, Codec::Opus);
         self.picture = self.way_out(MediaKind::Video, payload_of(self.ticket.codec));
+        self.picture.iter().for_each(|(mid, _)| machine::allow_resends(&mut self.rtc, *mid));
         if self.stats.is_connected && self.picture.is_some() {
             self.ticket.inbox.watch();
         }

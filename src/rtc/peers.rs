@@ -92,11 +92,11 @@ impl Peers {
 
     /// Lets go of who was ended from outside or fell silent. To be called ten times a second or so.
     pub fn look_after(&mut self, now: Instant, way: &mut Way<'_>) {
-        let over = |(key, peer): (&SessionKey, &Box<Peer>)| {
+        let over = self.peers.iter().filter_map(|(key, peer)| {
             let ended = peer.ticket.inbox.has_ended().then_some("the session was ended");
             ended.or_else(|| peer.life.is_over(now)).map(|reason| (*key, reason))
-        };
-        let over: Vec<_> = self.peers.iter().filter_map(over).collect();
+        });
+        let over: Vec<_> = over.collect();
         for (key, reason) in over {
             self.let_go(key, reason, now, way);
         }

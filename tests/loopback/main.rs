@@ -128,7 +128,8 @@ fn a_call_through_a_storm_goes_on() {
     world.run(30.0);
     assert_unbroken(&world);
     assert_every_frame_is_accounted_for(&mut world);
-    let losses = world.ticket.meter.report().losses;
+    let (losses, frames) = (world.ticket.meter.report().losses, world.ticket.meter.report().frames);
+    assert!(frames.late < frames.on_time, "pictures queue before the wire: {frames:?}");
     assert!(losses["late_frame"] >= 5 && losses["concealed_gap"] > 200, "{losses:?}");
 
     let (seen, drawn) = (world.client.seen.len(), world.diary().drawn.len());
@@ -190,6 +191,26 @@ fn a_lost_packet_of_a_picture_is_asked_for_and_comes_again() {
     assert!(seen.windows(2).all(|pair| pair[1].at - pair[0].at == 3_600), "a picture is missing");
     assert!(world.client.asked.is_empty() && seen[1..].iter().all(|one| !one.is_key), "a key picture came of it");
     assert!(longest_freeze(&seen[before..]) < 0.2, "{} s without a picture", longest_freeze(&seen[before..]));
+}
+
+#[test]
+fn where_a_third_of_a_picture_is_lost_nearly_all_of_it_is_sent_again() {
+    let mut world = busy_call(CALM);
+    world.run(6.0);
+    let (picture, again) = world.client.picture_types();
+    let counts = Rc::new(RefCell::new((0_u32, 0_u32)));
+    let (counting, mut random) = (Rc::clone(&counts), fastrand::Rng::with_seed(SEED));
+    world.down.thief = Some(Box::new(move |bytes| {
+        let kind = rtp(bytes).map(|(kind, _)| kind);
+        let is_stolen = kind == Some(picture) && random.f64() < 0.3;
+        let mut counts = counting.borrow_mut();
+        *counts = (counts.0 + u32::from(is_stolen), counts.1 + u32::from(kind == Some(again)));
+        is_stolen
+    }));
+    world.run(1.0);
+    let (stolen, resent) = *counts.borrow();
+    eprintln!("CAL {stolen} {resent}");
+    assert!(stolen > 50 && resent * 10 > stolen * 8, "{stolen} packets lost, {resent} sent again");
 }
 
 #[test]

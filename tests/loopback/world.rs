@@ -103,11 +103,6 @@ impl World {
         }
     }
 
-    /// Seconds since the beginning.
-    pub fn seconds(&self) -> f64 {
-        (self.now - self.start).as_secs_f64()
-    }
-
     /// Lives for so long.
     pub fn run(&mut self, seconds: f64) {
         let end = self.now + Duration::from_secs_f64(seconds);
