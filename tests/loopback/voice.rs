@@ -21,7 +21,7 @@ impl Voice {
         let samples = ["hello.wav", "boat.wav"].map(|name| {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("web/samples").join(name);
             let bytes = std::fs::read(path).expect("a sample of the page");
-            decode_sound(&bytes, Duration::from_secs(60)).expect("sound").voice().to_vec()
+            decode_sound(&bytes, Duration::from_mins(1)).expect("sound").voice().to_vec()
         });
         let line: Vec<f32> = samples.iter().flat_map(|sample| sample.iter().chain(&quiet)).copied().collect();
         Self::of(&line)

@@ -36,13 +36,15 @@ const HEADERS: usize = 28;
 
 /// Decides on datagrams that are to be lost, one by one.
 pub type Thief = Box<dyn FnMut(&[u8]) -> bool>;
+/// Looks at datagrams.
+pub type Watcher = Box<dyn FnMut(&[u8])>;
 
 /// One direction.
 pub struct Wire {
     pub weather: Weather,
     pub thief: Option<Thief>,
     /// Copies of everything that was posted go through this.
-    pub watcher: Option<Box<dyn FnMut(&[u8])>>,
+    pub watcher: Option<Watcher>,
     pub lost: u64,
     pub carried: u64,
     random: fastrand::Rng,
