@@ -58,5 +58,16 @@ fn damaged_sound_is_bounded_or_refused() {
 
 #[test]
 fn damaged_packs_are_read_or_refused() {
-    run("pack", 400, entries::pack);
+    run("pack", 400, |bytes| _ = entries::pack(bytes));
+}
+
+#[test]
+fn the_seeds_are_good_before_they_are_damaged() {
+    let seed = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds/pack").join(name);
+        std::fs::read(path).expect("a seed")
+    };
+    assert!(entries::pack(&seed("drawn.json")), "the small rig is drawn");
+    assert!(entries::pack(&seed("rig.json")), "the head's own rig is drawn");
+    assert!(entries::pack(&seed("mesh.patch")), "its own numbers over themselves change nothing");
 }

@@ -29,7 +29,8 @@ pub enum Order {
     Voice(VoicePlan),
     /// Speak this sound instead of whatever was being said.
     Say(Arc<Sound>),
-    /// Say no more of what was being said.
+    /// Say no more of what was being said, or was spoken into the microphone up to now. A microphone that speaks on is
+    /// heard again, with what is spoken from now on: whoever wants it silent ends it.
     Hush,
     /// Another avatar takes over.
     Recast(Newcomer),
@@ -55,7 +56,7 @@ pub struct Inbox(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    packets: ArrayQueue<VoicePacket>,
+    packets: ArrayQueue<(VoicePacket, Utterance)>,
     orders: ArrayQueue<(Order, Utterance)>,
     utterance: AtomicU64,
     /// Who raises the utterance number has this, so that a number and its order go in together. Shows never take it.
@@ -82,9 +83,9 @@ impl Inbox {
         }))
     }
 
-    /// Takes a packet; when the queue is full the oldest goes.
+    /// Takes a packet, as part of the newest utterance; when the queue is full the oldest goes.
     pub fn hear(&self, packet: VoicePacket) {
-        if self.0.packets.force_push(packet).is_some() {
+        if self.0.packets.force_push((packet, self.utterance())).is_some() {
             self.lose(Loss::OverflowPacket);
         }
     }
@@ -153,7 +154,7 @@ impl Inbox {
         self.0.has_ended.load(Ordering::Acquire)
     }
 
-    pub(super) fn next_packet(&self) -> Option<VoicePacket> {
+    pub(super) fn next_packet(&self) -> Option<(VoicePacket, Utterance)> {
         self.0.packets.pop()
     }
 

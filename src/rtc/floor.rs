@@ -10,7 +10,8 @@ use str0m::net::Transmit;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Lobby;
-use super::peer::{NetworkStats, Peer};
+use super::network::NetworkStats;
+use super::peer::Peer;
 use super::peers::{Datagram, Peers};
 use super::sockets::Socket;
 use crate::pipeline::Outgoing;
@@ -29,6 +30,8 @@ pub enum Command {
     Add(Box<Peer>),
     /// Tell the numbers of the session with this id.
     Stats(Arc<str>, oneshot::Sender<Option<NetworkStats>>),
+    /// Tell the numbers of every session.
+    AllStats(oneshot::Sender<Vec<NetworkStats>>),
     /// Say goodbye to everybody and end.
     Close,
 }
@@ -90,6 +93,7 @@ impl Floor {
             Command::Add(peer) => self.peers.add(peer),
             // Whoever asked may have left.
             Command::Stats(id, answer) => drop(answer.send(self.peers.stats(&id))),
+            Command::AllStats(answer) => drop(answer.send(self.peers.all_stats())),
             Command::Close => {}
         }
     }
@@ -103,6 +107,7 @@ impl Floor {
         }
     }
 
+    /// What a session that has ended still had on its way is not sent: its meter has settled its frames.
     fn send(&mut self, thing: &Outgoing) {
         self.peers.send(self.wall.now(), thing, &mut way(&self.sockets, &self.counters, self.wall));
     }
@@ -112,6 +117,7 @@ impl Floor {
         for _ in 0..BURST {
             // Errors of single datagrams (a port that closed, say) are the next round's business.
             let Ok((length, source)) = self.sockets[number].socket.try_recv_from(&mut buffer) else { break };
+            self.counters.receive(length);
             self.hear(number, source, &buffer[..length]);
         }
         self.buffer = buffer;
@@ -144,11 +150,12 @@ fn way<'a>(sockets: &'a [Socket], counters: &'a Counters, wall: Wall) -> impl Fn
 fn post(sockets: &[Socket], datagram: &Transmit, counters: &Counters) {
     let socket = sockets.iter().find(|socket| socket.advertised.contains(&datagram.source));
     let sent = socket.map(|socket| socket.socket.try_send_to(&datagram.contents, datagram.destination));
-    if !matches!(sent, Some(Ok(_))) {
-        let mut lost = LossCounts::default();
-        lost.count(Loss::UnsentPacket);
-        counters.add(&lost);
+    if let Some(Ok(bytes)) = sent {
+        return counters.send(bytes);
     }
+    let mut lost = LossCounts::default();
+    lost.count(Loss::UnsentPacket);
+    counters.add(&lost);
 }
 
 /// The number of the first socket with something to read.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use str0m::bwe::Bitrate;
 use str0m::change::SdpOffer;
+use str0m::format::Codec;
 use str0m::media::Mid;
 use str0m::rtp::Extension;
 use str0m::{Candidate, Rtc, RtcConfig};
@@ -82,6 +83,16 @@ pub fn allow_resends(rtc: &mut Rtc, picture: Mid) {
     let (packets, kept, most_ratio) = RESENDS;
     if let Some(stream) = rtc.direct_api().stream_tx_by_mid(picture, None) {
         stream.set_rtx_cache(packets, kept, Some(most_ratio));
+    }
+}
+
+/// How the machine calls a codec.
+#[must_use]
+pub fn payload_of(codec: PictureCodec) -> Codec {
+    match codec {
+        PictureCodec::H264 => Codec::H264,
+        #[cfg(feature = "vp8")]
+        PictureCodec::Vp8 => Codec::Vp8,
     }
 }
 

@@ -13,8 +13,9 @@ use str0m::{Input, RtcError};
 
 use super::Lobby;
 use super::index::{self, Index};
-use super::peer::{NetworkStats, Peer, Standing, Way};
-use crate::pipeline::{Outgoing, SessionKey};
+use super::network::NetworkStats;
+use super::peer::{Peer, Standing, Way};
+use crate::pipeline::{EndReason, Outgoing, SessionKey};
 use crate::telemetry::{Counters, Loss, LossCounts};
 
 /// A datagram as a socket gave it.
@@ -55,6 +56,12 @@ impl Peers {
         self.peers.values().find(|peer| &*peer.ticket.id == id).map(|peer| peer.stats())
     }
 
+    /// The numbers of every session.
+    #[must_use]
+    pub fn all_stats(&self) -> Vec<NetworkStats> {
+        self.peers.values().map(|peer| peer.stats()).collect()
+    }
+
     /// Takes a datagram to whose it is; one that is nobody's is counted.
     pub fn hear(&mut self, now: Instant, datagram: Datagram<'_>, way: &mut Way<'_>) {
         let Datagram { source, here, bytes } = datagram;
@@ -69,14 +76,15 @@ impl Peers {
         if index::is_stun(bytes) {
             self.index.learn(source, key);
         }
-        if index::is_rtp(bytes) {
-            self.tend(key, now, way, |peer, way| peer.receive_rtp(now, received, way));
-        } else {
+        if index::is_dtls(bytes) {
             self.tend(key, now, way, |peer, way| peer.receive(now, received, way));
+        } else {
+            self.tend(key, now, way, |peer, way| peer.receive_signed(now, received, way));
         }
     }
 
-    /// Sends what a show made.
+    /// Sends what a show made. What a session that has ended still had on its way is not sent: its meter has settled its
+    /// frames.
     pub fn send(&mut self, now: Instant, thing: &Outgoing, way: &mut Way<'_>) {
         self.tend(thing.session, now, way, |peer, way| peer.send(thing, now, way));
     }
@@ -93,8 +101,8 @@ impl Peers {
     /// Lets go of who was ended from outside or fell silent. To be called ten times a second or so.
     pub fn look_after(&mut self, now: Instant, way: &mut Way<'_>) {
         let over = self.peers.iter().filter_map(|(key, peer)| {
-            let ended = peer.ticket.inbox.has_ended().then_some("the session was ended");
-            ended.or_else(|| peer.life.is_over(now)).map(|reason| (*key, reason))
+            let reason = peer.life.is_over(now);
+            (peer.ticket.inbox.has_ended() || reason.is_some()).then_some((*key, reason))
         });
         let over: Vec<_> = over.collect();
         for (key, reason) in over {
@@ -105,7 +113,7 @@ impl Peers {
     /// Says goodbye to everybody.
     pub fn close(&mut self, now: Instant, way: &mut Way<'_>) {
         let keys: Vec<_> = self.peers.keys().copied().collect();
-        keys.into_iter().for_each(|key| self.let_go(key, "the server is closing", now, way));
+        keys.into_iter().for_each(|key| self.let_go(key, Some(EndReason::Closing), now, way));
     }
 
     /// STUN goes by its name, all else by where it came from: a signed request was heard from there before.
@@ -130,19 +138,21 @@ impl Peers {
             Ok(Ok(Standing::Over(reason))) => reason,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "a machine failed");
-                "the connection failed"
+                EndReason::Failed
             }
-            Err(_panic) => "the connection broke",
+            Err(_panic) => EndReason::Broken,
         };
-        self.let_go(key, reason, now, way);
+        self.let_go(key, Some(reason), now, way);
     }
 
-    /// Says goodbye to a peer and forgets it.
-    fn let_go(&mut self, key: SessionKey, reason: &str, now: Instant, way: &mut Way<'_>) {
+    /// Says goodbye to a peer and forgets it. Its session ends for this reason, unless it has ended already.
+    fn let_go(&mut self, key: SessionKey, reason: Option<EndReason>, now: Instant, way: &mut Way<'_>) {
         let Some(mut peer) = self.peers.remove(&key) else { return };
         self.index.forget(key);
         // A machine that cannot even say goodbye is dropped all the same.
         let _ = catch_unwind(AssertUnwindSafe(|| peer.close(now, way)));
-        self.lobby.end(&peer.ticket.id, reason);
+        if let Some(reason) = reason {
+            self.lobby.end(&peer.ticket.id, reason);
+        }
     }
 }

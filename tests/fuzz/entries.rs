@@ -2,12 +2,16 @@
 //!
 //! Decides what must hold whatever the bytes are. Does not make them. A leading byte chooses where there is a choice.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use visage::codec::sound::decode_sound;
-use visage::picture::head::HeadModel;
+use visage::media::PictureSize;
+use visage::picture::drawn::{DrawnFace, Rig};
+use visage::picture::head::{HeadFace, HeadModel};
+use visage::picture::{ARKIT_NAMES, Face, Pose, Surface};
 use visage::rtc::{JoinError, LONGEST_OFFER, Machines};
 use visage::serve::{avatar_in, offer_in};
 use visage::time::Wall;
@@ -51,32 +55,69 @@ pub fn sound(file: &[u8]) {
     }
 }
 
-/// A file of a pack, after a byte that says which.
-pub fn pack(bytes: &[u8]) {
-    let Some((which, file)) = bytes.split_first() else { return };
+/// A file of a pack, after a byte that says which; whether it was taken. A face that is taken is drawn, too.
+pub fn pack(bytes: &[u8]) -> bool {
+    let Some((which, file)) = bytes.split_first() else { return false };
+    let text = || String::from_utf8_lossy(file);
     match which {
-        b'p' => drop(PackManifest::parse(&String::from_utf8_lossy(file))),
-        b'a' => drop(AvatarManifest::parse("nora", &String::from_utf8_lossy(file))),
-        b's' => drop(DigestList::parse(&String::from_utf8_lossy(file))),
+        b'p' => PackManifest::parse(&text()).is_ok(),
+        b'a' => AvatarManifest::parse("nora", &text()).is_ok(),
+        b's' => DigestList::parse(&text()).is_ok(),
         b'r' => head("rig.json", file),
         b'm' => head("mesh.bin", file),
-        _ => (),
+        b'M' => head("mesh.bin", &patched(&NORA["mesh.bin"], file)),
+        b'd' => drawn(file),
+        _ => false,
     }
+}
+
+/// `whole` with the last bytes of `patch` in it, at the place that its first three say.
+fn patched(whole: &[u8], patch: &[u8]) -> Vec<u8> {
+    let mut bytes = whole.to_vec();
+    if let Some(([high, middle, low], patch)) = patch.split_first_chunk() {
+        let at = u32::from_be_bytes([0, *high, *middle, *low]) as usize % whole.len();
+        let place = &mut bytes[at..(at + patch.len()).min(whole.len())];
+        place.copy_from_slice(&patch[..place.len()]);
+    }
+    bytes
 }
 
 /// A built-in head, one file of it replaced.
-fn head(replaced: &str, bytes: &[u8]) {
+fn head(replaced: &str, bytes: &[u8]) -> bool {
     let files = |name: &str| if name == replaced { Some(bytes) } else { NORA.get(name).map(Vec::as_slice) };
-    if let Ok(model) = HeadModel::load(&files, SIDE_PX) {
-        drop(Arc::new(model));
+    let model = HeadModel::load(&files, SIDE_PX);
+    model.map(|model| draw(HeadFace::new(Arc::new(model)))).is_ok()
+}
+
+/// A built-in drawn character with another rig.
+fn drawn(rig: &[u8]) -> bool {
+    let files = |name: &str| if name == "rig.json" { Some(rig) } else { MIRA.get(name).map(Vec::as_slice) };
+    let rig = Rig::load(&files, SIDE_PX, [0; 3]);
+    rig.map(|rig| draw(DrawnFace::new(Arc::new(rig)))).is_ok()
+}
+
+fn draw(mut face: impl Face) {
+    let mut surface = Surface::new(PictureSize::square(SIDE_PX));
+    for (yaw_degrees, weight) in [(0.0, 0.0), (9.0, 1.0), (-9.0, 0.5)] {
+        let weights = [weight; ARKIT_NAMES.len()];
+        face.draw(&Pose { weights, yaw_degrees, lag: weight, seconds: weight, ..Pose::default() }, &mut surface);
     }
 }
 
-static NORA: LazyLock<std::collections::HashMap<String, Vec<u8>>> = LazyLock::new(|| {
-    let folder = built_in().join("avatars/nora");
+type Files = HashMap<String, Vec<u8>>;
+static NORA: LazyLock<Files> = LazyLock::new(|| files_of("nora", ""));
+static MIRA: LazyLock<Files> = LazyLock::new(|| files_of("mira", "layers/"));
+
+fn files_of(avatar: &str, below: &str) -> Files {
+    let folder = built_in().join("avatars").join(avatar).join(below);
     let files = std::fs::read_dir(folder).expect("an avatar").map(|entry| entry.expect("a file"));
-    files.map(|file| (file.file_name().to_string_lossy().into(), std::fs::read(file.path()).expect("bytes"))).collect()
-});
+    let files = files.filter(|file| file.path().is_file());
+    files
+        .map(|file| {
+            (below.to_owned() + &file.file_name().to_string_lossy(), std::fs::read(file.path()).expect("bytes"))
+        })
+        .collect()
+}
 
 /// The built-in pack, seen from the root package and from the fuzz targets.
 fn built_in() -> PathBuf {

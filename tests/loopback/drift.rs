@@ -185,8 +185,7 @@ fn hour(faster_ppm: f64) -> Receiver {
         });
     }
     drop(show);
-    let Ok(receiver) = Arc::try_unwrap(sink.0) else { panic!("the show is gone") };
-    receiver.into_inner().expect("a receiver")
+    Arc::into_inner(sink.0).expect("the show is gone").into_inner().expect("a receiver")
 }
 
 /// Picture minus voice of every swell, in milliseconds, by RTP time and by the clock of the reports.

@@ -79,7 +79,7 @@ impl World {
         let (rtc, codec, answer) = machines.answer(&offer, now).expect("an answer");
         client.accept(&answer);
         let (sender, outlet) = mpsc::channel(16);
-        let request = ShowRequest { avatar: None, codec };
+        let request = ShowRequest { codec, ..ShowRequest::default() };
         let (ticket, show) = studio.stage(&request, Box::new(sender), now).expect("a place");
         let lobby = Arc::clone(&studio);
         let mut peers = Peers::new(lobby, studio.counters());

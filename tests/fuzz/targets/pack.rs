@@ -1,5 +1,7 @@
+//! Files of packs, made by libFuzzer.
+
 #![no_main]
 #[path = "../entries.rs"]
 mod entries;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entries::pack(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| _ = entries::pack(bytes));
