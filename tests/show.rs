@@ -18,6 +18,7 @@ use visage::model::portrait::Portrait;
 use visage::model::{Actor, ModelError, Pack};
 use visage::pipeline::{
     Inbox, Meter, Order, Outgoing, OutgoingMedia, Outlet, SessionEvent, SessionKey, SessionSummary, Show, ShowParts,
+    Terms,
 };
 use visage::telemetry::{Loss, Marks};
 use visage::time::{AudioRtpTime, SampleIndex, Wall};
@@ -149,8 +150,9 @@ impl Rig {
 
     fn depth_ms(&self) -> f64 {
         let (id, avatar) = (String::new(), String::new());
-        let summary = SessionSummary { id, avatar, codec: PictureCodec::H264, age_s: 0.0, is_speaking: false };
-        self.meter.stats(summary).jitter_depth_ms
+        let options = Terms { picture_px: 512, bitrate_bps: None, hear: true };
+        let summary = SessionSummary { id, avatar, codec: PictureCodec::H264, age_s: 0.0, is_speaking: false, options };
+        self.meter.stats(summary).state.jitter_depth_ms
     }
 }
 
