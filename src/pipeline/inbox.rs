@@ -3,7 +3,7 @@
 //! Decides what is dropped when a show does not keep up: the oldest packet, the newest order.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_queue::ArrayQueue;
@@ -12,6 +12,7 @@ use crate::codec::sound::Sound;
 use crate::listen::VoicePacket;
 use crate::media::Utterance;
 use crate::model::Actor;
+use crate::pace::VoicePlan;
 use crate::telemetry::{Counters, Loss, LossCounts};
 
 const PACKETS: usize = 128;
@@ -24,6 +25,8 @@ pub enum Order {
     KeyPicture,
     /// The way out carries about this many bits a second.
     Bitrate(u32),
+    /// The voice is to be coded like this from now on.
+    Voice(VoicePlan),
     /// Speak this sound instead of whatever was being said.
     Say(Arc<Sound>),
     /// Say no more of what was being said, or was spoken into the microphone up to now. A microphone that speaks on is
@@ -59,6 +62,7 @@ struct Shared {
     /// Who raises the utterance number has this, so that a number and its order go in together. Shows never take it.
     raising: Mutex<()>,
     is_watched: AtomicBool,
+    unsent_pictures: AtomicUsize,
     has_ended: AtomicBool,
     counters: Arc<Counters>,
 }
@@ -73,6 +77,7 @@ impl Inbox {
             utterance: AtomicU64::new(0),
             raising: Mutex::new(()),
             is_watched: AtomicBool::new(false),
+            unsent_pictures: AtomicUsize::new(0),
             has_ended: AtomicBool::new(false),
             counters,
         }))
@@ -127,6 +132,15 @@ impl Inbox {
 
     pub(super) fn is_watched(&self) -> bool {
         self.0.is_watched.load(Ordering::Acquire)
+    }
+
+    /// So many pictures of this show wait for the network; it begins no more while they do.
+    pub fn note_unsent(&self, pictures: usize) {
+        self.0.unsent_pictures.store(pictures, Ordering::Release);
+    }
+
+    pub(super) fn unsent_pictures(&self) -> usize {
+        self.0.unsent_pictures.load(Ordering::Acquire)
     }
 
     /// Ends the show: its worker drops it at the next tick, its door closes politely.

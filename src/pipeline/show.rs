@@ -28,6 +28,11 @@ pub const FRAME_SAMPLES: u64 = LINE_HZ as u64 / 25;
 
 /// A picture begun later than this after its moment is not begun at all.
 const TOO_LATE: Duration = Duration::from_millis(40);
+/// While so many pictures wait for the network none is begun: each would only come later than the one before.
+const MOST_UNSENT: usize = 2;
+/// From one key picture to the next that is asked for, in samples of the line: whoever asks again before the first can
+/// have come would only crowd the way with them.
+const KEY_GAP: u64 = LINE_HZ as u64 * 3 / 10;
 
 /// What a show is made of.
 pub struct ShowParts {
@@ -67,6 +72,7 @@ pub struct Show {
     small: Option<Picture>,
     next_frame: SampleIndex,
     wants_key: PictureKind,
+    last_key: Option<SampleIndex>,
     losses: LossCounts,
     second: Second,
     keeps_voice: bool,
@@ -96,6 +102,7 @@ impl Show {
             small: None,
             next_frame: SampleIndex::ZERO,
             wants_key: PictureKind::Key,
+            last_key: None,
             losses: LossCounts::default(),
             second: Second::default(),
             keeps_voice: false,
@@ -141,6 +148,8 @@ impl Show {
             match order {
                 Order::KeyPicture => self.wants_key = PictureKind::Key,
                 Order::Bitrate(bits_per_second) => self.set_bitrate(bits_per_second),
+                // An encoder that refuses goes on as it was.
+                Order::Voice(plan) => drop(self.voice_encoder.follow(plan)),
                 Order::Say(sound) => self.raise(utterance, Some(sound)),
                 Order::Hush => self.raise(utterance, None),
                 Order::Recast(actor) => self.parts.actor = actor.0,
@@ -249,7 +258,7 @@ impl Show {
     fn why_not(&self, lateness: Duration) -> Option<Loss> {
         if lateness > TOO_LATE {
             Some(Loss::LateFrame)
-        } else if self.parts.outlet.has_room() {
+        } else if self.parts.outlet.has_room() && self.parts.inbox.unsent_pictures() < MOST_UNSENT {
             None
         } else {
             Some(Loss::BlockedFrame)
@@ -273,10 +282,14 @@ impl Show {
         self.parts.actor.show(at, &mut self.parts.canvas, marks, wall);
         let size = self.steps.size_of(self.parts.canvas.size());
         let small = shrink(&self.parts.canvas, size, &mut self.small);
-        let encoded = self.parts.encoder.encode(small, self.wants_key);
+        let is_soon = self.last_key.is_some_and(|last| at < last + KEY_GAP);
+        let kind = if is_soon { PictureKind::Any } else { self.wants_key };
+        let encoded = self.parts.encoder.encode(small, kind);
         marks.stamp(Stage::Encoded, wall.now());
         if let Ok(picture) = encoded {
-            self.wants_key = PictureKind::Any;
+            if picture.is_key {
+                (self.wants_key, self.last_key) = (PictureKind::Any, Some(at));
+            }
             Some(picture)
         } else {
             self.losses.count(Loss::BadFrame);
@@ -292,7 +305,8 @@ impl Show {
         if refused && is_picture {
             self.losses.count(Loss::BlockedFrame);
             self.parts.meter.frame_dropped();
-            self.wants_key = PictureKind::Key;
+            // What follows cannot be shown without it: at once.
+            (self.wants_key, self.last_key) = (PictureKind::Key, None);
         } else if refused {
             self.losses.count(Loss::BlockedVoice);
         }

@@ -138,14 +138,25 @@ impl Studio {
     /// # Errors
     /// If the studio is full or closing, or the avatar is unknown or broken.
     pub fn admit(&self, request: &ShowRequest, outlet: Box<dyn Outlet>) -> Result<Ticket, AdmitError> {
+        let (ticket, show) = self.stage(request, outlet, self.wall.now())?;
+        self.workers.put(ticket.key, Box::new(show));
+        Ok(ticket)
+    }
+
+    /// As [`Studio::admit`], but the show, which begins at `now`, is the caller's to move on.
+    ///
+    /// # Errors
+    /// As for [`Studio::admit`].
+    pub fn stage(
+        &self,
+        request: &ShowRequest,
+        outlet: Box<dyn Outlet>,
+        now: Instant,
+    ) -> Result<(Ticket, Show), AdmitError> {
         let avatar = self.avatar_named(request.avatar.as_deref())?;
-        let ticket = self.register.enter(&avatar, request, &self.config, self.wall.now())?;
-        let show = self.show_for(&ticket, outlet);
-        match show {
-            Ok(show) => {
-                self.workers.put(ticket.key, Box::new(show));
-                Ok(ticket)
-            }
+        let ticket = self.register.enter(&avatar, request, &self.config, now)?;
+        match self.show_for(&ticket, outlet, now) {
+            Ok(show) => Ok((ticket, show)),
             Err(refusal) => {
                 self.register.leave(ticket.key);
                 Err(refusal)
@@ -153,7 +164,7 @@ impl Studio {
         }
     }
 
-    fn show_for(&self, ticket: &Ticket, outlet: Box<dyn Outlet>) -> Result<Show, AdmitError> {
+    fn show_for(&self, ticket: &Ticket, outlet: Box<dyn Outlet>, now: Instant) -> Result<Show, AdmitError> {
         let broken = |found: String| AdmitError::BrokenAvatar { name: ticket.avatar.to_string(), found };
         let size = PictureSize::square(ticket.terms.picture_px);
         let actor = self.actor(&ticket.avatar, ticket.terms)?;
@@ -171,7 +182,7 @@ impl Studio {
             meter: Arc::clone(&ticket.meter),
             events: ticket.events.clone(),
         };
-        let mut show = Show::new(parts, bitrate_bps, self.wall.now()).map_err(|error| broken(error.to_string()))?;
+        let mut show = Show::new(parts, bitrate_bps, now).map_err(|error| broken(error.to_string()))?;
         if !ticket.terms.hear {
             show.keep_voice();
         }

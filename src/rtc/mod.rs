@@ -11,6 +11,7 @@ mod machine;
 mod net;
 mod network;
 mod peer;
+mod peers;
 mod sdp;
 mod sockets;
 #[cfg(test)]
@@ -26,6 +27,8 @@ pub use bitrate::BITRATE_BPS;
 pub use machine::Machines;
 pub use net::Net;
 pub use network::NetworkStats;
+pub use peer::{Peer, Way};
+pub use peers::{Datagram, Peers};
 pub use sdp::LONGEST_OFFER;
 
 use crate::pipeline::{AdmitError, EndReason, Outlet, ShowRequest, Studio, Ticket};

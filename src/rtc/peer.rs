@@ -15,8 +15,8 @@ use super::bitrate::{BITRATE_BPS, BitrateTeller};
 use super::idle::PeerLife;
 use super::index;
 use super::leaving::Leaving;
-use super::network::NetworkStats;
-use crate::codec::PictureCodec;
+use super::machine;
+use super::network::{Network, NetworkStats};
 use crate::listen::VoicePacket;
 use crate::pipeline::{EndReason, Order, Outgoing, OutgoingMedia, Ticket};
 use crate::telemetry::{Loss, LossCounts, Stage};
@@ -45,8 +45,7 @@ pub struct Peer {
     teller: BitrateTeller,
     pictures_out: Leaving<VIDEO_CLOCK_HZ>,
     voice_out: Leaving<VOICE_HZ>,
-    stats: NetworkStats,
-    noted_at: Instant,
+    network: Network,
     heard: Heard,
 }
 
@@ -83,8 +82,7 @@ impl Peer {
             teller: BitrateTeller::default(),
             pictures_out: Leaving::default(),
             voice_out: Leaving::default(),
-            stats: NetworkStats::default(),
-            noted_at: now,
+            network: Network::new(now),
             heard: Heard::default(),
         }
     }
@@ -135,6 +133,8 @@ impl Peer {
     pub fn wake(&mut self, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
         self.rtc.handle_input(Input::Timeout(now))?;
         self.tell_bitrate(now);
+        let given_up = self.pictures_out.give_up(now);
+        self.drop_pictures(given_up);
         self.speak(now, way)
     }
 
@@ -150,7 +150,7 @@ impl Peer {
     /// What the network says.
     #[must_use]
     pub fn stats(&self) -> NetworkStats {
-        self.stats
+        self.network.stats
     }
 
     /// Hands one thing to the machine, which sends it; sender reports are made from its clock.
@@ -158,15 +158,14 @@ impl Peer {
     /// # Errors
     /// As for [`Peer::receive`].
     pub fn send(&mut self, outgoing: &Outgoing, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
-        let clock = outgoing.clock.min(now);
         match &outgoing.media.value {
-            OutgoingMedia::Voice(packet) => self.write_voice(outgoing, clock, packet)?,
-            OutgoingMedia::Picture(picture) => self.write_picture(outgoing, clock, &picture.bytes)?,
+            OutgoingMedia::Voice(packet) => self.write_voice(outgoing, now, packet)?,
+            OutgoingMedia::Picture(picture) => self.write_picture(outgoing, now, &picture.bytes)?,
         }
         self.speak(now, way)
     }
 
-    fn write_picture(&mut self, outgoing: &Outgoing, clock: Instant, bytes: &Bytes) -> Result<(), RtcError> {
+    fn write_picture(&mut self, outgoing: &Outgoing, now: Instant, bytes: &Bytes) -> Result<(), RtcError> {
         let writer = self.picture.and_then(|(mid, pt)| Some((self.rtc.writer(mid)?, pt)));
         let Some((writer, pt)) = writer else {
             self.drop_pictures(1);
@@ -177,8 +176,8 @@ impl Peer {
             (MediaTime::new(0, Frequency::NINETY_KHZ), MediaTime::new(45_000, Frequency::NINETY_KHZ));
         let time = MediaTime::new(ticks(at, VIDEO_CLOCK_HZ), Frequency::NINETY_KHZ);
         // At once, unless the page asks its browser to hold pictures until their voice is played: a most of 0 forbids it.
-        writer.playout_delay(at_once, half_a_second).write(pt, clock, time, &**bytes)?;
-        let given_up = self.pictures_out.enter(at.to_rtp(), outgoing.media.marks);
+        writer.playout_delay(at_once, half_a_second).write(pt, outgoing.clock.min(now), time, &**bytes)?;
+        let given_up = self.pictures_out.enter(at.to_rtp(), outgoing.media.marks, now);
         self.drop_pictures(given_up);
         Ok(())
     }
@@ -191,7 +190,7 @@ impl Peer {
         }
     }
 
-    fn write_voice(&mut self, outgoing: &Outgoing, clock: Instant, packet: &Bytes) -> Result<(), RtcError> {
+    fn write_voice(&mut self, outgoing: &Outgoing, now: Instant, packet: &Bytes) -> Result<(), RtcError> {
         if outgoing.media.utterance < self.ticket.inbox.utterance() {
             self.lose(Loss::StaleUtterance);
             return Ok(());
@@ -199,14 +198,20 @@ impl Peer {
         let Some((mid, pt)) = self.voice else { return Ok(()) };
         let Some(writer) = self.rtc.writer(mid) else { return Ok(()) };
         let time = MediaTime::new(ticks(outgoing.media.at, VOICE_HZ), Frequency::FORTY_EIGHT_KHZ);
-        writer.write(pt, clock, time, &**packet)?;
+        writer.write(pt, outgoing.clock.min(now), time, &**packet)?;
         // Only measured: voice is not paced, it leaves with the next word of the machine.
-        self.voice_out.enter(outgoing.media.at.to_rtp(), outgoing.media.marks);
+        self.voice_out.enter(outgoing.media.at.to_rtp(), outgoing.media.marks, now);
         Ok(())
     }
 
     /// Lets the machine say all it has to say now.
     fn speak(&mut self, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
+        let standing = self.say_all(now, way);
+        self.ticket.inbox.note_unsent(self.pictures_out.count());
+        standing
+    }
+
+    fn say_all(&mut self, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
         for _ in 0..WAKES {
             let (at, over) = self.drain(now, way)?;
             self.wake_at = at;
@@ -265,6 +270,9 @@ impl Peer {
             Event::KeyframeRequest(_) => self.order(Order::KeyPicture),
             Event::EgressBitrateEstimate(kind) => self.estimate(&kind, now),
             Event::PeerStats(stats) => self.note(&stats),
+            Event::MediaEgressStats(stats) if self.voice.is_some_and(|(mid, _)| mid == stats.mid) => {
+                stats.loss.iter().for_each(|loss| self.teller.lose_voice(f64::from(*loss)));
+            }
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
                 return Some(EndReason::Unreachable);
             }
@@ -275,13 +283,14 @@ impl Peer {
     }
 
     fn note(&mut self, stats: &PeerStats) {
-        self.stats.note(stats, stats.timestamp.saturating_duration_since(self.noted_at));
-        self.noted_at = stats.timestamp;
+        self.network.note(stats);
+        self.teller.lose(self.network.stats.egress_loss_ratio.unwrap_or(0.0));
+        stats.bwe_tx.iter().for_each(|newest| self.teller.glimpse(newest.as_u64()));
     }
 
     fn connect(&mut self) {
         self.life.connect();
-        self.stats.is_connected = true;
+        self.network.stats.is_connected = true;
         let most = Bitrate::bps(self.most_bps());
         self.rtc.bwe().set_bitrate(Bitrate::bps(0), most);
         self.choose_payloads();
@@ -296,8 +305,9 @@ impl Peer {
     /// Of each kind the first line that we may send on. The machine knows one codec for each.
     fn choose_payloads(&mut self) {
         self.voice = self.way_out(MediaKind::Audio, Codec::Opus);
-        self.picture = self.way_out(MediaKind::Video, payload_of(self.ticket.codec));
-        if self.stats.is_connected && self.picture.is_some() {
+        self.picture = self.way_out(MediaKind::Video, machine::payload_of(self.ticket.codec));
+        self.picture.iter().for_each(|(mid, _)| machine::allow_resends(&mut self.rtc, *mid));
+        if self.network.stats.is_connected && self.picture.is_some() {
             self.ticket.inbox.watch();
         }
     }
@@ -345,14 +355,20 @@ impl Peer {
 
     fn estimate(&mut self, kind: &BweKind, now: Instant) {
         let (BweKind::Twcc { estimate, .. } | BweKind::Remb { estimate, .. }) = kind else { return };
-        self.stats.estimate_bps = Some(estimate.as_u64());
+        self.network.stats.estimate_bps = Some(estimate.as_u64());
         self.teller.estimate(estimate.as_u64());
         self.tell_bitrate(now);
     }
 
     fn tell_bitrate(&mut self, now: Instant) {
+        if let Some(plan) = self.teller.tell_voice() {
+            self.order(Order::Voice(plan));
+        }
         if let Some(bps) = self.teller.tell(now) {
             self.order(Order::Bitrate(self.ticket.terms.within(bps)));
+        }
+        if let Some(bps) = self.teller.revive(now) {
+            self.rtc.bwe().reset(Bitrate::bps(bps));
         }
     }
 
@@ -370,15 +386,6 @@ impl Peer {
         let mut lost = LossCounts::default();
         lost.count(loss);
         self.ticket.meter.lose(&lost);
-    }
-}
-
-/// How the machine calls a codec.
-fn payload_of(codec: PictureCodec) -> Codec {
-    match codec {
-        PictureCodec::H264 => Codec::H264,
-        #[cfg(feature = "vp8")]
-        PictureCodec::Vp8 => Codec::Vp8,
     }
 }
 
