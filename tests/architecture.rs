@@ -40,6 +40,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("axum_server", &["serve"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
+    ("strsim", &["cli"]),
     ("crossbeam_queue", &["pipeline"]),
     ("fastrand", &["bench", "model"]),
     ("futures_util", &["rtc", "serve"]),

@@ -13,7 +13,7 @@ use crate::listen::VoicePacket;
 use crate::media::Utterance;
 use crate::model::Actor;
 use crate::pace::VoicePlan;
-use crate::telemetry::{Counters, Loss, LossCounts};
+use crate::telemetry::{Counters, Loss};
 
 const PACKETS: usize = 128;
 const ORDERS: usize = 32;
@@ -86,7 +86,7 @@ impl Inbox {
     /// Takes a packet, as part of the newest utterance; when the queue is full the oldest goes.
     pub fn hear(&self, packet: VoicePacket) {
         if self.0.packets.force_push((packet, self.utterance())).is_some() {
-            self.lose(Loss::OverflowPacket);
+            self.0.counters.lose(Loss::OverflowPacket);
         }
     }
 
@@ -107,16 +107,10 @@ impl Inbox {
 
     fn queue(&self, order: Order, utterance: Utterance) -> Result<Utterance, OrdersFull> {
         self.0.orders.push((order, utterance)).map_err(|_refused| {
-            self.lose(Loss::RefusedOrder);
+            self.0.counters.lose(Loss::RefusedOrder);
             OrdersFull
         })?;
         Ok(utterance)
-    }
-
-    fn lose(&self, loss: Loss) {
-        let mut lost = LossCounts::default();
-        lost.count(loss);
-        self.0.counters.add(&lost);
     }
 
     /// The number of the newest utterance; anything older is worthless.

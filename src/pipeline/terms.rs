@@ -11,8 +11,8 @@ pub struct Wishes {
     pub picture_px: Option<u32>,
     /// Most bits a second of its pictures.
     pub bitrate_bps: Option<u32>,
-    /// Whether its voice is not to be sent back.
-    pub is_mute: bool,
+    /// Whether its voice is sent back.
+    pub hear: Option<bool>,
 }
 
 /// What a session is held to.
@@ -33,7 +33,7 @@ impl Terms {
         Self {
             picture_px: wishes.picture_px.map_or(config.picture_px, |side| side.min(config.picture_px)),
             bitrate_bps: wishes.bitrate_bps,
-            hear: !wishes.is_mute,
+            hear: wishes.hear.unwrap_or(true),
         }
     }
 

@@ -15,7 +15,7 @@ use super::peer::Peer;
 use super::peers::{Datagram, Peers};
 use super::sockets::Socket;
 use crate::pipeline::Outgoing;
-use crate::telemetry::{Counters, Loss, LossCounts};
+use crate::telemetry::{Counters, Loss};
 use crate::time::Wall;
 
 /// How often peers are looked after: ends asked for, silence, statistics.
@@ -107,7 +107,6 @@ impl Floor {
         }
     }
 
-    /// What a session that has ended still had on its way is not sent: its meter has settled its frames.
     fn send(&mut self, thing: &Outgoing) {
         self.peers.send(self.wall.now(), thing, &mut way(&self.sockets, &self.counters, self.wall));
     }
@@ -153,9 +152,7 @@ fn post(sockets: &[Socket], datagram: &Transmit, counters: &Counters) {
     if let Some(Ok(bytes)) = sent {
         return counters.send(bytes);
     }
-    let mut lost = LossCounts::default();
-    lost.count(Loss::UnsentPacket);
-    counters.add(&lost);
+    counters.lose(Loss::UnsentPacket);
 }
 
 /// The number of the first socket with something to read.

@@ -37,7 +37,7 @@ impl PeerLife {
 
     /// Why the peer is to be let go, if it is.
     #[must_use]
-    pub fn is_over(&self, now: Instant) -> Option<EndReason> {
+    pub fn end_reason(&self, now: Instant) -> Option<EndReason> {
         if self.is_connected && now.saturating_duration_since(self.last_heard) > SILENT_FOR {
             Some(EndReason::Silent)
         } else if !self.is_connected && now.saturating_duration_since(self.began) > CONNECT_WITHIN {
@@ -57,11 +57,11 @@ mod tests {
     fn a_vanished_peer_is_let_go_within_ten_seconds() {
         let start = Wall.now();
         let mut life = PeerLife::new(start);
-        assert_eq!(life.is_over(start + Duration::from_secs(9)), None);
-        assert!(life.is_over(start + Duration::from_millis(9_100)).is_some());
+        assert_eq!(life.end_reason(start + Duration::from_secs(9)), None);
+        assert!(life.end_reason(start + Duration::from_millis(9_100)).is_some());
         life.connect();
         life.hear(start + Duration::from_secs(20));
-        assert_eq!(life.is_over(start + Duration::from_millis(24_900)), None);
-        assert!(life.is_over(start + Duration::from_millis(25_100)).is_some());
+        assert_eq!(life.end_reason(start + Duration::from_millis(24_900)), None);
+        assert!(life.end_reason(start + Duration::from_millis(25_100)).is_some());
     }
 }

@@ -16,7 +16,7 @@ use super::index::{self, Index};
 use super::network::NetworkStats;
 use super::peer::{Peer, Standing, Way};
 use crate::pipeline::{EndReason, Outgoing, SessionKey};
-use crate::telemetry::{Counters, Loss, LossCounts};
+use crate::telemetry::{Counters, Loss};
 
 /// A datagram as a socket gave it.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +101,7 @@ impl Peers {
     /// Lets go of who was ended from outside or fell silent. To be called ten times a second or so.
     pub fn look_after(&mut self, now: Instant, way: &mut Way<'_>) {
         let over = self.peers.iter().filter_map(|(key, peer)| {
-            let reason = peer.life.is_over(now);
+            let reason = peer.life.end_reason(now);
             (peer.ticket.inbox.has_ended() || reason.is_some()).then_some((*key, reason))
         });
         let over: Vec<_> = over.collect();
@@ -122,9 +122,7 @@ impl Peers {
     }
 
     fn stray(&self) {
-        let mut lost = LossCounts::default();
-        lost.count(Loss::StrayPacket);
-        self.counters.add(&lost);
+        self.counters.lose(Loss::StrayPacket);
     }
 
     /// Works with a peer; if its machine fails or breaks, its session ends and no other.

@@ -168,14 +168,14 @@ fn a_peer_that_lives_is_kept_and_garbage_from_its_address_does_not_keep_a_dead_o
     let mut call = Call::new();
     call.talk(1);
     call.live(Duration::from_secs(20));
-    assert_eq!(call.peer.life.is_over(call.now), None, "consent checks alone keep a peer");
+    assert_eq!(call.peer.life.end_reason(call.now), None, "consent checks alone keep a peer");
 
     let died = call.now;
     let mut random = fastrand::Rng::with_seed(3);
     let kinds = call.sent.clone();
     assert!([0..4, 20..64, 128..192].iter().all(|kind| kinds.iter().any(|sent| kind.contains(&sent[0]))));
     let mut reached = 0;
-    while call.peer.life.is_over(call.now).is_none() {
+    while call.peer.life.end_reason(call.now).is_none() {
         assert!(call.now - died < Duration::from_secs(10), "a dead peer is kept alive by garbage");
         for kind in &kinds {
             let mut bytes = kind.clone();

@@ -18,7 +18,7 @@ use super::problem::Problem;
 use super::sessions::summary;
 use super::state::AppState;
 use crate::pipeline::{EndReason, SessionEvent};
-use crate::telemetry::{Counters, Loss, LossCounts};
+use crate::telemetry::{Counters, Loss};
 
 /// Proxies close streams that are silent for a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -76,9 +76,7 @@ impl Reader {
 }
 
 fn lagged(counters: &Counters, missed: u64) -> Value {
-    let mut lost = LossCounts::default();
-    lost.count_many(Loss::MissedEvent, missed);
-    counters.add(&lost);
+    counters.lose_many(Loss::MissedEvent, missed);
     json!({ "type": "lagged", "missed": missed })
 }
 

@@ -28,7 +28,7 @@ impl Options {
     pub fn wishes(self) -> Result<Wishes, Problem> {
         let picture_px = self.picture_px.map(side).transpose()?;
         let bitrate_bps = self.bitrate_bps.map(bitrate).transpose()?;
-        Ok(Wishes { picture_px, bitrate_bps, is_mute: self.hear == Some(false) })
+        Ok(Wishes { picture_px, bitrate_bps, hear: self.hear })
     }
 }
 

@@ -150,9 +150,17 @@ pub struct Counters {
 impl Counters {
     /// Adds what a machine counted.
     pub fn add(&self, counts: &LossCounts) {
-        counts.iter().filter(|(_, n)| *n > 0).for_each(|(loss, n)| {
-            self.losses[loss as usize].fetch_add(n, Ordering::Relaxed);
-        });
+        counts.iter().filter(|(_, n)| *n > 0).for_each(|(loss, n)| self.lose_many(loss, n));
+    }
+
+    /// Counts one loss.
+    pub fn lose(&self, loss: Loss) {
+        self.lose_many(loss, 1);
+    }
+
+    /// Counts `times` of one kind.
+    pub fn lose_many(&self, loss: Loss, times: u64) {
+        self.losses[loss as usize].fetch_add(times, Ordering::Relaxed);
     }
 
     /// Counts a datagram that a socket took.
