@@ -48,6 +48,18 @@ fn wrong_usage_is_2_and_what_cannot_be_done_is_1() {
 }
 
 #[test]
+fn a_variable_that_nobody_reads_is_wrong_usage_and_the_nearest_one_is_named() {
+    let packs = |name: &str| {
+        Command::new(env!("CARGO_BIN_EXE_visage")).arg("packs").env(name, "1").output().expect("the program runs")
+    };
+    let output = packs("VISAGE_MAX_SESSION");
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("VISAGE_MAX_SESSION ") && told.contains("hint:  VISAGE_MAX_SESSIONS "), "{told}");
+    assert_eq!(packs("VISAGE_BUILD_ENGINES").status.code(), Some(0), "what the build reads disturbs nobody");
+}
+
+#[test]
 fn avatars_as_json_is_a_list() {
     let output = visage(&["avatars", "--json"]);
     let list: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -188,6 +200,21 @@ fn a_server_says_where_it_is_and_ends_politely_when_told() {
     }
 }
 
+/// That ffprobe decodes the whole of `film`, and finds it as long as was told.
+fn assert_plays(film: &Path, length_s: f64) {
+    let probe = Command::new("ffprobe")
+        .args(["-v", "error", "-count_frames", "-show_entries", "format=duration", "-of", "csv=p=0"])
+        .arg(film)
+        .output()
+        .expect("ffprobe runs");
+    let found: f64 = text(&probe.stdout).trim().parse().expect("a length");
+    assert!(
+        probe.stderr.is_empty() && (found - length_s).abs() < 0.1,
+        "{found} s {length_s} s {}",
+        text(&probe.stderr)
+    );
+}
+
 #[test]
 fn a_film_that_is_stopped_ends_early_and_whole() {
     for signal in ["-INT", "-TERM"] {
@@ -215,5 +242,12 @@ fn a_film_that_is_stopped_ends_early_and_whole() {
         assert!(Wall.now().duration_since(began) < Duration::from_secs(5), "{signal}: too slow");
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert!(output.status.code() == Some(0) && report["was_stopped"] == true && out.exists(), "{signal}: {report}");
+        let left = fs::read_dir(folder.path()).expect("a folder").count();
+        assert_eq!(left, 2, "{signal}: wanted the sound and its film, found something half besides");
+        if has("ffprobe") {
+            assert_plays(&out, report["film_s"].as_f64().expect("a length"));
+        } else {
+            println!("skipped: the stopped film was not probed (no ffprobe on this machine)");
+        }
     }
 }

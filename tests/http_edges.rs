@@ -1,5 +1,8 @@
 //! The HTTP door at its edges, over raw sockets: bodies that never come, wrong methods, streams, certificates, traces.
 
+#[path = "http/exposition.rs"]
+mod exposition;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -15,7 +18,7 @@ use tokio::sync::{oneshot, watch};
 use visage::codec::sound::decode_sound;
 use visage::media::Picture;
 use visage::model::{Actor, AvatarCard, ModelError, Pack, Still};
-use visage::pipeline::{Outgoing, Outlet, SessionEvent, ShowRequest, Studio, StudioConfig, Ticket};
+use visage::pipeline::{EndReason, Outgoing, Outlet, SessionEvent, ShowRequest, Studio, StudioConfig, Ticket};
 use visage::rtc::{Net, NetConfig};
 use visage::serve::{self, AppState, Facts, ServeError, Shared, TlsFiles, TraceFile};
 use visage::telemetry::{Marks, Stage};
@@ -101,19 +104,20 @@ fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
     let listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let address = listener.address;
     let (close, closing) = watch::channel(false);
+    let origins: Vec<String> = origins.iter().map(|&origin| origin.to_owned()).collect();
+    serve::check_origins(&origins).expect("origins");
     let state = AppState::new(Shared {
         studio: studio.clone(),
         net,
         facts: Facts { version: "0", pack: "paper \"white\"".into(), backend: "cpu".into(), codec: "h264", gpu: None },
         token: None,
+        origins,
         assets: &[("index.html", b"<!doctype html>"), ("app.js", b"1")],
         closing,
         stills: Mutex::default(),
         wall: Wall,
     });
-    let origins: Vec<String> = origins.iter().map(|&origin| origin.to_owned()).collect();
-    serve::check_origins(&origins).expect("origins");
-    let router = serve::router(state, &origins);
+    let router = serve::router(state);
     let (stop, stopped) = oneshot::channel::<()>();
     let tls = tls.map(|files| files.secured().expect("a certificate and its key"));
     tokio::spawn(serve::serve(listener, router, tls, async { drop(stopped.await) }));
@@ -201,26 +205,28 @@ fn every_kind_of_refusal_is_a_problem_that_says_where() {
     let json = "content-type: application/json\r\n";
     let at = |path: &str| path.replace("ID", &id);
     let cases = [
-        ("PUT /v1/sessions", "", "", 405, ""),
-        ("OPTIONS /v1/sessions", "origin: https://a.example\r\n", "", 405, ""),
-        ("DELETE /", "", "", 405, ""),
-        ("GET /v1/sessions/%ff", "", "", 400, ""),
+        ("PUT /v1/sessions", "", "", 405, "method"),
+        ("OPTIONS /v1/sessions", "origin: https://a.example\r\n", "", 405, "method"),
+        ("DELETE /", "", "", 405, "method"),
+        ("GET /v1/nothing", "", "", 404, "path"),
+        ("GET /v1/sessions/%ff", "", "", 400, "id"),
         ("GET /v1/avatars/sheet/still.png?size=2", "", "", 400, "size"),
         ("GET /v1/avatars/sheet/still.png?px=7", "", "", 400, "px"),
+        ("GET /v1/avatars/sheet/still.png?px=large", "", "", 400, "px"),
         ("GET /v1/avatars/nobody/still.png", "", "", 404, "name"),
         ("POST /v1/sessions?colour=red", json, "{}", 400, "colour"),
         ("POST /v1/sessions?avatar=sheet", json, "{\"sdp\":\"v=0\"}", 400, "avatar"),
         ("POST /v1/sessions", json, "{\"sdp\":5}", 400, "sdp"),
         ("POST /v1/sessions", json, "{\"sdp\":\"v=0\",\"options\":{\"pace\":1}}", 400, "options.pace"),
-        ("POST /v1/sessions", json, "{\"sdp\":\"v=0\"} x", 400, ""),
+        ("POST /v1/sessions", json, "{\"sdp\":\"v=0\"} x", 400, "body"),
         ("POST /v1/sessions", "", "v=0", 415, "content-type"),
         ("PATCH /v1/sessions/ID", json, "{\"avatar\":\"nobody\"}", 400, "avatar"),
         ("PATCH /v1/sessions/ID", json, "{}", 400, "avatar"),
-        ("PATCH /v1/sessions/none", json, "{\"avatar\":\"sheet\"}", 404, ""),
+        ("PATCH /v1/sessions/none", json, "{\"avatar\":\"sheet\"}", 404, "id"),
         ("POST /v1/sessions/ID/speech", json, "{}", 415, "content-type"),
         ("POST /v1/sessions/ID/speech", "", "", 422, "body"),
         ("POST /v1/sessions/ID/speech", "content-type: audio/wav\r\n", "RIFFxxxxWAVEfmt ", 422, "body"),
-        ("GET /v1/sessions/none/events", "", "", 404, ""),
+        ("GET /v1/sessions/none/events", "", "", 404, "id"),
     ];
     for (line, headers, body, wanted, field) in cases {
         let request = format!(
@@ -247,6 +253,7 @@ fn broken_json_is_told_by_line_and_column() {
     );
     let found = problem(&house.raw(&request));
     assert!(found["detail"].as_str().is_some_and(|detail| detail.contains("line 3 column 12")), "{found}");
+    assert_eq!(found["field"], "body", "what is no JSON has no fields");
     house.shut();
 }
 
@@ -256,20 +263,22 @@ fn a_sound_file_is_spoken_at_once() {
     let id = house.session().id;
     let wav = wav_of_half_a_second();
     decode_sound(&wav, Duration::from_mins(1)).expect("a sound");
-    let mut socket = house.dial();
-    let head = format!(
-        "POST /v1/sessions/{id}/speech HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: audio/wav\r\ncontent-length: {}\r\n\r\n",
-        wav.len()
-    );
-    socket.write_all(&[head.as_bytes(), &wav].concat()).expect("sent");
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).expect("an answer");
-    assert_eq!(status(&answer), 202, "{answer}");
-    let told: Value = serde_json::from_str(answer.split_once("\r\n\r\n").expect("a body").1).expect("JSON");
-    assert_eq!(
-        (&told["utterance"], &told["duration_ms"], &told["is_truncated"]),
-        (&1.into(), &500.into(), &false.into())
-    );
+    // As a program says it, as `curl --data-binary` does, and as nobody does.
+    let types = ["content-type: audio/wav\r\n", "content-type: application/x-www-form-urlencoded\r\n", ""];
+    for (kind, utterance) in types.into_iter().zip(1..) {
+        let mut socket = house.dial();
+        let length = wav.len();
+        let head = format!(
+            "POST /v1/sessions/{id}/speech HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{kind}content-length: {length}\r\n\r\n"
+        );
+        socket.write_all(&[head.as_bytes(), &wav].concat()).expect("sent");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("an answer");
+        assert_eq!(status(&answer), 202, "{kind}: {answer}");
+        let told: Value = serde_json::from_str(answer.split_once("\r\n\r\n").expect("a body").1).expect("JSON");
+        let wanted = serde_json::json!({ "utterance": utterance, "duration_ms": 500, "is_truncated": false });
+        assert_eq!(told, wanted);
+    }
     house.shut();
 }
 
@@ -298,11 +307,11 @@ fn a_stream_begins_with_the_session_tells_its_events_and_ends_with_it() {
     let mut told = read_until(&mut socket, "event: session");
     ticket.events.send(SessionEvent::SpeakingStarted { at_ms: 7 }).expect("someone listens");
     told += &read_until(&mut socket, "\"at_ms\":7");
-    assert!(house.studio.end(&ticket.id, "enough"));
+    assert!(house.studio.end(&ticket.id, EndReason::Goodbye));
     drop(ticket);
     socket.read_to_string(&mut told).expect("the end");
     assert!(told.contains("text/event-stream") && told.contains("event: speaking_started"), "{told}");
-    assert!(told.contains("event: ended") && told.contains("\"reason\":\"enough\""), "{told}");
+    assert!(told.contains("event: ended") && told.contains("\"reason\":\"the peer said goodbye\""), "{told}");
     house.shut();
 }
 
@@ -356,6 +365,7 @@ fn only_named_origins_may_call() {
     assert!(ask("https://a.example").contains("access-control-allow-origin: https://a.example"));
     assert!(!ask("https://b.example").contains("access-control-allow-origin"));
     assert!(ask("https://a.example").contains("frame-ancestors 'self' https://a.example"));
+    assert!(ask("").contains("\"allow_origin\":[\"https://a.example\"]"), "the server tells whom it lets in");
     for odd in ["a.example", "https://a.example/", "https://", "https://a b", "https://a;script-src"] {
         assert!(matches!(serve::check_origins(&[odd.to_owned()]), Err(ServeError::Origin { .. })), "{odd}");
     }
@@ -445,7 +455,7 @@ fn metrics_hold_the_rules_of_the_text_format() {
     ticket.meter.frame_sent(&marks, Duration::ZERO);
     let answer = house.ask("GET /metrics", "");
     let text = answer.split_once("\r\n\r\n").expect("a body").1;
-    check_exposition(text);
+    exposition::read(text);
     for wanted in [
         "pack=\"paper \\\"white\\\"\"",
         "visage_sessions 1\n",
@@ -458,40 +468,4 @@ fn metrics_hold_the_rules_of_the_text_format() {
         assert!(text.contains(wanted), "{wanted} in\n{text}");
     }
     house.shut();
-}
-
-/// What promtool checks: each family once, help and type before samples, names of counters and buckets that grow.
-fn check_exposition(text: &str) {
-    let (mut families, mut family, mut kind) = (Vec::new(), "", "");
-    let mut bucket: Option<(String, f64)> = None;
-    assert!(text.ends_with('\n'));
-    for line in text.lines() {
-        if let Some(help) = line.strip_prefix("# HELP ") {
-            family = help.split(' ').next().unwrap_or_default();
-            assert!(!families.contains(&family), "{family} twice");
-            families.push(family);
-            continue;
-        }
-        if let Some(typed) = line.strip_prefix("# TYPE ") {
-            let (name, found) = typed.split_once(' ').expect("a type");
-            assert_eq!(name, family);
-            kind = found;
-            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
-            continue;
-        }
-        let (series, value) = line.rsplit_once(' ').expect("a value");
-        let value: f64 = value.parse().expect("a number");
-        let name = series.split('{').next().unwrap_or_default();
-        let end = name.strip_prefix(family).expect("samples under their family");
-        assert!(
-            if kind == "histogram" { ["_bucket", "_sum", "_count"].contains(&end) } else { end.is_empty() },
-            "{line}"
-        );
-        if end == "_bucket" {
-            let (of, _) = series.split_once("le=").expect("a bound");
-            let grows = bucket.as_ref().is_none_or(|(before, count)| before != of || *count <= value);
-            assert!(grows, "{line}");
-            bucket = Some((of.to_owned(), value));
-        }
-    }
 }

@@ -13,7 +13,7 @@ use str0m::{Candidate, Event, Input, Output, Rtc};
 use tokio::net::UdpSocket;
 use visage::media::{PcmBlock, Picture};
 use visage::model::{Actor, AvatarCard, ModelError, Pack, Still};
-use visage::pipeline::{AdmitError, SessionEvent, ShowRequest, Studio, StudioConfig};
+use visage::pipeline::{AdmitError, EndReason, Outgoing, Outlet, SessionEvent, ShowRequest, Studio, StudioConfig};
 use visage::rtc::{JoinError, Joined, Net, NetConfig};
 use visage::telemetry::{Loss, Marks, Stage};
 use visage::time::{SampleIndex, Wall};
@@ -393,6 +393,36 @@ fn a_peer_that_vanishes_frees_its_place() {
     });
 }
 
+/// Takes everything and sends nothing.
+struct Pit;
+
+impl Outlet for Pit {
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn send(&mut self, _outgoing: Outgoing) -> Result<(), Box<Outgoing>> {
+        Ok(())
+    }
+}
+
+#[test]
+fn frames_that_are_on_their_way_when_a_session_ends_are_dropped() {
+    runtime().block_on(async {
+        let house = house(1);
+        let ticket = house.studio.admit(&ShowRequest::default(), Box::new(Pit)).expect("a session");
+        ticket.inbox.watch();
+        let mut events = ticket.events.subscribe();
+        while !matches!(events.recv().await.expect("an event"), SessionEvent::Quality(_)) {}
+        assert!(house.studio.end(&ticket.id, EndReason::Deleted));
+        let report = house.studio.totals();
+        assert!(report.frames.due >= 20 && report.frames.dropped == report.frames.due, "{:?}", report.frames);
+        // A busy machine may be too late for some; the rest was encoded and is on its way.
+        let lost = [Loss::UnsentFrame, Loss::LateFrame].map(|loss| report.losses[loss.name()]);
+        assert!(lost[0] > 0 && lost[0] + lost[1] == report.frames.due, "{lost:?}");
+    });
+}
+
 #[test]
 fn goodbyes_are_heard_on_both_sides() {
     runtime().block_on(async {
@@ -406,7 +436,7 @@ fn goodbyes_are_heard_on_both_sides() {
 
         let (mut ended, session) = Client::join(&house, &CALL).await;
         assert!(ended.live(WHILE, |client| client.picture_times().len() >= 3).await);
-        assert!(house.studio.end(&session.id, "deleted"));
+        assert!(house.studio.end(&session.id, EndReason::Deleted));
         assert!(ended.live(Duration::from_secs(2), |client| client.is_closed).await, "the server says goodbye");
 
         let (mut last, _) = Client::join(&house, &CALL).await;

@@ -1,5 +1,6 @@
 //! A session's machine on a virtual clock: no thread, no socket, an hour in a second where the face is a fake one.
 
+use std::collections::VecDeque;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::path::Path;
@@ -8,13 +9,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use visage::backend::Cpu;
-use visage::codec::{CodecError, EncodedPicture, PictureEncoder, PictureKind, VoiceDecoder, VoiceEncoder};
+use visage::codec::{
+    CodecError, EncodedPicture, PictureCodec, PictureEncoder, PictureKind, VoiceDecoder, VoiceEncoder,
+};
 use visage::listen::VoicePacket;
 use visage::media::{PcmBlock, Picture, PictureSize};
 use visage::model::portrait::Portrait;
 use visage::model::{Actor, ModelError, Pack};
 use visage::pipeline::{
-    Inbox, Meter, Order, Outgoing, OutgoingMedia, Outlet, SessionEvent, SessionKey, Show, ShowParts,
+    Inbox, Meter, Order, Outgoing, OutgoingMedia, Outlet, SessionEvent, SessionKey, SessionSummary, Show, ShowParts,
+    Terms,
 };
 use visage::telemetry::{Loss, Marks};
 use visage::time::{AudioRtpTime, SampleIndex, Wall};
@@ -41,35 +45,44 @@ impl Outlet for Tray {
     }
 }
 
-/// "Encodes" a picture as a hash of its pixels, so that two pictures can be told apart at no cost.
+/// "Encodes" a picture as a hash of its pixels, so that two pictures can be told apart at no cost, and its first pixel.
 struct Fingerprint;
 
 impl PictureEncoder for Fingerprint {
     fn encode(&mut self, picture: &Picture, kind: PictureKind) -> Result<EncodedPicture, CodecError> {
         let mut hasher = DefaultHasher::new();
         picture.planes().0.hash(&mut hasher);
-        let bytes = Bytes::copy_from_slice(&hasher.finish().to_le_bytes());
+        let told = [&hasher.finish().to_le_bytes()[..], &picture.planes().0[..1]].concat();
+        let bytes = Bytes::from(told);
         Ok(EncodedPicture { bytes, is_key: kind == PictureKind::Key })
     }
 
     fn set_bitrate(&mut self, _bits_per_second: u32) {}
 }
 
-/// A face that only remembers how loud it was at each moment.
-struct LevelFace;
+/// A face that is as bright as the voice of the moment is loud.
+#[derive(Default)]
+struct LevelFace(VecDeque<(SampleIndex, f32)>);
 
 impl Actor for LevelFace {
     fn look_ahead_samples(&self) -> u64 {
         1280
     }
 
-    fn hear(&mut self, _block: &PcmBlock, _at: SampleIndex) -> Result<(), ModelError> {
+    fn hear(&mut self, block: &PcmBlock, at: SampleIndex) -> Result<(), ModelError> {
+        self.0.push_back((at, block.level()));
+        self.0.drain(..self.0.len().saturating_sub(16));
         Ok(())
     }
 
-    fn show(&mut self, _at: SampleIndex, _picture: &mut Picture, _marks: &mut Marks, _wall: Wall) {}
+    fn show(&mut self, at: SampleIndex, picture: &mut Picture, _marks: &mut Marks, _wall: Wall) {
+        let level = self.0.iter().find(|(its, _)| *its == at).map_or(0.0, |(_, level)| *level);
+        picture.planes_mut().0.fill((level * 255.0) as u8);
+    }
 
-    fn hush(&mut self) {}
+    fn hush(&mut self) {
+        self.0.clear();
+    }
 }
 
 struct Rig {
@@ -110,13 +123,62 @@ impl Rig {
     fn run(&mut self, seconds: f64, packets: &mut Vec<VoicePacket>) {
         let end = self.start + Duration::from_secs_f64(seconds);
         while self.show.next_tick() < end {
-            let now = self.show.next_tick();
-            while packets.last().is_some_and(|packet| packet.arrived <= now) {
-                self.inbox.hear(packets.pop().expect("there is a last one"));
-            }
-            self.show.tick(now, Wall);
+            self.step(packets);
         }
     }
+
+    /// One tick, before which the packets are posted that have arrived by then; when it was.
+    fn step(&mut self, packets: &mut Vec<VoicePacket>) -> Instant {
+        let now = self.show.next_tick();
+        while packets.last().is_some_and(|packet| packet.arrived <= now) {
+            self.inbox.hear(packets.pop().expect("there is a last one"));
+        }
+        self.show.tick(now, Wall);
+        now
+    }
+
+    /// As `run`; gives what left, and at which tick.
+    fn watch(&mut self, seconds: f64, packets: &mut Vec<VoicePacket>) -> Vec<(Instant, Outgoing)> {
+        let end = self.start + Duration::from_secs_f64(seconds);
+        let mut left = Vec::new();
+        while self.show.next_tick() < end {
+            let now = self.step(packets);
+            left.extend(self.tray.take().into_iter().map(|thing| (now, thing)));
+        }
+        left
+    }
+
+    fn depth_ms(&self) -> f64 {
+        let (id, avatar) = (String::new(), String::new());
+        let options = Terms { picture_px: 512, bitrate_bps: None, hear: true };
+        let summary = SessionSummary { id, avatar, codec: PictureCodec::H264, age_s: 0.0, is_speaking: false, options };
+        self.meter.stats(summary).state.jitter_depth_ms
+    }
+}
+
+/// Each packet is late by up to 300 ms; the first to arrive comes last.
+fn through_a_rough_wire(mut packets: Vec<VoicePacket>) -> Vec<VoicePacket> {
+    let mut random = fastrand::Rng::with_seed(21);
+    packets.iter_mut().for_each(|packet| packet.arrived += Duration::from_secs_f64(random.f64() * 0.3));
+    packets.sort_by_key(|packet| std::cmp::Reverse(packet.arrived));
+    packets
+}
+
+/// When sound left, and when pictures of it did.
+fn loud_and_bright(left: &[(Instant, Outgoing)]) -> (Vec<Instant>, Vec<Instant>) {
+    let mut decoder = VoiceDecoder::new().expect("a decoder");
+    let (mut loud, mut bright) = (Vec::new(), Vec::new());
+    for (at, thing) in left {
+        match &thing.media.value {
+            OutgoingMedia::Voice(packet) => {
+                let samples = decoder.decode(packet).expect("our own packet");
+                let power = samples.iter().map(|sample| sample * sample).sum::<f32>() / samples.len() as f32;
+                loud.extend((power.sqrt() > 0.02).then_some(*at));
+            }
+            OutgoingMedia::Picture(picture) => bright.extend((picture.bytes[8] > 5).then_some(*at)),
+        }
+    }
+    (loud, bright)
 }
 
 /// A voice of vowel-like bursts, 20 ms a packet from `from` on; sorted so that the first comes last.
@@ -155,7 +217,7 @@ fn pictures(outgoing: &[Outgoing]) -> Vec<(u64, Bytes)> {
 
 #[test]
 fn every_forty_milliseconds_there_is_a_picture_and_every_twenty_a_voice() {
-    let mut rig = rig(Box::new(LevelFace), 64);
+    let mut rig = rig(Box::new(LevelFace::default()), 64);
     let mut packets = voice(rig.start, 0.5, 8.0, 120.0);
     rig.run(10.0, &mut packets);
     let out = rig.tray.take();
@@ -171,14 +233,10 @@ fn every_forty_milliseconds_there_is_a_picture_and_every_twenty_a_voice() {
 
 #[test]
 fn picture_and_voice_of_one_moment_leave_together_and_share_a_clock() {
-    let mut rig = rig(Box::new(LevelFace), 64);
+    let mut rig = rig(Box::new(LevelFace::default()), 64);
     let mut packets = voice(rig.start, 0.2, 3.0, 120.0);
     while rig.show.next_tick() < rig.start + Duration::from_secs(4) {
-        let now = rig.show.next_tick();
-        while packets.last().is_some_and(|packet| packet.arrived <= now) {
-            rig.inbox.hear(packets.pop().expect("there is a last one"));
-        }
-        rig.show.tick(now, Wall);
+        let now = rig.step(&mut packets);
         let out = rig.tray.take();
         for picture in out.iter().filter(|thing| matches!(thing.media.value, OutgoingMedia::Picture(_))) {
             let same = |thing: &&Outgoing| {
@@ -192,33 +250,47 @@ fn picture_and_voice_of_one_moment_leave_together_and_share_a_clock() {
 }
 
 #[test]
-fn a_stop_silences_the_voice_that_waits_within_a_block() {
-    let mut rig = rig(Box::new(LevelFace), 64);
-    let mut packets = voice(rig.start, 0.0, 2.5, 150.0);
-    rig.run(1.25, &mut packets);
-    rig.tray.take();
+fn a_stop_silences_the_old_utterance_within_100_ms_though_300_ms_of_it_wait() {
+    let stop_s = 8.25;
+    let mut rig = rig(Box::new(LevelFace::default()), 64);
+    let spoken = voice(rig.start, 0.0, stop_s, 150.0);
+    let mut packets = through_a_rough_wire(spoken);
+    let before = rig.watch(stop_s, &mut packets);
+    assert!(rig.depth_ms() > 250.0, "a jitter buffer of {} ms", rig.depth_ms());
+    assert!(packets.len() > 4, "some of it is still on the wire");
     rig.inbox.order(Order::Hush).expect("room for an order");
-    let asked = rig.show.next_tick();
-    packets.clear();
-    rig.run(2.5, &mut packets);
-    let mut decoder = VoiceDecoder::new().expect("a decoder");
-    let mut last_loud = None;
-    for thing in rig.tray.take() {
-        if let OutgoingMedia::Voice(packet) = &thing.media.value {
-            let samples = decoder.decode(packet).expect("our own packet");
-            let level = samples.iter().map(|sample| sample * sample).sum::<f32>() / samples.len() as f32;
-            if level.sqrt() > 0.02 {
-                last_loud = Some(thing.clock + Duration::from_millis(80));
-            }
-        }
+    let after = rig.watch(stop_s + 1.5, &mut packets);
+    assert!(after.len() > 100 && packets.is_empty());
+    let (loud, bright) = loud_and_bright(&[before, after].concat());
+    let asked = rig.start + Duration::from_secs_f64(stop_s);
+    for last in [loud.last(), bright.last()] {
+        let last = last.expect("something was said before the stop");
+        let after = last.saturating_duration_since(asked);
+        assert!(after <= Duration::from_millis(100), "{after:?} of the old utterance");
+        assert!(asked.saturating_duration_since(*last) < Duration::from_millis(400), "it spoke until the stop");
     }
-    let after = last_loud.map_or(Duration::ZERO, |at| at.saturating_duration_since(asked));
-    assert!(after <= Duration::from_millis(100), "{after:?} of the old utterance");
+    let stale = rig.meter.report().losses[Loss::StaleUtterance.name()];
+    assert!(stale >= 15, "{stale} stale things counted");
+}
+
+#[test]
+fn a_microphone_that_speaks_on_after_a_stop_is_heard_again_from_then_on() {
+    let mut rig = rig(Box::new(LevelFace::default()), 64);
+    let mut packets = through_a_rough_wire(voice(rig.start, 0.0, 14.0, 150.0));
+    rig.watch(8.25, &mut packets);
+    rig.inbox.order(Order::Hush).expect("room for an order");
+    let (loud, bright) = loud_and_bright(&rig.watch(13.0, &mut packets));
+    for times in [loud, bright] {
+        let after = times.iter().map(|at| at.saturating_duration_since(rig.start).as_secs_f64() - 8.25);
+        let (quiet, again): (Vec<_>, Vec<_>) = after.partition(|after_s| *after_s < 0.25);
+        assert!(quiet.iter().all(|after_s| *after_s <= 0.1), "{quiet:?} of what was spoken before");
+        assert!(again.first().is_some_and(|after_s| *after_s < 1.0) && again.len() > 40, "{again:?}");
+    }
 }
 
 #[test]
 fn nothing_is_drawn_or_counted_before_somebody_watches() {
-    let mut rig = rig_before_nobody(Box::new(LevelFace), 64);
+    let mut rig = rig_before_nobody(Box::new(LevelFace::default()), 64);
     rig.run(2.0, &mut Vec::new());
     assert_eq!((rig.tray.take().len(), rig.meter.report().frames.due), (0, 0));
     rig.inbox.watch();
@@ -229,7 +301,7 @@ fn nothing_is_drawn_or_counted_before_somebody_watches() {
 
 #[test]
 fn an_hour_of_silence_loses_nothing() {
-    let mut rig = rig(Box::new(LevelFace), 64);
+    let mut rig = rig(Box::new(LevelFace::default()), 64);
     for _ in 0..60 {
         let next = rig.show.next_tick().duration_since(rig.start).as_secs_f64() + 60.0;
         rig.run(next, &mut Vec::new());
@@ -243,7 +315,7 @@ fn an_hour_of_silence_loses_nothing() {
 
 #[test]
 fn a_clock_200_ppm_fast_is_followed_for_five_minutes() {
-    let mut rig = rig(Box::new(LevelFace), 64);
+    let mut rig = rig(Box::new(LevelFace::default()), 64);
     let mut packets = voice(rig.start, 0.1, 300.0, 110.0);
     for (n, packet) in packets.iter_mut().rev().enumerate() {
         packet.arrived = rig.start + Duration::from_secs_f64((0.1 + n as f64 * 0.02) / 1.0002);
@@ -256,7 +328,7 @@ fn a_clock_200_ppm_fast_is_followed_for_five_minutes() {
 
 #[test]
 fn garbage_for_packets_ends_nothing() {
-    let mut rig = rig(Box::new(LevelFace), 64);
+    let mut rig = rig(Box::new(LevelFace::default()), 64);
     let mut random = fastrand::Rng::with_seed(9);
     let mut packets = voice(rig.start, 0.1, 4.0, 110.0);
     for packet in packets.iter_mut().step_by(3) {
@@ -271,7 +343,7 @@ fn garbage_for_packets_ends_nothing() {
 
 #[test]
 fn speaking_is_told_when_it_starts_and_stops() {
-    let mut rig = rig(Box::new(LevelFace), 64);
+    let mut rig = rig(Box::new(LevelFace::default()), 64);
     let mut packets = voice(rig.start, 1.0, 0.6, 120.0);
     rig.run(4.0, &mut packets);
     let told: Vec<_> = std::iter::from_fn(|| rig.events.try_recv().ok()).collect();

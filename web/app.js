@@ -11,7 +11,8 @@ const esc = text => String(text).replace(/[&<>"]/g, c => ({ '&': '&amp;', '<': '
 const clamp = (x, lo, hi) => Math.min(hi, Math.max(lo, x));
 const clock = s => `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, '0')}`;
 const dash = '–';
-const num = (x, digits = 0) => Number.isFinite(x) ? x.toFixed(digits) : dash;
+const num = (x, digits = 0) => Number.isFinite(x) ? x.toFixed(digits).replace('-', '−') : dash;
+const share = ratio => Number.isFinite(ratio) ? `${num(ratio * 100, 1)} %` : dash;
 
 const PICTURE_WAIT_MS = 8000;        // from the server's answer to the first picture
 const SILENT_WIRE_MS = 3000;         // nothing received for this long: the call is dead
@@ -203,7 +204,6 @@ function firstPicture(call) {
   $('#video').hidden = false;
   $('#last').hidden = true;
   $('#still').hidden = true;
-  paintRoom($('#video'));
   askPlaces();
   render();
   if (S.resume) { S.resume = false; talk(); }
@@ -553,18 +553,18 @@ async function measure() {
   keepInStep(call, S.net.av_offset_ms);
   const delay = S.stats?.quality?.voice_to_frame_ms;
   const isFresh = S.voice !== 'idle' && delay?.n > 0;
-  S.history.push({ at: Date.now(), ...S.net, delay_p50_ms: isFresh ? delay.p50 + S.net.network_ms : NaN, delay_p95_ms: isFresh ? delay.p95 + S.net.network_ms : NaN });
+  S.history.push({ at: Date.now(), ...S.net, av_offset_ms: isHeard() ? S.net.av_offset_ms : NaN, delay_p50_ms: isFresh ? delay.p50 + S.net.network_ms : NaN, delay_p95_ms: isFresh ? delay.p95 + S.net.network_ms : NaN });
   if (S.history.length > HISTORY) S.history.shift();
   if (isUp() && call.heardAt && now - call.heardAt > SILENT_WIRE_MS) lose('nothing arrives any more');
 }
 
-/** Pictures a second over the last two seconds: half a second holds too few to divide by. */
+/** Pictures a second over the last two seconds: what a second or less holds is too few to divide by. */
 function steady(call, video, now) {
   const past = call.past ||= [];
   past.push({ at: now, frames: video.framesDecoded });
   while (past.length > 2 && now - past[1].at >= 1950) past.shift();
   const [first] = past;
-  return now > first.at ? (video.framesDecoded - first.frames) / (now - first.at) * 1000 : NaN;
+  return now - first.at > 1000 ? (video.framesDecoded - first.frames) / (now - first.at) * 1000 : NaN;
 }
 
 async function askStats() {
@@ -618,10 +618,10 @@ const command = text => `<div class="cmd"><code tabindex="0">${esc(text)}</code>
 const sentence = text => /[.!?]$/.test(text) ? text : `${text}.`;
 const list = steps => `<ol>${steps.map(s => `<li>${s}</li>`).join('')}</ol>`;
 const act = (label, run, isFirst = false, sign = '') => ({ label, run, isFirst, sign });
+const trying = { label: 'Trying', run() {}, isFirst: true, isWaiting: true };
 const again = label => act(label, () => { S.tries = Math.max(1, S.tries); connect(); }, true);
 const talkAgain = label => act(label, () => { S.trouble = null; talk(); }, true);
 const useFile = act('Use a sound file', () => { S.trouble = null; render(); $('#pick').click(); });
-const close = act('Close', () => { S.trouble = null; render(); });
 const NTH = ['first', 'second', 'third', 'fourth', 'fifth'];
 const nth = n => NTH[n - 1] ? `${NTH[n - 1]} try` : `try ${n}`;
 const waiting = (before, after) => `${before} <span class="num" data-count aria-live="off"></span>${after}`;
@@ -630,7 +630,7 @@ const waiting = (before, after) => `${before} <span class="num" data-count aria-
 function linkPlate() {
   const places = S.server?.sessions?.limit, host = location.hostname;
   switch (S.link) {
-    case 'lost': return ['The connection dropped', (S.isTrying ? `Trying now, ${nth(S.tries)}.` : waiting('Trying again in', `, ${nth(S.tries)}.`)) + ' Your microphone is off until the picture is back.', [again('Try now')]];
+    case 'lost': return ['The connection dropped', (S.isTrying ? `Trying now, ${nth(S.tries)}.` : waiting('Trying again in', `, ${nth(S.tries)}.`)) + ' Your microphone is off until the picture is back.', [S.isTrying ? trying : again('Try now')]];
     case 'gone': return ['The server does not answer', waiting('Is it still running? Trying again in', `, ${nth(S.tries)}.`), [again('Try now')]];
     case 'full': return [places === 1 ? 'The one place is taken' : places ? `All ${places} places are taken` : 'All places are taken',
       waiting(places ? `This server draws ${places === 1 ? 'one face' : `${places} faces`} at a time. The page asks again in` : 'The page asks again in', ' and connects as soon as a place is free. Leave it open.'), [again('Ask now')]];
@@ -653,14 +653,14 @@ function troublePlate() {
       ? ['The system keeps the microphone from this browser', list(SYSTEM_STEPS), [talkAgain('Try again'), useFile]]
       : ['The browser is blocking the microphone', list(ALLOW_STEPS[browser]), [talkAgain('Try again'), useFile]];
     case 'insecure': return ['The microphone needs https or localhost',
-      `This page came over plain http. Start the server like this, then open https://${esc(location.host)}:${command(`visage serve --host 0.0.0.0 --port ${port} --tls self-signed`)}`, [useFile, close]];
+      `This page came over plain http. Start the server with this command, then open <strong>https://${esc(location.host)}</strong>. The browser warns once, because the certificate is your own.${command(`visage serve --host 0.0.0.0 --port ${port} --tls self-signed`)}`, [useFile]];
     case 'missing': return ['No microphone found', 'Plug one in, or switch it on in the system settings, then try again.', [talkAgain('Try again'), useFile]];
     case 'busy': return ['The microphone is in use elsewhere', 'Another program holds it, perhaps a call. Close that, or choose another microphone.', [talkAgain('Try again'), act('Choose another', () => { S.trouble = null; render(); openMenu(); })]];
     case 'unplugged': return ['The microphone went away', 'It was unplugged or switched off. Your microphone is off.', [talkAgain('Talk again'), useFile]];
     case 'micfail': return ['The microphone did not start', esc(detail || 'The browser did not say why.'), [talkAgain('Try again'), useFile]];
-    case 'badfile': return ['This file cannot be played', `${esc(sentence(detail))}${/MP3/.test(detail) ? '' : ' WAV, MP3, FLAC and Ogg work.'}`, [act('Choose another file', useFile.run, true), close]];
-    case 'bigfile': return ['This file is too large', `${esc(sentence(detail))} Up to 10 MB and 10 minutes work; an MP3 is about ten times smaller than a WAV.`, [act('Choose another file', useFile.run, true), close]];
-    default: return ['The sound was not played', esc(detail || 'The server did not say why.'), [act('Close', close.run, true)]];
+    case 'badfile': return ['This file cannot be played', `${esc(sentence(detail))}${/MP3/.test(detail) ? '' : ' WAV, MP3, FLAC and Ogg work.'}`, [act('Choose another file', useFile.run, true)]];
+    case 'bigfile': return ['This file is too large', `${esc(sentence(detail))} Up to 10 MB and 10 minutes work; an MP3 is about ten times smaller than a WAV.`, [act('Choose another file', useFile.run, true)]];
+    default: return ['The sound was not played', esc(detail || 'The server did not say why.'), []];
   }
 }
 
@@ -669,7 +669,7 @@ const numbers = () => {
   const all = delays().all, net = S.net?.network_ms || 0;
   const p50 = isFresh ? last.p50 + net : all.p50, p95 = isFresh ? last.p95 + net : all.p95;
   const delay = Number.isFinite(p50) ? [['Delay', `${num(p50)} ms`, 'ms'], ['p95', `${num(p95)} ms`, 'ms']]
-    : S.voice === 'idle' ? [['Delay shows when you talk', '', 'long']] : [['Delay', dash, 'ms'], ['p95', dash, 'ms']];
+    : !isMicOpen() ? [['Delay shows when you talk', '', 'long']] : [['Delay', dash, 'ms'], ['p95', dash, 'ms']];
   return [...delay, ['Picture', `${num(S.net?.fps)} fps`, 'unit'], ['Freezes', num(S.net?.freezes), '']];
 };
 
@@ -791,16 +791,18 @@ function showPlate(plate) {
   const box = $('#plate'), hadFocus = box.contains(document.activeElement);
   box.hidden = !plate;
   if (!plate) { box.innerHTML = ''; if (hadFocus) $('#talk').focus(); return; }
-  const [title, body, acts] = plate;
-  box.innerHTML = `${icon(S.link === 'token' ? 'key' : 'warn')}<h2>${title}</h2><div class="b">${body}</div>${acts.length ? '<div class="acts"></div>' : ''}`;
-  acts.forEach(({ label, run, isFirst, sign }) => {
+  const [title, body, acts] = plate, canShut = isUp() && !!S.trouble;
+  box.innerHTML = `${icon(S.link === 'token' ? 'key' : 'warn')}<h2>${title}</h2><div class="b">${body}</div>${acts.length ? '<div class="acts"></div>' : ''}${canShut ? `<button class="sq shut" type="button" aria-label="Close" title="Close (Esc)">${icon('x')}</button>` : ''}`;
+  if (canShut) $('.shut', box).onclick = () => { S.trouble = null; render(); };
+  acts.forEach(({ label, run, isFirst, sign, isWaiting }) => {
     const button = Object.assign(document.createElement('button'), { type: 'button', className: `btn${isFirst ? ' first' : ''}`, innerHTML: (sign ? icon(sign) : '') + esc(label) });
     button.onclick = () => run(button);
+    if (isWaiting) button.setAttribute('aria-disabled', 'true');
     $('.acts', box).append(button);
   });
   $('#token-form', box)?.addEventListener('submit', giveToken);
   if (S.link === 'token' && S.page === 'live') $('#token-field').focus();
-  else if (hadFocus) $('.btn', box)?.focus();
+  else if (hadFocus) $('.btn, .shut', box)?.focus();
 }
 
 function giveToken(event) {
@@ -825,7 +827,7 @@ function showWave() {
 // ── avatars and the room ───────────────────────────────────────────────────────────────────────────────────────
 const KINDS = { drawn: 'Drawn', head: '3D' };
 const isDark = () => (document.documentElement.dataset.theme || (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light')) === 'dark';
-const wall = avatar => (isDark() && avatar.background_dark) || avatar.background_light || '#8a9296';
+const wall = avatar => avatar.background_light || '#8a9296'; // what is drawn has this one, in the dark too
 
 function showAvatars() {
   $('.avatars').hidden = S.avatars.length < 2;
@@ -842,7 +844,7 @@ function showFace() {
   $('#video').setAttribute('aria-label', `${avatar.title}, the avatar`);
   const hasPicture = !$('#last').hidden || (isUp() && !$('#video').hidden);
   still.alt = `${avatar.title}, the avatar`;
-  still.onload = () => { if (!isUp() && $('#last').hidden) { still.hidden = false; paintRoom(still); } };
+  still.onload = () => { still.hidden = isUp() || !$('#last').hidden; paintRoom(); };
   still.src = `${avatar.still}?px=512`;
   if (!hasPicture) { $('#video').hidden = true; paintWall(wall(avatar)); }
 }
@@ -856,9 +858,7 @@ async function choose(name) {
   const call = S.call, avatar = me();
   try {
     await api(`/v1/sessions/${call.id}`, { method: 'PATCH', type: 'application/json', body: JSON.stringify({ avatar: name }) });
-    $('#screen').style.setProperty('--plate-bg', wall(avatar));
-    $('#video').setAttribute('aria-label', `${avatar.title}, the avatar`);
-    setTimeout(() => S.call === call && paintRoom($('#video')), 700);
+    if (S.avatar === name) showFace();
   } catch (error) {
     if (error.status === 404) return lose('the server has ended the session');
     troubled('filefail', `${avatar.title} did not come: ${error.message}`);
@@ -874,9 +874,12 @@ function keepLastPicture() {
   video.hidden = true;
 }
 
-/** The page takes the colour of the picture's wall: only the outer 4 % left and right, so never hair or skin. */
-function paintRoom(picture) {
-  const w = picture.videoWidth || picture.naturalWidth, h = picture.videoHeight || picture.naturalHeight;
+/**
+ * The page takes the colour of the picture's wall: only the outer 4 % left and right, so never hair or skin. Of the still,
+ * not of the video: what coding adds to a plain wall would be seen as blocks once it is as large as the page.
+ */
+function paintRoom() {
+  const picture = $('#still'), w = picture.naturalWidth, h = picture.naturalHeight;
   if (!w) return;
   const room = $('#ambient').getContext('2d', { willReadFrequently: true }), edge = w * 0.04;
   const avatar = me();
@@ -914,11 +917,13 @@ function veil(room) {
 
 // ── measurements sheet ─────────────────────────────────────────────────────────────────────────────────────────
 const GRAPHS = [
-  { id: 'delay', title: 'Delay over time', unit: 'ms', keys: ['delay_p50_ms', 'delay_p95_ms'], lo: 0, hi: 200, rules: [0, 100, 200], value: () => num(percentile(seen('delay_p50_ms').slice(-2), 0.5)), left: '60 s ago', right: () => 'line p50, pale p95, top 200 ms' },
+  { id: 'delay', title: 'Delay over time', unit: 'ms', keys: ['delay_p50_ms', 'delay_p95_ms'], lo: 0, get hi() { return roomy(seen('delay_p95_ms'), 200); }, get rules() { return [0, this.hi / 2, this.hi]; }, value: () => num(percentile(seen('delay_p50_ms').slice(-2), 0.5)), left: '60 s ago', right() { return `line p50, pale p95, top ${this.hi} ms`; } },
   { id: 'fps', title: 'Picture rate', unit: 'fps', keys: ['fps'], lo: 0, hi: 30, rules: [0, 25], value: () => num(S.net?.fps, 1), left: '60 s ago', right: () => `lowest ${num(Math.min(...seen('fps').filter(Number.isFinite)))}, freezes ${num(S.net?.freezes)}` },
-  { id: 'rate', title: 'Bitrate', unit: 'Mbit/s', keys: ['mbit'], lo: 0, hi: 2, rules: [0], value: () => num(S.net?.bitrate_bps / 1e6, 2), left: '60 s ago', right: () => `loss ${num(lossOverAll() * 100, 1)} %` },
-  { id: 'av', title: 'Picture against sound', unit: '', keys: ['av_offset_ms'], lo: -60, hi: 60, rules: [-60, 0, 60], value: () => S.net && !isHeard() ? 'not heard' : offset(S.net?.av_offset_ms), left: 'up is late, ±60 ms', right: () => 'in step to the eye: −40 to +20 ms' },
+  { id: 'rate', title: 'Bitrate', unit: 'Mbit/s', keys: ['mbit'], lo: 0, get hi() { return roomy(seen('mbit'), 2); }, rules: [0], value: () => num(S.net?.bitrate_bps / 1e6, 2), left: '60 s ago', right: () => `loss ${share(lossOverAll())}` },
+  { id: 'av', title: 'Picture against sound', unit: '', keys: ['av_offset_ms'], lo: -60, hi: 60, rules: [-60, 0, 60], value: () => S.net && !isHeard() ? 'not heard' : offset(S.net?.av_offset_ms), left: 'up is late, ±60 ms', right: () => 'in step: −40 to +20 ms' },
 ];
+/** `least`, or as often twice as much as the values need: a line is not cut off at the top. */
+const roomy = (values, least) => least * 2 ** Math.max(0, Math.ceil(Math.log2(Math.max(...values.filter(Number.isFinite), 1) / least)));
 const offset = ms => !Number.isFinite(ms) ? dash : Math.abs(ms) < 1 ? 'in step' : `${num(Math.abs(ms))} ms ${ms > 0 ? 'late' : 'early'}`;
 const lossOverAll = () => { const all = seen('loss_ratio').filter(Number.isFinite); return all.length ? all.reduce((a, b) => a + b, 0) / all.length : NaN; };
 
@@ -958,7 +963,7 @@ function showSheet() {
 }
 
 function drawGraph(g, box) {
-  const most = g.id === 'rate' ? Math.max(1, Math.ceil(Math.max(0, ...seen('mbit').filter(Number.isFinite)))) : g.hi;
+  const most = g.hi;
   const y = v => 44 - (clamp(v, g.lo, most) - g.lo) / (most - g.lo) * 44, x = i => (HISTORY - S.history.length + i) / (HISTORY - 1) * 312;
   const line = key => seen(key).reduce((path, v, i) => Number.isFinite(v) ? `${path}${path && Number.isFinite(S.history[i - 1]?.[key]) ? 'L' : 'M'}${x(i).toFixed(1)} ${y(v).toFixed(1)}` : path, '');
   const rules = g.rules.map(v => `<path d="M0 ${y(v)}H312" stroke="var(--line)" vector-effect="non-scaling-stroke"/>`).join('');
@@ -976,7 +981,7 @@ function showPast(body) {
   const mean = (rows, key) => { const v = rows.map(r => r[key]).filter(Number.isFinite); return v.length ? v.reduce((a, b) => a + b, 0) / v.length : NaN; };
   body.innerHTML = [0, 10, 20, 30, 40, 50].map(from => {
     const rows = S.history.filter(h => { const age = (Date.now() - h.at) / 1000; return age >= from && age < from + 10; });
-    return `<tr><th scope="row">${from} to ${from + 10}</th><td>${num(mean(rows, 'delay_p50_ms'))}</td><td>${num(mean(rows, 'fps'), 1)}</td><td>${num(mean(rows, 'mbit'), 2)}</td><td>${num(mean(rows, 'loss_ratio') * 100, 1)} %</td><td>${num(mean(rows, 'av_offset_ms'))}</td></tr>`;
+    return `<tr><th scope="row">${from} to ${from + 10}</th><td>${num(mean(rows, 'delay_p50_ms'))}</td><td>${num(mean(rows, 'fps'), 1)}</td><td>${num(mean(rows, 'mbit'), 2)}</td><td>${share(mean(rows, 'loss_ratio'))}</td><td>${num(mean(rows, 'av_offset_ms'))}</td></tr>`;
   }).join('');
 }
 
@@ -1024,6 +1029,10 @@ function showConnect() {
   const auth = facts.token_required ? ' \\\n  -H "Authorization: Bearer $VISAGE_TOKEN"' : '', jsAuth = facts.token_required ? ", authorization: 'Bearer ' + token" : '';
   const other = S.avatars.find(a => a.name !== S.avatar)?.name || S.avatar || 'mira', face = S.avatar || 'mira';
   const block = (title, what, code, more = '') => `<div class="rowx"><dt>${title}<small>${what}</small></dt><dd><div class="codebox"><pre class="code" tabindex="0" role="region" aria-label="${title}">${esc(code)}</pre><button class="sq" type="button" data-copy="${esc(code)}" aria-label="Copy: ${title}" title="Copy">${icon('copy')}</button></div>${more ? `<p>${more}</p>` : ''}</dd></div>`;
+  const allowed = facts.allow_origin || [];
+  const origins = allowed.includes('*') ? 'The page may come from anywhere: this server allows every origin.'
+    : allowed.length ? `The page must come from this server or from ${esc(allowed.join(', '))}.`
+      : 'The page must come from this server: it allows no other origin.';
   const session = S.call ? 'The number in the address is the session of this page: try it now and look at the Live page.' : 'Put in the number of a session.';
   $('#rows').innerHTML =
     block('Say a sound file', 'WAV, MP3, FLAC or Ogg', `curl -X POST ${base}/v1/sessions/${id}/speech${auth} \\\n  --data-binary @hello.wav`, session)
@@ -1042,7 +1051,7 @@ const answer = await fetch(url, {
   headers: { 'content-type': 'application/sdp'${jsAuth} },
   body: pc.localDescription.sdp,
 });
-await pc.setRemoteDescription({ type: 'answer', sdp: await answer.text() });`, '<code>video</code> is a video element of yours. The page must come from this server: it allows no other origin.')
+await pc.setRemoteDescription({ type: 'answer', sdp: await answer.text() });`, `<code>video</code> is a video element of yours. ${origins}`)
     + block('A film from a sound file', 'On the server’s command line', `visage render --audio voice.wav --out talk.mp4 --avatar ${face}`)
     + `<div class="rowx"><dt>All of it<small>For programs</small></dt><dd><ul class="links"><li><a href="/openapi.json">/openapi.json</a> describes every route</li><li><a href="/v1/server">/v1/server</a> what runs here</li>${facts.token_required ? '<li>/metrics for Prometheus, with the token</li>' : '<li><a href="/metrics">/metrics</a> for Prometheus</li>'}</ul></dd></div>`;
   const plain = (title, text) => text ? `<div class="rowx plain"><dt>${title}</dt><dd>${esc(text)}</dd></div>` : '';
@@ -1156,7 +1165,7 @@ function wire() {
   ['fullscreenchange', 'webkitfullscreenchange'].forEach(type => document.addEventListener(type, () => { wake(); press('#k-full', !!document.fullscreenElement, document.fullscreenElement ? 'Leave full screen (F)' : 'Full screen (F)'); $('#k-full').removeAttribute('aria-pressed'); $('#k-full').setAttribute('aria-label', $('#k-full').title); }));
   window.addEventListener('hashchange', () => turnTo(location.hash === '#connect' ? 'connect' : 'live'));
   window.addEventListener('online', () => { if (['lost', 'gone', 'udp'].includes(S.link)) connect(); });
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => { showAvatars(); paintRoom($('#video').hidden ? $('#still') : $('#video')); });
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => { paintRoom(); });
   navigator.mediaDevices?.addEventListener?.('devicechange', listMicrophones);
   // Leaving: the old session goes with the page. Coming back from the browser's memory: a new one.
   window.addEventListener('pagehide', () => { S.run += 1; clearTimeout(connect.timer); dropCall(); });

@@ -146,9 +146,9 @@ mod tests {
     fn wrong_shapes_are_errors() {
         let (graph, state) = (step(), row(&[0.0; 2]));
         let lying = Tensor { shape: vec![1, 3], values: vec![0.0; 2] };
-        for x in [lying, row(&[0.0; 4]), Tensor::zeros(&[3])] {
+        for x in [lying, row(&[0.0; 4])] {
             let done = graph.step(&[("x", &x), ("state", &state)], &["y"]);
-            assert!(done.is_err() || x.shape == [3], "{:?}", x.shape);
+            assert!(done.is_err(), "{:?} of {} values", x.shape, x.values.len());
         }
         assert!(graph.step(&[("x", &row(&[0.0; 3]))], &["y"]).is_err(), "an input is missing");
     }

@@ -9,8 +9,8 @@ use super::plan::{BenchPlan, Progress};
 use super::report::Churn;
 use super::server::Server;
 use super::spread::plain;
-use super::usage::ProcessUse;
 use super::voice::VoiceLoop;
+use crate::telemetry::Footprint;
 use crate::time::Wall;
 
 /// Calls at the same time.
@@ -47,14 +47,14 @@ pub async fn measure(
     Ok(report(calls, before, after, about["sessions"]["used"].as_u64().unwrap_or(0)))
 }
 
-fn report(calls: Vec<Result<f64, BenchError>>, before: ProcessUse, after: ProcessUse, left_over: u64) -> Churn {
+fn report(calls: Vec<Result<f64, BenchError>>, before: Footprint, after: Footprint, left_over: u64) -> Churn {
     let (joined, failed): (Vec<_>, Vec<_>) = calls.into_iter().partition(Result::is_ok);
     Churn {
         joined: joined.len(),
         failed: failed.len(),
         first_failure: failed.into_iter().find_map(Result::err).map(|error| error.to_string()),
-        before_mb: before.rss_mb,
-        after_mb: after.rss_mb,
+        before_mb: before.resident_mb(),
+        after_mb: after.resident_mb(),
         threads_before: before.threads,
         threads_after: after.threads,
         left_over,

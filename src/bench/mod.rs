@@ -59,7 +59,10 @@ async fn measured(
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<BenchReport, BenchError> {
     let takes = plan.warm_up + plan.measured;
-    progress(Progress::Began { what: format!("{} sessions", plan.sessions), takes });
+    // A ramp says itself which step it is at.
+    if plan.kind != BenchKind::Ramp {
+        progress(Progress::began(plan.sessions, plan));
+    }
     let mut report = match plan.kind {
         BenchKind::Latency | BenchKind::Lips => run::latency(server, voice, plan, plan.sessions).await?,
         BenchKind::Ramp => ramp::measure(server, voice, plan, progress).await?,

@@ -54,3 +54,12 @@ pub enum Progress {
         of: usize,
     },
 }
+
+impl Progress {
+    /// So many callers begin to measure.
+    #[must_use]
+    pub fn began(sessions: usize, plan: &BenchPlan) -> Self {
+        let what = format!("{sessions} session{}", if sessions == 1 { "" } else { "s" });
+        Self::Began { what, takes: plan.warm_up + plan.measured }
+    }
+}

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::measure::FrameTally;
 use super::spread::SignedPercentiles;
 use super::usage::Machine;
-use crate::telemetry::Percentiles;
+use crate::telemetry::{Percentiles, Stage};
 
 /// The result of a bench. The names in JSON stay as they are; new ones may come.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -48,8 +48,11 @@ pub struct BenchReport {
     pub stop_picture_ms: Percentiles,
     /// Moment of the first frame in which the mouth moves minus moment of the sound's onset; negative: the mouth is early.
     pub lip_lag_ms: Option<SignedPercentiles>,
-    /// Time in each stage inside the server, as `<name>_ms`.
+    /// Time of a frame in each stage inside the server, as `<name>_ms`.
     pub stages: BTreeMap<String, Percentiles>,
+    /// The same of 20 ms of voice; `queue_ms` is the wait for the picture of its moment.
+    #[serde(default)]
+    pub voice_stages: BTreeMap<String, Percentiles>,
     /// Markers sent and found.
     pub markers: MarkerCount,
     /// How often the delay of the voice changed.
@@ -124,7 +127,8 @@ pub struct Churn {
 }
 
 /// One step of a ramp.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct RampStep {
     pub sessions: usize,
@@ -134,6 +138,8 @@ pub struct RampStep {
     pub server_cores: f64,
     pub caller_cores: f64,
     pub holds: bool,
+    /// Why it does not hold.
+    pub breaks: Vec<String>,
 }
 
 impl BenchReport {
@@ -148,28 +154,25 @@ impl BenchReport {
     pub fn table(&self) -> String {
         let mut out = String::new();
         self.headline(&mut out);
+        self.steps(&mut out);
         if self.frames.due > 0 {
             self.delays(&mut out);
             self.health(&mut out);
         }
         self.extras(&mut out);
         self.warnings.iter().for_each(|warning| line(&mut out, &format!("  ! {warning}")));
+        if !self.warnings.is_empty() {
+            line(&mut out, "  ! measure again when the machine is quiet before you trust these numbers");
+        }
         out
     }
 
     fn headline(&self, out: &mut String) {
         let said = |name: &str| self.server[name].as_str().unwrap_or("?").to_owned();
-        let plural = if self.sessions == 1 { "" } else { "s" };
+        let what = if self.ramp.is_empty() { sessions(self.sessions) } else { "ramp, each step".to_owned() };
         line(
             out,
-            &format!(
-                "{} session{plural}, {:.0} s, {} on {}, {}",
-                self.sessions,
-                self.seconds,
-                said("pack"),
-                said("backend"),
-                said("codec")
-            ),
+            &format!("{what}, {:.0} s, {} on {}, {}", self.seconds, said("pack"), said("backend"), said("codec")),
         );
         line(
             out,
@@ -188,8 +191,13 @@ impl BenchReport {
         row(out, "voice to frame", &self.voice_to_frame_ms);
         row(out, "server's own share", &self.server_share_ms);
         let stage = |name: &str| self.stages.get(&format!("{name}_ms"));
-        for name in ["look_ahead", "listen", "wait", "queue", "model", "draw", "encode", "send"] {
+        // The first stage is where the time begins: nothing was done before it.
+        for name in Stage::ALL.into_iter().skip(1).map(Stage::name) {
             stage(name).into_iter().for_each(|spans| row(out, &format!("  {name}").replace('_', " "), spans));
+        }
+        for name in ["listen", "queue", "encode", "send"] {
+            let spans = self.voice_stages.get(&format!("{name}_ms"));
+            spans.into_iter().for_each(|spans| row(out, &format!("  voice: {name}"), spans));
         }
         let s = self.av_offset_ms;
         row(out, "picture after voice", &s.upper());
@@ -254,28 +262,36 @@ impl BenchReport {
             );
             c.first_failure.iter().for_each(|why| line(out, &format!("            the first that failed: {why}")));
         }
-        if self.ramp.is_empty() {
-            return;
-        }
-        line(out, "  sessions   on time   late p95   voice to frame p95   server   callers");
-        for s in &self.ramp {
-            let mark = if s.holds { "" } else { "   breaks" };
-            line(
-                out,
-                &format!(
-                    "  {:>8} {:>8.2}% {:>8.1}ms {:>18.1}ms {:>8.2} {:>9.2}{mark}",
-                    s.sessions,
-                    100.0 * s.on_time_ratio,
-                    s.lateness_p95_ms,
-                    s.voice_to_frame_p95_ms,
-                    s.server_cores,
-                    s.caller_cores
-                ),
-            );
-        }
-        let best = self.ramp.iter().filter(|s| s.holds).map(|s| s.sessions).max().unwrap_or(0);
-        line(out, &format!("  holds {best} sessions"));
     }
+
+    /// The steps of a ramp, what they come to, and which of them the rest of the table is about.
+    fn steps(&self, out: &mut String) {
+        let Some(last) = self.ramp.last() else { return };
+        line(out, "  sessions   on time   late p95   delay p95   server cores   caller cores");
+        for s in &self.ramp {
+            let mut text = format!("  {:>8}", s.sessions);
+            if s.caller_cores > 0.0 || s.on_time_ratio > 0.0 {
+                let (late, delay) = (s.lateness_p95_ms, s.voice_to_frame_p95_ms);
+                let (on_time, server, callers) = (100.0 * s.on_time_ratio, s.server_cores, s.caller_cores);
+                let _ = write!(text, " {on_time:>7.2} % {late:>7.1} ms {delay:>8.1} ms {server:>14.2} {callers:>14.2}");
+            }
+            if !s.holds {
+                let _ = write!(text, "   breaks: {}", s.breaks.join(", "));
+            }
+            line(out, &text);
+        }
+        let most = self.ramp.iter().filter(|s| s.holds).map(|s| s.sessions).max();
+        let told = match most {
+            None => "not even one session fits; this is how it went".to_owned(),
+            Some(most) if last.holds => format!("most that fit: {}, and no more were tried", sessions(most)),
+            Some(most) => format!("most that fit: {}", sessions(most)),
+        };
+        line(out, &format!("\n{told}\n"));
+    }
+}
+
+fn sessions(count: usize) -> String {
+    format!("{count} session{}", if count == 1 { "" } else { "s" })
 }
 
 fn line(out: &mut String, text: &str) {
@@ -295,17 +311,30 @@ mod tests {
     fn the_names_that_others_build_on_are_there() {
         let mut report = BenchReport::default();
         report.stages.insert("draw_ms".into(), Percentiles::default());
+        report.voice_stages.insert("encode_ms".into(), Percentiles::default());
         let json: serde_json::Value = serde_json::from_str(&report.json()).expect("json");
         for path in
             ["/machine", "/sessions", "/frames/due", "/frames/on_time", "/frames/late", "/frames/dropped", "/freezes"]
         {
             assert!(json.pointer(path).is_some(), "{path}");
         }
-        for name in ["voice_to_frame_ms", "server_share_ms", "av_offset_ms", "stop_ms", "stages/draw_ms"] {
+        let spans = ["voice_to_frame_ms", "server_share_ms", "av_offset_ms", "stop_ms"];
+        for name in spans.into_iter().chain(["stages/draw_ms", "voice_stages/encode_ms"]) {
             for part in ["n", "p50", "p90", "p95", "p99", "max"] {
                 assert!(json.pointer(&format!("/{name}/{part}")).is_some(), "{name} {part}");
             }
         }
         assert_eq!(serde_json::from_str::<BenchReport>(&report.json()).expect("back"), report);
+    }
+
+    #[test]
+    fn a_ramp_says_first_how_many_hold_and_why_the_next_does_not() {
+        let good = |sessions| RampStep { sessions, on_time_ratio: 1.0, holds: true, ..RampStep::default() };
+        let bad = RampStep { sessions: 3, on_time_ratio: 0.9, breaks: vec!["late".into()], ..RampStep::default() };
+        let told = |ramp: Vec<RampStep>| BenchReport { ramp, ..BenchReport::default() }.table();
+        let broke = told(vec![good(1), good(2), bad.clone()]);
+        assert!(broke.contains("most that fit: 2 sessions\n") && broke.contains("breaks: late"), "{broke}");
+        assert!(told(vec![good(1)]).contains("most that fit: 1 session, and no more were tried"));
+        assert!(told(vec![RampStep { sessions: 1, ..bad }]).contains("not even one session fits"));
     }
 }

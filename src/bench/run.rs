@@ -14,9 +14,9 @@ use super::plan::BenchPlan;
 use super::report::{BenchReport, Cost, MarkerCount, Wire};
 use super::server::Server;
 use super::spread::{plain, signed};
-use super::usage::{Machine, MachineUse, ProcessUse};
+use super::usage::{Machine, MachineUse, of_process};
 use super::voice::VoiceLoop;
-use crate::telemetry::{Histogram, Percentiles};
+use crate::telemetry::{Footprint, Histogram, Percentiles};
 use crate::time::Wall;
 
 /// Runs `sessions` callers against `server`.
@@ -55,7 +55,8 @@ pub async fn latency(
     report.cost = cost(idle, before, after, window, sessions);
     report.server = server.about().await?;
     report.server_share_ms = merged(stats.iter().map(|stats| &stats["server_share_ms"]));
-    report.stages = stages(&stats);
+    report.stages = stages(&stats, "stages");
+    report.voice_stages = stages(&stats, "voice_stages");
     report.warnings = disturbance(before, after, window, &judged).warnings();
     report.warnings.extend(doubts(&report));
     Ok(report)
@@ -75,29 +76,29 @@ async fn hang_up(server: &Server, callers: Vec<Caller>) -> (Vec<Value>, Vec<supe
 
 #[derive(Clone, Copy, Default)]
 struct Snapshot {
-    server: Option<ProcessUse>,
-    callers: Option<ProcessUse>,
+    server: Option<Footprint>,
+    callers: Option<Footprint>,
     machine: Option<MachineUse>,
 }
 
 impl Snapshot {
     fn take(server: &Server) -> Self {
-        Self { server: server.used(), callers: ProcessUse::of(std::process::id()), machine: MachineUse::now() }
+        Self { server: server.used(), callers: of_process(std::process::id()), machine: MachineUse::now() }
     }
 }
 
-fn spent(before: Option<ProcessUse>, after: Option<ProcessUse>) -> f64 {
+fn spent(before: Option<Footprint>, after: Option<Footprint>) -> f64 {
     before.zip(after).map_or(0.0, |(before, after)| after.cpu_s - before.cpu_s)
 }
 
-fn cost(idle: Option<ProcessUse>, before: Snapshot, after: Snapshot, window: Window, sessions: usize) -> Cost {
+fn cost(idle: Option<Footprint>, before: Snapshot, after: Snapshot, window: Window, sessions: usize) -> Cost {
     let seconds = (window.to - window.from).as_secs_f64();
     let (idle, busy) = (idle.unwrap_or_default(), after.server.unwrap_or_default());
     Cost {
         server_cores: spent(before.server, after.server) / seconds,
         caller_cores: spent(before.callers, after.callers) / seconds,
-        idle_mb: idle.rss_mb,
-        per_session_mb: (busy.rss_mb - idle.rss_mb) / sessions as f64,
+        idle_mb: idle.resident_mb(),
+        per_session_mb: (busy.resident_mb() - idle.resident_mb()) / sessions as f64,
         threads: busy.threads,
     }
 }
@@ -190,9 +191,9 @@ fn merged<'a>(values: impl Iterator<Item = &'a Value>) -> Percentiles {
     }
 }
 
-fn stages(stats: &[Value]) -> BTreeMap<String, Percentiles> {
+fn stages(stats: &[Value], of_what: &str) -> BTreeMap<String, Percentiles> {
     let names: std::collections::BTreeSet<&String> =
-        stats.iter().filter_map(|stats| stats["stages"].as_object()).flat_map(|stages| stages.keys()).collect();
-    let of = |name: &String| merged(stats.iter().map(|stats| &stats["stages"][name]));
+        stats.iter().filter_map(|stats| stats[of_what].as_object()).flat_map(|stages| stages.keys()).collect();
+    let of = |name: &String| merged(stats.iter().map(|stats| &stats[of_what][name]));
     names.into_iter().map(|name| (format!("{}_ms", name.trim_end_matches("_ms")), of(name))).collect()
 }

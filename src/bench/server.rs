@@ -1,7 +1,9 @@
 //! The server that is measured: started as a child process, or reached at an address; spoken to by HTTP.
 
+use std::error::Error as _;
 use std::io::{BufRead, BufReader};
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::iter::successors;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -11,7 +13,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::BenchError;
-use super::usage::ProcessUse;
+use super::usage::of_process;
+use crate::telemetry::Footprint;
 
 /// Where the server is, or how to start one.
 #[derive(Clone, Debug)]
@@ -89,8 +92,8 @@ impl Server {
 
     /// What its process uses now, if it runs on this machine.
     #[must_use]
-    pub fn used(&self) -> Option<ProcessUse> {
-        self.pid.and_then(ProcessUse::of)
+    pub fn used(&self) -> Option<Footprint> {
+        self.pid.and_then(of_process)
     }
 
     /// The address of this machine that reaches the server.
@@ -173,7 +176,9 @@ impl Server {
 }
 
 fn http(error: reqwest::Error) -> BenchError {
-    BenchError::NoServer { found: error.to_string() }
+    let root = successors(error.source(), |&cause| cause.source()).last();
+    let found = root.map_or_else(|| error.to_string(), |root| format!("{error}: {root}"));
+    BenchError::NoServer { found }
 }
 
 fn start(program: &PathBuf, arguments: &[String]) -> Result<(Hello, Child), BenchError> {
@@ -199,12 +204,34 @@ fn start(program: &PathBuf, arguments: &[String]) -> Result<(Hello, Child), Benc
     }
 }
 
-/// The address from which packets to `url` leave; nothing is sent to find it.
+/// The address from which packets to `url` leave, of the family that reaches it; nothing is sent to find it.
 fn local_ip(url: &str) -> IpAddr {
-    let host = url.split("://").last().and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    let found = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
-        socket.connect(host)?;
-        socket.local_addr()
-    });
-    found.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
+    let url = reqwest::Url::parse(url).ok();
+    let host =
+        url.as_ref().and_then(|url| Some((url.host_str()?.trim_matches(['[', ']']), url.port_or_known_default()?)));
+    let mut addresses = host.and_then(|host| host.to_socket_addrs().ok()).into_iter().flatten();
+    addresses.find_map(|address| way_to(address).ok()).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+fn way_to(address: SocketAddr) -> std::io::Result<IpAddr> {
+    let any = if address.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(address)?;
+    Ok(socket.local_addr()?.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_leave_by_the_family_of_the_address_and_a_port_may_be_left_out() {
+        assert_eq!(local_ip("http://127.0.0.1:8010"), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        assert_eq!(local_ip("https://127.0.0.1"), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        if UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+            println!("skipped: the way to an IPv6 address (this machine has no IPv6)");
+            return;
+        }
+        assert_eq!(local_ip("http://[::1]:8010/"), IpAddr::V6(Ipv6Addr::LOCALHOST));
+    }
 }

@@ -138,27 +138,31 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn packet(sequence: u16, rtp: u32, ms: u64, closes_frame: bool) -> VideoPacket {
+    fn packet(sequence: u16, rtp: u32, ms: u64) -> VideoPacket {
         let arrived = Duration::from_millis(ms);
         VideoPacket {
             arrived,
             rtp: VideoRtpTime::default().plus(rtp),
             sequence,
-            closes_frame,
+            closes_frame: false,
             payload: Bytes::new(),
             length_bytes: 10,
         }
     }
 
+    fn last_packet(sequence: u16, rtp: u32, ms: u64) -> VideoPacket {
+        VideoPacket { closes_frame: true, ..packet(sequence, rtp, ms) }
+    }
+
     #[test]
     fn a_frame_is_whole_only_when_no_packet_is_missing() {
         let packets = [
-            packet(65_535, 0, 1, false),
-            packet(0, 0, 2, true),
-            packet(1, 3600, 40, false),
-            packet(3, 3600, 41, true),
-            packet(4, 7200, 80, true),
-            packet(6, 10_800, 120, true),
+            packet(65_535, 0, 1),
+            last_packet(0, 0, 2),
+            packet(1, 3600, 40),
+            last_packet(3, 3600, 41),
+            last_packet(4, 7200, 80),
+            last_packet(6, 10_800, 120),
         ];
         let whole: Vec<bool> = frames(&packets).iter().map(|frame| frame.is_whole).collect();
         assert_eq!(whole, [true, false, true, false]);
@@ -166,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_frame_arrives_with_its_latest_packet_even_out_of_order() {
-        let found = frames(&[packet(1, 3600, 44, true), packet(2, 7200, 80, true), packet(0, 3600, 90, false)]);
+        let found = frames(&[last_packet(1, 3600, 44), last_packet(2, 7200, 80), packet(0, 3600, 90)]);
         assert_eq!(found[0].arrived, Duration::from_millis(90));
         assert!(found[0].is_whole && found[1].is_whole);
     }

@@ -2,40 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Clock ticks a second in `/proc` (fixed at 100 on every Linux that Rust supports).
-const TICKS: f64 = 100.0;
+use crate::telemetry::{Footprint, TICKS};
 
-/// Processor time and memory of a process at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct ProcessUse {
-    /// Seconds of processor time so far.
-    pub cpu_s: f64,
-    /// Memory in RAM in megabytes (10^6 bytes).
-    pub rss_mb: f64,
-    /// Threads.
-    pub threads: u64,
-}
-
-impl ProcessUse {
-    /// Of process `pid`; none if it is gone or this is not Linux.
-    #[must_use]
-    pub fn of(pid: u32) -> Option<Self> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        Self::parse(&stat, &status)
-    }
-
-    fn parse(stat: &str, status: &str) -> Option<Self> {
-        // The name in brackets may hold spaces: count from the last bracket. utime and stime are fields 14 and 15.
-        let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
-        let ticks = |n: usize| fields.get(n)?.parse::<f64>().ok();
-        let line = |name: &str| status.lines().find_map(|l| l.strip_prefix(name))?.split_whitespace().next();
-        Some(Self {
-            cpu_s: (ticks(11)? + ticks(12)?) / TICKS,
-            rss_mb: line("VmRSS:")?.parse::<f64>().ok()? * 1024.0 / 1e6,
-            threads: line("Threads:")?.parse().ok()?,
-        })
-    }
+/// What process `pid` uses; none if it is gone or this is not Linux.
+#[must_use]
+pub fn of_process(pid: u32) -> Option<Footprint> {
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
+    Footprint::parse(&read("stat")?, &read("status")?)
 }
 
 /// Processor time of the whole machine so far, in seconds.
@@ -100,13 +73,6 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_with_spaces_and_brackets_does_not_shift_the_fields() {
-        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 9 0 100 1 1";
-        let found = ProcessUse::parse(stat, "Name:\tx\nVmRSS:\t  100000 kB\nThreads:\t9\n");
-        assert_eq!(found, Some(ProcessUse { cpu_s: 2.0, rss_mb: 102.4, threads: 9 }));
-    }
 
     #[test]
     fn steal_is_not_counted_as_work() {

@@ -23,6 +23,7 @@ pub fn run(wanted: &BenchFlags) -> Result<(), Complaint> {
         return Ok(());
     }
     let bar = ProgressBar::new_spinner();
+    bar.enable_steady_tick(Duration::from_millis(100));
     let mut progress = |step: Progress| match step {
         Progress::Began { what, takes } => bar.set_message(format!("{what}, {} s", takes.as_secs())),
         Progress::Step { done, of } => bar.set_message(format!("{done} of {of}")),

@@ -16,18 +16,21 @@ pub struct Flags {
     pub command: Command,
 
     /// Folder for what must be kept (certificates, engines) [default: the platform's data folder]
-    #[arg(long, env = "VISAGE_DATA_DIR", global = true, value_name = "DIR")]
+    #[arg(long, env = "VISAGE_DATA_DIR", global = true, help_heading = EVERYWHERE, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
     /// Folder of another pack than the built-in one
-    #[arg(long, env = "VISAGE_PACK", global = true, value_name = "DIR")]
+    #[arg(long, env = "VISAGE_PACK", global = true, help_heading = EVERYWHERE, value_name = "DIR")]
     pub pack: Option<PathBuf>,
 
     /// What to say on stderr
-    #[arg(long, env = "VISAGE_LOG", global = true, default_value = "info", value_name = "LEVEL",
+    #[arg(long, env = "VISAGE_LOG", global = true, help_heading = EVERYWHERE, default_value = "info", value_name = "LEVEL",
           value_parser = ["error", "warn", "info", "debug", "trace"])]
     pub log: String,
 }
+
+/// Not in between those of one command.
+const EVERYWHERE: &str = "Options of every command";
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 it could not be done (the error says why), 2 wrong usage.

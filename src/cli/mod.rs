@@ -8,6 +8,7 @@ mod bench;
 mod complaint;
 mod embedded;
 mod engines;
+mod environment;
 mod flags;
 mod lists;
 mod packs;
@@ -16,11 +17,14 @@ mod serve;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use tracing_subscriber::EnvFilter;
 
 use complaint::Complaint;
 use flags::{Command, Flags};
+
+/// The exit code of wrong usage, as clap has it.
+const WRONG_USAGE: u8 = 2;
 
 /// Runs the program: 0 done, 1 not done, 2 wrong usage.
 #[must_use]
@@ -28,6 +32,11 @@ pub fn main() -> ExitCode {
     visage_kernels::memory::give_back_early();
     let flags = Flags::parse();
     start_log(&flags);
+    if let Err(unknown) = environment::check(&Flags::command(), variables()) {
+        let hint = unknown.hint();
+        Complaint::new(unknown, hint).tell();
+        return ExitCode::from(WRONG_USAGE);
+    }
     match run(&flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(complaint) => complaint.tell(),
@@ -47,6 +56,11 @@ fn run(flags: &Flags) -> Result<(), Complaint> {
             Ok(())
         }
     }
+}
+
+/// Names of the environment's variables; those that are not UTF-8 are none of ours.
+fn variables() -> impl Iterator<Item = String> {
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
 }
 
 /// Talk goes to stderr. The libraries below only speak up when something is wrong.

@@ -11,8 +11,9 @@ use tokio::runtime::Runtime;
 use super::complaint::Complaint;
 use super::flags::{Flags, RenderFlags};
 use super::packs::open_pack;
+use crate::codec::sound::SoundError;
 use crate::model::ModelError;
-use crate::render::{RenderError, RenderPlan, Rendered, render};
+use crate::render::{Mp4Error, RenderError, RenderPlan, Rendered, render};
 
 /// Renders a film.
 pub fn run(flags: &Flags, wanted: &RenderFlags) -> Result<(), Complaint> {
@@ -27,7 +28,7 @@ pub fn run(flags: &Flags, wanted: &RenderFlags) -> Result<(), Complaint> {
     let runtime = Runtime::new()?;
     let stop = stop_on_signal(&runtime)?;
     let bar = progress_bar();
-    let rendered = render(&plan, &pack, &stop, &mut |share| bar.set_position((share * 1000.0) as u64));
+    let rendered = render(&plan, &pack, &stop, &mut |share| move_on(&bar, (share * 1000.0) as u64));
     bar.finish_and_clear();
     tell(wanted, &rendered.map_err(hinted)?);
     Ok(())
@@ -41,22 +42,48 @@ fn stop_on_signal(runtime: &Runtime) -> io::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
+/// Steps of the bar.
+const STEPS: u64 = 1000;
+/// From this step on the time that is left can be told from the time it took.
+const TELLING: u64 = STEPS / 50;
+
 fn progress_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {eta} left").expect("a constant template");
-    ProgressBar::new(1000).with_style(style)
+    ProgressBar::new(STEPS).with_style(style("{bar:40} {percent:>3} %"))
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("a constant template")
+}
+
+fn move_on(bar: &ProgressBar, step: u64) {
+    if bar.position() < TELLING && step >= TELLING {
+        bar.set_style(style("{bar:40} {percent:>3} %  {eta} left"));
+    }
+    bar.set_position(step);
 }
 
 fn hinted(error: RenderError) -> Complaint {
     let hint = match &error {
         RenderError::Read { .. } => "--audio wants the path of a WAV, MP3, FLAC or Ogg file",
-        RenderError::Sound { .. } => "try: ffmpeg -i FILE -ac 1 -ar 48000 voice.wav",
-        RenderError::Model(ModelError::UnknownAvatar { .. }) => "visage avatars lists them",
-        RenderError::Write { .. } => {
-            "nothing half was left behind; look at the free space and the folder's permissions"
+        RenderError::Sound { source: SoundError::Empty | SoundError::NoTrack | SoundError::NoSamples, .. } => {
+            "there is nothing in it to say: choose another file with --audio"
         }
+        RenderError::Sound { source: SoundError::TooLong { .. }, .. } => "try: ffmpeg -i FILE -t 3600 voice.wav",
+        RenderError::Sound { .. } => "if it is sound of another kind: ffmpeg -i FILE -ac 1 -ar 48000 voice.wav",
+        RenderError::Model(ModelError::UnknownAvatar { .. }) => "visage avatars lists them",
+        RenderError::Write { source: Mp4Error::Write(found), .. } => written(found.kind()),
+        RenderError::Write { .. } => "this is a bug of visage",
         RenderError::Model(_) | RenderError::Codec(_) | RenderError::Show(_) => "visage render --log debug says more",
     };
     Complaint::new(error, hint)
+}
+
+fn written(found: io::ErrorKind) -> &'static str {
+    match found {
+        io::ErrorKind::NotFound => "make the folder first, or choose another one with --out",
+        io::ErrorKind::IsADirectory => "--out wants the name of the film itself, such as talk.mp4",
+        _ => "nothing half was left behind; look at the free space and the folder's permissions",
+    }
 }
 
 fn tell(wanted: &RenderFlags, rendered: &Rendered) {

@@ -15,6 +15,7 @@ use super::flags::{Flags, ServeFlags};
 use super::packs::{data_dir, open_pack};
 use crate::codec::PICTURE_CODECS;
 use crate::model::Pack;
+use crate::model::portrait::Portrait;
 use crate::pipeline::{Studio, StudioConfig};
 use crate::rtc::{Net, NetConfig, NetError};
 use crate::serve::{self, AppState, Facts, Secured, ServeError, Shared, TlsFiles, TraceFile};
@@ -28,10 +29,10 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
     serve::check_origins(&wanted.allow_origin)
         .map_err(|error| Complaint::new(error, "--allow-origin https://example.org"))?;
     let runtime = Runtime::new()?;
-    let pack: Arc<dyn Pack> = Arc::new(open_pack(flags)?);
+    let pack = open_pack(flags)?;
     let listener = serve::bind(SocketAddr::new(wanted.host, wanted.port)).map_err(port_hint)?;
-    let facts = facts(&*pack);
-    let studio = open_studio(wanted, pack)?;
+    let facts = facts(&pack);
+    let studio = open_studio(wanted, Arc::new(pack))?;
     let net = open_net(wanted, &studio, listener.address.port())?;
     let files = tls_files(flags, wanted)?;
     let tls = files.as_ref().map(secured).transpose()?;
@@ -43,6 +44,7 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
         net: Arc::clone(&net),
         facts: facts.clone(),
         token: wanted.token.clone(),
+        origins: wanted.allow_origin.clone(),
         assets: embedded::PAGE,
         closing,
         stills: Mutex::default(),
@@ -53,9 +55,10 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
         // Event streams end when this turns.
         let _ = close.send(true);
     })?;
-    tell(wanted, listener.address, &net, &facts, tls.is_some());
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    tell(wanted, &url(scheme, listener.address), &net, &facts);
     tell_fingerprint(wanted, files.as_ref())?;
-    let router = serve::router(state, &wanted.allow_origin);
+    let router = serve::router(state);
     let served = runtime.block_on(async {
         let stop = async move { drop(closed.wait_for(|is_closing| *is_closing).await) };
         let served = serve::serve(listener, router, tls, stop).await;
@@ -75,6 +78,9 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
 fn trace_file(wanted: &ServeFlags, studio: &Studio) -> Result<Option<TraceFile>, Complaint> {
     let Some(path) = &wanted.trace else { return Ok(None) };
     let file = TraceFile::create(path, Wall)
+        .map_err(|error| {
+            io::Error::new(error.kind(), format!("wanted to write a trace, found {error}: {}", path.display()))
+        })
         .map_err(|error| Complaint::new(error, "--trace names a file in a folder that can be written"))?;
     studio.trace(file.trace());
     Ok(Some(file))
@@ -141,21 +147,24 @@ fn secured(files: &TlsFiles) -> Result<Secured, Complaint> {
     files.secured().map_err(|error| Complaint::new(error, hint))
 }
 
-fn facts(pack: &dyn Pack) -> Facts {
+fn facts(pack: &Portrait) -> Facts {
     let gpu = visage_kernels::find_cards().into_iter().next();
     Facts {
         version: env!("CARGO_PKG_VERSION"),
         pack: pack.name().to_owned(),
-        backend: "cpu".to_owned(),
+        backend: pack.backend().to_owned(),
         codec: PICTURE_CODECS,
         gpu: gpu.map(|card| format!("{} (SM {}.{})", card.name, card.sm.0, card.sm.1)),
     }
 }
 
-fn tell(wanted: &ServeFlags, address: SocketAddr, net: &Net, facts: &Facts, is_https: bool) {
-    let scheme = if is_https { "https" } else { "http" };
+/// What a browser on this machine is given.
+fn url(scheme: &str, address: SocketAddr) -> String {
     let host = if address.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { address.ip() };
-    let url = format!("{scheme}://{}", SocketAddr::new(host, address.port()));
+    format!("{scheme}://{}", SocketAddr::new(host, address.port()))
+}
+
+fn tell(wanted: &ServeFlags, url: &str, net: &Net, facts: &Facts) {
     if wanted.json {
         let line = json!({
             "url": url, "udp_port": net.udp_port(), "pid": std::process::id(), "pack": facts.pack,

@@ -1,7 +1,7 @@
 //! H.264 by openh264: constrained baseline, which every browser decodes.
 //!
 //! Decides the encoder's settings: real time, one thread, no skipped pictures, key pictures only on demand. Does not
-//! decide bitrate or size.
+//! decide bitrate or size, nor when a stream starts over.
 
 use bytes::Bytes;
 use openh264::encoder::{
@@ -12,40 +12,32 @@ use openh264::formats::YUVSlices;
 use openh264::{OpenH264API, Timestamp};
 use visage_kernels::h264;
 
-use super::{BITRATES, CodecError, EncodedPicture, PictureEncoder, PictureKind};
-use crate::media::{Picture, PictureSize};
+use super::stream::{Aim, Library, PictureStream};
+use super::{CodecError, EncodedPicture, PictureKind};
+use crate::media::Picture;
 use crate::time::Rate;
 
 /// Pictures to Annex B access units; SPS and PPS come with every key picture.
-pub struct H264Encoder {
+pub type H264Encoder = PictureStream<OpenH264>;
+
+/// The library's encoder.
+pub struct OpenH264 {
     encoder: Encoder,
-    size: PictureSize,
     fps: Rate,
-    bits_per_second: u32,
-    /// Pictures since the encoder was made: the library opens its stream with the first.
+    /// Pictures so far: the library opens its stream with the first.
     pictures: u64,
 }
 
-impl H264Encoder {
-    /// An encoder for pictures of `size` at `fps`, that aims at `bits_per_second`, held within 30 kbit/s to 10 Mbit/s.
-    ///
-    /// # Errors
-    /// If the library cannot make one.
-    pub fn new(size: PictureSize, fps: Rate, bits_per_second: u32) -> Result<Self, CodecError> {
-        let bits_per_second = bits_per_second.clamp(*BITRATES.start(), *BITRATES.end());
-        let encoder = fresh(fps, bits_per_second)?;
-        Ok(Self { encoder, size, fps, bits_per_second, pictures: 0 })
+impl Library for OpenH264 {
+    fn fresh(aim: &Aim) -> Result<Self, CodecError> {
+        Ok(Self { encoder: encoder(aim)?, fps: aim.fps, pictures: 0 })
     }
 
-    /// Starts over: the next picture is a key picture.
-    fn renew(&mut self) -> Result<(), CodecError> {
-        self.encoder = fresh(self.fps, self.bits_per_second)?;
-        self.pictures = 0;
-        Ok(())
-    }
-
-    fn run(&mut self, picture: &Picture) -> Result<EncodedPicture, CodecError> {
-        let (width, height) = (self.size.width(), self.size.height());
+    fn encode(&mut self, picture: &Picture, kind: PictureKind) -> Result<EncodedPicture, CodecError> {
+        if kind == PictureKind::Key && self.pictures > 0 {
+            self.encoder.force_intra_frame();
+        }
+        let (width, height) = (picture.size().width(), picture.size().height());
         let source = YUVSlices::new(picture.planes(), (width, height), (width, width / 2, width / 2));
         let at = Timestamp::from_millis((self.pictures as f64 * 1000.0 / self.fps.per_second()) as u64);
         let unit = self.encoder.encode_at(&source, at).map_err(|error| refused("encode a picture", &error))?;
@@ -54,38 +46,12 @@ impl H264Encoder {
         if bytes.is_empty() {
             return Err(refused("encode a picture", &"no bytes"));
         }
+        self.pictures += 1;
         Ok(EncodedPicture { bytes, is_key })
     }
-}
 
-impl PictureEncoder for H264Encoder {
-    fn encode(&mut self, picture: &Picture, kind: PictureKind) -> Result<EncodedPicture, CodecError> {
-        if picture.size() != self.size {
-            self.size = picture.size();
-            self.renew()?;
-        }
-        if kind == PictureKind::Key && self.pictures > 0 {
-            self.encoder.force_intra_frame();
-        }
-        let encoded = self.run(picture);
-        match encoded {
-            Ok(_) => self.pictures += 1,
-            Err(_) => self.renew()?,
-        }
-        encoded
-    }
-
-    fn set_bitrate(&mut self, bits_per_second: u32) {
-        let bits_per_second = bits_per_second.clamp(*BITRATES.start(), *BITRATES.end());
-        if bits_per_second == self.bits_per_second {
-            return;
-        }
-        self.bits_per_second = bits_per_second;
-        let is_changed = self.pictures > 0 && h264::set_bitrate(&mut self.encoder, bits_per_second).is_ok();
-        if !is_changed {
-            // Costs a key picture, but the aim is kept. A fresh encoder failed to be made: the old one goes on.
-            drop(self.renew());
-        }
+    fn change_bitrate(&mut self, bits_per_second: u32) -> Result<(), CodecError> {
+        h264::set_bitrate(&mut self.encoder, bits_per_second).map_err(|error| refused("change its bitrate", &error))
     }
 }
 
@@ -94,10 +60,10 @@ fn colours() -> VuiConfig {
     VuiConfig::bt601().color_primaries(ColorPrimaries::Bt709).transfer_characteristics(TransferCharacteristics::Srgb)
 }
 
-fn fresh(fps: Rate, bits_per_second: u32) -> Result<Encoder, CodecError> {
+fn encoder(aim: &Aim) -> Result<Encoder, CodecError> {
     let config = EncoderConfig::new()
-        .bitrate(BitRate::from_bps(bits_per_second))
-        .max_frame_rate(FrameRate::from_hz(fps.per_second() as f32))
+        .bitrate(BitRate::from_bps(aim.bits_per_second))
+        .max_frame_rate(FrameRate::from_hz(aim.fps.per_second() as f32))
         .rate_control_mode(RateControlMode::Bitrate)
         .usage_type(UsageType::CameraVideoRealTime)
         .complexity(Complexity::Low)

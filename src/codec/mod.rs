@@ -5,6 +5,7 @@
 mod h264;
 mod opus;
 pub mod sound;
+mod stream;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "vp8")]

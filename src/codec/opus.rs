@@ -9,6 +9,7 @@ use opus::{Application, Bitrate, Channels, Decoder, Encoder, Signal};
 use super::CodecError;
 use crate::listen::{Decode, Undecodable};
 use crate::media::BLOCK_VOICE_SAMPLES;
+use crate::pace::{USUAL_VOICE, VoicePlan};
 use crate::time::VOICE_HZ;
 
 /// The longest packet of Opus, 120 ms, in samples at 48 kHz (RFC 6716, section 3.2.5).
@@ -17,12 +18,8 @@ const LONGEST_PACKET_SAMPLES: usize = 5_760;
 const SHORTEST_FRAME_SAMPLES: usize = 120;
 /// The largest packet the encoder writes: 20 ms at 510 kbit/s (RFC 6716, section 2.1.1).
 const LARGEST_PACKET_BYTES: usize = 1_275;
-/// Bits per second at the start: full-band speech that is hard to tell from the original (RFC 6716, section 2.1.1).
-const USUAL_BITRATE: i32 = 40_000;
 /// Effort from 0 to 10. Five is where speech stops getting better for the time it takes.
 const COMPLEXITY: i32 = 5;
-/// The share of packets the encoder expects to be lost, until it is told better.
-const USUAL_LOSS_PERCENT: i32 = 5;
 
 /// Packets of 2.5 to 120 ms to mono samples at 48 kHz in [-1, 1]; stereo packets are mixed. One stream.
 #[derive(Debug)]
@@ -137,13 +134,15 @@ pub struct VoiceEncoder {
 }
 
 impl VoiceEncoder {
-    /// An encoder for speech at 40 kbit/s with in-band error correction, no pauses in the stream (no DTX).
+    /// An encoder for speech by the usual plan, with in-band error correction, no pauses in the stream (no DTX).
     ///
     /// # Errors
     /// If the library has no memory for one or refuses a setting.
     pub fn new() -> Result<Self, CodecError> {
         let encoder = configured().map_err(failed("make an encoder"))?;
-        Ok(Self { encoder, clean: Box::new([0.0; BLOCK_VOICE_SAMPLES]) })
+        let mut encoder = Self { encoder, clean: Box::new([0.0; BLOCK_VOICE_SAMPLES]) };
+        encoder.follow(USUAL_VOICE)?;
+        Ok(encoder)
     }
 
     /// Encodes 20 ms.
@@ -169,31 +168,23 @@ impl VoiceEncoder {
         Ok(u16::try_from(samples).unwrap_or(0))
     }
 
-    /// Aims at this many bits a second from now on, held within 6 to 128 kbit/s.
+    /// Codes by this plan from now on; the bitrate is held within 6 to 128 kbit/s, the loss at 100 percent.
     ///
     /// # Errors
     /// If the library refuses.
-    pub fn set_bitrate(&mut self, bits_per_second: u32) -> Result<(), CodecError> {
-        let bits = bits_per_second.clamp(6_000, 128_000).cast_signed();
-        self.encoder.set_bitrate(Bitrate::Bits(bits)).map_err(failed("change its bitrate"))
-    }
-
-    /// Protects against the loss of `percent` of the packets, at most 100: the higher, the more bits go to correction.
-    ///
-    /// # Errors
-    /// If the library refuses.
-    pub fn set_loss_percent(&mut self, percent: u8) -> Result<(), CodecError> {
-        self.encoder.set_packet_loss_perc(i32::from(percent.min(100))).map_err(failed("change its protection"))
+    pub fn follow(&mut self, plan: VoicePlan) -> Result<(), CodecError> {
+        let bits = plan.bitrate_bps.clamp(6_000, 128_000).cast_signed();
+        self.encoder.set_bitrate(Bitrate::Bits(bits)).map_err(failed("change its bitrate"))?;
+        let loss = i32::from(plan.loss_percent.min(100));
+        self.encoder.set_packet_loss_perc(loss).map_err(failed("change its protection"))
     }
 }
 
 fn configured() -> opus::Result<Encoder> {
     let mut encoder = Encoder::new(VOICE_HZ, Channels::Mono, Application::Voip)?;
-    encoder.set_bitrate(Bitrate::Bits(USUAL_BITRATE))?;
     encoder.set_complexity(COMPLEXITY)?;
     encoder.set_signal(Signal::Voice)?;
     encoder.set_inband_fec(true)?;
-    encoder.set_packet_loss_perc(USUAL_LOSS_PERCENT)?;
     encoder.set_dtx(false)?;
     Ok(encoder)
 }
@@ -226,7 +217,7 @@ mod tests {
 
     fn packets(count: usize) -> Vec<Bytes> {
         let mut encoder = VoiceEncoder::new().expect("encoder");
-        encoder.set_loss_percent(20).expect("loss");
+        encoder.follow(VoicePlan { loss_percent: 20, ..USUAL_VOICE }).expect("a plan");
         (0..count).map(|n| encoder.encode(&buzz(n)).expect("packet")).collect()
     }
 

@@ -1,12 +1,13 @@
 //! VP8 by the system's libvpx, for peers that know no H.264.
 //!
-//! Decides the encoder's speed, when it starts over and the bounds of its bitrate. Does not decide bitrate or size.
+//! Decides the encoder's speed. Does not decide bitrate or size, nor when a stream starts over.
 
 use bytes::Bytes;
 use visage_kernels::vp8::{Encoded, Encoder, Refusal, Settings, Start};
 
-use super::{BITRATES, CodecError, EncodedPicture, PictureEncoder, PictureKind};
-use crate::media::{Picture, PictureSize};
+use super::stream::{Aim, Library, PictureStream};
+use super::{CodecError, EncodedPicture, PictureKind};
+use crate::media::Picture;
 use crate::time::Rate;
 
 /// `cpu-used` of libvpx. Of the steps that were tried, -8 costs a fifth more and gains 0.7 to 1.5 dB; -16 saves up to a fifth and
@@ -14,73 +15,38 @@ use crate::time::Rate;
 const SPEED: i32 = -12;
 
 /// Pictures to VP8 frames (RFC 6386).
-pub struct Vp8Encoder {
+pub type Vp8Encoder = PictureStream<Libvpx>;
+
+/// The library's encoder.
+pub struct Libvpx {
     encoder: Encoder,
-    size: PictureSize,
     fps: Rate,
-    bits_per_second: u32,
-    /// Pictures since the encoder was made: the library opens its stream with the first.
+    /// Pictures so far.
     pictures: u64,
 }
 
-impl Vp8Encoder {
-    /// An encoder for pictures of `size` at `fps`, that aims at `bits_per_second`, held within 30 kbit/s to 10 Mbit/s.
-    ///
-    /// # Errors
-    /// If the library cannot make one.
-    pub fn new(size: PictureSize, fps: Rate, bits_per_second: u32) -> Result<Self, CodecError> {
-        let bits_per_second = bits_per_second.clamp(*BITRATES.start(), *BITRATES.end());
-        let encoder = fresh(size, bits_per_second)?;
-        Ok(Self { encoder, size, fps, bits_per_second, pictures: 0 })
+impl Library for Libvpx {
+    fn fresh(aim: &Aim) -> Result<Self, CodecError> {
+        let (width, height) = (aim.size.width(), aim.size.height());
+        let settings = Settings { width, height, bits_per_second: aim.bits_per_second, speed: SPEED };
+        let encoder = Encoder::new(&settings).map_err(refused("make an encoder"))?;
+        Ok(Self { encoder, fps: aim.fps, pictures: 0 })
     }
 
-    /// Starts over: the next picture is a key picture.
-    fn renew(&mut self) -> Result<(), CodecError> {
-        self.encoder = fresh(self.size, self.bits_per_second)?;
-        self.pictures = 0;
-        Ok(())
-    }
-
-    fn run(&mut self, picture: &Picture, start: Start) -> Result<Encoded, CodecError> {
+    fn encode(&mut self, picture: &Picture, kind: PictureKind) -> Result<EncodedPicture, CodecError> {
+        let start = if kind == PictureKind::Key { Start::Forced } else { Start::Open };
         let (luma, blue, red) = picture.planes();
         let at = |pictures: u64| (pictures as f64 * 1e6 / self.fps.per_second()) as i64;
         let (now, next) = (at(self.pictures), at(self.pictures + 1));
         let encoded = self.encoder.encode([luma, blue, red], now, (next - now) as u32, start);
-        encoded.map_err(refused("encode a picture"))
-    }
-}
-
-impl PictureEncoder for Vp8Encoder {
-    fn encode(&mut self, picture: &Picture, kind: PictureKind) -> Result<EncodedPicture, CodecError> {
-        if picture.size() != self.size {
-            self.size = picture.size();
-            self.renew()?;
-        }
-        let start = if kind == PictureKind::Key { Start::Forced } else { Start::Open };
-        let encoded = self.run(picture, start);
-        match encoded {
-            Ok(_) => self.pictures += 1,
-            Err(_) => self.renew()?,
-        }
-        encoded.map(|Encoded { bytes, is_key }| EncodedPicture { bytes: Bytes::from(bytes), is_key })
+        let Encoded { bytes, is_key } = encoded.map_err(refused("encode a picture"))?;
+        self.pictures += 1;
+        Ok(EncodedPicture { bytes: Bytes::from(bytes), is_key })
     }
 
-    fn set_bitrate(&mut self, bits_per_second: u32) {
-        let bits_per_second = bits_per_second.clamp(*BITRATES.start(), *BITRATES.end());
-        if bits_per_second == self.bits_per_second {
-            return;
-        }
-        self.bits_per_second = bits_per_second;
-        if self.encoder.set_bitrate(bits_per_second).is_err() {
-            // Costs a key picture, but the aim is kept. A fresh encoder failed to be made: the old one goes on.
-            drop(self.renew());
-        }
+    fn change_bitrate(&mut self, bits_per_second: u32) -> Result<(), CodecError> {
+        self.encoder.set_bitrate(bits_per_second).map_err(refused("change its bitrate"))
     }
-}
-
-fn fresh(size: PictureSize, bits_per_second: u32) -> Result<Encoder, CodecError> {
-    let settings = Settings { width: size.width(), height: size.height(), bits_per_second, speed: SPEED };
-    Encoder::new(&settings).map_err(refused("make an encoder"))
 }
 
 fn refused(what: &'static str) -> impl Fn(Refusal) -> CodecError {

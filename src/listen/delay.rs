@@ -68,6 +68,11 @@ impl Delay {
         self.start + Duration::try_from_secs_f64(seconds).unwrap_or_default()
     }
 
+    /// The position of the fastest packet that could arrive at `at`: everything before it was spoken earlier.
+    pub fn spoken_by(&self, at: Instant) -> Option<i64> {
+        Some(((self.offset_s(0, at) - self.base_s()?) * f64::from(VOICE_HZ)) as i64)
+    }
+
     /// Learns from a packet that was needed at `position`.
     pub fn learn(&mut self, position: i64, arrived: Instant, punctuality: Punctuality) {
         let offset = self.offset_s(position, arrived);

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::media::Utterance;
 use crate::telemetry::Loss;
 use crate::time::{AudioRtpTime, VOICE_HZ};
 
@@ -38,6 +39,8 @@ pub(super) struct Held {
     pub position: i64,
     /// How many samples it holds.
     pub samples: i64,
+    /// The utterance it was heard in.
+    pub utterance: Utterance,
     pub packet: VoicePacket,
 }
 
@@ -95,6 +98,13 @@ impl JitterBuffer {
         Some(held)
     }
 
+    /// Gives up everything older than `utterance`; how many packets that were.
+    pub fn discard(&mut self, utterance: Utterance) -> usize {
+        let before = self.waiting.len();
+        self.waiting.retain(|_, held| held.utterance >= utterance);
+        before - self.waiting.len()
+    }
+
     /// Forgets everything; how many packets that were.
     pub fn clear(&mut self) -> usize {
         self.taken.clear();
@@ -129,7 +139,7 @@ mod tests {
             payload: Bytes::new(),
             arrived: Instant::now(),
         };
-        Held { position, samples: 960, packet }
+        Held { position, samples: 960, utterance: Utterance(position.unsigned_abs() / 1920), packet }
     }
 
     #[test]
@@ -142,6 +152,14 @@ mod tests {
         assert_eq!(buffer.keep(held(0), Some(960)), Err(Loss::DuplicatePacket));
         assert_eq!(buffer.keep(held(-960), Some(960)), Err(Loss::LatePacket));
         assert_eq!(buffer.first().map(|h| h.position), Some(960));
+    }
+
+    #[test]
+    fn of_what_waits_only_the_newest_utterance_is_kept() {
+        let mut buffer = JitterBuffer::default();
+        (0..6).for_each(|n| buffer.keep(held(n * 960), None).expect("kept"));
+        assert_eq!(buffer.discard(Utterance(2)), 4);
+        assert_eq!(buffer.first().map(|held| held.utterance), Some(Utterance(2)));
     }
 
     #[test]

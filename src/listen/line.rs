@@ -8,8 +8,9 @@ use super::clock::Clock;
 use super::delay::{Delay, Punctuality};
 use super::jitter::{Held, JitterBuffer, Unwrap, VoicePacket};
 use super::playout::Playout;
-use super::{Decode, Downsampler, VoiceActivity};
-use crate::media::{BLOCK_LINE_SAMPLES, BLOCK_VOICE_SAMPLES, PcmBlock};
+use super::vad::{Speaking, VoiceActivity};
+use super::{Decode, Downsampler};
+use crate::media::{BLOCK_LINE_SAMPLES, BLOCK_VOICE_SAMPLES, PcmBlock, Utterance};
 use crate::telemetry::{Loss, LossCounts};
 use crate::time::SampleIndex;
 
@@ -44,6 +45,8 @@ pub struct Heard {
     pub newest_arrival: Option<Instant>,
     /// What it was made of.
     pub kind: HeardKind,
+    /// Whether somebody began to speak with it, or stopped.
+    pub change: Option<Speaking>,
 }
 
 /// How the line is doing.
@@ -81,6 +84,9 @@ pub struct Line<D> {
     activity: VoiceActivity,
     state: State,
     at: SampleIndex,
+    utterance: Utterance,
+    /// What stands before this position was spoken in an older utterance, however late it comes.
+    spoken_from: Option<i64>,
     late_in_a_row: u32,
     losses: LossCounts,
     concealed_ratio: f32,
@@ -100,6 +106,8 @@ impl<D: Decode> Line<D> {
             activity: VoiceActivity::new(),
             state: State::Idle,
             at: SampleIndex::ZERO,
+            utterance: Utterance::default(),
+            spoken_from: None,
             late_in_a_row: 0,
             losses: LossCounts::default(),
             concealed_ratio: 0.0,
@@ -111,21 +119,32 @@ impl<D: Decode> Line<D> {
         self.clock.next()
     }
 
-    /// Takes a packet in, in whatever order they come.
-    pub fn hear(&mut self, packet: VoicePacket) {
+    /// Takes a packet in, in whatever order they come, and the number of the utterance in which it was heard.
+    pub fn hear(&mut self, packet: VoicePacket, utterance: Utterance) {
+        if utterance < self.utterance {
+            return self.losses.count(Loss::StaleUtterance);
+        }
         let Some(samples) = self.playout.samples(&packet.payload) else {
-            self.losses.count(Loss::BadPacket);
-            return;
+            return self.losses.count(Loss::BadPacket);
         };
         let position = self.unwrap.position(packet.rtp);
         let arrived = packet.arrived;
         if self.is_another_clock(position, arrived) {
             self.start_over();
         }
+        if self.spoken_from.is_some_and(|from| position < from) {
+            self.delay.learn(position, arrived, Punctuality::InTime);
+            return self.losses.count(Loss::StaleUtterance);
+        }
+        self.keep(Held { position, samples, utterance, packet });
+    }
+
+    fn keep(&mut self, held: Held) {
+        let (position, arrived) = (held.position, held.packet.arrived);
         let needed_at = self.needed_at(position);
         let mut punctuality = self.punctuality(needed_at, arrived);
         let played = (self.state == State::Playing).then(|| self.playout.decoded_to());
-        match self.waiting.keep(Held { position, samples, packet }, played) {
+        match self.waiting.keep(held, played) {
             Ok(()) if self.state == State::Playing => self.late_in_a_row = 0,
             Ok(()) => {}
             Err(Loss::LatePacket) => {
@@ -138,22 +157,40 @@ impl<D: Decode> Line<D> {
         self.settle();
     }
 
-    /// Gives the block that was due at [`Self::next_tick`]. Call it when that moment has come; a caller that is behind
-    /// calls again until it is not.
-    pub fn tick(&mut self) -> Heard {
+    /// Makes everything older than `utterance` worthless, at once: what waits is given up, what is decoded is not
+    /// played, and what was spoken before this tick is stale even if the wire brings it later. Whoever speaks on is
+    /// heard again, with what is spoken from now on.
+    pub fn raise(&mut self, utterance: Utterance) {
+        if utterance <= self.utterance {
+            return;
+        }
+        self.utterance = utterance;
+        self.spoken_from = self.delay.spoken_by(self.clock.next());
+        let stale = self.waiting.discard(utterance);
+        self.losses.count_many(Loss::StaleUtterance, stale as u64);
+        self.playout.hush();
+        self.downsampler.hush();
+        self.held_back = [0.0; HELD_BACK];
+        self.state = State::Idle;
+        self.late_in_a_row = 0;
+    }
+
+    /// Gives the block that was due at [`Self::next_tick`]: what came, or the block of a sound that is `said` instead.
+    /// Call it when that moment has come; a caller that is behind calls again until it is not.
+    pub fn tick(&mut self, said: Option<PcmBlock>) -> Heard {
         let ((voice, kind), at) = (self.play(), self.at);
         self.at = at + BLOCK_LINE_SAMPLES as u64;
         self.clock.advance();
         self.steer();
-        let block = self.finish(&voice);
-        self.activity.hear(&block, at);
+        let came = self.finish(&voice);
+        if said.is_some() && kind == HeardKind::Voice {
+            self.losses.count(Loss::TalkedOver);
+        }
+        let kind = if said.is_some() { HeardKind::Said } else { kind };
+        let block = said.unwrap_or(came);
+        let change = self.activity.hear(&block, at);
         let newest_arrival = self.playout.newest_arrival().filter(|_| kind == HeardKind::Voice);
-        Heard { block, at, newest_arrival, kind }
-    }
-
-    /// Whether somebody speaks, as of the last block.
-    pub fn is_speaking(&self) -> bool {
-        self.activity.is_speaking()
+        Heard { block, at, newest_arrival, kind, change }
     }
 
     /// Everything lost since the last call.
@@ -189,6 +226,7 @@ impl<D: Decode> Line<D> {
         (0..self.waiting.clear()).for_each(|_| self.lose_late());
         self.delay.forget();
         self.state = State::Idle;
+        self.spoken_from = None;
         self.late_in_a_row = 0;
     }
 
@@ -350,7 +388,7 @@ mod tests {
         let mut call = Call::new(Weather { loss_ratio: 0.2, double_ratio: 0.1, jitter_ms: 60.0, slower_ppm: 0.0 });
         let report = call.talk(60_000);
         assert!(report.blocks.abs_diff(3_000) <= 6, "{} blocks in 60 s", report.blocks);
-        assert_eq!(call.line.tick().at, SampleIndex(report.blocks * 320));
+        assert_eq!(call.line.tick(None).at, SampleIndex(report.blocks * 320));
         let begun = &report.spacing_ms[10..];
         assert!(begun.iter().all(|ms| (9.9..30.1).contains(ms)));
     }
@@ -378,6 +416,54 @@ mod tests {
         call.weather.jitter_ms = 1.0;
         call.talk(60_000);
         assert!(call.line.stats().depth_ms < 8.0, "{:?}", call.line.stats());
+    }
+
+    #[test]
+    fn nothing_spoken_before_a_raise_is_heard_after_it_though_it_waits_or_is_still_on_the_wire() {
+        let mut call = Call::new(Weather { jitter_ms: 300.0, ..CALM });
+        call.talk(20_000);
+        assert!(call.line.stats().depth_ms > 200.0, "{:?}", call.line.stats());
+        call.pause(60);
+        let before = call.play_until(call.spoken_s);
+        assert!(before.loudest > 0.1, "the old voice is still being played");
+        call.utterance = call.utterance.next();
+        call.line.raise(call.utterance);
+        call.pause(600);
+        let after = call.play_until(call.spoken_s);
+        assert!(after.loudest < 1e-6 && after.blocks >= 29, "{} in {} blocks", after.loudest, after.blocks);
+        assert!(after.losses.of(Loss::StaleUtterance) > 12, "{:?}", after.losses);
+        call.talk(1_000);
+        let voice = call.talk(4_000);
+        assert!(voice.voiced >= 180 && voice.loudest > 0.1, "{} {:?}", voice.voiced, voice.losses);
+    }
+
+    #[test]
+    fn what_is_heard_in_an_older_utterance_is_stale_and_what_is_taken_away_is_no_gap() {
+        let mut call = Call::new(CALM);
+        call.talk(2_000);
+        call.line.raise(Utterance(3));
+        let old = call.talk(200);
+        assert_eq!((old.voiced, old.losses.of(Loss::StaleUtterance)), (0, 10));
+        call.utterance = Utterance(3);
+        let new = call.talk(2_000);
+        assert!(new.voiced >= 98, "{}", new.voiced);
+        assert_eq!((new.losses.of(Loss::ConcealedGap), new.losses.of(Loss::LatePacket)), (0, 0));
+    }
+
+    #[test]
+    fn a_sound_that_is_said_stands_on_the_line_and_the_voice_under_it_is_counted() {
+        let mut call = Call::new(CALM);
+        let mut sound = PcmBlock::silence();
+        sound.voice.fill(0.7);
+        for n in 0..20 {
+            let mut voice = packet(&call, &[0xff, 8, 40]);
+            (voice.rtp, voice.arrived) = (call.rtp.plus(n * 960), call.line.next_tick());
+            call.line.hear(voice, Utterance::default());
+            let heard = call.line.tick(Some(sound.clone()));
+            assert_eq!((heard.block, heard.kind, heard.newest_arrival), (sound.clone(), HeardKind::Said, None));
+        }
+        let covered = call.line.losses().of(Loss::TalkedOver);
+        assert!((15..=20).contains(&covered), "{covered} blocks of voice under the sound");
     }
 
     #[test]
@@ -428,7 +514,7 @@ mod tests {
         let mut kinds = Vec::new();
         call.play_until(call.spoken_s + 0.03);
         while call.line.next_tick() < end {
-            kinds.push(call.line.tick().kind);
+            kinds.push(call.line.tick(None).kind);
         }
         let made_up = kinds.iter().filter(|kind| **kind == HeardKind::Concealed).count();
         assert!((3..=5).contains(&made_up), "{kinds:?}");

@@ -118,10 +118,15 @@ impl LogMel {
         }
     }
 
-    /// Forgets everything heard: the next sample is sample 0 of a new voice.
-    pub fn reset(&mut self) {
-        self.held.clear();
-        self.skip = 0;
+    /// Forgets what was heard, as if it had been silence: frames stay where they are.
+    pub fn hush(&mut self) {
+        self.held.fill(0.0);
+    }
+
+    /// What silence is in every band.
+    #[must_use]
+    pub fn silence(&self) -> f32 {
+        self.spec.floor.ln()
     }
 
     fn advance(&mut self) {
@@ -248,14 +253,13 @@ mod tests {
     }
 
     #[test]
-    fn after_a_reset_a_voice_starts_anew() {
-        let pcm = golden_pcm();
-        let mut front = LogMel::new(MelSpec::mouth());
-        let mut frames = Vec::new();
+    fn after_a_hush_frames_stay_where_they_are_and_hold_nothing_of_before() {
+        let (pcm, mut front, mut frames) = (golden_pcm(), LogMel::new(MelSpec::mouth()), Vec::new());
         front.push(&pcm[..1000], &mut frames);
-        frames.clear();
-        front.reset();
-        front.push(&pcm, &mut frames);
-        assert_eq!(frames, frames_of(&pcm, 640));
+        let before = frames.len();
+        front.hush();
+        front.push(&pcm[1000..4000], &mut frames);
+        let after_silence = [&[0.0; 1000][..], &pcm[1000..4000]].concat();
+        assert_eq!(frames[before..], frames_of(&after_silence, 640)[before..]);
     }
 }

@@ -19,4 +19,4 @@ pub use decode::{Decode, Undecodable};
 pub use jitter::VoicePacket;
 pub use line::{Heard, HeardKind, Line, LineStats};
 pub use resample::{Downsampler, LINE_DELAY_SAMPLES};
-pub use vad::{Speaking, VoiceActivity};
+pub use vad::Speaking;

@@ -30,6 +30,8 @@ pub enum HeardKind {
     Concealed,
     /// Silence: nothing came for a while, or ever.
     Quiet,
+    /// Not what came, but a sound that was to be said.
+    Said,
 }
 
 /// The sample that is played next, and what is decoded beyond it.
@@ -102,6 +104,16 @@ impl<D: Decode> Playout<D> {
     pub fn jump(&mut self, position: i64) {
         self.ready.clear();
         self.decoded_to = position;
+    }
+
+    /// Nothing of what was said is played any more, not even its echo in a gap. What is missing until the next packet
+    /// was taken away on purpose and is no gap.
+    pub fn hush(&mut self) {
+        self.ready.clear();
+        self.gap = FADED_SAMPLES;
+        self.last_sequence = None;
+        self.newest_arrival = None;
+        self.late = 0;
     }
 
     /// The next 20 ms.

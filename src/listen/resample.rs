@@ -47,6 +47,11 @@ impl Downsampler {
         Self(resampler.expect("5 ms at 48 kHz make whole blocks at 16 kHz"))
     }
 
+    /// Forgets what was heard, as if it had been silence.
+    pub fn hush(&mut self) {
+        self.0.reset();
+    }
+
     /// Resamples 20 ms; what comes out is late by [`LINE_DELAY_SAMPLES`].
     #[expect(clippy::missing_panics_doc, reason = "block lengths are fixed by the types")]
     pub fn push(&mut self, voice: &[f32; BLOCK_VOICE_SAMPLES], line: &mut [f32; BLOCK_LINE_SAMPLES]) {

@@ -44,12 +44,6 @@ pub struct VoiceActivity {
     quiet_blocks: u32,
 }
 
-impl Default for VoiceActivity {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl VoiceActivity {
     /// Nobody spoke yet.
     #[must_use]

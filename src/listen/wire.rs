@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{Decode, Heard, HeardKind, Line, Undecodable, VoicePacket};
+use crate::media::Utterance;
 use crate::telemetry::LossCounts;
 use crate::time::AudioRtpTime;
 
@@ -57,6 +58,8 @@ pub struct Call {
     /// The sender's RTP time now.
     pub rtp: AudioRtpTime,
     pub sequence: u64,
+    /// The number under which packets are heard that arrive from now on.
+    pub utterance: Utterance,
     /// How far the sender is, on our clock in seconds, by the packets it sent.
     pub spoken_s: f64,
     random: fastrand::Rng,
@@ -69,6 +72,8 @@ pub struct Call {
 pub struct Report {
     pub blocks: u64,
     pub voiced: u64,
+    /// The largest sample, at 48 kHz.
+    pub loudest: f32,
     /// From a packet's arrival to the tick that played it, in ms.
     pub delays_ms: Vec<f64>,
     /// Time between ticks, in ms.
@@ -95,6 +100,7 @@ impl Call {
             packet_ms: 20,
             rtp: AudioRtpTime::default().plus(u32::MAX - 100_000),
             sequence: 7,
+            utterance: Utterance::default(),
             spoken_s: 0.0073,
             random: fastrand::Rng::with_seed(11),
             in_flight: BTreeMap::new(),
@@ -142,10 +148,10 @@ impl Call {
             let tick = self.line.next_tick();
             let first = self.in_flight.first_key_value().map(|((at, order), _)| (*at, *order));
             if let Some(key) = first.filter(|(at, _)| *at <= tick) {
-                self.in_flight.remove(&key).into_iter().for_each(|packet| self.line.hear(packet));
+                self.in_flight.remove(&key).into_iter().for_each(|packet| self.line.hear(packet, self.utterance));
                 continue;
             }
-            let heard = self.line.tick();
+            let heard = self.line.tick(None);
             last_tick.iter().for_each(|last| report.spacing_ms.push((tick - *last).as_secs_f64() * 1000.0));
             last_tick = Some(tick);
             report.add(&heard, tick);
@@ -164,6 +170,7 @@ impl Call {
 impl Report {
     fn add(&mut self, heard: &Heard, tick: Instant) {
         self.blocks += 1;
+        self.loudest = heard.block.voice.iter().fold(self.loudest, |most, sample| most.max(sample.abs()));
         if heard.kind == HeardKind::Voice {
             self.voiced += 1;
             let arrival = heard.newest_arrival.expect("a voice came by a packet");

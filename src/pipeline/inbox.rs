@@ -3,7 +3,7 @@
 //! Decides what is dropped when a show does not keep up: the oldest packet, the newest order.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_queue::ArrayQueue;
@@ -12,7 +12,8 @@ use crate::codec::sound::Sound;
 use crate::listen::VoicePacket;
 use crate::media::Utterance;
 use crate::model::Actor;
-use crate::telemetry::{Counters, Loss, LossCounts};
+use crate::pace::VoicePlan;
+use crate::telemetry::{Counters, Loss};
 
 const PACKETS: usize = 128;
 const ORDERS: usize = 32;
@@ -24,9 +25,12 @@ pub enum Order {
     KeyPicture,
     /// The way out carries about this many bits a second.
     Bitrate(u32),
+    /// The voice is to be coded like this from now on.
+    Voice(VoicePlan),
     /// Speak this sound instead of whatever was being said.
     Say(Arc<Sound>),
-    /// Say no more of what was being said.
+    /// Say no more of what was being said, or was spoken into the microphone up to now. A microphone that speaks on is
+    /// heard again, with what is spoken from now on: whoever wants it silent ends it.
     Hush,
     /// Another avatar takes over.
     Recast(Newcomer),
@@ -52,12 +56,13 @@ pub struct Inbox(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    packets: ArrayQueue<VoicePacket>,
+    packets: ArrayQueue<(VoicePacket, Utterance)>,
     orders: ArrayQueue<(Order, Utterance)>,
     utterance: AtomicU64,
     /// Who raises the utterance number has this, so that a number and its order go in together. Shows never take it.
     raising: Mutex<()>,
     is_watched: AtomicBool,
+    unsent_pictures: AtomicUsize,
     has_ended: AtomicBool,
     counters: Arc<Counters>,
 }
@@ -72,15 +77,16 @@ impl Inbox {
             utterance: AtomicU64::new(0),
             raising: Mutex::new(()),
             is_watched: AtomicBool::new(false),
+            unsent_pictures: AtomicUsize::new(0),
             has_ended: AtomicBool::new(false),
             counters,
         }))
     }
 
-    /// Takes a packet; when the queue is full the oldest goes.
+    /// Takes a packet, as part of the newest utterance; when the queue is full the oldest goes.
     pub fn hear(&self, packet: VoicePacket) {
-        if self.0.packets.force_push(packet).is_some() {
-            self.lose(Loss::OverflowPacket);
+        if self.0.packets.force_push((packet, self.utterance())).is_some() {
+            self.0.counters.lose(Loss::OverflowPacket);
         }
     }
 
@@ -101,16 +107,10 @@ impl Inbox {
 
     fn queue(&self, order: Order, utterance: Utterance) -> Result<Utterance, OrdersFull> {
         self.0.orders.push((order, utterance)).map_err(|_refused| {
-            self.lose(Loss::RefusedOrder);
+            self.0.counters.lose(Loss::RefusedOrder);
             OrdersFull
         })?;
         Ok(utterance)
-    }
-
-    fn lose(&self, loss: Loss) {
-        let mut lost = LossCounts::default();
-        lost.count(loss);
-        self.0.counters.add(&lost);
     }
 
     /// The number of the newest utterance; anything older is worthless.
@@ -128,6 +128,15 @@ impl Inbox {
         self.0.is_watched.load(Ordering::Acquire)
     }
 
+    /// So many pictures of this show wait for the network; it begins no more while they do.
+    pub fn note_unsent(&self, pictures: usize) {
+        self.0.unsent_pictures.store(pictures, Ordering::Release);
+    }
+
+    pub(super) fn unsent_pictures(&self) -> usize {
+        self.0.unsent_pictures.load(Ordering::Acquire)
+    }
+
     /// Ends the show: its worker drops it at the next tick, its door closes politely.
     pub fn end(&self) {
         self.0.has_ended.store(true, Ordering::Release);
@@ -139,7 +148,7 @@ impl Inbox {
         self.0.has_ended.load(Ordering::Acquire)
     }
 
-    pub(super) fn next_packet(&self) -> Option<VoicePacket> {
+    pub(super) fn next_packet(&self) -> Option<(VoicePacket, Utterance)> {
         self.0.packets.pop()
     }
 

@@ -2,18 +2,26 @@
 //!
 //! Decides admission, scheduling and what is dropped. Does not know networks, files or pixels.
 
+mod ends;
 mod inbox;
 mod outlet;
 mod report;
 mod show;
 mod speech;
 mod studio;
+mod terms;
+mod ticket;
 mod voice_out;
 mod workers;
 
 pub use crate::model::AvatarCard;
+pub use ends::{EndCounts, EndReason};
 pub use inbox::{Inbox, Newcomer, Order, OrdersFull};
 pub use outlet::{Outgoing, OutgoingMedia, Outlet, SessionKey};
-pub use report::{Buckets, FrameCounts, Meter, MeterReport, Quality, SessionEvent, SessionStats, SessionSummary};
+pub use report::{
+    Buckets, FrameCounts, Meter, MeterReport, Quality, SessionEvent, SessionState, SessionStats, SessionSummary,
+};
 pub use show::{FRAME_SAMPLES, Show, ShowError, ShowParts};
-pub use studio::{AdmitError, OrderError, ShowRequest, Studio, StudioConfig, Ticket};
+pub use studio::{AdmitError, OrderError, ShowRequest, Studio, StudioConfig};
+pub use terms::{Terms, Wishes};
+pub use ticket::Ticket;

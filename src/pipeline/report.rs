@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::terms::Terms;
 use crate::codec::PictureCodec;
-use crate::listen::LineStats;
-use crate::telemetry::{Distribution, Histogram, LossCounts, Marks, Percentiles, Stage, Trace};
+use crate::listen::{LineStats, Speaking};
+use crate::telemetry::{Distribution, Histogram, Loss, LossCounts, Marks, Percentiles, Stage, Trace};
 use crate::time::SampleIndex;
 
 /// Something that happened in a session. Serialised with a `type` tag in snake case.
@@ -65,7 +66,7 @@ pub struct FrameCounts {
     pub on_time: u64,
     /// Of these, later than that.
     pub late: u64,
-    /// Of these, never begun.
+    /// Of these, never begun, or given up before they left.
     pub dropped: u64,
 }
 
@@ -80,12 +81,14 @@ pub struct Meter {
 #[derive(Debug, Default)]
 struct MeterState {
     stages: BTreeMap<Stage, Histogram>,
+    voice_stages: BTreeMap<Stage, Histogram>,
     voice_to_frame: Histogram,
     server_share: Histogram,
     frames: FrameCounts,
     losses: LossCounts,
     recent: Histogram,
     latest: Latest,
+    is_closed: bool,
 }
 
 /// What is true now rather than counted.
@@ -106,8 +109,10 @@ pub struct MeterReport {
     pub voice_to_frame_ms: Percentiles,
     /// From the newest packet a frame needs to that frame handed to the socket: the same without look-ahead and slot wait.
     pub server_share_ms: Percentiles,
-    /// Time spent in each stage, by [`Stage::name`], in milliseconds.
+    /// Time that frames spent in each stage, by [`Stage::name`], in milliseconds.
     pub stages: BTreeMap<&'static str, Percentiles>,
+    /// The same of blocks of voice; `queue` is the wait for the picture of their moment.
+    pub voice_stages: BTreeMap<&'static str, Percentiles>,
     /// Losses by [`crate::telemetry::Loss::name`].
     pub losses: BTreeMap<&'static str, u64>,
     /// The same durations by bucket, for metrics.
@@ -124,6 +129,8 @@ pub struct Buckets {
     pub server_share: Distribution,
     /// Behind [`MeterReport::stages`].
     pub stages: BTreeMap<&'static str, Distribution>,
+    /// Behind [`MeterReport::voice_stages`].
+    pub voice_stages: BTreeMap<&'static str, Distribution>,
 }
 
 impl Meter {
@@ -135,10 +142,9 @@ impl Meter {
 
     /// Counts a frame that was handed to the socket. Frames without voice behind them count as frames only.
     pub fn frame_sent(&self, marks: &Marks, lateness: Duration) {
-        if let Some((trace, session)) = &self.trace {
-            trace.frame(*session, marks);
-        }
-        self.with(|state| {
+        let traced = self.trace.as_ref().map_or(Ok(()), |(trace, session)| trace.frame(*session, marks));
+        self.while_open(|state| {
+            traced.err().iter().for_each(|loss| state.losses.count(*loss));
             let on_time = lateness < Duration::from_millis(40);
             if on_time {
                 state.frames.on_time += 1;
@@ -149,14 +155,32 @@ impl Meter {
         });
     }
 
-    /// Counts a frame whose moment came.
-    pub fn frame_due(&self) {
-        self.with(|state| state.frames.due += 1);
+    /// Counts 20 ms of voice that were handed to the socket.
+    pub fn voice_sent(&self, marks: &Marks) {
+        self.while_open(|state| {
+            marks.spans().for_each(|(stage, span)| state.voice_stages.entry(stage).or_default().record(span));
+        });
     }
 
-    /// Counts a frame that was not begun.
+    /// Counts a frame whose moment came.
+    pub fn frame_due(&self) {
+        self.while_open(|state| state.frames.due += 1);
+    }
+
+    /// Counts a frame that will not be sent.
     pub fn frame_dropped(&self) {
-        self.with(|state| state.frames.dropped += 1);
+        self.while_open(|state| state.frames.dropped += 1);
+    }
+
+    /// The session is over: frames still on their way are dropped, and nothing is counted from now on. So every frame
+    /// that was due is in the end on time, late or dropped.
+    pub fn close(&self) {
+        self.while_open(|state| {
+            let on_the_way = state.frames.on_the_way();
+            state.frames.dropped += on_the_way;
+            state.losses.count_many(Loss::UnsentFrame, on_the_way);
+            state.is_closed = true;
+        });
     }
 
     /// Percentiles of the voice-to-frame delay since this was last asked.
@@ -172,8 +196,8 @@ impl Meter {
     }
 
     /// Notes whether the avatar speaks.
-    pub(super) fn note_speaking(&self, is_speaking: bool) {
-        self.with(|state| state.latest.is_speaking = is_speaking);
+    pub(super) fn note_speaking(&self, change: Speaking) {
+        self.with(|state| state.latest.is_speaking = matches!(change, Speaking::Started(_)));
     }
 
     /// Whether the avatar speaks.
@@ -185,10 +209,14 @@ impl Meter {
     /// Everything about the session that `summary` names.
     #[must_use]
     pub fn stats(&self, summary: SessionSummary) -> SessionStats {
+        SessionStats { summary, meter: self.report(), state: self.state() }
+    }
+
+    /// What is true of the session now.
+    #[must_use]
+    pub fn state(&self) -> SessionState {
         let latest = self.with(|state| state.latest);
-        SessionStats {
-            summary,
-            meter: self.report(),
+        SessionState {
             quality: latest.quality,
             look_ahead_ms: SampleIndex(latest.look_ahead_samples).since_start().as_secs_f64() * 1000.0,
             jitter_depth_ms: latest.line.depth_ms,
@@ -208,7 +236,8 @@ impl Meter {
             frames: state.frames,
             voice_to_frame_ms: state.voice_to_frame.percentiles(),
             server_share_ms: state.server_share.percentiles(),
-            stages: state.stages.iter().map(|(stage, spans)| (stage.name(), spans.percentiles())).collect(),
+            stages: by_name(&state.stages, Histogram::percentiles),
+            voice_stages: by_name(&state.voice_stages, Histogram::percentiles),
             losses: state.losses.iter().map(|(loss, n)| (loss.name(), n)).collect(),
             buckets: state.buckets(),
         })
@@ -217,6 +246,10 @@ impl Meter {
     /// Adds all that was measured here to the totals of the process.
     pub fn merge_into(&self, totals: &Self) {
         self.with(|mine| totals.with(|sum| sum.add(mine)));
+    }
+
+    fn while_open(&self, change: impl FnOnce(&mut MeterState)) {
+        self.with(|state| (!state.is_closed).then(|| change(state)));
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut MeterState) -> T) -> T {
@@ -230,7 +263,8 @@ impl MeterState {
         Buckets {
             voice_to_frame: self.voice_to_frame.distribution(),
             server_share: self.server_share.distribution(),
-            stages: self.stages.iter().map(|(stage, spans)| (stage.name(), spans.distribution())).collect(),
+            stages: by_name(&self.stages, Histogram::distribution),
+            voice_stages: by_name(&self.voice_stages, Histogram::distribution),
         }
     }
 
@@ -246,7 +280,8 @@ impl MeterState {
     }
 
     fn add(&mut self, other: &Self) {
-        other.stages.iter().for_each(|(stage, spans)| self.stages.entry(*stage).or_default().merge(spans));
+        merge(&mut self.stages, &other.stages);
+        merge(&mut self.voice_stages, &other.voice_stages);
         self.voice_to_frame.merge(&other.voice_to_frame);
         self.server_share.merge(&other.server_share);
         self.losses.add(&other.losses);
@@ -255,6 +290,21 @@ impl MeterState {
         self.frames.late += other.frames.late;
         self.frames.dropped += other.frames.dropped;
     }
+}
+
+impl FrameCounts {
+    /// Frames of which it is not known yet what becomes of them.
+    fn on_the_way(self) -> u64 {
+        self.due.saturating_sub(self.on_time + self.late + self.dropped)
+    }
+}
+
+fn by_name<T>(stages: &BTreeMap<Stage, Histogram>, told: fn(&Histogram) -> T) -> BTreeMap<&'static str, T> {
+    stages.iter().map(|(stage, spans)| (stage.name(), told(spans))).collect()
+}
+
+fn merge(sum: &mut BTreeMap<Stage, Histogram>, more: &BTreeMap<Stage, Histogram>) {
+    more.iter().for_each(|(stage, spans)| sum.entry(*stage).or_default().merge(spans));
 }
 
 /// A session as `GET /v1/sessions` lists it.
@@ -270,6 +320,8 @@ pub struct SessionSummary {
     pub age_s: f64,
     /// Whether the avatar speaks now.
     pub is_speaking: bool,
+    /// What it is held to.
+    pub options: Terms,
 }
 
 /// A session in full, as `GET /v1/sessions/{id}/stats` tells it.
@@ -281,6 +333,14 @@ pub struct SessionStats {
     /// What was measured since it began.
     #[serde(flatten)]
     pub meter: MeterReport,
+    /// What is true now.
+    #[serde(flatten)]
+    pub state: SessionState,
+}
+
+/// What is true of a session now, looked at once a second.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct SessionState {
     /// The last second.
     pub quality: Quality,
     /// Look-ahead of the model in milliseconds.
@@ -289,4 +349,52 @@ pub struct SessionStats {
     pub jitter_depth_ms: f64,
     /// Drift of the sender's clock against ours in parts per million.
     pub drift_ppm: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Wall;
+
+    #[test]
+    fn every_frame_that_was_due_is_in_the_end_on_time_late_or_dropped() {
+        let meter = Meter::default();
+        (0..10).for_each(|_| meter.frame_due());
+        meter.frame_sent(&Marks::default(), Duration::from_millis(39));
+        meter.frame_sent(&Marks::default(), Duration::from_millis(40));
+        meter.frame_dropped();
+        let totals = Meter::default();
+        meter.close();
+        meter.frame_due();
+        meter.frame_dropped();
+        meter.merge_into(&totals);
+        let report = totals.report();
+        assert_eq!(report.frames, FrameCounts { due: 10, on_time: 1, late: 1, dropped: 8 });
+        assert_eq!(report.losses[Loss::UnsentFrame.name()], 7);
+    }
+
+    #[test]
+    fn a_frame_that_its_trace_has_no_room_for_is_counted() {
+        let (trace, reader) = Trace::new();
+        let meter = Meter::traced(Some(trace), 1);
+        drop(reader);
+        meter.frame_sent(&Marks::default(), Duration::ZERO);
+        assert_eq!(meter.report().losses[Loss::UntracedFrame.name()], 1);
+    }
+
+    #[test]
+    fn the_way_of_voice_is_split_by_its_own_marks() {
+        let (meter, start) = (Meter::default(), Wall.now());
+        let mut marks = Marks::default();
+        for (stage, ms) in
+            [(Stage::Heard, 0), (Stage::Listened, 5), (Stage::Begun, 65), (Stage::Encoded, 66), (Stage::Sent, 67)]
+        {
+            marks.stamp(stage, start + Duration::from_millis(ms));
+        }
+        meter.voice_sent(&marks);
+        let report = meter.report();
+        let max_ms = |stage: &str| report.voice_stages[stage].max.round() as u32;
+        assert_eq!(["listen", "queue", "encode", "send"].map(max_ms), [5, 60, 1, 1]);
+        assert!(report.stages.is_empty() && report.buckets.voice_stages.len() == 4);
+    }
 }

@@ -13,10 +13,10 @@ use super::inbox::{Inbox, Order};
 use super::outlet::{Outgoing, OutgoingMedia, Outlet, SessionKey};
 use super::report::{Meter, Quality, SessionEvent};
 use super::speech::Speech;
-use super::voice_out::{Arrivals, VoiceOut, WaitingVoice};
+use super::voice_out::{Arrivals, VoiceOut};
 use crate::codec::sound::Sound;
 use crate::codec::{CodecError, EncodedPicture, PictureEncoder, PictureKind, VoiceDecoder, VoiceEncoder};
-use crate::listen::{Line, Speaking, VoiceActivity};
+use crate::listen::{Heard, Line, Speaking};
 use crate::media::{BLOCK_LINE_SAMPLES, PcmBlock, Picture, Timed, Utterance};
 use crate::model::Actor;
 use crate::pace::{PictureSteps, shrink};
@@ -28,6 +28,11 @@ pub const FRAME_SAMPLES: u64 = LINE_HZ as u64 / 25;
 
 /// A picture begun later than this after its moment is not begun at all.
 const TOO_LATE: Duration = Duration::from_millis(40);
+/// While so many pictures wait for the network none is begun: each would only come later than the one before.
+const MOST_UNSENT: usize = 2;
+/// From one key picture to the next that is asked for, in samples of the line: whoever asks again before the first can
+/// have come would only crowd the way with them.
+const KEY_GAP: u64 = LINE_HZ as u64 * 3 / 10;
 
 /// What a show is made of.
 pub struct ShowParts {
@@ -59,7 +64,6 @@ pub struct Show {
     parts: ShowParts,
     line: Line<VoiceDecoder>,
     voice_encoder: VoiceEncoder,
-    vad: VoiceActivity,
     speech: Option<Speech>,
     utterance: Utterance,
     voice_out: VoiceOut,
@@ -68,8 +72,10 @@ pub struct Show {
     small: Option<Picture>,
     next_frame: SampleIndex,
     wants_key: PictureKind,
+    last_key: Option<SampleIndex>,
     losses: LossCounts,
     second: Second,
+    keeps_voice: bool,
 }
 
 /// Counts of the running second, for the quality event.
@@ -88,7 +94,6 @@ impl Show {
         Ok(Self {
             line: Line::new(VoiceDecoder::new()?, start),
             voice_encoder: VoiceEncoder::new()?,
-            vad: VoiceActivity::default(),
             speech: None,
             utterance: parts.inbox.utterance(),
             voice_out: VoiceOut::default(),
@@ -97,10 +102,17 @@ impl Show {
             small: None,
             next_frame: SampleIndex::ZERO,
             wants_key: PictureKind::Key,
+            last_key: None,
             losses: LossCounts::default(),
             second: Second::default(),
+            keeps_voice: false,
             parts,
         })
+    }
+
+    /// Sends no voice from now on, only pictures.
+    pub fn keep_voice(&mut self) {
+        self.keeps_voice = true;
     }
 
     /// When the next tick is due.
@@ -120,15 +132,13 @@ impl Show {
         let due = self.line.next_tick();
         self.take_orders();
         self.take_packets();
-        let heard = self.line.tick();
-        let arrived = heard.newest_arrival;
-        let block = self.said_instead().unwrap_or(heard.block);
-        self.notice_speech(&block, heard.at);
-        self.arrivals.push(heard.at, arrived);
+        let said = self.said_instead();
+        let heard = self.line.tick(said);
         let end = heard.at + BLOCK_LINE_SAMPLES as u64;
-        self.hear(block, heard.at);
+        self.notice_speech(heard.change);
+        self.hear(heard, due);
         self.show_frame(end, due, now, wall);
-        self.send_voice(end, due);
+        self.send_voice((end, due), now, wall);
         self.close_second(end);
         self.account();
     }
@@ -138,6 +148,8 @@ impl Show {
             match order {
                 Order::KeyPicture => self.wants_key = PictureKind::Key,
                 Order::Bitrate(bits_per_second) => self.set_bitrate(bits_per_second),
+                // An encoder that refuses goes on as it was.
+                Order::Voice(plan) => drop(self.voice_encoder.follow(plan)),
                 Order::Say(sound) => self.raise(utterance, Some(sound)),
                 Order::Hush => self.raise(utterance, None),
                 Order::Recast(actor) => self.parts.actor = actor.0,
@@ -152,6 +164,8 @@ impl Show {
             self.tell(SessionEvent::SaidAll { utterance: cut.utterance.0, interrupted: true });
         }
         self.speech = sound.map(|sound| Speech::new(sound, self.utterance));
+        self.line.raise(self.utterance);
+        self.arrivals.clear();
         self.voice_out.hush(self.utterance, &mut self.losses);
         self.parts.actor.hush();
     }
@@ -162,8 +176,8 @@ impl Show {
     }
 
     fn take_packets(&mut self) {
-        while let Some(packet) = self.parts.inbox.next_packet() {
-            self.line.hear(packet);
+        while let Some((packet, utterance)) = self.parts.inbox.next_packet() {
+            self.line.hear(packet, utterance);
         }
     }
 
@@ -178,36 +192,42 @@ impl Show {
         block
     }
 
-    fn notice_speech(&mut self, block: &PcmBlock, at: SampleIndex) {
-        let Some(change) = self.vad.hear(block, at) else { return };
+    fn notice_speech(&self, change: Option<Speaking>) {
+        let Some(change) = change else { return };
         let event = match change {
             Speaking::Started(at) => SessionEvent::SpeakingStarted { at_ms: millis(at) },
             Speaking::Stopped(at) => SessionEvent::SpeakingStopped { at_ms: millis(at) },
         };
-        self.parts.meter.note_speaking(matches!(change, Speaking::Started(_)));
+        self.parts.meter.note_speaking(change);
         self.tell(event);
     }
 
-    fn hear(&mut self, block: PcmBlock, at: SampleIndex) {
-        if self.parts.actor.hear(&block, at).is_err() {
+    fn hear(&mut self, heard: Heard, due: Instant) {
+        if self.parts.actor.hear(&heard.block, heard.at).is_err() {
             self.losses.count(Loss::BadFrame);
         }
-        self.voice_out.push(WaitingVoice { at, utterance: self.utterance, samples: block.voice });
+        self.arrivals.push(heard.at, heard.newest_arrival);
+        let mut marks = Marks::default();
+        heard.newest_arrival.iter().for_each(|arrived| marks.stamp(Stage::Heard, *arrived));
+        marks.stamp(Stage::Listened, due);
+        self.voice_out.push(Timed { at: heard.at, utterance: self.utterance, marks, value: heard.block.voice });
     }
 
-    fn send_voice(&mut self, heard: SampleIndex, due: Instant) {
+    /// Sends the voice whose picture can be shown, now that the line is heard up to `heard`, at `due`.
+    fn send_voice(&mut self, (heard, due): (SampleIndex, Instant), now: Instant, wall: Wall) {
         let look_ahead = self.parts.actor.look_ahead_samples();
-        while let Some(voice) = self.voice_out.next_due(heard, look_ahead) {
-            if !self.parts.inbox.is_watched() {
+        while let Some(mut voice) = self.voice_out.next_due(heard, look_ahead) {
+            if self.keeps_voice || !self.parts.inbox.is_watched() {
                 continue;
             }
-            let Ok(packet) = self.voice_encoder.encode(&voice.samples) else {
+            voice.marks.stamp(Stage::Begun, now);
+            let Ok(packet) = self.voice_encoder.encode(&voice.value) else {
                 self.losses.count(Loss::BadPacket);
                 continue;
             };
-            let marks = Marks::default();
-            let media = Timed { at: voice.at, utterance: voice.utterance, marks, value: OutgoingMedia::Voice(packet) };
-            self.send(media, clock_of(voice.at, heard, due));
+            voice.marks.stamp(Stage::Encoded, wall.now());
+            let clock = clock_of(voice.at, heard, due);
+            self.send(voice.map(|_samples| OutgoingMedia::Voice(packet)), clock);
         }
     }
 
@@ -238,7 +258,7 @@ impl Show {
     fn why_not(&self, lateness: Duration) -> Option<Loss> {
         if lateness > TOO_LATE {
             Some(Loss::LateFrame)
-        } else if self.parts.outlet.has_room() {
+        } else if self.parts.outlet.has_room() && self.parts.inbox.unsent_pictures() < MOST_UNSENT {
             None
         } else {
             Some(Loss::BlockedFrame)
@@ -262,10 +282,14 @@ impl Show {
         self.parts.actor.show(at, &mut self.parts.canvas, marks, wall);
         let size = self.steps.size_of(self.parts.canvas.size());
         let small = shrink(&self.parts.canvas, size, &mut self.small);
-        let encoded = self.parts.encoder.encode(small, self.wants_key);
+        let is_soon = self.last_key.is_some_and(|last| at < last + KEY_GAP);
+        let kind = if is_soon { PictureKind::Any } else { self.wants_key };
+        let encoded = self.parts.encoder.encode(small, kind);
         marks.stamp(Stage::Encoded, wall.now());
         if let Ok(picture) = encoded {
-            self.wants_key = PictureKind::Any;
+            if picture.is_key {
+                (self.wants_key, self.last_key) = (PictureKind::Any, Some(at));
+            }
             Some(picture)
         } else {
             self.losses.count(Loss::BadFrame);
@@ -281,7 +305,8 @@ impl Show {
         if refused && is_picture {
             self.losses.count(Loss::BlockedFrame);
             self.parts.meter.frame_dropped();
-            self.wants_key = PictureKind::Key;
+            // What follows cannot be shown without it: at once.
+            (self.wants_key, self.last_key) = (PictureKind::Key, None);
         } else if refused {
             self.losses.count(Loss::BlockedVoice);
         }

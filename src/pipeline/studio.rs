@@ -8,10 +8,13 @@ use std::time::Instant;
 use thiserror::Error;
 use tokio::sync::broadcast;
 
+use super::ends::{EndCounts, EndReason};
 use super::inbox::{Inbox, Newcomer, Order};
 use super::outlet::{Outlet, SessionKey};
-use super::report::{Meter, MeterReport, SessionEvent, SessionStats, SessionSummary};
+use super::report::{Meter, MeterReport, SessionEvent, SessionState, SessionStats, SessionSummary};
 use super::show::{FRAME_SAMPLES, Show, ShowParts};
+use super::terms::{Terms, Wishes};
+use super::ticket::Ticket;
 use super::workers::{Ending, OnEnd, Workers};
 use crate::codec::PictureCodec;
 use crate::media::{Picture, PictureSize};
@@ -39,6 +42,8 @@ pub struct ShowRequest {
     pub avatar: Option<String>,
     /// How its pictures are coded; a door that negotiates says what came out.
     pub codec: PictureCodec,
+    /// What else is asked for.
+    pub wishes: Wishes,
 }
 
 /// Why a session was not admitted.
@@ -88,26 +93,6 @@ pub enum OrderError {
     Avatar(#[from] AdmitError),
 }
 
-/// A session's handles, for the door that opened it and for whoever asks about it.
-#[derive(Clone, Debug)]
-pub struct Ticket {
-    /// The id in URLs.
-    pub id: Arc<str>,
-    /// The number inside this process.
-    pub key: SessionKey,
-    /// The avatar it began with.
-    pub avatar: Arc<str>,
-    /// How its pictures are coded.
-    pub codec: PictureCodec,
-    /// The way in.
-    pub inbox: Inbox,
-    /// What is measured. The door reports every frame it hands to the socket here (`Meter::frame_sent`).
-    pub meter: Arc<Meter>,
-    /// Its events; subscribe to listen.
-    pub events: broadcast::Sender<SessionEvent>,
-    began: Instant,
-}
-
 /// Events that a slow listener may fall behind.
 const EVENTS: usize = 64;
 
@@ -125,6 +110,7 @@ pub struct Studio {
 struct Register {
     state: Mutex<RegisterState>,
     totals: Meter,
+    ends: EndCounts,
     counters: Arc<Counters>,
     trace: OnceLock<Trace>,
 }
@@ -152,14 +138,25 @@ impl Studio {
     /// # Errors
     /// If the studio is full or closing, or the avatar is unknown or broken.
     pub fn admit(&self, request: &ShowRequest, outlet: Box<dyn Outlet>) -> Result<Ticket, AdmitError> {
+        let (ticket, show) = self.stage(request, outlet, self.wall.now())?;
+        self.workers.put(ticket.key, Box::new(show));
+        Ok(ticket)
+    }
+
+    /// As [`Studio::admit`], but the show, which begins at `now`, is the caller's to move on.
+    ///
+    /// # Errors
+    /// As for [`Studio::admit`].
+    pub fn stage(
+        &self,
+        request: &ShowRequest,
+        outlet: Box<dyn Outlet>,
+        now: Instant,
+    ) -> Result<(Ticket, Show), AdmitError> {
         let avatar = self.avatar_named(request.avatar.as_deref())?;
-        let ticket = self.register.enter(&avatar, request.codec, self.config.max_sessions, self.wall.now())?;
-        let show = self.show_for(&ticket, outlet);
-        match show {
-            Ok(show) => {
-                self.workers.put(ticket.key, Box::new(show));
-                Ok(ticket)
-            }
+        let ticket = self.register.enter(&avatar, request, &self.config, now)?;
+        match self.show_for(&ticket, outlet, now) {
+            Ok(show) => Ok((ticket, show)),
             Err(refusal) => {
                 self.register.leave(ticket.key);
                 Err(refusal)
@@ -167,12 +164,13 @@ impl Studio {
         }
     }
 
-    fn show_for(&self, ticket: &Ticket, outlet: Box<dyn Outlet>) -> Result<Show, AdmitError> {
+    fn show_for(&self, ticket: &Ticket, outlet: Box<dyn Outlet>, now: Instant) -> Result<Show, AdmitError> {
         let broken = |found: String| AdmitError::BrokenAvatar { name: ticket.avatar.to_string(), found };
-        let size = PictureSize::square(self.config.picture_px);
-        let actor = self.actor(&ticket.avatar)?;
+        let size = PictureSize::square(ticket.terms.picture_px);
+        let actor = self.actor(&ticket.avatar, ticket.terms)?;
         let rate = Rate::new(LINE_HZ, FRAME_SAMPLES as u32).expect("both are constants above zero");
-        let encoder = ticket.codec.encoder(size, rate, self.config.bitrate_bps);
+        let bitrate_bps = ticket.terms.within(self.config.bitrate_bps);
+        let encoder = ticket.codec.encoder(size, rate, bitrate_bps);
         let encoder = encoder.map_err(|error| broken(error.to_string()))?;
         let parts = ShowParts {
             key: ticket.key,
@@ -184,11 +182,15 @@ impl Studio {
             meter: Arc::clone(&ticket.meter),
             events: ticket.events.clone(),
         };
-        Show::new(parts, self.config.bitrate_bps, self.wall.now()).map_err(|error| broken(error.to_string()))
+        let mut show = Show::new(parts, bitrate_bps, now).map_err(|error| broken(error.to_string()))?;
+        if !ticket.terms.hear {
+            show.keep_voice();
+        }
+        Ok(show)
     }
 
-    fn actor(&self, avatar: &str) -> Result<Box<dyn crate::model::Actor>, AdmitError> {
-        self.pack.actor(avatar, self.config.picture_px).map_err(|error| match error {
+    fn actor(&self, avatar: &str, terms: Terms) -> Result<Box<dyn crate::model::Actor>, AdmitError> {
+        self.pack.actor(avatar, terms.picture_px).map_err(|error| match error {
             ModelError::UnknownAvatar { name, known } => AdmitError::UnknownAvatar { name, known },
             other => AdmitError::BrokenAvatar { name: avatar.to_owned(), found: other.to_string() },
         })
@@ -209,22 +211,18 @@ impl Studio {
     /// # Errors
     /// If there is no such session or avatar.
     pub fn recast(&self, id: &str, avatar: &str) -> Result<(), OrderError> {
-        let avatar = self.avatar_named(Some(avatar))?;
         let ticket = self.find(id).ok_or_else(|| OrderError::NoSession { id: id.to_owned() })?;
-        let actor = self.actor(&avatar)?;
+        let avatar = self.avatar_named(Some(avatar))?;
+        let actor = self.actor(&avatar, ticket.terms)?;
         ticket.inbox.order(Order::Recast(Newcomer(actor)))?;
         self.register.rename(ticket.key, avatar);
         Ok(())
     }
 
     /// Ends a session; true if there was one. Its inbox says `has_ended` from now on, its worker drops it.
-    pub fn end(&self, id: &str, reason: &str) -> bool {
-        let Some(ticket) = self.find(id) else { return false };
-        ticket.inbox.end();
-        self.register.leave(ticket.key);
-        // An error here only says that nobody listens.
-        let _ = ticket.events.send(SessionEvent::Ended { reason: reason.to_owned() });
-        true
+    pub fn end(&self, id: &str, reason: EndReason) -> bool {
+        let found = self.find(id);
+        found.is_some_and(|ticket| self.register.end(ticket.key, reason).is_some())
     }
 
     /// The handles of a session.
@@ -245,6 +243,18 @@ impl Studio {
     pub fn stats(&self, id: &str) -> Option<SessionStats> {
         let ticket = self.find(id)?;
         Some(ticket.meter.stats(ticket.summary(self.wall.now())))
+    }
+
+    /// What is true of each session now.
+    #[must_use]
+    pub fn states(&self) -> Vec<SessionState> {
+        self.register.lock().sessions.values().map(|ticket| ticket.meter.state()).collect()
+    }
+
+    /// Ended sessions by reason.
+    #[must_use]
+    pub fn ends(&self) -> &EndCounts {
+        &self.register.ends
     }
 
     /// Everything measured since the process began, ended sessions included.
@@ -298,7 +308,7 @@ impl Studio {
         self.begin_closing();
         let ids: Vec<_> = self.register.lock().sessions.values().map(|ticket| Arc::clone(&ticket.id)).collect();
         for id in ids {
-            self.end(&id, "the server is closing");
+            self.end(&id, EndReason::Closing);
         }
         self.workers.close();
     }
@@ -308,11 +318,11 @@ impl Studio {
 fn when_over(register: &Arc<Register>) -> OnEnd {
     let register = Arc::clone(register);
     Box::new(move |key, ending| {
-        let Some(ticket) = register.leave(key) else { return };
-        ticket.inbox.end();
-        if ending == Ending::Broken {
+        let is_broken = ending == Ending::Broken;
+        let reason = if is_broken { EndReason::Broken } else { EndReason::Deleted };
+        // A session that was asked to end is out already, and counted.
+        if let Some(ticket) = register.end(key, reason).filter(|_| is_broken) {
             tracing::error!(session = %ticket.id, "the show broke down: a bug in visage; the session was ended");
-            let _ = ticket.events.send(SessionEvent::Ended { reason: "internal error".to_owned() });
         }
     })
 }
@@ -322,20 +332,27 @@ impl Register {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self, avatar: &Arc<str>, codec: PictureCodec, limit: usize, now: Instant) -> Result<Ticket, AdmitError> {
+    fn enter(
+        &self,
+        avatar: &Arc<str>,
+        request: &ShowRequest,
+        config: &StudioConfig,
+        now: Instant,
+    ) -> Result<Ticket, AdmitError> {
         let mut state = self.lock();
         if state.is_closing {
             return Err(AdmitError::Closing);
         }
-        if state.sessions.len() >= limit {
-            return Err(AdmitError::Full { limit });
+        if state.sessions.len() >= config.max_sessions {
+            return Err(AdmitError::Full { limit: config.max_sessions });
         }
         state.next_key += 1;
         let ticket = Ticket {
             id: Arc::from(uuid::Uuid::new_v4().to_string()),
             key: SessionKey(state.next_key),
             avatar: Arc::clone(avatar),
-            codec,
+            codec: request.codec,
+            terms: Terms::of(request.wishes, config),
             inbox: Inbox::new(Arc::clone(&self.counters)),
             meter: Arc::new(Meter::traced(self.trace.get().cloned(), state.next_key)),
             events: broadcast::channel(EVENTS).0,
@@ -348,25 +365,25 @@ impl Register {
     /// Takes a session out; what it measured is kept in the totals.
     fn leave(&self, key: SessionKey) -> Option<Ticket> {
         let ticket = self.lock().sessions.remove(&key)?;
+        ticket.meter.close();
         ticket.meter.merge_into(&self.totals);
+        Some(ticket)
+    }
+
+    /// Takes a session out and tells everybody why; none if it is out already.
+    fn end(&self, key: SessionKey, reason: EndReason) -> Option<Ticket> {
+        let ticket = self.leave(key)?;
+        // Only now: whoever sees that the inbox ended finds the session gone.
+        ticket.inbox.end();
+        self.ends.count(reason);
+        // An error here only says that nobody listens.
+        let _ = ticket.events.send(SessionEvent::Ended { reason: reason.to_string() });
         Some(ticket)
     }
 
     fn rename(&self, key: SessionKey, avatar: Arc<str>) {
         if let Some(ticket) = self.lock().sessions.get_mut(&key) {
             ticket.avatar = avatar;
-        }
-    }
-}
-
-impl Ticket {
-    fn summary(&self, now: Instant) -> SessionSummary {
-        SessionSummary {
-            id: self.id.to_string(),
-            avatar: self.avatar.to_string(),
-            codec: self.codec,
-            age_s: now.saturating_duration_since(self.began).as_secs_f64(),
-            is_speaking: self.meter.is_speaking(),
         }
     }
 }

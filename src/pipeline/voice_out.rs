@@ -2,18 +2,12 @@
 
 use std::collections::VecDeque;
 
-use crate::media::{BLOCK_LINE_SAMPLES, BLOCK_VOICE_SAMPLES, Utterance};
-use crate::telemetry::{Loss, LossCounts};
+use crate::media::{BLOCK_LINE_SAMPLES, BLOCK_VOICE_SAMPLES, Timed, Utterance};
+use crate::telemetry::{Loss, LossCounts, Marks};
 use crate::time::SampleIndex;
 
 /// 20 ms of voice waiting for its moment.
-#[derive(Debug)]
-pub(super) struct WaitingVoice {
-    /// Its first sample on the line.
-    pub at: SampleIndex,
-    pub utterance: Utterance,
-    pub samples: Box<[f32; BLOCK_VOICE_SAMPLES]>,
-}
+pub(super) type WaitingVoice = Timed<Box<[f32; BLOCK_VOICE_SAMPLES]>>;
 
 /// A queue that is never longer than the look-ahead plus one block, because every block pushed lets one go.
 #[derive(Debug, Default)]
@@ -35,8 +29,9 @@ impl VoiceOut {
     /// Silences everything older than `utterance`: the line of samples stays whole.
     pub(super) fn hush(&mut self, utterance: Utterance, losses: &mut LossCounts) {
         for voice in self.waiting.iter_mut().filter(|voice| voice.utterance < utterance) {
-            voice.samples.fill(0.0);
+            voice.value.fill(0.0);
             voice.utterance = utterance;
+            voice.marks = Marks::default();
             losses.count(Loss::StaleUtterance);
         }
     }
@@ -49,6 +44,11 @@ pub(super) struct Arrivals(VecDeque<(SampleIndex, Option<std::time::Instant>)>);
 const REMEMBERED_BLOCKS: usize = 50;
 
 impl Arrivals {
+    /// Forgets them: the voice they belong to is not heard any more.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
     pub(super) fn push(&mut self, at: SampleIndex, arrived: Option<std::time::Instant>) {
         self.0.push_back((at, arrived));
         while self.0.len() > REMEMBERED_BLOCKS {
@@ -68,8 +68,8 @@ mod tests {
     use super::*;
 
     fn voice(at: u64, utterance: u64) -> WaitingVoice {
-        let samples = Box::new([0.5; BLOCK_VOICE_SAMPLES]);
-        WaitingVoice { at: SampleIndex(at), utterance: Utterance(utterance), samples }
+        let value = Box::new([0.5; BLOCK_VOICE_SAMPLES]);
+        Timed { at: SampleIndex(at), utterance: Utterance(utterance), marks: Marks::default(), value }
     }
 
     #[test]
@@ -87,7 +87,7 @@ mod tests {
         out.push(voice(320, 1));
         out.hush(Utterance(1), &mut losses);
         assert_eq!(losses.of(Loss::StaleUtterance), 1);
-        assert!(out.next_due(SampleIndex(9999), 0).is_some_and(|old| old.samples[0] == 0.0));
-        assert!(out.next_due(SampleIndex(9999), 0).is_some_and(|new| new.samples[0] > 0.0));
+        assert!(out.next_due(SampleIndex(9999), 0).is_some_and(|old| old.value[0] == 0.0));
+        assert!(out.next_due(SampleIndex(9999), 0).is_some_and(|new| new.value[0] > 0.0));
     }
 }

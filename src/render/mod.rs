@@ -108,6 +108,10 @@ pub fn render(
     let began = wall.now();
     let sound = read_sound(plan)?;
     let is_truncated = sound.is_truncated();
+    // Found out after an hour of work otherwise.
+    if plan.out.is_dir() {
+        return Err(write_error(plan, Mp4Error::Write(io::ErrorKind::IsADirectory.into())));
+    }
     let unfinished = Unfinished::beside(plan);
     let mut film = Film::begin(plan, pack, Arc::new(sound), &unfinished.0)?;
     let was_stopped = loop {

@@ -1,12 +1,20 @@
-//! When the encoder is told what the way out carries. A machine: time is given.
+//! When the encoders are told what the way out carries. A machine: time is given.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
+use crate::pace::{VoicePlan, VoiceSteps};
+
 /// Bounds of what the encoder is asked for, in bits a second.
-pub const BITRATE_BPS: RangeInclusive<u64> = 120_000..=2_500_000;
-/// What is kept of the estimate for the voice and for headers.
-const OTHER_BPS: u64 = 60_000;
+pub const BITRATE_BPS: RangeInclusive<u64> = 40_000..=2_500_000;
+/// What is kept of the estimate for headers, beside the voice.
+const HEADERS_BPS: u64 = 20_000;
+/// An estimate below this is not believed: it was shaken down by loss or jitter, and no call fits through it anyway.
+const LEAST_ESTIMATE_BPS: u64 = 100_000;
+/// A new estimation gets so long to find out better.
+const REVIVE_EVERY: Duration = Duration::from_secs(5);
+/// The most that is kept back for packets that are sent again, as a share of the estimate.
+const MOST_LOSS: f64 = 0.5;
 /// Changes smaller than this are not worth telling.
 const WORTH_TELLING_PERCENT: u64 = 10;
 /// At most so often.
@@ -15,20 +23,48 @@ const TELL_EVERY: Duration = Duration::from_millis(250);
 /// What was told, and what is known since.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BitrateTeller {
-    wanted_bps: Option<u64>,
+    estimate_bps: Option<u64>,
+    newest_bps: Option<u64>,
+    voice: VoiceSteps,
+    told_voice: Option<VoicePlan>,
+    loss_ratio: f64,
     told_bps: u64,
     told_at: Option<Instant>,
+    revived_at: Option<Instant>,
 }
 
 impl BitrateTeller {
-    /// Takes an estimate of what the way out carries, in bits a second.
+    /// Takes an estimate of what the way out carries, in bits a second, smoothed over some seconds.
     pub fn estimate(&mut self, estimate_bps: u64) {
-        self.wanted_bps = Some(estimate_bps.saturating_sub(OTHER_BPS).clamp(*BITRATE_BPS.start(), *BITRATE_BPS.end()));
+        self.estimate_bps = Some(estimate_bps);
+        self.voice.aim(estimate_bps);
+    }
+
+    /// Takes the estimate of this moment: it is followed down at once, up by the smoothed one.
+    pub fn glimpse(&mut self, estimate_bps: u64) {
+        self.newest_bps = Some(estimate_bps);
+    }
+
+    /// The receiver reports that it lost this share of the voice's packets, 0 to 1.
+    pub fn lose_voice(&mut self, loss_ratio: f64) {
+        self.voice.lose(loss_ratio);
+    }
+
+    /// How the voice is to be coded from now on, if that changed.
+    pub fn tell_voice(&mut self) -> Option<VoicePlan> {
+        let plan = Some(self.voice.plan()).filter(|plan| self.told_voice != Some(*plan));
+        self.told_voice = plan.or(self.told_voice);
+        plan
+    }
+
+    /// Takes the share of our packets that was lost of late, 0 to 1: most of them are sent again.
+    pub fn lose(&mut self, loss_ratio: f64) {
+        self.loss_ratio = loss_ratio.clamp(0.0, MOST_LOSS);
     }
 
     /// What the encoder is to be told now, if anything. An estimate that came too soon is told later, not lost.
     pub fn tell(&mut self, now: Instant) -> Option<u32> {
-        let wanted = self.wanted_bps?;
+        let wanted = self.wanted_bps()?;
         let is_worth_it = wanted.abs_diff(self.told_bps) * 100 >= self.told_bps.max(1) * WORTH_TELLING_PERCENT;
         let is_soon = self.told_at.is_some_and(|at| now.saturating_duration_since(at) < TELL_EVERY);
         if !is_worth_it || is_soon {
@@ -36,6 +72,23 @@ impl BitrateTeller {
         }
         (self.told_bps, self.told_at) = (wanted, Some(now));
         u32::try_from(wanted).ok()
+    }
+
+    fn wanted_bps(&self) -> Option<u64> {
+        let way_bps = self.estimate_bps?.min(self.newest_bps.unwrap_or(u64::MAX));
+        let once = (way_bps as f64 * (1.0 - self.loss_ratio)) as u64;
+        let other = u64::from(self.voice.plan().bitrate_bps) + HEADERS_BPS;
+        Some(once.saturating_sub(other).clamp(*BITRATE_BPS.start(), *BITRATE_BPS.end()))
+    }
+
+    /// Where the estimation is to begin anew, in bits a second, if what it says is not to be believed.
+    pub fn revive(&mut self, now: Instant) -> Option<u64> {
+        let is_soon = self.revived_at.is_some_and(|at| now.saturating_duration_since(at) < REVIVE_EVERY);
+        if is_soon || self.estimate_bps? >= LEAST_ESTIMATE_BPS {
+            return None;
+        }
+        self.revived_at = Some(now);
+        Some(LEAST_ESTIMATE_BPS)
     }
 }
 
@@ -68,6 +121,26 @@ mod tests {
         teller.estimate(1_050_000);
         assert_eq!(teller.tell(start + Duration::from_secs(1)), None);
         teller.estimate(0);
-        assert_eq!(teller.tell(start + Duration::from_secs(2)), Some(120_000));
+        assert_eq!(teller.tell(start + Duration::from_secs(2)), Some(40_000));
+    }
+
+    #[test]
+    fn what_is_sent_again_is_kept_free() {
+        let mut teller = BitrateTeller::default();
+        teller.estimate(500_000);
+        teller.lose(0.2);
+        assert_eq!(teller.tell(Wall.now()), Some(340_000));
+    }
+
+    #[test]
+    fn an_estimate_that_fell_through_the_floor_begins_anew_and_gets_time() {
+        let start = Wall.now();
+        let mut teller = BitrateTeller::default();
+        let mut revive_at = |bps: u64, s: u64| {
+            teller.estimate(bps);
+            teller.revive(start + Duration::from_secs(s))
+        };
+        assert_eq!((revive_at(100_000, 0), revive_at(99_000, 1)), (None, Some(100_000)));
+        assert_eq!((revive_at(20_000, 5), revive_at(20_000, 6)), (None, Some(100_000)));
     }
 }

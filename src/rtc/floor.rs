@@ -1,23 +1,21 @@
-//! The net thread: owns the sockets and every peer, moves datagrams between them.
+//! The net thread: owns the sockets, moves datagrams between them and the peers.
 //!
 //! Decides nothing about media. Queues into it are bounded: commands wait, what a show sends is refused when full.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use str0m::net::{Protocol, Receive, Transmit};
-use str0m::{Input, RtcError};
+use str0m::net::Transmit;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Lobby;
-use super::index::{self, Index};
-use super::peer::{NetworkStats, Peer, Standing, Way};
+use super::network::NetworkStats;
+use super::peer::Peer;
+use super::peers::{Datagram, Peers};
 use super::sockets::Socket;
-use crate::pipeline::{Outgoing, SessionKey};
-use crate::telemetry::{Counters, Loss, LossCounts};
+use crate::pipeline::Outgoing;
+use crate::telemetry::{Counters, Loss};
 use crate::time::Wall;
 
 /// How often peers are looked after: ends asked for, silence, statistics.
@@ -32,6 +30,8 @@ pub enum Command {
     Add(Box<Peer>),
     /// Tell the numbers of the session with this id.
     Stats(Arc<str>, oneshot::Sender<Option<NetworkStats>>),
+    /// Tell the numbers of every session.
+    AllStats(oneshot::Sender<Vec<NetworkStats>>),
     /// Say goodbye to everybody and end.
     Close,
 }
@@ -39,9 +39,7 @@ pub enum Command {
 /// Everything the thread owns.
 pub struct Floor {
     sockets: Vec<Socket>,
-    peers: BTreeMap<SessionKey, Box<Peer>>,
-    index: Index,
-    lobby: Arc<dyn Lobby>,
+    peers: Peers,
     counters: Arc<Counters>,
     wall: Wall,
     buffer: Vec<u8>,
@@ -59,8 +57,8 @@ impl Floor {
     /// A floor without peers.
     #[must_use]
     pub fn new(sockets: Vec<Socket>, lobby: Arc<dyn Lobby>, counters: Arc<Counters>, wall: Wall) -> Self {
-        let buffer = vec![0; LARGEST_DATAGRAM];
-        Self { sockets, peers: BTreeMap::new(), index: Index::default(), lobby, counters, wall, buffer }
+        let peers = Peers::new(lobby, Arc::clone(&counters));
+        Self { sockets, peers, counters, wall, buffer: vec![0; LARGEST_DATAGRAM] }
     }
 
     /// Works until it is told to close.
@@ -81,26 +79,21 @@ impl Floor {
                 Woken::Outgoing(None) | Woken::Round => {}
                 Woken::Readable(number) => self.read(number),
             }
-            let now = self.wall.now();
+            let (now, mut way) = (self.wall.now(), way(&self.sockets, &self.counters, self.wall));
             if now >= next_round {
                 next_round = now + ROUND;
-                self.look_after(now);
+                self.peers.look_after(now, &mut way);
             }
-            wake_at = self.wake_due(now).map_or(next_round, |due| due.min(next_round));
+            wake_at = self.peers.wake_due(now, &mut way).map_or(next_round, |due| due.min(next_round));
         }
     }
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Add(mut peer) => {
-                self.index.add(peer.ticket.key, &peer.name());
-                self.peers.insert(peer.ticket.key, peer);
-            }
-            Command::Stats(id, answer) => {
-                let peer = self.peers.values().find(|peer| peer.ticket.id == id);
-                // Whoever asked may have left.
-                let _ = answer.send(peer.map(|peer| peer.stats()));
-            }
+            Command::Add(peer) => self.peers.add(peer),
+            // Whoever asked may have left.
+            Command::Stats(id, answer) => drop(answer.send(self.peers.stats(&id))),
+            Command::AllStats(answer) => drop(answer.send(self.peers.all_stats())),
             Command::Close => {}
         }
     }
@@ -115,8 +108,7 @@ impl Floor {
     }
 
     fn send(&mut self, thing: &Outgoing) {
-        let now = self.wall.now();
-        self.tend(thing.session, now, |peer, way| peer.send(thing, now, way));
+        self.peers.send(self.wall.now(), thing, &mut way(&self.sockets, &self.counters, self.wall));
     }
 
     fn read(&mut self, number: usize) {
@@ -124,95 +116,16 @@ impl Floor {
         for _ in 0..BURST {
             // Errors of single datagrams (a port that closed, say) are the next round's business.
             let Ok((length, source)) = self.sockets[number].socket.try_recv_from(&mut buffer) else { break };
+            self.counters.receive(length);
             self.hear(number, source, &buffer[..length]);
         }
         self.buffer = buffer;
     }
 
     fn hear(&mut self, number: usize, source: SocketAddr, bytes: &[u8]) {
-        let now = self.wall.now();
-        let here = self.sockets[number].candidate();
-        let Some(key) = self.owner_of(source, bytes) else { return self.stray() };
-        let Ok(datagram) = Receive::new(Protocol::Udp, source, here, bytes) else { return self.stray() };
-        let input = Input::Receive(now, datagram);
-        let is_for_it = self.peers.get(&key).is_some_and(|peer| peer.accepts(&input));
-        let Input::Receive(_, datagram) = input else { return };
-        if !is_for_it {
-            return self.stray();
-        }
-        if index::is_stun(bytes) {
-            self.index.learn(source, key);
-        }
-        if index::is_rtp(bytes) {
-            self.tend(key, now, |peer, way| peer.receive_rtp(now, datagram, way));
-        } else {
-            self.tend(key, now, |peer, way| peer.receive(now, datagram, way));
-        }
-    }
-
-    /// STUN goes by its name, all else by where it came from: a signed request was heard from there before.
-    fn owner_of(&self, source: SocketAddr, bytes: &[u8]) -> Option<SessionKey> {
-        if index::is_stun(bytes) { self.index.named(index::name_in(bytes)?) } else { self.index.at(source) }
-    }
-
-    fn stray(&self) {
-        count(&self.counters, Loss::StrayPacket);
-    }
-
-    /// Works with a peer; if its machine fails or breaks, its session ends and no other.
-    fn tend<F>(&mut self, key: SessionKey, now: Instant, work: F)
-    where
-        F: FnOnce(&mut Peer, &mut Way<'_>) -> Result<Standing, RtcError>,
-    {
-        let Some(peer) = self.peers.get_mut(&key) else { return };
-        let (sockets, wall, counters) = (&self.sockets, self.wall, &self.counters);
-        let mut way = |datagram: &Transmit| {
-            post(sockets, datagram, counters);
-            wall.now()
-        };
-        let reason = match catch_unwind(AssertUnwindSafe(|| work(peer, &mut way))) {
-            Ok(Ok(Standing::Waiting)) => return,
-            Ok(Ok(Standing::Over(reason))) => reason,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "a machine failed");
-                "the connection failed"
-            }
-            Err(_panic) => "the connection broke",
-        };
-        self.let_go(key, reason, now);
-    }
-
-    /// Wakes the machines that are due; gives when the next one is.
-    fn wake_due(&mut self, now: Instant) -> Option<Instant> {
-        let due: Vec<_> = self.peers.iter().filter(|(_, peer)| peer.wake_at <= now).map(|(key, _)| *key).collect();
-        for key in due {
-            self.tend(key, now, |peer, way| peer.wake(now, way));
-        }
-        self.peers.values().map(|peer| peer.wake_at).min()
-    }
-
-    fn look_after(&mut self, now: Instant) {
-        let over = |(key, peer): (&SessionKey, &mut Box<Peer>)| {
-            let ended = peer.ticket.inbox.has_ended().then_some("the session was ended");
-            ended.or_else(|| peer.life.is_over(now)).map(|reason| (*key, reason))
-        };
-        let over: Vec<_> = self.peers.iter_mut().filter_map(over).collect();
-        for (key, reason) in over {
-            self.let_go(key, reason, now);
-        }
-    }
-
-    /// Says goodbye to a peer and forgets it.
-    fn let_go(&mut self, key: SessionKey, reason: &str, now: Instant) {
-        let Some(mut peer) = self.peers.remove(&key) else { return };
-        self.index.forget(key);
-        let mut way = |datagram: &Transmit| {
-            post(&self.sockets, datagram, &self.counters);
-            now
-        };
-        // A machine that cannot even say goodbye is dropped all the same.
-        let _ = catch_unwind(AssertUnwindSafe(|| peer.close(now, &mut way)));
-        self.lobby.end(&peer.ticket.id, reason);
+        let (now, here) = (self.wall.now(), self.sockets[number].candidate());
+        let datagram = Datagram { source, here, bytes };
+        self.peers.hear(now, datagram, &mut way(&self.sockets, &self.counters, self.wall));
     }
 
     fn say_goodbye(&mut self, mut commands: mpsc::Receiver<Command>) {
@@ -220,9 +133,15 @@ impl Floor {
         while let Ok(command) = commands.try_recv() {
             self.obey(command);
         }
-        let now = self.wall.now();
-        let keys: Vec<_> = self.peers.keys().copied().collect();
-        keys.into_iter().for_each(|key| self.let_go(key, "the server is closing", now));
+        self.peers.close(self.wall.now(), &mut way(&self.sockets, &self.counters, self.wall));
+    }
+}
+
+/// The way to the sockets.
+fn way<'a>(sockets: &'a [Socket], counters: &'a Counters, wall: Wall) -> impl FnMut(&Transmit) -> Instant + 'a {
+    move |datagram| {
+        post(sockets, datagram, counters);
+        wall.now()
     }
 }
 
@@ -230,15 +149,10 @@ impl Floor {
 fn post(sockets: &[Socket], datagram: &Transmit, counters: &Counters) {
     let socket = sockets.iter().find(|socket| socket.advertised.contains(&datagram.source));
     let sent = socket.map(|socket| socket.socket.try_send_to(&datagram.contents, datagram.destination));
-    if !matches!(sent, Some(Ok(_))) {
-        count(counters, Loss::UnsentPacket);
+    if let Some(Ok(bytes)) = sent {
+        return counters.send(bytes);
     }
-}
-
-fn count(counters: &Counters, loss: Loss) {
-    let mut lost = LossCounts::default();
-    lost.count(loss);
-    counters.add(&lost);
+    counters.lose(Loss::UnsentPacket);
 }
 
 /// The number of the first socket with something to read.

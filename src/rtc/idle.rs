@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-/// A peer that never connects is let go after this.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// A connected peer that sends nothing at all for this long has vanished: browsers send consent checks every few
-/// seconds (RFC 7675) and receiver reports every second.
+use crate::pipeline::EndReason;
+
+/// A peer that never connects is let go after this: its place is free within 10 s, with the time until somebody looks.
+const CONNECT_WITHIN: Duration = Duration::from_secs(9);
+/// A connected peer of which nothing authentic is heard for this long has vanished: browsers send consent checks every
+/// few seconds (RFC 7675) and receiver reports every second.
 const SILENT_FOR: Duration = Duration::from_secs(5);
 
 /// What is known of a peer's life.
@@ -23,7 +25,7 @@ impl PeerLife {
         Self { began: now, last_heard: now, is_connected: false }
     }
 
-    /// A datagram of the peer arrived.
+    /// Something arrived that only the peer can have sent.
     pub fn hear(&mut self, now: Instant) {
         self.last_heard = now;
     }
@@ -35,11 +37,11 @@ impl PeerLife {
 
     /// Why the peer is to be let go, if it is.
     #[must_use]
-    pub fn is_over(&self, now: Instant) -> Option<&'static str> {
+    pub fn end_reason(&self, now: Instant) -> Option<EndReason> {
         if self.is_connected && now.saturating_duration_since(self.last_heard) > SILENT_FOR {
-            Some("the peer went silent")
+            Some(EndReason::Silent)
         } else if !self.is_connected && now.saturating_duration_since(self.began) > CONNECT_WITHIN {
-            Some("the peer never connected: UDP may be blocked on the way")
+            Some(EndReason::NeverConnected)
         } else {
             None
         }
@@ -55,11 +57,11 @@ mod tests {
     fn a_vanished_peer_is_let_go_within_ten_seconds() {
         let start = Wall.now();
         let mut life = PeerLife::new(start);
-        assert_eq!(life.is_over(start + Duration::from_secs(9)), None);
-        assert!(life.is_over(start + Duration::from_secs(11)).is_some());
+        assert_eq!(life.end_reason(start + Duration::from_secs(9)), None);
+        assert!(life.end_reason(start + Duration::from_millis(9_100)).is_some());
         life.connect();
         life.hear(start + Duration::from_secs(20));
-        assert_eq!(life.is_over(start + Duration::from_millis(24_900)), None);
-        assert!(life.is_over(start + Duration::from_millis(25_100)).is_some());
+        assert_eq!(life.end_reason(start + Duration::from_millis(24_900)), None);
+        assert!(life.end_reason(start + Duration::from_millis(25_100)).is_some());
     }
 }

@@ -85,12 +85,31 @@ pub fn is_stun(datagram: &[u8]) -> bool {
     datagram.first().is_some_and(|first| *first < 4)
 }
 
+/// Whether a datagram is DTLS (RFC 7983, section 7).
+#[must_use]
+pub fn is_dtls(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|first| (20..64).contains(first))
+}
+
+/// Whether a datagram is the answer to a STUN request that was believed: a success response (RFC 8489, section 5).
+#[must_use]
+pub fn is_stun_answer(datagram: &[u8]) -> bool {
+    datagram.starts_with(&[0x01, 0x01]) && datagram.get(4..8) == Some(&STUN_COOKIE)
+}
+
 /// Whether a datagram is RTP or SRTP, not RTCP (RFC 5761, section 4; RFC 7983, section 7).
 #[must_use]
 pub fn is_rtp(datagram: &[u8]) -> bool {
     let is_rtcp = |second: &u8| (64..96).contains(&(second & 0x7f));
     datagram.first().is_some_and(|first| (128..192).contains(first))
         && datagram.get(1).is_some_and(|second| !is_rtcp(second))
+}
+
+/// Payload type and time of an RTP packet; none for anything else (RFC 3550, section 5.1).
+#[must_use]
+pub fn rtp_head(datagram: &[u8]) -> Option<(u8, u32)> {
+    let time = datagram.get(4..8)?.try_into().ok()?;
+    is_rtp(datagram).then_some((datagram.get(1)? & 0x7f, u32::from_be_bytes(time)))
 }
 
 /// The name of ours that a STUN request is addressed to: what stands before the colon of its USERNAME.
@@ -157,7 +176,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn garbage_has_no_name_and_breaks_nothing(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn no_datagram_breaks_the_reading_of_names(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Some(cookie) = bytes.get_mut(4..8) {
                 cookie.copy_from_slice(&STUN_COOKIE);
             }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use str0m::bwe::Bitrate;
 use str0m::change::SdpOffer;
+use str0m::format::Codec;
+use str0m::media::Mid;
 use str0m::rtp::Extension;
 use str0m::{Candidate, Rtc, RtcConfig};
 
@@ -19,6 +21,12 @@ const PLAYOUT_DELAY_ID: u8 = 6;
 const FIRST_ESTIMATE_BPS: u64 = 1_200_000;
 /// Sender reports: often enough that a browser puts voice and picture in step within a second or two.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Statistics tell the newest estimate, which the encoder follows down.
+const STATISTICS_EVERY: Duration = Duration::from_millis(250);
+
+/// Packets kept to be sent again, for how long, and the most that these may be of all that is sent. The library's own
+/// bound of 0.15 gives up every resend as soon as a fifth of the packets is lost; half is what a show can live with.
+const RESENDS: (usize, Duration, f32) = (2_000, Duration::from_secs(3), 0.5);
 
 /// A recipe for machines.
 #[derive(Debug)]
@@ -70,6 +78,24 @@ impl Machines {
     }
 }
 
+/// Lets lost packets of pictures be sent again even where a fifth of them is lost.
+pub fn allow_resends(rtc: &mut Rtc, picture: Mid) {
+    let (packets, kept, most_ratio) = RESENDS;
+    if let Some(stream) = rtc.direct_api().stream_tx_by_mid(picture, None) {
+        stream.set_rtx_cache(packets, kept, Some(most_ratio));
+    }
+}
+
+/// How the machine calls a codec.
+#[must_use]
+pub fn payload_of(codec: PictureCodec) -> Codec {
+    match codec {
+        PictureCodec::H264 => Codec::H264,
+        #[cfg(feature = "vp8")]
+        PictureCodec::Vp8 => Codec::Vp8,
+    }
+}
+
 fn config() -> RtcConfig {
     let config = Rtc::builder()
         .set_ice_lite(true)
@@ -78,7 +104,7 @@ fn config() -> RtcConfig {
         .set_extension(PLAYOUT_DELAY_ID, Extension::PlayoutDelay)
         .set_rtcp_report_interval_audio(REPORT_EVERY)
         .set_rtcp_report_interval_video(REPORT_EVERY)
-        .set_stats_interval(Some(Duration::from_secs(1)))
+        .set_stats_interval(Some(STATISTICS_EVERY))
         // Voice is taken packet by packet as it comes: the frame queue drops what arrives out of order, but
         // order is the jitter buffer's business. The copy that this costs is some hundred short packets a second.
         .enable_raw_packets(true)

@@ -6,11 +6,16 @@ mod bitrate;
 mod floor;
 mod idle;
 mod index;
+mod leaving;
 mod machine;
 mod net;
+mod network;
 mod peer;
+mod peers;
 mod sdp;
 mod sockets;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -18,12 +23,15 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+pub use bitrate::BITRATE_BPS;
 pub use machine::Machines;
 pub use net::Net;
-pub use peer::NetworkStats;
+pub use network::NetworkStats;
+pub use peer::{Peer, Way};
+pub use peers::{Datagram, Peers};
 pub use sdp::LONGEST_OFFER;
 
-use crate::pipeline::{AdmitError, Outlet, ShowRequest, Studio, Ticket};
+use crate::pipeline::{AdmitError, EndReason, Outlet, ShowRequest, Studio, Ticket};
 
 /// Where peers are met.
 #[derive(Clone, Debug)]
@@ -118,7 +126,7 @@ pub trait Lobby: Send + Sync + 'static {
     fn admit(&self, request: &ShowRequest, outlet: Box<dyn Outlet>) -> Result<Ticket, AdmitError>;
 
     /// Ends a session.
-    fn end(&self, id: &str, reason: &str);
+    fn end(&self, id: &str, reason: EndReason);
 }
 
 impl Lobby for Studio {
@@ -126,7 +134,7 @@ impl Lobby for Studio {
         Self::admit(self, request, outlet)
     }
 
-    fn end(&self, id: &str, reason: &str) {
+    fn end(&self, id: &str, reason: EndReason) {
         Self::end(self, id, reason);
     }
 }

@@ -9,10 +9,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::floor::{Command, Floor};
 use super::machine::Machines;
-use super::peer::{NetworkStats, Peer};
+use super::network::NetworkStats;
+use super::peer::Peer;
 use super::sockets;
 use super::{JoinError, Joined, Lobby, NetConfig, NetError};
-use crate::pipeline::{Outgoing, ShowRequest};
+use crate::pipeline::{EndReason, Outgoing, ShowRequest};
 use crate::telemetry::Counters;
 use crate::time::Wall;
 
@@ -94,6 +95,13 @@ impl Net {
         asked.await.ok()?
     }
 
+    /// What the network says about every session.
+    pub async fn all_stats(&self) -> Vec<NetworkStats> {
+        let (answer, asked) = oneshot::channel();
+        let is_asked = self.reception.commands.send(Command::AllStats(answer)).await.is_ok();
+        if is_asked { asked.await.unwrap_or_default() } else { Vec::new() }
+    }
+
     /// Says goodbye to every peer and ends the thread.
     pub async fn close(&self) {
         // If the thread is gone already there is nobody to tell.
@@ -115,7 +123,7 @@ impl Reception {
         let (id, avatar) = (Arc::clone(&ticket.id), Arc::clone(&ticket.avatar));
         let peer = Box::new(Peer::new(rtc, ticket, wall.now()));
         if self.commands.send(Command::Add(peer)).await.is_err() {
-            self.lobby.end(&id, "the server is closing");
+            self.lobby.end(&id, EndReason::Closing);
             return Err(JoinError::Closing);
         }
         Ok((id, avatar))

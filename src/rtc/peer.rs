@@ -1,50 +1,34 @@
 //! One session's WebRTC machine: datagrams in and out, packets of voice to the show, pictures from it.
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
-use serde::Serialize;
 use str0m::bwe::{Bitrate, BweKind};
 use str0m::format::{Codec, PayloadParams};
 use str0m::media::{Frequency, MediaAdded, MediaKind, MediaTime, Mid, Pt};
 use str0m::net::{Receive, Transmit};
-use str0m::rtp::{RawPacket, SeqNo};
+use str0m::rtp::{RawPacket, RtpHeader, SeqNo};
 use str0m::stats::PeerStats;
 use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
 use super::bitrate::{BITRATE_BPS, BitrateTeller};
 use super::idle::PeerLife;
-use crate::codec::PictureCodec;
+use super::index;
+use super::leaving::Leaving;
+use super::machine;
+use super::network::{Network, NetworkStats};
 use crate::listen::VoicePacket;
-use crate::pipeline::{Order, Outgoing, OutgoingMedia, Ticket};
-use crate::telemetry::{Loss, LossCounts, Marks, Stage};
-use crate::time::{AudioRtpTime, LINE_HZ, SampleIndex, VIDEO_CLOCK_HZ, VOICE_HZ, VideoRtpTime};
+use crate::pipeline::{EndReason, Order, Outgoing, OutgoingMedia, Ticket};
+use crate::telemetry::{Loss, LossCounts, Stage};
+use crate::time::{AudioRtpTime, LINE_HZ, RtpTime, SampleIndex, VIDEO_CLOCK_HZ, VOICE_HZ};
 
 /// Takes a datagram to the socket and says when.
 pub type Way<'a> = dyn FnMut(&Transmit) -> Instant + 'a;
 
-/// Pictures handed to the machine of which no packet left yet; more than these are no longer measured.
-const PENDING: usize = 64;
+/// Room on the way out for the voice, headers and repairs, in bits a second.
+const BESIDE_PICTURES_BPS: u64 = 100_000;
 /// Times a machine is woken at one moment before others get their turn.
 const WAKES: usize = 8;
-
-/// What the network says about a session.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct NetworkStats {
-    /// Whether the peer is connected.
-    pub is_connected: bool,
-    /// Round trip in milliseconds.
-    pub rtt_ms: Option<f64>,
-    /// Share of our packets that the peer lost, 0 to 1.
-    pub egress_loss_ratio: Option<f64>,
-    /// What the way out is thought to carry, in bits a second.
-    pub estimate_bps: Option<u64>,
-    /// Bytes sent.
-    pub sent_bytes: u64,
-    /// Bytes received.
-    pub received_bytes: u64,
-}
 
 /// One peer.
 pub struct Peer {
@@ -59,22 +43,18 @@ pub struct Peer {
     picture: Option<(Mid, Pt)>,
     mids: Vec<(Mid, MediaKind)>,
     teller: BitrateTeller,
-    pending: VecDeque<Pending>,
-    stats: NetworkStats,
+    pictures_out: Leaving<VIDEO_CLOCK_HZ>,
+    voice_out: Leaving<VOICE_HZ>,
+    network: Network,
     heard: Heard,
-}
-
-/// A picture inside the machine: the RTP time of its packets, and its stamps.
-#[derive(Clone, Copy, Debug)]
-struct Pending {
-    rtp: VideoRtpTime,
-    marks: Marks,
 }
 
 /// What came from the peer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Heard {
-    packets: u64,
+    /// Datagrams that only the peer can have made: RTP and RTCP that decrypted, and STUN requests that were answered.
+    /// Of these only RTP is safe from being sent again by somebody who listens in.
+    authentic: u64,
     newest: Option<SeqNo>,
 }
 
@@ -84,7 +64,7 @@ pub enum Standing {
     /// It waits.
     Waiting,
     /// It is gone, for this reason.
-    Over(&'static str),
+    Over(EndReason),
 }
 
 impl Peer {
@@ -100,8 +80,9 @@ impl Peer {
             picture: None,
             mids: Vec::new(),
             teller: BitrateTeller::default(),
-            pending: VecDeque::new(),
-            stats: NetworkStats::default(),
+            pictures_out: Leaving::default(),
+            voice_out: Leaving::default(),
+            network: Network::new(now),
             heard: Heard::default(),
         }
     }
@@ -123,24 +104,23 @@ impl Peer {
     /// # Errors
     /// If the machine cannot go on; the session ends.
     pub fn receive(&mut self, now: Instant, datagram: Receive<'_>, way: &mut Way<'_>) -> Result<Standing, RtcError> {
-        self.life.hear(now);
         self.rtc.handle_input(Input::Receive(now, datagram))?;
         self.speak(now, way)
     }
 
-    /// As [`Peer::receive`], for RTP, which the machine drops silently when it is a replay or not authentic.
+    /// As [`Peer::receive`], for everything but DTLS: the machine drops it silently when it is a replay or not authentic.
     ///
     /// # Errors
     /// As for [`Peer::receive`].
-    pub fn receive_rtp(
+    pub fn receive_signed(
         &mut self,
         now: Instant,
         datagram: Receive<'_>,
         way: &mut Way<'_>,
     ) -> Result<Standing, RtcError> {
-        let before = self.heard.packets;
+        let before = self.heard.authentic;
         let standing = self.receive(now, datagram, way)?;
-        if self.heard.packets == before {
+        if self.heard.authentic == before {
             self.lose(Loss::StrayPacket);
         }
         Ok(standing)
@@ -152,9 +132,9 @@ impl Peer {
     /// As for [`Peer::receive`].
     pub fn wake(&mut self, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
         self.rtc.handle_input(Input::Timeout(now))?;
-        if let Some(bps) = self.teller.tell(now) {
-            self.order(Order::Bitrate(bps));
-        }
+        self.tell_bitrate(now);
+        let given_up = self.pictures_out.give_up(now);
+        self.drop_pictures(given_up);
         self.speak(now, way)
     }
 
@@ -170,7 +150,7 @@ impl Peer {
     /// What the network says.
     #[must_use]
     pub fn stats(&self) -> NetworkStats {
-        self.stats
+        self.network.stats
     }
 
     /// Hands one thing to the machine, which sends it; sender reports are made from its clock.
@@ -178,19 +158,17 @@ impl Peer {
     /// # Errors
     /// As for [`Peer::receive`].
     pub fn send(&mut self, outgoing: &Outgoing, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
-        let clock = outgoing.clock.min(now);
         match &outgoing.media.value {
-            OutgoingMedia::Voice(packet) => self.write_voice(outgoing, clock, packet)?,
-            OutgoingMedia::Picture(picture) => self.write_picture(outgoing, clock, &picture.bytes)?,
+            OutgoingMedia::Voice(packet) => self.write_voice(outgoing, now, packet)?,
+            OutgoingMedia::Picture(picture) => self.write_picture(outgoing, now, &picture.bytes)?,
         }
         self.speak(now, way)
     }
 
-    fn write_picture(&mut self, outgoing: &Outgoing, clock: Instant, bytes: &Bytes) -> Result<(), RtcError> {
+    fn write_picture(&mut self, outgoing: &Outgoing, now: Instant, bytes: &Bytes) -> Result<(), RtcError> {
         let writer = self.picture.and_then(|(mid, pt)| Some((self.rtc.writer(mid)?, pt)));
         let Some((writer, pt)) = writer else {
-            self.ticket.meter.frame_dropped();
-            self.lose(Loss::BlockedFrame);
+            self.drop_pictures(1);
             return Ok(());
         };
         let at = outgoing.media.at;
@@ -198,15 +176,21 @@ impl Peer {
             (MediaTime::new(0, Frequency::NINETY_KHZ), MediaTime::new(45_000, Frequency::NINETY_KHZ));
         let time = MediaTime::new(ticks(at, VIDEO_CLOCK_HZ), Frequency::NINETY_KHZ);
         // At once, unless the page asks its browser to hold pictures until their voice is played: a most of 0 forbids it.
-        writer.playout_delay(at_once, half_a_second).write(pt, clock, time, &**bytes)?;
-        if self.pending.len() == PENDING {
-            self.pending.pop_front();
-        }
-        self.pending.push_back(Pending { rtp: at.to_rtp(), marks: outgoing.media.marks });
+        writer.playout_delay(at_once, half_a_second).write(pt, outgoing.clock.min(now), time, &**bytes)?;
+        let given_up = self.pictures_out.enter(at.to_rtp(), outgoing.media.marks, now);
+        self.drop_pictures(given_up);
         Ok(())
     }
 
-    fn write_voice(&mut self, outgoing: &Outgoing, clock: Instant, packet: &Bytes) -> Result<(), RtcError> {
+    /// Counts encoded pictures that will not leave, or too late to be of use.
+    fn drop_pictures(&self, count: usize) {
+        for _ in 0..count {
+            self.ticket.meter.frame_dropped();
+            self.lose(Loss::UnsentFrame);
+        }
+    }
+
+    fn write_voice(&mut self, outgoing: &Outgoing, now: Instant, packet: &Bytes) -> Result<(), RtcError> {
         if outgoing.media.utterance < self.ticket.inbox.utterance() {
             self.lose(Loss::StaleUtterance);
             return Ok(());
@@ -214,11 +198,20 @@ impl Peer {
         let Some((mid, pt)) = self.voice else { return Ok(()) };
         let Some(writer) = self.rtc.writer(mid) else { return Ok(()) };
         let time = MediaTime::new(ticks(outgoing.media.at, VOICE_HZ), Frequency::FORTY_EIGHT_KHZ);
-        writer.write(pt, clock, time, &**packet)
+        writer.write(pt, outgoing.clock.min(now), time, &**packet)?;
+        // Only measured: voice is not paced, it leaves with the next word of the machine.
+        self.voice_out.enter(outgoing.media.at.to_rtp(), outgoing.media.marks, now);
+        Ok(())
     }
 
     /// Lets the machine say all it has to say now.
     fn speak(&mut self, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
+        let standing = self.say_all(now, way);
+        self.ticket.inbox.note_unsent(self.pictures_out.count());
+        standing
+    }
+
+    fn say_all(&mut self, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
         for _ in 0..WAKES {
             let (at, over) = self.drain(now, way)?;
             self.wake_at = at;
@@ -231,7 +224,7 @@ impl Peer {
     }
 
     /// Polls until the machine waits; gives until when, and why the peer is gone, if it is.
-    fn drain(&mut self, now: Instant, way: &mut Way<'_>) -> Result<(Instant, Option<&'static str>), RtcError> {
+    fn drain(&mut self, now: Instant, way: &mut Way<'_>) -> Result<(Instant, Option<EndReason>), RtcError> {
         let mut over = None;
         loop {
             match self.rtc.poll_output()? {
@@ -240,51 +233,66 @@ impl Peer {
                 Output::Transmit(datagram) => {
                     let sent = way(&datagram);
                     self.count_sent(&datagram.contents, sent);
+                    if index::is_stun_answer(&datagram.contents) {
+                        self.believe(now);
+                    }
                 }
             }
         }
     }
 
-    /// Counts a picture as sent with its first packet.
+    /// Counts pictures and voice as sent with their first packet.
     fn count_sent(&mut self, datagram: &[u8], now: Instant) {
-        let Some((_, pt)) = self.picture.filter(|_| !self.pending.is_empty()) else { return };
-        let Some(rtp) = rtp_time_of(datagram, *pt) else { return };
-        let Some(place) = self.pending.iter().position(|pending| pending.rtp == rtp) else { return };
-        if let Some(Pending { mut marks, .. }) = self.pending.drain(..=place).next_back() {
-            marks.stamp(Stage::Sent, now);
-            let due = marks.at(Stage::Listened).unwrap_or(now);
-            self.ticket.meter.frame_sent(&marks, now.saturating_duration_since(due));
+        let Some((pt, rtp)) = index::rtp_head(datagram) else { return };
+        if self.picture.is_some_and(|(_, its)| *its == pt) {
+            self.picture_left(RtpTime(rtp), now);
+        } else if self.voice.is_some_and(|(_, its)| *its == pt)
+            && let Some(mut left) = self.voice_out.leave(RtpTime(rtp))
+        {
+            left.marks.stamp(Stage::Sent, now);
+            self.ticket.meter.voice_sent(&left.marks);
         }
     }
 
-    fn take_event(&mut self, event: Event, now: Instant) -> Option<&'static str> {
+    fn picture_left(&mut self, rtp: RtpTime<VIDEO_CLOCK_HZ>, now: Instant) {
+        let Some(mut left) = self.pictures_out.leave(rtp) else { return };
+        self.drop_pictures(left.passed_over);
+        left.marks.stamp(Stage::Sent, now);
+        let due = left.marks.at(Stage::Listened).unwrap_or(now);
+        self.ticket.meter.frame_sent(&left.marks, now.saturating_duration_since(due));
+    }
+
+    fn take_event(&mut self, event: Event, now: Instant) -> Option<EndReason> {
         match event {
             Event::Connected => self.connect(),
             Event::MediaAdded(media) => self.add(&media),
-            Event::RawPacket(packet) => self.hear(*packet, now),
+            Event::RawPacket(packet) => self.take_packet(*packet, now),
             Event::KeyframeRequest(_) => self.order(Order::KeyPicture),
             Event::EgressBitrateEstimate(kind) => self.estimate(&kind, now),
             Event::PeerStats(stats) => self.note(&stats),
-            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
-                return Some("the peer is out of reach");
+            Event::MediaEgressStats(stats) if self.voice.is_some_and(|(mid, _)| mid == stats.mid) => {
+                stats.loss.iter().for_each(|loss| self.teller.lose_voice(f64::from(*loss)));
             }
-            Event::Closed => return Some("the peer said goodbye"),
+            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+                return Some(EndReason::Unreachable);
+            }
+            Event::Closed => return Some(EndReason::Goodbye),
             _ => {}
         }
         None
     }
 
     fn note(&mut self, stats: &PeerStats) {
-        self.stats.rtt_ms = stats.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0).or(self.stats.rtt_ms);
-        self.stats.egress_loss_ratio = stats.egress_loss_fraction.map(f64::from);
-        self.stats.sent_bytes = stats.peer_bytes_tx;
-        self.stats.received_bytes = stats.peer_bytes_rx;
+        self.network.note(stats);
+        self.teller.lose(self.network.stats.egress_loss_ratio.unwrap_or(0.0));
+        stats.bwe_tx.iter().for_each(|newest| self.teller.glimpse(newest.as_u64()));
     }
 
     fn connect(&mut self) {
         self.life.connect();
-        self.stats.is_connected = true;
-        self.rtc.bwe().set_bitrate(Bitrate::bps(0), Bitrate::bps(*BITRATE_BPS.end()));
+        self.network.stats.is_connected = true;
+        let most = Bitrate::bps(self.most_bps());
+        self.rtc.bwe().set_bitrate(Bitrate::bps(0), most);
         self.choose_payloads();
         self.order(Order::KeyPicture);
     }
@@ -297,8 +305,9 @@ impl Peer {
     /// Of each kind the first line that we may send on. The machine knows one codec for each.
     fn choose_payloads(&mut self) {
         self.voice = self.way_out(MediaKind::Audio, Codec::Opus);
-        self.picture = self.way_out(MediaKind::Video, payload_of(self.ticket.codec));
-        if self.stats.is_connected && self.picture.is_some() {
+        self.picture = self.way_out(MediaKind::Video, machine::payload_of(self.ticket.codec));
+        self.picture.iter().for_each(|(mid, _)| machine::allow_resends(&mut self.rtc, *mid));
+        if self.network.stats.is_connected && self.picture.is_some() {
             self.ticket.inbox.watch();
         }
     }
@@ -313,9 +322,24 @@ impl Peer {
         self.rtc.codec_config().find(|params| params.spec().codec == codec).map(PayloadParams::pt)
     }
 
-    fn hear(&mut self, packet: RawPacket, now: Instant) {
-        let RawPacket::RtpRx(header, payload) = packet else { return };
-        self.heard.packets += 1;
+    /// The peer proved that it is there.
+    fn believe(&mut self, now: Instant) {
+        self.heard.authentic += 1;
+        self.life.hear(now);
+    }
+
+    fn take_packet(&mut self, packet: RawPacket, now: Instant) {
+        match packet {
+            RawPacket::RtpRx(header, payload) => {
+                self.believe(now);
+                self.hear(&header, payload, now);
+            }
+            RawPacket::RtcpRx(_) => self.believe(now),
+            RawPacket::RtpTx(..) | RawPacket::RtcpTx(_) => {}
+        }
+    }
+
+    fn hear(&mut self, header: &RtpHeader, payload: Vec<u8>, now: Instant) {
         if payload.is_empty() || Some(header.payload_type) != self.type_of(Codec::Opus) {
             return;
         }
@@ -331,11 +355,26 @@ impl Peer {
 
     fn estimate(&mut self, kind: &BweKind, now: Instant) {
         let (BweKind::Twcc { estimate, .. } | BweKind::Remb { estimate, .. }) = kind else { return };
-        self.stats.estimate_bps = Some(estimate.as_u64());
+        self.network.stats.estimate_bps = Some(estimate.as_u64());
         self.teller.estimate(estimate.as_u64());
-        if let Some(bps) = self.teller.tell(now) {
-            self.order(Order::Bitrate(bps));
+        self.tell_bitrate(now);
+    }
+
+    fn tell_bitrate(&mut self, now: Instant) {
+        if let Some(plan) = self.teller.tell_voice() {
+            self.order(Order::Voice(plan));
         }
+        if let Some(bps) = self.teller.tell(now) {
+            self.order(Order::Bitrate(self.ticket.terms.within(bps)));
+        }
+        if let Some(bps) = self.teller.revive(now) {
+            self.rtc.bwe().reset(Bitrate::bps(bps));
+        }
+    }
+
+    /// What is worth looking for on the way out: more than the session may have is not probed for.
+    fn most_bps(&self) -> u64 {
+        self.ticket.terms.bitrate_bps.map_or(*BITRATE_BPS.end(), |most| u64::from(most) + BESIDE_PICTURES_BPS)
     }
 
     fn order(&self, order: Order) {
@@ -350,24 +389,8 @@ impl Peer {
     }
 }
 
-/// How the machine calls a codec.
-fn payload_of(codec: PictureCodec) -> Codec {
-    match codec {
-        PictureCodec::H264 => Codec::H264,
-        #[cfg(feature = "vp8")]
-        PictureCodec::Vp8 => Codec::Vp8,
-    }
-}
-
 /// The moment as unwrapped ticks of an RTP clock; the machine wraps them.
 fn ticks(at: SampleIndex, clock_hz: u32) -> u64 {
     let ticks = u128::from(at.0) * u128::from(clock_hz) / u128::from(LINE_HZ);
     u64::try_from(ticks).unwrap_or(u64::MAX)
-}
-
-/// The RTP time of a packet of payload type `wanted`; none for anything else (RFC 3550, section 5.1; RFC 7983).
-fn rtp_time_of(datagram: &[u8], wanted: u8) -> Option<VideoRtpTime> {
-    let is_rtp = (128..192).contains(datagram.first()?);
-    let time = datagram.get(4..8)?.try_into().ok()?;
-    (is_rtp && datagram.get(1)? & 0x7f == wanted).then(|| VideoRtpTime::from_ticks(u32::from_be_bytes(time).into()))
 }

@@ -22,6 +22,7 @@ pub async fn server(State(state): State<AppState>) -> Json<Value> {
     facts["sessions"] = json!({ "used": state.studio.sessions().len(), "limit": config.max_sessions });
     facts["udp_port"] = json!(state.net.udp_port());
     facts["picture_px"] = json!(config.picture_px);
+    facts["allow_origin"] = json!(state.origins);
     facts["token_required"] = json!(state.token.is_some());
     Json(facts)
 }
@@ -90,13 +91,16 @@ fn png(state: &AppState, name: &str, side_px: u32) -> Result<Bytes, Problem> {
         ModelError::UnknownAvatar { .. } => {
             Problem::new(StatusCode::NOT_FOUND, error.to_string(), "GET /v1/avatars lists them").at("name")
         }
-        other => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, other.to_string(), "look at the server's log"),
+        other => undrawable(&other),
     })?;
-    let bytes = encoded(&still).map_err(|error| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "look at the server's log")
-    })?;
+    let bytes = encoded(&still).map_err(|error| undrawable(&error))?;
     state.stills.lock().unwrap_or_else(PoisonError::into_inner).insert(key, bytes.clone());
     Ok(bytes)
+}
+
+fn undrawable(error: &dyn std::error::Error) -> Problem {
+    let cure = "choose another avatar: GET /v1/avatars lists them";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), cure)
 }
 
 fn encoded(still: &Still) -> Result<Bytes, png::EncodingError> {
@@ -128,6 +132,6 @@ pub async fn ready(State(state): State<AppState>) -> Response {
 
 /// `GET /metrics`.
 pub async fn prometheus(State(state): State<AppState>) -> Response {
-    let text = metrics::text(&state);
+    let text = metrics::text(&state, &state.net.all_stats().await);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

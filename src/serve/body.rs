@@ -2,13 +2,16 @@
 //!
 //! Decides sizes, times and content types. Does not know what the bodies mean.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::BytesMut;
 use futures_util::StreamExt;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use tokio::time::timeout;
 
 use super::problem::Problem;
@@ -89,40 +92,66 @@ pub fn wrong_type(wanted: &str, found: &str, cure: &str) -> Problem {
     Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail, cure).at("content-type")
 }
 
-/// Reads JSON; `example` is what the cure shows.
+/// A JSON object. Serde alone takes a list of the fields' values as well.
+pub struct Object<T>(pub T);
+
+struct OnlyObjects<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        source.deserialize_map(OnlyObjects(PhantomData))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for OnlyObjects<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(fields)).map(Object)
+    }
+}
+
+/// Reads a JSON object; `example` is what the cure shows.
 ///
 /// # Errors
 /// 400 with line and column, and the field if one is wrong, missing or unknown.
 pub fn json<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Problem> {
     let mut source = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut source);
-    let whole = read.map_err(|error| not_json(&field_of(&error), error.inner(), example))?;
-    source.end().map_err(|error| not_json("", &error, example))?;
+    let Object(whole) = read.map_err(|error| not_json(&field_of(&error), error.inner(), example))?;
+    source.end().map_err(|error| not_json("body", &error, example))?;
     Ok(whole)
 }
 
 fn not_json(field: &str, error: &serde_json::Error, example: &str) -> Problem {
     let detail = format!("wanted JSON as documented, found: {error}");
-    let problem = Problem::new(StatusCode::BAD_REQUEST, detail, format!("send {example}"));
-    if field.is_empty() { problem } else { problem.at(field) }
+    Problem::new(StatusCode::BAD_REQUEST, detail, format!("send {example}")).at(field)
 }
 
-/// Where the error is; unknown and missing fields are named only in the message.
+/// Where the error is: a field, or `body` if it is no JSON, or no object. Unknown and missing fields are named only in the
+/// message.
 fn field_of(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
-    let path = error.path().to_string();
-    let path = if path == "." { String::new() } else { path };
+    let is_json = error.inner().is_data();
+    // "?" is a place that was not understood.
+    let path = Some(error.path().to_string()).filter(|path| is_json && path != "." && !path.contains('?'));
+    let path = path.unwrap_or_default();
     match named_field(&error.inner().to_string()) {
         Some(name) if path.is_empty() => name,
         // The last part of the path is the unknown field itself.
         Some(name) if path.split('.').next_back() == Some(&name) => path,
         Some(name) => format!("{path}.{name}"),
+        None if path.is_empty() => "body".to_owned(),
         None => path,
     }
 }
 
-/// The field that a message of serde names in backquotes.
+/// The field that a message of serde or of the router names in backquotes.
 pub fn named_field(message: &str) -> Option<String> {
-    let names = ["unknown field `", "missing field `", "duplicate field `"];
+    let names = ["unknown field `", "missing field `", "duplicate field `", "Invalid UTF-8 in `"];
     let rest = names.iter().find_map(|start| message.split_once(start))?.1;
     rest.split('`').next().map(str::to_owned)
 }

@@ -3,6 +3,7 @@
 //! Begins with `session`, the summary of now; ends with `ended`. A reader that falls behind is told by `lagged`.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
@@ -16,7 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 use super::problem::Problem;
 use super::sessions::summary;
 use super::state::AppState;
-use crate::pipeline::SessionEvent;
+use crate::pipeline::{EndReason, SessionEvent};
+use crate::telemetry::{Counters, Loss};
 
 /// Proxies close streams that are silent for a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -26,6 +28,7 @@ struct Reader {
     first: Option<Value>,
     events: broadcast::Receiver<SessionEvent>,
     closing: watch::Receiver<bool>,
+    counters: Arc<Counters>,
     is_over: bool,
     _place: OwnedSemaphorePermit,
 }
@@ -39,7 +42,8 @@ pub async fn events(
     let mut first = json!(summary(&state, &id)?);
     first["type"] = json!("session");
     let place = state.event_places().try_acquire_owned().map_err(|_full| too_many())?;
-    let reader = Reader { first: Some(first), events, closing: state.closing.clone(), is_over: false, _place: place };
+    let (closing, counters) = (state.closing.clone(), state.studio.counters());
+    let reader = Reader { first: Some(first), events, closing, counters, is_over: false, _place: place };
     let told = stream::unfold(reader, |mut reader| async {
         let event = reader.next().await?;
         Some((Ok(as_sent(&event)), reader))
@@ -60,19 +64,24 @@ impl Reader {
             biased;
             event = self.events.recv() => match event {
                 Ok(event) => json!(event),
-                Err(RecvError::Lagged(missed)) => json!({ "type": "lagged", "missed": missed }),
+                Err(RecvError::Lagged(missed)) => lagged(&self.counters, missed),
                 Err(RecvError::Closed) => return None,
             },
             // An error says that the server is gone, which is the same.
-            _ = self.closing.wait_for(|is_closing| *is_closing) => json!(ended("the server is closing")),
+            _ = self.closing.wait_for(|is_closing| *is_closing) => json!(closing()),
         };
         self.is_over = event["type"] == "ended";
         Some(event)
     }
 }
 
-fn ended(reason: &str) -> SessionEvent {
-    SessionEvent::Ended { reason: reason.to_owned() }
+fn lagged(counters: &Counters, missed: u64) -> Value {
+    counters.lose_many(Loss::MissedEvent, missed);
+    json!({ "type": "lagged", "missed": missed })
+}
+
+fn closing() -> SessionEvent {
+    SessionEvent::Ended { reason: EndReason::Closing.to_string() }
 }
 
 fn as_sent(event: &Value) -> Event {
@@ -83,4 +92,24 @@ fn too_many() -> Problem {
     let detail = "wanted a free place for an event stream, all are taken";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, "close streams that are not needed")
         .with(header::RETRY_AFTER, "5")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::Semaphore;
+
+    #[tokio::test]
+    async fn events_that_a_slow_reader_missed_are_told_and_counted() {
+        let (sender, events) = broadcast::channel(4);
+        let (_open, closing) = watch::channel(false);
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("a place");
+        let counters = Arc::<Counters>::default();
+        let mut reader =
+            Reader { first: None, events, closing, counters: Arc::clone(&counters), is_over: false, _place: place };
+        (0..10).for_each(|at_ms| drop(sender.send(SessionEvent::SpeakingStarted { at_ms })));
+        assert_eq!(reader.next().await, Some(json!({ "type": "lagged", "missed": 6 })));
+        assert_eq!(reader.next().await.map(|event| event["at_ms"].clone()), Some(json!(6)));
+        assert_eq!(counters.snapshot().of(Loss::MissedEvent), 6);
+    }
 }

@@ -6,6 +6,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::body::named_field;
@@ -46,7 +47,12 @@ fn carries(request: &Request, token: &str) -> bool {
     let in_query = Query::<TokenQuery>::try_from_uri(request.uri()).ok().and_then(|query| query.0.token);
     // Event streams of browsers cannot carry headers; everywhere else a secret in an address is one too many in logs.
     let in_query = in_query.filter(|_found| request.uri().path().ends_with("/events"));
-    [bearer, in_query.as_deref()].into_iter().flatten().any(|found| found.as_bytes().ct_eq(token.as_bytes()).into())
+    [bearer, in_query.as_deref()].into_iter().flatten().any(|found| is_same(found, token))
+}
+
+/// Compares digests, which are all of one length: how long it takes tells neither the secret nor how long it is.
+fn is_same(found: &str, token: &str) -> bool {
+    Sha256::digest(found).ct_eq(&Sha256::digest(token)).into()
 }
 
 /// The policy for pages, with who may frame them.
@@ -90,13 +96,23 @@ pub async fn problems(request: Request, next: Next) -> Response {
 async fn as_problem(status: StatusCode, body: Body) -> Problem {
     let text = to_bytes(body, 4096).await.unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
-    let field = named_field(&text);
-    let detail = if text.is_empty() { status.canonical_reason().unwrap_or("error").to_owned() } else { text };
-    let problem = Problem::new(status, detail, "GET /openapi.json says what goes");
-    match field {
-        Some(field) => problem.at(field),
-        None => problem,
-    }
+    let field = named_field(&text).or_else(|| in_query(&text)).unwrap_or_else(|| "request".to_owned());
+    let detail = match text.split_once(": ") {
+        Some((QUERY, found)) => format!("wanted a query as documented, found {found}"),
+        Some(("Invalid URL", found)) => format!("wanted an address in UTF-8, found: {found}"),
+        _ if text.is_empty() => status.canonical_reason().unwrap_or("error").to_owned(),
+        _ => text,
+    };
+    Problem::new(status, detail, "GET /openapi.json says what goes").at(field)
+}
+
+/// How the router begins when a query is wrong; a colon, the key, a colon, and what is wrong with it follow.
+const QUERY: &str = "Failed to deserialize query string";
+
+/// The key of a query whose value is wrong.
+fn in_query(message: &str) -> Option<String> {
+    let (key, _) = message.strip_prefix(QUERY)?.strip_prefix(": ")?.split_once(": ")?;
+    key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_').then(|| key.to_owned())
 }
 
 /// A wrong method is a problem like any other.
@@ -107,5 +123,5 @@ pub async fn method_not_allowed(request: Request) -> Problem {
 /// This method does not go with this path.
 pub fn wrong_method(method: &Method, path: &str) -> Problem {
     let detail = format!("{method} does not go with {path}");
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail, "GET /openapi.json lists what goes")
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail, "GET /openapi.json lists what goes").at("method")
 }

@@ -7,9 +7,57 @@ use axum::http::StatusCode;
 use crate::pipeline::AdmitError;
 use crate::rtc::JoinError;
 
-/// Why a session was not opened, as metrics name it.
-const REFUSALS: [&str; 7] =
-    ["full", "closing", "bad_offer", "no_usable_video", "unknown_avatar", "broken_avatar", "no_usable_voice"];
+/// Why a session was not opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    Full,
+    Closing,
+    BadOffer,
+    NoUsableVideo,
+    NoUsableVoice,
+    UnknownAvatar,
+    BrokenAvatar,
+}
+
+impl Refusal {
+    const ALL: [Self; 7] = [
+        Self::Full,
+        Self::Closing,
+        Self::BadOffer,
+        Self::NoUsableVideo,
+        Self::NoUsableVoice,
+        Self::UnknownAvatar,
+        Self::BrokenAvatar,
+    ];
+
+    /// Its name in metrics.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Closing => "closing",
+            Self::BadOffer => "bad_offer",
+            Self::NoUsableVideo => "no_usable_video",
+            Self::NoUsableVoice => "no_usable_voice",
+            Self::UnknownAvatar => "unknown_avatar",
+            Self::BrokenAvatar => "broken_avatar",
+        }
+    }
+}
+
+impl From<&JoinError> for Refusal {
+    fn from(error: &JoinError) -> Self {
+        match error {
+            JoinError::Admit(AdmitError::Full { .. }) => Self::Full,
+            JoinError::Admit(AdmitError::Closing) | JoinError::Closing => Self::Closing,
+            JoinError::Admit(AdmitError::UnknownAvatar { .. }) => Self::UnknownAvatar,
+            JoinError::Admit(AdmitError::BrokenAvatar { .. }) => Self::BrokenAvatar,
+            JoinError::BadOffer { .. } => Self::BadOffer,
+            JoinError::NoUsableVideo { .. } => Self::NoUsableVideo,
+            JoinError::NoUsableVoice { .. } => Self::NoUsableVoice,
+        }
+    }
+}
+
 /// Classes of HTTP statuses.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -17,7 +65,7 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 #[derive(Debug, Default)]
 pub struct Ledger {
     admitted: AtomicU64,
-    refused: [AtomicU64; REFUSALS.len()],
+    refused: [AtomicU64; Refusal::ALL.len()],
     responses: [AtomicU64; CLASSES.len()],
 }
 
@@ -29,16 +77,7 @@ impl Ledger {
 
     /// Counts a session that was not opened.
     pub fn refuse(&self, error: &JoinError) {
-        let reason = match error {
-            JoinError::Admit(AdmitError::Full { .. }) => 0,
-            JoinError::Admit(AdmitError::Closing) | JoinError::Closing => 1,
-            JoinError::BadOffer { .. } => 2,
-            JoinError::NoUsableVideo { .. } => 3,
-            JoinError::Admit(AdmitError::UnknownAvatar { .. }) => 4,
-            JoinError::Admit(AdmitError::BrokenAvatar { .. }) => 5,
-            JoinError::NoUsableVoice { .. } => 6,
-        };
-        self.refused[reason].fetch_add(1, Ordering::Relaxed);
+        self.refused[Refusal::from(error) as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts an answered request.
@@ -54,7 +93,8 @@ impl Ledger {
 
     /// Sessions not opened, by reason.
     pub fn refused(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
-        REFUSALS.into_iter().zip(self.refused.iter().map(|count| count.load(Ordering::Relaxed) as f64))
+        let of = |refusal: Refusal| self.refused[refusal as usize].load(Ordering::Relaxed) as f64;
+        Refusal::ALL.into_iter().map(move |refusal| (refusal.name(), of(refusal)))
     }
 
     /// Answers by class of status.

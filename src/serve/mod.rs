@@ -8,6 +8,7 @@ mod events;
 mod gate;
 mod ledger;
 mod metrics;
+mod options;
 mod page;
 mod problem;
 mod sessions;
@@ -114,7 +115,7 @@ fn impatient<A: Address, C>(mut server: Server<A, C>) -> Server<A, C> {
     server.http1_only().first_request_timeout(HEAD_PATIENCE)
 }
 
-/// Checks origins before they are given to [`router`].
+/// Checks origins before they are given to [`AppState::new`].
 ///
 /// # Errors
 /// If one is neither `*` nor a scheme and a host with at most a port, in lower case and without a path.
@@ -130,8 +131,8 @@ pub fn check_origins(origins: &[String]) -> Result<(), ServeError> {
     }
 }
 
-/// All routes. `origins` are other pages that may call the API and frame the page; see [`check_origins`].
-pub fn router(state: AppState, origins: &[String]) -> Router {
+/// All routes.
+pub fn router(state: AppState) -> Router {
     let mut router = Router::new();
     for (path, methods) in routes() {
         router = router.route(path, methods.fallback(gate::method_not_allowed));
@@ -141,6 +142,7 @@ pub fn router(state: AppState, origins: &[String]) -> Router {
         .layer(middleware::from_fn(gate::problems))
         .layer(middleware::from_fn_with_state(state.clone(), gate::token));
     // Without origins there is no answer to a browser's question whether another page may call.
+    let origins = &state.origins;
     let open = if origins.is_empty() { gated } else { gated.layer(cors(origins)) };
     let about = (state.clone(), gate::policy(origins));
     open.layer(middleware::from_fn_with_state(about, gate::headers)).with_state(state)

@@ -62,6 +62,7 @@ impl Problem {
             format!("wanted a session \"{id}\", there is none"),
             "GET /v1/sessions lists them",
         )
+        .at("id")
     }
 
     /// There is no such path.
@@ -72,6 +73,7 @@ impl Problem {
             format!("wanted {path}, there is nothing"),
             "GET /openapi.json lists what there is",
         )
+        .at("path")
     }
 
     /// Its status.

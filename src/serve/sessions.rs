@@ -8,10 +8,11 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::body;
+use super::body::{self, Object};
+use super::options::Options;
 use super::problem::Problem;
 use super::state::AppState;
-use crate::pipeline::{AdmitError, Order, OrderError, SessionSummary, ShowRequest};
+use crate::pipeline::{AdmitError, EndReason, Order, OrderError, SessionSummary, ShowRequest, Wishes};
 use crate::rtc::{JoinError, Joined, LONGEST_OFFER};
 
 /// Body of `POST /v1/sessions`.
@@ -19,16 +20,16 @@ use crate::rtc::{JoinError, Joined, LONGEST_OFFER};
 #[serde(deny_unknown_fields)]
 struct JoinBody {
     sdp: String,
-    #[serde(default)]
     avatar: Option<String>,
-    #[serde(default, rename = "options")]
-    _options: Option<Options>,
+    options: Option<Object<Options>>,
 }
 
-/// What a session can be tuned by: nothing yet.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Options {}
+/// What a request to join comes to.
+struct Wanted {
+    sdp: String,
+    avatar: Option<String>,
+    wishes: Wishes,
+}
 
 /// Query of `POST /v1/sessions` with a bare offer.
 #[derive(Deserialize)]
@@ -56,8 +57,8 @@ struct ChangeBody {
 const LARGEST_JSON_BYTES: usize = 2 * LONGEST_OFFER;
 /// Largest body of a change.
 const LARGEST_CHANGE_BYTES: usize = 4096;
-const JOIN_EXAMPLE: &str =
-    "{\"sdp\": \"v=0...\", \"avatar\": \"mira\"} as application/json, or the bare offer as application/sdp";
+const JOIN_EXAMPLE: &str = "{\"sdp\": \"v=0...\", \"avatar\": \"mira\", \"options\": {\"picture_px\": 256}} as \
+    application/json, or the bare offer as application/sdp";
 const CHANGE_EXAMPLE: &str = "{\"avatar\": \"nora\"} as application/json";
 const JSON: &str = "application/json";
 const SDP: &str = "application/sdp";
@@ -72,7 +73,7 @@ pub async fn join(
     let kind = body::media_type(&headers);
     let body = body::read(&headers, body, largest_join_bytes(&kind)?).await?;
     let wanted = wanted_session(&kind, query, &body)?;
-    let request = ShowRequest { avatar: wanted.avatar, ..ShowRequest::default() };
+    let request = ShowRequest { avatar: wanted.avatar, wishes: wanted.wishes, ..ShowRequest::default() };
     let joined = state.net.join(&wanted.sdp, request).await.map_err(|error| {
         state.ledger().refuse(&error);
         refusal(&error)
@@ -100,7 +101,7 @@ fn largest_join_bytes(kind: &str) -> Result<usize, Problem> {
     }
 }
 
-fn wanted_session(kind: &str, query: JoinQuery, body: &[u8]) -> Result<JoinBody, Problem> {
+fn wanted_session(kind: &str, query: JoinQuery, body: &[u8]) -> Result<Wanted, Problem> {
     if kind == SDP { bare_offer(query, body) } else { json_offer(&query, body) }
 }
 
@@ -125,15 +126,15 @@ fn wanted_change(body: &[u8]) -> Result<ChangeBody, Problem> {
     body::json(body, CHANGE_EXAMPLE)
 }
 
-fn bare_offer(query: JoinQuery, body: &[u8]) -> Result<JoinBody, Problem> {
+fn bare_offer(query: JoinQuery, body: &[u8]) -> Result<Wanted, Problem> {
     let sdp = String::from_utf8(body.to_vec()).map_err(|error| {
         let detail = format!("wanted an offer in UTF-8, found: {error}");
         Problem::new(StatusCode::BAD_REQUEST, detail, "send pc.localDescription.sdp").at("sdp")
     })?;
-    Ok(JoinBody { sdp, avatar: query.avatar, _options: None })
+    Ok(Wanted { sdp, avatar: query.avatar, wishes: Wishes::default() })
 }
 
-fn json_offer(query: &JoinQuery, body: &[u8]) -> Result<JoinBody, Problem> {
+fn json_offer(query: &JoinQuery, body: &[u8]) -> Result<Wanted, Problem> {
     if query.avatar.is_some() {
         let detail = "wanted the avatar in the JSON body, found it in the query";
         return Err(Problem::new(StatusCode::BAD_REQUEST, detail, format!("send {JOIN_EXAMPLE}")).at("avatar"));
@@ -143,7 +144,8 @@ fn json_offer(query: &JoinQuery, body: &[u8]) -> Result<JoinBody, Problem> {
         let detail = format!("wanted an offer of at most {LONGEST_OFFER} bytes, found {}", wanted.sdp.len());
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail, "offer fewer lines and candidates").at("sdp"));
     }
-    Ok(wanted)
+    let wishes = wanted.options.map(|Object(options)| options.wishes()).transpose()?.unwrap_or_default();
+    Ok(Wanted { sdp: wanted.sdp, avatar: wanted.avatar, wishes })
 }
 
 fn refusal(error: &JoinError) -> Problem {
@@ -183,11 +185,9 @@ fn not_admitted(error: &AdmitError) -> Problem {
         AdmitError::UnknownAvatar { .. } => {
             Problem::new(StatusCode::BAD_REQUEST, detail, "GET /v1/avatars lists them").at("avatar")
         }
-        AdmitError::BrokenAvatar { .. } => Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            detail,
-            "look at the server's log, or choose another avatar",
-        ),
+        AdmitError::BrokenAvatar { .. } => {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail, "choose another avatar: GET /v1/avatars lists them")
+        }
     }
 }
 
@@ -242,7 +242,7 @@ pub fn busy(detail: &str) -> Problem {
 
 /// `DELETE /v1/sessions/{id}`.
 pub async fn leave(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    if state.studio.end(&id, "deleted") { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::no_session(&id)) }
+    if state.studio.end(&id, EndReason::Deleted) { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::no_session(&id)) }
 }
 
 /// `GET /v1/sessions/{id}/stats`.

@@ -21,6 +21,8 @@ use crate::pipeline::Order;
 const LARGEST_BYTES: usize = 10 << 20;
 /// Longest sound.
 const LONGEST: Duration = Duration::from_mins(10);
+/// What curl says of every file when it is told nothing.
+const CURLS_OWN: &str = "application/x-www-form-urlencoded";
 /// How long a file waits for others that are being read or decoded.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -54,7 +56,7 @@ pub async fn speak(
 fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
     let found = body::media_type(headers);
     let is_sound = found.starts_with("audio/") || found.starts_with("video/");
-    if is_sound || matches!(found.as_str(), "" | "application/octet-stream" | "application/ogg") {
+    if is_sound || matches!(found.as_str(), "" | "application/octet-stream" | "application/ogg" | CURLS_OWN) {
         return Ok(());
     }
     let cure = "curl -H 'content-type: audio/wav' --data-binary @voice.wav ...";

@@ -65,6 +65,8 @@ pub struct Shared {
     pub facts: Facts,
     /// The secret, if requests must carry one.
     pub token: Option<String>,
+    /// Other pages that may call the API and frame the page; see [`super::check_origins`].
+    pub origins: Vec<String>,
     /// Files of the page.
     pub assets: &'static [Asset],
     /// True once the server is going down.

@@ -1,4 +1,4 @@
-//! Every way in which something can be lost, and how often it was.
+//! Every way in which something can be lost, how often it was, and how much went over the wire.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,15 +29,23 @@ pub enum Loss {
     UnsentPacket,
     /// Something queued that belonged to an older utterance.
     StaleUtterance,
+    /// 20 ms of the microphone that nobody hears, because a sound was being said.
+    TalkedOver,
+    /// A picture that was encoded and never left: too many were on the way, or the session ended first.
+    UnsentFrame,
     /// A picture that did not encode.
     BadFrame,
     /// An order not taken, because too many waited.
     RefusedOrder,
+    /// An event that a reader of a session's events fell behind of.
+    MissedEvent,
+    /// A sent frame that is not in the trace, because its writer was slow.
+    UntracedFrame,
 }
 
 impl Loss {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::StrayPacket,
         Self::DuplicatePacket,
         Self::LatePacket,
@@ -50,8 +58,12 @@ impl Loss {
         Self::BlockedVoice,
         Self::UnsentPacket,
         Self::StaleUtterance,
+        Self::TalkedOver,
+        Self::UnsentFrame,
         Self::BadFrame,
         Self::RefusedOrder,
+        Self::MissedEvent,
+        Self::UntracedFrame,
     ];
 
     /// Its name in metrics and JSON.
@@ -70,8 +82,12 @@ impl Loss {
             Self::BlockedVoice => "blocked_voice",
             Self::UnsentPacket => "unsent_packet",
             Self::StaleUtterance => "stale_utterance",
+            Self::TalkedOver => "talked_over",
+            Self::UnsentFrame => "unsent_frame",
             Self::BadFrame => "bad_frame",
             Self::RefusedOrder => "refused_order",
+            Self::MissedEvent => "missed_event",
+            Self::UntracedFrame => "untraced_frame",
         }
     }
 }
@@ -83,7 +99,12 @@ pub struct LossCounts([u64; Loss::ALL.len()]);
 impl LossCounts {
     /// Counts one.
     pub fn count(&mut self, loss: Loss) {
-        self.0[loss as usize] += 1;
+        self.count_many(loss, 1);
+    }
+
+    /// Counts `times` of one kind.
+    pub fn count_many(&mut self, loss: Loss, times: u64) {
+        self.0[loss as usize] += times;
     }
 
     /// How often `loss` happened.
@@ -109,23 +130,62 @@ impl LossCounts {
     }
 }
 
-/// Losses of the whole process, added to from any thread.
+/// Bytes of datagrams, without the headers of UDP and IP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Taken by the sockets.
+    pub sent_bytes: u64,
+    /// Read from the sockets.
+    pub received_bytes: u64,
+}
+
+/// Losses and traffic of the whole process, added to from any thread.
 #[derive(Debug, Default)]
-pub struct Counters([AtomicU64; Loss::ALL.len()]);
+pub struct Counters {
+    losses: [AtomicU64; Loss::ALL.len()],
+    sent_bytes: AtomicU64,
+    received_bytes: AtomicU64,
+}
 
 impl Counters {
     /// Adds what a machine counted.
     pub fn add(&self, counts: &LossCounts) {
-        counts.iter().filter(|(_, n)| *n > 0).for_each(|(loss, n)| {
-            self.0[loss as usize].fetch_add(n, Ordering::Relaxed);
-        });
+        counts.iter().filter(|(_, n)| *n > 0).for_each(|(loss, n)| self.lose_many(loss, n));
+    }
+
+    /// Counts one loss.
+    pub fn lose(&self, loss: Loss) {
+        self.lose_many(loss, 1);
+    }
+
+    /// Counts `times` of one kind.
+    pub fn lose_many(&self, loss: Loss, times: u64) {
+        self.losses[loss as usize].fetch_add(times, Ordering::Relaxed);
+    }
+
+    /// Counts a datagram that a socket took.
+    pub fn send(&self, bytes: usize) {
+        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts a datagram that was read from a socket.
+    pub fn receive(&self, bytes: usize) {
+        self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Everything over the wire so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let of = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
+        Traffic { sent_bytes: of(&self.sent_bytes), received_bytes: of(&self.received_bytes) }
     }
 
     /// Everything so far.
     #[must_use]
     pub fn snapshot(&self) -> LossCounts {
         let mut counts = LossCounts::default();
-        Loss::ALL.into_iter().for_each(|loss| counts.0[loss as usize] = self.0[loss as usize].load(Ordering::Relaxed));
+        let of = |loss: Loss| self.losses[loss as usize].load(Ordering::Relaxed);
+        Loss::ALL.into_iter().for_each(|loss| counts.0[loss as usize] = of(loss));
         counts
     }
 }

@@ -3,12 +3,14 @@
 //! Decides the names of stages and losses. Does not read a clock: stamps are given.
 
 mod counters;
+mod footprint;
 mod histogram;
 mod marks;
 mod prometheus;
 mod trace;
 
-pub use counters::{Counters, Loss, LossCounts};
+pub use counters::{Counters, Loss, LossCounts, Traffic};
+pub use footprint::{Footprint, TICKS};
 pub use histogram::{Distribution, Histogram, Percentiles};
 pub use marks::{Marks, Stage};
 pub use prometheus::{Exposition, Labels, MetricKind};

@@ -38,17 +38,23 @@ impl Exposition {
         self.sample(name, &[], value);
     }
 
-    /// A family with one value for each value of one label.
-    pub fn by<'a>(
-        &mut self,
-        kind: MetricKind,
-        name: &str,
-        help: &str,
-        label: &str,
-        rows: impl Iterator<Item = (&'a str, f64)>,
-    ) {
+    /// A family with one value for each value of one label, which comes with them.
+    pub fn by<'a, Rows>(&mut self, kind: MetricKind, name: &str, help: &str, (label, rows): (&str, Rows))
+    where
+        Rows: Iterator<Item = (&'a str, f64)>,
+    {
         self.head(kind.name(), name, help);
         rows.for_each(|(of, value)| self.sample(name, &[(label, of)], value));
+    }
+
+    /// A gauge of something that each session has: the least, the median and the greatest, so that the page does not
+    /// grow with the sessions. Without sessions the family has no samples.
+    pub fn spread(&mut self, name: &str, help: &str, values: impl Iterator<Item = f64>) {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        let at = [("min", 0), ("median", values.len() / 2), ("max", values.len().saturating_sub(1))];
+        let rows = at.into_iter().filter_map(|(of, place)| Some((of, *values.get(place)?)));
+        self.by(MetricKind::Gauge, name, help, ("stat", rows));
     }
 
     /// A gauge that is always 1 and says everything in its labels.
@@ -120,6 +126,20 @@ mod tests {
         page.info("a_info", "Says a\nthing.", &[("pack", "back\\slash \"quoted\"\nline")]);
         let wanted = "# HELP a_info Says a\\nthing.\n# TYPE a_info gauge\na_info{pack=\"back\\\\slash \\\"quoted\\\"\\nline\"} 1\n";
         assert_eq!(page.finish(), wanted);
+    }
+
+    #[test]
+    fn sessions_are_told_by_their_extremes_and_their_median() {
+        let mut page = Exposition::default();
+        page.spread("rtt_seconds", "Round trip.", [0.3, 0.1, 0.2].into_iter());
+        page.spread("depth_seconds", "Depth.", std::iter::empty());
+        let text = page.finish();
+        for line in
+            ["rtt_seconds{stat=\"min\"} 0.1", "rtt_seconds{stat=\"median\"} 0.2", "rtt_seconds{stat=\"max\"} 0.3"]
+        {
+            assert!(text.contains(&format!("{line}\n")), "{line} in\n{text}");
+        }
+        assert!(text.ends_with("# HELP depth_seconds Depth.\n# TYPE depth_seconds gauge\n"), "{text}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
-use super::{Marks, Stage};
+use super::{Loss, Marks, Stage};
 
 /// Frames that wait to be written.
 const ROOM: usize = 4096;
@@ -39,10 +39,14 @@ impl Trace {
     }
 
     /// Reports a sent frame of the session with this number.
-    pub fn frame(&self, session: u64, marks: &Marks) {
-        if self.frames.try_send(Traced::Frame(session, *marks)).is_err() {
+    ///
+    /// # Errors
+    /// If the reader was slow or is gone: [`Loss::UntracedFrame`].
+    pub fn frame(&self, session: u64, marks: &Marks) -> Result<(), Loss> {
+        self.frames.try_send(Traced::Frame(session, *marks)).map_err(|_full| {
             self.lost.fetch_add(1, Ordering::Relaxed);
-        }
+            Loss::UntracedFrame
+        })
     }
 
     /// Ends the trace; waits for a place in the queue.
@@ -154,8 +158,8 @@ mod tests {
     #[test]
     fn a_slow_reader_loses_the_newest_frames_and_they_are_counted() {
         let (trace, reader) = Trace::new();
-        (0..ROOM as u64 + 7).for_each(|n| trace.frame(n, &Marks::default()));
-        assert_eq!(trace.lost(), 7);
+        let told: Vec<Loss> = (0..ROOM as u64 + 7).filter_map(|n| trace.frame(n, &Marks::default()).err()).collect();
+        assert_eq!((told, trace.lost()), (vec![Loss::UntracedFrame; 7], 7));
         assert!(matches!(reader.recv(), Ok(Traced::Frame(0, _))));
     }
 }

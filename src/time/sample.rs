@@ -69,13 +69,6 @@ impl Rate {
         (count > 0 && seconds > 0).then_some(Self { count, seconds })
     }
 
-    /// The sample at which event number `n` falls, rounded down.
-    #[must_use]
-    pub fn sample_of(self, n: u64) -> SampleIndex {
-        let samples = u128::from(n) * u128::from(LINE_HZ) * u128::from(self.seconds) / u128::from(self.count);
-        SampleIndex(u64::try_from(samples).unwrap_or(u64::MAX))
-    }
-
     /// Events a second, for display.
     #[must_use]
     pub fn per_second(self) -> f64 {
@@ -87,14 +80,6 @@ impl Rate {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn a_day_of_ntsc_frames_does_not_drift() {
-        let ntsc = Rate::new(30_000, 1001).expect("rate");
-        let periods_a_day = 86_400_000 / 1001;
-        let day = ntsc.sample_of(30_000 * periods_a_day);
-        assert_eq!(day, SampleIndex(1001 * u64::from(LINE_HZ) * periods_a_day));
-    }
 
     proptest! {
         #[test]

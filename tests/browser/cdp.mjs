@@ -69,8 +69,9 @@ class Pipe {
 /** A page in a fresh profile of its own. `scripts` run before the page's own. */
 async function openPage(pipe, { url, width = 1440, height = 900, isPhone = false, microphone = 'granted', scripts = [], answer }) {
   const { browserContextId } = await pipe.send('Target.createBrowserContext');
-  const origin = new URL(url).origin;
-  await pipe.send('Browser.setPermission', { permission: { name: 'microphone' }, setting: microphone, origin, browserContextId });
+  const { origin, protocol, hostname } = new URL(url), isSecure = protocol === 'https:' || ['127.0.0.1', 'localhost', '[::1]'].includes(hostname);
+  // Where nothing may ask for a microphone, nothing can be allowed or refused either.
+  if (isSecure) await pipe.send('Browser.setPermission', { permission: { name: 'microphone' }, setting: microphone, origin, browserContextId });
   const { targetId } = await pipe.send('Target.createTarget', { url: 'about:blank', browserContextId, width, height });
   const { sessionId } = await pipe.send('Target.attachToTarget', { targetId, flatten: true });
   const page = new Page(pipe, sessionId, browserContextId);
@@ -126,13 +127,23 @@ class Page {
     throw new Error(`wanted ${what} within ${most_ms} ms, found ${thought}`);
   }
 
+  middle(selector) {
+    return this.eval(`(() => { const e = document.querySelector(${JSON.stringify(selector)}); e.scrollIntoView({ block: 'nearest' }); const b = e.getBoundingClientRect(); return { x: b.x + b.width / 2, y: b.y + b.height / 2 }; })()`);
+  }
+
   async click(selector) {
-    const { x, y } = await this.eval(`(() => { const e = document.querySelector(${JSON.stringify(selector)}); e.scrollIntoView({ block: 'nearest' }); const b = e.getBoundingClientRect(); return { x: b.x + b.width / 2, y: b.y + b.height / 2 }; })()`);
+    const { x, y } = await this.middle(selector);
     for (const type of ['mousePressed', 'mouseReleased']) await this.send('Input.dispatchMouseEvent', { type, x, y, button: 'left', clickCount: 1 });
   }
 
+  /** Drops a file of this machine, as the file manager would. */
+  async drop(selector, file) {
+    const { x, y } = await this.middle(selector), data = { items: [], files: [file], dragOperationsMask: 1 };
+    for (const type of ['dragEnter', 'dragOver', 'drop']) await this.send('Input.dispatchDragEvent', { type, x, y, data });
+  }
+
   async press(key, code = key, text) {
-    const base = { key, code, windowsVirtualKeyCode: { ' ': 32, Escape: 27, Tab: 9 }[key] ?? key.toUpperCase().charCodeAt(0) };
+    const base = { key, code, windowsVirtualKeyCode: { ' ': 32, Escape: 27, Tab: 9, Enter: 13 }[key] ?? key.toUpperCase().charCodeAt(0) };
     await this.send('Input.dispatchKeyEvent', { type: 'keyDown', ...base, ...(text ? { text } : {}) });
     await this.send('Input.dispatchKeyEvent', { type: 'keyUp', ...base });
   }

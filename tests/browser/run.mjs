@@ -1,6 +1,6 @@
 // The page in a real browser against a running server. Prints one JSON line for each check: {name, ok, detail}.
 //
-//   node tests/browser/run.mjs --base http://127.0.0.1:8010 --chromium /usr/bin/chromium --out DIR
+//   node tests/browser/run.mjs --base http://127.0.0.1:8010 --chromium /usr/bin/chromium --visage target/release/visage --out DIR
 //     [--wav FILE]     what the fake microphone hears (else: one word of a sample, eight times, with pauses)
 //     [--only a,b]     these checks alone
 //     [--inject FILE]  a script put in before the page's own, to try the checks without a server that draws
@@ -8,38 +8,12 @@
 // Ends with 1 if a check failed, with 2 if nothing could be tried. Needs Node 20 and nothing else.
 import fs from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
-import { launch } from './cdp.mjs';
-import { bestLag, learn, onsetLags, onsets, openings, percentiles, WATCHER } from './mouth.mjs';
+import { end, energy, expect, flags, isUp, onPage, open, sample, server, shot, sleep, start } from './check.mjs';
+import { fullScreen, keyboardAlone, motion, phone, schemes } from './looks.mjs';
+import { bestLag, learn, onsetLags, onsets, openings, percentiles } from './mouth.mjs';
+import { avatar, dropped, events, film } from './play.mjs';
+import { insecure, missing, unplugged } from './trouble.mjs';
 import { readWav, wordsApart, writeWav } from './wav.mjs';
-
-const { values: flags } = parseArgs({ options: Object.fromEntries(['base', 'chromium', 'out', 'wav', 'only', 'inject'].map(name => [name, { type: 'string' }])) });
-const here = path.dirname(fileURLToPath(import.meta.url));
-const sample = path.join(here, '../../web/samples/hello.wav');
-const sleep = ms => new Promise(done => setTimeout(done, ms));
-const shot = (page, name) => page.screenshot(path.join(flags.out, `${name}.png`));
-const isUp = "window.visage && visage.state.link === 'up'";
-const server = (route, init) => fetch(flags.base + route, init);
-
-class Failed extends Error {}
-const expect = (isTrue, what, detail) => { if (!isTrue) throw Object.assign(new Failed(what), { detail }); };
-
-let browser;
-const open = (options = {}) => browser.open({ url: flags.base, ...options, scripts: [...(flags.inject ? [fs.readFileSync(flags.inject, 'utf8')] : []), WATCHER, ...(options.scripts || [])] });
-
-/** Opens the page, waits for the picture, runs a check and closes the page again, whatever happens. */
-const onPage = (options, check) => async () => {
-  const page = await open(options);
-  try {
-    await page.until(options.ready || isUp, 15000);
-    const detail = await check(page);
-    expect(!page.errors.length, 'no error in the page', page.errors);
-    return detail;
-  } finally {
-    await page.close();
-  }
-};
 
 const seen = page => page.eval('({ frames: watch.frames, loud: watch.loud })');
 const clear = page => page.eval('watch.frames.length = watch.loud.length = 0');
@@ -81,8 +55,6 @@ const talk = onPage({}, async page => {
   return detail;
 });
 
-const energy = page => page.eval(`(async () => { for (const r of (await watch.peers.at(-1).getStats()).values()) if (r.type === 'inbound-rtp' && r.kind === 'audio') return r.totalAudioEnergy ?? null; return null; })()`);
-
 /** The sample's own loudness, counted from when the server took it. */
 async function playSample(page) {
   await page.click('#k-sample');
@@ -109,7 +81,7 @@ const sampleAndStop = onPage({}, async page => {
   const open_share = percentiles(mouth.filter(([t]) => t > from).map(m => m[1])).p90, best = bestLag(mouth, loud, { from_ms: -200, to_ms: 800 });
   const heard = { before, after };
   expect(audible, 'the sample to be heard', heard);
-  expect(after === null || after > before, 'sound in the call', heard);
+  expect(Number.isFinite(before) && after > before + 1e-3, 'sound in the call', heard);
   expect(best.correlation > 0.4, 'a mouth that follows the sample', { ...best, open_share });
   const stop = await stopShuts(page, mouthColours, open_share);
   return { ...best, open_share: +open_share.toFixed(1), heard, stop };
@@ -155,16 +127,6 @@ const reconnect = onPage({}, async page => {
   return { said_after_ms: lost.after_ms, back_after_ms: back.after_ms };
 });
 
-const phone = onPage({ width: 390, height: 844, isPhone: true }, async page => {
-  await page.until('visage.state.frames > 10');
-  await shot(page, 'phone');
-  const found = await page.eval(`(() => { const t = document.querySelector('#talk').getBoundingClientRect(), v = document.querySelector('#video').getBoundingClientRect();
-    return { over_px: document.documentElement.scrollWidth - innerWidth, talk_bottom: t.bottom, talk_height: t.height, picture_width: v.width, height: innerHeight }; })()`);
-  expect(found.over_px <= 0, 'nothing wider than the phone', found);
-  expect(found.talk_bottom <= found.height && found.talk_height >= 44, 'Talk in reach of a thumb', found);
-  return found;
-});
-
 const refused = onPage({ microphone: 'denied' }, async page => {
   await page.click('#talk');
   await page.until("visage.state.trouble === 'refused'");
@@ -194,7 +156,8 @@ const token = async () => {
   })();
 };
 
-const keyboard = onPage({}, async page => {
+/** The single keys: measurements, talk, mute. */
+const singleKeys = onPage({}, async page => {
   const focus = () => page.eval("document.activeElement.id || document.activeElement.textContent.trim().slice(0, 20)");
   await page.press('d', 'KeyD', 'd');
   await page.until("!document.querySelector('#sheet').hidden");
@@ -210,13 +173,9 @@ const keyboard = onPage({}, async page => {
   const muted = await page.eval('visage.state.muted');
   await page.press(' ', 'Space', ' ');
   await page.until("visage.state.voice === 'idle'");
-  const order = [];
-  await page.eval("document.querySelector('.skip').focus()");
-  for (let i = 0; i < 14; i += 1) { await page.press('Tab'); order.push(await focus()); }
   expect(inSheet === 'Measurements' && back === 'readout', 'focus to the heading and back', { inSheet, back });
   expect(muted, 'M to mute', { muted });
-  expect(['talk', 'k-sample', 'k-mute', 'readout'].every(id => order.includes(id)), 'every key in the walk', { order });
-  return { order };
+  return { inSheet, back };
 });
 
 const leaving = async () => {
@@ -283,26 +242,30 @@ const reloads = onPage({}, async page => {
   }
 });
 
-const CHECKS = { picture, talk, sample_and_stop: sampleAndStop, reconnect, phone, refused, token, keyboard, leaving, udp, heard, reloads };
+const CHECKS = {
+  picture, talk, sample_and_stop: sampleAndStop, heard, dropped, film, events, avatar,
+  phone, schemes, motion, full_screen: fullScreen, single_keys: singleKeys, keyboard_alone: keyboardAlone,
+  refused, missing, unplugged, insecure, token, udp, reconnect, leaving, reloads,
+};
 
 async function main() {
   if (!flags.base || !flags.chromium || !flags.out) throw new Error('wanted --base URL --chromium FILE --out DIR');
   fs.mkdirSync(flags.out, { recursive: true });
   const microphoneWav = path.resolve(flags.wav || path.join(flags.out, 'microphone.wav'));
   if (!flags.wav) writeWav(microphoneWav, wordsApart(sample));
-  browser = await launch({ chromium: flags.chromium, microphoneWav });
+  await start(microphoneWav);
   let failed = 0;
   for (const [name, check] of Object.entries(CHECKS).filter(([name]) => !flags.only || flags.only.split(',').includes(name))) {
     const line = await check().then(detail => ({ name, ok: true, detail }), error => ({ name, ok: false, detail: { wanted: error.message, found: error.detail ?? null } }));
     failed += line.ok ? 0 : 1;
     process.stdout.write(`${JSON.stringify(line)}\n`);
   }
-  await browser.close();
+  await end();
   return failed ? 1 : 0;
 }
 
 main().then(code => process.exit(code), async error => {
   process.stderr.write(`error: ${error.message}\n`);
-  await browser?.close();
+  await end();
   process.exit(2);
 });

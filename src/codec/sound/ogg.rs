@@ -1,7 +1,8 @@
 //! Ogg (RFC 3533): pages to packets, and the two codecs in them that are sound.
 //!
 //! Decides which stream is played: the first that is Opus (RFC 7845) or Vorbis. Checksums are not looked at: a decoder
-//! notices damage.
+//! notices damage. symphonia's reader is not used: it does not say whether the last page was there, which is how a file
+//! that broke off is known, keeps samples of Opus past the end, and reserves what a comment claims.
 
 use super::collect::{Collector, Layout};
 use super::packed::Vorbis;

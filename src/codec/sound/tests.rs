@@ -67,6 +67,42 @@ fn every_kind_of_wav_is_the_same_tone() {
     }
 }
 
+/// The same file with the header of other writers: `fmt ` of `format`, a chunk before the samples, lengths as claimed.
+fn rewritten(file: &[u8], container: &str, format: &[u8], claimed: u32) -> Vec<u8> {
+    let mut out =
+        [container.as_bytes(), &claimed.to_le_bytes(), b"WAVEfmt ", &(format.len() as u32).to_le_bytes()].concat();
+    out.extend_from_slice(format);
+    out.extend_from_slice(b"LIST\x05\0\0\0INFO!\0data");
+    out.extend_from_slice(&claimed.to_le_bytes());
+    out.extend_from_slice(&file[44..]);
+    out
+}
+
+#[test]
+fn headers_of_streams_and_of_other_writers_are_understood() {
+    // 24 valid bits in 32, as sound cards record; floats by the extensible form; a format chunk with a tail.
+    let extensible = |plain: &[u8], valid_bits: u16, tag: u8| {
+        let mut format =
+            [&[0xfe, 0xff][..], &plain[22..36], &[22, 0], &valid_bits.to_le_bytes(), &[4, 0, 0, 0]].concat();
+        format.extend([tag, 0, 0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71]);
+        format
+    };
+    let (whole, real, short) =
+        (wav(1, 32, 1, 48_000, 9_000), wav(3, 32, 1, 48_000, 9_000), wav(1, 16, 1, 48_000, 9_000));
+    let cases = [
+        ("24 in 32 bits", &whole, extensible(&whole, 24, 1)),
+        ("extensible floats", &real, extensible(&real, 32, 3)),
+        ("a tail of 6 bytes", &short, [&short[20..36], &[4, 0, 1, 2, 3, 4]].concat()),
+    ];
+    for (name, file, format) in cases {
+        for (container, claimed) in [("RIFF", 0), ("RIFF", u32::MAX), ("RF64", u32::MAX)] {
+            let sound = decode_sound(&rewritten(file, container, &format, claimed), MINUTE).expect(name);
+            assert_eq!((sound.voice().len(), sound.is_truncated()), (9_000, false), "{name}, {claimed}");
+            assert!(share_of_tone(sound.voice()) > 0.98, "{name}");
+        }
+    }
+}
+
 #[test]
 fn a_resampled_sound_is_not_late() {
     let file = wav(1, 16, 1, 16_000, 16_000);

@@ -1,6 +1,7 @@
 //! WAVE (Multimedia Programming Interface 1.0, and its extensible form): chunks of plain samples.
 //!
-//! Decides what a header means and plays what is there of a file that broke off.
+//! Decides what a header means and plays what is there of a file that broke off. symphonia's reader is not used: it
+//! refuses a file that broke off, a header whose lengths a stream left open and RF64, and reserves what a tag claims.
 
 use super::collect::{Collector, Layout};
 use super::{End, SoundError};

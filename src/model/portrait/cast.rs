@@ -28,6 +28,7 @@ pub struct Portrait {
     /// Loaded avatars by name and side; at most avatars times the few sides in use.
     loaded: Mutex<HashMap<(String, u32), Loaded>>,
     actors: AtomicU64,
+    backend: &'static str,
 }
 
 /// What all sessions with one avatar share.
@@ -51,7 +52,14 @@ impl Portrait {
         let onnx = wanted(mouth.onnx.get(&Precision::Fp32).ok_or_else(no_mouth)?)?;
         let spec = wanted(mouth.spec.as_ref().ok_or_else(no_mouth)?)?;
         let net = Arc::new(MouthNet::load(backend, onnx, spec, FRAME_SAMPLES)?);
-        Ok(Self { manifest, cards, net, files, loaded: Mutex::default(), actors: AtomicU64::new(0) })
+        let (loaded, actors) = (Mutex::default(), AtomicU64::new(0));
+        Ok(Self { manifest, cards, net, files, loaded, actors, backend: backend.name() })
+    }
+
+    /// The engine that runs its network.
+    #[must_use]
+    pub fn backend(&self) -> &'static str {
+        self.backend
     }
 
     fn face(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Face>, ModelError> {

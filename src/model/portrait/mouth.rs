@@ -152,8 +152,11 @@ impl Mouth {
         Ok(())
     }
 
-    /// Forgets what was heard; moments to come begin with a shut mouth.
+    /// Forgets what was heard, down to the samples and frames that wait for the network's next step: as if silence had
+    /// stood in their place. Moments to come begin with a shut mouth.
     pub fn hush(&mut self) {
+        self.mel.hush();
+        self.frames.fill(self.mel.silence());
         self.states = self.net.first_states();
         self.moments.clear();
     }
@@ -236,10 +239,32 @@ mod tests {
         net
     }
 
+    fn pcm() -> Vec<f32> {
+        WAV[44..].chunks_exact(2).map(|b| f32::from(i16::from_le_bytes([b[0], b[1]])) / 32768.0).collect()
+    }
+
+    #[test]
+    fn after_a_hush_no_moment_depends_on_the_voice_before_it() {
+        let net = Arc::new(MouthNet::load(&Cpu::new(), ONNX, JSON, 640).expect("the shipped network loads"));
+        let pcm = pcm();
+        // 100 ms later the phase of mel frames and of the network's steps is another one.
+        for before in [16_000, 16_320, 17_600, 17_920] {
+            let moments_after = |voice: &[f32]| {
+                let mut mouth = Mouth::new(Arc::clone(&net));
+                voice.chunks(320).for_each(|block| mouth.hear(block).expect("a step"));
+                mouth.hush();
+                pcm[before..before + 9600].chunks(320).for_each(|block| mouth.hear(block).expect("a step"));
+                mouth.moments.iter().map(|moment| (moment.at, moment.weights)).collect::<Vec<_>>()
+            };
+            let spoken = moments_after(&pcm[..before]);
+            assert!(spoken.len() > 25, "{} moments", spoken.len());
+            assert!(spoken == moments_after(&vec![0.0; before]), "something is left of {before} samples of voice");
+        }
+    }
+
     #[test]
     fn the_mouth_is_the_one_that_left_training() {
-        let pcm: Vec<f32> =
-            WAV[44..].chunks_exact(2).map(|b| f32::from(i16::from_le_bytes([b[0], b[1]])) / 32768.0).collect();
+        let pcm = pcm();
         let net = Arc::new(unfitted());
         let mut mouth = Mouth::new(Arc::clone(&net));
         let mut got = Vec::new();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::mesh::{CELL, Mesh, View};
 use super::rig::{Drawing, Look, Rig};
+use super::shape::Shape;
 use super::states::Resolved;
 use super::warp::{Head, Pull};
 use crate::picture::raster::{Colour, Cover, Coverage, Outliner, Texture, Walk, paint};
@@ -12,6 +13,8 @@ use crate::picture::{Face, Pose, Surface};
 /// A rig at work.
 pub struct DrawnFace {
     rig: Arc<Rig>,
+    /// Where the canvas lies on the surface at hand.
+    view: View,
     resolved: Resolved,
     head: Head,
     /// One for each layer; empty for layers of shapes.
@@ -34,11 +37,20 @@ struct Pen {
     coverage: Coverage,
 }
 
+/// A shape as it is now: under the states' weights, pulled along, seen by `view`.
+struct Posed<'a> {
+    shape: &'a Shape,
+    states: &'a [f32],
+    pull: Pull<'a>,
+    view: &'a View,
+}
+
 impl DrawnFace {
     /// A face of `rig`.
     #[must_use]
     pub fn new(rig: Arc<Rig>) -> Self {
         Self {
+            view: View::default(),
             resolved: Resolved::default(),
             head: Head::default(),
             meshes: vec![Mesh::default(); rig.layers.len()],
@@ -64,37 +76,38 @@ struct Seen {
 impl Face for DrawnFace {
     fn draw(&mut self, pose: &Pose, surface: &mut Surface) {
         let rig = Arc::clone(&self.rig);
-        let view = View::new(rig.view, surface.size());
+        self.view = View::new(rig.view, surface.size());
         rig.states.resolve(pose, &mut self.resolved);
         self.head.turn(&rig.followings, pose, self.resolved.jaw, &rig.head);
-        self.solve_meshes(&rig, &view);
-        self.find_floors(&view);
+        self.solve_meshes(&rig);
+        self.find_floors();
         self.fill_background(&rig, surface);
         for (stencil, coverage) in rig.stencils.iter().zip(&mut self.stencils) {
             let pull = self.head.pull(&rig.layers[stencil.layer].warp);
-            self.pen.trace(&rig, stencil.shape, &self.resolved, &pull, &view, coverage);
+            let states = &self.resolved.states;
+            self.pen.trace(&Posed { shape: &rig.shapes[stencil.shape], states, pull, view: &self.view }, coverage);
         }
         for (index, layer) in rig.layers.iter().enumerate() {
             match &layer.look {
                 Look::Drawing(drawing) => self.lay(index, drawing, surface),
-                Look::Shapes(shapes, opacity) => self.paint(&rig, index, (shapes, *opacity), &view, surface),
+                Look::Shapes(shapes, opacity) => self.paint(&rig, index, (shapes, *opacity), surface),
             }
         }
     }
 }
 
 impl DrawnFace {
-    fn solve_meshes(&mut self, rig: &Rig, view: &View) {
+    fn solve_meshes(&mut self, rig: &Rig) {
         for (layer, mesh) in rig.layers.iter().zip(&mut self.meshes) {
             if let Look::Drawing(drawing) = &layer.look {
                 let iris = drawing.gaze.map(|(eye, share)| self.resolved.irises[eye].following(share));
-                mesh.solve(&drawing.art, &self.head.pull(&layer.warp), iris, view);
+                mesh.solve(&drawing.art, &self.head.pull(&layer.warp), iris, &self.view);
             }
         }
     }
 
-    fn find_floors(&mut self, view: &View) {
-        let [across, down] = view.cells();
+    fn find_floors(&mut self) {
+        let [across, down] = self.view.cells();
         self.floors.clear();
         self.floors.resize(across * down, 0);
         let stencilled =
@@ -146,15 +159,7 @@ impl DrawnFace {
         }
     }
 
-    fn paint(
-        &mut self,
-        rig: &Rig,
-        layer: usize,
-        (shapes, opacity): (&[usize], u32),
-        view: &View,
-        surface: &mut Surface,
-    ) {
-        let pull = self.head.pull(&rig.layers[layer].warp);
+    fn paint(&mut self, rig: &Rig, layer: usize, (shapes, opacity): (&[usize], u32), surface: &mut Surface) {
         for &index in shapes {
             let shape = &rig.shapes[index];
             let find = |shape: usize| rig.stencils.iter().position(|stencil| stencil.shape == shape);
@@ -165,33 +170,26 @@ impl DrawnFace {
                 paint(surface, colour, &self.stencils[own], clip);
                 continue;
             }
-            self.pen.trace_own(rig, index, &self.resolved, &pull, view);
+            let pull = self.head.pull(&rig.layers[layer].warp);
+            self.pen.trace_own(&Posed { shape, states: &self.resolved.states, pull, view: &self.view });
             paint(surface, colour, &self.pen.coverage, clip);
         }
     }
 }
 
 impl Pen {
-    /// The coverage of a shape that follows `pull`, into `coverage`.
-    fn trace(
-        &mut self,
-        rig: &Rig,
-        shape: usize,
-        resolved: &Resolved,
-        pull: &Pull<'_>,
-        view: &View,
-        coverage: &mut Coverage,
-    ) {
-        rig.shapes[shape].morph(&resolved.states, &mut self.points);
+    /// The pixels that a shape covers.
+    fn trace(&mut self, posed: &Posed<'_>, coverage: &mut Coverage) {
+        posed.shape.morph(posed.states, &mut self.points);
         self.outline.clear();
-        self.outline.extend(self.points.iter().map(|point| view.point(pull.place(*point).at)));
-        self.outliner.fill(&self.outline, view.size, coverage);
+        self.outline.extend(self.points.iter().map(|point| posed.view.point(posed.pull.place(*point).at)));
+        self.outliner.fill(&self.outline, posed.view.size, coverage);
     }
 
     /// The same, into the pen's own coverage.
-    fn trace_own(&mut self, rig: &Rig, shape: usize, resolved: &Resolved, pull: &Pull<'_>, view: &View) {
+    fn trace_own(&mut self, posed: &Posed<'_>) {
         let mut coverage = std::mem::take(&mut self.coverage);
-        self.trace(rig, shape, resolved, pull, view, &mut coverage);
+        self.trace(posed, &mut coverage);
         self.coverage = coverage;
     }
 }

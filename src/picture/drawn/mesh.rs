@@ -17,7 +17,7 @@ const TOLERANCE: f32 = 0.05;
 const MOST_STEPS: usize = 8;
 
 /// How the canvas lies on the surface.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct View {
     /// The canvas place at the surface's top left corner.
     pub from: [f32; 2],

@@ -16,7 +16,6 @@ const SIDES: std::ops::RangeInclusive<u32> = 64..=2048;
 /// A drawn character, made for pictures of one size (others can be drawn, less well).
 #[derive(Debug)]
 pub struct Rig {
-    side_px: u32,
     pub(super) background: [u8; 4],
     /// The square of the canvas that is shown: left, top, side.
     pub(super) view: [f32; 3],
@@ -93,7 +92,6 @@ impl Rig {
         }
         let pivot = file.anchors.get("neck_pivot").copied().unwrap_or([side * 0.5, side * 0.7]);
         Ok(Self {
-            side_px,
             background: [r, g, b, 255],
             view,
             head: HeadFrame { breath: file.breath_px, pivot, canvas: side },
@@ -103,22 +101,6 @@ impl Rig {
             stencils: names.stencils(),
             states,
         })
-    }
-
-    /// Side of the pictures it was made for, in pixels.
-    #[must_use]
-    pub fn side_px(&self) -> u32 {
-        self.side_px
-    }
-
-    /// Bytes of its textures.
-    #[must_use]
-    pub fn texture_bytes(&self) -> usize {
-        let bytes = |layer: &Layer| match &layer.look {
-            Look::Drawing(drawing) => drawing.art.texture.bytes(),
-            Look::Shapes(..) => 0,
-        };
-        self.layers.iter().map(bytes).sum()
     }
 }
 

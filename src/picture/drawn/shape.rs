@@ -1,6 +1,6 @@
 //! Outlines that change with the states of their group.
 
-use super::check::{small, wanted};
+use super::check::{small, want};
 use super::error::{RigError, format_error};
 use super::format::ShapeFile;
 use super::states::StateTable;
@@ -40,7 +40,7 @@ impl Shape {
             let offsets = at.iter().zip(&rest).map(|(at, rest)| [at[0] - rest[0], at[1] - rest[1]]).collect();
             states.extend(table.number(&file.group, state).map(|state| (state, offsets)));
         }
-        wanted(&format!("an opacity of 0 to 1 for {name}"), (0.0..=1.0).contains(&file.opacity))?;
+        want!((0.0..=1.0).contains(&file.opacity), "an opacity of 0 to 1 for {name}");
         let colour = Colour { rgb: rgb(name, &file.fill)?, opacity: (file.opacity * 256.0).round() as u32 };
         let clip = file.clip.as_deref().map(number).transpose()?;
         Ok(Self { colour, clip, is_cavity: name.ends_with("cavity"), rest, states })
@@ -77,8 +77,8 @@ fn close(points: &mut [[f32; 2]]) {
 fn points(name: &str, flat: &[f32]) -> Result<Vec<[f32; 2]>, RigError> {
     let (pairs, odd) = flat.as_chunks::<2>();
     let fits = odd.is_empty() && pairs.len().is_multiple_of(2) && (4..=MOST_POINTS).contains(&pairs.len());
-    wanted(&format!("an even number of 4 to {MOST_POINTS} points for {name}"), fits)?;
-    wanted(&format!("points near the canvas for {name}"), small(flat))?;
+    want!(fits, "an even number of 4 to {MOST_POINTS} points for {name}");
+    want!(small(flat), "points near the canvas for {name}");
     Ok(pairs.to_vec())
 }
 

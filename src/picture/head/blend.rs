@@ -11,6 +11,8 @@ const SHAPES: usize = ARKIT_NAMES.len();
 /// Weight of "near by itself" against "near as a mixture".
 const NEARNESS: f32 = 0.30;
 const STEPS: usize = 80;
+/// Weights that move less than this in a step have arrived.
+const STILL: f32 = 1e-5;
 /// At most so many keys have a say in a region.
 const TOP: usize = 3;
 
@@ -78,8 +80,12 @@ impl Region {
             onto_simplex(&mut next[..n]);
             let grown = f32::midpoint(1.0, (1.0 + 4.0 * momentum * momentum).sqrt());
             let push = (momentum - 1.0) / grown;
+            let farthest = next.iter().zip(&current).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             ahead = std::array::from_fn(|i| next[i] + push * (next[i] - current[i]));
             (current, momentum) = (next, grown);
+            if farthest < STILL {
+                break;
+            }
         }
         current
     }

@@ -1,20 +1,23 @@
 //! One session's head: the scratch of its frames, and the order in which a frame is drawn.
 //!
-//! Background and body, hair behind, then skin, eyes and mouth (nearest wins, two samples a pixel), lashes, collar, hair before.
+//! Background and body, hair behind, then skin, eyes and mouth (nearest wins, their ends made smooth), lashes, collar, hair before.
 
 use std::sync::Arc;
 
 use super::camera::{HeadTurn, Mat3, Vec3};
 use super::eyes::{Eye, Eyes};
 use super::front::Front;
+use super::hair::Span;
 use super::layers::VertexLayers;
 use super::model::{HeadModel, Inside, InsideLook};
+use super::outline::Outline;
 use super::resolve::Resolve;
 use super::samples::{Corner, INNER, NOTHING, Samples};
 use super::scan::{Planes, Window, scan};
 use super::skin::Facets;
 use super::stage::{Breathing, Stage};
 use super::texture::over;
+use crate::picture::raster::Cover;
 use crate::picture::{Face, Pose, Surface};
 
 const MAX_YAW: f32 = 7.0;
@@ -24,6 +27,8 @@ const MAX_ROLL: f32 = 5.0;
 const EYES_BACK: f32 = 0.05;
 const MOUTH_BACK: f32 = 0.015;
 const LASHES_BACK: f32 = -0.05;
+/// A lash fades over so much depth.
+const LASHES_SOFT: f32 = 0.03;
 
 /// A head that draws.
 #[derive(Debug)]
@@ -36,6 +41,7 @@ pub struct HeadFace {
     corners: Vec<Corner>,
     samples: Samples,
     facets: Facets,
+    outline: Outline,
     front: Front,
     hidden: Vec<u8>,
 }
@@ -64,6 +70,7 @@ impl HeadFace {
             corners: Vec::new(),
             samples: Samples::default(),
             facets: Facets::default(),
+            outline: Outline::default(),
             front: Front::default(),
             hidden: Vec::new(),
         }
@@ -88,6 +95,8 @@ impl HeadFace {
             let matrix = slot.get_or_insert_with(|| moment.turn.matrix(&model.camera, *share));
             self.corners.push(see(&model, moment, matrix, *point));
         }
+        self.outline.clear();
+        self.outline.add(&model.skin.edges, &model.skin.triangles, &self.corners, 0.0);
         let (area, near, far) = extent(&self.corners, moment.side);
         self.samples.clear(area, near - 0.2, far + 0.6);
         let inner = model.first_eye();
@@ -111,6 +120,7 @@ impl HeadFace {
             let seen = |point: &Vec3| see(&model, moment, head, *point);
             self.corners.clear();
             self.corners.extend(self.points.iter().map(seen));
+            self.outline.add(&inside.part.edges, &inside.part.triangles, &self.corners, MOUTH_BACK);
             self.place_inside(inside);
         }
     }
@@ -142,7 +152,7 @@ impl HeadFace {
         eyes
     }
 
-    /// Marks pixels where the hair before the face is opaque (2) and where the skin is (1).
+    /// Marks pixels where the hair before the face is opaque (2) and where the face is (1); behind the hair nothing is seen.
     fn mark_hidden(&mut self, moment: &Moment) {
         self.hidden.clear();
         self.hidden.resize(moment.side * moment.side, 0);
@@ -154,10 +164,10 @@ impl HeadFace {
             }
         }
         for y in area[1]..area[3] {
-            let (upper, lower) = self.samples.rows(y);
             let start = y as usize * moment.side + area[0] as usize;
-            for (hidden, (upper, lower)) in self.hidden[start..].iter_mut().zip(upper.iter().zip(lower)) {
-                *hidden |= u8::from((upper | lower) & INNER == 0);
+            for (hidden, word) in self.hidden[start..].iter_mut().zip(self.samples.row_mut(y)) {
+                *word |= if *hidden == 0 { 0 } else { NOTHING };
+                *hidden |= u8::from(*word != NOTHING);
             }
         }
     }
@@ -166,17 +176,16 @@ impl HeadFace {
         let Some(hair) = &self.model.hair_back else { return };
         let side = moment.side;
         let mut lowest = 0;
-        hair.spans(&self.model.camera, moment.turn, side, |y, from, to, mut walk| {
-            let row = y * side + from..y * side + to;
+        hair.spans(&self.model.camera, moment.turn, side, |Span { y, from, to, walk, cover }| {
             lowest = lowest.max(y + 1);
-            for (pixel, hidden) in surface.pixels[row.clone()].iter_mut().zip(&self.hidden[row]) {
-                if *hidden == 0 {
-                    let lanes = hair.tap(walk);
-                    if lanes >> 48 != 0 {
-                        *pixel = over(lanes, *pixel);
-                    }
-                }
-                walk = walk.next();
+            // What is hidden is drawn over later; at the ends it need not be drawn at all.
+            let hidden = &self.hidden[y * side + from..y * side + to];
+            let Some(first) = hidden.iter().position(|hidden| *hidden == 0) else { return };
+            let last = hidden.iter().rposition(|hidden| *hidden == 0).unwrap_or(first);
+            let row = &mut surface.pixels[y * side + from + first..=y * side + from + last];
+            match cover {
+                Cover::Opaque => hair.texture.replace(walk.skip(first as i32), row),
+                Cover::Mixed | Cover::Empty => hair.texture.blend(walk.skip(first as i32), row),
             }
         });
         if let Some(body) = &self.breathing.body {
@@ -202,18 +211,22 @@ impl HeadFace {
         let Some((planes, _)) = Planes::new(flat) else { return };
         let side = surface.size().width();
         let [left, top, right, bottom] = self.samples.area;
-        scan(flat, Window { left, top, right, bottom, stagger: 0.0 }, |y, from, to| {
-            let (upper, lower) = self.samples.rows(y);
+        let soft = self.samples.spread(LASHES_SOFT);
+        scan(flat, Window { left, top, right, bottom }, |y, from, to| {
+            let row = self.samples.row(y);
             for x in from..to {
                 let [second, third] = planes.at(x as f32 + 0.5, y as f32 + 0.5);
                 let mix = |a: f32, b: f32, c: f32| a + (b - a) * second + (c - a) * third;
                 let depth = self.samples.depth(mix(corners[0][2], corners[1][2], corners[2][2]) + LASHES_BACK);
-                let at = (x - left) as usize;
-                let behind = [upper[at], lower[at]];
-                let seen = behind.iter().filter(|&&word| word != NOTHING && depth < word).count() as u64;
+                let behind = row[(x - left) as usize];
+                if behind == NOTHING {
+                    continue;
+                }
+                // Where a lash dips into the lid it fades.
+                let seen = u64::from(behind.saturating_sub(depth).min(soft) / (soft / 256 + 1));
                 let [u, v] = std::array::from_fn(|i| (mix(uv[0][i], uv[1][i], uv[2][i]) * 256.0) as i32);
                 let lanes = self.model.lash.plate.tap(u, v);
-                let lanes = (lanes * seen) >> 1 & 0x00ff_00ff_00ff_00ff;
+                let lanes = (lanes * seen) >> 8 & 0x00ff_00ff_00ff_00ff;
                 let pixel = &mut surface.pixels[y as usize * side + x as usize];
                 *pixel = over(lanes, *pixel);
             }
@@ -269,13 +282,13 @@ impl Face for HeadFace {
             model: &model,
             samples: &self.samples,
             facets: &self.facets,
-            hidden: &self.hidden,
             eyes,
             teeth,
             cavity,
             scale: 1.0 / moment.scale,
         };
         resolve.draw(surface);
+        self.outline.smooth(&self.samples, &self.hidden, surface);
         self.draw_lashes(&moment, &head, surface);
         self.draw_before(&moment, surface);
     }

@@ -1,8 +1,8 @@
 //! The hair before the face, drawn first and apart: what it hides need not be drawn at all.
 
 use super::camera::{Camera, HeadTurn};
-use super::hair::Hair;
-use super::texture::{over, plate_bytes, plate_lanes};
+use super::hair::{Hair, Span};
+use super::texture::{over, plate_lanes};
 
 /// Side of a block of pixels.
 const BLOCK: usize = 8;
@@ -24,12 +24,9 @@ impl Front {
         self.clear(side);
         let Some(hair) = hair else { return };
         let mut area = [side, side, 0, 0];
-        hair.spans(camera, turn, side, |y, from, to, mut walk| {
+        hair.spans(camera, turn, side, |Span { y, from, to, walk, .. }| {
             area = [area[0].min(from), area[1].min(y), area[2].max(to), area[3].max(y + 1)];
-            for pixel in &mut self.pixels[y * side + from..y * side + to] {
-                *pixel = plate_bytes(hair.tap(walk));
-                walk = walk.next();
-            }
+            hair.texture.replace(walk, &mut self.pixels[y * side + from..y * side + to]);
         });
         if area[0] < area[2] {
             self.area = area;

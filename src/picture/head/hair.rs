@@ -1,9 +1,10 @@
 //! Hair: plates that are bent over a grid of depths and turn with the head.
 
 use super::camera::{Camera, HeadTurn};
-use super::rig::DEPTH_CELLS;
+use super::rig::{CanvasBox, DEPTH_CELLS};
 use super::scan::{Planes, Window, scan};
 use super::texture::Plate;
+use crate::picture::raster::{Cover, Texture, TextureError, Walk};
 
 /// Squares along a side of a plate's grid.
 const GRID: usize = 16;
@@ -11,51 +12,59 @@ const GRID: usize = 16;
 /// A plate and where it lies in depth.
 #[derive(Debug)]
 pub struct Hair {
-    plate: Plate,
+    bounds: CanvasBox,
+    pub texture: Texture,
     /// Points of the grid in camera space.
     points: Vec<[f32; 3]>,
-    /// Whether a square of the grid has anything to draw.
-    is_filled: Vec<bool>,
+}
+
+/// A row's part of a plate.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    pub y: usize,
+    pub from: usize,
+    pub to: usize,
+    pub walk: Walk,
+    /// What the walk can meet; never [`Cover::Empty`].
+    pub cover: Cover,
 }
 
 impl Hair {
     /// Bends `plate` over `depths`, a grid over the whole canvas.
-    pub fn new(camera: &Camera, plate: Plate, depths: &[Vec<f32>]) -> Self {
+    pub fn new(camera: &Camera, plate: &Plate, depths: &[Vec<f32>]) -> Result<Self, TextureError> {
         let points = (0..(GRID + 1) * (GRID + 1)).map(|index| {
-            let [x, y] = place(&plate, index % (GRID + 1), index / (GRID + 1));
+            let [x, y] = place(plate.bounds, index % (GRID + 1), index / (GRID + 1));
             let z = depth(depths, x / (2.0 * camera.half), y / (2.0 * camera.half));
             let ray = camera.ray([x, y]);
             [ray[0] * z, ray[1] * z, z]
         });
-        let points = points.collect();
-        let is_filled = (0..GRID * GRID).map(|square| is_filled(&plate, square % GRID, square / GRID)).collect();
-        Self { plate, points, is_filled }
+        let texture = Texture::new(plate.width, plate.height, plate.texels())?;
+        Ok(Self { bounds: plate.bounds, texture, points: points.collect() })
     }
 
-    /// The plate at a step of a walk.
+    /// Calls `draw` for all rows of the plate that are not empty.
     #[inline]
-    pub fn tap(&self, walk: Walk) -> u64 {
-        self.plate.tap(walk.u >> 8, walk.v >> 8)
-    }
-
-    /// Calls `span(y, from, to, walk)` for the rows of each filled square.
-    #[inline]
-    pub fn spans(&self, camera: &Camera, turn: HeadTurn, side: usize, mut span: impl FnMut(usize, usize, usize, Walk)) {
+    pub fn spans(&self, camera: &Camera, turn: HeadTurn, side: usize, mut draw: impl FnMut(Span)) {
         let corners = self.turned(camera, turn, side);
-        let window = Window { left: 0, top: 0, right: side as i32, bottom: side as i32, stagger: 0.0 };
-        for square in (0..GRID * GRID).filter(|&square| self.is_filled[square]) {
-            let (x, y) = (square % GRID, square / GRID);
+        let window = Window { left: 0, top: 0, right: side as i32, bottom: side as i32 };
+        for (x, y) in (0..GRID * GRID).map(|square| (square % GRID, square / GRID)) {
+            let fixed = |value: f32| (value * 65536.0) as i32;
+            let cover = self.texture.cover(self.texel(x, y).map(fixed), self.texel(x + 1, y + 1).map(fixed));
+            if cover == Cover::Empty {
+                continue;
+            }
             for names in [[(x, y), (x + 1, y), (x, y + 1)], [(x + 1, y), (x + 1, y + 1), (x, y + 1)]] {
                 let flat = names.map(|(x, y)| corners[y * (GRID + 1) + x]);
                 let texels = names.map(|(x, y)| self.texel(x, y));
                 let Some((planes, _)) = Planes::new(flat) else { continue };
-                let (us, vs) = (texels.map(|texel| texel[0]), texels.map(|texel| texel[1]));
-                let (du, dv) = (planes.slopes(us), planes.slopes(vs));
+                let axes = [0, 1].map(|axis| texels.map(|texel| texel[axis]));
+                let slopes = axes.map(|values| planes.slopes(values));
+                let step = slopes.map(|slope| fixed(slope[0].clamp(-16.0, 16.0)));
                 scan(flat, window, |y, from, to| {
-                    let [x, row] = [from as f32 + 0.5 - flat[0][0], y as f32 + 0.5 - flat[0][1]];
-                    let u = us[0] + du[0] * x + du[1] * row;
-                    let v = vs[0] + dv[0] * x + dv[1] * row;
-                    span(y as usize, from as usize, to as usize, Walk::new([u, v], [du[0], dv[0]]));
+                    let [right, down] = [from as f32 + 0.5 - flat[0][0], y as f32 + 0.5 - flat[0][1]];
+                    let at = |axis: usize| fixed(axes[axis][0] + slopes[axis][0] * right + slopes[axis][1] * down);
+                    let walk = Walk { at: [at(0), at(1)], step };
+                    draw(Span { y: y as usize, from: from as usize, to: to as usize, walk, cover });
                 });
             }
         }
@@ -69,47 +78,15 @@ impl Hair {
 
     /// Texel coordinates (from the first texel's centre) of a point of the grid.
     fn texel(&self, column: usize, row: usize) -> [f32; 2] {
-        let [x, y] = place(&self.plate, column, row);
-        [x - self.plate.bounds[0] as f32 - 0.5, y - self.plate.bounds[1] as f32 - 0.5]
+        let [x, y] = place(self.bounds, column, row);
+        [x - self.bounds[0] as f32 - 0.5, y - self.bounds[1] as f32 - 0.5]
     }
 }
 
-/// A straight way through a plate, in 1/65536 texel.
-#[derive(Clone, Copy, Debug)]
-pub struct Walk {
-    u: i32,
-    v: i32,
-    du: i32,
-    dv: i32,
-}
-
-impl Walk {
-    fn new(at: [f32; 2], step: [f32; 2]) -> Self {
-        let [u, v] = at.map(|value| (value * 65536.0) as i32);
-        let [du, dv] = step.map(|value| (value.clamp(-16.0, 16.0) * 65536.0) as i32);
-        Self { u, v, du, dv }
-    }
-
-    /// One pixel further.
-    #[inline]
-    pub fn next(self) -> Self {
-        Self { u: self.u.wrapping_add(self.du), v: self.v.wrapping_add(self.dv), ..self }
-    }
-}
-
-fn place(plate: &Plate, column: usize, row: usize) -> [f32; 2] {
-    let [left, top, right, bottom] = plate.bounds.map(|value| value as f32);
+fn place(bounds: CanvasBox, column: usize, row: usize) -> [f32; 2] {
+    let [left, top, right, bottom] = bounds.map(|value| value as f32);
     let step = 1.0 / GRID as f32;
     [left + (right - left) * column as f32 * step, top + (bottom - top) * row as f32 * step]
-}
-
-fn is_filled(plate: &Plate, column: usize, row: usize) -> bool {
-    let origin = [plate.bounds[0] as f32, plate.bounds[1] as f32];
-    let [left, top] = place(plate, column, row);
-    let [right, bottom] = place(plate, column + 1, row + 1);
-    let low = [left - origin[0], top - origin[1]];
-    let high = [right - origin[0], bottom - origin[1]];
-    plate.is_any_in([low[0] as i32, low[1] as i32, high[0] as i32 + 1, high[1] as i32 + 1])
 }
 
 fn depth(grid: &[Vec<f32>], x: f32, y: f32) -> f32 {

@@ -12,6 +12,9 @@ use crate::picture::ArkitWeights;
 const FAINT: f32 = 0.05;
 /// Where all keys together see a vertex less than this, the fallback fills up.
 const ENOUGH: f32 = 0.2;
+/// The image of a turned head begins to show at this share of its turn, and is alone so much before it: a head that faces the
+/// viewer needs one image less.
+const TURN_BEGINS: f32 = 0.3;
 
 /// The skin's key images and how they are chosen.
 #[derive(Debug)]
@@ -77,7 +80,11 @@ impl KeyAtlas {
     pub fn weigh(&self, weights: &ArkitWeights, yaw: f32, layers: &mut VertexLayers) {
         let chosen: Vec<Vec<(usize, f32)>> = self.regions.iter().map(|region| choose(region, weights)).collect();
         layers.mouth = chosen.first().cloned().unwrap_or_default();
-        let turns: Vec<(usize, f32)> = self.turned.iter().map(|&(key, at)| (key, smooth(yaw / at))).collect();
+        let turns: Vec<(usize, f32)> = self
+            .turned
+            .iter()
+            .map(|&(key, at)| (key, smooth((yaw / at - TURN_BEGINS) / (1.0 - 2.0 * TURN_BEGINS))))
+            .collect();
         let count = self.seen.len();
         layers.shares.resize(count, [0.0; MAX_KEYS]);
         layers.bits.resize(count, 0);

@@ -13,6 +13,7 @@ mod front;
 mod hair;
 mod layers;
 mod model;
+mod outline;
 mod part;
 mod resolve;
 mod rig;

@@ -13,6 +13,7 @@ use super::rig::{PlateEntry, Rig};
 use super::samples::INNER;
 use super::stage::Stage;
 use super::texture::{Files, Plate, SkinTexture, read_image};
+use crate::picture::raster::TextureError;
 
 /// A head, immutable.
 #[derive(Debug)]
@@ -81,9 +82,12 @@ impl HeadModel {
         let lash = read_lash(files, &arrays, &rig)?;
         let plate = |entry: &Option<PlateEntry>| read_plate(files, &rig, entry.as_ref());
         let plates = [plate(&rig.plates.bodyfull)?, plate(&rig.plates.body)?];
-        let bend = |plate: Option<Plate>, depths| plate.map(|plate| Hair::new(&camera, plate, depths));
-        let hair_back = bend(plate(&rig.plates.hairback)?, &rig.hair_depth.back);
-        let hair_front = bend(plate(&rig.plates.hairfront)?, &rig.hair_depth.front);
+        let bend = |entry: &Option<PlateEntry>, depths: &[Vec<f32>]| {
+            let wrong = |error: TextureError| HeadError::rig(format!("hair that is no texture: {error}"));
+            plate(entry)?.map(|plate| Hair::new(&camera, &plate, depths).map_err(wrong)).transpose()
+        };
+        let hair_back = bend(&rig.plates.hairback, &rig.hair_depth.back)?;
+        let hair_front = bend(&rig.plates.hairfront, &rig.hair_depth.front)?;
         let eyes = read_eyes(files, &rig)?;
         let side = crate::media::PictureSize::square(side_px).width();
         let stage = Arc::new(Stage::new(&rig, [plates[0].as_ref(), plates[1].as_ref()], side));

@@ -3,6 +3,7 @@
 use super::HeadError;
 use super::arrays::Arrays;
 use super::camera::Vec3;
+use super::outline::Edges;
 use super::rig::Rig;
 use crate::picture::{ArkitWeights, arkit_index};
 
@@ -13,6 +14,8 @@ pub struct Part {
     pub points: Vec<Vec3>,
     /// Indices into the points.
     pub triangles: Vec<[u16; 3]>,
+    /// The edges of the triangles.
+    pub edges: Edges,
     shapes: Vec<Shape>,
 }
 
@@ -31,9 +34,11 @@ impl Part {
         let faces = arrays.rows(&format!("{name}_tri"))?;
         let points = arrays.floats(&format!("{name}_pos"), &[count, 3])?;
         let corners = arrays.indices(&format!("{name}_tri"), &[faces, 3], count)?;
+        let triangles = corners.as_chunks().0.to_vec();
         Ok(Self {
             points: points.as_chunks().0.to_vec(),
-            triangles: corners.as_chunks().0.to_vec(),
+            edges: Edges::of(&triangles),
+            triangles,
             shapes: read_shapes(arrays, rig, name, count)?,
         })
     }

@@ -1,4 +1,4 @@
-//! Which pixels or samples lie inside a triangle.
+//! Which pixels lie inside a triangle.
 
 /// Half-open ranges of columns and rows that may be touched.
 #[derive(Clone, Copy, Debug)]
@@ -7,16 +7,6 @@ pub struct Window {
     pub top: i32,
     pub right: i32,
     pub bottom: i32,
-    /// Centres lie so much before the middle of their column in even rows, and behind it in odd rows.
-    pub stagger: f32,
-}
-
-impl Window {
-    /// How far the centres of a row lie before the middle of their columns.
-    #[inline]
-    pub fn shift(&self, y: i32) -> f32 {
-        if y & 1 == 0 { self.stagger } else { -self.stagger }
-    }
 }
 
 /// Calls `span(y, from, to)` for each row of the triangle: the columns whose centres lie inside. Triangles that share an edge
@@ -43,8 +33,7 @@ pub fn scan(corners: [[f32; 2]; 3], window: Window, mut span: impl FnMut(i32, i3
     let turn = round(b[1]);
     for y in top..bottom {
         let short = if y < turn { upper } else { lower };
-        let shift = window.shift(y);
-        let (p, q) = (round(long.at(y) + shift), round(short.at(y) + shift));
+        let (p, q) = (round(long.at(y)), round(short.at(y)));
         let (from, to) = (p.min(q).max(window.left), p.max(q).min(window.right));
         if from < to {
             span(y, from, to);
@@ -54,7 +43,7 @@ pub fn scan(corners: [[f32; 2]; 3], window: Window, mut span: impl FnMut(i32, i3
 
 /// The first centre (k + 0.5) at or after `value` (below a million), up to ties that fall the same way for all.
 #[inline]
-fn round(value: f32) -> i32 {
+pub fn round(value: f32) -> i32 {
     const SHIFT: f32 = 12_582_912.0;
     (value + SHIFT).to_bits() as i32 - SHIFT.to_bits() as i32
 }

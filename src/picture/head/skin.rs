@@ -2,7 +2,7 @@
 
 use super::layers::{VertexLayers, bits_of};
 use super::scan::Planes;
-use super::texture::{SKIN_ONE, SkinTexture};
+use super::texture::{FINE, SKIN_ONE, SkinTexture};
 
 /// One image on one triangle: u, v and weight at the first corner and their changes to the second and third.
 #[derive(Clone, Copy, Debug)]
@@ -63,50 +63,28 @@ impl Facets {
         self.layers.push(Layer::new(texture, uv.map(|[u, v]| [u, v, 1.0])));
     }
 
-    /// The colour of the triangle `name` at a place, as three lanes of 21 bits below 256.
-    #[inline]
-    pub fn colour(&self, textures: &[SkinTexture], name: usize, at: [f32; 2]) -> u64 {
-        let Some(facet) = self.facets.get(name) else { return 0 };
-        let [second, third] = facet.planes.at(at[0], at[1]);
-        let (second, third) = (second.clamp(-0.3, 1.3), third.clamp(-0.3, 1.3));
-        let start = facet.start as usize;
-        let Some(layers) = self.layers.get(start..start + facet.count as usize) else { return 0 };
-        let mut sum = ROUND;
-        for layer in layers {
-            let [u, v, weight] = layer.at(second, third);
-            if weight > 0
-                && let Some(texture) = textures.get(layer.texture as usize)
-            {
-                sum += texture.tap(u, v, weight.min(SKIN_ONE));
-            }
-        }
-        (sum >> 12) & SKIN_LANES
+    /// The colour of the triangle `name` at a place.
+    pub fn colour(&self, textures: &[SkinTexture], name: usize, at: [f32; 2]) -> [u8; 3] {
+        let mut pixel = [[0; 4]];
+        self.colour_run(textures, name, at, &mut pixel);
+        let [[r, g, b, _]] = pixel;
+        [r, g, b]
     }
-}
 
-/// At most so many pixels of a row are coloured at once.
-pub const RUN: usize = 16;
-
-impl Facets {
-    /// The colours of up to [`RUN`] pixels of the row `y` from `x` on that the triangle `name` covers.
+    /// The colours of up to [`RUN`] pixels of a row, from the place `at` on, that the triangle `name` covers.
     pub fn colour_run(&self, textures: &[SkinTexture], name: usize, at: [f32; 2], out: &mut [[u8; 4]]) {
         let Some(facet) = self.facets.get(name) else { return };
-        let steps = out.len().min(RUN) - 1;
-        let clamp = |[second, third]: [f32; 2]| [second.clamp(-0.3, 1.3), third.clamp(-0.3, 1.3)];
-        let [second, third] = clamp(facet.planes.at(at[0], at[1]));
-        let [second_end, third_end] = clamp(facet.planes.at(at[0] + steps as f32, at[1]));
+        let Some(steps) = out.len().min(RUN).checked_sub(1) else { return };
+        let start = inside(facet.planes.at(at[0], at[1]));
+        let end = inside(facet.planes.at(at[0] + steps as f32, at[1]));
         let part = if steps == 0 { 0.0 } else { 1.0 / steps as f32 };
-        let (second_step, third_step) = ((second_end - second) * part, (third_end - third) * part);
-        let start = facet.start as usize;
-        let Some(layers) = self.layers.get(start..start + facet.count as usize) else { return };
+        let step = [(end[0] - start[0]) * part, (end[1] - start[1]) * part];
+        let first = facet.start as usize;
+        let Some(layers) = self.layers.get(first..first + facet.count as usize) else { return };
         let mut sums = [ROUND; RUN];
         for layer in layers {
             let Some(texture) = textures.get(layer.texture as usize) else { return };
-            for (index, sum) in (0_i16..).zip(&mut sums[..=steps]) {
-                let index = f32::from(index);
-                let [u, v, weight] = layer.at(second + second_step * index, third + third_step * index);
-                *sum += texture.tap(u, v, weight.clamp(0, SKIN_ONE));
-            }
+            texture.add_run(layer.at(start), layer.step(step), &mut sums[..=steps]);
         }
         for (pixel, sum) in out.iter_mut().zip(sums) {
             *pixel = [(sum >> 12) as u8, (sum >> 33) as u8, (sum >> 54) as u8, 255];
@@ -114,33 +92,53 @@ impl Facets {
     }
 }
 
+/// At most so many pixels of a row are coloured at once.
+pub const RUN: usize = 16;
+
 const ROUND: u64 = 0x800 | 0x800 << 21 | 0x800 << 42;
-/// The low bytes of three lanes.
-const SKIN_LANES: u64 = 0xff | 0xff << 21 | 0xff << 42;
+
+/// The shares of the second and third corner, moved into the triangle: a pixel's centre may miss it by a rounding, and
+/// weights that do not sum to one would overflow.
+#[inline]
+fn inside([second, third]: [f32; 2]) -> [f32; 2] {
+    let (second, third) = (second.max(0.0), third.max(0.0));
+    let sum = second + third;
+    if sum > 1.0 { [second / sum, third / sum] } else { [second, third] }
+}
 
 impl Layer {
     #[inline]
-    fn new(texture: usize, [a, b, c]: [[f32; 3]; 3]) -> Self {
-        let one = SKIN_ONE as f32;
-        let difference = |p: [f32; 3]| [p[0] - a[0], p[1] - a[1], (p[2] - a[2]) * one, 0.0];
+    fn new(texture: usize, corners: [[f32; 3]; 3]) -> Self {
+        let [a, b, c] = corners.map(|[u, v, weight]| [u * FINE, v * FINE, weight * (SKIN_ONE as f32 * FINE)]);
+        let difference = |p: [f32; 3]| [p[0] - a[0], p[1] - a[1], p[2] - a[2], 0.0];
         Self {
             texture: texture as u32,
-            first: [a[0] + SHIFT, a[1] + SHIFT, a[2] * one + SHIFT, SHIFT],
+            first: [a[0] + SHIFT, a[1] + SHIFT, a[2] + SHIFT, SHIFT],
             second: difference(b),
             third: difference(c),
         }
     }
 
-    /// u, v and weight as whole numbers: adding the large constant rounds without a conversion.
+    /// u, v and weight where the second and third corner have these shares.
     #[inline]
-    fn at(&self, second: f32, third: f32) -> [i32; 3] {
-        let mut value = self.first;
+    fn at(&self, shares: [f32; 2]) -> [i32; 3] {
+        self.whole(self.first, shares)
+    }
+
+    /// Their change where the shares change so much.
+    #[inline]
+    fn step(&self, shares: [f32; 2]) -> [i32; 3] {
+        self.whole([SHIFT; 4], shares)
+    }
+
+    /// Whole numbers: adding the large constant rounds without a conversion.
+    #[inline]
+    fn whole(&self, mut value: [f32; 4], [second, third]: [f32; 2]) -> [i32; 3] {
         for (value, (east, south)) in value.iter_mut().zip(self.second.iter().zip(&self.third)) {
             *value += east * second + south * third;
         }
         let whole = |value: f32| value.to_bits() as i32 - SHIFT.to_bits() as i32;
-        let [u, v, weight] = [whole(value[0]), whole(value[1]), whole(value[2])];
-        [u, v, weight]
+        [whole(value[0]), whole(value[1]), whole(value[2])]
     }
 }
 

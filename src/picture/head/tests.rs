@@ -139,6 +139,19 @@ fn an_open_jaw_darkens_the_inside_of_the_mouth() {
 }
 
 #[test]
+fn no_lip_has_a_pixel_of_a_foreign_colour() {
+    let mut smile = pose(&[("jawOpen", 0.3), ("mouthSmileLeft", 0.5), ("mouthSmileRight", 0.5)]);
+    (smile.yaw_degrees, smile.pitch_degrees, smile.roll_degrees) = (6.0, 3.0, 3.0);
+    for avatar in AVATARS {
+        let surface = draw(&mut HeadFace::new(load(avatar)), &smile, 512);
+        let mouth = (290..350).flat_map(|y| &surface.pixels[y * 512 + 220..y * 512 + 310]);
+        // Skin, lips, teeth and the dark behind them are all redder than green.
+        let green = mouth.filter(|[r, g, _, _]| *g > r.saturating_add(8)).count();
+        assert_eq!(green, 0, "{avatar}");
+    }
+}
+
+#[test]
 fn a_blink_hides_the_white_of_the_eyes() {
     for avatar in AVATARS {
         let mut face = HeadFace::new(load(avatar));

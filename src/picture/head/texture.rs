@@ -12,6 +12,8 @@ use super::rig::CanvasBox;
 pub type Files<'a, 'b> = &'a dyn Fn(&str) -> Option<&'b [u8]>;
 
 const MAX_SIDE: u32 = 1024;
+/// Steps along a run are so much finer than places and weights.
+pub const FINE: f32 = 16.0;
 /// Weights of the skin's taps sum to this.
 pub const SKIN_ONE: i32 = 4096;
 
@@ -96,15 +98,40 @@ impl SkinTexture {
             + texels[self.stride + 1] * south_east as u64
     }
 
+    /// Adds the lanes along a straight way to `sums`: `at` and `step` are u, v and weight as for [`Self::tap`], times
+    /// [`FINE`]. A way that leaves the image ends there.
+    #[inline]
+    pub fn add_run(&self, at: [i32; 3], step: [i32; 3], sums: &mut [u64]) {
+        let [mut u, mut v, mut weight] = at;
+        for sum in sums {
+            let (right, down, share) = (u >> 4 & 255, v >> 4 & 255, weight >> 4);
+            let at = ((v >> 12) as usize).wrapping_mul(self.stride).wrapping_add((u >> 12) as usize);
+            let Some(texels) = self.texels.get(at..at.wrapping_add(self.stride + 2)) else { return };
+            let east = (share * right) >> 8;
+            let west = share - east;
+            let south_east = (east * down) >> 8;
+            let south_west = (west * down) >> 8;
+            // A weight that was rounded below nothing borrows from the lane above, which the other layers give back.
+            let taps = [
+                texels[0].wrapping_mul((west - south_west) as u64),
+                texels[1].wrapping_mul((east - south_east) as u64),
+                texels[self.stride].wrapping_mul(south_west as u64),
+                texels[self.stride + 1].wrapping_mul(south_east as u64),
+            ];
+            *sum = taps.into_iter().fold(*sum, u64::wrapping_add);
+            (u, v, weight) = (u.wrapping_add(step[0]), v.wrapping_add(step[1]), weight.wrapping_add(step[2]));
+        }
+    }
+
     /// The colour at (`u`, `v`) in texels.
     pub fn colour(&self, u: f32, v: f32) -> [f32; 3] {
         let lanes = self.tap(((u - 0.5) * 256.0) as i32, ((v - 0.5) * 256.0) as i32, SKIN_ONE);
         skin_bytes(lanes >> 12).map(f32::from)
     }
 
-    /// Keeps a texture coordinate (1/256 texel) inside.
+    /// Keeps a texture coordinate (1/256 texel) inside, and a little more, since runs are rounded.
     pub fn clamp(&self, uv: [f32; 2]) -> [f32; 2] {
-        [uv[0].clamp(0.0, self.limit[0] as f32), uv[1].clamp(0.0, self.limit[1] as f32)]
+        [uv[0].clamp(4.0, self.limit[0] as f32 - 4.0), uv[1].clamp(4.0, self.limit[1] as f32 - 4.0)]
     }
 }
 
@@ -160,18 +187,9 @@ impl Plate {
         (sum >> 8) & PLATE_LANES
     }
 
-    /// Whether a texel of the box (left, top, right, bottom in texels, one more on each side) is not clear.
-    pub fn is_any_in(&self, area: [i32; 4]) -> bool {
-        let columns =
-            (area[0] - 1).clamp(0, self.width as i32) as usize..(area[2] + 2).clamp(0, self.width as i32) as usize;
-        let rows =
-            (area[1] - 1).clamp(0, self.height as i32) as usize..(area[3] + 2).clamp(0, self.height as i32) as usize;
-        rows.into_iter().any(|row| {
-            let start = row * self.width;
-            self.texels[start + columns.start..start + columns.end.max(columns.start)]
-                .iter()
-                .any(|texel| texel >> 48 != 0)
-        })
+    /// Its premultiplied texels row by row, red in the lowest byte.
+    pub fn texels(&self) -> Vec<u32> {
+        self.texels.iter().map(|lanes| u32::from_le_bytes(plate_bytes(*lanes))).collect()
     }
 }
 

@@ -7,7 +7,7 @@ mod paint;
 mod texture;
 mod tiles;
 
-pub use outline::{Coverage, FULL, Outliner, Point};
+pub use outline::{Coverage, Outliner, Point};
 pub use paint::{Colour, paint};
 pub use texture::{Texture, TextureError, Walk};
 pub use tiles::Cover;

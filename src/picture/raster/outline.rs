@@ -6,9 +6,6 @@
 /// A place on the surface in pixels times 256.
 pub type Point = [i32; 2];
 
-/// The coverage of a pixel wholly within: a power of two, so that products need no division.
-pub const FULL: u32 = 256;
-
 /// One pixel of area in the unit of the sums: 256 sub-rows times two times 256 sub-columns.
 const AREA_LOG: u32 = 17;
 

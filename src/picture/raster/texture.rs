@@ -68,12 +68,6 @@ impl Texture {
         Ok(Self { width, height, texels, tiles })
     }
 
-    /// Bytes held.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.texels.len() * 4
-    }
-
     /// What any walk between the places `from` and `to` (texels times 65536) can meet.
     #[inline]
     #[must_use]
@@ -123,9 +117,12 @@ impl Texture {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "as above")]
     fn samples(&self, Walk { at, step }: Walk, last: [i32; 2]) -> Pair {
-        let next = [at[0].wrapping_add(step[0]), at[1].wrapping_add(step[1])];
-        let places = [at, next].map(|[u, v]| [u.clamp(0, last[0]), v.clamp(0, last[1])]);
-        between(places.map(|place| self.square(place)), places.map(|place| place.map(|at| (at >> 8) as u32 & 255)))
+        // Written out: a map over an array is not always taken in whole.
+        let within = |u: i32, v: i32| [u.clamp(0, last[0]), v.clamp(0, last[1])];
+        let parts = |[u, v]: [i32; 2]| [(u >> 8) as u32 & 255, (v >> 8) as u32 & 255];
+        let here = within(at[0], at[1]);
+        let next = within(at[0].wrapping_add(step[0]), at[1].wrapping_add(step[1]));
+        between([self.square(here), self.square(next)], [parts(here), parts(next)])
     }
 
     /// The texels around a place within the texture: the upper two, the lower two.

@@ -1,3 +1,5 @@
+//! Bodies of JSON, made by libFuzzer.
+
 #![no_main]
 #[path = "../entries.rs"]
 mod entries;

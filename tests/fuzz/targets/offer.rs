@@ -1,3 +1,5 @@
+//! Offers, made by libFuzzer.
+
 #![no_main]
 #[path = "../entries.rs"]
 mod entries;

@@ -1,3 +1,5 @@
+//! Files of packs, made by libFuzzer.
+
 #![no_main]
 #[path = "../entries.rs"]
 mod entries;

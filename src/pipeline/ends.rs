@@ -1,0 +1,85 @@
+//! Why sessions end, in words for people and in names for metrics, and how often each did.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// It was deleted through the API.
+    Deleted,
+    /// The server goes down.
+    Closing,
+    /// The peer left politely.
+    Goodbye,
+    /// The way to the peer is gone (ICE).
+    Unreachable,
+    /// Nothing came from the peer any more.
+    Silent,
+    /// The peer got an answer to its offer and was never heard.
+    NeverConnected,
+    /// The peer's machine could not go on.
+    Failed,
+    /// A bug of ours ended it.
+    Broken,
+}
+
+impl EndReason {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Deleted,
+        Self::Closing,
+        Self::Goodbye,
+        Self::Unreachable,
+        Self::Silent,
+        Self::NeverConnected,
+        Self::Failed,
+        Self::Broken,
+    ];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::Closing => "closing",
+            Self::Goodbye => "goodbye",
+            Self::Unreachable => "unreachable",
+            Self::Silent => "silent",
+            Self::NeverConnected => "never_connected",
+            Self::Failed => "failed",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deleted => "deleted",
+            Self::Closing => "the server is closing",
+            Self::Goodbye => "the peer said goodbye",
+            Self::Unreachable => "the peer is out of reach",
+            Self::Silent => "the peer went silent",
+            Self::NeverConnected => "the peer never connected: UDP may be blocked on the way",
+            Self::Failed => "the connection failed",
+            Self::Broken => "internal error",
+        })
+    }
+}
+
+/// Ended sessions by reason.
+#[derive(Debug, Default)]
+pub struct EndCounts([AtomicU64; EndReason::ALL.len()]);
+
+impl EndCounts {
+    /// Counts one.
+    pub(super) fn count(&self, reason: EndReason) {
+        self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Names and counts.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        EndReason::ALL.into_iter().map(|reason| (reason.name(), self.0[reason as usize].load(Ordering::Relaxed)))
+    }
+}

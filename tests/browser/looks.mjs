@@ -1,0 +1,129 @@
+// How the page looks and feels: full screen, dark, at rest, by keyboard alone, on a phone.
+import { expect, isUp, onPage, shot, sleep } from './check.mjs';
+
+const feature = (page, name, value) => page.send('Emulation.setEmulatedMedia', { features: [{ name, value }] });
+
+export const fullScreen = onPage({}, async page => {
+  const look = () => page.eval(`(() => { const box = document.querySelector('#video').getBoundingClientRect(), keys = document.querySelector('.console');
+    return { isFull: document.fullscreenElement?.id === 'device', height: box.height, inner: innerHeight, keys: +getComputedStyle(keys).opacity, bar: getComputedStyle(document.querySelector('.screen')).backgroundColor }; })()`);
+  await page.click('#k-full');
+  await page.until("document.fullscreenElement?.id === 'device'");
+  await sleep(400);
+  const awake = await look();
+  await shot(page, 'full_screen');
+  await page.until("getComputedStyle(document.querySelector('.console')).opacity === '0'", 6000, 'keys that go after three seconds of rest');
+  await page.send('Input.dispatchMouseEvent', { type: 'mouseMoved', x: 200, y: 200 });
+  await page.until("getComputedStyle(document.querySelector('.console')).opacity === '1'", 3000, 'keys that come back with the hand');
+  await page.press('f', 'KeyF', 'f');
+  await page.until('!document.fullscreenElement');
+  expect(awake.isFull && awake.keys === 1 && awake.height >= awake.inner - 1, 'the picture as high as the screen, with its keys', awake);
+  return awake;
+});
+
+/** Contrast of a text with what is behind it (WCAG 2.1, 1.4.3), walked up to the first opaque ground. */
+const CONTRAST = `(() => {
+  const numbers = colour => { const c = document.createElement('canvas').getContext('2d', { willReadFrequently: true }); c.fillStyle = colour; c.fillRect(0, 0, 1, 1); return [...c.getImageData(0, 0, 1, 1).data]; };
+  const light = ([r, g, b]) => [r, g, b].map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4).reduce((s, v, i) => s + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = e => { for (; e; e = e.parentElement) { const c = numbers(getComputedStyle(e).backgroundColor); if (c[3] === 255) return c; } return [255, 255, 255]; };
+  const of = e => { const a = light(numbers(getComputedStyle(e).color)), b = light(ground(e)); return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05); };
+  const texts = ['#sentence', '#talk', '#k-sample', '#k-file', '#readout', '#readout b', '.tabs a', '.where', '#plate h2', '#plate .b', '#plate .btn.first', '.sheet h2', '.sheet td', '.sheet .hint', '.sheet thead th'];
+  return { paper: light(numbers(getComputedStyle(document.body).backgroundColor)), contrast: Object.fromEntries(texts.flatMap(t => { const e = document.querySelector(t); return e ? [[t, +of(e).toFixed(1)]] : []; })) };
+})()`;
+
+/** Dark and light, the measurements and a plate open: dark is dark, and every text can be read in both. */
+export const schemes = onPage({ microphone: 'denied' }, async page => {
+  await page.press('d', 'KeyD', 'd');
+  await page.click('#talk');
+  await page.until("visage.state.trouble === 'refused'");
+  const found = {};
+  for (const scheme of ['dark', 'light']) {
+    await feature(page, 'prefers-color-scheme', scheme);
+    await sleep(400);
+    found[scheme] = await page.eval(CONTRAST);
+    await shot(page, scheme);
+  }
+  const worst = Object.values(found).flatMap(f => Object.entries(f.contrast)).sort((a, b) => a[1] - b[1])[0];
+  expect(found.dark.paper < 0.02 && found.light.paper > 0.8, 'paper that follows the scheme', { dark: found.dark.paper, light: found.light.paper });
+  expect(Object.keys(found.dark.contrast).length >= 14 && worst[1] >= 4.5, 'every text at 4.5 to 1', { worst, ...found });
+  return { texts: Object.keys(found.dark.contrast).length, worst };
+});
+
+/** The busy line moves, and stands still for whoever asks the system for less motion. */
+export const motion = onPage({
+  answer: ({ url }) => url.endsWith('/v1/sessions') ? { status: 503, body: { title: 'All places are taken', status: 503 } } : null,
+  ready: "window.visage && visage.state.link === 'full'",
+}, async page => {
+  const moving = () => page.eval("document.getAnimations().filter(a => a.playState === 'running').length");
+  await page.until("document.getAnimations().some(a => a.animationName === 'slide' && a.playState === 'running')", 5000, 'a line that moves while the page waits');
+  await feature(page, 'prefers-reduced-motion', 'reduce');
+  await sleep(100);
+  const still = [await moving()];
+  await page.press('d', 'KeyD', 'd');
+  await page.until("!document.querySelector('#sheet').hidden");
+  still.push(await moving());
+  await page.click('#k-input');
+  still.push(await moving());
+  await shot(page, 'reduced_motion');
+  expect(still.every(n => n === 0), 'nothing that moves by itself', { still });
+  return { still };
+});
+
+const FOCUS = `(() => { const e = document.activeElement, css = getComputedStyle(e), box = e.getBoundingClientRect();
+  return { name: e.id || e.dataset.name || e.textContent.trim().slice(0, 20), ring_px: css.outlineStyle === 'none' ? 0 : parseFloat(css.outlineWidth), isSeen: box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth }; })()`;
+const ORDER = ['Skip to Talk', 'visage', 'Live', 'Connect', 'k-full', 'k-sample', 'k-file', 'talk', 'k-input', 'k-mute', 'k-hear', 'readout'];
+
+/** From the top of the page to a sample that plays and a face that changes, without a mouse. */
+export const keyboardAlone = onPage({}, async page => {
+  const walk = [], tab = async () => { await page.press('Tab'); return page.eval(FOCUS); };
+  while (walk.length < ORDER.length + 2) walk.push(await tab());
+  const names = walk.map(w => w.name);
+  expect(JSON.stringify(names.slice(0, ORDER.length)) === JSON.stringify(ORDER), 'the keys in the order they are read', { names });
+  expect(walk.every(w => w.ring_px >= 2 && w.isSeen), 'a ring of 2 px that can be seen at every stop', walk.filter(w => w.ring_px < 2 || !w.isSeen));
+  const second = names.at(-1);
+  await page.press('Enter', 'Enter', '\r');
+  await page.until(`visage.state.avatar === ${JSON.stringify(second)}`);
+  await page.eval("document.querySelector('#k-full').focus()");
+  await tab();
+  await page.press('Enter', 'Enter', '\r');
+  await page.until("visage.state.voice === 'sound'");
+  await tab();
+  const talk = await tab();
+  await page.press(' ', 'Space', ' ');
+  await page.until("visage.state.voice === 'idle'");
+  const menu = await tab();
+  await page.press('Enter', 'Enter', '\r');
+  const inside = await page.until("!document.querySelector('#menu').hidden && document.activeElement.type");
+  await page.press('Escape');
+  const back = await page.eval(FOCUS);
+  expect(talk.name === 'talk' && menu.name === 'k-input' && inside.value === 'radio' && back.name === 'k-input', 'the menu by keyboard, and the focus back', { talk, menu, inside, back });
+  return { stops: names.length };
+});
+
+/** Every key in sight that is smaller than a thumb, and what sticks out of the page. */
+const THUMB = `(() => { const isThere = e => { const b = e.getBoundingClientRect(); return b.width > 1 && b.height > 1 && b.bottom > 0 && e.checkVisibility() && !e.closest('.skip, .unseen'); };
+  const keys = [...document.querySelectorAll('button, a, select, summary, label.opt, input:not([type=file]):not(.opt input)')].filter(isThere);
+  return { keys: keys.length, over_px: document.documentElement.scrollWidth - innerWidth, small: keys.map(e => ({ name: e.id || e.getAttribute('aria-label') || e.textContent.trim(), box: e.getBoundingClientRect() })).filter(({ box }) => box.width < 44 || box.height < 44).map(({ name, box }) => [name, Math.round(box.width), Math.round(box.height)]) }; })()`;
+
+export const phone = onPage({ width: 390, height: 844, isPhone: true }, async page => {
+  await page.until('visage.state.frames > 10');
+  await shot(page, 'phone');
+  const found = await page.eval(`(() => { const t = document.querySelector('#talk').getBoundingClientRect(), v = document.querySelector('#video').getBoundingClientRect();
+    return { talk_bottom: t.bottom, talk_height: t.height, picture_width: v.width, height: innerHeight }; })()`);
+  expect(found.talk_bottom <= found.height && found.talk_height >= 44 && found.picture_width === 390, 'Talk in reach of a thumb, the picture edge to edge', found);
+  const looked = { live: await page.eval(THUMB) };
+  await page.click('#k-input');
+  looked.menu = await page.eval(THUMB);
+  await page.press('Escape');
+  await page.click('#readout');
+  await page.until("!document.querySelector('#sheet').hidden");
+  await sleep(400);
+  looked.sheet = await page.eval(THUMB);
+  await shot(page, 'phone_measurements');
+  await page.eval("location.hash = '#connect'");
+  await page.until("!document.querySelector('.connect').hidden");
+  looked.connect = await page.eval(THUMB);
+  await shot(page, 'phone_connect');
+  const bad = Object.entries(looked).filter(([, l]) => l.over_px > 0 || l.small.length || l.keys < 5);
+  expect(!bad.length, 'nothing wider than the phone, no key smaller than 44 px', Object.fromEntries(bad));
+  return { ...found, keys: Object.fromEntries(Object.entries(looked).map(([name, l]) => [name, l.keys])) };
+});

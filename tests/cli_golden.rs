@@ -1,0 +1,178 @@
+//! What the command line prints, word for word: transcripts of help, lists and errors in `tests/assets/cli/`.
+//!
+//! After a change that was meant: `UPDATE_EXPECT=1 cargo test --release --test cli_golden`, then read the diff.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use expect_test::{ExpectFile, expect_file};
+use tempfile::TempDir;
+
+/// A folder with a few files in it, and what was typed there and answered.
+struct Desk {
+    folder: TempDir,
+    transcript: String,
+    /// What differs from run to run, and the word that stands for it.
+    names: Vec<(String, &'static str)>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let names = vec![(env!("CARGO_PKG_VERSION").to_owned(), "VERSION")];
+        Self { folder, transcript: String::new(), names }
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.folder.path().join(name), bytes).expect("a written file");
+    }
+
+    /// Runs `line` in the folder, without any variable that a setting or a message could come from.
+    fn run(&self, line: &str) -> Output {
+        ended_at_last()
+            .args(line.split_whitespace().skip(1))
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .env("PATH", "/usr/bin:/bin")
+            .output()
+            .expect("the program runs")
+    }
+
+    fn enter(&mut self, line: &str) {
+        let output = self.run(line);
+        let code = output.status.code().expect("an exit code");
+        let (told, talk) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        write!(self.transcript, "$ {line}\n{told}{talk}[{code}]\n\n").expect("a String has room");
+    }
+
+    fn compare(self, golden: &ExpectFile) {
+        let named = self.names.iter().fold(self.transcript, |text, (found, name)| text.replace(found, name));
+        golden.assert_eq(&without_speed(&named));
+    }
+}
+
+/// The program; a server that starts where it should not is ended after 20 s, and told by its exit code.
+fn ended_at_last() -> Command {
+    let program = env!("CARGO_BIN_EXE_visage");
+    if !cfg!(target_os = "linux") {
+        return Command::new(program);
+    }
+    let mut command = Command::new("timeout");
+    command.args(["20", program]);
+    command
+}
+
+/// How fast a film was made is the machine's business.
+fn without_speed(text: &str) -> String {
+    let lines = text.split_inclusive('\n').map(|line| match line.split_once(" pictures, ") {
+        Some((film, _)) => format!("{film} pictures, N times real time\n"),
+        None => line.to_owned(),
+    });
+    lines.collect()
+}
+
+#[test]
+fn help_reads_as_it_was_written() {
+    let mut desk = Desk::new();
+    for line in ["visage --help", "visage --version", "visage", "visage serv", "visage completions powersh"] {
+        desk.enter(line);
+    }
+    desk.compare(&expect_file!["./assets/cli/help.txt"]);
+    for (command, golden) in [
+        ("serve", expect_file!["./assets/cli/serve.txt"]),
+        ("render", expect_file!["./assets/cli/render.txt"]),
+        ("bench", expect_file!["./assets/cli/bench.txt"]),
+        ("avatars", expect_file!["./assets/cli/avatars.txt"]),
+        ("packs", expect_file!["./assets/cli/packs.txt"]),
+        ("completions", expect_file!["./assets/cli/completions.txt"]),
+    ] {
+        let mut desk = Desk::new();
+        desk.enter(&format!("visage {command} --help"));
+        desk.compare(&golden);
+    }
+}
+
+#[test]
+fn lists_are_as_they_were() {
+    let mut desk = Desk::new();
+    let packs: serde_json::Value = serde_json::from_slice(&desk.run("visage packs --json").stdout).expect("JSON");
+    desk.names.push((packs[0]["bytes"].to_string(), "BYTES"));
+    for line in ["visage avatars", "visage avatars --json", "visage packs", "visage packs --json"] {
+        desk.enter(line);
+    }
+    desk.compare(&expect_file!["./assets/cli/lists.txt"]);
+}
+
+#[test]
+fn a_film_that_cannot_be_made_is_told_with_a_cure() {
+    if !cfg!(target_os = "linux") {
+        println!("skipped: the words of errors (the system's own words are kept as Linux says them)");
+        return;
+    }
+    let mut desk = Desk::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let voice = fs::read(root.join("web/samples/hello.wav")).expect("a voice");
+    fs::create_dir(desk.folder.path().join("folder")).expect("a folder");
+    desk.put("voice.wav", &voice[..]);
+    desk.put("truncated.wav", &voice[..20_000]);
+    desk.put("header.wav", &voice[..44]);
+    desk.put("empty.wav", b"");
+    desk.put("notes.txt", b"eggs, milk, bread\n");
+    for line in [
+        "visage render",
+        "visage render --audio missing.wav --out talk.mp4",
+        "visage render --audio folder --out talk.mp4",
+        "visage render --audio empty.wav --out talk.mp4",
+        "visage render --audio header.wav --out talk.mp4",
+        "visage render --audio notes.txt --out talk.mp4",
+        "visage render --audio truncated.wav --out talk.mp4",
+        "visage render --audio voice.wav --out nowhere/talk.mp4",
+        "visage render --audio voice.wav --out folder",
+        "visage render --audio voice.wav --out talk.mp4 --avatar bob",
+        "visage render --audio voice.wav --out talk.mp4 --picture-px 7",
+        "visage avatars --jsn",
+        "visage --log loud avatars",
+        "visage --pack nowhere packs",
+    ] {
+        desk.enter(line);
+    }
+    desk.compare(&expect_file!["./assets/cli/render_errors.txt"]);
+}
+
+#[test]
+fn a_server_that_cannot_start_is_told_with_a_cure() {
+    if !cfg!(target_os = "linux") {
+        println!("skipped: the words of errors (the system's own words are kept as Linux says them)");
+        return;
+    }
+    let mut desk = Desk::new();
+    let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let port = tcp.local_addr().expect("an address").port();
+    let udp_port = udp.local_addr().expect("an address").port();
+    desk.names.extend([(port.to_string(), "PORT"), (udp_port.to_string(), "UDP")]);
+    desk.put("nonsense.pem", b"nonsense\n");
+    fs::create_dir(desk.folder.path().join("folder")).expect("a folder");
+    for line in [
+        "visage serve --port {port}",
+        "visage serve --port 0 --udp-port {udp}",
+        "visage serve --port 0 --udp-port 0 --tls-cert missing.pem --tls-key missing.pem",
+        "visage serve --port 0 --udp-port 0 --tls-cert nonsense.pem --tls-key nonsense.pem",
+        "visage serve --tls-cert nonsense.pem",
+        "visage serve --port 0 --udp-port 0 --tls self-signed --data-dir nonsense.pem",
+        "visage serve --port 0 --udp-port 0 --trace folder",
+        "visage serve --max-sessions 0",
+        "visage serve --host somewhere",
+        "visage bench --url http://127.0.0.1:1",
+        "visage bench --compare missing.json missing.json",
+        "visage bench --compare nonsense.pem nonsense.pem",
+    ] {
+        let line = line.replace("{port}", &port.to_string()).replace("{udp}", &udp_port.to_string());
+        desk.enter(&line);
+    }
+    desk.compare(&expect_file!["./assets/cli/server_errors.txt"]);
+}

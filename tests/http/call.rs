@@ -1,0 +1,116 @@
+//! A peer that joins over HTTP and is then called over UDP, as a browser does, by a WebRTC machine of its own.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use openh264::decoder::Decoder;
+use openh264::formats::YUVSource;
+use reqwest::Method;
+use serde_json::{Value, json};
+use str0m::change::SdpAnswer;
+use str0m::media::{Direction, Frequency, MediaKind, MediaTime, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::{Candidate, Event, Input, Output, Rtc};
+use tokio::net::UdpSocket;
+use visage::time::Wall;
+
+use super::{House, told};
+
+/// One frame of silence (RFC 6716: CELT, 20 ms).
+const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
+
+/// A call that speaks silence and keeps what it gets.
+pub struct Call {
+    rtc: Rtc,
+    socket: UdpSocket,
+    voice: Mid,
+    picture: Mid,
+    next_voice: Option<Instant>,
+    voice_samples: u64,
+    /// The path of its session.
+    pub place: String,
+    /// Encoded pictures.
+    pub pictures: Vec<Vec<u8>>,
+    /// Packets of voice.
+    pub voices: usize,
+}
+
+impl Call {
+    /// Joins with these options.
+    pub async fn join(house: &House, options: Value) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+        let mut rtc = Rtc::builder().clear_codecs().enable_opus(true, false).enable_h264(true).build(Wall.now());
+        let here = socket.local_addr().expect("an address");
+        rtc.add_local_candidate(Candidate::host(here, "udp").expect("a candidate"));
+        let mut change = rtc.sdp_api();
+        let voice = change.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None);
+        let picture = change.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
+        let (offer, pending) = change.apply().expect("an offer");
+        let body = json!({ "sdp": offer.to_sdp_string(), "options": options });
+        let (status, joined) = told(house.ask(Method::POST, "/v1/sessions").json(&body)).await;
+        assert_eq!(status, 201, "{joined}");
+        let answer = SdpAnswer::from_sdp_string(joined["sdp"].as_str().expect("an answer")).expect("an answer");
+        rtc.sdp_api().accept_answer(pending, answer).expect("a fitting answer");
+        let place = joined["location"].as_str().expect("a location").to_owned();
+        let (pictures, voices) = (Vec::new(), 0);
+        Self { rtc, socket, voice, picture, next_voice: None, voice_samples: 0, place, pictures, voices }
+    }
+
+    /// Lives until `is_done`, or until `limit` is over; says which.
+    pub async fn live(&mut self, limit: Duration, is_done: impl Fn(&Self) -> bool) -> bool {
+        let end = Wall.now() + limit;
+        let here: SocketAddr = self.socket.local_addr().expect("an address");
+        let mut buffer = vec![0; 2048];
+        while !is_done(self) && Wall.now() < end {
+            self.speak();
+            let wake_at = self.settle().await;
+            let wake_at = self.next_voice.map_or(wake_at, |at| at.min(wake_at)).min(end);
+            let input = tokio::select! {
+                received = self.socket.recv_from(&mut buffer) => {
+                    let (length, source) = received.expect("a datagram");
+                    let datagram = Receive::new(Protocol::Udp, source, here, &buffer[..length]);
+                    Input::Receive(Wall.now(), datagram.expect("a datagram of the door"))
+                }
+                () = tokio::time::sleep_until(wake_at.into()) => Input::Timeout(Wall.now()),
+            };
+            self.rtc.handle_input(input).expect("a sane input");
+        }
+        is_done(self)
+    }
+
+    fn speak(&mut self) {
+        let now = Wall.now();
+        let Some(due) = self.next_voice.filter(|due| *due <= now) else { return };
+        self.next_voice = Some(due + Duration::from_millis(20));
+        let Some(writer) = self.rtc.writer(self.voice) else { return };
+        let kind = writer.payload_params().next().expect("a codec").pt();
+        let time = MediaTime::new(self.voice_samples, Frequency::FORTY_EIGHT_KHZ);
+        self.voice_samples += 960;
+        writer.write(kind, now, time, SILENCE.as_slice()).expect("a writer that writes");
+        self.rtc.handle_input(Input::Timeout(now)).expect("a sane clock");
+    }
+
+    async fn settle(&mut self) -> Instant {
+        loop {
+            match self.rtc.poll_output().expect("a machine that works") {
+                Output::Timeout(at) => return at,
+                Output::Transmit(datagram) => {
+                    self.socket.send_to(&datagram.contents, datagram.destination).await.expect("a free way");
+                }
+                Output::Event(Event::Connected) => self.next_voice = Some(Wall.now()),
+                Output::Event(Event::MediaData(media)) if media.mid == self.picture => {
+                    self.pictures.push(media.data.to_vec());
+                }
+                Output::Event(Event::MediaData(media)) if media.mid == self.voice => self.voices += 1,
+                Output::Event(_) => {}
+            }
+        }
+    }
+
+    /// Width of the newest picture that decodes.
+    pub fn width_px(&self) -> usize {
+        let mut decoder = Decoder::new().expect("a decoder");
+        let widths = self.pictures.iter().filter_map(|picture| Some(decoder.decode(picture).ok()??.dimensions().0));
+        widths.last().expect("a picture that decodes")
+    }
+}

@@ -1,0 +1,317 @@
+//! `web/openapi.json` held against the server: every route, every status, every answer.
+
+#![expect(clippy::panic, reason = "a test that complains")]
+
+use std::collections::BTreeSet;
+
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use visage::rtc::BITRATE_BPS;
+use visage::serve;
+use visage::telemetry::{Loss, Stage};
+
+use super::{House, document, house, offer, schema};
+
+const TOKEN: &str = "s3cret";
+const METHODS: [&str; 5] = ["get", "post", "patch", "delete", "put"];
+
+/// Described, and not seen by the test below; each for a reason.
+const UNSEEN: [(&str, &str, u16); 6] = [
+    // A body that does not come is waited for for 30 seconds.
+    ("post", "/v1/sessions", 408),
+    ("patch", "/v1/sessions/{id}", 408),
+    ("post", "/v1/sessions/{id}/speech", 408),
+    // A show takes its orders fifty times a second: too many of them wait only where it cannot keep up.
+    ("patch", "/v1/sessions/{id}", 503),
+    ("post", "/v1/sessions/{id}/speech", 503),
+    ("post", "/v1/sessions/{id}/stop", 503),
+];
+
+/// Asks, and holds every answer against the document.
+struct Witness {
+    house: House,
+    document: Value,
+    seen: BTreeSet<(String, String, u16)>,
+}
+
+impl Witness {
+    fn new(house: House) -> Self {
+        Self { house, document: document(), seen: BTreeSet::new() }
+    }
+
+    fn ask(&self, method: &str, path: &str) -> RequestBuilder {
+        self.house.ask(method.to_uppercase().parse().expect("a method"), path)
+    }
+
+    /// Sends a request of an operation; the answer must be one that the document describes. Gives its JSON or text.
+    async fn see(&mut self, method: &str, path: &str, request: RequestBuilder) -> Value {
+        let response = request.send().await.expect("an answer");
+        let status = response.status().as_u16();
+        let described = self.response(method, path, status);
+        for (name, _) in described["headers"].as_object().into_iter().flatten() {
+            assert!(response.headers().contains_key(name.as_str()), "{method} {path} {status}: no {name}");
+        }
+        self.seen.insert((method.to_owned(), path.to_owned(), status));
+        let (kind, body) = read(response).await;
+        let Some(content) = described["content"].as_object() else {
+            assert_eq!(body, Value::from(""), "{method} {path} {status}: a body that is not described");
+            return body;
+        };
+        let media = content.get(&kind).unwrap_or_else(|| panic!("{method} {path} {status}: {kind} is not described"));
+        let faults = schema::faults(&self.document, &media["schema"], &body);
+        assert!(faults.is_empty(), "{method} {path} {status}: {faults:#?}");
+        body
+    }
+
+    fn response(&self, method: &str, path: &str, status: u16) -> Value {
+        let described = &self.document["paths"][path][method]["responses"][status.to_string()];
+        assert!(described.is_object(), "{method} {path}: {status} is not described");
+        schema::resolved(&self.document, described).clone()
+    }
+
+    /// As [`Self::see`], with the token.
+    async fn see_inside(&mut self, method: &str, path: &str, request: RequestBuilder) -> Value {
+        self.see(method, path, request.bearer_auth(TOKEN)).await
+    }
+
+    /// Every operation with its path and method.
+    fn operations(&self) -> Vec<(String, String)> {
+        let paths = self.document["paths"].as_object().expect("paths");
+        let of = |(path, item): (&String, &Value)| {
+            let methods = METHODS.into_iter().filter(|method| item.get(method).is_some());
+            methods.map(|method| (method.to_owned(), path.clone())).collect::<Vec<_>>()
+        };
+        paths.iter().flat_map(of).collect()
+    }
+}
+
+/// The content type without parameters, and the body: JSON where it is JSON, else a string.
+async fn read(response: Response) -> (String, Value) {
+    let kind = response.headers().get("content-type").map(|kind| kind.to_str().expect("text").to_owned());
+    let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().to_owned();
+    let bytes = response.bytes().await.expect("a body");
+    let text = || Value::from(String::from_utf8_lossy(&bytes).into_owned());
+    let body = if kind.ends_with("json") && !bytes.is_empty() {
+        serde_json::from_slice(&bytes).expect("JSON")
+    } else {
+        text()
+    };
+    (kind, body)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_document_and_the_routes_agree() {
+    let house = house(1, None);
+    let document = document();
+    let paths = document["paths"].as_object().expect("paths");
+    for (path, methods) in paths {
+        let real = path.replace("{id}", "none").replace("{name}", "none");
+        for method in METHODS {
+            let is_described = methods.get(method).is_some();
+            let request = house.ask(method.to_uppercase().parse::<Method>().expect("a method"), &real);
+            let status = request.send().await.expect("an answer").status();
+            assert_eq!(status == StatusCode::METHOD_NOT_ALLOWED, !is_described, "{method} {path}: {status}");
+        }
+    }
+    for path in serve::paths() {
+        assert!(paths.contains_key(path), "{path} is not in web/openapi.json");
+    }
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_answer_is_as_described_and_every_description_is_seen() {
+    let mut witness = Witness::new(house(2, Some(TOKEN)));
+    refusals_of_every_route(&mut witness).await;
+    facts(&mut witness).await;
+    let place = joins(&mut witness).await;
+    one_session(&mut witness, &place).await;
+    streams(&mut witness, &place).await;
+    let described: BTreeSet<(String, String, u16)> = witness
+        .operations()
+        .into_iter()
+        .flat_map(|(method, path)| {
+            let responses = witness.document["paths"][&path][&method]["responses"].as_object().expect("responses");
+            let statuses: Vec<u16> = responses.keys().map(|status| status.parse().expect("a status")).collect();
+            statuses.into_iter().map(move |status| (method.clone(), path.clone(), status))
+        })
+        .collect();
+    let unseen: Vec<_> = described.difference(&witness.seen).cloned().collect();
+    let mut expected = UNSEEN.map(|(method, path, status)| (method.to_owned(), path.to_owned(), status));
+    expected.sort();
+    assert_eq!(unseen, expected, "described, but the server was not seen to answer so");
+    witness.house.close().await;
+}
+
+/// Without the token, with an id that is not UTF-8, and with one of no session.
+async fn refusals_of_every_route(witness: &mut Witness) {
+    for (method, path) in witness.operations() {
+        let statuses = witness.document["paths"][&path][&method]["responses"].clone();
+        let ask = |witness: &Witness, id: &str| {
+            let request = witness.ask(&method, &path.replace("{id}", id).replace("{name}", "mira"));
+            if method == "patch" { request.json(&json!({ "avatar": "mira" })) } else { request }
+        };
+        if statuses.get("401").is_some() {
+            let request = ask(witness, "none");
+            let problem = witness.see(&method, &path, request).await;
+            assert_eq!((&problem["status"], &problem["field"]), (&json!(401), &json!("authorization")), "{path}");
+        }
+        if path.contains("{id}") {
+            for (id, status) in [("%ff", 400), ("none", 404)] {
+                let request = ask(witness, id);
+                let problem = witness.see_inside(&method, &path, request).await;
+                assert_eq!((&problem["status"], &problem["field"]), (&json!(status), &json!("id")), "{method} {path}");
+            }
+        }
+    }
+}
+
+/// What the server says about itself.
+async fn facts(witness: &mut Witness) {
+    for path in ["/v1/server", "/v1/avatars", "/v1/packs", "/v1/sessions", "/healthz", "/readyz", "/metrics"] {
+        let request = witness.ask("get", path);
+        witness.see_inside("get", path, request).await;
+    }
+    let path = "/v1/avatars/{name}/still.png";
+    for (name, status) in [("mira/still.png?px=128", 200), ("nobody/still.png", 404), ("mira/still.png?px=1", 400)] {
+        let request = witness.ask("get", &format!("/v1/avatars/{name}"));
+        witness.see("get", path, request).await;
+        assert!(witness.seen.contains(&("get".to_owned(), path.to_owned(), status)), "{name}: not {status}");
+    }
+    let request = witness.ask("get", "/v1/avatars/mira/still.png").header("if-none-match", "*");
+    witness.see("get", path, request).await;
+    for known in ["none", "*"] {
+        let request = witness.ask("get", "/openapi.json").header("if-none-match", known);
+        witness.see("get", "/openapi.json", request).await;
+    }
+}
+
+/// Joins until the house is full; gives the place of a session.
+async fn joins(witness: &mut Witness) -> String {
+    let path = "/v1/sessions";
+    let unusable = offer().replace("H264", "VP9").replace("profile-level-id=42e01f", "x=1");
+    for (kind, body) in [
+        ("application/json", "{".to_owned()),
+        ("application/json", " ".repeat(1 << 20)),
+        ("text/plain", offer()),
+        ("application/sdp", unusable),
+    ] {
+        let request = witness.ask("post", path).header("content-type", kind).body(body);
+        witness.see_inside("post", path, request).await;
+    }
+    let request = witness.ask("post", path).json(&json!({ "sdp": offer(), "options": { "hear": false } }));
+    let joined = witness.see_inside("post", path, request).await;
+    for _ in 0..2 {
+        let request = witness.ask("post", path).header("content-type", "application/sdp").body(offer());
+        witness.see_inside("post", path, request).await;
+    }
+    for path in [path, "/readyz"] {
+        let request = witness.ask("get", path);
+        witness.see_inside("get", path, request).await;
+    }
+    joined["location"].as_str().expect("a location").to_owned()
+}
+
+/// What can be done with a session, its end left out.
+async fn one_session(witness: &mut Witness, place: &str) {
+    let path = "/v1/sessions/{id}";
+    let request = witness.ask("get", place);
+    witness.see_inside("get", path, request).await;
+    let json = |body: String| ("application/json", body);
+    for (kind, body) in
+        [json(json!({ "avatar": "finn" }).to_string()), json(" ".repeat(5000)), ("text/plain", String::new())]
+    {
+        let request = witness.ask("patch", place).header("content-type", kind).body(body);
+        witness.see_inside("patch", path, request).await;
+    }
+    let path = "/v1/sessions/{id}/stats";
+    let request = witness.ask("get", &format!("{place}/stats"));
+    witness.see_inside("get", path, request).await;
+    let path = "/v1/sessions/{id}/stop";
+    let request = witness.ask("post", &format!("{place}/stop"));
+    witness.see_inside("post", path, request).await;
+    let path = "/v1/sessions/{id}/speech";
+    let voice = include_bytes!("../assets/tone.flac").to_vec();
+    for (kind, body) in [
+        ("audio/flac", voice),
+        ("audio/flac", Vec::new()),
+        ("audio/flac", vec![0; (10 << 20) + 1]),
+        ("text/html", b"hello".to_vec()),
+    ] {
+        let request = witness.ask("post", &format!("{place}/speech")).header("content-type", kind).body(body);
+        witness.see_inside("post", path, request).await;
+    }
+}
+
+/// The events of a session to its end, and more readers of them than there may be.
+async fn streams(witness: &mut Witness, place: &str) {
+    let path = "/v1/sessions/{id}/events";
+    let mut streams = Vec::new();
+    // As many as there are places; the last one finds none.
+    let refused = loop {
+        let response =
+            witness.ask("get", &format!("{place}/events")).bearer_auth(TOKEN).send().await.expect("an answer");
+        if response.status() != StatusCode::OK {
+            break response.status();
+        }
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        streams.push(response);
+    };
+    assert_eq!(refused, StatusCode::SERVICE_UNAVAILABLE);
+    witness.seen.insert(("get".to_owned(), path.to_owned(), 200));
+    let request = witness.ask("get", &format!("{place}/events"));
+    witness.see_inside("get", path, request).await;
+    let request = witness.ask("delete", place);
+    witness.see_inside("delete", "/v1/sessions/{id}", request).await;
+    let told = streams.remove(0).text().await.expect("a stream to its end");
+    let schema = witness.document["components"]["schemas"]["Event"].clone();
+    let events: Vec<Value> = told
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|data| serde_json::from_str(data).expect("JSON"))
+        .collect();
+    for event in &events {
+        let faults = schema::faults(&witness.document, &schema, event);
+        assert!(faults.is_empty(), "{event}: {faults:#?}");
+    }
+    assert_eq!(events.first().map(|event| &event["type"]), Some(&json!("session")), "{told}");
+    assert_eq!(events.last().map(|event| &event["reason"]), Some(&json!("deleted")), "{told}");
+}
+
+#[test]
+fn bounds_of_the_bitrate_are_described_as_they_are() {
+    let document = document();
+    let described = &document["components"]["schemas"]["Options"]["properties"]["bitrate_bps"];
+    let bounds = (described["minimum"].as_u64(), described["maximum"].as_u64());
+    assert_eq!(bounds, (Some(*BITRATE_BPS.start()), Some(*BITRATE_BPS.end())));
+}
+
+#[test]
+fn losses_and_stages_are_described_by_their_names() {
+    let document = document();
+    let described = |of: &str| -> BTreeSet<String> {
+        let properties = &document["components"]["schemas"]["Stats"]["properties"][of]["properties"];
+        properties.as_object().expect("properties").keys().cloned().collect()
+    };
+    let losses: BTreeSet<String> = Loss::ALL.into_iter().map(|loss| loss.name().to_owned()).collect();
+    assert_eq!(described("losses"), losses);
+    let stages: BTreeSet<String> = Stage::ALL.into_iter().skip(1).map(|stage| stage.name().to_owned()).collect();
+    assert_eq!((described("stages"), described("voice_stages")), (stages.clone(), stages));
+}
+
+#[test]
+fn every_event_that_a_session_can_tell_is_described() {
+    use visage::pipeline::{Quality, SessionEvent};
+    let document = document();
+    for event in [
+        SessionEvent::SpeakingStarted { at_ms: 20 },
+        SessionEvent::SpeakingStopped { at_ms: 40 },
+        SessionEvent::SaidAll { utterance: 1, interrupted: true },
+        SessionEvent::Quality(Quality::default()),
+        SessionEvent::Ended { reason: "deleted".to_owned() },
+    ] {
+        let told = json!(event);
+        let faults = schema::faults(&document, &document["components"]["schemas"]["Event"], &told);
+        assert!(faults.is_empty(), "{told}: {faults:#?}");
+    }
+}

@@ -1,0 +1,104 @@
+//! Sessions that are really called: what they are asked for changes what is sent, and what is sent shows in the numbers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::call::Call;
+use super::{House, document, exposition, house_of, offer, schema, told};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+async fn metrics(house: &House) -> BTreeMap<String, exposition::Family> {
+    let response = house.ask(Method::GET, "/metrics").send().await.expect("an answer");
+    exposition::read(&response.text().await.expect("text"))
+}
+
+/// The value of a series with these labels, if there is one.
+fn value(page: &BTreeMap<String, exposition::Family>, family: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    let wanted = labels.iter().map(|&(name, of)| (name.to_owned(), of.to_owned())).collect();
+    let samples = &page.get(family)?.samples;
+    samples.iter().find(|(name, labels, _)| name == family && *labels == wanted).map(|(_, _, value)| *value)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn options_change_what_is_sent_and_a_live_session_shows_in_every_number() {
+    let house = house_of(2, None, 512);
+    let options = json!({ "picture_px": 256, "bitrate_bps": 400_000, "hear": false });
+    let (mut held, mut free) = (Call::join(&house, options.clone()).await, Call::join(&house, Value::Null).await);
+    // Two seconds: the numbers of the network and of the line are looked at once a second.
+    let enough = |call: &Call| call.pictures.len() >= 60;
+    let lived = tokio::join!(held.live(LIMIT, enough), free.live(LIMIT, enough));
+    assert_eq!(lived, (true, true), "{} and {} pictures", held.pictures.len(), free.pictures.len());
+    assert_eq!((held.width_px(), free.width_px()), (256, 512));
+    assert!(held.voices == 0 && free.voices > 50, "{} and {} packets of voice", held.voices, free.voices);
+    let page = metrics(&house).await;
+
+    let (_, session) = told(house.ask(Method::GET, &held.place)).await;
+    assert_eq!(session["options"], options);
+    let (_, stats) = told(house.ask(Method::GET, &format!("{}/stats", held.place))).await;
+    assert_eq!(stats["quality"]["picture_px"], 256, "{stats}");
+    assert!(stats["quality"]["bitrate_bps"].as_u64().is_some_and(|bps| bps <= 400_000), "{stats}");
+    let (_, stats) = told(house.ask(Method::GET, &format!("{}/stats", free.place))).await;
+    assert!(stats["quality"]["bitrate_bps"].as_u64().is_some_and(|bps| bps > 400_000), "{stats}");
+    let document = document();
+    let faults = schema::faults(&document, &document["components"]["schemas"]["Stats"], &stats);
+    assert!(faults.is_empty(), "{faults:#?}");
+    for number in ["rtt_ms", "egress_loss_ratio", "estimate_bps", "sent_bps", "sent_bytes", "received_bytes"] {
+        assert!(stats["network"][number].is_number(), "{number} in {stats}");
+    }
+    assert!(stats["jitter_depth_ms"].as_f64().is_some_and(|depth| depth > 0.0), "{stats}");
+
+    for family in [
+        "visage_sent_bytes_total",
+        "visage_received_bytes_total",
+        "process_cpu_seconds_total",
+        "process_start_time_seconds",
+        "process_resident_memory_bytes",
+        "process_virtual_memory_bytes",
+        "process_threads",
+        "process_open_fds",
+    ] {
+        assert!(value(&page, family, &[]).is_some_and(|found| found > 0.0), "{family} in {page:#?}");
+    }
+    for family in [
+        "visage_session_sent_bytes_per_second",
+        "visage_session_bandwidth_estimate_bytes_per_second",
+        "visage_session_encoder_target_bytes_per_second",
+        "visage_session_rtt_seconds",
+        "visage_session_jitter_buffer_seconds",
+    ] {
+        let of =
+            |stat: &str| value(&page, family, &[("stat", stat)]).unwrap_or_else(|| panic!("{family} in {page:#?}"));
+        assert!(of("min") <= of("median") && of("median") <= of("max") && of("max") > 0.0, "{family} in {page:#?}");
+    }
+    // On one machine nothing is lost and clocks agree: that they are there is all.
+    for family in
+        ["visage_session_egress_loss_ratio", "visage_session_voice_loss_ratio", "visage_session_clock_drift_ratio"]
+    {
+        assert!(value(&page, family, &[("stat", "max")]).is_some(), "{family} in {page:#?}");
+    }
+
+    let recast = house.ask(Method::PATCH, &held.place).json(&json!({ "avatar": "mira" }));
+    assert_eq!(told(recast).await.0, StatusCode::OK);
+    let before = held.pictures.len();
+    assert!(held.live(LIMIT, |call| call.pictures.len() > before + 10).await);
+    assert_eq!(held.width_px(), 256, "another face keeps to the options");
+    assert_eq!(told(house.ask(Method::DELETE, &held.place)).await.0, StatusCode::NO_CONTENT);
+    let page = metrics(&house).await;
+    assert_eq!(value(&page, "visage_sessions_ended_total", &[("reason", "deleted")]), Some(1.0));
+    assert_eq!(value(&page, "visage_sessions", &[]), Some(1.0));
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_is_never_held_to_more_than_the_server_gives() {
+    let house = house_of(1, None, 128);
+    let body = json!({ "sdp": offer(), "options": { "picture_px": 512 } });
+    let (_, joined) = told(house.ask(Method::POST, "/v1/sessions").json(&body)).await;
+    let (_, session) = told(house.ask(Method::GET, joined["location"].as_str().expect("a location"))).await;
+    assert_eq!(session["options"], json!({ "picture_px": 128, "bitrate_bps": null, "hear": true }));
+    house.close().await;
+}

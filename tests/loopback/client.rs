@@ -1,0 +1,213 @@
+//! The other side: a WebRTC machine that speaks, looks, listens and asks for key pictures as a browser does.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use openh264::decoder::Decoder;
+use openh264::formats::YUVSource;
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::media::{Direction, Frequency, KeyframeRequestKind, MediaData, MediaKind, MediaTime, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::Extension;
+use str0m::stats::MediaIngressStats;
+use str0m::{Candidate, Event, Input, Output, Rtc};
+
+use crate::voice::Voice;
+
+pub const SERVER: ([u8; 4], u16) = ([192, 0, 2, 1], 4000);
+pub const CLIENT: ([u8; 4], u16) = ([192, 0, 2, 2], 5000);
+/// A browser asks again for a key picture that does not come.
+const ASK_AGAIN: Duration = Duration::from_millis(300);
+/// Side of the squares in which brightness is averaged, in pixels.
+const CELL: usize = 8;
+
+/// A picture that was decoded.
+pub struct Seen {
+    /// RTP time, unwrapped.
+    pub at: u64,
+    pub arrived: Instant,
+    pub is_key: bool,
+    pub bytes: usize,
+    pub side_px: usize,
+    /// Mean luma of each square, row by row.
+    pub cells: Vec<f32>,
+}
+
+pub struct Client {
+    rtc: Rtc,
+    audio: Mid,
+    video: Mid,
+    pending: Option<SdpPendingOffer>,
+    decoder: Decoder,
+    pub wake_at: Instant,
+    pub is_connected: bool,
+    pub seen: Vec<Seen>,
+    /// Packets of voice as they came, with their RTP times.
+    pub heard: Vec<(u64, Bytes)>,
+    /// The newest statistics of each line.
+    pub ingress: BTreeMap<Mid, MediaIngressStats>,
+    /// Key pictures asked for.
+    pub asked: Vec<Instant>,
+    /// A picture is missing that later ones are made of.
+    is_broken: bool,
+    mouth: Mouth,
+}
+
+/// What the client says and when.
+struct Mouth {
+    voice: Voice,
+    next_at: Option<Instant>,
+    spoken: u64,
+    /// By how much its clock is faster than ours.
+    faster_ppm: f64,
+}
+
+impl Client {
+    pub fn new(now: Instant, voice: Voice, faster_ppm: f64) -> (Self, String) {
+        let builder = Rtc::builder().clear_codecs().enable_opus(true, false).enable_h264(true);
+        let second = Duration::from_secs(1);
+        let builder = builder.set_extension(6, Extension::PlayoutDelay).set_stats_interval(Some(second));
+        let mut rtc = builder.set_rtcp_report_interval_audio(second).build(now);
+        rtc.add_local_candidate(Candidate::host(SocketAddr::from(CLIENT), "udp").expect("a candidate"));
+        let mut change = rtc.sdp_api();
+        let audio = change.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None);
+        let video = change.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
+        let (offer, pending) = change.apply().expect("an offer");
+        let client = Self {
+            rtc,
+            audio,
+            video,
+            pending: Some(pending),
+            decoder: Decoder::new().expect("a decoder"),
+            wake_at: now,
+            is_connected: false,
+            seen: Vec::new(),
+            heard: Vec::new(),
+            ingress: BTreeMap::new(),
+            asked: Vec::new(),
+            is_broken: true,
+            mouth: Mouth { voice, next_at: None, spoken: 0, faster_ppm },
+        };
+        (client, offer.to_sdp_string())
+    }
+
+    pub fn accept(&mut self, answer: &str) {
+        let answer = SdpAnswer::from_sdp_string(answer).expect("an answer");
+        let pending = self.pending.take().expect("an offer");
+        self.rtc.sdp_api().accept_answer(pending, answer).expect("a fitting answer");
+    }
+
+    /// Payload types of pictures: as they are, and sent again.
+    pub fn picture_types(&self) -> (u8, u8) {
+        let video = self.rtc.media(self.video).expect("a line of pictures");
+        let used = video.remote_pts().first().copied().expect("a codec in common");
+        let params = self.rtc.codec_config().find(|params| params.pt() == used).expect("its parameters");
+        (*used, *params.resend().expect("a way to send again"))
+    }
+
+    pub fn video_stats(&self) -> &MediaIngressStats {
+        &self.ingress[&self.video]
+    }
+
+    /// When it speaks next.
+    pub fn speaks_at(&self) -> Option<Instant> {
+        self.mouth.next_at
+    }
+
+    pub fn begin_to_speak(&mut self, at: Instant) {
+        self.mouth.next_at = Some(at);
+    }
+
+    pub fn receive(&mut self, now: Instant, bytes: &[u8]) -> Vec<Vec<u8>> {
+        let (source, here) = (SocketAddr::from(SERVER), SocketAddr::from(CLIENT));
+        if let Ok(datagram) = Receive::new(Protocol::Udp, source, here, bytes) {
+            self.rtc.handle_input(Input::Receive(now, datagram)).expect("a sane datagram");
+        }
+        self.speak(now)
+    }
+
+    pub fn wake(&mut self, now: Instant) -> Vec<Vec<u8>> {
+        self.rtc.handle_input(Input::Timeout(now)).expect("a sane clock");
+        self.speak(now)
+    }
+
+    /// Says the next 20 ms.
+    pub fn talk(&mut self, now: Instant) -> Vec<Vec<u8>> {
+        let mouth = &mut self.mouth;
+        mouth.next_at = Some(now + Duration::from_secs_f64(0.02 / (1.0 + mouth.faster_ppm * 1e-6)));
+        let packet = mouth.voice.packets[mouth.spoken as usize % mouth.voice.packets.len()].clone();
+        let time = MediaTime::new(mouth.spoken * 960, Frequency::FORTY_EIGHT_KHZ);
+        mouth.spoken += 1;
+        let Some(writer) = self.rtc.writer(self.audio) else { return Vec::new() };
+        let pt = writer.payload_params().next().expect("a codec").pt();
+        writer.write(pt, now, time, &*packet).expect("a writer that writes");
+        self.wake(now)
+    }
+
+    fn speak(&mut self, now: Instant) -> Vec<Vec<u8>> {
+        let mut sent = Vec::new();
+        loop {
+            match self.rtc.poll_output().expect("a machine that works") {
+                Output::Timeout(at) if at <= now => {
+                    self.rtc.handle_input(Input::Timeout(now)).expect("a sane clock");
+                }
+                Output::Timeout(at) => {
+                    self.wake_at = at;
+                    return sent;
+                }
+                Output::Transmit(datagram) => sent.push(datagram.contents.to_vec()),
+                Output::Event(event) => self.take(event, now),
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Connected => self.is_connected = true,
+            Event::MediaData(media) if media.mid == self.video => self.look(&media, now),
+            Event::MediaData(media) => self.heard.push((media.time.numer(), Bytes::copy_from_slice(&media.data))),
+            Event::MediaIngressStats(stats) => drop(self.ingress.insert(stats.mid, stats)),
+            _ => {}
+        }
+    }
+
+    /// Decodes what can be decoded; asks for a key picture where one is missing.
+    fn look(&mut self, media: &MediaData, now: Instant) {
+        let is_key =
+            openh264::nal_units(&media.data).any(|unit| unit.iter().find(|b| **b > 1).is_some_and(|b| b & 31 == 5));
+        self.is_broken = (self.is_broken || !media.contiguous) && !is_key;
+        if self.is_broken {
+            return self.ask(now);
+        }
+        let Ok(Some(picture)) = self.decoder.decode(&media.data) else {
+            self.is_broken = true;
+            return self.ask(now);
+        };
+        let (width, height) = picture.dimensions();
+        let cells = cells(picture.y(), picture.strides().0, width, height);
+        let (at, bytes) = (media.time.numer(), media.data.len());
+        self.seen.push(Seen { at, arrived: now, is_key, bytes, side_px: width, cells });
+    }
+
+    fn ask(&mut self, now: Instant) {
+        if self.asked.last().is_some_and(|last| now.saturating_duration_since(*last) < ASK_AGAIN) {
+            return;
+        }
+        self.asked.push(now);
+        let mut api = self.rtc.direct_api();
+        let stream = api.stream_rx_by_mid(self.video, None).expect("a stream of pictures");
+        stream.request_keyframe(KeyframeRequestKind::Pli);
+    }
+}
+
+/// Mean luma of each square of a plane, row by row.
+pub fn cells(luma: &[u8], stride: usize, width: usize, height: usize) -> Vec<f32> {
+    let mean = |x: usize, y: usize| {
+        let rows = (y..y + CELL).map(|row| &luma[row * stride + x..row * stride + x + CELL]);
+        rows.flatten().map(|v| f32::from(*v)).sum::<f32>() / (CELL * CELL) as f32
+    };
+    let columns = width / CELL;
+    (0..columns * (height / CELL)).map(|n| mean(n % columns * CELL, n / columns * CELL)).collect()
+}

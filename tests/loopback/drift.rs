@@ -1,0 +1,236 @@
+//! An hour with a sender whose clock drifts: do pictures stay with their voice?
+//!
+//! The show, its line and the voice's codec are real. The face draws how loud it is, and the pictures are not coded: what
+//! is asked here is when they are shown, and coding ninety thousand of them would say no more about it.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use visage::codec::{CodecError, EncodedPicture, PictureEncoder, PictureKind, VoiceDecoder, VoiceEncoder};
+use visage::listen::VoicePacket;
+use visage::media::{PcmBlock, Picture, PictureSize};
+use visage::model::{Actor, ModelError};
+use visage::pipeline::{Inbox, Outgoing, OutgoingMedia, Outlet, SessionKey, Show, ShowParts};
+use visage::telemetry::Marks;
+use visage::time::{AudioRtpTime, SampleIndex, Wall};
+
+/// Every ten seconds the sender says one swell of 300 ms.
+const CYCLE_PACKETS: u32 = 500;
+const SWELL_S: f32 = 0.3;
+const HOUR_S: u32 = 3_600;
+/// What an encoder of Opus looks ahead, in seconds: its decoder's voice is late by that.
+const CODEC_DELAY_S: f64 = 0.0065;
+
+/// Draws how much the voice moved in the 40 ms from the moment that is shown, as a number in the first pixels.
+#[derive(Default)]
+struct Gauge(Vec<(u64, f32)>);
+
+impl Actor for Gauge {
+    fn look_ahead_samples(&self) -> u64 {
+        1280
+    }
+
+    fn hear(&mut self, block: &PcmBlock, at: SampleIndex) -> Result<(), ModelError> {
+        self.0.push((at.0, block.line.iter().map(|sample| sample * sample).sum()));
+        Ok(())
+    }
+
+    fn show(&mut self, at: SampleIndex, picture: &mut Picture, _marks: &mut Marks, _wall: Wall) {
+        let shown: f32 =
+            self.0.iter().filter(|(start, _)| (at.0..at.0 + 640).contains(start)).map(|(_, sum)| sum).sum();
+        self.0.retain(|(start, _)| *start >= at.0);
+        picture.planes_mut().0[..4].copy_from_slice(&shown.to_le_bytes());
+    }
+
+    fn hush(&mut self) {}
+}
+
+/// "Encodes" a picture as what the gauge drew.
+struct Reading;
+
+impl PictureEncoder for Reading {
+    fn encode(&mut self, picture: &Picture, kind: PictureKind) -> Result<EncodedPicture, CodecError> {
+        let bytes = Bytes::copy_from_slice(&picture.planes().0[..4]);
+        Ok(EncodedPicture { bytes, is_key: kind == PictureKind::Key })
+    }
+
+    fn set_bitrate(&mut self, _bits_per_second: u32) {}
+}
+
+/// Where the middle of a swell was, weighed by its strength: on the RTP line and on the clock of the sender reports.
+#[derive(Clone, Copy, Default)]
+struct Middle {
+    weight: f64,
+    rtp_s: f64,
+    clock_s: f64,
+}
+
+impl Middle {
+    fn add(&mut self, strength: f64, rtp_s: f64, clock_s: f64) {
+        self.weight += strength;
+        self.rtp_s += strength * rtp_s;
+        self.clock_s += strength * clock_s;
+    }
+}
+
+/// The receiver: takes what leaves the show, and finds the middles of swells in pictures and in the voice.
+struct Receiver {
+    start: Instant,
+    decoder: VoiceDecoder,
+    pictures: Vec<Middle>,
+    voices: Vec<Middle>,
+    last_at: SampleIndex,
+}
+
+#[derive(Clone)]
+struct Sink(Arc<Mutex<Receiver>>);
+
+impl Outlet for Sink {
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn send(&mut self, outgoing: Outgoing) -> Result<(), Box<Outgoing>> {
+        self.0.lock().expect("a receiver").take(&outgoing);
+        Ok(())
+    }
+}
+
+impl Receiver {
+    fn take(&mut self, outgoing: &Outgoing) {
+        let clock_s = (outgoing.clock - self.start).as_secs_f64();
+        self.last_at = outgoing.media.at;
+        match &outgoing.media.value {
+            OutgoingMedia::Picture(picture) => {
+                let rtp_s = outgoing.media.at.0 as f64 * 90_000.0 / 16_000.0 / 90_000.0;
+                let shown = f32::from_le_bytes(picture.bytes[..4].try_into().expect("four bytes"));
+                note(&mut self.pictures, f64::from(shown), rtp_s + 0.020, clock_s + 0.020);
+            }
+            // Between swells there is silence, which need not be decoded.
+            OutgoingMedia::Voice(_)
+                if !(4.0..7.0).contains(&(outgoing.media.at.since_start().as_secs_f64() % 10.0)) => {}
+            OutgoingMedia::Voice(packet) => {
+                let rtp_s = outgoing.media.at.0 as f64 * 3.0 / 48_000.0;
+                let samples = self.decoder.decode(packet).expect("our own packet");
+                for (n, part) in samples.chunks(48).enumerate() {
+                    let strength: f32 = part.iter().map(|sample| sample * sample).sum();
+                    let within_s = (n as f64 + 0.5) / 1_000.0 - CODEC_DELAY_S;
+                    note(&mut self.voices, f64::from(strength), rtp_s + within_s, clock_s + within_s);
+                }
+            }
+        }
+    }
+}
+
+/// Adds to the middle of the swell that this moment is part of. Swells are ten seconds apart, and delays far less.
+fn note(middles: &mut Vec<Middle>, strength: f64, rtp_s: f64, clock_s: f64) {
+    let number = (rtp_s.max(0.0) / 10.0) as usize;
+    middles.resize(middles.len().max(number + 1), Middle::default());
+    middles[number].add(strength, rtp_s, clock_s);
+}
+
+/// The packets of one cycle; the swell is in its middle.
+fn cycle() -> Vec<Bytes> {
+    let mut encoder = VoiceEncoder::new().expect("an encoder");
+    let packet = |n: u32| {
+        let sample = |i: usize| {
+            let t = (n * 960 + i as u32) as f32 / 48_000.0 - 5.0;
+            let swell =
+                if t.abs() < SWELL_S / 2.0 { 0.5 + 0.5 * (t / SWELL_S * std::f32::consts::TAU).cos() } else { 0.0 };
+            let wave = |k: f32| (t * 150.0 * k * std::f32::consts::TAU).sin() / k;
+            0.3 * swell * (wave(1.0) + wave(2.0) + wave(3.0))
+        };
+        encoder.encode(&std::array::from_fn(sample)).expect("a packet")
+    };
+    (0..CYCLE_PACKETS).map(packet).collect()
+}
+
+/// An hour of it, with packets up to 10 ms late.
+fn hour(faster_ppm: f64) -> Receiver {
+    let start = Wall.now();
+    let receiver = Receiver {
+        start,
+        decoder: VoiceDecoder::new().expect("a decoder"),
+        pictures: Vec::new(),
+        voices: Vec::new(),
+        last_at: SampleIndex::ZERO,
+    };
+    let (sink, inbox) = (Sink(Arc::new(Mutex::new(receiver))), Inbox::new(Arc::default()));
+    inbox.watch();
+    let parts = ShowParts {
+        key: SessionKey(1),
+        inbox: inbox.clone(),
+        outlet: Box::new(sink.clone()),
+        actor: Box::new(Gauge::default()),
+        encoder: Box::new(Reading),
+        canvas: Picture::black(PictureSize::square(16)),
+        meter: Arc::default(),
+        events: tokio::sync::broadcast::channel(8).0,
+    };
+    let mut show = Show::new(parts, 1_000_000, start).expect("a show");
+    let (packets, mut random) = (cycle(), fastrand::Rng::with_seed(5));
+    for n in 0..HOUR_S * 50 {
+        let spoken_s = f64::from(n) * 0.02 / (1.0 + faster_ppm * 1e-6);
+        let arrived = start + Duration::from_secs_f64(spoken_s + 0.02 + random.f64() * 0.01);
+        while show.next_tick() < arrived {
+            show.tick(show.next_tick(), Wall);
+        }
+        let payload = packets[(n % CYCLE_PACKETS) as usize].clone();
+        inbox.hear(VoicePacket {
+            rtp: AudioRtpTime::default().plus(n * 960),
+            sequence: Some(n.into()),
+            payload,
+            arrived,
+        });
+    }
+    drop(show);
+    Arc::into_inner(sink.0).expect("the show is gone").into_inner().expect("a receiver")
+}
+
+/// Picture minus voice of every swell, in milliseconds, by RTP time and by the clock of the reports.
+fn offsets_ms(receiver: &Receiver) -> Vec<(f64, f64)> {
+    let pairs =
+        receiver.pictures.iter().zip(&receiver.voices).filter(|(picture, voice)| picture.weight * voice.weight > 0.0);
+    let offset = |(picture, voice): (&Middle, &Middle)| {
+        let ms = |a: f64, b: f64| (a / picture.weight - b / voice.weight) * 1_000.0;
+        (ms(picture.rtp_s, voice.rtp_s), ms(picture.clock_s, voice.clock_s))
+    };
+    pairs.map(offset).collect()
+}
+
+/// The slope of a row of offsets in ms, ten seconds apart, in parts per million.
+fn slope_ppm(offsets: &[f64]) -> f64 {
+    let middle = (offsets.len() as f64 - 1.0) / 2.0;
+    let mean = offsets.iter().sum::<f64>() / offsets.len() as f64;
+    let places = || offsets.iter().enumerate().map(|(n, offset)| (n as f64 - middle, offset - mean));
+    let across: f64 = places().map(|(x, y)| x * y).sum();
+    let along: f64 = places().map(|(x, _)| x * x).sum();
+    across / along / 10.0 * 1_000.0
+}
+
+fn an_hour_apart(faster_ppm: f64) {
+    let receiver = hour(faster_ppm);
+    let offsets = offsets_ms(&receiver);
+    assert!(offsets.len() >= 355, "{} swells", offsets.len());
+    // The line went by the sender's clock: by our own it would be 0.7 s off.
+    let line_s = receiver.last_at.since_start().as_secs_f64();
+    assert!((line_s - f64::from(HOUR_S)).abs() < 0.2, "the line is {line_s} s long");
+    let (by_rtp, by_clock): (Vec<f64>, Vec<f64>) = offsets.into_iter().unzip();
+    for offsets in [&by_rtp, &by_clock] {
+        let least = offsets.iter().copied().fold(f64::MAX, f64::min);
+        let most = offsets.iter().copied().fold(f64::MIN, f64::max);
+        assert!(least > -40.0 && most < 20.0, "pictures are {least} to {most} ms after their voice");
+        assert!(slope_ppm(offsets).abs() < 1.0, "they part by {} ppm", slope_ppm(offsets));
+    }
+}
+
+#[test]
+fn an_hour_with_a_fast_sender_keeps_pictures_with_their_voice() {
+    an_hour_apart(200.0);
+}
+
+#[test]
+fn an_hour_with_a_slow_sender_keeps_pictures_with_their_voice() {
+    an_hour_apart(-200.0);
+}

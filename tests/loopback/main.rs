@@ -1,0 +1,357 @@
+//! Our server's machines and a client in one process, a wire between them that loses, delays, doubles and narrows, and a
+//! clock that only exists here.
+//!
+//! Nothing sleeps and nothing is sent. What the wire does follows from a seed; the names, keys and hash maps of the WebRTC
+//! machines do not, so that one run differs from the next by a packet here and there: the tests hold bounds.
+
+mod client;
+mod drift;
+mod voice;
+mod wire;
+mod world;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use visage::codec::VoiceDecoder;
+use visage::telemetry::Loss;
+use visage::time::SampleIndex;
+
+use client::Seen;
+use voice::{Voice, correlation, levels_of};
+use wire::{CALM, Neck, Weather};
+use world::{Noise, Plan, World, portrait};
+
+const SEED: u64 = 3;
+
+/// A call with the built-in face, small so that it is fast.
+fn call(wire: Weather) -> World {
+    let (face, voice) = (portrait(), Voice::speech());
+    begin(Plan { face, picture_px: 256, voice, faster_ppm: 200.0, up: wire, down: wire, seed: SEED })
+}
+
+/// A call with pictures that always fill what the encoder may spend.
+fn busy_call(down: Weather) -> World {
+    let (face, voice) = (Noise::pack(30), Voice::speech());
+    begin(Plan { face, picture_px: 256, voice, faster_ppm: 0.0, up: CALM, down, seed: SEED })
+}
+
+fn begin(plan: Plan) -> World {
+    let mut world = World::new(plan);
+    assert!(world.run_until(8.0, |world| world.client.is_connected), "not connected after 8 s");
+    let now = world.now;
+    world.client.begin_to_speak(now);
+    world
+}
+
+/// The longest time without a new picture, in seconds.
+fn longest_freeze(seen: &[Seen]) -> f64 {
+    seen.windows(2).map(|pair| (pair[1].arrived - pair[0].arrived).as_secs_f64()).fold(0.0, f64::max)
+}
+
+fn assert_unbroken(world: &World) {
+    let line = &world.diary().line;
+    assert!(line.iter().zip(0..).all(|((at, _), n)| at.0 == n * 320), "the line has a gap");
+    let is_next = |pair: &[(SampleIndex, Bytes)]| pair[1].0.samples_since(pair[0].0) == 320;
+    assert!(world.voices.windows(2).all(is_next), "the voice that leaves has a gap");
+}
+
+fn assert_every_frame_is_accounted_for(world: &mut World) {
+    let adds_up = |world: &World| {
+        let frames = world.ticket.meter.report().frames;
+        frames.due == frames.on_time + frames.late + frames.dropped
+    };
+    assert!(world.run_until(3.0, adds_up), "{:?}", world.ticket.meter.report().frames);
+}
+
+/// How loud the line was around a moment: the root of it, which mouths follow more evenly.
+fn loudness(world: &World, at: u64) -> f32 {
+    let (line, block) = (&world.diary().line, (at / 320) as usize);
+    let levels = &line[block.saturating_sub(1)..(block + 3).min(line.len())];
+    (levels.iter().map(|(_, level)| level).sum::<f32>() / levels.len().max(1) as f32).sqrt()
+}
+
+/// How well pictures (their moments on the line, and their squares) follow the voice. Which squares do is learnt from one
+/// half of the pictures and tried on the other.
+fn mouth_follows(world: &World, pictures: &[(u64, &[f32])]) -> f32 {
+    let loud: Vec<f32> = pictures.iter().map(|(at, _)| loudness(world, *at)).collect();
+    let half = pictures.len() / 2;
+    let along = |n: usize| pictures[..half].iter().map(|(_, cells)| cells[n]).collect::<Vec<f32>>();
+    let count = pictures.first().map_or(0, |(_, cells)| cells.len());
+    let mut ways: Vec<(usize, f32)> = (0..count).map(|n| (n, correlation(&along(n), &loud[..half]))).collect();
+    ways.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+    ways.truncate(4);
+    let open = |(_, cells): &(u64, &[f32])| ways.iter().map(|(n, way)| cells[*n] * way.signum()).sum::<f32>();
+    let opens: Vec<f32> = pictures[half..].iter().map(open).collect();
+    correlation(&opens, &loud[half..])
+}
+
+fn drawn_mouth_follows(world: &World) -> f32 {
+    let drawn = world.diary().drawn.clone();
+    mouth_follows(world, &drawn.iter().map(|(at, cells)| (at.0, &**cells)).collect::<Vec<_>>())
+}
+
+fn seen_mouth_follows(world: &World) -> f32 {
+    let side_px = world.client.seen.last().map_or(0, |one| one.side_px);
+    let seen = world.client.seen.iter().filter(|one| one.side_px == side_px);
+    mouth_follows(world, &seen.map(|one| (one.at * 16 / 90, &*one.cells)).collect::<Vec<_>>())
+}
+
+/// How well the voice that came back is the voice on the line, moment by moment.
+fn voice_comes_back(world: &World) -> f32 {
+    let (heard, line) = (levels_of(&world.client.heard), &world.diary().line);
+    let pairs = heard.iter().filter_map(|(at, level)| Some((*level, line.get((at / 960) as usize)?.1)));
+    let (back, there): (Vec<f32>, Vec<f32>) = pairs.unzip();
+    correlation(&back, &there)
+}
+
+/// How well the line hears what is said, at whatever delay it has.
+fn line_hears(world: &World, said: &Voice) -> f32 {
+    let line: Vec<f32> = world.diary().line.iter().map(|(_, level)| *level).collect();
+    let at = |delay: usize| {
+        let heard = &line[delay.min(line.len())..];
+        let spoken: Vec<f32> = said.levels.iter().cycle().take(heard.len()).copied().collect();
+        correlation(heard, &spoken)
+    };
+    (0..400).map(at).fold(0.0, f32::max)
+}
+
+#[test]
+fn a_call_through_a_storm_goes_on() {
+    let jitter = Duration::from_millis(300);
+    let mut world = call(Weather { loss_ratio: 0.2, double_ratio: 0.02, jitter, ..CALM });
+    world.run(10.0);
+    // And the server has no time for a while: what would be late is not begun.
+    world.stalled_until = world.now + Duration::from_millis(400);
+    world.run(30.0);
+    assert_unbroken(&world);
+    assert_every_frame_is_accounted_for(&mut world);
+    let (losses, frames) = (world.ticket.meter.report().losses, world.ticket.meter.report().frames);
+    assert!(frames.late < 2 * frames.on_time, "pictures queue before the wire: {frames:?}");
+    assert!(losses["late_frame"] >= 5 && losses["concealed_gap"] > 200, "{losses:?}");
+
+    let (seen, drawn) = (world.client.seen.len(), world.diary().drawn.len());
+    let (heard, said) = (world.client.heard.len(), world.voices.len());
+    let (mouth, back) = (drawn_mouth_follows(&world), voice_comes_back(&world));
+    let (hears, freeze) = (line_hears(&world, &Voice::speech()), longest_freeze(&world.client.seen));
+    assert!(seen > 60 && freeze < 9.0, "{seen} pictures seen of {drawn}, the longest wait {freeze} s");
+    assert!(heard * 10 > said * 7, "{heard} packets of voice came back of {said}");
+    assert!(hears > 0.6, "what is heard follows what is said by {hears}");
+    assert!(mouth > 0.3, "the mouth follows the voice by {mouth}");
+    assert!(back > 0.8, "what comes back follows what was heard by {back}");
+}
+
+#[test]
+fn on_a_middling_wire_the_mouth_that_is_seen_follows_the_voice() {
+    let mut world = call(Weather { loss_ratio: 0.03, jitter: Duration::from_millis(20), ..CALM });
+    world.run(30.0);
+    assert_unbroken(&world);
+    assert_every_frame_is_accounted_for(&mut world);
+    let (seen, frames) = (world.client.seen.len(), world.ticket.meter.report().frames);
+    let (mouth, back) = (seen_mouth_follows(&world), voice_comes_back(&world));
+    assert!(seen > 690, "{seen} pictures seen in 30 s, {frames:?}");
+    assert!(longest_freeze(&world.client.seen) < 2.0, "{} s without a picture", longest_freeze(&world.client.seen));
+    assert!(mouth > 0.4, "the mouth follows the voice by {mouth}");
+    assert!(back > 0.9, "what comes back follows what was heard by {back}");
+}
+
+/// Payload type and RTP time of a packet of RTP (RFC 3550, section 5.1; RFC 5761, section 4).
+fn rtp(bytes: &[u8]) -> Option<(u8, u32)> {
+    let is_rtp = bytes.len() > 12 && (128..192).contains(&bytes[0]) && !(64..96).contains(&(bytes[1] & 0x7f));
+    let time = bytes.get(4..8)?.try_into().ok()?;
+    is_rtp.then(|| (bytes[1] & 0x7f, u32::from_be_bytes(time)))
+}
+
+#[test]
+fn a_lost_packet_of_a_picture_is_asked_for_and_comes_again() {
+    let mut world = busy_call(CALM);
+    world.run(6.0);
+    let (picture, again) = world.client.picture_types();
+    let (before, nacks) = (world.client.seen.len(), world.client.video_stats().nacks);
+    let resent = Rc::new(RefCell::new(Vec::new()));
+    let (sent, mut stolen, mut last_time) = (Rc::clone(&resent), None, None);
+    // The second packet of a picture goes; what is sent again of that picture is written down.
+    world.down.thief = Some(Box::new(move |bytes| {
+        let Some((kind, time)) = rtp(bytes) else { return false };
+        if kind == again && stolen == Some(time) {
+            sent.borrow_mut().push(time);
+        }
+        let is_second = kind == picture && last_time == Some(time);
+        last_time = if kind == picture { Some(time) } else { last_time };
+        is_second && stolen.is_none() && stolen.replace(time).is_none()
+    }));
+    world.run(2.0);
+    let seen = &world.client.seen;
+    assert_eq!(world.down.lost, 1);
+    assert!(world.client.video_stats().nacks > nacks, "nothing was asked for");
+    assert_eq!(resent.borrow().len(), 1, "packets sent again");
+    assert!(seen.len() >= before + 49, "{} pictures in 2 s", seen.len() - before);
+    assert!(seen.windows(2).all(|pair| pair[1].at - pair[0].at == 3_600), "a picture is missing");
+    assert!(world.client.asked.is_empty() && seen[1..].iter().all(|one| !one.is_key), "a key picture came of it");
+    assert!(longest_freeze(&seen[before..]) < 0.2, "{} s without a picture", longest_freeze(&seen[before..]));
+}
+
+#[test]
+fn where_a_third_of_a_picture_is_lost_nearly_all_of_it_is_sent_again() {
+    let mut world = busy_call(CALM);
+    world.run(6.0);
+    let (picture, again) = world.client.picture_types();
+    let counts = Rc::new(RefCell::new((0_u32, 0_u32)));
+    let (counting, mut random) = (Rc::clone(&counts), fastrand::Rng::with_seed(SEED));
+    world.down.thief = Some(Box::new(move |bytes| {
+        let kind = rtp(bytes).map(|(kind, _)| kind);
+        let is_stolen = kind == Some(picture) && random.f64() < 0.3;
+        let mut counts = counting.borrow_mut();
+        *counts = (counts.0 + u32::from(is_stolen), counts.1 + u32::from(kind == Some(again)));
+        is_stolen
+    }));
+    world.run(1.0);
+    let (stolen, resent) = *counts.borrow();
+    assert!(stolen > 50 && resent * 10 > stolen * 9, "{stolen} packets lost, {resent} sent again");
+}
+
+#[test]
+fn a_gap_that_cannot_be_mended_is_answered_with_a_key_picture() {
+    let mut world = busy_call(CALM);
+    world.run(6.0);
+    let (picture, again) = world.client.picture_types();
+    let (before, mut stolen) = (world.client.seen.len(), false);
+    world.down.thief = Some(Box::new(move |bytes| {
+        let kind = rtp(bytes).map(|(kind, _)| kind);
+        kind == Some(again) || kind == Some(picture) && !std::mem::replace(&mut stolen, true)
+    }));
+    world.run(4.0);
+    let (seen, asked) = (&world.client.seen[before..], &world.client.asked);
+    let keys: Vec<Instant> = seen.iter().filter(|one| one.is_key).map(|one| one.arrived).collect();
+    assert_eq!((asked.len(), keys.len()), (1, 1), "key pictures asked for, and given");
+    assert!(keys[0] - asked[0] < Duration::from_millis(250), "after {:?}", keys[0] - asked[0]);
+    assert!(seen.len() > 75, "{} pictures in 4 s", seen.len());
+}
+
+/// Mean length of the packets of voice that left in the last 14 s, about one round of the voice, in bytes.
+fn voice_bytes(world: &World) -> f64 {
+    let sent = &world.voices[world.voices.len() - 700..];
+    sent.iter().map(|(_, packet)| packet.len()).sum::<usize>() as f64 / sent.len() as f64
+}
+
+/// Bits a second of the pictures of the last ten seconds, and how old the oldest of them was when it came, in seconds.
+fn lately(world: &World) -> (f64, f64) {
+    let since = world.now - Duration::from_secs(10);
+    let seen = || world.client.seen.iter().filter(|one| one.arrived >= since);
+    let age = |one: &Seen| (one.arrived - world.start).as_secs_f64() - one.at as f64 / 90_000.0;
+    (seen().map(|one| one.bytes).sum::<usize>() as f64 * 0.8, seen().map(age).fold(0.0, f64::max))
+}
+
+#[test]
+fn a_wire_that_narrows_gets_less_and_one_that_widens_more() {
+    let longest_queue = Duration::from_millis(300);
+    let neck = |bits_per_second| Weather { neck: Some(Neck { bits_per_second, longest_queue }), ..CALM };
+    let aim = |world: &World| world.studio.stats(&world.ticket.id).expect("a session").state.quality.bitrate_bps;
+    let estimate = |world: &World| world.network().estimate_bps.expect("an estimate");
+    let side = |world: &World| world.client.seen.last().expect("a picture").side_px;
+
+    let mut world = busy_call(neck(3_000_000));
+    world.run(15.0);
+    let usual_bytes = voice_bytes(&world);
+    assert!(estimate(&world) > 1_500_000, "the estimate is {}", estimate(&world));
+    assert!(aim(&world) > 1_000_000 && side(&world) == 256, "{} bits a second, {} pixels", aim(&world), side(&world));
+
+    world.down.weather = neck(200_000);
+    world.run(27.0);
+    let (bits, age) = lately(&world);
+    assert!(estimate(&world) < 300_000, "the estimate is {}", estimate(&world));
+    assert!((40_000..200_000).contains(&aim(&world)), "the encoder aims at {}", aim(&world));
+    assert_eq!(side(&world), 128);
+    assert!((25_000.0..180_000.0).contains(&bits), "{bits} bits a second came through");
+    assert!(age < 1.0, "a picture was {age} s old");
+    assert!(longest_freeze(&world.client.seen) < 7.0, "{} s without a picture", longest_freeze(&world.client.seen));
+
+    world.down.weather = neck(120_000);
+    world.run(20.0);
+    let thin_bytes = voice_bytes(&world);
+    assert!(thin_bytes < 0.8 * usual_bytes, "packets of voice had {usual_bytes} bytes and have {thin_bytes}");
+
+    world.down.weather = neck(3_000_000);
+    let is_back = |world: &World| side(world) == 256 && aim(world) > 1_000_000;
+    assert!(world.run_until(30.0, is_back), "{} {} {}", estimate(&world), aim(&world), side(&world));
+    assert_unbroken(&world);
+    assert_every_frame_is_accounted_for(&mut world);
+}
+
+/// How wrong the voice is where a packet is read out of the correction in the next one, of every fifth packet: energy of
+/// the difference by energy of the voice.
+fn recovery_error(packets: &[(SampleIndex, Bytes)]) -> f64 {
+    let (mut whole, mut holed) = (VoiceDecoder::new().expect("a decoder"), VoiceDecoder::new().expect("a decoder"));
+    let (mut wrong, mut all) = (0.0, 0.0);
+    for (n, pair) in packets.windows(2).enumerate() {
+        let was = whole.decode(&pair[0].1).expect("our own packet").to_vec();
+        if n % 5 != 4 {
+            holed.decode(&pair[0].1).expect("our own packet");
+            continue;
+        }
+        let is = holed.decode_fec(&pair[1].1, was.len()).expect("our own packet");
+        wrong += was.iter().zip(is).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
+        all += was.iter().map(|a| f64::from(*a).powi(2)).sum::<f64>();
+    }
+    wrong / all
+}
+
+#[test]
+fn a_voice_whose_packets_are_lost_is_protected_more() {
+    let error = |loss_ratio: f64| {
+        let mut world = busy_call(CALM);
+        let (pictures, mut random) = (world.client.picture_types(), fastrand::Rng::with_seed(SEED));
+        world.down.thief = Some(Box::new(move |bytes| {
+            let is_voice = rtp(bytes).is_some_and(|(kind, _)| kind != pictures.0 && kind != pictures.1);
+            is_voice && random.f64() < loss_ratio
+        }));
+        // Two rounds of the voice, of which the second is looked at: by then reports have come.
+        world.run(28.2);
+        recovery_error(&world.voices[world.voices.len() - 700..])
+    };
+    let (calm, lossy) = (error(0.0), error(0.3));
+    assert!(lossy < 0.75 * calm, "what is recovered is wrong by {lossy}, without loss by {calm}");
+}
+
+#[test]
+fn garbage_and_replays_are_counted_and_change_nothing() {
+    let mut world = busy_call(CALM);
+    let sent = Rc::new(RefCell::new(Vec::new()));
+    let copies = Rc::clone(&sent);
+    world.up.watcher = Some(Box::new(move |bytes| copies.borrow_mut().extend(rtp(bytes).map(|_| bytes.to_vec()))));
+    world.run(4.0);
+    let strays = |world: &World| {
+        let own = world.ticket.meter.report().losses["stray_packet"];
+        (own, world.studio.counters().snapshot().of(Loss::StrayPacket))
+    };
+    assert_eq!(strays(&world), (0, 0));
+
+    let replays = sent.borrow().clone();
+    let newest = &replays[replays.len() - 150..];
+    for replay in newest {
+        world.inject(replay);
+        world.run(0.01);
+    }
+    assert_eq!(strays(&world), (150, 0), "replays are refused by the session's own keys");
+
+    let mut random = fastrand::Rng::with_seed(SEED);
+    for n in 0..600_usize {
+        let mut bytes: Vec<u8> = (0..random.usize(13..400)).map(|_| random.u8(..)).collect();
+        // As STUN, DTLS, RTP or RTCP, and nothing at all (RFC 7983, section 7).
+        bytes[0] = [0, 1, 22, 128, 144, 255][n % 6];
+        world.inject(&bytes);
+        world.run(0.005);
+    }
+    assert_eq!(strays(&world), (350, 300), "200 as RTP or RTCP; 200 as STUN without a name and 100 of no kind");
+    world.run(2.0);
+
+    let report = world.ticket.meter.report();
+    let others = report.losses.iter().filter(|(name, count)| **name != "stray_packet" && **count > 0);
+    assert_eq!(others.collect::<Vec<_>>(), [], "nothing else was lost");
+    assert_eq!(report.frames.due, report.frames.on_time, "{:?}", report.frames);
+    let seen = &world.client.seen;
+    assert!(seen.windows(2).all(|pair| pair[1].at - pair[0].at == 3_600), "a picture is missing");
+    assert_unbroken(&world);
+}
