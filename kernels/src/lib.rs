@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 mod cards;
+#[cfg(feature = "h264")]
 pub mod h264;
 pub mod memory;
 pub mod pixels;

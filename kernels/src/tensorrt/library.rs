@@ -1,5 +1,6 @@
 //! The two libraries of TensorRT: found, asked for their version, kept for as long as the program runs.
 
+use std::error::Error;
 use std::ffi::c_int;
 use std::path::Path;
 
@@ -55,13 +56,18 @@ fn open(path: &Path) -> Result<Version, Refused> {
     // SAFETY: loading runs the library's initialisers. The user chose the path, or it lies where TensorRT is installed;
     // NVIDIA's libraries may be loaded from any thread.
     let library = unsafe { Library::new(path) };
-    let library = library.map_err(|error| Refused::NotLoaded(format!("{}: {error}", path.display())))?;
+    let library = library.map_err(|error| Refused::NotLoaded(format!("{} ({})", path.display(), innermost(&error))))?;
     let found = version_of(&library);
     let found = found.map_err(|found| Refused::Wrong(LibraryError::Foreign { found, path: path.to_owned() }))?;
     if (found.major(), found.minor()) == (MADE_FOR.major(), MADE_FOR.minor()) {
         return Ok(found);
     }
     Err(Refused::Wrong(LibraryError::Version { found, path: path.to_owned() }))
+}
+
+/// What the system's loader said: the library that opens libraries keeps it as a cause.
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    std::iter::successors(Some(error), |&error| error.source()).last().map(ToString::to_string).unwrap_or_default()
 }
 
 fn version_of(library: &Library) -> Result<Version, String> {
