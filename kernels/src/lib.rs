@@ -5,6 +5,8 @@
 #![warn(missing_docs)]
 
 mod cards;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod h264;
 pub mod memory;
 pub mod pixels;
