@@ -75,7 +75,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tracing_subscriber", &["cli"]),
     ("uuid", &["pipeline"]),
     ("visage_engines", &["cli", "model"]),
-    ("visage_kernels", &["codec", "picture", "cli"]),
+    ("visage_kernels", &["backend", "codec", "picture", "cli"]),
     ("webrtc", &["bench"]),
     // No dependency of the root package: its calls are unsafe, and kernels alone may name it.
     ("vpx_sys", &[]),

@@ -4,7 +4,7 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -97,11 +97,8 @@ impl Pinned {
 
     /// Never gives it back: nobody knows whether the device still touches it.
     pub(super) fn abandon(mut self) {
+        self.blocks.region.is_touched.store(true, Ordering::Relaxed);
         self.events = None;
-        let kept = Arc::clone(&self.blocks);
-        drop(self);
-        // The region stays locked and allocated.
-        let _forever = Arc::into_raw(kept);
     }
 
     fn place(&self) -> *mut u8 {
@@ -195,6 +192,8 @@ struct Region {
     context: Arc<Context>,
     start: *mut u8,
     layout: Layout,
+    /// Some copy was queued whose end nobody can see.
+    is_touched: AtomicBool,
 }
 
 // SAFETY: the memory is reached only through blocks, each by one owner.
@@ -219,7 +218,7 @@ impl Region {
             // SAFETY: allocated above with this layout, not locked, reached by nobody.
             unsafe { dealloc(start, layout) };
         })?;
-        Ok(Self { context: Arc::clone(device.context()), start, layout })
+        Ok(Self { context: Arc::clone(device.context()), start, layout, is_touched: AtomicBool::default() })
     }
 }
 
@@ -228,9 +227,9 @@ impl Drop for Region {
         // SAFETY: locked once in `lock`, unlocked once here.
         let unlocked =
             self.context.takes_back() && unsafe { (self.context.calls().cuMemHostUnregister)(self.start.cast()) } == 0;
-        if unlocked || self.context.is_over() {
-            // SAFETY: allocated with this layout; all blocks are gone, and with them every copy: the driver has unlocked it,
-            // or the context that copied is destroyed. Otherwise it is left, as nobody knows who touches it.
+        if unlocked && !self.is_touched.load(Ordering::Relaxed) || self.context.is_over() {
+            // SAFETY: allocated with this layout; all blocks are gone, and with them every copy: each was seen to land, or
+            // the context that copied is destroyed. Otherwise it is left, as nobody knows who touches it.
             unsafe { dealloc(self.start, self.layout) };
         }
     }

@@ -83,9 +83,10 @@ impl Stream {
         self.airborne(block, check(CALL, status))
     }
 
-    /// A copy that was queued and is marked, or one that was not queued at all. In between, nobody gets the block again.
+    /// A copy that was queued and is marked, or one that was not queued at all. Of what is in between, nobody knows.
     fn airborne(&self, block: Pinned, queued: Result<(), CudaError>) -> Result<Flight, CudaError> {
-        match queued.and_then(|()| self.record(block.done())) {
+        queued?;
+        match self.record(block.done()) {
             Ok(()) => Ok(Flight::new(block)),
             Err(error) => {
                 block.abandon();

@@ -53,7 +53,7 @@ macro_rules! calls {
         pub const NAMES: &[&str] = &[$(stringify!($name)),*];
 
         const _AS_IN_THE_HEADERS: () = {
-            // SAFETY: a type only; nothing is called.
+            // # Safety: a type only; nothing is called.
             $(let _: unsafe fn($($argument),*) -> sys::CUresult = sys::$name;)*
         };
     };

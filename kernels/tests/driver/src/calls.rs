@@ -151,15 +151,13 @@ driver! {
     }
 
     Context cuStreamWaitEvent(stream: u64, event: u64, _flags: c_uint) |sim| {
-        sim.counts.waits += 1;
         let Some(marked) = sim.events.get(&event).cloned() else {
             return sim.violation("a wait for an event that is not there", INVALID_HANDLE);
         };
-        let is_ignored = sim.counts.waits == sim.ignored_wait;
-        match marked.filter(|_| !is_ignored) {
-            Some(mark) => sim.queue(stream, Work::Wait(mark)),
-            None => 0,
-        }
+        // An event that marks nothing yet is not waited for.
+        let Some(mark) = marked else { return 0 };
+        sim.counts.waits += 1;
+        if sim.counts.waits == sim.ignored_wait { 0 } else { sim.queue(stream, Work::Wait(mark)) }
     }
 
     Context cuStreamBeginCapture_v2(stream: u64, _mode: c_int) |sim| {

@@ -11,6 +11,9 @@ const STALL: u32 = 64;
 /// What a piece of work takes at most, in microseconds; a slow copy takes a hundred times as much.
 const LONGEST_US: u64 = 400;
 
+/// The ways in which three streams may stand before each other.
+const RANKS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+
 /// How a seed lets work run.
 enum Temper {
     /// All that may run runs at once.
@@ -20,18 +23,27 @@ enum Temper {
     /// One piece at a time, on one in `of` calls.
     Now { of: u64 },
     /// One stream runs as far as it can, the others when somebody waits.
-    Partial { favourite: u64 },
+    Partial { favourite: usize },
+    /// Of two streams, one always goes before the other; the third runs when neither can.
+    Ranked { streams: [usize; 3] },
 }
 
 impl Sim {
     fn temper(&self) -> Temper {
-        match self.sown() % 6 {
+        let (kind, which) = (self.sown() % 8, (self.sown() / 8) as usize);
+        match kind {
             0 => Temper::Eager,
             1 => Temper::Lazy,
             2 => Temper::Now { of: 2 },
             3 => Temper::Now { of: 8 },
-            _ => Temper::Partial { favourite: self.sown() / 6 % 3 },
+            4 | 5 => Temper::Partial { favourite: which % 3 },
+            _ => Temper::Ranked { streams: RANKS[which % RANKS.len()] },
         }
+    }
+
+    /// The `n`th stream.
+    fn stream(&self, n: usize) -> Option<u64> {
+        self.streams.keys().nth(n).copied()
     }
 
     /// After a call: lets work run as the seed says.
@@ -44,19 +56,31 @@ impl Sim {
                     self.step_any(None);
                 }
             }
-            Temper::Partial { favourite } => {
-                let stream = self.streams.keys().nth(favourite as usize).copied();
-                while stream.is_some() && self.step_any(stream) {}
+            Temper::Partial { favourite } => while self.step_of(favourite) {},
+            Temper::Ranked { streams: [first, second, _] } => while self.step_of(first) || self.step_of(second) {},
+        }
+    }
+
+    fn step_of(&mut self, n: usize) -> bool {
+        self.stream(n).is_some_and(|stream| self.step_any(Some(stream)))
+    }
+
+    /// One piece of what may run, before somebody's wait is over.
+    fn step_towards(&mut self, mark: &Arc<Mark>) -> bool {
+        match self.temper() {
+            Temper::Lazy => {
+                let needed = self.stream_towards(mark);
+                needed.is_some() && self.step_any(needed)
             }
+            Temper::Ranked { streams } => streams.into_iter().any(|n| self.step_of(n)),
+            _ => false,
         }
     }
 
     /// Runs what must be done before `mark` has come to pass, and whatever the seed adds.
     pub fn run_until(&mut self, mark: &Arc<Mark>) -> u32 {
         while !mark.done.load(Ordering::Relaxed) && self.sticky == 0 {
-            let is_lazy = matches!(self.temper(), Temper::Lazy);
-            let needed = if is_lazy { self.stream_towards(mark) } else { None };
-            if !self.step_any(needed) && !self.step_any(None) {
+            if !self.step_towards(mark) && !self.step_any(None) {
                 self.sticky = self.violation("streams that wait for each other", 999);
             }
         }
