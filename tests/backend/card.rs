@@ -1,4 +1,4 @@
-//! The card: the contract, what no order of its streams may change, what is given back, and what follows from faults.
+//! The card: the contract, what no order of its streams may change, and what is given back.
 
 use std::sync::atomic::Ordering;
 
@@ -10,12 +10,12 @@ use crate::standin::StandIn;
 use crate::world::on;
 
 /// Orders of streams that each test tries.
-const SEEDS: u64 = 500;
+pub const SEEDS: u64 = 500;
 /// Sessions and steps of a show.
 const SESSIONS: usize = 3;
 const STEPS: usize = 6;
 
-fn load(card: &Card, turn: &mut dyn FnMut(), onnx: &[u8]) -> Result<Box<dyn Graph>, BackendError> {
+pub fn load(card: &Card, turn: &mut dyn FnMut(), onnx: &[u8]) -> Result<Box<dyn Graph>, BackendError> {
     let loading = card.begin_load("step", Onnx::Bytes(onnx))?;
     turn();
     loading.wait()
@@ -37,14 +37,14 @@ fn a_card_keeps_the_contract_in_every_order() {
 }
 
 /// The voice of one session at one step.
-fn x(session: usize, step: usize) -> Tensor {
+pub fn x(session: usize, step: usize) -> Tensor {
     let at = |n: usize| ((session * 31 + step * 7 + n * 3) % 17) as f32 / 40.0 - 0.2;
     rows([1, 3], &[at(0), at(1), at(2)])
 }
 
 /// A show: steps of all sessions are handed over without waiting for any, then every output is waited for. Gives what the
 /// sessions saw, one after the other.
-fn show(graph: &dyn Graph, turn: &mut dyn FnMut()) -> Result<Vec<Vec<f32>>, BackendError> {
+pub fn show(graph: &dyn Graph, turn: &mut dyn FnMut()) -> Result<Vec<Vec<f32>>, BackendError> {
     let open = |_| Ok((graph.slot()?, Value::from(Tensor::zeros(&[1, 2]))));
     let mut sessions = (0..SESSIONS).map(open).collect::<Result<Vec<_>, BackendError>>()?;
     let mut coming: Vec<Vec<Value>> = (0..SESSIONS).map(|_| Vec::new()).collect();
@@ -64,7 +64,7 @@ fn show(graph: &dyn Graph, turn: &mut dyn FnMut()) -> Result<Vec<Vec<f32>>, Back
     coming.into_iter().map(|coming| arrive(coming, turn)).collect()
 }
 
-fn advance(slot: &mut dyn Slot, x: &Value, state: &Value) -> Result<[Value; 2], BackendError> {
+pub fn advance(slot: &mut dyn Slot, x: &Value, state: &Value) -> Result<[Value; 2], BackendError> {
     let outputs = slot.step(&[("x", x), ("state", state)], &["next_state", "y"])?;
     outputs.try_into().map_err(|_count| BackendError::Busy { found: "two outputs" })
 }
@@ -80,7 +80,7 @@ fn arrive(coming: Vec<Value>, turn: &mut dyn FnMut()) -> Result<Vec<f32>, Backen
     Ok(seen)
 }
 
-fn wanted() -> Vec<Vec<f32>> {
+pub fn wanted() -> Vec<Vec<f32>> {
     let graph = Cpu::new().load("step", Onnx::Bytes(STEP)).expect("a graph");
     show(graph.as_ref(), &mut || ()).expect("a show")
 }

@@ -10,8 +10,12 @@ mod card;
 #[path = "../../kernels/tests/driver/engine.rs"]
 mod engine;
 #[cfg(feature = "cuda")]
+mod faults;
+#[cfg(feature = "cuda")]
 #[path = "../../kernels/tests/driver/standin.rs"]
 mod standin;
+#[cfg(feature = "cuda")]
+mod threads;
 #[cfg(feature = "cuda")]
 mod world;
 

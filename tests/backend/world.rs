@@ -19,7 +19,12 @@ pub fn config(driver: &Path) -> CardConfig {
 
 /// A card on the stand-in. Its loop is the test's to turn.
 pub fn on(standin: &StandIn) -> (Card, CardLoop) {
-    card(config(standin.path()), Box::new(HostEngines(engines())))
+    with(config(standin.path()))
+}
+
+/// A card used in another way.
+pub fn with(config: CardConfig) -> (Card, CardLoop) {
+    card(config, Box::new(HostEngines(engines())))
 }
 
 fn engines() -> Open {

@@ -51,6 +51,12 @@ pub struct CudaError {
 }
 
 impl CudaError {
+    /// Whether it says no more than that something cannot be captured.
+    #[must_use]
+    pub fn is_about_capture(&self) -> bool {
+        (900..=909).contains(&self.status)
+    }
+
     /// What it means.
     #[must_use]
     pub fn kind(&self) -> FaultKind {

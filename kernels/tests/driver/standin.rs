@@ -77,6 +77,7 @@ impl StandIn {
     }
 
     /// Loads it as the real one is loaded.
+    #[allow(dead_code, reason = "not every test loads it itself")]
     pub fn driver(&self) -> Driver {
         Driver::open(&self.path).expect("the stand-in has every call")
     }

@@ -158,8 +158,8 @@ fn warm_up(
     run.synchronise()?;
     match Graph::capture(run, |stream| engine.enqueue(stream, rows, addresses)) {
         Ok(graph) => Ok(Some(graph)),
-        Err(EngineError::Cuda(error)) if error.kind().ends_the_context() => Err(error.into()),
         // It runs all the same; the tally shows runs that were no replays.
-        Err(_) => Ok(None),
+        Err(EngineError::Cuda(error)) if error.is_about_capture() => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -10,7 +10,7 @@ use crate::work::{
     CAPTURE_UNSUPPORTED, HostFunction, INVALID_HANDLE, INVALID_VALUE, Mark, NOT_FOUND, NOT_READY, OUT_OF_MEMORY, Work,
 };
 
-use Needs::{Context, Nothing};
+use Needs::{Context, GivesBack, Nothing};
 
 /// Writes an answer.
 ///
@@ -65,14 +65,6 @@ driver! {
         unsafe { answer(context, sim.retained) }
     }
 
-    Nothing cuDevicePrimaryCtxRelease_v2(_device: c_int) |sim| {
-        sim.holders = sim.holders.saturating_sub(1);
-        if sim.holders == 0 {
-            sim.retained = 0;
-        }
-        0
-    }
-
     Nothing cuCtxSetCurrent(context: u64) |_sim| {
         set_current(context);
         0
@@ -92,7 +84,7 @@ driver! {
         sim.allocate(bytes).map_or(OUT_OF_MEMORY, |found| unsafe { answer(address, found) })
     }
 
-    Context cuMemFree_v2(address: u64) |sim| {
+    GivesBack cuMemFree_v2(address: u64) |sim| {
         let status = sim.run_all();
         if sim.free(address) { status } else { sim.violation("memory freed that is none", INVALID_VALUE) }
     }
@@ -103,7 +95,7 @@ driver! {
         0
     }
 
-    Context cuMemHostUnregister(start: *mut c_void) |sim| {
+    GivesBack cuMemHostUnregister(start: *mut c_void) |sim| {
         let status = sim.run_all();
         if sim.unlock_pages(start as usize) { status } else { sim.violation("unlocked what was not locked", INVALID_VALUE) }
     }
@@ -127,7 +119,7 @@ driver! {
         unsafe { answer(stream, handle) }
     }
 
-    Context cuStreamDestroy_v2(stream: u64) |sim| {
+    GivesBack cuStreamDestroy_v2(stream: u64) |sim| {
         let status = sim.run_stream(stream);
         if sim.streams.remove(&stream).is_some() { status } else { sim.violation("a stream destroyed twice", INVALID_HANDLE) }
     }
@@ -166,18 +158,6 @@ driver! {
         0
     }
 
-    Context cuStreamEndCapture(stream: u64, graph: *mut u64) |sim| {
-        let captured = sim.streams.get_mut(&stream).and_then(|found| found.capture.take());
-        let Some(captured) = captured else { return sim.violation("a capture ended that was not begun", INVALID_HANDLE) };
-        if captured.iter().any(|work| matches!(work, Work::Record(_) | Work::Wait(_))) {
-            return sim.violation("a capture that reaches out of its stream", CAPTURE_UNSUPPORTED);
-        }
-        let handle = sim.handle();
-        sim.graphs.insert(handle, Captured(Arc::new(captured)));
-        // SAFETY: as above.
-        unsafe { answer(graph, handle) }
-    }
-
     Context cuEventCreate(event: *mut u64, _flags: c_uint) |sim| {
         let handle = sim.handle();
         sim.events.insert(handle, None);
@@ -185,7 +165,7 @@ driver! {
         unsafe { answer(event, handle) }
     }
 
-    Context cuEventDestroy_v2(event: u64) |sim| {
+    GivesBack cuEventDestroy_v2(event: u64) |sim| {
         if sim.events.remove(&event).is_some() { 0 } else { sim.violation("an event destroyed twice", INVALID_HANDLE) }
     }
 
@@ -240,13 +220,13 @@ driver! {
         sim.queue(stream, Work::Captured(all))
     }
 
-    Context cuGraphExecDestroy(ready: u64) |sim| {
+    GivesBack cuGraphExecDestroy(ready: u64) |sim| {
         // Real drivers let it finish first.
         let status = sim.run_all();
         if sim.ready.remove(&ready).is_some() { status } else { sim.violation("a graph destroyed twice", INVALID_HANDLE) }
     }
 
-    Context cuGraphDestroy(graph: u64) |sim| {
+    GivesBack cuGraphDestroy(graph: u64) |sim| {
         if sim.graphs.remove(&graph).is_some() { 0 } else { sim.violation("a graph destroyed twice", INVALID_HANDLE) }
     }
 
@@ -261,7 +241,7 @@ driver! {
         unsafe { answer(module, handle) }
     }
 
-    Context cuModuleUnload(module: u64) |sim| {
+    GivesBack cuModuleUnload(module: u64) |sim| {
         if sim.modules.remove(&module) { 0 } else { sim.violation("a module unloaded twice", INVALID_HANDLE) }
     }
 
@@ -276,6 +256,14 @@ driver! {
         // SAFETY: as above.
         unsafe { answer(function, handle) }
     }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDevicePrimaryCtxRelease_v2(_device: c_int) -> u32 {
+    // As below.
+    let mut guard = crate::sim::lock();
+    guard.iter_mut().for_each(crate::sim::Sim::release);
+    0
 }
 
 #[unsafe(no_mangle)]
@@ -310,5 +298,24 @@ pub unsafe extern "C" fn cuLaunchKernel(
         let arguments = sizes.iter().enumerate().map(copied).collect();
         let grid = [blocks_x, blocks_y, blocks_z, threads_x, threads_y, threads_z];
         sim.queue(stream, Work::Kernel { twin, arguments, grid })
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamEndCapture(stream: u64, graph: *mut u64) -> u32 {
+    // The capture is over, whether or not the call fails.
+    let captured =
+        crate::sim::lock().as_mut().and_then(|sim| sim.streams.get_mut(&stream)).and_then(|found| found.capture.take());
+    call(Context, |sim| {
+        let Some(captured) = captured else {
+            return sim.violation("a capture ended that was not begun", INVALID_HANDLE);
+        };
+        if captured.iter().any(|work| matches!(work, Work::Record(_) | Work::Wait(_))) {
+            return sim.violation("a capture that reaches out of its stream", CAPTURE_UNSUPPORTED);
+        }
+        let handle = sim.handle();
+        sim.graphs.insert(handle, Captured(Arc::new(captured)));
+        // SAFETY: as above.
+        unsafe { answer(graph, handle) }
     })
 }

@@ -113,6 +113,8 @@ pub fn lock() -> MutexGuard<'static, Option<Sim>> {
 pub enum Needs {
     Nothing,
     Context,
+    /// As well; and since it takes nothing, it is none that lacks something.
+    GivesBack,
 }
 
 /// One call: counted, failed if it is its turn, done otherwise; then streams go on as the seed says.
@@ -120,11 +122,11 @@ pub fn call(needs: Needs, body: impl FnOnce(&mut Sim) -> u32) -> u32 {
     let mut guard = lock();
     let sim = guard.get_or_insert_with(Sim::default);
     sim.counts.calls += 1;
-    let failed = sim.fault_of_call();
+    let failed = if needs == Needs::GivesBack { sim.sticky } else { sim.fault_of_call() };
     if failed != 0 {
         return failed;
     }
-    if needs == Needs::Context && (sim.retained == 0 || CURRENT.get() != sim.retained) {
+    if needs != Needs::Nothing && (sim.retained == 0 || CURRENT.get() != sim.retained) {
         return sim.violation("a call without a context", crate::work::INVALID_CONTEXT);
     }
     let status = body(sim);
@@ -236,6 +238,14 @@ impl Sim {
     pub fn is_locked(&self, address: usize, bytes: usize) -> bool {
         let found = self.locks.range(..=address).next_back();
         found.is_some_and(|(start, length)| address + bytes <= start + length)
+    }
+
+    /// One holder of the context less; with the last it goes.
+    pub fn release(&mut self) {
+        self.holders = self.holders.saturating_sub(1);
+        if self.holders == 0 {
+            self.retained = 0;
+        }
     }
 
     /// All of the context goes, whoever made it.
