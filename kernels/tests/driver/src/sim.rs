@@ -139,6 +139,12 @@ pub fn set_current(context: u64) {
 }
 
 impl Sim {
+    /// A call that only a lost device refuses.
+    pub fn called(&mut self) -> u32 {
+        self.counts.calls += 1;
+        self.sticky
+    }
+
     /// A number that was given to nobody yet; small, so that no address is mistaken for it.
     pub fn handle(&mut self) -> u64 {
         self.handles += 1;
