@@ -76,7 +76,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tracing_subscriber", &["cli"]),
     ("uuid", &["pipeline"]),
     ("visage_engines", &["cli", "model"]),
-    ("visage_kernels", &["codec", "picture", "cli"]),
+    ("visage_kernels", &["backend", "codec", "picture", "cli"]),
     ("webrtc", &["bench"]),
     // No dependencies of the root package: their calls are unsafe, and kernels alone may name them.
     ("vpx_sys", &[]),

@@ -5,6 +5,8 @@
 #![warn(missing_docs)]
 
 mod cards;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 #[cfg(feature = "h264")]
 pub mod h264;
 pub mod memory;

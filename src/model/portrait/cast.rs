@@ -116,7 +116,7 @@ impl Pack for Portrait {
         let face = self.face(avatar, side_px)?;
         let mut seed = DefaultHasher::new();
         (avatar, self.actors.fetch_add(1, Ordering::Relaxed)).hash(&mut seed);
-        Ok(Box::new(PortraitActor::new(&self.net, face, PictureSize::square(side_px), seed.finish())))
+        Ok(Box::new(PortraitActor::new(&self.net, face, PictureSize::square(side_px), seed.finish())?))
     }
 
     fn still(&self, avatar: &str, side_px: u32) -> Result<Still, ModelError> {
