@@ -6,12 +6,14 @@
 pub mod card;
 mod cpu;
 mod error;
+mod parity;
 mod value;
 
 use std::path::Path;
 
 pub use cpu::Cpu;
 pub use error::BackendError;
+pub use parity::{Difference, ParityError, Signature, compare, seeded};
 pub use value::{StepTimes, Tensor, Value};
 
 /// An ONNX graph.

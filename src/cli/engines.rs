@@ -22,6 +22,7 @@ pub fn run(flags: &Flags, wanted: &EnginesCommand) -> Result<(), Complaint> {
     let cache = open_cache(flags)?;
     match wanted {
         EnginesCommand::Build(wanted) => build(flags, wanted, &cache),
+        EnginesCommand::Parity(wanted) => super::parity::run(flags, wanted),
         EnginesCommand::List(list) => {
             print_rows(list, &rows(&cache.list()?), COLUMNS);
             Ok(())

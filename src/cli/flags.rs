@@ -189,6 +189,8 @@ pub enum EnginesCommand {
         after_help = "Examples:\n  visage engines build --sm 8.9,12.0\n  visage engines build --pack ./sonic --sm 8.9 --precision fp16 --dry-run"
     )]
     Build(BuildFlags),
+    /// Run every graph on the CPU and on the card, and say how far the outputs are apart
+    Parity(ParityFlags),
     /// List the engines
     List(ListFlags),
     /// Read every engine whole and hold it to its digest
@@ -224,6 +226,18 @@ pub struct BuildFlags {
     /// Only say what is there, what is missing and what it takes
     #[arg(long)]
     pub dry_run: bool,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `engines parity`.
+#[derive(Args, Debug)]
+pub struct ParityFlags {
+    /// Number that the inputs are made from
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
 
     /// Print the result as JSON
     #[arg(long)]

@@ -12,6 +12,7 @@ mod environment;
 mod flags;
 mod lists;
 mod packs;
+mod parity;
 mod prepare;
 mod render;
 mod serve;
