@@ -1,11 +1,14 @@
-//! What only unsafe or foreign code can do: ask graphics cards, limit the allocator, set raw options of codec libraries, reckon with pixels in vectors.
+//! What only unsafe or foreign code can do: ask graphics cards and NVIDIA's libraries, limit the allocator, set raw options of codec libraries, reckon with pixels in vectors.
 //!
 //! The only package that may hold unsafe code; what it gives away is safe.
 
 #![warn(missing_docs)]
 
 mod cards;
+pub mod disk;
 pub mod h264;
+pub mod inventory;
+pub mod libraries;
 pub mod memory;
 pub mod pixels;
 pub mod tensorrt;

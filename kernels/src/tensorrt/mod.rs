@@ -15,7 +15,7 @@ use visage_engines::Flavour;
 use visage_engines::compile::Compiler;
 use visage_engines::places::Place;
 
-pub use error::LibraryError;
+pub use error::{INSTALL, LibraryError, MADE_FOR, NAMES};
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 use library::TensorRt;
 
@@ -24,6 +24,10 @@ compile_error!("the features tensorrt-rtx and tensorrt exclude each other: choos
 
 /// The flavour that this program was built for, or would be.
 pub const FLAVOUR: Flavour = if cfg!(feature = "tensorrt") { Flavour::Classic } else { Flavour::Rtx };
+
+/// The flavour that this program was built with, if it was.
+pub const BUILT: Option<Flavour> =
+    if cfg!(any(feature = "tensorrt-rtx", feature = "tensorrt")) { Some(FLAVOUR) } else { None };
 
 /// The package on PyPI that carries the libraries puts them in this folder.
 pub const PYTHON_PACKAGE: &str = "tensorrt_rtx_libs";
