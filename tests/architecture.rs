@@ -30,6 +30,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("serve", 8),
     ("render", 8),
     ("bench", 8),
+    ("doctor", 8),
     ("cli", 9),
 ];
 
