@@ -6,12 +6,14 @@
 
 mod bench;
 mod complaint;
+mod doctor;
 mod embedded;
 mod engines;
 mod environment;
 mod flags;
 mod lists;
 mod packs;
+mod preflight;
 mod render;
 mod serve;
 
@@ -38,13 +40,13 @@ pub fn main() -> ExitCode {
         return ExitCode::from(WRONG_USAGE);
     }
     match run(&flags) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(complaint) => complaint.tell(),
     }
 }
 
-fn run(flags: &Flags) -> Result<(), Complaint> {
-    match &flags.command {
+fn run(flags: &Flags) -> Result<ExitCode, Complaint> {
+    let done = match &flags.command {
         Command::Serve(wanted) => serve::run(flags, wanted),
         Command::Render(wanted) => render::run(flags, wanted),
         Command::Bench(wanted) => bench::run(wanted),
@@ -55,7 +57,10 @@ fn run(flags: &Flags) -> Result<(), Complaint> {
             lists::completions(*shell);
             Ok(())
         }
-    }
+        // What it finds is a result, not an error.
+        Command::Doctor(wanted) => return Ok(doctor::run(flags, wanted)),
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 /// Names of the environment's variables; those that are not UTF-8 are none of ours.

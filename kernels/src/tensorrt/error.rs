@@ -20,7 +20,7 @@ pub const MADE_FOR: Version = match FLAVOUR {
 };
 
 /// What to type to have it.
-pub const INSTALL: &str = match FLAVOUR {
+const INSTALL: &str = match FLAVOUR {
     Flavour::Rtx => "pip install tensorrt-rtx-cu13-libs==1.7.1.116, or give the folder with --tensorrt-lib",
     Flavour::Classic => "install TensorRT 11.4 as NVIDIA describes, or give the folder with --tensorrt-lib",
 };
