@@ -89,6 +89,8 @@ fn help_reads_as_it_was_written() {
         ("avatars", expect_file!["./assets/cli/avatars.txt"]),
         ("packs", expect_file!["./assets/cli/packs.txt"]),
         ("doctor", expect_file!["./assets/cli/doctor_help.txt"]),
+        ("engines", expect_file!["./assets/cli/engines.txt"]),
+        ("engines build", expect_file!["./assets/cli/engines_build.txt"]),
         ("completions", expect_file!["./assets/cli/completions.txt"]),
     ] {
         let mut desk = Desk::new();
@@ -224,4 +226,31 @@ fn this_machine_is_fine_for_the_cpu_and_says_what_a_card_would_need() {
     let (has_card, code) = (report["machine"]["gpu"]["cards"][0].is_object(), gpu.status.code());
     assert!(has_card || code == Some(1), "no card, and {code:?}");
     assert_eq!(code, Some(i32::from(report["is_fine"] != true)));
+}
+
+#[test]
+fn engines_are_told_with_or_without_tensorrt() {
+    if cfg!(feature = "tensorrt-rtx") || cfg!(feature = "tensorrt") {
+        println!("skipped: words about engines (they are those of a program without TensorRT)");
+        return;
+    }
+    let mut desk = Desk::new();
+    desk.names.push((desk.folder.path().display().to_string(), "HOME"));
+    for line in [
+        "visage engines",
+        "visage engines build --sm 8.9",
+        "visage engines build --sm nine",
+        "visage engines build --sm 8.9 --precision fp7",
+        "visage engines list",
+        "visage engines list --json",
+        "visage engines verify",
+        "visage engines prune --keep-gb 1",
+        "visage engines prune --keep-gb many",
+        "visage engines path",
+        "visage engines path --json",
+        "visage serve --port 0 --udp-port 0 --sm 8.9",
+    ] {
+        desk.enter(line);
+    }
+    desk.compare(&expect_file!["./assets/cli/engines_words.txt"]);
 }

@@ -153,6 +153,9 @@ pub struct ServeFlags {
     #[arg(long, env = "VISAGE_TRACE", value_name = "FILE")]
     pub trace: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub card: CardFlags,
+
     /// Say where it listens as one line of JSON on stdout
     #[arg(long)]
     pub json: bool,
@@ -219,12 +222,23 @@ pub enum EnginesCommand {
     Path(ListFlags),
 }
 
-/// Flags of `engines build`.
+/// Flags of whatever compiles for graphics cards.
 #[derive(Args, Debug)]
-pub struct BuildFlags {
+pub struct CardFlags {
     /// Compute capabilities to compile for [default: this machine's cards]
     #[arg(long, env = "VISAGE_SM", value_delimiter = ',', value_name = "SM")]
     pub sm: Vec<Sm>,
+
+    /// TensorRT's library or the folder it is in [default: the loader's, or that of a Python environment]
+    #[arg(long, env = "VISAGE_TENSORRT_LIB", value_name = "PATH")]
+    pub tensorrt_lib: Option<PathBuf>,
+}
+
+/// Flags of `engines build`.
+#[derive(Args, Debug)]
+pub struct BuildFlags {
+    #[command(flatten)]
+    pub card: CardFlags,
 
     /// fp32, fp16, bf16 or fp8 [default: the narrowest that a graph has]
     #[arg(long)]
@@ -233,10 +247,6 @@ pub struct BuildFlags {
     /// Only say what is there, what is missing and what it takes
     #[arg(long)]
     pub dry_run: bool,
-
-    /// TensorRT's library or the folder it is in [default: the loader's, or that of a Python environment]
-    #[arg(long, env = "VISAGE_TENSORRT_LIB", value_name = "PATH")]
-    pub tensorrt_lib: Option<PathBuf>,
 
     /// Print the result as JSON
     #[arg(long)]

@@ -14,9 +14,12 @@ mod flags;
 mod lists;
 mod packs;
 mod preflight;
+mod prepare;
 mod render;
 mod serve;
+mod workshop;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -71,5 +74,7 @@ fn variables() -> impl Iterator<Item = String> {
 /// Talk goes to stderr. The libraries below only speak up when something is wrong.
 fn start_log(flags: &Flags) {
     let filter = EnvFilter::new(format!("warn,visage={}", flags.log));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let is_seen = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.with_ansi(is_seen).with_target(false).init();
 }

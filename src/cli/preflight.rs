@@ -5,9 +5,9 @@
 use thiserror::Error;
 
 use super::complaint::Complaint;
-use super::engines::python_roots;
 use super::flags::{DoorFlags, Flags, ServeFlags, TlsFlags};
 use super::packs::{data_dir, drawn_with};
+use super::workshop::python_roots;
 use crate::doctor::probe::{Asked, DoorAsked, look_before_start};
 use crate::doctor::{Finding, Verdict, examine_before_start};
 

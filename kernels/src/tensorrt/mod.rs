@@ -25,11 +25,10 @@ compile_error!("the features tensorrt-rtx and tensorrt exclude each other: choos
 /// The flavour that this program was built for, or would be.
 pub const FLAVOUR: Flavour = if cfg!(feature = "tensorrt") { Flavour::Classic } else { Flavour::Rtx };
 
-/// The flavour that this program was built with, if it was.
-pub const BUILT: Option<Flavour> =
-    if cfg!(any(feature = "tensorrt-rtx", feature = "tensorrt")) { Some(FLAVOUR) } else { None };
+/// Whether this program was built with it.
+pub const IS_BUILT: bool = cfg!(any(feature = "tensorrt-rtx", feature = "tensorrt"));
 
-/// The package on PyPI that carries the libraries puts them in this folder.
+/// The Python package that carries the libraries puts them in this folder.
 pub const PYTHON_PACKAGE: &str = "tensorrt_rtx_libs";
 
 /// Loads the first library of the right version among `places`.

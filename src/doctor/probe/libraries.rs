@@ -29,7 +29,7 @@ pub fn look(asked: &Asked, machine: &mut Machine) {
         Err(Silent::Foreign { said }) => Told::Failed(said),
     };
     let found = &mut machine.libraries;
-    found.built_for = tensorrt::BUILT;
+    found.built_for = tensorrt::IS_BUILT.then_some(tensorrt::FLAVOUR);
     found.tensorrt_wanted = Some(tensorrt::MADE_FOR);
     let given = asked.tensorrt_lib.as_deref();
     let order = search_order(given, &asked.python_roots, tensorrt::PYTHON_PACKAGE);
