@@ -22,6 +22,7 @@ pub mod pipeline;
 
 pub mod bench;
 pub mod cli;
+pub mod doctor;
 pub mod render;
 pub mod rtc;
 pub mod serve;

@@ -1,4 +1,4 @@
-//! What only unsafe or foreign code can do: ask graphics cards, limit the allocator, set raw options of codec libraries, reckon with pixels in vectors.
+//! What only unsafe or foreign code can do: ask graphics cards and NVIDIA's libraries, limit the allocator, set raw options of codec libraries, reckon with pixels in vectors.
 //!
 //! The only package that may hold unsafe code; what it gives away is safe.
 
@@ -7,8 +7,11 @@
 mod cards;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+pub mod disk;
 #[cfg(feature = "h264")]
 pub mod h264;
+pub mod inventory;
+pub mod libraries;
 pub mod memory;
 pub mod pixels;
 pub mod tensorrt;

@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use visage_engines::{Precision, Sm};
 
+use crate::doctor::probe::relay::Server;
+
 /// Live talking avatars in a browser: a voice comes in, a face that speaks it goes out, in step.
 #[derive(Debug, Parser)]
 #[command(name = "visage", version, after_help = EXIT_CODES, max_term_width = 100, disable_help_subcommand = true)]
@@ -67,6 +69,11 @@ pub enum Command {
     /// Compile a pack's graphs for graphics cards, and keep the engines in order
     #[command(subcommand)]
     Engines(EnginesCommand),
+    /// Say what is wrong with this machine, why, and what to type
+    #[command(
+        after_help = "Exit codes: 0 fine, 1 something fails for the target, 2 wrong usage.\n\nExamples:\n  visage doctor\n  visage doctor --for gpu --fix-hints\n  visage doctor --explain \"no kernel image is available for execution on the device\"\n  visage doctor --host 0.0.0.0 --turn turn:turn.example.org:3478"
+    )]
+    Doctor(DoctorFlags),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  visage completions bash > /etc/bash_completion.d/visage")]
     Completions {
@@ -75,9 +82,9 @@ pub enum Command {
     },
 }
 
-/// Flags of `serve`.
-#[derive(Args, Debug)]
-pub struct ServeFlags {
+/// Where to listen.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct DoorFlags {
     /// Address to listen on; 0.0.0.0 for all
     #[arg(long, env = "VISAGE_HOST", default_value = "127.0.0.1")]
     pub host: IpAddr,
@@ -89,6 +96,30 @@ pub struct ServeFlags {
     /// UDP port of all media [default: the same number as --port]
     #[arg(long, env = "VISAGE_UDP_PORT")]
     pub udp_port: Option<u16>,
+}
+
+/// What makes the page https.
+#[derive(Args, Clone, Debug)]
+pub struct TlsFlags {
+    /// Certificate chain in PEM
+    #[arg(long, env = "VISAGE_TLS_CERT", requires = "tls_key", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key in PEM
+    #[arg(long, env = "VISAGE_TLS_KEY", requires = "tls_cert", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Make a certificate (a phone needs https for its microphone)
+    #[arg(long, env = "VISAGE_TLS", conflicts_with = "tls_cert")]
+    pub tls: Option<Tls>,
+}
+
+/// Flags of `serve`.
+#[derive(Args, Debug)]
+pub struct ServeFlags {
+    /// Where to listen.
+    #[command(flatten)]
+    pub door: DoorFlags,
 
     /// Address under which browsers reach this machine, where it differs from its own; repeatable
     #[arg(long, env = "VISAGE_PUBLIC_IP", value_delimiter = ',', value_name = "ADDRESS")]
@@ -102,17 +133,9 @@ pub struct ServeFlags {
     #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
 
-    /// Certificate chain in PEM
-    #[arg(long, env = "VISAGE_TLS_CERT", requires = "tls_key", value_name = "FILE")]
-    pub tls_cert: Option<PathBuf>,
-
-    /// Private key in PEM
-    #[arg(long, env = "VISAGE_TLS_KEY", requires = "tls_cert", value_name = "FILE")]
-    pub tls_key: Option<PathBuf>,
-
-    /// Make a certificate (a phone needs https for its microphone)
-    #[arg(long, env = "VISAGE_TLS", conflicts_with = "tls_cert")]
-    pub tls: Option<Tls>,
+    /// What makes the page https.
+    #[command(flatten)]
+    pub tls: TlsFlags,
 
     /// Origin of other pages that may call the API; repeatable
     #[arg(long, env = "VISAGE_ALLOW_ORIGIN", value_delimiter = ',', value_name = "ORIGIN")]
@@ -254,6 +277,59 @@ pub struct PruneFlags {
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Flags of `doctor`.
+#[derive(Args, Debug)]
+pub struct DoctorFlags {
+    /// What faces shall be drawn with [default: what serve would use here]
+    #[arg(long = "for", value_name = "TARGET")]
+    pub target: Option<DoctorTarget>,
+
+    /// Print only what to type, line by line
+    #[arg(long, conflicts_with = "json")]
+    pub fix_hints: bool,
+
+    /// Tell the causes of an error that was seen, by its text or code, and which of them is seen on this machine
+    #[arg(long, value_name = "TEXT", conflicts_with = "fix_hints")]
+    pub explain: Option<String>,
+
+    /// STUN or TURN server that must answer, such as turn:turn.example.org:3478
+    #[arg(long, env = "VISAGE_DOCTOR_TURN", value_name = "SERVER")]
+    pub turn: Option<Server>,
+
+    /// Look at a machine that `doctor --json` described instead of this one
+    #[arg(long, value_name = "FILE", conflicts_with = "turn")]
+    pub machine: Option<PathBuf>,
+
+    /// Where to listen.
+    #[command(flatten)]
+    pub door: DoorFlags,
+
+    /// What makes the page https.
+    #[command(flatten)]
+    pub tls: TlsFlags,
+
+    /// Sessions at once
+    #[arg(long, env = "VISAGE_MAX_SESSIONS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub max_sessions: u16,
+
+    /// TensorRT's library or the folder it is in [default: the loader's, or that of a Python environment]
+    #[arg(long, env = "VISAGE_TENSORRT_LIB", value_name = "PATH")]
+    pub tensorrt_lib: Option<PathBuf>,
+
+    /// Print findings and the machine as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What faces are drawn with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DoctorTarget {
+    /// An NVIDIA card.
+    Gpu,
+    /// The processor.
+    Cpu,
 }
 
 /// Flags of `bench`.

@@ -6,6 +6,7 @@
 
 mod bench;
 mod complaint;
+mod doctor;
 mod embedded;
 mod engines;
 mod environment;
@@ -13,6 +14,7 @@ mod flags;
 mod lists;
 mod packs;
 mod parity;
+mod preflight;
 mod prepare;
 mod render;
 mod serve;
@@ -42,13 +44,13 @@ pub fn main() -> ExitCode {
         return ExitCode::from(WRONG_USAGE);
     }
     match run(&flags) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(complaint) => complaint.tell(),
     }
 }
 
-fn run(flags: &Flags) -> Result<(), Complaint> {
-    match &flags.command {
+fn run(flags: &Flags) -> Result<ExitCode, Complaint> {
+    let done = match &flags.command {
         Command::Serve(wanted) => serve::run(flags, wanted),
         Command::Render(wanted) => render::run(flags, wanted),
         Command::Bench(wanted) => bench::run(wanted),
@@ -59,7 +61,10 @@ fn run(flags: &Flags) -> Result<(), Complaint> {
             lists::completions(*shell);
             Ok(())
         }
-    }
+        // What it finds is a result, not an error.
+        Command::Doctor(wanted) => return Ok(doctor::run(flags, wanted)),
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 /// Names of the environment's variables; those that are not UTF-8 are none of ours.

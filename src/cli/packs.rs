@@ -9,6 +9,7 @@ use super::complaint::Complaint;
 use super::embedded;
 use super::flags::Flags;
 use crate::backend::Cpu;
+use crate::doctor::Target;
 use crate::model::portrait::Portrait;
 
 /// The files of the pack that the flags choose.
@@ -27,6 +28,11 @@ pub fn pack_files(flags: &Flags) -> Result<PackFiles, Complaint> {
 pub fn open_pack(flags: &Flags) -> Result<Portrait, Complaint> {
     let files = pack_files(flags)?;
     Portrait::open(files, &Cpu::new()).map_err(|error| Complaint::new(error, "the pack does not fit this visage"))
+}
+
+/// What the faces of every pack that `open_pack` opens are drawn with.
+pub fn drawn_with() -> Target {
+    Target::Cpu
 }
 
 /// The folder for what must be kept.

@@ -13,6 +13,7 @@ use super::complaint::Complaint;
 use super::embedded;
 use super::flags::{Flags, ServeFlags};
 use super::packs::{data_dir, open_pack};
+use super::preflight::before_serving;
 use super::prepare::{self, IsClosing};
 use crate::codec::PICTURE_CODECS;
 use crate::model::Pack;
@@ -29,8 +30,9 @@ const FIRST_BITRATE_BPS: u32 = 1_200_000;
 pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
     serve::check_origins(&wanted.allow_origin)
         .map_err(|error| Complaint::new(error, "--allow-origin https://example.org"))?;
+    before_serving(flags, wanted)?;
     let runtime = Runtime::new()?;
-    let listener = serve::bind(SocketAddr::new(wanted.host, wanted.port)).map_err(port_hint)?;
+    let listener = serve::bind(SocketAddr::new(wanted.door.host, wanted.door.port)).map_err(port_hint)?;
     let address = listener.address;
     let files = tls_files(flags, wanted)?;
     let tls = files.as_ref().map(secured).transpose()?;
@@ -114,7 +116,7 @@ fn trace_file(wanted: &ServeFlags, studio: &Studio) -> Result<Option<TraceFile>,
 
 /// What a person compares with what the browser shows, before trusting a certificate that nobody else vouches for.
 fn tell_fingerprint(wanted: &ServeFlags, tls: Option<&TlsFiles>) -> Result<(), Complaint> {
-    if let (Some(files), Some(_)) = (tls, wanted.tls) {
+    if let (Some(files), Some(_)) = (tls, wanted.tls.tls) {
         let fingerprint =
             files.fingerprint().map_err(|error| Complaint::new(error, "--data-dir names another folder"))?;
         tracing::info!("the certificate's SHA-256 fingerprint is {fingerprint}");
@@ -135,8 +137,8 @@ fn open_studio(wanted: &ServeFlags, pack: Arc<dyn Pack>) -> Result<Arc<Studio>, 
 
 fn open_net(wanted: &ServeFlags, studio: &Arc<Studio>, port: u16) -> Result<Arc<Net>, Complaint> {
     let config = NetConfig {
-        host: wanted.host,
-        udp_port: wanted.udp_port.unwrap_or(port),
+        host: wanted.door.host,
+        udp_port: wanted.door.udp_port.unwrap_or(port),
         public_ips: wanted.public_ip.clone(),
         places: usize::from(wanted.max_sessions),
     };
@@ -159,12 +161,12 @@ fn port_hint(error: ServeError) -> Complaint {
 }
 
 fn tls_files(flags: &Flags, wanted: &ServeFlags) -> Result<Option<TlsFiles>, Complaint> {
-    if wanted.tls.is_some() {
+    if wanted.tls.tls.is_some() {
         let files = serve::self_signed(&data_dir(flags))
             .map_err(|error| Complaint::new(error, "--data-dir names another folder"))?;
         return Ok(Some(files));
     }
-    let given = wanted.tls_cert.clone().zip(wanted.tls_key.clone());
+    let given = wanted.tls.tls_cert.clone().zip(wanted.tls.tls_key.clone());
     Ok(given.map(|(cert, key)| TlsFiles { cert, key }))
 }
 

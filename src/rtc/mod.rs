@@ -30,6 +30,7 @@ pub use network::NetworkStats;
 pub use peer::{Peer, Way};
 pub use peers::{Datagram, Peers};
 pub use sdp::LONGEST_OFFER;
+pub use sockets::BUFFER_BYTES;
 
 use crate::pipeline::{AdmitError, EndReason, Outlet, ShowRequest, Studio, Ticket};
 
