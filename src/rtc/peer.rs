@@ -267,7 +267,9 @@ impl Peer {
                     self.heard.greeted += u64::from(index::is_dtls(&datagram.contents));
                     if index::is_stun_answer(&datagram.contents) {
                         self.heard.authentic += 1;
-                        self.believe(self.proof.is_unasked(), now);
+                        if self.proof.is_unasked() {
+                            self.life.hear(now);
+                        }
                     }
                 }
             }
@@ -315,24 +317,18 @@ impl Peer {
         None
     }
 
-    /// The peer is there, if what it said proves it.
-    fn believe(&mut self, is_proven: bool, now: Instant) {
-        if is_proven {
-            self.life.hear(now);
-        }
-    }
-
     fn take_packet(&mut self, packet: RawPacket, now: Instant) {
         match packet {
             RawPacket::RtpRx(header, payload) => {
                 self.heard.authentic += 1;
-                self.believe(true, now);
+                self.life.hear(now);
                 self.hear(&header, payload, now);
             }
             RawPacket::RtcpRx(report) => {
                 self.heard.authentic += 1;
-                let is_proven = self.proof.hear(&report, now);
-                self.believe(is_proven, now);
+                if self.proof.hear(&report, now) {
+                    self.life.hear(now);
+                }
                 self.hear_of_way(&report, now);
             }
             RawPacket::RtpTx(header, bytes) => self.outlook.send(&header, bytes.len(), now),
