@@ -107,14 +107,14 @@ fn difference(output: &str, wanted: &Tensor, found: &Tensor) -> Result<Differenc
     for (a, b) in wanted.values.iter().zip(&found.values).map(|(a, b)| (f64::from(*a), f64::from(*b))) {
         (dot, first, second) = (dot + a * b, first + a * a, second + b * b);
         // A value that is no number is as wrong as can be, and must not be lost in a comparison.
-        let error = if a == b { 0.0 } else { (a - b).abs() };
+        let error = if a.total_cmp(&b).is_eq() { 0.0 } else { (a - b).abs() };
         let error = if error.is_nan() { f64::INFINITY } else { error };
         (sum, squares, max_error) = (sum + error, squares + error * error, max_error.max(error));
         (least, most) = (least.min(a), most.max(a));
     }
     let count = wanted.values.len().max(1) as f64;
     let lengths = (first * second).sqrt();
-    let cosine = if lengths > 0.0 { dot / lengths } else { f64::from(u8::from(first == second)) };
+    let cosine = if lengths > 0.0 { dot / lengths } else { f64::from(u8::from(first + second <= 0.0)) };
     let noise = (squares / count).sqrt();
     let psnr_db = if noise > 0.0 { 20.0 * ((most - least).max(f64::MIN_POSITIVE) / noise).log10() } else { MOST_DB };
     Ok(Difference {

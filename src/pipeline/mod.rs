@@ -5,6 +5,7 @@
 mod ends;
 mod inbox;
 mod outlet;
+mod register;
 mod report;
 mod show;
 mod speech;
