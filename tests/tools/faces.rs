@@ -31,7 +31,9 @@ fn main() -> Result<(), String> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
-        ["time", "--evict", megabytes, ref names @ ..] => time(names, megabytes.parse().map_err(|_| USAGE)?),
+        ["time", "--evict", megabytes, ref names @ ..] => {
+            time(names, megabytes.parse().map_err(|error| format!("{error} in {megabytes}: {USAGE}"))?)
+        }
         ["time", ref names @ ..] => time(names, 8),
         ["sheet", poses, out] => sheet(Path::new(poses), Path::new(out)),
         _ => Err(USAGE.to_owned()),

@@ -121,14 +121,17 @@ mod vectors {
     //! SSE2, which every x86-64 has. Four pixels at a time.
 
     use std::arch::x86_64::{
-        __m128, __m128i, _mm_add_epi32, _mm_add_ps, _mm_and_si128, _mm_cmpgt_epi32, _mm_cvtps_epi32, _mm_cvtsi64_si128,
-        _mm_cvtsi128_si32, _mm_madd_epi16, _mm_max_ps, _mm_min_ps, _mm_movemask_epi8, _mm_mul_ps, _mm_or_si128,
-        _mm_packs_epi32, _mm_packus_epi16, _mm_set_ps, _mm_set1_epi32, _mm_set1_ps, _mm_setzero_si128,
-        _mm_shuffle_epi32, _mm_shuffle_ps, _mm_slli_epi32, _mm_srai_epi32, _mm_sub_epi32, _mm_unpackhi_epi8,
-        _mm_unpacklo_epi8, _mm_unpacklo_epi32,
+        __m128, __m128i, _MM_HINT_T0, _mm_add_epi32, _mm_add_ps, _mm_and_si128, _mm_cmpgt_epi32, _mm_cvtps_epi32,
+        _mm_cvtsi64_si128, _mm_cvtsi128_si32, _mm_madd_epi16, _mm_max_ps, _mm_min_ps, _mm_movemask_epi8, _mm_mul_ps,
+        _mm_or_si128, _mm_packs_epi32, _mm_packus_epi16, _mm_prefetch, _mm_set_ps, _mm_set1_epi32, _mm_set1_ps,
+        _mm_setzero_si128, _mm_shuffle_epi32, _mm_shuffle_ps, _mm_slli_epi32, _mm_srai_epi32, _mm_sub_epi32,
+        _mm_unpackhi_epi8, _mm_unpacklo_epi8, _mm_unpacklo_epi32,
     };
 
     use super::{Image, Layer};
+
+    /// So many rows of texels further down lies what the next row of pixels will need, and this one does not.
+    const AHEAD: usize = 3;
 
     /// u, v and weight of four pixels side by side.
     type Places = [__m128i; 3];
@@ -201,6 +204,9 @@ mod vectors {
             return firsts.map(|first| image.square(first));
         }
         let texels = image.texels.as_ptr();
+        // In a call the caches are cold: a row that is asked for early does not keep its pixels waiting.
+        let ahead = texels.wrapping_add(firsts[0] as usize + AHEAD * image.stride);
+        _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
         firsts.map(|first| {
             let [upper, lower] = [first as usize, first as usize + image.stride];
             // SAFETY: `first` is between 0 and `last`, and `Image::new` has seen to it that `last` + `stride` + 1 is a texel.
@@ -265,8 +271,8 @@ mod vectors {
         pixels: &mut [[u8; 4]],
     ) {
         let (x, y) = (_mm_set1_ps(x), _mm_set1_ps(y));
-        for (index, block) in pixels.chunks_mut(4).enumerate() {
-            let ahead = _mm_set1_ps((4 * index) as f32);
+        let mut ahead = _mm_set1_ps(0.0);
+        for block in pixels.chunks_mut(4) {
             let mut sums = [_mm_set1_epi32(0x800); 4];
             for (image, layer) in layers.clone() {
                 let right = terms(layer.right);
@@ -276,6 +282,7 @@ mod vectors {
                 sums = add(image, [_mm_cvtps_epi32(u), _mm_cvtps_epi32(v), _mm_cvtps_epi32(weight)], sums);
             }
             put(_mm_or_si128(colours(sums), _mm_set1_epi32(0xff00_0000_u32.cast_signed())), block);
+            ahead = _mm_add_ps(ahead, _mm_set1_ps(4.0));
         }
     }
 
@@ -288,11 +295,12 @@ mod vectors {
         let within = |place: __m128, limit: f32| {
             _mm_cvtps_epi32(_mm_min_ps(_mm_max_ps(place, _mm_set1_ps(0.0)), _mm_set1_ps(limit)))
         };
-        for (index, block) in pixels.chunks_mut(4).enumerate() {
-            let ahead = _mm_set1_ps((4 * index) as f32);
+        let mut ahead = _mm_set1_ps(0.0);
+        for block in pixels.chunks_mut(4) {
             let [u, v, _] = block_of(_mm_add_ps(at, _mm_mul_ps(right, ahead)), right);
             let places = [within(u, image.limit[0]), within(v, image.limit[1]), _mm_set1_epi32(65_536)];
             put(colours(add(image, places, [_mm_set1_epi32(0x800); 4])), block);
+            ahead = _mm_add_ps(ahead, _mm_set1_ps(4.0));
         }
     }
 
