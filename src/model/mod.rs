@@ -20,10 +20,8 @@ pub struct AvatarCard {
     pub title: String,
     /// `drawn` or `head`.
     pub kind: String,
-    /// Background on light pages, `#rrggbb`.
-    pub background_light: String,
-    /// Background on dark pages, `#rrggbb`.
-    pub background_dark: String,
+    /// The wall behind it, `#rrggbb`.
+    pub background: String,
 }
 
 /// Why an avatar or its pack cannot be used.

@@ -269,8 +269,7 @@ pub struct Noise {
 impl Noise {
     pub fn pack(busy_percent: usize) -> Arc<dyn Pack> {
         let text = || "noise".to_owned();
-        let card =
-            AvatarCard { name: text(), title: text(), kind: text(), background_light: text(), background_dark: text() };
+        let card = AvatarCard { name: text(), title: text(), kind: text(), background: text() };
         Arc::new(Self { cards: [card], busy_percent })
     }
 }

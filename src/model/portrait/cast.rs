@@ -90,7 +90,7 @@ impl Portrait {
         let wrong = |found: String| ModelError::Broken { name: card.name.clone(), found };
         match card.kind.as_str() {
             "drawn" => {
-                let background = colour(&card.background_light);
+                let background = colour(&card.background);
                 Rig::load(&files, side_px, background)
                     .map(|rig| Loaded::Drawn(Arc::new(rig)))
                     .map_err(|e| wrong(e.to_string()))
@@ -143,8 +143,7 @@ fn card(files: &PackFiles, name: &str) -> Result<AvatarCard, ModelError> {
         name: name.to_owned(),
         title: manifest.title,
         kind: manifest.kind,
-        background_light: manifest.background_light,
-        background_dark: manifest.background_dark,
+        background: manifest.background,
     })
 }
 
