@@ -89,7 +89,7 @@ pub fn whole_driver(cuda: Version, system: System) -> Option<Version> {
     if system.has_windows_driver() { row.windows } else { Some(row.linux) }
 }
 
-/// Memory that a large model wants of a card: Sonic's UNet in fp16 is an engine of 3.14 GB with 1.12 GB of activations, as
+/// Memory that a large model wants of a card: the `UNet` of Sonic in fp16 is an engine of 3.14 GB with 1.12 GB of activations, as
 /// built for SM 8.9; the rest is what stands around it.
 pub const GPU_MEMORY_BYTES: u64 = 6_000_000_000;
 /// Room for the engines of such a model.

@@ -35,8 +35,8 @@ pub fn look(asked: &Asked, machine: &mut Machine) {
     let order = search_order(given, &asked.python_roots, tensorrt::PYTHON_PACKAGE);
     found.tensorrt = first(&order, &tensorrt::NAMES[..1], libraries::tensorrt);
     let packages = NVRTC_PACKAGES.iter().flat_map(|package| search_order(None, &asked.python_roots, package));
-    let mut order: Vec<Place> = packages.collect();
-    order.dedup();
+    let packages = packages.filter(|place| *place != Place::Loader);
+    let order: Vec<Place> = std::iter::once(Place::Loader).chain(packages).collect();
     found.nvrtc = first(&order, libraries::NVRTC, libraries::nvrtc);
 }
 
