@@ -7,6 +7,7 @@
 mod bench;
 mod complaint;
 mod embedded;
+mod engine;
 mod engines;
 mod environment;
 mod flags;
