@@ -129,6 +129,10 @@ pub struct ServeFlags {
     #[arg(long, env = "VISAGE_MAX_SESSIONS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_sessions: u16,
 
+    /// What runs the networks
+    #[arg(long, env = "VISAGE_BACKEND", value_enum, default_value_t = BackendChoice::Cpu)]
+    pub backend: BackendChoice,
+
     /// Secret that every API request must carry
     #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
@@ -222,6 +226,15 @@ pub enum EnginesCommand {
     Prune(PruneFlags),
     /// Print the folder they are in
     Path(ListFlags),
+}
+
+/// An engine by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BackendChoice {
+    /// Any CPU
+    Cpu,
+    /// An NVIDIA card, where the program was built for it
+    Tensorrt,
 }
 
 /// Flags of whatever compiles for graphics cards.

@@ -8,6 +8,7 @@ mod bench;
 mod complaint;
 mod doctor;
 mod embedded;
+mod engine;
 mod engines;
 mod environment;
 mod flags;

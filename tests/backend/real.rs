@@ -61,7 +61,7 @@ fn the_mouth_says_the_same_on_a_card() {
     let cache = Cache::open(folder.path().to_owned()).expect("a cache");
     let engine = engine(&cache, compiler.as_ref(), sm.expect("a card"));
     println!("{}", engine.path.display());
-    let source = BuiltEngines::new([("mouth".to_owned(), engine)]);
+    let source = BuiltEngines::new(vec![engine]);
     let (card, owner) = card(config(Path::new(LIBRARY)), Box::new(source));
     let thread = thread::spawn(move || owner.run());
     let graph = card.load("mouth", Onnx::Bytes(MOUTH)).expect("the engine loads");

@@ -3,7 +3,6 @@
 //! Decides which engines fit the backend's contract (tensors of `f32`, at most the first axis free) and that what a card
 //! compiles just in time is kept beside the engine. One execution context per engine: all sessions are fed through it in turn.
 
-use std::collections::BTreeMap;
 #[cfg(feature = "tensorrt-rtx")]
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,23 +15,25 @@ use super::mapped::Mapped;
 use super::talk::{Heard, Listener};
 use crate::cuda::{Device, Engine, EngineError, EngineSource, Port, Side, Source, Stream};
 
-/// Engines that were built, by the names of their graphs.
+/// Engines that were built.
 #[derive(Debug)]
-pub struct BuiltEngines(BTreeMap<String, Cached>);
+pub struct BuiltEngines(Vec<Cached>);
 
 impl BuiltEngines {
-    /// Engines of the cache that are for the card they will run on. TensorRT's library must have been loaded.
+    /// Engines of the cache, for any cards. TensorRT's library must have been loaded.
     #[must_use]
-    pub fn new(engines: impl IntoIterator<Item = (String, Cached)>) -> Self {
-        Self(engines.into_iter().collect())
+    pub fn new(engines: Vec<Cached>) -> Self {
+        Self(engines)
     }
 }
 
 impl EngineSource for BuiltEngines {
-    fn engine(&mut self, _device: &Device, name: &str, _onnx: Source<'_>) -> Result<Box<dyn Engine>, EngineError> {
+    fn engine(&mut self, device: &Device, name: &str, _onnx: Source<'_>) -> Result<Box<dyn Engine>, EngineError> {
         let unfit = |found: String| EngineError::Unfit { graph: name.to_owned(), found };
-        let cached =
-            self.0.get(name).ok_or_else(|| unfit("none was built; visage engines build makes it".to_owned()))?;
+        let sm = device.sm()?;
+        let fits = |cached: &&Cached| cached.sidecar.key.graph == name && cached.sidecar.key.sm == sm;
+        let none = || unfit(format!("none for compute capability {sm}; visage engines build makes it"));
+        let cached = self.0.iter().find(fits).ok_or_else(none)?;
         let heard = Arc::new(Heard::default());
         let opened = Running::open(cached.clone(), &heard);
         opened.map(|running| Box::new(running) as Box<dyn Engine>).map_err(|error| unfit(heard.complaint(&error)))

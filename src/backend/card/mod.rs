@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use order::{LoadOrder, Order, Reply, StoredOnnx};
 use slot::{CardGraph, Desk};
 pub use slot::{Coming, Resident};
-pub use visage_kernels::cuda::EngineSource;
+pub use visage_kernels::cuda::{EngineSource, LIBRARY as DRIVER};
 
 pub use owner::CardLoop;
 
