@@ -81,7 +81,7 @@ fn prune(wanted: &PruneFlags, cache: &Cache) -> Result<(), Complaint> {
 fn build(flags: &Flags, wanted: &BuildFlags, cache: &Cache) -> Result<(), Complaint> {
     let sms = cards(&wanted.card)?;
     let pack = pack_files(flags)?;
-    let workshop = Workshop::open(&wanted.card, &pack, cache)?;
+    let workshop = Workshop::open(&wanted.card.library, &pack, cache)?;
     let planned = workshop.plan(sms, wanted.precision)?;
     let list = ListFlags { json: wanted.json };
     if wanted.dry_run {

@@ -49,7 +49,7 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
     let stop = async move { drop(closed.wait_for(|is_closing| *is_closing).await) };
     let serving = runtime.spawn(serve::serve(listener, doors.router(), tls, stop));
     let asked = closing.clone();
-    let engines = prepare::engines(flags, &wanted.card, &doors, &(Arc::new(move || *asked.borrow()) as IsClosing))?;
+    let engines = prepare::engines(flags, wanted, &doors, &(Arc::new(move || *asked.borrow()) as IsClosing))?;
     let house = House::open(flags, wanted, address.port(), engines)?;
     doors.open(serve::router(house.state(wanted, closing)));
     tell(wanted, &url(scheme, address), &house.net, &house.facts);

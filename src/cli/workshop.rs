@@ -11,7 +11,7 @@ use visage_engines::{PackFiles, Precision, Sm, listed, memory};
 use visage_kernels::tensorrt;
 
 use super::complaint::Complaint;
-use super::flags::{CardFlags, Flags};
+use super::flags::{CardFlags, Flags, LibraryFlags};
 use super::packs::{data_dir, environment};
 use crate::time::Wall;
 
@@ -34,8 +34,9 @@ pub struct Made {
 
 impl<'a> Workshop<'a> {
     /// Loads the compiler.
-    pub fn open(card: &CardFlags, pack: &'a PackFiles, cache: &'a Cache) -> Result<Self, Complaint> {
-        let order = search_order(card.tensorrt_lib.as_deref(), &python_roots(&environment), tensorrt::PYTHON_PACKAGE);
+    pub fn open(library: &LibraryFlags, pack: &'a PackFiles, cache: &'a Cache) -> Result<Self, Complaint> {
+        let order =
+            search_order(library.tensorrt_lib.as_deref(), &python_roots(&environment), tensorrt::PYTHON_PACKAGE);
         Ok(Self { pack, cache, compiler: tensorrt::load(&order)? })
     }
 
@@ -84,10 +85,14 @@ pub fn told(step: &Step<'_>) -> Option<String> {
     }
 }
 
+/// The capabilities of the cards in this machine, in the driver's order.
+pub fn cards_here_in_order() -> Vec<Sm> {
+    visage_kernels::find_cards().iter().map(|card| Sm::new(card.sm.0 as u8, card.sm.1 as u8)).collect()
+}
+
 /// The capabilities of the cards in this machine, each once.
 pub fn cards_here() -> Vec<Sm> {
-    let mut sms: Vec<Sm> =
-        visage_kernels::find_cards().iter().map(|card| Sm::new(card.sm.0 as u8, card.sm.1 as u8)).collect();
+    let mut sms = cards_here_in_order();
     sms.sort_unstable();
     sms.dedup();
     sms
