@@ -114,12 +114,16 @@ fn difference(output: &str, wanted: &Tensor, found: &Tensor) -> Result<Differenc
     }
     let count = wanted.values.len().max(1) as f64;
     let lengths = (first * second).sqrt();
-    let cosine = if lengths > 0.0 { dot / lengths } else { f64::from(u8::from(first + second <= 0.0)) };
+    let cosine = match lengths {
+        lengths if lengths.is_nan() => -1.0,
+        lengths if lengths > 0.0 => dot / lengths,
+        _ => f64::from(u8::from(first + second <= 0.0)),
+    };
     let noise = (squares / count).sqrt();
     let psnr_db = if noise > 0.0 { 20.0 * ((most - least).max(f64::MIN_POSITIVE) / noise).log10() } else { MOST_DB };
     Ok(Difference {
         output: output.to_owned(),
-        cosine: if cosine.is_nan() { -1.0 } else { cosine },
+        cosine,
         psnr_db: psnr_db.clamp(-MOST_DB, MOST_DB),
         max_error: max_error.min(f64::MAX),
         mean_error: (sum / count).min(f64::MAX),
