@@ -41,7 +41,7 @@ fn look_and_stop(asked: &Asked) -> Result<(), Complaint> {
     let findings = examine_before_start(&look_before_start(asked, target), target);
     for finding in findings.iter().filter(|finding| finding.verdict == Verdict::Warn) {
         let hint = finding.remedy.as_ref().and_then(|remedy| remedy.types.first()).map_or("", String::as_str);
-        tracing::warn!(hint, "{}: {}", finding.looks_at, finding.finding);
+        tracing::warn!(hint, "{}: {}", finding.id, finding.finding);
     }
     findings.into_iter().find(Finding::stops).map_or(Ok(()), |finding| Err(stopped(finding)))
 }
@@ -110,8 +110,8 @@ mod tests {
         let finding = examine(&machine, Target::Cpu).into_iter().find(Finding::stops).expect("too few files");
         assert_eq!(
             stopped(finding).to_string(),
-            "error: open files that the system allows: wanted 72 open files, allowed are 16\n\
-             cause: each caller holds some: the page, its events, a request or two\n\
+            "error: open files that the system allows: wanted 32 open files, allowed are 16\n\
+             cause: sockets and files are held by the program itself, and by each caller\n\
              hint:  raise the limit in this shell, or LimitNOFILE= in a service: ulimit -n 4096 (visage doctor: open-files)"
         );
         let card = examine(&machine, Target::Gpu).into_iter().find(|finding| finding.id == "card").expect("a finding");
