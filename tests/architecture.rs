@@ -77,7 +77,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tracing_subscriber", &["cli"]),
     ("uuid", &["pipeline"]),
     ("visage_engines", &["cli", "doctor", "model"]),
-    ("visage_kernels", &["codec", "doctor", "picture", "cli"]),
+    ("visage_kernels", &["backend", "codec", "doctor", "picture", "cli"]),
     ("webrtc", &["bench"]),
     // No dependencies of the root package: their calls are unsafe, and kernels alone may name them.
     ("vpx_sys", &[]),

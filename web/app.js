@@ -827,7 +827,7 @@ function showWave() {
 // ── avatars and the room ───────────────────────────────────────────────────────────────────────────────────────
 const KINDS = { drawn: 'Drawn', head: '3D' };
 const isDark = () => (document.documentElement.dataset.theme || (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light')) === 'dark';
-const wall = avatar => avatar.background_light || '#8a9296'; // what is drawn has this one, in the dark too
+const wall = avatar => avatar.background || '#8a9296'; // part of the picture, and so the same in the dark
 
 function showAvatars() {
   $('.avatars').hidden = S.avatars.length < 2;

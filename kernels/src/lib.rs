@@ -5,7 +5,10 @@
 #![warn(missing_docs)]
 
 mod cards;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod disk;
+#[cfg(feature = "h264")]
 pub mod h264;
 pub mod inventory;
 pub mod libraries;

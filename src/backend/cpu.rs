@@ -5,11 +5,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rten::{Model, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
+use rten::{Dimension, Model, NodeId, RunOptions, ThreadPool, Value as EngineValue, ValueOrView};
 use rten_tensor::prelude::*;
 use rten_tensor::{Tensor as EngineTensor, TensorView};
 
-use super::{Backend, BackendError, Graph, Tensor};
+use super::value::Held;
+use super::{Backend, BackendError, Graph, Onnx, Signature, Slot, Tensor, Value};
 
 /// The engine's name in errors and reports.
 const NAME: &str = "cpu";
@@ -28,6 +29,23 @@ impl Cpu {
     }
 }
 
+impl Cpu {
+    /// What a graph takes and gives.
+    ///
+    /// # Errors
+    /// If it is not a graph this engine can run.
+    pub fn signature(&self, onnx: Onnx<'_>) -> Result<Signature, BackendError> {
+        let model = model(onnx)?;
+        let name = |id: &NodeId| model.node_info(*id).and_then(|node| node.name().map(str::to_owned));
+        let axes = |id: &NodeId| {
+            let shape = model.node_info(*id).and_then(|node| node.shape()).unwrap_or_default();
+            shape.iter().map(|axis| if let Dimension::Fixed(length) = axis { Some(*length) } else { None }).collect()
+        };
+        let inputs = model.input_ids().iter().filter_map(|id| Some((name(id)?, axes(id)))).collect();
+        Ok(Signature { inputs, outputs: model.output_ids().iter().filter_map(name).collect() })
+    }
+}
+
 impl Default for Cpu {
     fn default() -> Self {
         Self::new()
@@ -39,10 +57,8 @@ impl Backend for Cpu {
         NAME
     }
 
-    fn load(&self, onnx: &[u8]) -> Result<Box<dyn Graph>, BackendError> {
-        let load_failed =
-            |error: &dyn std::fmt::Display| BackendError::Load { backend: NAME, found: error.to_string() };
-        let model = Model::load(onnx.to_vec()).map_err(|error| load_failed(&error))?;
+    fn load(&self, _name: &str, onnx: Onnx<'_>) -> Result<Box<dyn Graph>, BackendError> {
+        let model = model(onnx)?;
         let ports = |ids: &[NodeId]| -> Ports {
             ids.iter().filter_map(|id| Some((model.node_info(*id)?.name()?.to_owned(), *id))).collect()
         };
@@ -50,30 +66,55 @@ impl Backend for Cpu {
         if outputs.is_empty() {
             return Err(load_failed(&"a graph without outputs"));
         }
-        Ok(Box::new(CpuGraph { model, inputs, outputs, pool: Arc::clone(&self.pool) }))
+        let loaded = Loaded { model, inputs, outputs, pool: Arc::clone(&self.pool) };
+        Ok(Box::new(CpuGraph(Arc::new(loaded))))
     }
+}
+
+fn model(onnx: Onnx<'_>) -> Result<Model, BackendError> {
+    let model = match onnx {
+        Onnx::Bytes(bytes) => Model::load(bytes.to_vec()),
+        Onnx::File(path) => Model::load_file(path),
+    };
+    model.map_err(|error| load_failed(&error))
+}
+
+fn load_failed(error: &dyn std::fmt::Display) -> BackendError {
+    BackendError::Load { backend: NAME, found: error.to_string() }
 }
 
 /// Names of inputs or outputs and what the engine calls them.
 type Ports = HashMap<String, NodeId>;
 
-struct CpuGraph {
+struct Loaded {
     model: Model,
     inputs: Ports,
     outputs: Ports,
     pool: Arc<ThreadPool>,
 }
 
+struct CpuGraph(Arc<Loaded>);
+
 impl Graph for CpuGraph {
-    fn step(&self, inputs: &[(&str, &Tensor)], outputs: &[&str]) -> Result<Vec<Tensor>, BackendError> {
+    /// There are as many as are wanted: a slot owns nothing.
+    fn slot(&self) -> Result<Box<dyn Slot>, BackendError> {
+        Ok(Box::new(CpuSlot(Arc::clone(&self.0))))
+    }
+}
+
+struct CpuSlot(Arc<Loaded>);
+
+impl Slot for CpuSlot {
+    fn step(&mut self, inputs: &[(&str, &Value)], outputs: &[&str]) -> Result<Vec<Value>, BackendError> {
+        let Loaded { model, inputs: known, outputs: offered, pool } = &*self.0;
         let lent = inputs
             .iter()
-            .map(|(name, tensor)| Ok((port(&self.inputs, name)?, lend(name, tensor)?)))
+            .map(|(name, value)| Ok((port(known, name)?, lend(name, value)?)))
             .collect::<Result<Vec<_>, BackendError>>()?;
-        let wanted = outputs.iter().map(|name| port(&self.outputs, name)).collect::<Result<Vec<_>, _>>()?;
-        let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&self.pool)));
-        let values = self.model.run(lent, &wanted, Some(options)).map_err(|error| run_failed(&error))?;
-        values.into_iter().map(take).collect()
+        let wanted = outputs.iter().map(|name| port(offered, name)).collect::<Result<Vec<_>, _>>()?;
+        let options = RunOptions::default().with_thread_pool(Some(Arc::clone(pool)));
+        let values = model.run(lent, &wanted, Some(options)).map_err(|error| run_failed(&error))?;
+        values.into_iter().map(|value| take(value).map(Value::from)).collect()
     }
 }
 
@@ -86,7 +127,9 @@ fn port(ports: &Ports, name: &str) -> Result<NodeId, BackendError> {
 }
 
 /// A view of the tensor for the engine: no copy.
-fn lend<'a>(name: &str, tensor: &'a Tensor) -> Result<ValueOrView<'a>, BackendError> {
+fn lend<'a>(name: &str, value: &'a Value) -> Result<ValueOrView<'a>, BackendError> {
+    #[cfg_attr(not(feature = "cuda"), expect(irrefutable_let_patterns, reason = "values may be on a card"))]
+    let Held::Here(tensor) = &value.0 else { return Err(run_failed(&format!("input \"{name}\" is on a card"))) };
     let view = TensorView::try_from_data(tensor.shape.as_slice(), tensor.values.as_slice()).map_err(|_unsaid| {
         let (shape, count) = (&tensor.shape, tensor.values.len());
         run_failed(&format!("input \"{name}\" has the shape {shape:?} but {count} values"))
@@ -95,7 +138,7 @@ fn lend<'a>(name: &str, tensor: &'a Tensor) -> Result<ValueOrView<'a>, BackendEr
 }
 
 /// The engine's own memory as a tensor: copied only if it is not in order.
-fn take(value: Value) -> Result<Tensor, BackendError> {
+fn take(value: EngineValue) -> Result<Tensor, BackendError> {
     let tensor: EngineTensor<f32> = value.try_into().map_err(|error: rten::TryFromValueError| run_failed(&error))?;
     let shape = tensor.shape().to_vec();
     Ok(Tensor { shape, values: tensor.into_data() })
@@ -103,61 +146,4 @@ fn take(value: Value) -> Result<Tensor, BackendError> {
 
 fn run_failed(found: &dyn std::fmt::Display) -> BackendError {
     BackendError::Run { found: found.to_string() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// y = tanh(x w + state), `next_state` = state + x w, with w = [[1, 0], [0, 2], [1, -1]]; any number of rows.
-    const STEP: &[u8] = include_bytes!("../../tests/assets/step.onnx");
-
-    fn row(values: &[f32]) -> Tensor {
-        Tensor { shape: vec![1, values.len()], values: values.to_vec() }
-    }
-
-    fn step() -> Box<dyn Graph> {
-        Cpu::new().load(STEP).expect("graph")
-    }
-
-    #[test]
-    fn state_is_carried_from_step_to_step_by_name() {
-        let graph = step();
-        let (x, mut state) = (row(&[0.1, 0.2, 0.3]), Tensor::zeros(&[1, 2]));
-        for n in 1..=3 {
-            let inputs = [("state", &state), ("x", &x)];
-            let [next, y] = graph.step(&inputs, &["next_state", "y"]).expect("run").try_into().expect("two");
-            let sum = 0.4 * n as f32;
-            assert!((y.values[0] - sum.tanh()).abs() < 1e-5 && (next.values[0] - sum).abs() < 1e-5);
-            assert_eq!(y.shape, [1, 2]);
-            state = next;
-        }
-    }
-
-    #[test]
-    fn an_unknown_name_is_answered_with_the_names_there_are() {
-        let error = step().step(&[("voice", &row(&[0.0; 3]))], &["y"]).expect_err("no such input");
-        assert!(error.to_string().contains("state, x"), "{error}");
-        let (x, state) = (row(&[0.0; 3]), row(&[0.0; 2]));
-        assert!(step().step(&[("x", &x), ("state", &state)], &["z"]).is_err());
-    }
-
-    #[test]
-    fn wrong_shapes_are_errors() {
-        let (graph, state) = (step(), row(&[0.0; 2]));
-        let lying = Tensor { shape: vec![1, 3], values: vec![0.0; 2] };
-        for x in [lying, row(&[0.0; 4])] {
-            let done = graph.step(&[("x", &x), ("state", &state)], &["y"]);
-            assert!(done.is_err(), "{:?} of {} values", x.shape, x.values.len());
-        }
-        assert!(graph.step(&[("x", &row(&[0.0; 3]))], &["y"]).is_err(), "an input is missing");
-    }
-
-    #[test]
-    fn bytes_that_are_no_graph_are_refused() {
-        let backend = Cpu::new();
-        assert!(backend.load(b"").is_err());
-        assert!(backend.load(b"not a graph at all").is_err());
-        assert!(backend.load(&STEP[..STEP.len() / 2]).is_err());
-    }
 }

@@ -1,53 +1,43 @@
-//! Engines that run graphs: the port, and the engine for any CPU.
+//! Engines that run graphs: the port, the engine for any CPU, and the one for NVIDIA cards.
 //!
-//! Decides how a graph is loaded and run. Does not know what its numbers mean.
+//! Decides how a graph is loaded, who has a slot on it and how a step is run. Does not know what its numbers mean.
 
+#[cfg(feature = "cuda")]
+pub mod card;
 mod cpu;
+mod error;
+mod parity;
+mod value;
 
-use thiserror::Error;
+use std::path::Path;
 
 pub use cpu::Cpu;
+pub use error::BackendError;
+pub use parity::{Difference, ParityError, Signature, compare, seeded};
+pub use value::{StepTimes, Tensor, Value};
 
-/// A dense tensor of `f32`, row major.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
-    /// Length of each axis.
-    pub shape: Vec<usize>,
-    /// As many values as the lengths multiply to.
-    pub values: Vec<f32>,
+/// An ONNX graph.
+#[derive(Clone, Copy, Debug)]
+pub enum Onnx<'a> {
+    /// All of it in memory.
+    Bytes(&'a [u8]),
+    /// A file, beside which its weights may lie.
+    File(&'a Path),
 }
 
-impl Tensor {
-    /// Zeros.
-    #[must_use]
-    pub fn zeros(shape: &[usize]) -> Self {
-        Self { shape: shape.to_vec(), values: vec![0.0; shape.iter().product()] }
-    }
-}
-
-/// Why a graph could not be loaded or run.
-#[derive(Debug, Error)]
-pub enum BackendError {
-    /// The bytes are no graph that this engine understands.
-    #[error("wanted a graph that the {backend} engine can load, found: {found}")]
-    Load {
-        /// The engine.
-        backend: &'static str,
-        /// What it said.
+/// Whether an engine takes new sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It does.
+    Open,
+    /// Not now: it is short of memory, or being opened anew.
+    Recovering {
+        /// What happened.
         found: String,
     },
-    /// A name is not among the graph's inputs or outputs.
-    #[error("wanted an input or output called \"{name}\", the graph has: {found}")]
-    NoSuchName {
-        /// The name asked for.
-        name: String,
-        /// The names there are.
-        found: String,
-    },
-    /// The graph failed while running.
-    #[error("the graph did not run: {found}")]
-    Run {
-        /// What the engine said.
+    /// Not any more.
+    Lost {
+        /// What happened.
         found: String,
     },
 }
@@ -57,18 +47,36 @@ pub trait Backend: Send + Sync {
     /// The engine's name, as `/v1` and the logs say it.
     fn name(&self) -> &'static str;
 
-    /// Loads an ONNX graph.
+    /// Loads the graph that a pack calls `name`.
     ///
     /// # Errors
-    /// If the bytes are not a graph this engine can run.
-    fn load(&self, onnx: &[u8]) -> Result<Box<dyn Graph>, BackendError>;
+    /// If it is not a graph this engine can run.
+    fn load(&self, name: &str, onnx: Onnx<'_>) -> Result<Box<dyn Graph>, BackendError>;
 }
 
-/// A loaded graph; sessions share it and bring their own state as inputs.
+/// A loaded graph, shared by all sessions.
 pub trait Graph: Send + Sync {
-    /// Runs one step: named inputs to the named outputs, in the order asked.
+    /// Whether the engine takes new sessions. A CPU always does.
+    fn health(&self) -> Health {
+        Health::Open
+    }
+
+    /// A session's place on it, for as long as it is kept.
     ///
     /// # Errors
-    /// If a name is unknown, a shape does not fit or the engine fails.
-    fn step(&self, inputs: &[(&str, &Tensor)], outputs: &[&str]) -> Result<Vec<Tensor>, BackendError>;
+    /// If all are taken, or the engine takes no sessions now.
+    fn slot(&self) -> Result<Box<dyn Slot>, BackendError>;
+}
+
+/// One session's place on a graph. Sessions bring their own state as inputs.
+pub trait Slot: Send {
+    /// Begins one step: named inputs to the named outputs, in the order asked. Every input of the graph is named once.
+    /// Outputs stay where the engine reckons until they are asked for; they may go into other steps, also of other graphs.
+    /// An engine may hold as few as two steps' outputs of a slot: a third is refused as [`BackendError::Busy`] until those of
+    /// the first were taken, asked for or let go.
+    ///
+    /// # Errors
+    /// If a name is unknown or missing, a shape does not fit, there is no room for a step now, or the engine fails. An
+    /// engine that works on its own may say that a step failed only when its outputs are used.
+    fn step(&mut self, inputs: &[(&str, &Value)], outputs: &[&str]) -> Result<Vec<Value>, BackendError>;
 }

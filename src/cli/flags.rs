@@ -1,11 +1,14 @@
-//! Every flag, every `VISAGE_*` variable and every default, in one place.
+//! Every flag, every `VISAGE_*` variable and every default, here and in the files below.
+
+mod engines;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use visage_engines::{Precision, Sm};
+
+pub use engines::{BuildFlags, CardFlags, EnginesCommand, LibraryFlags, ParityFlags, PruneFlags};
 
 use crate::doctor::probe::relay::Server;
 
@@ -129,6 +132,10 @@ pub struct ServeFlags {
     #[arg(long, env = "VISAGE_MAX_SESSIONS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_sessions: u16,
 
+    /// What runs the networks
+    #[arg(long, env = "VISAGE_BACKEND", value_enum, default_value_t = BackendChoice::Cpu)]
+    pub backend: BackendChoice,
+
     /// Secret that every API request must carry
     #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
@@ -204,65 +211,13 @@ pub struct ListFlags {
     pub json: bool,
 }
 
-/// What to do with engines.
-#[derive(Debug, Subcommand)]
-pub enum EnginesCommand {
-    /// Compile the graphs of a pack; no card is needed
-    #[command(
-        after_help = "Examples:\n  visage engines build --sm 8.9,12.0\n  visage engines build --pack ./sonic --sm 8.9 --precision fp16 --dry-run"
-    )]
-    Build(BuildFlags),
-    /// List the engines
-    List(ListFlags),
-    /// Read every engine whole and hold it to its digest
-    Verify(ListFlags),
-    /// Remove damaged engines, and those used longest ago beyond a limit
-    Prune(PruneFlags),
-    /// Print the folder they are in
-    Path(ListFlags),
-}
-
-/// Flags of whatever compiles for graphics cards.
-#[derive(Args, Debug)]
-pub struct CardFlags {
-    /// Compute capabilities to compile for [default: this machine's cards]
-    #[arg(long, env = "VISAGE_SM", value_delimiter = ',', value_name = "SM")]
-    pub sm: Vec<Sm>,
-
-    /// TensorRT's library or the folder it is in [default: the loader's, or that of a Python environment]
-    #[arg(long, env = "VISAGE_TENSORRT_LIB", value_name = "PATH")]
-    pub tensorrt_lib: Option<PathBuf>,
-}
-
-/// Flags of `engines build`.
-#[derive(Args, Debug)]
-pub struct BuildFlags {
-    #[command(flatten)]
-    pub card: CardFlags,
-
-    /// fp32, fp16, bf16 or fp8 [default: the narrowest that a graph has]
-    #[arg(long)]
-    pub precision: Option<Precision>,
-
-    /// Only say what is there, what is missing and what it takes
-    #[arg(long)]
-    pub dry_run: bool,
-
-    /// Print the result as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Flags of `engines prune`.
-#[derive(Args, Debug)]
-pub struct PruneFlags {
-    /// Gigabytes that may stay
-    #[arg(long, env = "VISAGE_ENGINES_GB", default_value_t = 40.0, value_name = "GB")]
-    pub keep_gb: f64,
-
-    /// Print the result as JSON
-    #[arg(long)]
-    pub json: bool,
+/// An engine by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BackendChoice {
+    /// Any CPU
+    Cpu,
+    /// An NVIDIA card, where the program was built for it
+    Tensorrt,
 }
 
 /// Flags of `doctor`.

@@ -3,11 +3,11 @@
 //! Decides what is asked of the machine. What is right and wrong, `doctor` knows.
 
 use thiserror::Error;
+use visage_engines::places;
 
 use super::complaint::Complaint;
 use super::flags::{DoorFlags, Flags, ServeFlags, TlsFlags};
-use super::packs::{data_dir, drawn_with};
-use super::workshop::python_roots;
+use super::packs::{data_dir, drawn_with, environment};
 use crate::doctor::probe::{Asked, DoorAsked, look_before_start};
 use crate::doctor::{Finding, Verdict, examine_before_start};
 
@@ -60,7 +60,7 @@ pub fn asked(flags: &Flags) -> Asked {
     Asked {
         data_dir: data_dir(flags),
         tensorrt_lib: None,
-        python_roots: python_roots(),
+        python_roots: places::python_roots(&environment),
         hidden_by: hidden_by(),
         container: container(),
         door: None,

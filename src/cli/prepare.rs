@@ -6,11 +6,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use visage_engines::Sm;
+use visage_engines::cache::{Engine, Found};
 use visage_engines::compile::{Planned, Watch};
 use visage_kernels::tensorrt;
 
 use super::complaint::Complaint;
-use super::flags::{CardFlags, Flags};
+use super::flags::{BackendChoice, Flags, ServeFlags};
 use super::packs::pack_files;
 use super::workshop::{Workshop, cards_here, is_missing, open_cache, told};
 use crate::serve::{Doors, Preparation};
@@ -18,15 +19,24 @@ use crate::serve::{Doors, Preparation};
 /// Says whether somebody wants the program to end.
 pub type IsClosing = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// Compiles what is missing for the cards that are named, or that are here. Ends early and well when it is asked to.
-pub fn engines(flags: &Flags, card: &CardFlags, doors: &Doors, is_closing: &IsClosing) -> Result<(), Complaint> {
-    let sms = if card.sm.is_empty() { usable_here() } else { card.sm.clone() };
+/// Compiles what is missing for the cards that are named, or for those here that are to be used, and gives all of them. Ends
+/// early and well, with those that are there, when it is asked to.
+pub fn engines(
+    flags: &Flags,
+    wanted: &ServeFlags,
+    doors: &Doors,
+    is_closing: &IsClosing,
+) -> Result<Vec<Engine>, Complaint> {
+    let card = &wanted.card;
+    let is_used = wanted.backend == BackendChoice::Tensorrt;
+    let sms = if card.sm.is_empty() && is_used { usable_here() } else { card.sm.clone() };
     if sms.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let (pack, cache) = (pack_files(flags)?, open_cache(flags)?);
-    let workshop = Workshop::open(card, &pack, &cache)?;
+    let workshop = Workshop::open(&card.library, &pack, &cache)?;
     let planned = workshop.plan(sms, None)?;
+    let mut engines: Vec<Engine> = planned.iter().filter_map(there).collect();
     let missing: Vec<_> = planned.iter().filter(|planned| is_missing(planned)).collect();
     let expected_seconds = missing.iter().map(|planned| planned.seconds).sum();
     if !missing.is_empty() {
@@ -37,11 +47,20 @@ pub fn engines(flags: &Flags, card: &CardFlags, doors: &Doors, is_closing: &IsCl
         let made =
             workshop.make(planned, &|step| told(step).into_iter().for_each(|line| tracing::warn!("{line}")), &watch);
         if is_closing() {
-            return Ok(());
+            return Ok(engines);
         }
-        tracing::info!("{} is there after {:.1} s", planned.key.stem(), made?.took.as_secs_f64());
+        let made = made?;
+        tracing::info!("{} is there after {:.1} s", planned.key.stem(), made.took.as_secs_f64());
+        engines.push(made.engine);
     }
-    Ok(())
+    Ok(engines)
+}
+
+fn there(planned: &Planned<'_>) -> Option<Engine> {
+    match &planned.found {
+        Found::Engine(engine) => Some((**engine).clone()),
+        _ => None,
+    }
 }
 
 /// Cards here that the compiler of this program compiles for. The others are not passed over in silence.

@@ -8,13 +8,14 @@ use std::thread;
 use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use visage_engines::cache::Engine;
 
 use super::complaint::Complaint;
-use super::embedded;
-use super::flags::{Flags, ServeFlags};
-use super::packs::{data_dir, open_pack};
+use super::flags::{BackendChoice, Flags, ServeFlags};
+use super::packs::{data_dir, open_pack_on};
 use super::preflight::before_serving;
 use super::prepare::{self, IsClosing};
+use super::{embedded, engine};
 use crate::codec::PICTURE_CODECS;
 use crate::model::Pack;
 use crate::model::portrait::Portrait;
@@ -48,8 +49,8 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
     let stop = async move { drop(closed.wait_for(|is_closing| *is_closing).await) };
     let serving = runtime.spawn(serve::serve(listener, doors.router(), tls, stop));
     let asked = closing.clone();
-    prepare::engines(flags, &wanted.card, &doors, &(Arc::new(move || *asked.borrow()) as IsClosing))?;
-    let house = House::open(flags, wanted, address.port())?;
+    let engines = prepare::engines(flags, wanted, &doors, &(Arc::new(move || *asked.borrow()) as IsClosing))?;
+    let house = House::open(flags, wanted, address.port(), engines)?;
     doors.open(serve::router(house.state(wanted, closing)));
     tell(wanted, &url(scheme, address), &house.net, &house.facts);
     tell_fingerprint(wanted, files.as_ref())?;
@@ -67,8 +68,12 @@ struct House {
 }
 
 impl House {
-    fn open(flags: &Flags, wanted: &ServeFlags, port: u16) -> Result<Self, Complaint> {
-        let pack = open_pack(flags)?;
+    fn open(flags: &Flags, wanted: &ServeFlags, port: u16, engines: Vec<Engine>) -> Result<Self, Complaint> {
+        let hint = match wanted.backend {
+            BackendChoice::Cpu => "the pack does not fit this visage",
+            BackendChoice::Tensorrt => "visage doctor says what is wrong with the card; --backend cpu does without",
+        };
+        let pack = open_pack_on(flags, &*engine::chosen(wanted, engines)?, hint)?;
         let facts = facts(&pack);
         let studio = open_studio(wanted, Arc::new(pack))?;
         let net = open_net(wanted, &studio, port)?;

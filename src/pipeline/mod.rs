@@ -3,8 +3,11 @@
 //! Decides admission, scheduling and what is dropped. Does not know networks, files or pixels.
 
 mod ends;
+#[cfg(feature = "cuda")]
+mod gpu;
 mod inbox;
 mod outlet;
+mod register;
 mod report;
 mod show;
 mod speech;
@@ -16,6 +19,8 @@ mod workers;
 
 pub use crate::model::AvatarCard;
 pub use ends::{EndCounts, EndReason};
+#[cfg(feature = "cuda")]
+pub use gpu::start_card;
 pub use inbox::{Inbox, Newcomer, Order, OrdersFull};
 pub use outlet::{Outgoing, OutgoingMedia, Outlet, SessionKey};
 pub use report::{

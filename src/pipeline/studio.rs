@@ -1,21 +1,20 @@
 //! The studio: admits sessions, keeps their register, and owns the workers that move them on.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use thiserror::Error;
-use tokio::sync::broadcast;
 
 use super::ends::{EndCounts, EndReason};
-use super::inbox::{Inbox, Newcomer, Order};
-use super::outlet::{Outlet, SessionKey};
-use super::report::{Meter, MeterReport, SessionEvent, SessionState, SessionStats, SessionSummary};
+use super::inbox::{Newcomer, Order};
+use super::outlet::Outlet;
+use super::register::{Register, when_over};
+use super::report::{Meter, MeterReport, SessionState, SessionStats, SessionSummary};
 use super::show::{FRAME_SAMPLES, Show, ShowParts};
 use super::terms::{Terms, Wishes};
 use super::ticket::Ticket;
-use super::workers::{Ending, OnEnd, Workers};
+use super::workers::Workers;
 use crate::codec::PictureCodec;
 use crate::media::{Picture, PictureSize};
 use crate::model::{AvatarCard, ModelError, Pack, Still};
@@ -71,6 +70,12 @@ pub enum AdmitError {
         /// What was wrong.
         found: String,
     },
+    /// The engine takes nobody now.
+    #[error("wanted an engine that takes sessions, found: {found}")]
+    EngineLost {
+        /// What is wrong with it.
+        found: String,
+    },
     /// The process is about to end.
     #[error("the server is closing and takes no new sessions")]
     Closing,
@@ -93,9 +98,6 @@ pub enum OrderError {
     Avatar(#[from] AdmitError),
 }
 
-/// Events that a slow listener may fall behind.
-const EVENTS: usize = 64;
-
 /// The studio.
 pub struct Studio {
     config: StudioConfig,
@@ -103,23 +105,6 @@ pub struct Studio {
     workers: Workers,
     register: Arc<Register>,
     wall: Wall,
-}
-
-/// Who is here. Locked for moments, never while a show works.
-#[derive(Default)]
-struct Register {
-    state: Mutex<RegisterState>,
-    totals: Meter,
-    ends: EndCounts,
-    counters: Arc<Counters>,
-    trace: OnceLock<Trace>,
-}
-
-#[derive(Default)]
-struct RegisterState {
-    sessions: BTreeMap<SessionKey, Ticket>,
-    next_key: u64,
-    is_closing: bool,
 }
 
 impl Studio {
@@ -153,6 +138,7 @@ impl Studio {
         outlet: Box<dyn Outlet>,
         now: Instant,
     ) -> Result<(Ticket, Show), AdmitError> {
+        self.pack.takes_sessions().map_err(|error| AdmitError::EngineLost { found: error.to_string() })?;
         let avatar = self.avatar_named(request.avatar.as_deref())?;
         let ticket = self.register.enter(&avatar, request, &self.config, now)?;
         match self.show_for(&ticket, outlet, now) {
@@ -192,6 +178,8 @@ impl Studio {
     fn actor(&self, avatar: &str, terms: Terms) -> Result<Box<dyn crate::model::Actor>, AdmitError> {
         self.pack.actor(avatar, terms.picture_px).map_err(|error| match error {
             ModelError::UnknownAvatar { name, known } => AdmitError::UnknownAvatar { name, known },
+            ModelError::NoPlace { places, .. } => AdmitError::Full { limit: places },
+            ModelError::Lost { found, .. } => AdmitError::EngineLost { found },
             other => AdmitError::BrokenAvatar { name: avatar.to_owned(), found: other.to_string() },
         })
     }
@@ -311,79 +299,5 @@ impl Studio {
             self.end(&id, EndReason::Closing);
         }
         self.workers.close();
-    }
-}
-
-/// What happens when a worker let go of a show.
-fn when_over(register: &Arc<Register>) -> OnEnd {
-    let register = Arc::clone(register);
-    Box::new(move |key, ending| {
-        let is_broken = ending == Ending::Broken;
-        let reason = if is_broken { EndReason::Broken } else { EndReason::Deleted };
-        // A session that was asked to end is out already, and counted.
-        if let Some(ticket) = register.end(key, reason).filter(|_| is_broken) {
-            tracing::error!(session = %ticket.id, "the show broke down: a bug in visage; the session was ended");
-        }
-    })
-}
-
-impl Register {
-    fn lock(&self) -> MutexGuard<'_, RegisterState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn enter(
-        &self,
-        avatar: &Arc<str>,
-        request: &ShowRequest,
-        config: &StudioConfig,
-        now: Instant,
-    ) -> Result<Ticket, AdmitError> {
-        let mut state = self.lock();
-        if state.is_closing {
-            return Err(AdmitError::Closing);
-        }
-        if state.sessions.len() >= config.max_sessions {
-            return Err(AdmitError::Full { limit: config.max_sessions });
-        }
-        state.next_key += 1;
-        let ticket = Ticket {
-            id: Arc::from(uuid::Uuid::new_v4().to_string()),
-            key: SessionKey(state.next_key),
-            avatar: Arc::clone(avatar),
-            codec: request.codec,
-            terms: Terms::of(request.wishes, config),
-            inbox: Inbox::new(Arc::clone(&self.counters)),
-            meter: Arc::new(Meter::traced(self.trace.get().cloned(), state.next_key)),
-            events: broadcast::channel(EVENTS).0,
-            began: now,
-        };
-        state.sessions.insert(ticket.key, ticket.clone());
-        Ok(ticket)
-    }
-
-    /// Takes a session out; what it measured is kept in the totals.
-    fn leave(&self, key: SessionKey) -> Option<Ticket> {
-        let ticket = self.lock().sessions.remove(&key)?;
-        ticket.meter.close();
-        ticket.meter.merge_into(&self.totals);
-        Some(ticket)
-    }
-
-    /// Takes a session out and tells everybody why; none if it is out already.
-    fn end(&self, key: SessionKey, reason: EndReason) -> Option<Ticket> {
-        let ticket = self.leave(key)?;
-        // Only now: whoever sees that the inbox ended finds the session gone.
-        ticket.inbox.end();
-        self.ends.count(reason);
-        // An error here only says that nobody listens.
-        let _ = ticket.events.send(SessionEvent::Ended { reason: reason.to_string() });
-        Some(ticket)
-    }
-
-    fn rename(&self, key: SessionKey, avatar: Arc<str>) {
-        if let Some(ticket) = self.lock().sessions.get_mut(&key) {
-            ticket.avatar = avatar;
-        }
     }
 }

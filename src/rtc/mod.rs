@@ -8,14 +8,19 @@ mod idle;
 mod index;
 mod leaving;
 mod machine;
+mod mending;
 mod net;
 mod network;
+mod outlook;
+mod passage;
 mod peer;
 mod peers;
+mod proof;
 mod sdp;
 mod sockets;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

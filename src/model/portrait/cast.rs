@@ -90,7 +90,7 @@ impl Portrait {
         let wrong = |found: String| ModelError::Broken { name: card.name.clone(), found };
         match card.kind.as_str() {
             "drawn" => {
-                let background = colour(&card.background_light);
+                let background = colour(&card.background);
                 Rig::load(&files, side_px, background)
                     .map(|rig| Loaded::Drawn(Arc::new(rig)))
                     .map_err(|e| wrong(e.to_string()))
@@ -112,11 +112,15 @@ impl Pack for Portrait {
         &self.cards
     }
 
+    fn takes_sessions(&self) -> Result<(), ModelError> {
+        self.net.takes_sessions()
+    }
+
     fn actor(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Actor>, ModelError> {
         let face = self.face(avatar, side_px)?;
         let mut seed = DefaultHasher::new();
         (avatar, self.actors.fetch_add(1, Ordering::Relaxed)).hash(&mut seed);
-        Ok(Box::new(PortraitActor::new(&self.net, face, PictureSize::square(side_px), seed.finish())))
+        Ok(Box::new(PortraitActor::new(&self.net, face, PictureSize::square(side_px), seed.finish())?))
     }
 
     fn still(&self, avatar: &str, side_px: u32) -> Result<Still, ModelError> {
@@ -139,8 +143,7 @@ fn card(files: &PackFiles, name: &str) -> Result<AvatarCard, ModelError> {
         name: name.to_owned(),
         title: manifest.title,
         kind: manifest.kind,
-        background_light: manifest.background_light,
-        background_dark: manifest.background_dark,
+        background: manifest.background,
     })
 }
 

@@ -29,9 +29,9 @@ struct PortraitActor {
 }
 
 impl PortraitActor {
-    fn new(net: &Arc<MouthNet>, face: Box<dyn Face>, size: PictureSize, seed: u64) -> Self {
-        Self {
-            mouth: Mouth::new(Arc::clone(net)),
+    fn new(net: &Arc<MouthNet>, face: Box<dyn Face>, size: PictureSize, seed: u64) -> Result<Self, ModelError> {
+        Ok(Self {
+            mouth: Mouth::new(Arc::clone(net))?,
             look_ahead_samples: net.look_ahead_samples(),
             life: Life::new(seed),
             face,
@@ -39,7 +39,7 @@ impl PortraitActor {
             level: 0.0,
             hears_from: SampleIndex::ZERO,
             heard_blocks: 0,
-        }
+        })
     }
 }
 

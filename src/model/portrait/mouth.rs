@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::backend::{Backend, Graph, Tensor};
+use crate::backend::{Backend, BackendError, Graph, Health, Onnx, Slot, Tensor, Value};
 use crate::listen::mel::{LogMel, MelSpec};
 use crate::media::BLOCK_LINE_SAMPLES;
 use crate::model::ModelError;
@@ -59,7 +59,7 @@ impl MouthNet {
         if spec.step_samples == 0 || spec.output_hop_samples == 0 {
             return Err(broken("mouth.json: a step of no samples".to_owned()));
         }
-        let graph = backend.load(onnx).map_err(|error| broken(error.to_string()))?;
+        let graph = backend.load("mouth", Onnx::Bytes(onnx)).map_err(|error| broken(error.to_string()))?;
         let carried = spec.next.iter().map(|(state, next)| (state.clone(), next.clone())).collect();
         let (pad_samples, look_ahead_samples) = best_phase(&spec, frame_samples);
         Ok(Self { graph, spec, shapes, carried, pad_samples, look_ahead_samples })
@@ -71,10 +71,21 @@ impl MouthNet {
         self.look_ahead_samples
     }
 
-    fn first_states(&self) -> Vec<Tensor> {
+    /// Whether there would be a place for another session.
+    ///
+    /// # Errors
+    /// With what is wrong with the engine.
+    pub fn takes_sessions(&self) -> Result<(), ModelError> {
+        match self.graph.health() {
+            Health::Open => Ok(()),
+            Health::Recovering { found } | Health::Lost { found } => Err(ModelError::Lost { name: NAME, found }),
+        }
+    }
+
+    fn first_states(&self) -> Vec<Value> {
         let zeros =
             |(state, _): &(String, String)| Tensor::zeros(self.spec.states.get(state).map_or(&[], Vec::as_slice));
-        self.carried.iter().map(zeros).collect()
+        self.carried.iter().map(|names| zeros(names).into()).collect()
     }
 }
 
@@ -116,16 +127,20 @@ pub struct Mouth {
     net: Arc<MouthNet>,
     mel: LogMel,
     frames: Vec<f32>,
-    states: Vec<Tensor>,
+    slot: Box<dyn Slot>,
+    states: Vec<Value>,
     steps: u64,
     moments: VecDeque<MouthMoment>,
 }
 
 impl Mouth {
     /// A mouth that has heard nothing.
-    #[must_use]
-    pub fn new(net: Arc<MouthNet>) -> Self {
+    ///
+    /// # Errors
+    /// If the network has no room for another session.
+    pub fn new(net: Arc<MouthNet>) -> Result<Self, ModelError> {
         let mut mouth = Self {
+            slot: net.graph.slot().map_err(failed)?,
             mel: LogMel::new(net.spec.mel),
             frames: Vec::new(),
             states: net.first_states(),
@@ -134,7 +149,7 @@ impl Mouth {
             net,
         };
         mouth.mel.push(&vec![0.0; mouth.net.pad_samples as usize], &mut mouth.frames);
-        mouth
+        Ok(mouth)
     }
 
     /// Hears samples of the 16 kHz line and runs as many steps as they make possible.
@@ -174,21 +189,21 @@ impl Mouth {
     }
 
     fn step(&mut self, mel: Vec<f32>) -> Result<(), ModelError> {
-        let failed = |found: String| ModelError::Failed { name: NAME, found };
         let net = Arc::clone(&self.net);
-        let mel = Tensor { shape: vec![1, STEP_FRAMES, net.spec.mel.bands], values: mel };
+        let mel = Value::from(Tensor { shape: vec![1, STEP_FRAMES, net.spec.mel.bands], values: mel });
         let states = net.carried.iter().map(|(state, _)| state.as_str()).zip(&self.states);
         let inputs: Vec<_> = std::iter::once(("mel", &mel)).chain(states).collect();
         let nexts = net.carried.iter().map(|(_, next)| next.as_str());
         let outputs: Vec<_> = ["weights", "voice"].into_iter().chain(nexts).collect();
         let step = self.steps;
         self.steps += 1;
-        let mut found = net.graph.step(&inputs, &outputs).map_err(|error| failed(error.to_string()))?;
-        if found.len() != outputs.len() {
-            return Err(failed(format!("{} outputs instead of {}", found.len(), outputs.len())));
-        }
-        self.states = found.split_off(2);
-        self.keep(step, &found[0].values, &found[1].values);
+        let mut found = self.slot.step(&inputs, &outputs).map_err(failed)?.into_iter();
+        let (Some(weights), Some(voice)) = (found.next(), found.next()) else {
+            return Err(ModelError::Failed { name: NAME, found: "fewer outputs than asked for".to_owned() });
+        };
+        self.states = found.collect();
+        let (weights, voice) = (weights.take().map_err(failed)?, voice.take().map_err(failed)?);
+        self.keep(step, &weights.values, &voice.values);
         Ok(())
     }
 
@@ -206,6 +221,14 @@ impl Mouth {
             }
             self.moments.push_back(moment);
         }
+    }
+}
+
+fn failed(error: BackendError) -> ModelError {
+    match error {
+        BackendError::Device { found } => ModelError::Lost { name: NAME, found },
+        BackendError::Full { slots, .. } => ModelError::NoPlace { name: NAME, places: slots },
+        other => ModelError::Failed { name: NAME, found: other.to_string() },
     }
 }
 
@@ -250,7 +273,7 @@ mod tests {
         // 100 ms later the phase of mel frames and of the network's steps is another one.
         for before in [16_000, 16_320, 17_600, 17_920] {
             let moments_after = |voice: &[f32]| {
-                let mut mouth = Mouth::new(Arc::clone(&net));
+                let mut mouth = Mouth::new(Arc::clone(&net)).expect("a slot");
                 voice.chunks(320).for_each(|block| mouth.hear(block).expect("a step"));
                 mouth.hush();
                 pcm[before..before + 9600].chunks(320).for_each(|block| mouth.hear(block).expect("a step"));
@@ -266,7 +289,7 @@ mod tests {
     fn the_mouth_is_the_one_that_left_training() {
         let pcm = pcm();
         let net = Arc::new(unfitted());
-        let mut mouth = Mouth::new(Arc::clone(&net));
+        let mut mouth = Mouth::new(Arc::clone(&net)).expect("a slot");
         let mut got = Vec::new();
         for part in pcm.chunks(320) {
             mouth.hear(part).expect("a step");

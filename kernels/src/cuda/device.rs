@@ -1,0 +1,204 @@
+//! An open device: its primary context, which TensorRT shares, and what was asked of it.
+//!
+//! Decides nothing about order; that is said by streams and events.
+
+use std::ffi::{c_char, c_int};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use visage_engines::Sm;
+
+use super::driver::{Driver, check};
+use super::error::{CudaError, DriverError};
+use super::sys::{CUcontext, CUdevice, CUdevice_attribute, Calls};
+
+/// What the driver would answer, where asking it is no longer safe.
+const CONTEXT_IS_DESTROYED: u32 = 709;
+
+/// An open device. One thread uses it at a time, after [`Device::enter`].
+#[derive(Clone, Debug)]
+pub struct Device {
+    context: Arc<Context>,
+}
+
+/// What all that lives on a device keeps alive.
+#[derive(Debug)]
+pub(super) struct Context {
+    driver: Driver,
+    device: CUdevice,
+    context: CUcontext,
+    pub counts: Counts,
+    /// Its handles mean nothing any more; the driver may have given the same numbers to others.
+    is_over: AtomicBool,
+}
+
+/// How often the driver was asked for what must not happen while a show runs, since the device was opened.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Memory of the device taken.
+    pub allocations: AtomicU64,
+    /// Host memory locked.
+    pub page_locks: AtomicU64,
+    /// Streams waited for as a whole.
+    pub stream_waits: AtomicU64,
+}
+
+impl Counts {
+    /// All of them together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        [&self.allocations, &self.page_locks, &self.stream_waits]
+            .map(|count| count.load(Ordering::Relaxed))
+            .iter()
+            .sum()
+    }
+}
+
+// SAFETY: a context is a handle of the driver, whose calls may come from any thread that has made it current.
+unsafe impl Send for Context {}
+// SAFETY: as above; the driver serialises calls about one context itself.
+unsafe impl Sync for Context {}
+
+impl Device {
+    /// Opens a device and makes its context current on this thread.
+    ///
+    /// # Errors
+    /// If there is no such device or the driver refuses.
+    pub fn open(driver: &Driver, ordinal: u32) -> Result<Self, DriverError> {
+        let failed = |source: CudaError| DriverError::Device { ordinal, source };
+        let found = driver.devices().map_err(failed)?;
+        if ordinal >= found {
+            return Err(DriverError::NoSuchDevice { ordinal, found });
+        }
+        let (mut device, mut context) = (0, std::ptr::null_mut());
+        // SAFETY: the addresses are those of values that outlive the calls; the ordinal is below the count.
+        let status = unsafe { (driver.calls().cuDeviceGet)(&raw mut device, ordinal as c_int) };
+        check("cuDeviceGet", status).map_err(failed)?;
+        // SAFETY: the device is the one just got.
+        let status = unsafe { (driver.calls().cuDevicePrimaryCtxRetain)(&raw mut context, device) };
+        check("cuDevicePrimaryCtxRetain", status).map_err(failed)?;
+        let context = Context {
+            driver: driver.clone(),
+            device,
+            context,
+            counts: Counts::default(),
+            is_over: AtomicBool::default(),
+        };
+        let opened = Self { context: Arc::new(context) };
+        opened.enter().map_err(failed)?;
+        Ok(opened)
+    }
+
+    /// Makes the device the one that this thread's calls are about.
+    ///
+    /// # Errors
+    /// If the context is gone.
+    pub fn enter(&self) -> Result<(), CudaError> {
+        // SAFETY: the context is retained for as long as `self.context` lives.
+        let status = unsafe { (self.calls().cuCtxSetCurrent)(self.context.context) };
+        check("cuCtxSetCurrent", status)
+    }
+
+    /// The card's name.
+    ///
+    /// # Errors
+    /// As the driver says.
+    pub fn name(&self) -> Result<String, CudaError> {
+        let mut text = [0_u8; 256];
+        // SAFETY: the driver writes at most as many bytes as it is told there are, the last of them zero.
+        let status = unsafe {
+            (self.calls().cuDeviceGetName)(text.as_mut_ptr().cast::<c_char>(), text.len() as c_int, self.context.device)
+        };
+        check("cuDeviceGetName", status)?;
+        let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+        Ok(String::from_utf8_lossy(&text[..end]).into_owned())
+    }
+
+    /// Its compute capability.
+    ///
+    /// # Errors
+    /// As the driver says.
+    pub fn sm(&self) -> Result<Sm, CudaError> {
+        let major = self.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+        let minor = self.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+        Ok(Sm::new(major as u8, minor as u8))
+    }
+
+    fn attribute(&self, which: CUdevice_attribute) -> Result<u32, CudaError> {
+        let mut value = 0;
+        // SAFETY: the address is that of a number that outlives the call; the attribute is one of the header's.
+        let status = unsafe { (self.calls().cuDeviceGetAttribute)(&raw mut value, which, self.context.device) };
+        check("cuDeviceGetAttribute", status).map(|()| value.max(0).unsigned_abs())
+    }
+
+    /// Its free and all of its memory, in bytes.
+    ///
+    /// # Errors
+    /// As the driver says.
+    pub fn memory_bytes(&self) -> Result<(u64, u64), CudaError> {
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: the addresses are those of numbers that outlive the call.
+        let status = unsafe { (self.calls().cuMemGetInfo_v2)(&raw mut free, &raw mut total) };
+        check("cuMemGetInfo_v2", status).map(|()| (free as u64, total as u64))
+    }
+
+    /// What was asked of it.
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.context.counts
+    }
+
+    /// Throws the context away with all that lives in it, whoever made it: the way out after a fault that ends it.
+    /// What is left of it here is forgotten rather than given back.
+    ///
+    /// # Errors
+    /// If the driver refuses, which a lost device may.
+    pub fn reset(&self) -> Result<(), CudaError> {
+        self.context.is_over.store(true, Ordering::Relaxed);
+        // SAFETY: the device is one that the driver gave. No handle into the context is used again: all look at `is_over`.
+        let status = unsafe { (self.calls().cuDevicePrimaryCtxReset_v2)(self.context.device) };
+        check("cuDevicePrimaryCtxReset_v2", status)
+    }
+
+    pub(super) fn calls(&self) -> &Calls {
+        self.context.calls()
+    }
+
+    pub(super) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+}
+
+impl Context {
+    pub fn calls(&self) -> &Calls {
+        self.driver.calls()
+    }
+
+    /// The calls, unless what they would be about was thrown away.
+    pub fn living(&self, call: &'static str) -> Result<&Calls, CudaError> {
+        if self.is_over() { Err(CudaError { call, status: CONTEXT_IS_DESTROYED }) } else { Ok(self.calls()) }
+    }
+
+    /// Whether handles into it may still be given back, with it made current for that.
+    pub fn takes_back(&self) -> bool {
+        // SAFETY: the context is retained until `self` is dropped.
+        !self.is_over() && unsafe { (self.calls().cuCtxSetCurrent)(self.context) } == 0
+    }
+
+    /// Whether it was thrown away.
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// The error of a call about something that is not on the device or too short.
+    pub fn refuse(call: &'static str) -> CudaError {
+        CudaError { call, status: 1 }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: retained once in `open`, released once here. A refusal leaves nothing to be done.
+        unsafe { (self.driver.calls().cuDevicePrimaryCtxRelease_v2)(self.device) };
+    }
+}

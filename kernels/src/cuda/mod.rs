@@ -1,0 +1,25 @@
+//! NVIDIA's driver: sys (its calls as addresses), result (an error for each), safe (devices, streams, memory, graphs).
+//!
+//! Decides what makes a copy or a launch sound: who owns a buffer while the device may touch it. Does not decide what is
+//! copied or run, nor what follows from a fault. Building needs nothing of NVIDIA's, running needs the driver only.
+
+mod device;
+mod driver;
+mod engine;
+mod error;
+mod graph;
+mod memory;
+mod module;
+mod pinned;
+mod stream;
+pub mod sys;
+
+pub use device::{Counts, Device};
+pub use driver::{Driver, LIBRARY};
+pub use engine::{Engine, EngineError, EngineSource, Port, Side, Source};
+pub use error::{CudaError, DriverError, FaultKind};
+pub use graph::Graph;
+pub use memory::Memory;
+pub use module::{Argument, Function, Grid, Module};
+pub use pinned::{Flight, Pinned, PinnedPool};
+pub use stream::{Event, Stream};

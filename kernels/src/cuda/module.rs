@@ -1,0 +1,145 @@
+//! Compiled kernels: loaded from an image, found by name, launched on a stream.
+//!
+//! Does not know what they do; who launches one knows what it takes.
+
+use std::ffi::{CStr, c_void};
+use std::ptr;
+use std::sync::Arc;
+
+use super::device::{Context, Device};
+use super::driver::check;
+use super::error::CudaError;
+use super::stream::Stream;
+use super::sys::{CUfunction, CUmodule};
+
+/// A loaded image.
+#[derive(Debug)]
+pub struct Module {
+    loaded: Arc<Loaded>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    context: Arc<Context>,
+    module: CUmodule,
+}
+
+// SAFETY: as for `Stream`.
+unsafe impl Send for Loaded {}
+// SAFETY: as for `Context`.
+unsafe impl Sync for Loaded {}
+
+impl Module {
+    /// Loads a cubin for this device.
+    ///
+    /// # Safety
+    /// `image` must be a whole cubin or fat binary, or PTX with a zero at its end: the driver is not told how long it is.
+    ///
+    /// # Errors
+    /// If it is for other cards, or as the driver says.
+    pub unsafe fn load(device: &Device, image: &[u8]) -> Result<Self, CudaError> {
+        let mut module = ptr::null_mut();
+        // SAFETY: the caller promises that the image says its own length; the driver copies what it needs.
+        let status = unsafe { (device.calls().cuModuleLoadData)(&raw mut module, image.as_ptr().cast()) };
+        check("cuModuleLoadData", status)?;
+        Ok(Self { loaded: Arc::new(Loaded { context: Arc::clone(device.context()), module }) })
+    }
+
+    /// The kernel called `name`.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn function(&self, name: &CStr) -> Result<Function, CudaError> {
+        let mut function = ptr::null_mut();
+        let calls = self.loaded.context.living("cuModuleGetFunction")?;
+        // SAFETY: the name ends with a zero; the module is loaded.
+        let status = unsafe { (calls.cuModuleGetFunction)(&raw mut function, self.loaded.module, name.as_ptr()) };
+        check("cuModuleGetFunction", status)?;
+        Ok(Function { module: Arc::clone(&self.loaded), function })
+    }
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        if self.context.takes_back() {
+            // SAFETY: loaded once, unloaded once; its functions kept it until now.
+            unsafe { (self.context.calls().cuModuleUnload)(self.module) };
+        }
+    }
+}
+
+/// A kernel.
+#[derive(Debug)]
+pub struct Function {
+    module: Arc<Loaded>,
+    function: CUfunction,
+}
+
+// SAFETY: as for `Stream`.
+unsafe impl Send for Function {}
+
+/// How many threads run a kernel: blocks, and threads of a block, by axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid {
+    /// Blocks.
+    pub blocks: [u32; 3],
+    /// Threads of each.
+    pub threads: [u32; 3],
+}
+
+/// What a kernel is given.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Argument {
+    /// A place in the device's memory.
+    Address(u64),
+    /// `unsigned`.
+    U32(u32),
+    /// `int`.
+    I32(i32),
+    /// `float`.
+    F32(f32),
+}
+
+impl Argument {
+    fn place(&self) -> *mut c_void {
+        match self {
+            Self::Address(value) => ptr::from_ref(value).cast_mut().cast(),
+            Self::U32(value) => ptr::from_ref(value).cast_mut().cast(),
+            Self::I32(value) => ptr::from_ref(value).cast_mut().cast(),
+            Self::F32(value) => ptr::from_ref(value).cast_mut().cast(),
+        }
+    }
+}
+
+impl Function {
+    /// Queues the kernel.
+    ///
+    /// # Safety
+    /// `arguments` must be those of the kernel, in number, order and type, and every address must be that of memory as long
+    /// as the kernel reaches, kept until the stream has come past it.
+    ///
+    /// # Errors
+    /// As the driver says.
+    pub unsafe fn launch(&self, stream: &Stream, grid: Grid, arguments: &[Argument]) -> Result<(), CudaError> {
+        let mut places: Vec<*mut c_void> = arguments.iter().map(Argument::place).collect();
+        let ([bx, by, bz], [tx, ty, tz]) = (grid.blocks, grid.threads);
+        let calls = self.module.context.living("cuLaunchKernel")?;
+        // SAFETY: the driver copies the arguments before it returns; the caller promises that they are the kernel's.
+        let status = unsafe {
+            (calls.cuLaunchKernel)(
+                self.function,
+                bx,
+                by,
+                bz,
+                tx,
+                ty,
+                tz,
+                0,
+                stream.raw(),
+                places.as_mut_ptr(),
+                ptr::null_mut(),
+            )
+        };
+        check("cuLaunchKernel", status)
+    }
+}

@@ -1,0 +1,324 @@
+//! The driver's calls. Each pointer is what NVIDIA's documents say; none is null where they say so.
+
+use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void};
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::sim::{Captured, Needs, Stream, call, set_current};
+use crate::work::{
+    CAPTURE_UNSUPPORTED, HostFunction, INVALID_HANDLE, INVALID_VALUE, Mark, NOT_FOUND, NOT_READY, OUT_OF_MEMORY, Work,
+};
+
+use Needs::{Context, GivesBack, Nothing};
+
+/// Writes an answer.
+///
+/// # Safety
+/// `place` must be that of a value of the caller's.
+unsafe fn answer<T>(place: *mut T, value: T) -> u32 {
+    // SAFETY: as promised above.
+    unsafe { place.write(value) };
+    0
+}
+
+macro_rules! driver {
+    ($($needs:ident $name:ident($($argument:ident: $type:ty),*) |$sim:ident| $body:expr)*) => {
+        $(
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C" fn $name($($argument: $type),*) -> u32 {
+                call($needs, |$sim| $body)
+            }
+        )*
+    };
+}
+
+driver! {
+    Nothing cuInit(_flags: c_uint) |_sim| 0
+
+    // SAFETY: the caller's place, as documented; so for every `answer` below.
+    Nothing cuDriverGetVersion(version: *mut c_int) |_sim| unsafe { answer(version, 12080) }
+    // SAFETY: as above.
+    Nothing cuDeviceGetCount(count: *mut c_int) |_sim| unsafe { answer(count, 1) }
+    // SAFETY: as above.
+    Nothing cuDeviceGet(device: *mut c_int, ordinal: c_int) |_sim| unsafe { answer(device, ordinal) }
+
+    Nothing cuDeviceGetName(name: *mut c_char, length: c_int, _device: c_int) |_sim| {
+        let text = c"stand-in".to_bytes_with_nul();
+        let bytes = text.len().min(length.max(0) as usize);
+        // SAFETY: the caller's text is `length` bytes long, as documented.
+        unsafe { ptr::copy_nonoverlapping(text.as_ptr(), name.cast(), bytes) };
+        0
+    }
+
+    // SAFETY: as above. 75 and 76 are the two parts of the compute capability.
+    Nothing cuDeviceGetAttribute(value: *mut c_int, which: c_int, _device: c_int) |_sim| unsafe {
+        answer(value, match which { 75 => 8, 76 => 9, _ => 0 })
+    }
+
+    Nothing cuDevicePrimaryCtxRetain(context: *mut u64, _device: c_int) |sim| {
+        if sim.retained == 0 {
+            sim.retained = sim.handle();
+        }
+        sim.holders += 1;
+        // SAFETY: as above.
+        unsafe { answer(context, sim.retained) }
+    }
+
+    Context cuMemGetInfo_v2(free: *mut usize, total: *mut usize) |_sim| {
+        // SAFETY: as above.
+        unsafe { answer(free, 1 << 33) | answer(total, 1 << 34) }
+    }
+
+    Context cuMemAlloc_v2(address: *mut u64, bytes: usize) |sim| {
+        sim.counts.allocations += 1;
+        if sim.captures() {
+            return sim.violation("memory taken in a capture", CAPTURE_UNSUPPORTED);
+        }
+        // SAFETY: as above.
+        sim.allocate(bytes).map_or(OUT_OF_MEMORY, |found| unsafe { answer(address, found) })
+    }
+
+    GivesBack cuMemFree_v2(address: u64) |sim| {
+        let status = sim.run_all();
+        if sim.free(address) { status } else { sim.violation("memory freed that is none", INVALID_VALUE) }
+    }
+
+    Context cuMemHostRegister_v2(start: *mut c_void, bytes: usize, _flags: c_uint) |sim| {
+        sim.counts.page_locks += 1;
+        sim.lock_pages(start as usize, bytes);
+        0
+    }
+
+    GivesBack cuMemHostUnregister(start: *mut c_void) |sim| {
+        let status = sim.run_all();
+        if sim.unlock_pages(start as usize) { status } else { sim.violation("unlocked what was not locked", INVALID_VALUE) }
+    }
+
+    Context cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, stream: u64) |sim| {
+        sim.queue(stream, Work::Up { from: from as usize, to, bytes })
+    }
+
+    Context cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, stream: u64) |sim| {
+        sim.queue(stream, Work::Down { from, to: to as usize, bytes })
+    }
+
+    Context cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: u64) |sim| {
+        sim.queue(stream, Work::Across { from, to, bytes })
+    }
+
+    Context cuStreamCreate(stream: *mut u64, _flags: c_uint) |sim| {
+        let handle = sim.handle();
+        sim.streams.insert(handle, Stream::default());
+        // SAFETY: as above.
+        unsafe { answer(stream, handle) }
+    }
+
+    GivesBack cuStreamDestroy_v2(stream: u64) |sim| {
+        let status = sim.run_stream(stream);
+        if sim.streams.remove(&stream).is_some() { status } else { sim.violation("a stream destroyed twice", INVALID_HANDLE) }
+    }
+
+    Context cuStreamSynchronize(stream: u64) |sim| {
+        sim.counts.stream_waits += 1;
+        // The default stream waits for all others.
+        if stream == 0 {
+            sim.counts.device_waits += 1;
+            return sim.run_all();
+        }
+        if sim.captures() {
+            return sim.violation("a stream waited for in a capture", CAPTURE_UNSUPPORTED);
+        }
+        sim.run_stream(stream)
+    }
+
+    Context cuCtxSynchronize() |sim| {
+        sim.counts.device_waits += 1;
+        sim.run_all()
+    }
+
+    Context cuStreamWaitEvent(stream: u64, event: u64, _flags: c_uint) |sim| {
+        let Some(marked) = sim.events.get(&event).cloned() else {
+            return sim.violation("a wait for an event that is not there", INVALID_HANDLE);
+        };
+        // An event that marks nothing yet is not waited for.
+        let Some(mark) = marked else { return 0 };
+        sim.counts.waits += 1;
+        if sim.counts.waits == sim.ignored_wait { 0 } else { sim.queue(stream, Work::Wait(mark)) }
+    }
+
+    Context cuStreamBeginCapture_v2(stream: u64, _mode: c_int) |sim| {
+        let Some(found) = sim.streams.get_mut(&stream) else { return INVALID_HANDLE };
+        found.capture = Some(Vec::new());
+        0
+    }
+
+    Context cuEventCreate(event: *mut u64, _flags: c_uint) |sim| {
+        let handle = sim.handle();
+        sim.events.insert(handle, None);
+        // SAFETY: as above.
+        unsafe { answer(event, handle) }
+    }
+
+    GivesBack cuEventDestroy_v2(event: u64) |sim| {
+        if sim.events.remove(&event).is_some() { 0 } else { sim.violation("an event destroyed twice", INVALID_HANDLE) }
+    }
+
+    Context cuEventRecord(event: u64, stream: u64) |sim| {
+        let mark = Arc::new(Mark::default());
+        let Some(found) = sim.events.get_mut(&event) else {
+            return sim.violation("a record of an event that is not there", INVALID_HANDLE);
+        };
+        *found = Some(Arc::clone(&mark));
+        sim.queue(stream, Work::Record(mark))
+    }
+
+    Context cuEventQuery(event: u64) |sim| {
+        let Some(found) = sim.events.get(&event).cloned() else {
+            return sim.violation("a question about an event that is not there", INVALID_HANDLE);
+        };
+        let Some(mark) = found else { return 0 };
+        // Whoever asks again and again is answered some day.
+        if !mark.done.load(Ordering::Relaxed) && sim.draw(4) == 0 {
+            sim.run_until(&mark);
+        }
+        if sim.sticky != 0 { sim.sticky } else if mark.done.load(Ordering::Relaxed) { 0 } else { NOT_READY }
+    }
+
+    Context cuEventSynchronize(event: u64) |sim| {
+        let Some(found) = sim.events.get(&event).cloned() else {
+            return sim.violation("a wait for an event that is not there", INVALID_HANDLE);
+        };
+        found.map_or(0, |mark| sim.run_until(&mark))
+    }
+
+    Context cuEventElapsedTime(elapsed_ms: *mut f32, start: u64, end: u64) |sim| {
+        let time = |event: &u64| {
+            let mark = sim.events.get(event)?.as_ref()?;
+            mark.done.load(Ordering::Relaxed).then(|| mark.at_us.load(Ordering::Relaxed))
+        };
+        let (Some(start), Some(end)) = (time(&start), time(&end)) else { return NOT_READY };
+        // SAFETY: as above.
+        unsafe { answer(elapsed_ms, (end as f32 - start as f32) / 1000.0) }
+    }
+
+    Context cuGraphInstantiateWithFlags(ready: *mut u64, graph: u64, _flags: c_ulonglong) |sim| {
+        let Some(captured) = sim.graphs.get(&graph).cloned() else { return INVALID_HANDLE };
+        let handle = sim.handle();
+        sim.ready.insert(handle, captured);
+        // SAFETY: as above.
+        unsafe { answer(ready, handle) }
+    }
+
+    Context cuGraphLaunch(ready: u64, stream: u64) |sim| {
+        let Some(Captured(all)) = sim.ready.get(&ready).cloned() else { return INVALID_HANDLE };
+        sim.queue(stream, Work::Captured(all))
+    }
+
+    GivesBack cuGraphExecDestroy(ready: u64) |sim| {
+        // Real drivers let it finish first.
+        let status = sim.run_all();
+        if sim.ready.remove(&ready).is_some() { status } else { sim.violation("a graph destroyed twice", INVALID_HANDLE) }
+    }
+
+    GivesBack cuGraphDestroy(graph: u64) |sim| {
+        if sim.graphs.remove(&graph).is_some() { 0 } else { sim.violation("a graph destroyed twice", INVALID_HANDLE) }
+    }
+
+    Context cuLaunchHostFunc(stream: u64, function: HostFunction, argument: *mut c_void) |sim| {
+        sim.queue(stream, Work::Host { function, argument: argument as usize })
+    }
+
+    Context cuModuleLoadData(module: *mut u64, _image: *const c_void) |sim| {
+        let handle = sim.handle();
+        sim.modules.insert(handle);
+        // SAFETY: as above.
+        unsafe { answer(module, handle) }
+    }
+
+    GivesBack cuModuleUnload(module: u64) |sim| {
+        if sim.modules.remove(&module) { 0 } else { sim.violation("a module unloaded twice", INVALID_HANDLE) }
+    }
+
+    Context cuModuleGetFunction(function: *mut u64, module: u64, name: *const c_char) |sim| {
+        // SAFETY: the name ends with a zero, as documented.
+        let name = unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned();
+        if !sim.modules.contains(&module) || !sim.twins.contains_key(&name) {
+            return NOT_FOUND;
+        }
+        let handle = sim.handle();
+        sim.functions.insert(handle, name);
+        // SAFETY: as above.
+        unsafe { answer(function, handle) }
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuCtxSetCurrent(context: u64) -> u32 {
+    // It takes nothing, so it lacks nothing: only a lost device refuses it.
+    set_current(context);
+    let mut guard = crate::sim::lock();
+    guard.get_or_insert_with(crate::sim::Sim::default).called()
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDevicePrimaryCtxRelease_v2(_device: c_int) -> u32 {
+    // As below.
+    let mut guard = crate::sim::lock();
+    guard.iter_mut().for_each(crate::sim::Sim::release);
+    0
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDevicePrimaryCtxReset_v2(_device: c_int) -> u32 {
+    // It is the way out of a failure, so no failure holds it up.
+    let mut guard = crate::sim::lock();
+    guard.iter_mut().for_each(crate::sim::Sim::reset);
+    0
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLaunchKernel(
+    function: u64,
+    blocks_x: c_uint,
+    blocks_y: c_uint,
+    blocks_z: c_uint,
+    threads_x: c_uint,
+    threads_y: c_uint,
+    threads_z: c_uint,
+    _shared: c_uint,
+    stream: u64,
+    arguments: *mut *mut c_void,
+    _extra: *mut *mut c_void,
+) -> u32 {
+    call(Context, |sim| {
+        let twin = sim.functions.get(&function).and_then(|name| sim.twins.get(name)).cloned();
+        let Some((twin, sizes)) = twin else { return INVALID_HANDLE };
+        let copied = |(at, bytes): (usize, &usize)| {
+            // SAFETY: the caller gives as many arguments as the kernel has, each as long as it is there.
+            unsafe { std::slice::from_raw_parts((*arguments.add(at)).cast::<u8>(), *bytes) }.to_vec()
+        };
+        let arguments = sizes.iter().enumerate().map(copied).collect();
+        let grid = [blocks_x, blocks_y, blocks_z, threads_x, threads_y, threads_z];
+        sim.queue(stream, Work::Kernel { twin, arguments, grid })
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamEndCapture(stream: u64, graph: *mut u64) -> u32 {
+    // The capture is over, whether or not the call fails.
+    let captured =
+        crate::sim::lock().as_mut().and_then(|sim| sim.streams.get_mut(&stream)).and_then(|found| found.capture.take());
+    call(Context, |sim| {
+        let Some(captured) = captured else {
+            return sim.violation("a capture ended that was not begun", INVALID_HANDLE);
+        };
+        if captured.iter().any(|work| matches!(work, Work::Record(_) | Work::Wait(_))) {
+            return sim.violation("a capture that reaches out of its stream", CAPTURE_UNSUPPORTED);
+        }
+        let handle = sim.handle();
+        sim.graphs.insert(handle, Captured(Arc::new(captured)));
+        // SAFETY: as above.
+        unsafe { answer(graph, handle) }
+    })
+}

@@ -1,0 +1,290 @@
+//! All that there is: memory, streams, events, graphs, modules, and what was asked.
+
+use std::alloc::{Layout, alloc, dealloc};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::work::{Mark, Twin, Work};
+
+/// What new memory holds: as `f32` a number that no test means.
+const POISON: u8 = 0xA5;
+/// Memory of the device begins at such multiples.
+const ALIGNMENT: usize = 256;
+
+/// What was asked and what is alive, for tests to read. Every field is 64 bits wide.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub calls: u64,
+    pub allocations: u64,
+    pub page_locks: u64,
+    pub copies: u64,
+    pub launches: u64,
+    pub waits: u64,
+    pub stream_waits: u64,
+    pub device_waits: u64,
+    pub done: u64,
+    pub violations: u64,
+    pub living_memory: u64,
+    pub living_locks: u64,
+    pub living_handles: u64,
+    pub living_contexts: u64,
+}
+
+/// A fault to come.
+#[derive(Clone, Copy, Debug)]
+pub struct Fault {
+    /// Which call, counted from when it was said; or which piece of work.
+    pub countdown: u64,
+    pub status: u32,
+    pub kind: FaultKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// The n-th call answers so, once.
+    Call,
+    /// The n-th call and all after it, until the context is thrown away.
+    Sticky,
+    /// The same, and the device does not come back.
+    Gone,
+    /// The n-th launch fails when it runs; all calls answer so until the context is thrown away.
+    Launch,
+    /// The n-th copy takes very long.
+    SlowCopy,
+}
+
+#[derive(Default)]
+pub struct Stream {
+    pub queue: VecDeque<Work>,
+    pub capture: Option<Vec<Work>>,
+    /// Its own time.
+    pub now_us: u64,
+    /// So often it is passed over, for the sake of a slow copy.
+    pub stalled: u32,
+}
+
+/// Work that a capture has gathered.
+#[derive(Clone)]
+pub struct Captured(pub Arc<Vec<Work>>);
+
+#[derive(Default)]
+pub struct Sim {
+    /// What the numbers to come are drawn from.
+    draws: u64,
+    /// What was sown: it says how work runs.
+    sown: u64,
+    pub counts: Counts,
+    pub faults: Vec<Fault>,
+    pub sticky: u32,
+    pub is_gone: bool,
+    pub ignored_wait: u64,
+    /// The context, and how often it was taken.
+    pub retained: u64,
+    pub holders: u64,
+    memory: BTreeMap<u64, usize>,
+    locks: BTreeMap<usize, usize>,
+    pub streams: BTreeMap<u64, Stream>,
+    pub events: BTreeMap<u64, Option<Arc<Mark>>>,
+    pub graphs: BTreeMap<u64, Captured>,
+    pub ready: BTreeMap<u64, Captured>,
+    pub modules: BTreeSet<u64>,
+    pub functions: BTreeMap<u64, String>,
+    pub twins: BTreeMap<String, (Twin, Vec<usize>)>,
+    pub complaint: String,
+    handles: u64,
+}
+
+static SIM: Mutex<Option<Sim>> = Mutex::new(None);
+
+thread_local! {
+    /// Which context is this thread's.
+    static CURRENT: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Everything, locked.
+pub fn lock() -> MutexGuard<'static, Option<Sim>> {
+    SIM.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a call needs a context that is current.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    Nothing,
+    Context,
+    /// As well; and since it takes nothing, it is none that lacks something.
+    GivesBack,
+}
+
+/// One call: counted, failed if it is its turn, done otherwise; then streams go on as the seed says.
+pub fn call(needs: Needs, body: impl FnOnce(&mut Sim) -> u32) -> u32 {
+    let mut guard = lock();
+    let sim = guard.get_or_insert_with(Sim::default);
+    sim.counts.calls += 1;
+    let failed = if needs == Needs::GivesBack { sim.sticky } else { sim.fault_of_call() };
+    if failed != 0 {
+        return failed;
+    }
+    if needs != Needs::Nothing && (sim.retained == 0 || CURRENT.get() != sim.retained) {
+        return sim.violation("a call without a context", crate::work::INVALID_CONTEXT);
+    }
+    let status = body(sim);
+    sim.go_on();
+    status
+}
+
+pub fn set_current(context: u64) {
+    CURRENT.set(context);
+}
+
+impl Sim {
+    /// A call that only a lost device refuses.
+    pub fn called(&mut self) -> u32 {
+        self.counts.calls += 1;
+        self.sticky
+    }
+
+    /// A number that was given to nobody yet; small, so that no address is mistaken for it.
+    pub fn handle(&mut self) -> u64 {
+        self.handles += 1;
+        0x1000 + self.handles * 16
+    }
+
+    pub fn violation(&mut self, what: &str, status: u32) -> u32 {
+        self.counts.violations += 1;
+        what.clone_into(&mut self.complaint);
+        status
+    }
+
+    /// Begins a row of numbers.
+    pub fn sow(&mut self, seed: u64) {
+        // Zero would only give zeros.
+        (self.sown, self.draws) = (seed, seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    }
+
+    /// The seed, which says how work runs.
+    pub fn sown(&self) -> u64 {
+        self.sown
+    }
+
+    /// The next number, below `below` (xorshift with a multiplication).
+    pub fn draw(&mut self, below: u64) -> u64 {
+        self.draws ^= self.draws << 13;
+        self.draws ^= self.draws >> 7;
+        self.draws ^= self.draws << 17;
+        (self.draws.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % below.max(1)
+    }
+
+    /// Whether some stream is being captured.
+    pub fn captures(&self) -> bool {
+        self.streams.values().any(|stream| stream.capture.is_some())
+    }
+
+    fn fault_of_call(&mut self) -> u32 {
+        if self.sticky != 0 {
+            return self.sticky;
+        }
+        let mut status = 0;
+        for fault in self.faults.iter_mut().filter(|fault| fault.kind.counts_calls()) {
+            fault.countdown = fault.countdown.saturating_sub(1);
+            if fault.countdown == 0 {
+                status = fault.status;
+                self.sticky = if fault.kind == FaultKind::Call { 0 } else { fault.status };
+                self.is_gone |= fault.kind == FaultKind::Gone;
+            }
+        }
+        self.faults.retain(|fault| fault.countdown > 0);
+        status
+    }
+
+    /// Whether a fault of `kind` is due with this piece of work.
+    pub fn fault_of_work(&mut self, kind: FaultKind) -> Option<Fault> {
+        let fault = self.faults.iter_mut().find(|fault| fault.kind == kind)?;
+        fault.countdown = fault.countdown.saturating_sub(1);
+        let due = (fault.countdown == 0).then_some(*fault);
+        self.faults.retain(|fault| fault.countdown > 0);
+        due
+    }
+
+    pub fn allocate(&mut self, bytes: usize) -> Option<u64> {
+        let layout = Layout::from_size_align(bytes, ALIGNMENT).ok()?;
+        // SAFETY: the layout is not empty: no call asks for nothing.
+        let start = unsafe { alloc(layout) };
+        if start.is_null() {
+            return None;
+        }
+        // SAFETY: just allocated, as long.
+        unsafe { start.write_bytes(POISON, bytes) };
+        self.memory.insert(start as u64, bytes);
+        Some(start as u64)
+    }
+
+    pub fn free(&mut self, address: u64) -> bool {
+        let Some(bytes) = self.memory.remove(&address) else { return false };
+        let layout = Layout::from_size_align(bytes, ALIGNMENT).expect("as it was allocated");
+        // SAFETY: allocated with this layout; it is no longer in the table, so no work reaches it.
+        unsafe { dealloc(address as *mut u8, layout) };
+        true
+    }
+
+    pub fn is_memory(&self, address: u64, bytes: usize) -> bool {
+        let found = self.memory.range(..=address).next_back();
+        found.is_some_and(|(start, length)| address + bytes as u64 <= start + *length as u64)
+    }
+
+    pub fn lock_pages(&mut self, start: usize, bytes: usize) {
+        self.locks.insert(start, bytes);
+    }
+
+    pub fn unlock_pages(&mut self, start: usize) -> bool {
+        self.locks.remove(&start).is_some()
+    }
+
+    pub fn is_locked(&self, address: usize, bytes: usize) -> bool {
+        let found = self.locks.range(..=address).next_back();
+        found.is_some_and(|(start, length)| address + bytes <= start + length)
+    }
+
+    /// One holder of the context less; with the last it goes.
+    pub fn release(&mut self) {
+        self.holders = self.holders.saturating_sub(1);
+        if self.holders == 0 {
+            self.retained = 0;
+        }
+    }
+
+    /// All of the context goes, whoever made it.
+    pub fn reset(&mut self) {
+        let memory: Vec<u64> = self.memory.keys().copied().collect();
+        memory.into_iter().for_each(|address| _ = self.free(address));
+        self.locks.clear();
+        self.streams.clear();
+        self.events.clear();
+        self.graphs.clear();
+        self.ready.clear();
+        self.modules.clear();
+        self.functions.clear();
+        if !self.is_gone {
+            self.sticky = 0;
+        }
+    }
+
+    pub fn counts(&self) -> Counts {
+        let handles =
+            self.streams.len() + self.events.len() + self.graphs.len() + self.ready.len() + self.modules.len();
+        Counts {
+            living_memory: self.memory.len() as u64,
+            living_locks: self.locks.len() as u64,
+            living_handles: handles as u64,
+            living_contexts: u64::from(self.retained != 0),
+            ..self.counts
+        }
+    }
+}
+
+impl FaultKind {
+    fn counts_calls(self) -> bool {
+        matches!(self, Self::Call | Self::Sticky | Self::Gone)
+    }
+}

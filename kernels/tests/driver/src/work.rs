@@ -1,0 +1,100 @@
+//! What streams queue, and doing it.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::sim::Sim;
+
+/// The driver's numbers of what may go wrong.
+pub const OUT_OF_MEMORY: u32 = 2;
+pub const INVALID_VALUE: u32 = 1;
+pub const INVALID_CONTEXT: u32 = 201;
+pub const INVALID_HANDLE: u32 = 400;
+pub const NOT_FOUND: u32 = 500;
+pub const NOT_READY: u32 = 600;
+pub const ILLEGAL_ADDRESS: u32 = 700;
+pub const CAPTURE_UNSUPPORTED: u32 = 900;
+
+/// A place in a stream that others wait for.
+#[derive(Debug, Default)]
+pub struct Mark {
+    pub done: AtomicBool,
+    /// When it came to pass, in microseconds that the stand-in made up.
+    pub at_us: AtomicU64,
+}
+
+/// A function of the host's, or of a kernel's twin.
+pub type HostFunction = unsafe extern "C" fn(*mut c_void);
+pub type Twin = unsafe extern "C" fn(*const *const c_void, *const u32);
+
+/// One thing that a stream does.
+#[derive(Clone)]
+pub enum Work {
+    Up { from: usize, to: u64, bytes: usize },
+    Down { from: u64, to: usize, bytes: usize },
+    Across { from: u64, to: u64, bytes: usize },
+    Record(Arc<Mark>),
+    Wait(Arc<Mark>),
+    Host { function: HostFunction, argument: usize },
+    Kernel { twin: Twin, arguments: Vec<Vec<u8>>, grid: [u32; 6] },
+    Captured(Arc<Vec<Work>>),
+}
+
+impl Work {
+    pub fn is_copy(&self) -> bool {
+        matches!(self, Self::Up { .. } | Self::Down { .. } | Self::Across { .. })
+    }
+
+    pub fn is_launch(&self) -> bool {
+        matches!(self, Self::Host { .. } | Self::Kernel { .. } | Self::Captured(_))
+    }
+
+    /// Whether it may be done now, as far as other streams go.
+    pub fn is_due(&self) -> bool {
+        if let Self::Wait(mark) = self { mark.done.load(Ordering::Relaxed) } else { true }
+    }
+
+    /// Does it; what it answers goes to whoever asks next.
+    pub fn run(&self, sim: &mut Sim) -> u32 {
+        match self {
+            Self::Up { from, to, bytes } => {
+                let (true, true) = (sim.is_locked(*from, *bytes), sim.is_memory(*to, *bytes)) else {
+                    return sim.violation("a copy up from or to nowhere", ILLEGAL_ADDRESS);
+                };
+                copy(*from, *to as usize, *bytes);
+            }
+            Self::Down { from, to, bytes } => {
+                let (true, true) = (sim.is_locked(*to, *bytes), sim.is_memory(*from, *bytes)) else {
+                    return sim.violation("a copy down from or to nowhere", ILLEGAL_ADDRESS);
+                };
+                copy(*from as usize, *to, *bytes);
+            }
+            Self::Across { from, to, bytes } => {
+                let (true, true) = (sim.is_memory(*from, *bytes), sim.is_memory(*to, *bytes)) else {
+                    return sim.violation("a copy on the device from or to nowhere", ILLEGAL_ADDRESS);
+                };
+                copy(*from as usize, *to as usize, *bytes);
+            }
+            Self::Host { function, argument } => {
+                // SAFETY: who queued it promised that it may be called with this until the stream has come past it.
+                unsafe { function(*argument as *mut c_void) };
+            }
+            Self::Kernel { twin, arguments, grid } => {
+                let places: Vec<*const c_void> = arguments.iter().map(|argument| argument.as_ptr().cast()).collect();
+                // SAFETY: as many arguments as the twin was registered with, each as long as it said.
+                unsafe { twin(places.as_ptr(), grid.as_ptr()) };
+            }
+            Self::Captured(all) => {
+                return all.iter().map(|work| work.run(sim)).find(|status| *status != 0).unwrap_or(0);
+            }
+            Self::Record(_) | Self::Wait(_) => (),
+        }
+        0
+    }
+}
+
+fn copy(from: usize, to: usize, bytes: usize) {
+    // SAFETY: both were found to be as long within living memory just now; they may overlap.
+    unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) };
+}

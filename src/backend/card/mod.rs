@@ -1,0 +1,178 @@
+//! The engine for NVIDIA cards: sessions hand steps over, one thread that owns the device feeds it.
+//!
+//! Decides how the two sides talk: bounded orders one way, blocks of locked memory and a board of what is true the other.
+//! What a card does is begun by [`CardLoop`], which whoever starts threads runs on one; engines come from an
+//! [`EngineSource`]: TensorRT's in production.
+
+mod bench;
+mod open;
+mod order;
+mod owner;
+mod slot;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use order::{LoadOrder, Order, Reply, StoredOnnx};
+use slot::{CardGraph, Desk};
+pub use slot::{Coming, Resident};
+pub use visage_kernels::cuda::{EngineSource, LIBRARY as DRIVER};
+
+pub use owner::CardLoop;
+
+use super::{Backend, BackendError, Graph, Health, Onnx};
+
+/// The engine's name in errors and reports.
+const NAME: &str = "tensorrt";
+/// Orders that may wait for the thread that owns the device.
+const ORDERS: usize = 256;
+
+/// How the card is used.
+#[derive(Clone, Debug)]
+pub struct CardConfig {
+    /// The driver's library.
+    pub driver: PathBuf,
+    /// Which card.
+    pub ordinal: u32,
+    /// Sessions at once on each graph.
+    pub slots: usize,
+    /// Rows that one run takes at most, of however many sessions, where the graph takes any number.
+    pub rows: usize,
+    /// Blocks of locked memory for each graph: each step to be uploaded and each output on its way back has one.
+    pub blocks: usize,
+}
+
+/// What was done, for reports. Every count begins at zero with the process.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Steps that were begun.
+    pub steps: AtomicU64,
+    /// Runs of engines; a run serves one step or several.
+    pub runs: AtomicU64,
+    /// Runs that replayed a captured graph.
+    pub replays: AtomicU64,
+    /// Outputs that were copied back.
+    pub fetches: AtomicU64,
+    /// Steps that failed.
+    pub failures: AtomicU64,
+    /// How often the device was opened anew.
+    pub reopenings: AtomicU64,
+    /// How often, since the last graph was loaded, the driver was asked for memory or a stream was waited for as a whole.
+    /// Zero while a show runs.
+    pub asked_in_loop: AtomicU64,
+}
+
+impl Tally {
+    fn count(counter: &AtomicU64, more: u64) {
+        counter.fetch_add(more, Ordering::Relaxed);
+    }
+}
+
+/// What is true of the device, for both sides to read.
+#[derive(Debug)]
+struct Board {
+    health: Mutex<Health>,
+    tally: Tally,
+}
+
+impl Board {
+    fn health(&self) -> Health {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn say(&self, health: Health) {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+    }
+}
+
+/// The way to the thread that owns the device.
+#[derive(Clone, Debug)]
+struct Counter {
+    orders: SyncSender<Order>,
+    board: Arc<Board>,
+}
+
+impl Counter {
+    /// Hands an order over, or does not if too many wait.
+    fn hand_over(&self, order: Order) -> Result<(), BackendError> {
+        self.orders.try_send(order).map_err(|refused| match refused {
+            TrySendError::Full(_) => BackendError::Busy { found: "too many orders wait for the card" },
+            TrySendError::Disconnected(_) => closed(),
+        })
+    }
+}
+
+fn closed() -> BackendError {
+    BackendError::Device { found: "the thread that owns it has ended".to_owned() }
+}
+
+/// Graphs on a card.
+pub struct Card {
+    counter: Counter,
+}
+
+/// A card and what runs it. The device is opened when the first graph is loaded, on the thread that runs the loop.
+#[must_use]
+pub fn card(config: CardConfig, source: Box<dyn EngineSource>) -> (Card, CardLoop) {
+    let (orders, taken) = sync_channel(ORDERS);
+    let board = Arc::new(Board { health: Mutex::new(Health::Open), tally: Tally::default() });
+    let counter = Counter { orders, board: Arc::clone(&board) };
+    (Card { counter }, CardLoop::new(config, source, board, taken))
+}
+
+impl Card {
+    /// Orders a graph to be loaded; [`Loading::wait`] says what came of it.
+    ///
+    /// # Errors
+    /// If too many orders wait.
+    pub fn begin_load(&self, name: &str, onnx: Onnx<'_>) -> Result<Loading, BackendError> {
+        let (reply, loaded) = sync_channel(1);
+        let onnx = match onnx {
+            Onnx::Bytes(bytes) => StoredOnnx::Bytes(Arc::from(bytes)),
+            Onnx::File(path) => StoredOnnx::File(path.to_owned()),
+        };
+        self.counter.hand_over(Order::Load(LoadOrder { name: name.to_owned(), onnx, reply }))?;
+        Ok(Loading { loaded, counter: self.counter.clone() })
+    }
+
+    /// How the device is.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.counter.board.health()
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.counter.board.tally
+    }
+}
+
+/// A graph that is being loaded.
+pub struct Loading {
+    loaded: Receiver<Reply<Arc<Desk>>>,
+    counter: Counter,
+}
+
+impl Loading {
+    /// The graph, once the loop has loaded it.
+    ///
+    /// # Errors
+    /// If the device does not open, there is no engine of the graph, or no memory for it.
+    pub fn wait(self) -> Result<Box<dyn Graph>, BackendError> {
+        let desk = self.loaded.recv().map_err(|_ended| closed())??;
+        Ok(Box::new(CardGraph::new(desk, self.counter)))
+    }
+}
+
+impl Backend for Card {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn load(&self, name: &str, onnx: Onnx<'_>) -> Result<Box<dyn Graph>, BackendError> {
+        self.begin_load(name, onnx)?.wait()
+    }
+}

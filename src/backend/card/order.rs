@@ -1,0 +1,82 @@
+//! What sessions hand over to the thread that owns the device.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use visage_kernels::cuda::{Pinned, Source};
+
+use super::super::{BackendError, StepTimes};
+use super::slot::Desk;
+
+/// What comes back.
+pub type Reply<T> = Result<T, BackendError>;
+
+/// One order. They are begun in the order they came in, which is what keeps a set of buffers from being used too early.
+pub enum Order {
+    Load(LoadOrder),
+    Step(StepOrder),
+    Fetch(FetchOrder),
+}
+
+/// A graph to be loaded.
+pub struct LoadOrder {
+    pub name: String,
+    pub onnx: StoredOnnx,
+    pub reply: SyncSender<Reply<Arc<Desk>>>,
+}
+
+/// An ONNX graph that is kept for when the device is opened anew.
+#[derive(Clone)]
+pub enum StoredOnnx {
+    Bytes(Arc<[u8]>),
+    File(PathBuf),
+}
+
+impl StoredOnnx {
+    pub fn source(&self) -> Source<'_> {
+        match self {
+            Self::Bytes(bytes) => Source::Bytes(bytes),
+            Self::File(path) => Source::File(path),
+        }
+    }
+}
+
+/// One of a slot's two sets of buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetName {
+    pub graph: usize,
+    pub slot: usize,
+    pub set: usize,
+}
+
+/// Where an input comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Feed {
+    /// The block that goes up, from this byte on.
+    Block { at: usize },
+    /// An output of an earlier step: that set's port of this number.
+    Card { set: SetName, port: usize },
+}
+
+/// A step to be begun.
+pub struct StepOrder {
+    /// Which opening of the device it is meant for.
+    pub opening: u64,
+    pub set: SetName,
+    pub rows: usize,
+    /// For each input, in the order of ports.
+    pub feeds: Vec<Feed>,
+    /// Inputs that go up, if any do, and how many bytes of the block they take.
+    pub block: Option<(Pinned, usize)>,
+}
+
+/// An output to be brought back.
+pub struct FetchOrder {
+    pub opening: u64,
+    pub set: SetName,
+    pub port: usize,
+    pub bytes: usize,
+    pub block: Pinned,
+    pub reply: SyncSender<Reply<(Pinned, StepTimes)>>,
+}

@@ -1,0 +1,265 @@
+//! The thread that owns the device: takes orders, feeds the streams, hands out what arrives, and outlives a fault.
+//!
+//! Decides what follows from a fault: which sessions hear of it, when the device is opened anew, and that it is once.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use visage_kernels::cuda::{CudaError, Engine, EngineError, EngineSource, FaultKind};
+
+use super::super::{BackendError, Health};
+use super::bench::most_rows;
+use super::open::{Open, reason};
+use super::order::{LoadOrder, Order, StepOrder, StoredOnnx};
+use super::slot::Desk;
+use super::{Board, CardConfig, NAME, ORDERS, Tally};
+
+/// How often it is looked whether something has arrived, while something is under way.
+const LOOK: Duration = Duration::from_micros(100);
+
+/// Owns the device. Whoever starts threads runs it on one: [`CardLoop::run`].
+pub struct CardLoop {
+    config: CardConfig,
+    source: Box<dyn EngineSource>,
+    board: Arc<Board>,
+    orders: Receiver<Order>,
+    queue: VecDeque<Order>,
+    open: Option<Open>,
+    /// Counts openings of the device, so that what belonged to an earlier one is known.
+    opening: u64,
+    /// What was loaded, in order.
+    loaded: Vec<(Arc<Desk>, StoredOnnx)>,
+    state: State,
+}
+
+/// How the device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Well,
+    /// A step had no memory; the next that has, or a time without sessions, ends it.
+    Short,
+    /// Lost, to be opened anew with the next turn.
+    Fallen,
+    /// Lost for good.
+    Over,
+}
+
+impl CardLoop {
+    pub(super) fn new(
+        config: CardConfig,
+        source: Box<dyn EngineSource>,
+        board: Arc<Board>,
+        orders: Receiver<Order>,
+    ) -> Self {
+        let (queue, loaded) = (VecDeque::new(), Vec::new());
+        Self { config, source, board, orders, queue, open: None, opening: 0, loaded, state: State::Well }
+    }
+
+    /// Works until nobody can give an order any more.
+    pub fn run(mut self) {
+        loop {
+            let order = if self.is_busy() {
+                self.orders.recv_timeout(LOOK)
+            } else {
+                self.orders.recv().map_err(|_ended| RecvTimeoutError::Disconnected)
+            };
+            match order {
+                Ok(order) => self.queue.push_back(order),
+                Err(RecvTimeoutError::Timeout) => (),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.turn();
+        }
+    }
+
+    /// Does what can be done without waiting: begins all orders that there are, hands out what has arrived.
+    pub fn turn(&mut self) {
+        if self.state == State::Fallen {
+            self.open_anew();
+        }
+        self.open.iter().for_each(Open::enter);
+        self.queue.extend(self.orders.try_iter().take(ORDERS));
+        while let Some(order) = self.queue.pop_front() {
+            match order {
+                Order::Load(order) => self.load(order),
+                Order::Step(order) => self.step(order),
+                Order::Fetch(order) => {
+                    let Some(open) = self.open.as_mut().filter(|_| order.opening == self.opening) else {
+                        let _nobody_waits = order.reply.send(Err(self.lost()));
+                        continue;
+                    };
+                    let fetched = open.fetch(order, &self.board.tally);
+                    self.judge(fetched.map_err(EngineError::from));
+                }
+            }
+        }
+        if let Some(open) = &mut self.open {
+            self.board.tally.asked_in_loop.store(open.asked_in_loop(), Ordering::Relaxed);
+            let landed = open.land();
+            self.judge(landed.map_err(EngineError::from));
+        }
+        self.breathe();
+    }
+
+    /// Whether there is something to look after.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.open.as_ref().is_some_and(Open::is_busy) || matches!(self.state, State::Short | State::Fallen)
+    }
+
+    /// Begins a step, and with it those behind it that may share its run.
+    fn step(&mut self, order: StepOrder) {
+        let Some(open) = self.open.as_mut().filter(|_| order.opening == self.opening) else { return };
+        let members = gather(open, &mut self.queue, order);
+        let begun = open.begin(members, &self.board.tally);
+        if begun.is_ok() && self.state == State::Short {
+            self.recover();
+        }
+        self.judge(begun);
+    }
+
+    fn load(&mut self, order: LoadOrder) {
+        let loaded = self.try_load(&order.name, &order.onnx);
+        if let Ok(desk) = &loaded {
+            self.loaded.push((Arc::clone(desk), order.onnx));
+        }
+        let _nobody_waits = order.reply.send(loaded);
+    }
+
+    fn try_load(&mut self, name: &str, onnx: &StoredOnnx) -> Result<Arc<Desk>, BackendError> {
+        if self.state == State::Over {
+            return Err(self.lost());
+        }
+        if self.open.is_none() {
+            self.open = Some(Open::new(&self.config)?);
+            self.opening += 1;
+        }
+        let engine = self.engine(name, onnx)?;
+        let (ports, slots) = (engine.ports().to_vec(), self.config.slots);
+        let most = most_rows(&ports, &self.config);
+        let desk = Arc::new(Desk::new(self.loaded.len(), name.to_owned(), ports, (slots, most)));
+        self.set_up(engine, &desk)?;
+        Ok(desk)
+    }
+
+    fn engine(&mut self, name: &str, onnx: &StoredOnnx) -> Result<Box<dyn Engine>, BackendError> {
+        let open = self.open.as_ref().ok_or_else(|| BackendError::Device { found: "it is not open".to_owned() })?;
+        let engine = self.source.engine(open.device(), name, onnx.source());
+        engine.map_err(|error| BackendError::Load { backend: NAME, found: error.to_string() })
+    }
+
+    fn set_up(&mut self, engine: Box<dyn Engine>, desk: &Arc<Desk>) -> Result<(), BackendError> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let pool = open.set_up(engine, Arc::clone(desk), &self.config).map_err(|error| reason(&error))?;
+        desk.supply(Some((self.opening, pool)));
+        Ok(())
+    }
+
+    /// Draws the consequence of a failed call.
+    fn judge(&mut self, outcome: Result<(), EngineError>) {
+        let Err(EngineError::Cuda(error)) = outcome else { return };
+        match error.kind() {
+            kind if kind.ends_the_context() => self.fall(&error),
+            FaultKind::OutOfMemory if self.state == State::Well => {
+                self.state = State::Short;
+                self.board.say(Health::Recovering { found: describe(&error) });
+            }
+            _ => (),
+        }
+    }
+
+    /// The device is lost: every session on it hears so, nobody is admitted, and if it is the first time, it is opened anew
+    /// with the next turn.
+    fn fall(&mut self, error: &CudaError) {
+        let Some(open) = self.open.take() else { return };
+        let found = describe(error);
+        let is_first = self.board.tally.reopenings.load(Ordering::Relaxed) == 0;
+        self.state = if is_first { State::Fallen } else { State::Over };
+        self.board.say(match self.state {
+            State::Fallen => Health::Recovering { found: found.clone() },
+            _ => Health::Lost { found: found.clone() },
+        });
+        self.loaded.iter().for_each(|(desk, _)| desk.supply(None));
+        open.abandon(&found);
+    }
+
+    fn open_anew(&mut self) {
+        Tally::count(&self.board.tally.reopenings, 1);
+        self.opening += 1;
+        match self.try_open_anew() {
+            Ok(()) => self.recover(),
+            Err(error) => {
+                self.state = State::Over;
+                self.board.say(Health::Lost { found: error.to_string() });
+                self.loaded.iter().for_each(|(desk, _)| desk.supply(None));
+                self.open.take().into_iter().for_each(|open| open.abandon(&error.to_string()));
+            }
+        }
+    }
+
+    fn try_open_anew(&mut self) -> Result<(), BackendError> {
+        self.open = Some(Open::new(&self.config)?);
+        for (desk, onnx) in self.loaded.clone() {
+            let engine = self.engine(&desk.name, &onnx)?;
+            if engine.ports() != desk.ports {
+                return Err(BackendError::Load { backend: NAME, found: "another graph than before".to_owned() });
+            }
+            self.set_up(engine, &desk)?;
+        }
+        Ok(())
+    }
+
+    /// Where a step had no memory: with no session left there is room again.
+    fn breathe(&mut self) {
+        if self.state == State::Short && self.loaded.iter().all(|(desk, _)| desk.is_empty()) {
+            self.recover();
+        }
+    }
+
+    fn recover(&mut self) {
+        self.state = State::Well;
+        self.board.say(Health::Open);
+    }
+
+    fn lost(&self) -> BackendError {
+        let found = match self.board.health() {
+            Health::Open => "what was on it is gone: it was opened anew".to_owned(),
+            Health::Recovering { found } | Health::Lost { found } => found,
+        };
+        BackendError::Device { found }
+    }
+}
+
+impl Drop for CardLoop {
+    fn drop(&mut self) {
+        self.loaded.iter().for_each(|(desk, _)| desk.supply(None));
+        self.open.take().into_iter().for_each(Open::close);
+    }
+}
+
+/// `first` and the steps behind it that may share its run. They may overtake fetches, but for those of their own set.
+fn gather(open: &Open, queue: &mut VecDeque<Order>, first: StepOrder) -> Vec<StepOrder> {
+    let (mut members, mut passed, mut at) = (vec![first], Vec::new(), 0);
+    while let Some(order) = queue.get(at) {
+        match order {
+            Order::Fetch(fetch) => {
+                passed.push(fetch.set);
+                at += 1;
+            }
+            Order::Step(next) if open.shares(&members, next) && !passed.contains(&next.set) => {
+                if let Some(Order::Step(next)) = queue.remove(at) {
+                    members.push(next);
+                }
+            }
+            _ => break,
+        }
+    }
+    members
+}
+
+fn describe(error: &CudaError) -> String {
+    format!("{}: {error}", error.kind().name())
+}

@@ -1,0 +1,132 @@
+//! The card: the contract, what no order of its streams may change, and what is given back.
+
+use std::sync::atomic::Ordering;
+
+use visage::backend::card::Card;
+use visage::backend::{Backend, BackendError, Cpu, Graph, Onnx, Slot, Tensor, Value};
+
+use crate::contract::{CLAUSES, STEP, Stage, rows};
+use crate::standin::StandIn;
+use crate::world::on;
+
+/// Orders of streams that each test tries.
+pub const SEEDS: u64 = 500;
+/// Sessions and steps of a show.
+const SESSIONS: usize = 3;
+const STEPS: usize = 6;
+
+pub fn load(card: &Card, turn: &mut dyn FnMut(), onnx: &[u8]) -> Result<Box<dyn Graph>, BackendError> {
+    let loading = card.begin_load("step", Onnx::Bytes(onnx))?;
+    turn();
+    loading.wait()
+}
+
+#[test]
+fn a_card_keeps_the_contract_in_every_order() {
+    let standin = StandIn::new();
+    for seed in 0..SEEDS {
+        let (clause, keep) = CLAUSES[seed as usize % CLAUSES.len()];
+        standin.seed(seed / CLAUSES.len() as u64 * 7 + seed);
+        let (card, mut owner) = on(&standin);
+        let open = |turn: &mut dyn FnMut(), onnx: &[u8]| load(&card, turn, onnx);
+        keep(&mut Stage { open: &open, drive: &mut || owner.turn() });
+        drop((card, owner));
+        standin.assert_obeyed();
+        assert_eq!(standin.counts().living(), 0, "seed {seed}, {clause}: {:?}", standin.counts());
+    }
+}
+
+/// The voice of one session at one step.
+pub fn x(session: usize, step: usize) -> Tensor {
+    let at = |n: usize| ((session * 31 + step * 7 + n * 3) % 17) as f32 / 40.0 - 0.2;
+    rows([1, 3], &[at(0), at(1), at(2)])
+}
+
+/// A show: steps of all sessions are handed over without waiting for any, then every output is waited for. Gives what the
+/// sessions saw, one after the other.
+pub fn show(graph: &dyn Graph, turn: &mut dyn FnMut()) -> Result<Vec<Vec<f32>>, BackendError> {
+    let open = |_| Ok((graph.slot()?, Value::from(Tensor::zeros(&[1, 2]))));
+    let mut sessions = (0..SESSIONS).map(open).collect::<Result<Vec<_>, BackendError>>()?;
+    let mut coming: Vec<Vec<Value>> = (0..SESSIONS).map(|_| Vec::new()).collect();
+    for step in 0..STEPS {
+        for (session, (slot, state)) in sessions.iter_mut().enumerate() {
+            let given = x(session, step).into();
+            let [next, mut y] = advance(slot.as_mut(), &given, state)?;
+            y.ask()?;
+            *state = next;
+            coming[session].push(y);
+        }
+    }
+    for ((_, mut state), coming) in sessions.into_iter().zip(&mut coming) {
+        state.ask()?;
+        coming.push(state);
+    }
+    coming.into_iter().map(|coming| arrive(coming, turn)).collect()
+}
+
+pub fn advance(slot: &mut dyn Slot, x: &Value, state: &Value) -> Result<[Value; 2], BackendError> {
+    let outputs = slot.step(&[("x", x), ("state", state)], &["next_state", "y"])?;
+    outputs.try_into().map_err(|_count| BackendError::Busy { found: "two outputs" })
+}
+
+fn arrive(coming: Vec<Value>, turn: &mut dyn FnMut()) -> Result<Vec<f32>, BackendError> {
+    let mut seen = Vec::new();
+    for mut value in coming {
+        while !value.is_here() {
+            turn();
+        }
+        seen.extend(value.take()?.values);
+    }
+    Ok(seen)
+}
+
+pub fn wanted() -> Vec<Vec<f32>> {
+    let graph = Cpu::new().load("step", Onnx::Bytes(STEP)).expect("a graph");
+    show(graph.as_ref(), &mut || ()).expect("a show")
+}
+
+#[test]
+fn no_order_of_streams_changes_what_is_seen_and_nothing_is_left_over() {
+    let (standin, wanted) = (StandIn::new(), wanted());
+    for seed in 0..SEEDS {
+        standin.seed(seed);
+        let (card, mut owner) = on(&standin);
+        let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
+        let before = standin.counts();
+        let seen = show(graph.as_ref(), &mut || owner.turn()).expect("a show");
+        assert_eq!(seen, wanted, "seed {seed}");
+        let after = standin.counts();
+        assert_eq!((before.allocations, before.page_locks), (after.allocations, after.page_locks), "seed {seed}");
+        assert_eq!((before.stream_waits, before.device_waits), (after.stream_waits, after.device_waits), "seed {seed}");
+        let tally = card.tally();
+        assert_eq!(tally.asked_in_loop.load(Ordering::Relaxed), 0);
+        assert_eq!(tally.steps.load(Ordering::Relaxed), (SESSIONS * STEPS) as u64);
+        // Sessions in step share runs, and every run is a replay.
+        assert_eq!(tally.runs.load(Ordering::Relaxed), STEPS as u64);
+        assert_eq!(tally.replays.load(Ordering::Relaxed), STEPS as u64);
+        drop((graph, card, owner));
+        standin.assert_obeyed();
+        assert_eq!(standin.counts().living(), 0, "seed {seed}: {:?}", standin.counts());
+    }
+}
+
+/// What a show sees with the `n`th wait forgotten.
+fn show_without(standin: &StandIn, (seed, n): (u64, u64)) -> Option<Vec<Vec<f32>>> {
+    standin.seed(seed);
+    standin.ignore_wait(n);
+    let (card, mut owner) = on(standin);
+    let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
+    show(graph.as_ref(), &mut || owner.turn()).ok()
+}
+
+#[test]
+fn without_any_one_of_its_waits_a_show_is_seen_to_go_wrong() {
+    let (standin, wanted) = (StandIn::new(), wanted());
+    assert_eq!(show_without(&standin, (1, 0)), Some(wanted.clone()));
+    let waits = standin.counts().waits;
+    assert!(waits > 20, "{waits} waits");
+    for n in 1..=waits {
+        let seen = (0..SEEDS).any(|seed| show_without(&standin, (seed, n)).as_ref() != Some(&wanted));
+        assert!(seen, "wait {n} of {waits} may be left out and no order shows it");
+    }
+}

@@ -1,0 +1,201 @@
+//! What follows when the device fails: whoever was on it hears why, nobody sees wrong bytes, and the process goes on.
+
+use std::sync::atomic::Ordering;
+
+use visage::backend::card::{Card, CardLoop};
+use visage::backend::{BackendError, Graph, Health, Onnx, Tensor, Value};
+
+use crate::card::{SEEDS, advance, load, show, wanted, x};
+use crate::contract::STEP;
+use crate::standin::{Fault, StandIn};
+use crate::world::{config, on};
+
+const OUT_OF_MEMORY: u32 = 2;
+const LAUNCH_FAILED: u32 = 719;
+const UNKNOWN: u32 = 999;
+
+/// Every show makes more calls than that.
+const CALLS: u64 = 230;
+
+/// A card with a graph, the first fault still to come.
+struct Trial {
+    standin: StandIn,
+    wanted: Vec<Vec<f32>>,
+}
+
+impl Trial {
+    fn new() -> Self {
+        Self { standin: StandIn::new(), wanted: wanted() }
+    }
+
+    /// A show with a fault in it, then what `after` looks at; in the end everything must have been given back. True if the
+    /// show heard of the fault.
+    fn run(&self, seed: u64, (fault, n): (Fault, u64), after: impl FnOnce(&Card, &mut CardLoop, &dyn Graph)) -> bool {
+        self.standin.seed(seed);
+        let (card, mut owner) = on(&self.standin);
+        let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
+        self.standin.fail(fault, n);
+        let seen = show(graph.as_ref(), &mut || owner.turn());
+        match &seen {
+            Ok(seen) => assert_eq!(*seen, self.wanted, "seed {seed}: wrong bytes with {fault:?} at {n}"),
+            Err(error) => {
+                assert!(matches!(error, BackendError::Device { .. }), "seed {seed}: {fault:?} at {n}: {error}")
+            }
+        }
+        after(&card, &mut owner, graph.as_ref());
+        drop((graph, card, owner));
+        self.standin.assert_obeyed();
+        let counts = self.standin.counts();
+        assert_eq!(counts.living(), 0, "seed {seed}: {fault:?} at {n}: {counts:?}");
+        seen.is_err()
+    }
+
+    /// A show that must be as if nothing had happened.
+    fn goes_on(&self, card: &Card, owner: &mut CardLoop, graph: &dyn Graph) {
+        while owner.is_busy() {
+            owner.turn();
+        }
+        assert_eq!(card.health(), Health::Open);
+        assert_eq!(show(graph, &mut || owner.turn()).as_ref(), Ok(&self.wanted));
+    }
+}
+
+#[test]
+fn without_memory_a_session_ends_and_the_next_goes_on() {
+    let trial = Trial::new();
+    let heard = (0..SEEDS).filter(|seed| {
+        trial.run(*seed, (Fault::Call(OUT_OF_MEMORY), 1 + seed % CALLS), |card, owner, graph| {
+            trial.goes_on(card, owner, graph);
+            assert_eq!(card.tally().reopenings.load(Ordering::Relaxed), 0);
+        })
+    });
+    assert!(heard.count() > 100);
+}
+
+#[test]
+fn a_lost_device_is_opened_anew_once_and_sessions_hear_why() {
+    let trial = Trial::new();
+    for seed in 0..SEEDS {
+        let (status, n) = (if seed % 2 == 0 { UNKNOWN } else { LAUNCH_FAILED }, 1 + seed % CALLS);
+        let heard = trial.run(seed, (Fault::Sticky(status), n), |card, owner, graph| {
+            trial.goes_on(card, owner, graph);
+            assert_eq!(card.tally().reopenings.load(Ordering::Relaxed), 1);
+            trial.standin.fail(Fault::Sticky(status), n);
+            let error = show(graph, &mut || owner.turn()).expect_err("lost again");
+            assert!(matches!(error, BackendError::Device { .. }), "{error}");
+            owner.turn();
+            assert!(matches!(card.health(), Health::Lost { .. }), "{:?}", card.health());
+            assert!(graph.slot().is_err());
+        });
+        assert!(heard, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_launch_that_fails_on_the_device_ends_what_was_on_it() {
+    let trial = Trial::new();
+    let heard = (0..SEEDS).filter(|seed| {
+        trial.run(*seed, (Fault::Launch(LAUNCH_FAILED), 1 + seed % 6), |card, owner, graph| {
+            trial.goes_on(card, owner, graph);
+        })
+    });
+    assert_eq!(heard.count() as u64, SEEDS);
+}
+
+#[test]
+fn a_device_that_is_gone_leaves_a_process_that_says_so() {
+    let trial = Trial::new();
+    for seed in 0..SEEDS {
+        let heard = trial.run(seed, (Fault::Gone(UNKNOWN), 1 + seed % CALLS), |card, owner, graph| {
+            owner.turn();
+            let health = card.health();
+            assert!(matches!(&health, Health::Lost { found } if found.contains("answered 999")), "{health:?}");
+            assert!(graph.slot().is_err());
+            assert!(load(card, &mut || owner.turn(), STEP).is_err());
+        });
+        assert!(heard, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_slow_copy_is_waited_for() {
+    let trial = Trial::new();
+    for seed in 0..SEEDS {
+        let heard = trial.run(seed, (Fault::SlowCopy, 1 + seed % 40), |card, owner, graph| {
+            trial.goes_on(card, owner, graph);
+        });
+        assert!(!heard, "seed {seed}");
+    }
+}
+
+#[test]
+fn admission_is_closed_from_the_fault_until_the_device_is_open_again() {
+    let standin = StandIn::new();
+    standin.seed(1);
+    let (card, mut owner) = on(&standin);
+    let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
+    let mut old = graph.slot().expect("a slot");
+    standin.fail(Fault::Sticky(UNKNOWN), 2);
+    let (given, state) = (x(0, 0).into(), Value::from(Tensor::zeros(&[1, 2])));
+    let [next, y] = advance(old.as_mut(), &given, &state).expect("a step that fails later");
+    owner.turn();
+    let health = card.health();
+    assert!(matches!(&health, Health::Recovering { found } if found.contains("a lost device")), "{health:?}");
+    assert!(graph.slot().is_err(), "no session is admitted meanwhile");
+    assert!(y.take().expect_err("lost").to_string().contains("it is being opened anew"));
+    owner.turn();
+    assert_eq!(card.health(), Health::Open);
+    // What was on the device before is not on it now: sessions of before are over.
+    assert!(advance(old.as_mut(), &given, &state).is_err());
+    let mut new = graph.slot().expect("a slot");
+    assert!(advance(new.as_mut(), &given, &next).is_err(), "an output of before");
+    assert!(advance(new.as_mut(), &given, &state).is_ok());
+}
+
+#[test]
+fn a_graph_for_which_there_is_no_memory_is_refused_and_nothing_is_kept() {
+    let standin = StandIn::new();
+    for n in 1..400 {
+        standin.seed(n);
+        standin.fail(Fault::Call(OUT_OF_MEMORY), n);
+        let (card, mut owner) = on(&standin);
+        if let Err(error) = load(&card, &mut || owner.turn(), STEP) {
+            assert!(error.to_string().contains("CUDA_ERROR_OUT_OF_MEMORY"), "call {n}: {error}");
+        }
+        drop((card, owner));
+        standin.assert_obeyed();
+        assert_eq!(standin.counts().living(), 0, "call {n}: {:?}", standin.counts());
+    }
+}
+
+#[test]
+fn a_step_without_room_is_not_begun_and_may_be_tried_again() {
+    let standin = StandIn::new();
+    standin.seed(3);
+    let mut few = config(standin.path());
+    few.blocks = 2;
+    let (card, mut owner) = crate::world::with(few);
+    let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
+    let mut slots: Vec<_> = (0..3).map(|_| graph.slot().expect("a slot")).collect();
+    assert!(matches!(graph.slot().err(), Some(BackendError::Full { slots: 3, .. })));
+    let (given, state) = (x(0, 0).into(), Value::from(Tensor::zeros(&[1, 2])));
+    let first = advance(slots[0].as_mut(), &given, &state).expect("a block");
+    let second = advance(slots[1].as_mut(), &given, &state).expect("a block");
+    let third = advance(slots[2].as_mut(), &given, &state);
+    assert!(matches!(third, Err(BackendError::Busy { .. })), "{third:?}");
+    while advance(slots[2].as_mut(), &given, &state).is_err() {
+        owner.turn();
+    }
+    drop((first, second));
+}
+
+#[test]
+fn without_a_driver_a_card_is_refused_with_the_reason() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (card, mut owner) = crate::world::with(config(&folder.path().join("libcuda.so.1")));
+    let error = load(&card, &mut || owner.turn(), STEP).err().expect("no driver").to_string();
+    assert!(error.contains("NVIDIA's driver") && error.contains("run on the CPU"), "{error}");
+    let refused = card.begin_load("step", Onnx::Bytes(STEP)).expect("an order");
+    owner.turn();
+    assert!(refused.wait().is_err(), "and again");
+}

@@ -1,0 +1,37 @@
+//! One contract, every engine: the CPU, and a card that a library of our own stands in for.
+//!
+//! Without the feature `cuda` there is no card to hold to it; `tests/run` runs both.
+
+mod contract;
+
+#[cfg(feature = "cuda")]
+mod card;
+#[cfg(feature = "cuda")]
+#[path = "../../kernels/tests/driver/engine.rs"]
+mod engine;
+#[cfg(feature = "cuda")]
+mod faults;
+#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
+mod real;
+#[cfg(feature = "cuda")]
+#[path = "../../kernels/tests/driver/standin.rs"]
+mod standin;
+#[cfg(feature = "cuda")]
+mod studio;
+#[cfg(feature = "cuda")]
+mod threads;
+#[cfg(feature = "cuda")]
+mod world;
+
+use contract::{CLAUSES, Stage};
+use visage::backend::{Backend, Cpu, Onnx};
+
+#[test]
+fn the_cpu_keeps_the_contract() {
+    for (clause, keep) in CLAUSES {
+        let open = |_: &mut dyn FnMut(), onnx: &[u8]| Cpu::new().load("step", Onnx::Bytes(onnx));
+        let mut stage = Stage { open: &open, drive: &mut || () };
+        eprintln!("{clause}");
+        keep(&mut stage);
+    }
+}
