@@ -226,6 +226,11 @@ fn this_machine_is_fine_for_the_cpu_and_says_what_a_card_would_need() {
     let (has_card, code) = (report["machine"]["gpu"]["cards"][0].is_object(), gpu.status.code());
     assert!(has_card || code == Some(1), "no card, and {code:?}");
     assert_eq!(code, Some(i32::from(report["is_fine"] != true)));
+    if !has_card {
+        let refused = desk.run("visage serve --port 0 --udp-port 0 --backend tensorrt");
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(1) && said.contains("(visage doctor: card)"), "{said}");
+    }
 }
 
 #[test]

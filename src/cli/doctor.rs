@@ -13,7 +13,6 @@ use super::WRONG_USAGE;
 use super::complaint::Complaint;
 use super::flags::{DoctorFlags, DoctorTarget, Flags, ListFlags};
 use super::lists::print_rows;
-use super::packs::drawn_with;
 use super::preflight::{asked, door_asked};
 use crate::doctor::probe::{look, relay};
 use crate::doctor::symptoms::{self, Explained, Here, Weighed};
@@ -40,14 +39,14 @@ fn examined(flags: &Flags, wanted: &DoctorFlags) -> Result<ExitCode, Complaint> 
         tell_causes(wanted, &explained(text, &machine)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let target = wanted.target.map_or_else(drawn_with, Target::from);
+    let target = wanted.target.map_or(wanted.backend.into(), Target::from);
     let findings = examine(&machine, target);
     if wanted.json {
         println!("{}", report(&machine, target, &findings));
     } else if wanted.fix_hints {
         tell_what_to_type(&findings);
     } else {
-        tell(target, &findings, &examine(&machine, other(target)));
+        tell((target, wanted.backend.into()), &findings, &examine(&machine, other(target)));
     }
     Ok(ExitCode::from(u8::from(findings.iter().any(Finding::stops))))
 }
@@ -82,7 +81,7 @@ fn read(file: &Path) -> Result<Machine, Complaint> {
 fn look_here(flags: &Flags, wanted: &DoctorFlags) -> Result<Machine, Complaint> {
     let mut asked = asked(flags);
     asked.door = Some(door_asked(&wanted.door, &wanted.tls, wanted.max_sessions));
-    asked.tensorrt_lib.clone_from(&wanted.tensorrt_lib);
+    asked.tensorrt_lib.clone_from(&wanted.library.tensorrt_lib);
     let mut machine = look(&asked);
     if let Some(server) = &wanted.turn {
         let runtime = Runtime::new()?;
@@ -111,7 +110,7 @@ fn name(target: Target) -> &'static str {
 }
 
 /// The table, what is wrong with the target, and in a word how the other target is.
-fn tell(target: Target, findings: &[Finding], others: &[Finding]) {
+fn tell((target, served): (Target, Target), findings: &[Finding], others: &[Finding]) {
     let (counted, idle): (Vec<&Finding>, Vec<&Finding>) = findings.iter().partition(|finding| finding.counts);
     tell_table(&counted);
     if !idle.is_empty() {
@@ -119,8 +118,8 @@ fn tell(target: Target, findings: &[Finding], others: &[Finding]) {
         tell_table(&idle);
     }
     counted.into_iter().filter(|finding| is_wrong(finding)).for_each(tell_one);
-    println!("\n{}", summary(target, findings));
-    println!("{}", summary(other(target), others));
+    println!("\n{}", summary((target, served), findings));
+    println!("{}", summary((other(target), served), others));
 }
 
 fn tell_table(findings: &[&Finding]) {
@@ -158,9 +157,9 @@ fn tell_one(finding: &Finding) {
     }
 }
 
-fn summary(target: Target, findings: &[Finding]) -> String {
+fn summary((target, served): (Target, Target), findings: &[Finding]) -> String {
     let stops: Vec<&str> = findings.iter().filter(|finding| finding.stops()).map(|finding| finding.id).collect();
-    let by_default = if target == drawn_with() { ", what serve uses here" } else { "" };
+    let by_default = if target == served { ", what serve uses here" } else { "" };
     match stops.as_slice() {
         [] => format!("{}{by_default}: fine", name(target)),
         stops => format!("{}{by_default}: does not work: {}", name(target), stops.join(", ")),

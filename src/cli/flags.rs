@@ -255,9 +255,13 @@ pub struct DoctorFlags {
     #[arg(long, env = "VISAGE_MAX_SESSIONS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_sessions: u16,
 
-    /// TensorRT's library or the folder it is in [default: the loader's, or that of a Python environment]
-    #[arg(long, env = "VISAGE_TENSORRT_LIB", value_name = "PATH")]
-    pub tensorrt_lib: Option<PathBuf>,
+    /// Where TensorRT is.
+    #[command(flatten)]
+    pub library: LibraryFlags,
+
+    /// What serve would use here
+    #[arg(long, env = "VISAGE_BACKEND", value_enum, default_value_t = BackendChoice::Cpu, hide = true)]
+    pub backend: BackendChoice,
 
     /// Print findings and the machine as JSON
     #[arg(long)]

@@ -9,7 +9,6 @@ use super::complaint::Complaint;
 use super::embedded;
 use super::flags::Flags;
 use crate::backend::{Backend, Cpu};
-use crate::doctor::Target;
 use crate::model::portrait::Portrait;
 
 /// The files of the pack that the flags choose.
@@ -32,11 +31,6 @@ pub fn open_pack(flags: &Flags) -> Result<Portrait, Complaint> {
 /// The pack itself, its network loaded by `backend`; where it does not load, `hint` says what to do.
 pub fn open_pack_on(flags: &Flags, backend: &dyn Backend, hint: &str) -> Result<Portrait, Complaint> {
     Portrait::open(pack_files(flags)?, backend).map_err(|error| Complaint::new(error, hint))
-}
-
-/// What the faces of every pack that `open_pack` opens are drawn with.
-pub fn drawn_with() -> Target {
-    Target::Cpu
 }
 
 /// The folder for what must be kept.

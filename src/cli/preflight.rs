@@ -6,10 +6,10 @@ use thiserror::Error;
 use visage_engines::places;
 
 use super::complaint::Complaint;
-use super::flags::{DoorFlags, Flags, ServeFlags, TlsFlags};
-use super::packs::{data_dir, drawn_with, environment};
+use super::flags::{BackendChoice, DoorFlags, Flags, ServeFlags, TlsFlags};
+use super::packs::{data_dir, environment};
 use crate::doctor::probe::{Asked, DoorAsked, look_before_start};
-use crate::doctor::{Finding, Verdict, examine_before_start};
+use crate::doctor::{Finding, Target, Verdict, examine_before_start};
 
 /// What stands in the way of a start.
 #[derive(Debug, Error)]
@@ -28,20 +28,29 @@ struct Because(String);
 /// Looks before `serve` begins; what could be better is said in the log.
 pub fn before_serving(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
     let door = door_asked(&wanted.door, &wanted.tls, wanted.max_sessions);
-    look_and_stop(&Asked { door: Some(door), ..asked(flags) })
+    let tensorrt_lib = wanted.card.library.tensorrt_lib.clone();
+    look_and_stop(&Asked { door: Some(door), tensorrt_lib, ..asked(flags) }, wanted.backend.into())
 }
 
-/// Looks before `render` begins.
+/// Looks before `render` begins, which draws on the CPU.
 pub fn before_rendering(flags: &Flags) -> Result<(), Complaint> {
-    look_and_stop(&asked(flags))
+    look_and_stop(&asked(flags), Target::Cpu)
 }
 
-fn look_and_stop(asked: &Asked) -> Result<(), Complaint> {
-    let target = drawn_with();
+impl From<BackendChoice> for Target {
+    fn from(backend: BackendChoice) -> Self {
+        match backend {
+            BackendChoice::Cpu => Self::Cpu,
+            BackendChoice::Tensorrt => Self::Gpu,
+        }
+    }
+}
+
+fn look_and_stop(asked: &Asked, target: Target) -> Result<(), Complaint> {
     let findings = examine_before_start(&look_before_start(asked, target), target);
     for finding in findings.iter().filter(|finding| finding.verdict == Verdict::Warn) {
         let hint = finding.remedy.as_ref().and_then(|remedy| remedy.types.first()).map_or("", String::as_str);
-        tracing::warn!(hint, "{}: {}", finding.looks_at, finding.finding);
+        tracing::warn!(hint, "{}: {}", finding.id, finding.finding);
     }
     findings.into_iter().find(Finding::stops).map_or(Ok(()), |finding| Err(stopped(finding)))
 }
@@ -100,8 +109,8 @@ fn container() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doctor::examine;
     use crate::doctor::machine::Machine;
-    use crate::doctor::{Target, examine};
 
     #[test]
     fn what_stops_a_start_is_told_with_cause_and_hint() {
@@ -110,8 +119,8 @@ mod tests {
         let finding = examine(&machine, Target::Cpu).into_iter().find(Finding::stops).expect("too few files");
         assert_eq!(
             stopped(finding).to_string(),
-            "error: open files that the system allows: wanted 72 open files, allowed are 16\n\
-             cause: each caller holds some: the page, its events, a request or two\n\
+            "error: open files that the system allows: wanted 32 open files, allowed are 16\n\
+             cause: sockets and files are held by the program itself, and by each caller\n\
              hint:  raise the limit in this shell, or LimitNOFILE= in a service: ulimit -n 4096 (visage doctor: open-files)"
         );
         let card = examine(&machine, Target::Gpu).into_iter().find(|finding| finding.id == "card").expect("a finding");

@@ -185,13 +185,29 @@ pub fn examine(machine: &Machine, target: Target) -> Vec<Finding> {
     CHECKS.iter().map(|check| check.look(machine, target)).collect()
 }
 
-/// Runs what matters before `target` begins to draw: ports are left to whoever binds them and says the same.
+/// Runs what must be right before `target` begins to draw. Ports are left to whoever binds them and says the same, and what
+/// only some packs need, to whoever loads them.
 #[must_use]
 pub fn examine_before_start(machine: &Machine, target: Target) -> Vec<Finding> {
-    let is_needed =
-        |check: &&Check| check.needed_by == Need::Gpu && target == Target::Gpu || BEFORE_START.contains(&check.id);
+    let is_needed = |check: &&Check| match check.needed_by {
+        Need::Everyone => BEFORE_START.contains(&check.id),
+        Need::Gpu => target == Target::Gpu && BEFORE_A_CARD.contains(&check.id),
+    };
     CHECKS.iter().filter(is_needed).map(|check| check.look(machine, target)).collect()
 }
 
-/// Those that everyone needs before a start.
+/// What everyone needs before a start.
 const BEFORE_START: &[&str] = &["open-files", "microphone"];
+/// What a card needs before it is touched.
+const BEFORE_A_CARD: &[&str] = &[
+    "card",
+    "driver",
+    "container",
+    "device-files",
+    "visible",
+    "driver-version",
+    "cuda",
+    "capability",
+    "flavour",
+    "tensorrt",
+];

@@ -6,7 +6,7 @@ use visage_engines::{Flavour, Sm, Version};
 use visage_kernels::inventory::{CardState, Management, MemoryUser};
 
 use super::machine::{Door, Library, Limits, Machine, Node, Port, Refusal, Relay, System, Told};
-use super::{CHECKS, Finding, Target, Verdict, examine, examine_before_start};
+use super::{BEFORE_A_CARD, BEFORE_START, CHECKS, Finding, Target, Verdict, examine, examine_before_start};
 
 const GB: u64 = 1_000_000_000;
 
@@ -377,6 +377,44 @@ const OF_THE_DRIVER: &[Case] = &[
         "NVIDIA_DRIVER_CAPABILITIES=compute",
     ),
     case(
+        "container without utility",
+        || {
+            with(ada(), |machine| {
+                machine.container = Some("docker".into());
+                machine.gpu.management = Management::NoLibrary;
+                machine.gpu.cards.clear();
+            })
+        },
+        &["container"],
+        &[],
+        "leaves out utility",
+    ),
+    case(
+        "half of a driver",
+        || {
+            with(ada(), |machine| {
+                machine.gpu.management = Management::NoLibrary;
+                machine.gpu.cards.clear();
+            })
+        },
+        &["driver"],
+        &[],
+        "nvidia-utils-580",
+    ),
+    case(
+        "a card that fell off the bus",
+        || {
+            with(ada(), |machine| {
+                machine.gpu.management = Management::Failed("GPU is lost".into());
+                machine.gpu.cards.clear();
+                machine.gpu.cuda_start_code = Some(100);
+            })
+        },
+        &["driver", "cuda"],
+        &[],
+        "loaded, and GPU is lost",
+    ),
+    case(
         "container as it should be",
         || with(ada(), |machine| machine.container = Some("podman".into())),
         &[],
@@ -745,9 +783,34 @@ fn a_start_looks_at_what_it_needs_and_leaves_ports_to_whoever_binds_them() {
     assert!(!examine_before_start(&taken, Target::Cpu).iter().any(Finding::stops));
     let few = with(bare(), |machine| machine.limits.open_files = Some(16));
     assert!(examine_before_start(&few, Target::Cpu).iter().any(Finding::stops));
+    let full = with(ada(), |machine| sole_card(machine).memory_free_bytes = GB);
+    assert!(!examine_before_start(&full, Target::Gpu).iter().any(Finding::stops), "a small pack may fit all the same");
     let first = examine_before_start(&bare(), Target::Gpu).into_iter().find(Finding::stops);
     assert_eq!(first.map(|finding| finding.id), Some("card"));
     assert!(!examine_before_start(&ada(), Target::Gpu).iter().any(Finding::stops));
+}
+
+#[test]
+fn no_machine_is_fine_for_a_card_on_which_none_answers() {
+    let silences = [
+        Management::NoLibrary,
+        Management::NoDriver,
+        Management::Mismatch,
+        Management::Refused,
+        Management::Failed("no data".into()),
+        Management::Answered,
+    ];
+    for (base, management) in
+        [ada, wsl, driverless, bare].into_iter().flat_map(|base| silences.iter().map(move |way| (base, way)))
+    {
+        for container in [None, Some("docker".to_owned())] {
+            let mut machine = base();
+            machine.container = container;
+            machine.gpu.management = management.clone();
+            machine.gpu.cards.clear();
+            assert!(examine(&machine, Target::Gpu).iter().any(Finding::stops), "{machine:#?}");
+        }
+    }
 }
 
 #[test]
@@ -757,6 +820,13 @@ fn a_described_machine_comes_back_as_it_was() {
         assert_eq!(serde_json::from_str::<Machine>(&text).expect(name), machine, "{name}");
     }
     assert!(serde_json::from_str::<Machine>(r#"{"gpus": []}"#).is_err(), "unknown fields are refused");
+}
+
+#[test]
+fn a_start_names_checks_that_there_are() {
+    for id in BEFORE_START.iter().chain(BEFORE_A_CARD) {
+        assert!(CHECKS.iter().any(|check| check.id == *id), "{id}");
+    }
 }
 
 #[test]

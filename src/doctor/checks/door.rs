@@ -55,12 +55,16 @@ pub fn microphone(machine: &Machine) -> Judgement {
         None => Judgement::unknown(NO_DOOR),
         Some(_) if door.is_https => Judgement::ok("https"),
         Some(host) if host.is_loopback() => Judgement::ok("http on this machine itself"),
-        Some(host) => Judgement::warn(format!("refused to pages from http://{host}"))
-            .because("browsers give it to https and to localhost only")
-            .so(
-                "serve https; the page warns once about a certificate that nobody else vouches for",
-                &[&format!("visage serve --host {host} --tls self-signed")],
-            ),
+        Some(host) => {
+            let pages =
+                if host.is_unspecified() { "other machines over http".to_owned() } else { format!("http://{host}") };
+            Judgement::warn(format!("refused to pages from {pages}"))
+                .because("browsers give it to https and to localhost only")
+                .so(
+                    "serve https; the page warns once about a certificate that nobody else vouches for",
+                    &[&format!("visage serve --host {host} --tls self-signed")],
+                )
+        }
     }
 }
 

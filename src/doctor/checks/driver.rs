@@ -50,13 +50,8 @@ pub fn kernel(machine: &Machine) -> Judgement {
     if !machine.has_card() {
         return Judgement::unknown(NO_CARD);
     }
-    if gpu.management == Management::Mismatch {
-        return Judgement::fail(format!(
-            "the kernel has {}, the libraries are of another version",
-            of(gpu.kernel_driver)
-        ))
-        .because("the driver was updated and the kernel still runs the old one")
-        .so("restart the machine", &["sudo reboot"]);
+    if let Some(silent) = silent(machine) {
+        return silent;
     }
     if machine.system != System::Linux {
         return match gpu.driver {
@@ -73,6 +68,41 @@ pub fn kernel(machine: &Machine) -> Judgement {
             .because("it is not installed, was not built for this kernel, or Secure Boot refused its signature")
             .so("install the driver and restart; `sudo dmesg | grep -i nvidia` says why one was refused", INSTALL),
     }
+}
+
+/// A driver that is loaded and yet tells nothing of its cards.
+fn silent(machine: &Machine) -> Option<Judgement> {
+    let gpu = &machine.gpu;
+    let is_loaded = gpu.kernel_driver.is_some() || machine.system != System::Linux;
+    match &gpu.management {
+        Management::Mismatch => Some(
+            Judgement::fail(format!("the kernel has {}, the libraries are of another version", of(gpu.kernel_driver)))
+                .because("the driver was updated and the kernel still runs the old one")
+                .so("restart the machine", &["sudo reboot"]),
+        ),
+        _ if !is_loaded => None,
+        Management::NoLibrary if machine.container.is_none() => Some(
+            Judgement::fail("loaded, without its management library (libnvidia-ml)")
+                .because("only a part of the driver is installed")
+                .so("install the rest of it", &["sudo apt-get install nvidia-utils-580 libnvidia-compute-580"]),
+        ),
+        Management::Refused if gpu.nodes.iter().all(|node| node.refused.is_none()) => Some(
+            Judgement::fail("loaded, and refuses to answer")
+                .because("this user, or this control group, has no right to it")
+                .so("see what the administrator may", &["sudo nvidia-smi"]),
+        ),
+        Management::NoDriver => Some(lost("it says that it is not loaded")),
+        Management::Failed(said) => Some(lost(said)),
+        Management::Answered if gpu.cards.is_empty() => Some(lost("it knows no card")),
+        _ => None,
+    }
+}
+
+fn lost(said: &str) -> Judgement {
+    Judgement::fail(format!("loaded, and {said}")).because("the card fell off the bus, or hangs").so(
+        "see what the kernel says, then restart the machine",
+        &["sudo dmesg | grep -i -e xid -e nvrm", "sudo reboot"],
+    )
 }
 
 const INSTALL: &[&str] = &["sudo apt-get install nvidia-driver-580", "sudo reboot"];
@@ -93,15 +123,21 @@ pub fn container(machine: &Machine) -> Judgement {
         return Judgement::unknown(format!("in {kind}, and {NO_CARD}"));
     }
     let files = machine.gpu.nodes.iter().any(|node| node.path.starts_with("/dev/nvidia") || node.path == "/dev/dxg");
-    let library = !matches!(machine.gpu.cuda, Told::Absent(_));
-    match (files, library) {
-        (true, true) => Judgement::ok(format!("in {kind}, with the card")),
+    let missing = if matches!(machine.gpu.cuda, Told::Absent(_)) {
+        Some((CUDA, "compute"))
+    } else {
+        (machine.gpu.management == Management::NoLibrary).then_some(("libnvidia-ml", "utility"))
+    };
+    match (files, missing) {
+        (true, None) => Judgement::ok(format!("in {kind}, with the card")),
         (false, _) => Judgement::fail(format!("in {kind}, without the card's files"))
             .because("the container was started without NVIDIA's runtime")
             .so("install nvidia-container-toolkit on the host and start the container with the card", START),
-        (true, false) => Judgement::fail(format!("in {kind}, with the card's files and without {CUDA}"))
-            .because("NVIDIA_DRIVER_CAPABILITIES leaves out compute")
-            .so("start the container with all of the driver", CAPABLE),
+        (true, Some((library, part))) => {
+            Judgement::fail(format!("in {kind}, with the card's files, without {library}"))
+                .because(format!("NVIDIA_DRIVER_CAPABILITIES leaves out {part}"))
+                .so("start the container with all of the driver", CAPABLE)
+        }
     }
 }
 

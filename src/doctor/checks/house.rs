@@ -69,16 +69,21 @@ pub fn engines_disk(machine: &Machine) -> Judgement {
 
 /// Files that one caller holds open: the page, its event stream, a request or two.
 const FILES_OF_A_CALLER: u64 = 8;
-/// Those that are open without callers.
-const FILES_OF_THE_HOUSE: u64 = 64;
+/// Those that a server holds open without callers.
+const FILES_OF_A_SERVER: u64 = 64;
+/// Those that the making of a film holds open.
+const FILES_OF_A_FILM: u64 = 32;
 
 /// Open files that the system allows.
 pub fn open_files(machine: &Machine) -> Judgement {
-    let wanted = FILES_OF_THE_HOUSE + FILES_OF_A_CALLER * u64::from(machine.door.max_sessions.max(1));
+    let wanted = match machine.door.host {
+        Some(_) => FILES_OF_A_SERVER + FILES_OF_A_CALLER * u64::from(machine.door.max_sessions),
+        None => FILES_OF_A_FILM,
+    };
     match machine.limits.open_files {
         None => Judgement::unknown("the system does not tell"),
         Some(open) if open < wanted => Judgement::fail(format!("wanted {wanted} open files, allowed are {open}"))
-            .because("each caller holds some: the page, its events, a request or two")
+            .because("sockets and files are held by the program itself, and by each caller")
             .so("raise the limit in this shell, or LimitNOFILE= in a service", &["ulimit -n 4096"]),
         Some(open) => Judgement::ok(format!("{open}, {wanted} are needed")),
     }

@@ -98,7 +98,7 @@ fn minor_note(machine: &Machine, version: Version) -> String {
     match whole.filter(|(whole, driver)| driver < whole) {
         Some((whole, driver)) => {
             format!(
-                "; its own driver is {}, and {} runs it by minor-version compatibility within CUDA {}",
+                "; its own driver is {} or newer, and {} runs it by minor-version compatibility within CUDA {}",
                 written(whole),
                 written(driver),
                 version.major()
