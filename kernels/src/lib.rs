@@ -11,6 +11,7 @@ pub mod h264;
 pub mod memory;
 pub mod pixels;
 pub mod tensorrt;
+pub mod twins;
 #[cfg(feature = "vp8")]
 pub mod vp8;
 
