@@ -9,6 +9,7 @@ mod cards;
 pub mod cuda;
 pub mod h264;
 pub mod memory;
+pub mod nvrtc;
 pub mod pixels;
 pub mod tensorrt;
 pub mod twins;
