@@ -69,6 +69,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("subtle", &["serve"]),
     ("symphonia", &["codec"]),
     ("tokio", &["pipeline", "rtc", "serve", "render", "bench", "cli"]),
+    ("tower", &["serve"]),
     ("tower_http", &["serve"]),
     // Machines never log.
     ("tracing", &["cli", "pipeline", "rtc"]),
@@ -77,8 +78,10 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("visage_engines", &["cli", "model"]),
     ("visage_kernels", &["backend", "codec", "picture", "cli"]),
     ("webrtc", &["bench"]),
-    // No dependency of the root package: its calls are unsafe, and kernels alone may name it.
+    // No dependencies of the root package: their calls are unsafe, and kernels alone may name them.
     ("vpx_sys", &[]),
+    ("trtx", &[]),
+    ("libloading", &[]),
 ];
 
 /// Libraries that any room may name.

@@ -88,6 +88,8 @@ fn help_reads_as_it_was_written() {
         ("bench", expect_file!["./assets/cli/bench.txt"]),
         ("avatars", expect_file!["./assets/cli/avatars.txt"]),
         ("packs", expect_file!["./assets/cli/packs.txt"]),
+        ("engines", expect_file!["./assets/cli/engines.txt"]),
+        ("engines build", expect_file!["./assets/cli/engines_build.txt"]),
         ("completions", expect_file!["./assets/cli/completions.txt"]),
     ] {
         let mut desk = Desk::new();
@@ -175,4 +177,31 @@ fn a_server_that_cannot_start_is_told_with_a_cure() {
         desk.enter(&line);
     }
     desk.compare(&expect_file!["./assets/cli/server_errors.txt"]);
+}
+
+#[test]
+fn engines_are_told_with_or_without_tensorrt() {
+    if cfg!(feature = "tensorrt-rtx") || cfg!(feature = "tensorrt") {
+        println!("skipped: words about engines (they are those of a program without TensorRT)");
+        return;
+    }
+    let mut desk = Desk::new();
+    desk.names.push((desk.folder.path().display().to_string(), "HOME"));
+    for line in [
+        "visage engines",
+        "visage engines build --sm 8.9",
+        "visage engines build --sm nine",
+        "visage engines build --sm 8.9 --precision fp7",
+        "visage engines list",
+        "visage engines list --json",
+        "visage engines verify",
+        "visage engines prune --keep-gb 1",
+        "visage engines prune --keep-gb many",
+        "visage engines path",
+        "visage engines path --json",
+        "visage serve --port 0 --udp-port 0 --sm 8.9",
+    ] {
+        desk.enter(line);
+    }
+    desk.compare(&expect_file!["./assets/cli/engines_words.txt"]);
 }

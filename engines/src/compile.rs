@@ -151,6 +151,8 @@ pub struct Planned<'a> {
     pub onnx: Onnx<'a>,
     /// Memory that compiling it takes, roughly.
     pub memory_bytes: u64,
+    /// Seconds that it takes, roughly.
+    pub seconds: u64,
     /// What the cache holds.
     pub found: Found,
 }
@@ -169,29 +171,72 @@ pub struct Wish {
 /// Memory that a compiler takes besides a graph's weights, and for each byte of weights: 10.9 GB were seen for 3.15 GB.
 const COMPILER_BYTES: u64 = 600_000_000;
 const COMPILER_RATIO: u64 = 4;
+/// Seconds it takes for each gigabyte of weights: 62 were seen for 3.15 GB, on two cores.
+const COMPILER_SECONDS: u64 = 20;
 
-/// The engines that `pack` needs for a wish, and which of them are there already.
-///
-/// # Errors
-/// If the pack lacks a file or a precision, the compiler does not know the cards, or the cache cannot be read.
-pub fn plan<'a>(
-    pack: &'a PackFiles,
-    wish: &Wish,
-    compiler: &dyn Compiler,
-    cache: &Cache,
-    now: SystemTime,
-) -> Result<Vec<Planned<'a>>, MakeError> {
-    let manifest = pack.manifest()?;
-    let mut planned = Vec::new();
-    for graph in &manifest.graphs {
-        for sm in &wish.sms {
-            let (key, onnx) = keyed(pack, graph, wish, compiler, *sm)?;
-            let memory_bytes = COMPILER_BYTES + COMPILER_RATIO * graph_bytes(pack, graph, key.precision)?;
-            let found = cache.find(&key, now)?;
-            planned.push(Planned { key, onnx, memory_bytes, found });
+/// A pack, what compiles its graphs, and where the engines go.
+#[derive(Clone, Copy)]
+pub struct Forge<'a> {
+    /// Where the graphs come from.
+    pub pack: &'a PackFiles,
+    /// What compiles them.
+    pub compiler: &'a dyn Compiler,
+    /// Where engines are kept.
+    pub cache: &'a Cache,
+}
+
+impl<'a> Forge<'a> {
+    /// The engines that the pack needs for a wish, and which of them are there already.
+    ///
+    /// # Errors
+    /// If the pack lacks a file or a precision, the compiler does not know the cards, or the cache cannot be read.
+    pub fn plan(&self, wish: &Wish, now: SystemTime) -> Result<Vec<Planned<'a>>, MakeError> {
+        let manifest = self.pack.manifest()?;
+        let mut planned = Vec::new();
+        for graph in &manifest.graphs {
+            for sm in &wish.sms {
+                planned.push(self.planned(graph, wish, *sm, now)?);
+            }
         }
+        Ok(planned)
     }
-    Ok(planned)
+
+    fn planned(&self, graph: &GraphManifest, wish: &Wish, sm: Sm, now: SystemTime) -> Result<Planned<'a>, MakeError> {
+        let (key, onnx) = keyed(self.pack, graph, wish, self.compiler, sm)?;
+        let graph_bytes = graph_bytes(self.pack, graph, key.precision)?;
+        let found = self.cache.find(&key, now)?;
+        let memory_bytes = COMPILER_BYTES + COMPILER_RATIO * graph_bytes;
+        let seconds = 1 + COMPILER_SECONDS * graph_bytes / 1_000_000_000;
+        Ok(Planned { key, onnx, memory_bytes, seconds, found })
+    }
+
+    /// Makes an engine that is planned, if it is not there: `free_bytes` is the memory that the machine has left.
+    ///
+    /// # Errors
+    /// If memory is short, weights are damaged, compiling fails or is stopped, or files cannot be written; nothing half
+    /// done is left.
+    pub fn make(
+        &self,
+        planned: &Planned<'_>,
+        (now, free_bytes): (SystemTime, u64),
+        tell: &mut dyn FnMut(Step<'_>),
+        watch: &Watch,
+    ) -> Result<Engine, MakeError> {
+        let graph = || planned.key.graph.clone();
+        let compile = |path: &Path| {
+            planned.key.weights.keys().try_for_each(|weights| self.pack.check_large(weights))?;
+            if free_bytes < planned.memory_bytes {
+                return Err(MakeError::Memory { graph: graph(), wanted_bytes: planned.memory_bytes, free_bytes });
+            }
+            let order = Order { onnx: &planned.onnx, sm: planned.key.sm, profiles: &planned.key.profiles };
+            let done = self.compiler.compile(&order, path, watch);
+            done.map_err(|source| MakeError::Compile { graph: graph(), sm: planned.key.sm, source })
+        };
+        self.cache.obtain(&planned.key, now, tell, compile).map_err(|error| match error {
+            ObtainError::Cache(error) => MakeError::Cache(error),
+            ObtainError::Build(error) => error,
+        })
+    }
 }
 
 fn keyed<'a>(
@@ -232,34 +277,6 @@ fn keyed<'a>(
 fn graph_bytes(pack: &PackFiles, graph: &GraphManifest, precision: Precision) -> Result<u64, PackError> {
     let files = graph.onnx.get(&precision).into_iter().chain(&graph.weights);
     files.map(|path| pack.size_bytes(path)).sum()
-}
-
-/// Makes an engine that is planned, if it is not there: `free_bytes` is the memory that the machine has left.
-///
-/// # Errors
-/// If memory is short, weights are damaged, compiling fails or is stopped, or files cannot be written; nothing half done is left.
-pub fn make(
-    pack: &PackFiles,
-    planned: &Planned<'_>,
-    compiler: &dyn Compiler,
-    cache: &Cache,
-    (now, free_bytes): (SystemTime, u64),
-    (tell, watch): (&mut dyn FnMut(Step<'_>), &Watch),
-) -> Result<Engine, MakeError> {
-    let graph = || planned.key.graph.clone();
-    let compile = |path: &Path| {
-        planned.key.weights.keys().try_for_each(|weights| pack.check_large(weights))?;
-        if free_bytes < planned.memory_bytes {
-            return Err(MakeError::Memory { graph: graph(), wanted_bytes: planned.memory_bytes, free_bytes });
-        }
-        let order = Order { onnx: &planned.onnx, sm: planned.key.sm, profiles: &planned.key.profiles };
-        let done = compiler.compile(&order, path, watch);
-        done.map_err(|source| MakeError::Compile { graph: graph(), sm: planned.key.sm, source })
-    };
-    cache.obtain(&planned.key, now, tell, compile).map_err(|error| match error {
-        ObtainError::Cache(error) => MakeError::Cache(error),
-        ObtainError::Build(error) => error,
-    })
 }
 
 #[cfg(test)]

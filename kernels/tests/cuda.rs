@@ -1,54 +1,271 @@
-//! Streams, copies, graphs and kernels against the stand-in for the driver, in every order that is legal.
+//! Streams, copies, captured graphs, kernels and faults: against the stand-in for the driver in every order that is legal,
+//! and, where `VISAGE_CUDA=1` says that there is a card, on it (`tests/gpu/backend.sh`).
+
+#![expect(clippy::disallowed_methods, reason = "a test is told by its environment whether there is a card")]
+#![expect(clippy::print_stdout, reason = "what is skipped says so, and figures are shown")]
 
 #[path = "driver/standin.rs"]
 mod standin;
 
 use std::ffi::c_void;
+use std::path::Path;
+use std::time::Duration;
 
-use standin::StandIn;
-use visage_kernels::cuda::{CudaError, Device, Event, Memory, PinnedPool, Stream};
+use standin::{Fault, StandIn};
+use visage_engines::Sm;
+use visage_kernels::cuda::{
+    Argument, CudaError, Device, Driver, DriverError, Event, FaultKind, Flight, Function, Graph, Grid, LIBRARY, Memory,
+    Module, Pinned, PinnedPool, Stream,
+};
 
 const SEEDS: u64 = 500;
+/// Numbers that the tests work on.
+const COUNT: usize = 1000;
+const BYTES: usize = COUNT * 4;
+/// Blocks of locked memory; a fault may keep two for itself.
+const BLOCKS: usize = 3;
 
-/// Adds one to each of 64 bytes of the device's memory, which is the host's here.
-unsafe extern "C" fn add_one(place: *mut c_void) {
-    // SAFETY: the tests give it the address of 64 bytes that live as long as the stream.
-    unsafe { std::slice::from_raw_parts_mut(place.cast::<u8>(), 64) }.iter_mut().for_each(|byte| *byte += 1);
+/// Adds one to each of `count` floats at `place`.
+const ADD_ONE: &[u8] = concat!(include_str!("driver/add_one.ptx"), "\0").as_bytes();
+
+/// The same on the host.
+unsafe extern "C" fn add_one(arguments: *const *const c_void, _grid: *const u32) {
+    // SAFETY: the stand-in gives as many arguments as it was told, each as long.
+    let (place, count) = unsafe { ((*arguments).cast::<u64>().read_unaligned(), *(*arguments.add(1)).cast::<u32>()) };
+    // SAFETY: the tests give the address of so many floats of the device's memory, which is the host's here.
+    let numbers = unsafe { std::slice::from_raw_parts_mut(place as *mut f32, count as usize) };
+    numbers.iter_mut().for_each(|number| *number += 1.0);
 }
 
-fn land(stream: &Stream, memory: &Memory, pool: &PinnedPool) -> Result<Vec<u8>, CudaError> {
-    let mut flight = stream.copy_down(memory, 0, 64, pool.take().expect("a block"))?;
+/// A device with all that the tests use.
+struct World {
+    pool: PinnedPool,
+    memory: Memory,
+    ran: Event,
+    kernel: Function,
+    up: Stream,
+    run: Stream,
+    down: Stream,
+    device: Device,
+}
+
+impl World {
+    fn open(driver: &Driver) -> Self {
+        let device = Device::open(driver, 0).expect("a device");
+        // SAFETY: the text ends with a zero.
+        let module = unsafe { Module::load(&device, ADD_ONE) }.expect("PTX");
+        let [up, run, down] = [(); 3].map(|()| Stream::new(&device).expect("a stream"));
+        Self {
+            pool: PinnedPool::reserve(&device, BLOCKS, BYTES).expect("blocks"),
+            memory: Memory::take(&device, BYTES).expect("memory"),
+            ran: Event::new(&device).expect("an event"),
+            kernel: module.function(c"add_one").expect("the kernel"),
+            up,
+            run,
+            down,
+            device,
+        }
+    }
+
+    fn launch(&self, stream: &Stream) -> Result<(), CudaError> {
+        let arguments = [Argument::Address(self.memory.address()), Argument::U32(COUNT as u32)];
+        let grid = Grid { blocks: [COUNT.div_ceil(128) as u32, 1, 1], threads: [128, 1, 1] };
+        // SAFETY: the kernel takes a place and a count; the memory holds so many floats and outlives the stream's work.
+        unsafe { self.kernel.launch(stream, grid, &arguments) }
+    }
+
+    fn send(&self, number: f32) -> Result<Flight, CudaError> {
+        let mut block = self.pool.take().expect("a block");
+        block[..BYTES].chunks_exact_mut(4).for_each(|bytes| bytes.copy_from_slice(&number.to_le_bytes()));
+        let flight = self.up.copy_up(block, &self.memory, BYTES)?;
+        self.run.wait(flight.done())?;
+        Ok(flight)
+    }
+
+    fn fetch(&self) -> Result<(Vec<f32>, Duration), CudaError> {
+        self.run.record(&self.ran)?;
+        self.down.wait(&self.ran)?;
+        let flight = self.down.copy_down(&self.memory, 0, BYTES, self.pool.take().expect("a block"))?;
+        let (block, took) = land(flight)?;
+        let numbers = block[..BYTES].chunks_exact(4);
+        Ok((numbers.map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four"))).collect(), took))
+    }
+}
+
+fn land(mut flight: Flight) -> Result<(Pinned, Duration), CudaError> {
     loop {
         match flight.land()? {
-            Ok((block, _took)) => return Ok(block[..64].to_vec()),
+            Ok(landed) => return Ok(landed),
             Err(still) => flight = still,
         }
     }
 }
 
-#[test]
-fn what_goes_up_is_worked_on_and_comes_down_in_every_order() {
+/// Up, three runs, two of them a replay, and down.
+fn pass(driver: &Driver, number: f32) {
+    let world = World::open(driver);
+    let twice = Graph::capture(&world.run, |stream| world.launch(stream).and_then(|()| world.launch(stream)));
+    let twice = twice.expect("a graph");
+    for _ in 0..2 {
+        let flight = world.send(number).expect("a copy");
+        world.launch(&world.run).expect("a launch");
+        twice.replay(&world.run).expect("a replay");
+        assert_eq!(world.fetch().expect("a copy").0, vec![number + 3.0; COUNT]);
+        drop(flight);
+        assert_eq!(world.pool.free(), BLOCKS);
+    }
+}
+
+/// A kernel that fails ends the context; thrown away and opened anew, the device works.
+fn fail(driver: &Driver, break_it: impl FnOnce(&World)) {
+    let world = World::open(driver);
+    break_it(&world);
+    let flight = world.send(1.0);
+    let failed = flight.and_then(|flight| {
+        world.launch(&world.run)?;
+        world.fetch()?;
+        land(flight).map(drop)
+    });
+    let error = failed.expect_err("a kernel that fails");
+    assert_eq!(error.kind(), FaultKind::Launch, "{error}");
+    world.device.reset().expect("a reset");
+    assert!(world.send(1.0).is_err(), "nothing more is queued in a context that was thrown away");
+    drop(world);
+    pass(driver, 5.0);
+}
+
+fn on_standin() -> (StandIn, Driver) {
     let standin = StandIn::new();
     let driver = standin.driver();
+    standin.twin(c"add_one", add_one, &[8, 4]);
+    (standin, driver)
+}
+
+fn card() -> Option<Driver> {
+    if std::env::var_os("VISAGE_CUDA").is_none() {
+        println!("skipped: cuda: VISAGE_CUDA is not set, so no card is tried; tests/gpu/backend.sh does");
+        return None;
+    }
+    Some(Driver::open(Path::new(LIBRARY)).expect("VISAGE_CUDA says that there is a card"))
+}
+
+#[test]
+fn what_goes_up_is_worked_on_and_comes_down_in_every_order() {
+    let (standin, driver) = on_standin();
     for seed in 0..SEEDS {
         standin.seed(seed);
-        let device = Device::open(&driver, 0).expect("a device");
-        let [up, run, down] = [(); 3].map(|()| Stream::new(&device).expect("a stream"));
-        let (memory, ran) = (Memory::take(&device, 64).expect("memory"), Event::new(&device).expect("an event"));
-        let pool = PinnedPool::reserve(&device, 2, 64).expect("blocks");
-        let mut block = pool.take().expect("a block");
-        block[..64].fill(seed as u8 / 2);
-        let flight = up.copy_up(block, &memory, 64).expect("a copy");
-        run.wait(flight.done()).expect("a wait");
-        // SAFETY: the memory outlives the stream's work: it is read below before it is dropped.
-        unsafe { run.call(Some(add_one), memory.address() as *mut c_void) }.expect("a call");
-        run.record(&ran).expect("a mark");
-        down.wait(&ran).expect("a wait");
-        assert_eq!(land(&down, &memory, &pool).expect("a copy"), [seed as u8 / 2 + 1; 64], "seed {seed}");
-        drop(flight);
-        assert_eq!(pool.free(), 2);
-        drop((pool, memory, ran, up, run, down, device));
-        assert_eq!(standin.counts().living(), 0, "seed {seed}: {:?}", standin.counts());
+        pass(&driver, seed as f32);
         standin.assert_obeyed();
+        assert_eq!(standin.counts().living(), 0, "seed {seed}: {:?}", standin.counts());
     }
+}
+
+#[test]
+fn a_failed_kernel_ends_the_context_and_the_device_works_on_in_a_new_one() {
+    let (standin, driver) = on_standin();
+    for seed in 0..SEEDS {
+        standin.seed(seed);
+        fail(&driver, |_| standin.fail(Fault::Launch(719), 1));
+        standin.assert_obeyed();
+        assert_eq!(standin.counts().living(), 0, "seed {seed}: {:?}", standin.counts());
+    }
+}
+
+#[test]
+fn a_slow_copy_is_seen_in_its_time() {
+    let (standin, driver) = on_standin();
+    standin.seed(4);
+    let world = World::open(&driver);
+    let fast = land(world.send(1.0).expect("a copy")).expect("landed").1;
+    standin.fail(Fault::SlowCopy, 1);
+    let slow = land(world.send(1.0).expect("a copy")).expect("landed").1;
+    assert!(!fast.is_zero() && slow > fast * 20, "{fast:?} and {slow:?}");
+}
+
+#[test]
+fn a_copy_that_does_not_fit_is_refused_before_the_driver_hears_of_it() {
+    let (standin, driver) = on_standin();
+    let world = World::open(&driver);
+    let copies = standin.counts().copies;
+    let block = |world: &World| world.pool.take().expect("a block");
+    assert!(world.up.copy_up(block(&world), &world.memory, BYTES + 1).is_err());
+    assert!(world.down.copy_down(&world.memory, 1, BYTES, block(&world)).is_err());
+    assert!(world.down.copy_down(&world.memory, usize::MAX, 2, block(&world)).is_err());
+    assert!(world.run.copy_across((&world.memory, 0), (&world.memory, 4), BYTES).is_err());
+    assert_eq!((standin.counts().copies, world.pool.free()), (copies, BLOCKS));
+}
+
+#[test]
+fn without_a_driver_or_with_another_library_nothing_is_called() {
+    let missing = Driver::open(Path::new("/nowhere/libcuda.so.1")).expect_err("no library");
+    assert!(matches!(missing, DriverError::Missing { .. }), "{missing}");
+    let other = Driver::open(Path::new("libm.so.6")).expect_err("another library");
+    let DriverError::TooOld { calls, .. } = &other else { panic!("{other}") };
+    assert!(calls.len() == visage_kernels::cuda::sys::NAMES.len() && calls.contains(&"cuInit"), "{other}");
+    let (standin, driver) = on_standin();
+    let beyond = Device::open(&driver, 3).expect_err("one device");
+    assert!(matches!(beyond, DriverError::NoSuchDevice { ordinal: 3, found: 1 }), "{beyond}");
+    assert_eq!((driver.version(), standin.counts().living_contexts), (Ok(12080), 0));
+}
+
+#[test]
+fn the_loader_finds_the_standin_as_it_would_find_the_driver() {
+    let standin = StandIn::new();
+    if std::env::var_os("VISAGE_STANDIN_CHILD").is_some() {
+        let driver = Driver::open(Path::new(LIBRARY)).expect("found by its name");
+        let device = Device::open(&driver, 0).expect("a device");
+        assert_eq!((device.name().as_deref(), device.sm().map(Sm::tag)), (Ok("stand-in"), Ok("sm89".to_owned())));
+        return;
+    }
+    let this = std::env::current_exe().expect("this test");
+    let child = std::process::Command::new(this)
+        .args(["--exact", "the_loader_finds_the_standin_as_it_would_find_the_driver"])
+        .env("LD_LIBRARY_PATH", standin.path().parent().expect("a folder"))
+        .env("VISAGE_STANDIN_CHILD", "1")
+        .output()
+        .expect("a child");
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+}
+
+#[test]
+fn a_card_copies_runs_replays_and_outlives_a_fault() {
+    let Some(driver) = card() else { return };
+    let device = Device::open(&driver, 0).expect("a device");
+    println!("{} sm {:?}, CUDA {:?}", device.name().expect("a name"), device.sm(), driver.version());
+    pass(&driver, 41.0);
+    if std::env::var_os("VISAGE_CUDA_UNBROKEN").is_some() {
+        println!("skipped: cuda: nothing is broken on purpose under a sanitizer");
+        return;
+    }
+    // An address that is nobody's.
+    fail(&driver, |world| {
+        let grid = Grid { blocks: [1, 1, 1], threads: [32, 1, 1] };
+        let nowhere = [Argument::Address(16), Argument::U32(32)];
+        // SAFETY: it is not kept: the kernel is to fail on the device, which harms nothing of the host's.
+        unsafe { world.kernel.launch(&world.run, grid, &nowhere) }.expect("a launch");
+    });
+}
+
+/// Copies of so many bytes each way.
+const LARGE_BYTES: usize = 256 << 20;
+
+#[test]
+fn copies_both_ways_overlap_on_a_card() {
+    let Some(driver) = card() else { return };
+    let device = Device::open(&driver, 0).expect("a device");
+    let [up, down] = [(); 2].map(|()| Stream::new(&device).expect("a stream"));
+    let [to, from] = [(); 2].map(|()| Memory::take(&device, LARGE_BYTES).expect("memory"));
+    let pool = PinnedPool::reserve(&device, 2, LARGE_BYTES).expect("blocks");
+    let [begun, done] = [(); 2].map(|()| Event::new(&device).expect("an event"));
+    up.record(&begun).expect("a mark");
+    down.wait(&begun).expect("a wait");
+    let upwards = up.copy_up(pool.take().expect("a block"), &to, LARGE_BYTES).expect("a copy");
+    let downwards = down.copy_down(&from, 0, LARGE_BYTES, pool.take().expect("a block")).expect("a copy");
+    up.wait(downwards.done()).expect("a wait");
+    up.record(&done).expect("a mark");
+    done.synchronise().expect("both");
+    let (up_took, down_took) = (land(upwards).expect("landed").1, land(downwards).expect("landed").1);
+    let both = done.since(&begun).expect("past");
+    println!("256 MiB up {up_took:?}, down {down_took:?}, both beside each other {both:?}");
+    assert!(both < (up_took + down_took).mul_f64(0.8), "{both:?} for {up_took:?} and {down_took:?}");
 }

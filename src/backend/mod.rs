@@ -50,15 +50,15 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// If it is not a graph this engine can run.
     fn load(&self, name: &str, onnx: Onnx<'_>) -> Result<Box<dyn Graph>, BackendError>;
-
-    /// Whether it takes new sessions. A CPU always does.
-    fn health(&self) -> Health {
-        Health::Open
-    }
 }
 
 /// A loaded graph, shared by all sessions.
 pub trait Graph: Send + Sync {
+    /// Whether the engine takes new sessions. A CPU always does.
+    fn health(&self) -> Health {
+        Health::Open
+    }
+
     /// A session's place on it, for as long as it is kept.
     ///
     /// # Errors

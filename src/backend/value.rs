@@ -74,7 +74,6 @@ impl Value {
     ///
     /// # Errors
     /// If there is no room for it now; or if the device failed.
-    #[cfg_attr(not(feature = "cuda"), expect(clippy::unnecessary_wraps, reason = "a card may refuse"))]
     pub fn ask(&mut self) -> Result<(), BackendError> {
         #[cfg(feature = "cuda")]
         if let Held::There(resident) = &self.0 {
@@ -107,7 +106,6 @@ impl Value {
     ///
     /// # Errors
     /// As for [`Value::take`].
-    #[cfg_attr(not(feature = "cuda"), expect(clippy::unnecessary_wraps, reason = "a card may fail"))]
     pub fn take_timed(self) -> Result<(Tensor, StepTimes), BackendError> {
         match self.0 {
             Held::Here(tensor) => Ok((tensor, StepTimes::default())),

@@ -1,28 +1,25 @@
 //! `visage engines`: what to compile for which cards, told while it happens, and the folder of engines in order.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use visage_engines::cache::{Cache, Found, Step, Stocked};
-use visage_engines::compile::{CompileError, Compiler, MakeError, Planned, Watch, Wish, make, plan};
-use visage_engines::places::search_order;
-use visage_engines::{PackFiles, Sm, listed, memory};
-use visage_kernels::tensorrt;
+use visage_engines::cache::{Cache, Found, Stocked};
+use visage_engines::compile::{Planned, Watch};
+use visage_engines::memory;
 
 use super::complaint::Complaint;
 use super::flags::{BuildFlags, EnginesCommand, Flags, ListFlags, PruneFlags};
 use super::lists::print_rows;
-use super::packs::{data_dir, pack_files};
-use crate::time::Wall;
+use super::packs::pack_files;
+use super::workshop::{Made, Workshop, cards, open_cache, told};
 
 /// Does what `visage engines` is asked for.
 pub fn run(flags: &Flags, wanted: &EnginesCommand) -> Result<(), Complaint> {
-    let cache = Cache::open(data_dir(flags).join("engines"))?;
+    let cache = open_cache(flags)?;
     match wanted {
         EnginesCommand::Build(wanted) => build(flags, wanted, &cache),
         EnginesCommand::List(list) => {
@@ -45,11 +42,15 @@ fn rows(stocked: &[Stocked]) -> Vec<Value> {
     let row = |stocked: &Stocked| {
         let state = stocked.damage.as_ref().map_or_else(|| "whole".to_owned(), ToString::to_string);
         json!({
-            "engine": stocked.stem, "megabytes": stocked.size_bytes.div_ceil(1_000_000), "state": state,
+            "engine": stocked.stem, "megabytes": megabytes(stocked.size_bytes), "state": state,
             "bytes": stocked.size_bytes, "is_damaged": stocked.damage.is_some(), "key": stocked.key,
         })
     };
     stocked.iter().map(row).collect()
+}
+
+fn megabytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1_000_000)
 }
 
 fn verify(list: &ListFlags, cache: &Cache) -> Result<(), Complaint> {
@@ -77,29 +78,28 @@ fn prune(wanted: &PruneFlags, cache: &Cache) -> Result<(), Complaint> {
 }
 
 fn build(flags: &Flags, wanted: &BuildFlags, cache: &Cache) -> Result<(), Complaint> {
-    let sms = if wanted.sm.is_empty() { cards_here()? } else { wanted.sm.clone() };
+    let sms = cards(&wanted.card)?;
     let pack = pack_files(flags)?;
-    let order = search_order(wanted.tensorrt_lib.as_deref(), &python_roots(), tensorrt::PYTHON_PACKAGE);
-    let compiler = tensorrt::load(&order)?;
-    let wish = Wish { sms, precision: wanted.precision, ..Wish::default() };
-    let planned = plan(&pack, &wish, &*compiler, cache, Wall.date()).map_err(hinted)?;
+    let workshop = Workshop::open(&wanted.card, &pack, cache)?;
+    let planned = workshop.plan(sms, wanted.precision)?;
+    let list = ListFlags { json: wanted.json };
     if wanted.dry_run {
-        print_rows(&ListFlags { json: wanted.json }, &planned.iter().map(planned_row).collect::<Vec<_>>(), PLANNED);
+        print_rows(&list, &planned.iter().map(planned_row).collect::<Vec<_>>(), PLANNED);
         return Ok(());
     }
     let runtime = Runtime::new()?;
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stop);
     super::serve::on_signal(&runtime, move || seen.store(true, Ordering::Relaxed))?;
-    let mut made = Vec::new();
+    let mut rows = Vec::new();
     for planned in &planned {
-        made.push(make_one(&pack, planned, &*compiler, cache, &stop)?);
+        rows.push(made_row(planned, &make_in_sight(&workshop, planned, &stop)?));
     }
-    print_rows(&ListFlags { json: wanted.json }, &made, &["engine", "megabytes", "seconds", "state"]);
+    print_rows(&list, &rows, &["engine", "megabytes", "seconds", "state"]);
     Ok(())
 }
 
-const PLANNED: &[&str] = &["engine", "state", "memory_megabytes"];
+const PLANNED: &[&str] = &["engine", "state", "seconds", "memory_megabytes"];
 
 fn planned_row(planned: &Planned<'_>) -> Value {
     let state = match &planned.found {
@@ -108,21 +108,18 @@ fn planned_row(planned: &Planned<'_>) -> Value {
         Found::Damaged(damage) => format!("damaged: {damage}"),
     };
     json!({
-        "engine": planned.key.stem(), "state": state, "memory_megabytes": planned.memory_bytes / 1_000_000,
-        "free_megabytes": memory::free_bytes().map(|bytes| bytes / 1_000_000), "key": planned.key,
+        "engine": planned.key.stem(), "state": state, "seconds": planned.seconds,
+        "memory_megabytes": megabytes(planned.memory_bytes), "free_megabytes": memory::free_bytes().map(megabytes),
+        "key": planned.key,
     })
 }
 
-fn make_one(
-    pack: &PackFiles,
-    planned: &Planned<'_>,
-    compiler: &dyn Compiler,
-    cache: &Cache,
-    stop: &Arc<AtomicBool>,
-) -> Result<Value, Complaint> {
-    let bar = ProgressBar::new(1).with_style(
-        ProgressStyle::with_template("{prefix}  {bar:30} {pos}/{len} {msg}  {eta} left").expect("a constant template"),
-    );
+/// Compiles under a bar.
+fn make_in_sight(workshop: &Workshop<'_>, planned: &Planned<'_>, stop: &Arc<AtomicBool>) -> Result<Made, Complaint> {
+    let template =
+        format!("{{prefix}}  {{bar:20}} {{pos}}/{{len}} {{msg}}  {{elapsed}} of about {} s", planned.seconds);
+    let style = ProgressStyle::with_template(&template).expect("a template that is known");
+    let bar = ProgressBar::new(1).with_style(style);
     bar.set_prefix(planned.key.stem());
     let (shown, stop) = (bar.clone(), Arc::clone(stop));
     let watch: Watch = Arc::new(move |progress| {
@@ -131,63 +128,16 @@ fn make_one(
         shown.set_message(progress.stage.to_owned());
         if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    let mut was_built = false;
-    let mut tell = |step: Step<'_>| match step {
-        Step::PutAside(folder, damage) => bar.println(format!("put aside in {}: {damage}", folder.display())),
-        Step::Waiting(lock) => bar.println(format!("another process builds it; waiting for {}", lock.display())),
-        Step::Building => was_built = true,
-    };
-    let free_bytes = memory::free_bytes().unwrap_or(u64::MAX);
-    let started = Wall.now();
-    let made = make(pack, planned, compiler, cache, (Wall.date(), free_bytes), (&mut tell, &watch));
+    let made = workshop.make(planned, &|step| told(step).into_iter().for_each(|line| bar.println(line)), &watch);
     bar.finish_and_clear();
-    let engine = made.map_err(hinted)?;
-    let seconds = Wall.now().duration_since(started).as_secs_f64();
-    Ok(json!({
-        "engine": planned.key.stem(), "path": engine.path, "bytes": engine.sidecar.size_bytes,
-        "megabytes": engine.sidecar.size_bytes.div_ceil(1_000_000), "seconds": (seconds * 10.0).round() / 10.0,
-        "state": if was_built { "built" } else { "there" },
-        "peak_memory_bytes": engine.sidecar.built.peak_memory_bytes,
-    }))
+    made
 }
 
-/// The capabilities of the cards in this machine.
-fn cards_here() -> Result<Vec<Sm>, Complaint> {
-    let mut sms: Vec<Sm> =
-        visage_kernels::find_cards().iter().map(|card| Sm::new(card.sm.0 as u8, card.sm.1 as u8)).collect();
-    sms.sort_unstable();
-    sms.dedup();
-    if sms.is_empty() {
-        let known = listed(tensorrt::FLAVOUR.compiles_for());
-        return Err(Complaint::said(
-            "wanted cards to compile for, found none in this machine",
-            format!("name them: visage engines build --sm 8.9 ({} compiles for {known})", tensorrt::FLAVOUR),
-        ));
-    }
-    Ok(sms)
-}
-
-/// Where Python environments may be: the active one, the user's, the system's.
-#[expect(clippy::disallowed_methods, reason = "the command line reads the environment")]
-fn python_roots() -> Vec<PathBuf> {
-    let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = of("HOME").map(|home| home.join(".local"));
-    let system = ["/usr/local", "/usr"].map(PathBuf::from);
-    [of("VIRTUAL_ENV"), of("CONDA_PREFIX"), home].into_iter().flatten().chain(system).collect()
-}
-
-fn hinted(error: MakeError) -> Complaint {
-    let hint = match &error {
-        MakeError::Precision { .. } => "name one that it has with --precision, or leave it out",
-        MakeError::Memory { .. } => "engines are compiled for any card on any machine: a larger one will do",
-        MakeError::Cache(error) if error.is_disk_full() => "make room: visage engines prune --keep-gb 0",
-        MakeError::Compile { source: CompileError::Stopped, .. } => "nothing half done was left; run it again",
-        MakeError::Compile { source: CompileError::UnknownSm { .. }, .. } => {
-            "data-centre cards need classic TensorRT: cargo build --release --features tensorrt"
-        }
-        MakeError::Compile { source: CompileError::Write { .. }, .. } => "look at the free space and permissions",
-        MakeError::Compile { .. } => "visage engines build --log debug says more",
-        MakeError::Pack(_) | MakeError::Cache(_) => "visage engines path says where engines are kept",
-    };
-    Complaint::new(error, hint)
+fn made_row(planned: &Planned<'_>, made: &Made) -> Value {
+    let sidecar = &made.engine.sidecar;
+    json!({
+        "engine": planned.key.stem(), "path": made.engine.path, "bytes": sidecar.size_bytes,
+        "megabytes": megabytes(sidecar.size_bytes), "seconds": (made.took.as_secs_f64() * 10.0).round() / 10.0,
+        "state": if made.was_built { "built" } else { "there" }, "peak_memory_bytes": sidecar.built.peak_memory_bytes,
+    })
 }

@@ -11,7 +11,7 @@ use thiserror::Error;
 /// What variables of this program begin with.
 const PREFIX: &str = "VISAGE_";
 /// Read when visage is built and tested, not when it runs: both may well happen in one shell.
-const OF_THE_BUILD: [&str; 2] = ["VISAGE_BUILD_ENGINES", "VISAGE_SM"];
+const OF_THE_BUILD: [&str; 1] = ["VISAGE_BUILD_ENGINES"];
 /// More edits than this make another word, not a slip of the finger.
 const SLIPS: usize = 3;
 

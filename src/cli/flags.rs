@@ -98,6 +98,10 @@ pub struct ServeFlags {
     #[arg(long, env = "VISAGE_MAX_SESSIONS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_sessions: u16,
 
+    /// What runs the networks
+    #[arg(long, env = "VISAGE_BACKEND", value_enum, default_value_t = BackendChoice::Cpu)]
+    pub backend: BackendChoice,
+
     /// Secret that every API request must carry
     #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
@@ -129,6 +133,9 @@ pub struct ServeFlags {
     /// Write when each frame passed each stage to this file (Chrome's trace format)
     #[arg(long, env = "VISAGE_TRACE", value_name = "FILE")]
     pub trace: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub card: CardFlags,
 
     /// Say where it listens as one line of JSON on stdout
     #[arg(long)]
@@ -196,12 +203,32 @@ pub enum EnginesCommand {
     Path(ListFlags),
 }
 
-/// Flags of `engines build`.
+/// An engine by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BackendChoice {
+    /// Any CPU
+    Cpu,
+    /// An NVIDIA card, where the program was built for it
+    Tensorrt,
+}
+
+/// Flags of whatever compiles for graphics cards.
 #[derive(Args, Debug)]
-pub struct BuildFlags {
+pub struct CardFlags {
     /// Compute capabilities to compile for [default: this machine's cards]
     #[arg(long, env = "VISAGE_SM", value_delimiter = ',', value_name = "SM")]
     pub sm: Vec<Sm>,
+
+    /// TensorRT's library or the folder it is in [default: the loader's, or that of a Python environment]
+    #[arg(long, env = "VISAGE_TENSORRT_LIB", value_name = "PATH")]
+    pub tensorrt_lib: Option<PathBuf>,
+}
+
+/// Flags of `engines build`.
+#[derive(Args, Debug)]
+pub struct BuildFlags {
+    #[command(flatten)]
+    pub card: CardFlags,
 
     /// fp32, fp16, bf16 or fp8 [default: the narrowest that a graph has]
     #[arg(long)]
@@ -210,10 +237,6 @@ pub struct BuildFlags {
     /// Only say what is there, what is missing and what it takes
     #[arg(long)]
     pub dry_run: bool,
-
-    /// TensorRT's library or the folder it is in [default: the loader's, or that of a Python environment]
-    #[arg(long, env = "VISAGE_TENSORRT_LIB", value_name = "PATH")]
-    pub tensorrt_lib: Option<PathBuf>,
 
     /// Print the result as JSON
     #[arg(long)]

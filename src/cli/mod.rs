@@ -7,14 +7,18 @@
 mod bench;
 mod complaint;
 mod embedded;
+mod engine;
 mod engines;
 mod environment;
 mod flags;
 mod lists;
 mod packs;
+mod prepare;
 mod render;
 mod serve;
+mod workshop;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -66,5 +70,7 @@ fn variables() -> impl Iterator<Item = String> {
 /// Talk goes to stderr. The libraries below only speak up when something is wrong.
 fn start_log(flags: &Flags) {
     let filter = EnvFilter::new(format!("warn,visage={}", flags.log));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let is_seen = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.with_ansi(is_seen).with_target(false).init();
 }

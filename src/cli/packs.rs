@@ -7,7 +7,7 @@ use visage_engines::{PackError, PackFiles};
 use super::complaint::Complaint;
 use super::embedded;
 use super::flags::Flags;
-use crate::backend::Cpu;
+use crate::backend::{Backend, Cpu};
 use crate::model::portrait::Portrait;
 
 /// The files of the pack that the flags choose.
@@ -24,8 +24,12 @@ pub fn pack_files(flags: &Flags) -> Result<PackFiles, Complaint> {
 
 /// The pack itself, its network loaded on the CPU.
 pub fn open_pack(flags: &Flags) -> Result<Portrait, Complaint> {
-    let files = pack_files(flags)?;
-    Portrait::open(files, &Cpu::new()).map_err(|error| Complaint::new(error, "the pack does not fit this visage"))
+    open_pack_on(flags, &Cpu::new(), "the pack does not fit this visage")
+}
+
+/// The pack itself, its network loaded by `backend`; where it does not load, `hint` says what to do.
+pub fn open_pack_on(flags: &Flags, backend: &dyn Backend, hint: &str) -> Result<Portrait, Complaint> {
+    Portrait::open(pack_files(flags)?, backend).map_err(|error| Complaint::new(error, hint))
 }
 
 /// The folder for what must be kept.

@@ -8,17 +8,19 @@ use std::thread;
 use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use visage_engines::cache::Engine;
 
 use super::complaint::Complaint;
-use super::embedded;
-use super::flags::{Flags, ServeFlags};
-use super::packs::{data_dir, open_pack};
+use super::flags::{BackendChoice, Flags, ServeFlags};
+use super::packs::{data_dir, open_pack_on};
+use super::prepare::{self, IsClosing};
+use super::{embedded, engine};
 use crate::codec::PICTURE_CODECS;
 use crate::model::Pack;
 use crate::model::portrait::Portrait;
 use crate::pipeline::{Studio, StudioConfig};
 use crate::rtc::{Net, NetConfig, NetError};
-use crate::serve::{self, AppState, Facts, Secured, ServeError, Shared, TlsFiles, TraceFile};
+use crate::serve::{self, AppState, Doors, Facts, Secured, ServeError, Shared, TlsFiles, TraceFile};
 use crate::time::Wall;
 
 /// Bits a second a session begins with.
@@ -29,49 +31,78 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
     serve::check_origins(&wanted.allow_origin)
         .map_err(|error| Complaint::new(error, "--allow-origin https://example.org"))?;
     let runtime = Runtime::new()?;
-    let pack = open_pack(flags)?;
     let listener = serve::bind(SocketAddr::new(wanted.host, wanted.port)).map_err(port_hint)?;
-    let facts = facts(&pack);
-    let studio = open_studio(wanted, Arc::new(pack))?;
-    let net = open_net(wanted, &studio, listener.address.port())?;
+    let address = listener.address;
     let files = tls_files(flags, wanted)?;
     let tls = files.as_ref().map(secured).transpose()?;
-    let trace = trace_file(wanted, &studio)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let (close, closing) = watch::channel(false);
-    let mut closed = closing.clone();
-    let state = AppState::new(Shared {
-        studio: Arc::clone(&studio),
-        net: Arc::clone(&net),
-        facts: facts.clone(),
-        token: wanted.token.clone(),
-        origins: wanted.allow_origin.clone(),
-        assets: embedded::PAGE,
-        closing,
-        stills: Mutex::default(),
-        wall: Wall,
-    });
-    // Whoever reads the line may send a signal at once.
+    // Whoever reads a line of ours may send a signal at once.
     on_signal(&runtime, move || {
         // Event streams end when this turns.
         let _ = close.send(true);
     })?;
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    tell(wanted, &url(scheme, listener.address), &net, &facts);
+    let doors = Doors::default();
+    let mut closed = closing.clone();
+    let stop = async move { drop(closed.wait_for(|is_closing| *is_closing).await) };
+    let serving = runtime.spawn(serve::serve(listener, doors.router(), tls, stop));
+    let asked = closing.clone();
+    let engines = prepare::engines(flags, &wanted.card, &doors, &(Arc::new(move || *asked.borrow()) as IsClosing))?;
+    let house = House::open(flags, wanted, address.port(), engines)?;
+    doors.open(serve::router(house.state(wanted, closing)));
+    tell(wanted, &url(scheme, address), &house.net, &house.facts);
     tell_fingerprint(wanted, files.as_ref())?;
-    let router = serve::router(state);
-    let served = runtime.block_on(async {
-        let stop = async move { drop(closed.wait_for(|is_closing| *is_closing).await) };
-        let served = serve::serve(listener, router, tls, stop).await;
-        studio.begin_closing();
-        net.close().await;
-        served
-    });
-    studio.close();
-    if let Some(trace) = trace {
-        let report = trace.finish()?;
-        tracing::info!(frames = report.frames, lost = report.lost, "the trace is whole");
+    let served = runtime.block_on(serving);
+    house.close(&runtime)?;
+    served?.map_err(Complaint::from)
+}
+
+/// What is behind the doors.
+struct House {
+    studio: Arc<Studio>,
+    net: Arc<Net>,
+    facts: Facts,
+    trace: Option<TraceFile>,
+}
+
+impl House {
+    fn open(flags: &Flags, wanted: &ServeFlags, port: u16, engines: Vec<Engine>) -> Result<Self, Complaint> {
+        let hint = match wanted.backend {
+            BackendChoice::Cpu => "the pack does not fit this visage",
+            BackendChoice::Tensorrt => "visage doctor says what is wrong with the card; --backend cpu does without",
+        };
+        let pack = open_pack_on(flags, &*engine::chosen(wanted, engines)?, hint)?;
+        let facts = facts(&pack);
+        let studio = open_studio(wanted, Arc::new(pack))?;
+        let net = open_net(wanted, &studio, port)?;
+        let trace = trace_file(wanted, &studio)?;
+        Ok(Self { studio, net, facts, trace })
     }
-    served.map_err(Complaint::from)
+
+    fn state(&self, wanted: &ServeFlags, closing: watch::Receiver<bool>) -> AppState {
+        AppState::new(Shared {
+            studio: Arc::clone(&self.studio),
+            net: Arc::clone(&self.net),
+            facts: self.facts.clone(),
+            token: wanted.token.clone(),
+            origins: wanted.allow_origin.clone(),
+            assets: embedded::PAGE,
+            closing,
+            stills: Mutex::default(),
+            wall: Wall,
+        })
+    }
+
+    fn close(self, runtime: &Runtime) -> Result<(), Complaint> {
+        self.studio.begin_closing();
+        runtime.block_on(self.net.close());
+        self.studio.close();
+        if let Some(trace) = self.trace {
+            let report = trace.finish()?;
+            tracing::info!(frames = report.frames, lost = report.lost, "the trace is whole");
+        }
+        Ok(())
+    }
 }
 
 /// Begins the trace, if one is wanted; sessions from now on are in it.

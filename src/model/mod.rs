@@ -45,6 +45,22 @@ pub enum ModelError {
         /// What was wrong.
         found: String,
     },
+    /// Every place on a network is taken.
+    #[error("wanted a place on the network of \"{name}\", all {places} are taken")]
+    NoPlace {
+        /// The graph.
+        name: &'static str,
+        /// How many there are.
+        places: usize,
+    },
+    /// The engine lost what the session had on it, or takes no new session: there is no going on.
+    #[error("the engine of \"{name}\": {found}")]
+    Lost {
+        /// The graph.
+        name: &'static str,
+        /// What happened.
+        found: String,
+    },
     /// A step of the network failed.
     #[error("the network of \"{name}\" did not run: {found}")]
     Failed {
@@ -72,7 +88,7 @@ pub trait Actor: Send {
     /// Hears the 20 ms of the line that begin at `at`. Blocks come without gaps.
     ///
     /// # Errors
-    /// If the network fails; the actor can go on with the next block.
+    /// If the network fails. The actor can go on with the next block, but not after [`ModelError::Lost`].
     fn hear(&mut self, block: &PcmBlock, at: SampleIndex) -> Result<(), ModelError>;
 
     /// Draws the moment `at` into `picture`, stamping `Modelled` and `Drawn`. Moments never go back.
@@ -89,6 +105,14 @@ pub trait Pack: Send + Sync {
 
     /// Its avatars, the default first.
     fn avatars(&self) -> &[AvatarCard];
+
+    /// Whether a new session could be given an actor now.
+    ///
+    /// # Errors
+    /// With [`ModelError::Lost`] if the engine is being opened anew, is short of memory, or is gone.
+    fn takes_sessions(&self) -> Result<(), ModelError> {
+        Ok(())
+    }
 
     /// An actor for one session, drawing squares of `side_px` pixels.
     ///

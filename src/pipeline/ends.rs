@@ -20,13 +20,15 @@ pub enum EndReason {
     NeverConnected,
     /// The peer's machine could not go on.
     Failed,
+    /// The engine lost what the session had on it: the device failed.
+    EngineLost,
     /// A bug of ours ended it.
     Broken,
 }
 
 impl EndReason {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Deleted,
         Self::Closing,
         Self::Goodbye,
@@ -34,6 +36,7 @@ impl EndReason {
         Self::Silent,
         Self::NeverConnected,
         Self::Failed,
+        Self::EngineLost,
         Self::Broken,
     ];
 
@@ -48,6 +51,7 @@ impl EndReason {
             Self::Silent => "silent",
             Self::NeverConnected => "never_connected",
             Self::Failed => "failed",
+            Self::EngineLost => "engine_lost",
             Self::Broken => "broken",
         }
     }
@@ -63,6 +67,7 @@ impl fmt::Display for EndReason {
             Self::Silent => "the peer went silent",
             Self::NeverConnected => "the peer never connected: UDP may be blocked on the way",
             Self::Failed => "the connection failed",
+            Self::EngineLost => "the device that draws it failed: a new session may be opened in some seconds",
             Self::Broken => "internal error",
         })
     }

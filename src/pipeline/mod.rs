@@ -3,6 +3,8 @@
 //! Decides admission, scheduling and what is dropped. Does not know networks, files or pixels.
 
 mod ends;
+#[cfg(feature = "cuda")]
+mod gpu;
 mod inbox;
 mod outlet;
 mod report;
@@ -16,6 +18,8 @@ mod workers;
 
 pub use crate::model::AvatarCard;
 pub use ends::{EndCounts, EndReason};
+#[cfg(feature = "cuda")]
+pub use gpu::start_card;
 pub use inbox::{Inbox, Newcomer, Order, OrdersFull};
 pub use outlet::{Outgoing, OutgoingMedia, Outlet, SessionKey};
 pub use report::{

@@ -18,7 +18,7 @@ use crate::codec::sound::Sound;
 use crate::codec::{CodecError, EncodedPicture, PictureEncoder, PictureKind, VoiceDecoder, VoiceEncoder};
 use crate::listen::{Heard, Line, Speaking};
 use crate::media::{BLOCK_LINE_SAMPLES, PcmBlock, Picture, Timed, Utterance};
-use crate::model::Actor;
+use crate::model::{Actor, ModelError};
 use crate::pace::{PictureSteps, shrink};
 use crate::telemetry::{Loss, LossCounts, Marks, Stage};
 use crate::time::{LINE_HZ, SampleIndex, Wall};
@@ -76,6 +76,7 @@ pub struct Show {
     losses: LossCounts,
     second: Second,
     keeps_voice: bool,
+    is_lost: bool,
 }
 
 /// Counts of the running second, for the quality event.
@@ -106,6 +107,7 @@ impl Show {
             losses: LossCounts::default(),
             second: Second::default(),
             keeps_voice: false,
+            is_lost: false,
             parts,
         })
     }
@@ -125,6 +127,12 @@ impl Show {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.parts.inbox.has_ended()
+    }
+
+    /// Whether the engine lost what the session had on it, so that there is no going on.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.is_lost
     }
 
     /// Moves the show on by one block of 20 ms. `now` is not before [`Show::next_tick`].
@@ -203,8 +211,9 @@ impl Show {
     }
 
     fn hear(&mut self, heard: Heard, due: Instant) {
-        if self.parts.actor.hear(&heard.block, heard.at).is_err() {
+        if let Err(error) = self.parts.actor.hear(&heard.block, heard.at) {
             self.losses.count(Loss::BadFrame);
+            self.is_lost |= matches!(error, ModelError::Lost { .. });
         }
         self.arrivals.push(heard.at, heard.newest_arrival);
         let mut marks = Marks::default();

@@ -71,6 +71,12 @@ pub enum AdmitError {
         /// What was wrong.
         found: String,
     },
+    /// The engine takes nobody now.
+    #[error("wanted an engine that takes sessions, found: {found}")]
+    EngineLost {
+        /// What is wrong with it.
+        found: String,
+    },
     /// The process is about to end.
     #[error("the server is closing and takes no new sessions")]
     Closing,
@@ -153,6 +159,7 @@ impl Studio {
         outlet: Box<dyn Outlet>,
         now: Instant,
     ) -> Result<(Ticket, Show), AdmitError> {
+        self.pack.takes_sessions().map_err(|error| AdmitError::EngineLost { found: error.to_string() })?;
         let avatar = self.avatar_named(request.avatar.as_deref())?;
         let ticket = self.register.enter(&avatar, request, &self.config, now)?;
         match self.show_for(&ticket, outlet, now) {
@@ -192,6 +199,8 @@ impl Studio {
     fn actor(&self, avatar: &str, terms: Terms) -> Result<Box<dyn crate::model::Actor>, AdmitError> {
         self.pack.actor(avatar, terms.picture_px).map_err(|error| match error {
             ModelError::UnknownAvatar { name, known } => AdmitError::UnknownAvatar { name, known },
+            ModelError::NoPlace { places, .. } => AdmitError::Full { limit: places },
+            ModelError::Lost { found, .. } => AdmitError::EngineLost { found },
             other => AdmitError::BrokenAvatar { name: avatar.to_owned(), found: other.to_string() },
         })
     }
@@ -319,7 +328,11 @@ fn when_over(register: &Arc<Register>) -> OnEnd {
     let register = Arc::clone(register);
     Box::new(move |key, ending| {
         let is_broken = ending == Ending::Broken;
-        let reason = if is_broken { EndReason::Broken } else { EndReason::Deleted };
+        let reason = match ending {
+            Ending::Asked => EndReason::Deleted,
+            Ending::EngineLost => EndReason::EngineLost,
+            Ending::Broken => EndReason::Broken,
+        };
         // A session that was asked to end is out already, and counted.
         if let Some(ticket) = register.end(key, reason).filter(|_| is_broken) {
             tracing::error!(session = %ticket.id, "the show broke down: a bug in visage; the session was ended");

@@ -21,6 +21,8 @@ pub(super) type OnEnd = Box<dyn Fn(SessionKey, Ending) + Send + Sync>;
 pub(super) enum Ending {
     /// It was ended from outside.
     Asked,
+    /// The engine lost what it had on it.
+    EngineLost,
     /// It panicked: our bug. The session ends, the process does not.
     Broken,
 }
@@ -120,6 +122,7 @@ impl Queue {
         let now = self.wall.now();
         let tick = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| due.show.tick(now, self.wall)));
         match tick {
+            Ok(()) if due.show.is_lost() => (self.on_end)(due.key, Ending::EngineLost),
             Ok(()) => self.put(due.key, due.show),
             Err(_panic) => (self.on_end)(due.key, Ending::Broken),
         }

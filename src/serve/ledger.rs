@@ -11,6 +11,7 @@ use crate::rtc::JoinError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     Full,
+    EngineLost,
     Closing,
     BadOffer,
     NoUsableVideo,
@@ -20,8 +21,9 @@ enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Full,
+        Self::EngineLost,
         Self::Closing,
         Self::BadOffer,
         Self::NoUsableVideo,
@@ -34,6 +36,7 @@ impl Refusal {
     fn name(self) -> &'static str {
         match self {
             Self::Full => "full",
+            Self::EngineLost => "engine_lost",
             Self::Closing => "closing",
             Self::BadOffer => "bad_offer",
             Self::NoUsableVideo => "no_usable_video",
@@ -48,6 +51,7 @@ impl From<&JoinError> for Refusal {
     fn from(error: &JoinError) -> Self {
         match error {
             JoinError::Admit(AdmitError::Full { .. }) => Self::Full,
+            JoinError::Admit(AdmitError::EngineLost { .. }) => Self::EngineLost,
             JoinError::Admit(AdmitError::Closing) | JoinError::Closing => Self::Closing,
             JoinError::Admit(AdmitError::UnknownAvatar { .. }) => Self::UnknownAvatar,
             JoinError::Admit(AdmitError::BrokenAvatar { .. }) => Self::BrokenAvatar,

@@ -4,6 +4,7 @@
 
 mod about;
 mod body;
+mod doors;
 mod events;
 mod gate;
 mod ledger;
@@ -30,6 +31,7 @@ use axum_server::{Address, Handle, Server};
 use thiserror::Error;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+pub use doors::{Doors, Preparation};
 pub use sessions::{avatar_in, offer_in};
 pub use state::{AppState, Asset, Facts, Shared};
 pub use tls::{Secured, TlsError, TlsFiles, self_signed};

@@ -181,6 +181,10 @@ fn not_admitted(error: &AdmitError) -> Problem {
             let cure = "try again in some seconds, or start the server with a larger --max-sessions";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, cure).with(header::RETRY_AFTER, "10")
         }
+        AdmitError::EngineLost { .. } => {
+            let cure = "try again in some seconds; if it stays so, visage doctor says what is wrong with the device";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, cure).with(header::RETRY_AFTER, "10")
+        }
         AdmitError::Closing => closing(detail),
         AdmitError::UnknownAvatar { .. } => {
             Problem::new(StatusCode::BAD_REQUEST, detail, "GET /v1/avatars lists them").at("avatar")

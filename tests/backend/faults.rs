@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use visage::backend::card::{Card, CardLoop};
-use visage::backend::{Backend, BackendError, Graph, Health, Onnx, Tensor, Value};
+use visage::backend::{BackendError, Graph, Health, Onnx, Tensor, Value};
 
 use crate::card::{SEEDS, advance, load, show, wanted, x};
 use crate::contract::STEP;

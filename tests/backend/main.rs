@@ -11,9 +11,13 @@ mod card;
 mod engine;
 #[cfg(feature = "cuda")]
 mod faults;
+#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
+mod real;
 #[cfg(feature = "cuda")]
 #[path = "../../kernels/tests/driver/standin.rs"]
 mod standin;
+#[cfg(feature = "cuda")]
+mod studio;
 #[cfg(feature = "cuda")]
 mod threads;
 #[cfg(feature = "cuda")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 
 use visage::backend::card::Card;
-use visage::backend::{Backend, Cpu, Onnx, Tensor, Value};
+use visage::backend::{Backend, Cpu, Graph, Onnx, StepTimes, Tensor, Value};
 use visage::model::portrait::{Mouth, MouthNet};
 use visage::time::SampleIndex;
 
@@ -34,6 +34,41 @@ fn sums(backend: &dyn Backend, session: usize) -> Vec<f32> {
         state = next;
     }
     seen
+}
+
+/// What the mouth's network says to a row of steps, its state carried along; and the times of the last.
+pub fn mouth_steps(graph: &dyn Graph) -> (Vec<f32>, StepTimes) {
+    let states =
+        [("conv1", vec![1, 49, 4]), ("conv2", vec![1, 112, 2]), ("conv3", vec![1, 160, 2]), ("gru", vec![1, 224])];
+    let names: Vec<_> = states.iter().map(|(name, _)| (format!("state_{name}"), format!("next_{name}"))).collect();
+    let mut carried: Vec<Value> = states.iter().map(|(_, shape)| Tensor::zeros(shape).into()).collect();
+    let mut slot = graph.slot().expect("a slot");
+    let (mut seen, mut times) = (Vec::new(), StepTimes::default());
+    for step in 0..50 {
+        let values = (0..4 * 48).map(|n| ((step * 7 + n * 3) % 29) as f32 / 3.0 - 12.0).collect();
+        let mel = Value::from(Tensor { shape: vec![1, 4, 48], values });
+        let given = names.iter().map(|(state, _)| state.as_str()).zip(&carried);
+        let inputs: Vec<_> = std::iter::once(("mel", &mel)).chain(given).collect();
+        let outputs: Vec<_> = std::iter::once("weights").chain(names.iter().map(|(_, next)| next.as_str())).collect();
+        let mut found = slot.step(&inputs, &outputs).expect("a step").into_iter();
+        let (weights, took) = found.next().expect("weights").take_timed().expect("a tensor");
+        seen.extend(weights.values);
+        (carried, times) = (found.collect(), took);
+    }
+    (seen, times)
+}
+
+#[test]
+fn every_way_of_a_step_is_timed() {
+    let standin = StandIn::new();
+    standin.seed(9);
+    with_a_thread(&standin, |card| {
+        let (on_card, times) = mouth_steps(card.load("mouth", Onnx::Bytes(MOUTH)).expect("a graph").as_ref());
+        let (wanted, none) = mouth_steps(Cpu::new().load("mouth", Onnx::Bytes(MOUTH)).expect("a graph").as_ref());
+        assert!(on_card == wanted && none == StepTimes::default());
+        let StepTimes { up: Some(up), run: Some(run), down: Some(down) } = times else { panic!("{times:?}") };
+        assert!(!up.is_zero() && !run.is_zero() && !down.is_zero(), "{times:?}");
+    });
 }
 
 #[test]

@@ -176,18 +176,25 @@ impl Cache {
 
     /// Waits until nobody else builds `stem`; the lock lasts as long as the file is kept.
     fn lock(&self, stem: &str, tell: &mut dyn FnMut(Step<'_>)) -> Result<File, CacheError> {
+        if let Some(file) = self.lock_if_free(stem)? {
+            return Ok(file);
+        }
         let path = self.path(stem, LOCK);
-        let failed = CacheError::to("lock an engine for building", &path);
+        tell(Step::Waiting(&path));
+        let locked = File::options().append(true).open(&path).and_then(|file| file.lock().map(|()| file));
+        locked.map_err(CacheError::to("wait for an engine's lock", &path))
+    }
+
+    /// The lock of `stem`, unless somebody builds it.
+    fn lock_if_free(&self, stem: &str) -> Result<Option<File>, CacheError> {
+        let path = self.path(stem, LOCK);
+        let failed = CacheError::to("lock an engine", &path);
         let file = File::options().create(true).append(true).open(&path).map_err(&failed)?;
         match file.try_lock() {
-            Ok(()) => (),
-            Err(TryLockError::WouldBlock) => {
-                tell(Step::Waiting(&path));
-                file.lock().map_err(&failed)?;
-            }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
         }
-        Ok(file)
     }
 
     /// Moves a damaged engine out of the way. One damaged engine of a stem is kept, for whoever wants to see why.

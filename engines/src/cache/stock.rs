@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::{ASIDE, Cache, CacheError, DRAFT, Damage, ENGINE, Found, JIT, LOCK, SIDECAR};
+use super::{ASIDE, Cache, CacheError, DRAFT, Damage, ENGINE, Found, JIT, SIDECAR};
 use crate::{Digest, EngineKey};
 
 /// An engine in the cache, as lists show it.
@@ -45,15 +45,20 @@ impl Cache {
         self.stems()?.into_iter().map(|stem| self.stocked(stem)).collect()
     }
 
-    /// All engines, each read whole and held to its digest.
+    /// All engines, each read whole and held to its digest. The damaged ones are put aside, unless somebody builds them.
     ///
     /// # Errors
-    /// As [`Cache::list`].
+    /// As [`Cache::list`], or if an engine cannot be put aside.
     pub fn verify(&self, tell: &mut dyn FnMut(&str)) -> Result<Vec<Stocked>, CacheError> {
         let mut all = self.list()?;
-        for stocked in all.iter_mut().filter(|stocked| stocked.damage.is_none()) {
-            tell(&stocked.stem);
-            stocked.damage = self.read_whole(&stocked.stem)?;
+        for stocked in &mut all {
+            if stocked.damage.is_none() {
+                tell(&stocked.stem);
+                stocked.damage = self.read_whole(&stocked.stem)?;
+            }
+            if let (Some(damage), Some(_lock)) = (&stocked.damage, self.lock_if_free(&stocked.stem)?) {
+                self.put_aside(&stocked.stem, damage, &mut |_| ())?;
+            }
         }
         Ok(all)
     }
@@ -120,12 +125,7 @@ impl Cache {
 
     /// Removes an engine's files; says whether it did: not if somebody builds it.
     fn remove(&self, stem: &str) -> Result<bool, CacheError> {
-        let path = self.path(stem, LOCK);
-        let lock = fs::File::options().create(true).append(true).open(&path);
-        let lock = lock.map_err(CacheError::to("lock an engine for removal", &path))?;
-        if lock.try_lock().is_err() {
-            return Ok(false);
-        }
+        let Some(_lock) = self.lock_if_free(stem)? else { return Ok(false) };
         for path in self.files(stem) {
             if path.exists() {
                 fs::remove_file(&path).map_err(CacheError::to("remove an engine", &path))?;

@@ -1,3 +1,5 @@
+//! An engine is whole, damaged or not there, whoever builds, kills, cuts or flips.
+
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -75,6 +77,8 @@ fn a_bit_flipped_between_the_samples_is_found_by_reading_all() {
     assert!(matches!(cache.find(&key(), at(1)).expect("readable"), Found::Engine(_)), "the quick look misses it");
     let verified = cache.verify(&mut |_| ()).expect("verified");
     assert!(matches!(verified[0].damage, Some(Damage::Bytes { .. })));
+    assert!(!engine.path.exists() && engine.path.with_file_name("aside").is_dir(), "it is put aside");
+    assert_eq!(obtain(&cache, &key(), 2).1, ["Building"]);
 }
 
 #[test]

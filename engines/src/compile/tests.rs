@@ -1,3 +1,5 @@
+//! What a pack needs is known before anything is compiled, and nothing half done is left.
+
 use std::fmt::Write as _;
 use std::fs;
 use std::sync::Arc;
@@ -6,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::DIGEST_FILE;
 
-/// Writes what it was asked for; `stop` and `fail` as they say.
+/// Writes what it was asked for instead of compiling it.
 struct Pretender {
     version: Version,
 }
@@ -64,6 +66,10 @@ const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 const RTX: Pretender = Pretender { version: Version::three(1, 7, 1) };
 const PLENTY: u64 = 1 << 40;
 
+fn forge<'a>(pack: &'a PackFiles, compiler: &'a dyn Compiler, cache: &'a Cache) -> Forge<'a> {
+    Forge { pack, compiler, cache }
+}
+
 fn go_on() -> Watch {
     Arc::new(|_| ControlFlow::Continue(()))
 }
@@ -73,17 +79,17 @@ fn a_pack_is_made_for_every_card_and_found_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let (pack, cache) = (pack(folder.path()), Cache::open(folder.path().join("engines")).expect("a cache"));
     let wish = wish(&[Sm::SM89, Sm::SM120]);
-    let first = plan(&pack, &wish, &RTX, &cache, NOW).expect("a plan");
+    let first = forge(&pack, &RTX, &cache).plan(&wish, NOW).expect("a plan");
     assert_eq!(first.len(), 4);
     assert!(first.iter().all(|planned| planned.found == Found::Nothing));
     assert!(matches!(&first[2].onnx, Onnx::File(path) if path.ends_with("large.16.onnx")), "the narrowest by itself");
     for planned in &first {
-        make(&pack, planned, &RTX, &cache, (NOW, PLENTY), (&mut |_| (), &go_on())).expect("an engine");
+        forge(&pack, &RTX, &cache).make(planned, (NOW, PLENTY), &mut |_| (), &go_on()).expect("an engine");
     }
-    let again = plan(&pack, &wish, &RTX, &cache, NOW + Duration::from_secs(1)).expect("a plan");
+    let again = forge(&pack, &RTX, &cache).plan(&wish, NOW + Duration::from_secs(1)).expect("a plan");
     assert!(again.iter().all(|planned| matches!(planned.found, Found::Engine(_))));
     let newer = Pretender { version: Version::three(1, 7, 2) };
-    let other = plan(&pack, &wish, &newer, &cache, NOW).expect("a plan");
+    let other = forge(&pack, &newer, &cache).plan(&wish, NOW).expect("a plan");
     assert!(other.iter().all(|planned| planned.found == Found::Nothing), "of another library");
 }
 
@@ -91,13 +97,13 @@ fn a_pack_is_made_for_every_card_and_found_again() {
 fn what_cannot_be_made_is_said_before_it_begins() {
     let folder = tempfile::tempdir().expect("a folder");
     let (pack, cache) = (pack(folder.path()), Cache::open(folder.path().join("engines")).expect("a cache"));
-    let hopper = plan(&pack, &wish(&[Sm::SM90]), &RTX, &cache, NOW).expect_err("it does not know Hopper");
+    let hopper = forge(&pack, &RTX, &cache).plan(&wish(&[Sm::SM90]), NOW).expect_err("it does not know Hopper");
     assert!(hopper.to_string().contains("7.5, 8.0, 8.6, 8.9, 12.0, 12.1"), "{hopper}");
     let fp8 = Wish { precision: Some(Precision::Fp8), ..wish(&[Sm::SM89]) };
-    let error = plan(&pack, &fp8, &RTX, &cache, NOW).expect_err("no such file");
+    let error = forge(&pack, &RTX, &cache).plan(&fp8, NOW).expect_err("no such file");
     assert_eq!(error.to_string(), "wanted fp8 of the graph \"small\", the pack has fp32");
-    let planned = plan(&pack, &wish(&[Sm::SM89]), &RTX, &cache, NOW).expect("a plan");
-    let short = make(&pack, &planned[1], &RTX, &cache, (NOW, 300_000_000), (&mut |_| (), &go_on()));
+    let planned = forge(&pack, &RTX, &cache).plan(&wish(&[Sm::SM89]), NOW).expect("a plan");
+    let short = forge(&pack, &RTX, &cache).make(&planned[1], (NOW, 300_000_000), &mut |_| (), &go_on());
     let error = short.expect_err("memory is short").to_string();
     assert!(error.starts_with("wanted 0.9 GB of memory to compile \"large\", 0.3 GB are free"), "{error}");
 }
@@ -106,15 +112,16 @@ fn what_cannot_be_made_is_said_before_it_begins() {
 fn a_stop_leaves_nothing_and_damaged_weights_are_not_compiled() {
     let folder = tempfile::tempdir().expect("a folder");
     let (pack, cache) = (pack(folder.path()), Cache::open(folder.path().join("engines")).expect("a cache"));
-    let planned = plan(&pack, &wish(&[Sm::SM89]), &RTX, &cache, NOW).expect("a plan");
+    let planned = forge(&pack, &RTX, &cache).plan(&wish(&[Sm::SM89]), NOW).expect("a plan");
     let stop: Watch =
         Arc::new(|progress| if progress.done == 1 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
-    let stopped = make(&pack, &planned[1], &RTX, &cache, (NOW, PLENTY), (&mut |_| (), &stop)).expect_err("stopped");
+    let stopped = forge(&pack, &RTX, &cache).make(&planned[1], (NOW, PLENTY), &mut |_| (), &stop).expect_err("stopped");
     assert!(matches!(stopped, MakeError::Compile { source: CompileError::Stopped, .. }));
     assert!(cache.list().expect("a list").is_empty());
     let mut weights = fs::read(folder.path().join("large.bin")).expect("bytes");
     weights[1_000_000] ^= 1;
     fs::write(folder.path().join("large.bin"), weights).expect("written");
-    let damaged = make(&pack, &planned[1], &RTX, &cache, (NOW, PLENTY), (&mut |_| (), &go_on())).expect_err("damaged");
+    let damaged =
+        forge(&pack, &RTX, &cache).make(&planned[1], (NOW, PLENTY), &mut |_| (), &go_on()).expect_err("damaged");
     assert!(damaged.to_string().contains("large.bin"), "{damaged}");
 }

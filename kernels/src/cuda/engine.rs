@@ -63,6 +63,9 @@ pub trait Engine: Send {
     /// # Errors
     /// If it cannot be queued.
     fn enqueue(&mut self, stream: &Stream, rows: usize, addresses: &[u64]) -> Result<(), EngineError>;
+
+    /// Told once every number of rows has run: what was compiled for that may be kept for the next start.
+    fn keep(&mut self) {}
 }
 
 /// What an engine is made from.

@@ -1,4 +1,4 @@
-//! TensorRT, loaded when it is asked for: graphs become engines. Either flavour, as the program was built, or none.
+//! TensorRT, loaded when it is asked for: graphs become engines, engines run. Either flavour, as the program was built, or none.
 //!
 //! Decides which library is taken and what is told of its complaints. Where libraries may lie is found by `visage_engines`.
 
@@ -9,6 +9,10 @@ mod compiler;
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 mod library;
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
+mod mapped;
+#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
+mod runtime;
+#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 mod talk;
 
 use visage_engines::Flavour;
@@ -18,6 +22,8 @@ use visage_engines::places::Place;
 pub use error::LibraryError;
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 use library::TensorRt;
+#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
+pub use runtime::BuiltEngines;
 
 #[cfg(all(feature = "tensorrt-rtx", feature = "tensorrt"))]
 compile_error!("the features tensorrt-rtx and tensorrt exclude each other: choose the one for your cards");
@@ -25,7 +31,10 @@ compile_error!("the features tensorrt-rtx and tensorrt exclude each other: choos
 /// The flavour that this program was built for, or would be.
 pub const FLAVOUR: Flavour = if cfg!(feature = "tensorrt") { Flavour::Classic } else { Flavour::Rtx };
 
-/// The package on PyPI that carries the libraries puts them in this folder.
+/// Whether this program was built with it.
+pub const IS_BUILT: bool = cfg!(any(feature = "tensorrt-rtx", feature = "tensorrt"));
+
+/// The Python package that carries the libraries puts them in this folder.
 pub const PYTHON_PACKAGE: &str = "tensorrt_rtx_libs";
 
 /// Loads the first library of the right version among `places`.

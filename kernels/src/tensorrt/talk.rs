@@ -9,10 +9,10 @@ use trtx::interfaces::MonitorProgress;
 use trtx::{LogHandler, Severity};
 use visage_engines::compile::{Progress, Watch};
 
-/// Complaints that are kept of one compilation: the first says why, the rest follow from it.
+/// Complaints that are kept: the first says why, the rest follow from it.
 const KEPT: usize = 3;
 
-/// What was said during one compilation.
+/// What was said during one compilation, or since an engine last ran.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     complaints: Mutex<Vec<String>>,
@@ -24,6 +24,13 @@ impl Heard {
     pub(super) fn complaint(&self, other: &str) -> String {
         let complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
         if complaints.is_empty() { other.to_owned() } else { complaints.join("; ") }
+    }
+
+    /// As [`Heard::complaint`], and forgets them.
+    pub(super) fn take_complaint(&self, other: &str) -> String {
+        let complaint = self.complaint(other);
+        self.complaints.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        complaint
     }
 
     /// Whether the watcher said to stop.

@@ -86,6 +86,7 @@ impl Bench {
         let addresses: Vec<u64> = memory.iter().map(Memory::address).collect();
         let captured =
             (1..=rows).map(|rows| warm_up(engine.as_mut(), run, rows, &addresses)).collect::<Result<_, _>>()?;
+        engine.keep();
         Ok((Self { captured, engine, memory, output_at, sets, desk }, pool))
     }
 

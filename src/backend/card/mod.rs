@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use order::{LoadOrder, Order, Reply, StoredOnnx};
 use slot::{CardGraph, Desk};
 pub use slot::{Coming, Resident};
-pub use visage_kernels::cuda::EngineSource;
+pub use visage_kernels::cuda::{EngineSource, LIBRARY as DRIVER};
 
 pub use owner::CardLoop;
 
@@ -137,6 +137,12 @@ impl Card {
         Ok(Loading { loaded, counter: self.counter.clone() })
     }
 
+    /// How the device is.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.counter.board.health()
+    }
+
     /// What was done so far.
     #[must_use]
     pub fn tally(&self) -> &Tally {
@@ -168,9 +174,5 @@ impl Backend for Card {
 
     fn load(&self, name: &str, onnx: Onnx<'_>) -> Result<Box<dyn Graph>, BackendError> {
         self.begin_load(name, onnx)?.wait()
-    }
-
-    fn health(&self) -> Health {
-        self.counter.board.health()
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use visage_kernels::cuda::{Pinned, PinnedPool, Port, Side};
 
 use super::super::value::Held;
-use super::super::{BackendError, Graph, Slot, StepTimes, Tensor, Value};
+use super::super::{BackendError, Graph, Health, Slot, StepTimes, Tensor, Value};
 use super::order::{Feed, FetchOrder, Order, Reply, SetName, StepOrder};
 use super::{Counter, closed};
 
@@ -101,6 +101,10 @@ impl CardGraph {
 }
 
 impl Graph for CardGraph {
+    fn health(&self) -> Health {
+        self.counter.board.health()
+    }
+
     fn slot(&self) -> Result<Box<dyn Slot>, BackendError> {
         let opening = self.desk.opening().ok_or_else(gone)?;
         let mut places = self.desk.places.lock().unwrap_or_else(PoisonError::into_inner);

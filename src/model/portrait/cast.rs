@@ -112,6 +112,10 @@ impl Pack for Portrait {
         &self.cards
     }
 
+    fn takes_sessions(&self) -> Result<(), ModelError> {
+        self.net.takes_sessions()
+    }
+
     fn actor(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Actor>, ModelError> {
         let face = self.face(avatar, side_px)?;
         let mut seed = DefaultHasher::new();

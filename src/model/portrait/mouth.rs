@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::backend::{Backend, Graph, Onnx, Slot, Tensor, Value};
+use crate::backend::{Backend, BackendError, Graph, Health, Onnx, Slot, Tensor, Value};
 use crate::listen::mel::{LogMel, MelSpec};
 use crate::media::BLOCK_LINE_SAMPLES;
 use crate::model::ModelError;
@@ -69,6 +69,17 @@ impl MouthNet {
     #[must_use]
     pub fn look_ahead_samples(&self) -> u64 {
         self.look_ahead_samples
+    }
+
+    /// Whether there would be a place for another session.
+    ///
+    /// # Errors
+    /// With what is wrong with the engine.
+    pub fn takes_sessions(&self) -> Result<(), ModelError> {
+        match self.graph.health() {
+            Health::Open => Ok(()),
+            Health::Recovering { found } | Health::Lost { found } => Err(ModelError::Lost { name: NAME, found }),
+        }
     }
 
     fn first_states(&self) -> Vec<Value> {
@@ -188,7 +199,7 @@ impl Mouth {
         self.steps += 1;
         let mut found = self.slot.step(&inputs, &outputs).map_err(failed)?.into_iter();
         let (Some(weights), Some(voice)) = (found.next(), found.next()) else {
-            return Err(failed("fewer outputs than asked for"));
+            return Err(ModelError::Failed { name: NAME, found: "fewer outputs than asked for".to_owned() });
         };
         self.states = found.collect();
         let (weights, voice) = (weights.take().map_err(failed)?, voice.take().map_err(failed)?);
@@ -213,8 +224,12 @@ impl Mouth {
     }
 }
 
-fn failed(found: impl ToString) -> ModelError {
-    ModelError::Failed { name: NAME, found: found.to_string() }
+fn failed(error: BackendError) -> ModelError {
+    match error {
+        BackendError::Device { found } => ModelError::Lost { name: NAME, found },
+        BackendError::Full { slots, .. } => ModelError::NoPlace { name: NAME, places: slots },
+        other => ModelError::Failed { name: NAME, found: other.to_string() },
+    }
 }
 
 fn between(before: &MouthMoment, after: &MouthMoment, at: SampleIndex) -> MouthMoment {

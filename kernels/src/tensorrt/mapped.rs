@@ -1,0 +1,57 @@
+//! A file as memory: pages come from the disk when they are read, and nothing is copied.
+
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::ptr;
+
+/// A file that is read as memory.
+#[derive(Debug)]
+pub(super) struct Mapped {
+    start: *mut libc::c_void,
+    bytes: usize,
+}
+
+// SAFETY: the memory is only read, and unmapped by whoever drops it.
+unsafe impl Send for Mapped {}
+
+impl Mapped {
+    /// Maps the file at `path`, which must not be shortened while it is: engines in the cache are replaced by other files,
+    /// never written to.
+    ///
+    /// # Errors
+    /// If it cannot be opened or mapped.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let bytes = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+        if bytes == 0 {
+            return Err(io::Error::other("an empty file"));
+        }
+        let (protection, flags) = (libc::PROT_READ, libc::MAP_PRIVATE);
+        // SAFETY: a new mapping at a place of the system's choosing, of a file that is open; it outlives the descriptor.
+        let start = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, file.as_raw_fd(), 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { start, bytes })
+    }
+}
+
+impl Deref for Mapped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: mapped as long for as long as `self` lives, readable, and not written by this program; `open` says who
+        // keeps others from it.
+        unsafe { std::slice::from_raw_parts(self.start.cast(), self.bytes) }
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: mapped once in `open`, unmapped once here; no slice of it outlives `self`.
+        unsafe { libc::munmap(self.start, self.bytes) };
+    }
+}

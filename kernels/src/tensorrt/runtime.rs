@@ -1,0 +1,168 @@
+//! Engines from the cache, run on a card: TensorRT's `enqueueV3` on the stream that the backend gives.
+//!
+//! Decides which engines fit the backend's contract (tensors of `f32`, at most the first axis free) and that what a card
+//! compiles just in time is kept beside the engine. One execution context per engine: all sessions are fed through it in turn.
+
+#[cfg(feature = "tensorrt-rtx")]
+use std::rc::Rc;
+use std::sync::Arc;
+
+use trtx::trtx_sys::{DataType, Dims64, TensorIOMode};
+use trtx::{CudaEngine, ExecutionContext, Logger, Runtime};
+use visage_engines::cache::Engine as Cached;
+
+use super::mapped::Mapped;
+use super::talk::{Heard, Listener};
+use crate::cuda::{Device, Engine, EngineError, EngineSource, Port, Side, Source, Stream};
+
+/// Engines that were built.
+#[derive(Debug)]
+pub struct BuiltEngines(Vec<Cached>);
+
+impl BuiltEngines {
+    /// Engines of the cache, for any cards. TensorRT's library must have been loaded.
+    #[must_use]
+    pub fn new(engines: Vec<Cached>) -> Self {
+        Self(engines)
+    }
+}
+
+impl EngineSource for BuiltEngines {
+    fn engine(&mut self, device: &Device, name: &str, _onnx: Source<'_>) -> Result<Box<dyn Engine>, EngineError> {
+        let unfit = |found: String| EngineError::Unfit { graph: name.to_owned(), found };
+        let sm = device.sm()?;
+        let fits = |cached: &&Cached| cached.sidecar.key.graph == name && cached.sidecar.key.sm == sm;
+        let none = || unfit(format!("none for compute capability {sm}; visage engines build makes it"));
+        let cached = self.0.iter().find(fits).ok_or_else(none)?;
+        let heard = Arc::new(Heard::default());
+        let opened = Running::open(cached.clone(), &heard);
+        opened.map(|running| Box::new(running) as Box<dyn Engine>).map_err(|error| unfit(heard.complaint(&error)))
+    }
+}
+
+/// An engine with its context. Fields are dropped in the order in which TensorRT wants it.
+struct Running {
+    context: ExecutionContext<'static>,
+    #[cfg(feature = "tensorrt-rtx")]
+    compiled: Arc<trtx::RuntimeCache>,
+    _engine: CudaEngine<'static>,
+    _runtime: Runtime<'static>,
+    _plan: Mapped,
+    cached: Cached,
+    heard: Arc<Heard>,
+    ports: Vec<Port>,
+}
+
+// SAFETY: TensorRT lets a context, engine or runtime be used on any thread, by one at a time, which `&mut self` keeps. The
+// counted pointer to the runtime's configuration is held by the context alone, which moves with it.
+unsafe impl Send for Running {}
+
+impl Running {
+    fn open(cached: Cached, heard: &Arc<Heard>) -> Result<Self, String> {
+        let said = |error: &dyn std::fmt::Display| error.to_string();
+        let plan = Mapped::open(&cached.path).map_err(|error| format!("{error}: {}", cached.path.display()))?;
+        let logger = Logger::new(Listener(Arc::clone(heard))).map_err(|error| said(&error))?;
+        // A runtime refers to its logger for as long as it lives; there is one for each graph that is loaded.
+        let logger: &'static Logger = Box::leak(Box::new(logger));
+        let mut runtime = Runtime::new(logger).map_err(|error| said(&error))?;
+        let mut engine = runtime.deserialize_cuda_engine(&plan).map_err(|error| said(&error))?;
+        let ports = ports(&engine)?;
+        #[cfg(feature = "tensorrt-rtx")]
+        let (context, compiled) = context(&mut engine, &cached).map_err(|error| said(&error))?;
+        #[cfg(not(feature = "tensorrt-rtx"))]
+        let context = engine.create_execution_context().map_err(|error| said(&error))?;
+        Ok(Self {
+            context,
+            #[cfg(feature = "tensorrt-rtx")]
+            compiled,
+            _engine: engine,
+            _runtime: runtime,
+            _plan: plan,
+            cached,
+            heard: Arc::clone(heard),
+            ports,
+        })
+    }
+
+    fn try_enqueue(&mut self, stream: &Stream, rows: usize, addresses: &[u64]) -> trtx::Result<()> {
+        for (port, address) in self.ports.iter().zip(addresses) {
+            if port.side == Side::Input && port.shape.first().is_some_and(Option::is_none) {
+                let lengths: Vec<i64> = port.shape.iter().map(|axis| axis.unwrap_or(rows) as i64).collect();
+                self.context.set_input_shape(&port.name, &Dims64::from_slice(&lengths))?;
+            }
+            // SAFETY: the backend gives memory of the device for as many rows, and keeps it while it keeps the engine.
+            unsafe { self.context.set_tensor_address(&port.name, *address as *mut std::ffi::c_void) }?;
+        }
+        // SAFETY: the stream is one of the driver's, of the context in which the engine was loaded; every tensor has its
+        // address.
+        unsafe { self.context.enqueue_v3(stream.raw().cast()) }
+    }
+}
+
+impl Engine for Running {
+    fn ports(&self) -> &[Port] {
+        &self.ports
+    }
+
+    fn enqueue(&mut self, stream: &Stream, rows: usize, addresses: &[u64]) -> Result<(), EngineError> {
+        self.try_enqueue(stream, rows, addresses)
+            .map_err(|error| EngineError::Run { found: self.heard.take_complaint(&error.to_string()) })
+    }
+
+    /// A cache that cannot be written costs the next start some time, and nothing else.
+    #[cfg(feature = "tensorrt-rtx")]
+    fn keep(&mut self) {
+        let draft = self.cached.jit_path.with_extension("jit.draft");
+        let Ok(bytes) = self.compiled.serialize() else { return };
+        let kept = std::fs::write(&draft, &*bytes).and_then(|()| std::fs::rename(&draft, &self.cached.jit_path));
+        if kept.is_err() {
+            let _was_never_there = std::fs::remove_file(&draft);
+        }
+    }
+
+    #[cfg(not(feature = "tensorrt-rtx"))]
+    fn keep(&mut self) {
+        // Classic engines are whole: there is nothing to keep of `self.cached`.
+        let _ = &self.cached;
+    }
+}
+
+/// A context that knows what was compiled just in time at an earlier start.
+#[cfg(feature = "tensorrt-rtx")]
+fn context(
+    engine: &mut CudaEngine<'static>,
+    cached: &Cached,
+) -> trtx::Result<(ExecutionContext<'static>, Arc<trtx::RuntimeCache>)> {
+    let mut config = engine.create_runtime_config()?;
+    let compiled = Arc::new(config.create_runtime_cache()?);
+    if let Ok(bytes) = std::fs::read(&cached.jit_path) {
+        // One that another driver wrote is refused, and compiled anew.
+        let _is_optional = compiled.deserialize(&bytes);
+    }
+    config.set_runtime_cache(Arc::clone(&compiled))?;
+    Ok((engine.create_execution_context_with_config(Rc::new(config))?, compiled))
+}
+
+fn ports(engine: &CudaEngine<'_>) -> Result<Vec<Port>, String> {
+    let count = engine.nb_io_tensors().map_err(|error| error.to_string())?;
+    (0..count).map(|number| port(engine, number)).collect()
+}
+
+fn port(engine: &CudaEngine<'_>, number: i32) -> Result<Port, String> {
+    let said = |error: trtx::Error| error.to_string();
+    let name = engine.io_tensor_name(number).map_err(said)?;
+    let kind = engine.tensor_data_type(&name).map_err(said)?;
+    if !matches!(kind, DataType::kFLOAT) {
+        return Err(format!("\"{name}\" holds {kind:?} instead of kFLOAT: export it with inputs and outputs of f32"));
+    }
+    let side = match engine.tensor_io_mode(&name).map_err(said)? {
+        TensorIOMode::kINPUT => Side::Input,
+        _ => Side::Output,
+    };
+    let axes = engine.tensor_shape(&name).map_err(said)?;
+    let shape: Vec<Option<usize>> = axes.iter().map(|length| usize::try_from(*length).ok()).collect();
+    if shape.iter().skip(1).any(Option::is_none) {
+        return Err(format!("\"{name}\" has the shape {axes:?}: only the first axis may be free"));
+    }
+    Ok(Port { name, side, shape })
+}

@@ -1,0 +1,41 @@
+//! Which engine runs the networks: the one that was asked for, never another.
+
+use visage_engines::cache::Engine;
+
+use super::complaint::Complaint;
+use super::flags::{BackendChoice, ServeFlags};
+use crate::backend::{Backend, Cpu};
+
+/// The engine that the flags choose; `engines` are those compiled for the cards here.
+pub fn chosen(wanted: &ServeFlags, engines: Vec<Engine>) -> Result<Box<dyn Backend>, Complaint> {
+    match wanted.backend {
+        BackendChoice::Cpu => Ok(Box::new(Cpu::new())),
+        BackendChoice::Tensorrt => on_card(wanted, engines),
+    }
+}
+
+/// Rows that sessions share in one run, where a graph takes any number.
+#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
+const ROWS: usize = 4;
+
+/// Each session has a step on its way up and some outputs on their way back.
+#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
+const BLOCKS_PER_SESSION: usize = 6;
+
+#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
+fn on_card(wanted: &ServeFlags, engines: Vec<Engine>) -> Result<Box<dyn Backend>, Complaint> {
+    use crate::backend::card::{CardConfig, DRIVER, card};
+    use crate::pipeline::start_card;
+
+    let slots = usize::from(wanted.max_sessions);
+    let config =
+        CardConfig { driver: DRIVER.into(), ordinal: 0, slots, rows: ROWS, blocks: slots * BLOCKS_PER_SESSION };
+    let (card, owner) = card(config, Box::new(visage_kernels::tensorrt::BuiltEngines::new(engines)));
+    start_card(owner)?;
+    Ok(Box::new(card))
+}
+
+#[cfg(not(any(feature = "tensorrt-rtx", feature = "tensorrt")))]
+fn on_card(_wanted: &ServeFlags, _engines: Vec<Engine>) -> Result<Box<dyn Backend>, Complaint> {
+    Err(Complaint::new(visage_kernels::tensorrt::LibraryError::NotBuilt, "or run on the CPU: --backend cpu"))
+}

@@ -1,0 +1,87 @@
+//! What `visage serve` does before its doors open: engines that are missing are compiled.
+//!
+//! Decides whether there is anything to do, and who hears of it.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use visage_engines::Sm;
+use visage_engines::cache::{Engine, Found};
+use visage_engines::compile::{Planned, Watch};
+use visage_kernels::tensorrt;
+
+use super::complaint::Complaint;
+use super::flags::{CardFlags, Flags};
+use super::packs::pack_files;
+use super::workshop::{Workshop, cards_here, is_missing, open_cache, told};
+use crate::serve::{Doors, Preparation};
+
+/// Says whether somebody wants the program to end.
+pub type IsClosing = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// Compiles what is missing for the cards that are named, or that are here, and gives all of them. Ends early and well, with
+/// those that are there, when it is asked to.
+pub fn engines(
+    flags: &Flags,
+    card: &CardFlags,
+    doors: &Doors,
+    is_closing: &IsClosing,
+) -> Result<Vec<Engine>, Complaint> {
+    let sms = if card.sm.is_empty() { usable_here() } else { card.sm.clone() };
+    if sms.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (pack, cache) = (pack_files(flags)?, open_cache(flags)?);
+    let workshop = Workshop::open(card, &pack, &cache)?;
+    let planned = workshop.plan(sms, None)?;
+    let mut engines: Vec<Engine> = planned.iter().filter_map(there).collect();
+    let missing: Vec<_> = planned.iter().filter(|planned| is_missing(planned)).collect();
+    let expected_seconds = missing.iter().map(|planned| planned.seconds).sum();
+    if !missing.is_empty() {
+        tracing::info!("engines are compiled first: {} of them, in about {expected_seconds} s", missing.len());
+    }
+    for planned in missing {
+        let watch = watch(planned, expected_seconds, doors, is_closing);
+        let made =
+            workshop.make(planned, &|step| told(step).into_iter().for_each(|line| tracing::warn!("{line}")), &watch);
+        if is_closing() {
+            return Ok(engines);
+        }
+        let made = made?;
+        tracing::info!("{} is there after {:.1} s", planned.key.stem(), made.took.as_secs_f64());
+        engines.push(made.engine);
+    }
+    Ok(engines)
+}
+
+fn there(planned: &Planned<'_>) -> Option<Engine> {
+    match &planned.found {
+        Found::Engine(engine) => Some((**engine).clone()),
+        _ => None,
+    }
+}
+
+/// Cards here that the compiler of this program compiles for. The others are not passed over in silence.
+fn usable_here() -> Vec<Sm> {
+    let (usable, others): (Vec<_>, Vec<_>) =
+        cards_here().into_iter().partition(|sm| tensorrt::IS_BUILT && tensorrt::FLAVOUR.knows(*sm));
+    for sm in others {
+        let (why, cure) = if tensorrt::IS_BUILT {
+            ("TensorRT of this program does not compile for it", "visage doctor names the flavour that does")
+        } else {
+            ("this program was built without TensorRT", "cargo build --release --features tensorrt-rtx")
+        };
+        tracing::warn!("the card of compute capability {sm} is not used: {why}; {cure}");
+    }
+    usable
+}
+
+fn watch(planned: &Planned<'_>, expected_seconds: u64, doors: &Doors, is_closing: &IsClosing) -> Watch {
+    let (stem, doors, is_closing) = (planned.key.stem(), doors.clone(), Arc::clone(is_closing));
+    doors.say(Preparation { what: format!("compiling {stem}"), done: 0, of: 1, expected_seconds });
+    Arc::new(move |progress| {
+        let what = format!("compiling {stem}: {}", progress.stage);
+        doors.say(Preparation { what, done: progress.done, of: progress.of, expected_seconds });
+        if is_closing() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+}

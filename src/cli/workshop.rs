@@ -1,0 +1,136 @@
+//! Engines that a pack needs: for which cards, which are missing, and compiling them while somebody is told.
+//!
+//! Decides which compiler is taken and how its errors are hinted. What is shown of the progress is up to whoever asks.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use visage_engines::cache::{Cache, Engine, Found, Step};
+use visage_engines::compile::{CompileError, Compiler, Forge, MakeError, Planned, Watch, Wish};
+use visage_engines::places::search_order;
+use visage_engines::{PackFiles, Precision, Sm, listed, memory};
+use visage_kernels::tensorrt;
+
+use super::complaint::Complaint;
+use super::flags::{CardFlags, Flags};
+use super::packs::data_dir;
+use crate::time::Wall;
+
+/// A pack, a compiler, and the folder where engines go.
+pub struct Workshop<'a> {
+    pack: &'a PackFiles,
+    cache: &'a Cache,
+    compiler: Box<dyn Compiler>,
+}
+
+/// An engine, and what having it took.
+pub struct Made {
+    /// The engine.
+    pub engine: Engine,
+    /// Whether it was compiled now.
+    pub was_built: bool,
+    /// Time until it was there.
+    pub took: Duration,
+}
+
+impl<'a> Workshop<'a> {
+    /// Loads the compiler.
+    pub fn open(card: &CardFlags, pack: &'a PackFiles, cache: &'a Cache) -> Result<Self, Complaint> {
+        let order = search_order(card.tensorrt_lib.as_deref(), &python_roots(), tensorrt::PYTHON_PACKAGE);
+        Ok(Self { pack, cache, compiler: tensorrt::load(&order)? })
+    }
+
+    /// The engines that are wanted, there or missing.
+    pub fn plan(&self, sms: Vec<Sm>, precision: Option<Precision>) -> Result<Vec<Planned<'_>>, Complaint> {
+        let wish = Wish { sms, precision, ..Wish::default() };
+        self.forge().plan(&wish, Wall.date()).map_err(hinted)
+    }
+
+    /// Compiles an engine, unless it is there or another process makes it.
+    pub fn make(&self, planned: &Planned<'_>, tell: &dyn Fn(&Step<'_>), watch: &Watch) -> Result<Made, Complaint> {
+        let mut was_built = false;
+        let mut step = |step: Step<'_>| {
+            was_built |= step == Step::Building;
+            tell(&step);
+        };
+        let started = Wall.now();
+        let free_bytes = memory::free_bytes().unwrap_or(u64::MAX);
+        let engine = self.forge().make(planned, (Wall.date(), free_bytes), &mut step, watch).map_err(hinted)?;
+        Ok(Made { engine, was_built, took: Wall.now().duration_since(started) })
+    }
+
+    fn forge(&self) -> Forge<'_> {
+        Forge { pack: self.pack, compiler: &*self.compiler, cache: self.cache }
+    }
+}
+
+/// The folder of engines.
+pub fn open_cache(flags: &Flags) -> Result<Cache, Complaint> {
+    Cache::open(data_dir(flags).join("engines"))
+        .map_err(|error| Complaint::new(error, "--data-dir names another folder"))
+}
+
+/// Whether it has to be compiled.
+pub fn is_missing(planned: &Planned<'_>) -> bool {
+    !matches!(planned.found, Found::Engine(_))
+}
+
+/// What a step is to people.
+pub fn told(step: &Step<'_>) -> Option<String> {
+    match step {
+        Step::PutAside(folder, damage) => {
+            Some(format!("a damaged engine was put aside in {}: {damage}", folder.display()))
+        }
+        Step::Waiting(lock) => Some(format!("another process builds it; waiting for {}", lock.display())),
+        Step::Building => None,
+    }
+}
+
+/// The capabilities of the cards in this machine, each once.
+pub fn cards_here() -> Vec<Sm> {
+    let mut sms: Vec<Sm> =
+        visage_kernels::find_cards().iter().map(|card| Sm::new(card.sm.0 as u8, card.sm.1 as u8)).collect();
+    sms.sort_unstable();
+    sms.dedup();
+    sms
+}
+
+/// The cards to compile for: those named, or those here.
+pub fn cards(card: &CardFlags) -> Result<Vec<Sm>, Complaint> {
+    let sms = if card.sm.is_empty() { cards_here() } else { card.sm.clone() };
+    if sms.is_empty() {
+        let known = listed(tensorrt::FLAVOUR.compiles_for());
+        return Err(Complaint::said(
+            "wanted cards to compile for, found none in this machine",
+            format!("name them: visage engines build --sm 8.9 ({} compiles for {known})", tensorrt::FLAVOUR),
+        ));
+    }
+    Ok(sms)
+}
+
+/// Where Python environments may be: the active one, the user's, the system's.
+#[expect(clippy::disallowed_methods, reason = "the command line reads the environment")]
+fn python_roots() -> Vec<PathBuf> {
+    let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = of("HOME").map(|home| home.join(".local"));
+    let system = ["/usr/local", "/usr"].map(PathBuf::from);
+    [of("VIRTUAL_ENV"), of("CONDA_PREFIX"), home].into_iter().flatten().chain(system).collect()
+}
+
+fn hinted(error: MakeError) -> Complaint {
+    let hint = match &error {
+        MakeError::Precision { .. } => "name one that it has with --precision, or leave it out",
+        MakeError::Memory { .. } => "engines are compiled for any card on any machine: a larger one will do",
+        MakeError::Cache(error) if error.is_disk_full() => "make room: visage engines prune --keep-gb 0",
+        MakeError::Compile { source: CompileError::Write { .. }, .. } => {
+            "make room, or look at who may write there: visage engines path"
+        }
+        MakeError::Compile { source: CompileError::Stopped, .. } => "nothing half done was left; run it again",
+        MakeError::Compile { source: CompileError::UnknownSm { .. }, .. } => {
+            "data-centre cards need classic TensorRT: cargo build --release --features tensorrt"
+        }
+        MakeError::Compile { .. } => "the pack's graphs and this TensorRT do not fit each other",
+        MakeError::Pack(_) | MakeError::Cache(_) => "visage engines path says where engines are kept",
+    };
+    Complaint::new(error, hint)
+}

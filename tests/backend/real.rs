@@ -1,0 +1,78 @@
+//! A real card with TensorRT, where `VISAGE_CUDA=1` says that there is one: see `tests/gpu/tensorrt.sh`.
+
+#![expect(clippy::disallowed_methods, reason = "a test is told by its environment whether there is a card")]
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::SystemTime;
+
+use visage::backend::card::card;
+use visage::backend::{Backend, Cpu, Onnx};
+use visage_engines::cache::{Cache, Engine};
+use visage_engines::compile::{Compiler, Onnx as Source, Order};
+use visage_engines::places::search_order;
+use visage_engines::{Digest, EngineKey, Precision, Sm};
+use visage_kernels::cuda::{Device, Driver, LIBRARY};
+use visage_kernels::tensorrt::{BuiltEngines, load};
+
+use crate::threads::mouth_steps;
+use crate::world::{MOUTH, config};
+
+/// The engine of the mouth, compiled for the card that is there.
+fn engine(cache: &Cache, compiler: &dyn Compiler, sm: Sm) -> Engine {
+    let key = EngineKey {
+        graph: "mouth".to_owned(),
+        shapes: "1x4".to_owned(),
+        onnx: Digest::of(MOUTH),
+        weights: BTreeMap::new(),
+        sm,
+        flavour: compiler.flavour(),
+        version: compiler.version(),
+        precision: Precision::Fp32,
+        profiles: Vec::new(),
+        kernels: BTreeMap::new(),
+        flags: BTreeSet::new(),
+    };
+    let onnx = Source::Bytes(Cow::Borrowed(MOUTH));
+    let compile = |path: &Path| {
+        compiler.compile(&Order { onnx: &onnx, sm, profiles: &[] }, path, &Arc::new(|_| ControlFlow::Continue(())))
+    };
+    cache.obtain(&key, SystemTime::UNIX_EPOCH, &mut |_| (), compile).expect("an engine for this card")
+}
+
+#[test]
+fn the_mouth_says_the_same_on_a_card() {
+    if std::env::var_os("VISAGE_CUDA").is_none() {
+        println!("skipped: tensorrt on a card: VISAGE_CUDA is not set; tests/gpu/tensorrt.sh does it");
+        return;
+    }
+    let driver = Driver::open(Path::new(LIBRARY)).expect("VISAGE_CUDA says that there is a card");
+    let sm = Device::open(&driver, 0).and_then(|device| {
+        device.sm().map_err(|source| visage_kernels::cuda::DriverError::Device { ordinal: 0, source })
+    });
+    let given = std::env::var_os("VISAGE_TENSORRT_LIB").map(PathBuf::from);
+    let compiler = load(&search_order(given.as_deref(), &[], "")).expect("TensorRT");
+    let folder = tempfile::tempdir().expect("a folder");
+    let cache = Cache::open(folder.path().to_owned()).expect("a cache");
+    let engine = engine(&cache, compiler.as_ref(), sm.expect("a card"));
+    println!("{}", engine.path.display());
+    let source = BuiltEngines::new(vec![engine]);
+    let (card, owner) = card(config(Path::new(LIBRARY)), Box::new(source));
+    let thread = thread::spawn(move || owner.run());
+    let graph = card.load("mouth", Onnx::Bytes(MOUTH)).expect("the engine loads");
+    let (found, times) = mouth_steps(graph.as_ref());
+    let (wanted, _) = mouth_steps(Cpu::new().load("mouth", Onnx::Bytes(MOUTH)).expect("a graph").as_ref());
+    let apart = found.iter().zip(&wanted).map(|(found, wanted)| (found - wanted).abs()).fold(0.0, f32::max);
+    println!("largest difference {apart}, times of the last step {times:?}");
+    assert!(found.len() == wanted.len() && apart < 1e-3, "{apart}");
+    let tally = card.tally();
+    assert_eq!(tally.asked_in_loop.load(Ordering::Relaxed), 0);
+    println!("{} of {} runs replayed", tally.replays.load(Ordering::Relaxed), tally.runs.load(Ordering::Relaxed));
+    drop((graph, card));
+    thread.join().expect("the loop ends");
+}

@@ -1,0 +1,172 @@
+//! `visage engines` and `serve` with the real TensorRT for RTX: engines for cards that are not here, made, damaged, killed
+//! in the making, and made again. Runs with `--features tensorrt-rtx`; without the library it says that it is skipped.
+
+#![cfg(feature = "tensorrt-rtx")]
+#![expect(clippy::disallowed_methods, reason = "a test is told where the library is by its environment")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder for what is kept.
+struct Home(TempDir);
+
+impl Home {
+    /// None where there is no library, which is said.
+    fn new() -> Option<Self> {
+        if std::env::var_os("VISAGE_TENSORRT_LIB").is_none() {
+            println!("skipped: tensorrt: VISAGE_TENSORRT_LIB does not say where TensorRT for RTX is");
+            return None;
+        }
+        Some(Self(tempfile::tempdir().expect("a folder")))
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_visage"));
+        command.args(line.split_whitespace()).env("VISAGE_DATA_DIR", self.0.path());
+        command
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.command(line).output().expect("the program runs")
+    }
+
+    /// What a command says in JSON, which must succeed.
+    fn told(&self, line: &str) -> Value {
+        let output = self.run(line);
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    fn file(&self, stem: &str, ending: &str) -> PathBuf {
+        self.0.path().join("engines").join(format!("{stem}.{ending}"))
+    }
+}
+
+const BUILD: &str = "engines build --sm 8.9 --json";
+
+fn text<'a>(row: &'a Value, name: &str) -> &'a str {
+    row[name].as_str().expect("text")
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::copy(from, to).expect("copied");
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn engines_are_built_for_cards_that_are_not_here_and_found_again() {
+    let Some(home) = Home::new() else { return };
+    let planned = home.told("engines build --sm 8.9,12.0 --dry-run --json");
+    let stems: Vec<_> = planned.as_array().expect("a list").iter().map(|row| text(row, "engine")).collect();
+    assert!(stems.len() == 2 && stems[0].contains(".sm89.rtx1.7.") && stems[1].contains(".sm120.rtx1.7."), "{stems:?}");
+    assert!(home.told("engines list --json").as_array().is_some_and(Vec::is_empty), "a plan makes nothing");
+    for state in ["built", "there"] {
+        let made = home.told("engines build --sm 8.9,12.0 --json");
+        assert!(made.as_array().expect("a list").iter().all(|row| text(row, "state") == state), "{state}: {made}");
+    }
+    let verified = home.told("engines verify --json");
+    assert!(verified.as_array().expect("a list").iter().all(|row| text(row, "state") == "whole"), "{verified}");
+    let pruned = home.told("engines prune --keep-gb 0 --json");
+    assert_eq!(pruned["removed"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn a_damaged_engine_is_named_put_aside_and_built_again() {
+    let Some(home) = Home::new() else { return };
+    let made = home.told(BUILD);
+    let (stem, path) = (text(&made[0], "engine"), PathBuf::from(text(&made[0], "path")));
+    let whole = fs::read(&path).expect("an engine");
+    let other = home.told("engines build --sm 12.0 --json");
+    let harms: [(&str, &dyn Fn()); 3] = [
+        ("truncated", &|| fs::write(&path, &whole[..whole.len() / 2]).expect("written")),
+        ("swapped", &|| copy(Path::new(text(&other[0], "path")), &path)),
+        ("sidecar of another", &|| copy(&home.file(text(&other[0], "engine"), "json"), &home.file(stem, "json"))),
+    ];
+    for (name, harm) in harms {
+        harm();
+        let mended = home.run(BUILD);
+        assert!(mended.status.success(), "{name}: {}", stderr(&mended));
+        assert_eq!(fs::read(&path).expect("an engine").len(), whole.len(), "{name}");
+    }
+    let mut flipped = fs::read(&path).expect("an engine");
+    let at = flipped.len() / 2 + 20_000;
+    flipped[at] ^= 1;
+    fs::write(&path, flipped).expect("written");
+    let verified = home.run("engines verify");
+    assert_eq!(verified.status.code(), Some(1));
+    assert!(stderr(&verified).contains("wanted whole engines, found 1 damaged"), "{}", stderr(&verified));
+    assert_eq!(text(&home.told(BUILD)[0], "state"), "built");
+}
+
+#[test]
+fn a_build_that_is_killed_or_finds_the_disk_full_leaves_nothing_half_done() {
+    let Some(home) = Home::new() else { return };
+    let planned = home.told("engines build --sm 8.9 --dry-run --json");
+    let stem = text(&planned[0], "engine");
+    let mut build = home.command(BUILD).stdout(Stdio::null()).spawn().expect("the program runs");
+    while !home.file(stem, "lock").exists() {
+        thread::yield_now();
+    }
+    build.kill().expect("killed");
+    build.wait().expect("ended");
+    assert!(!home.file(stem, "json").exists(), "it was not finished");
+    let full = Path::new("/dev/full");
+    if full.exists() {
+        let _ = fs::remove_file(home.file(stem, "draft"));
+        std::os::unix::fs::symlink(full, home.file(stem, "draft")).expect("a link");
+        let refused = home.run(BUILD);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(
+            stderr(&refused).contains("No space left") && stderr(&refused).contains("hint:"),
+            "{}",
+            stderr(&refused)
+        );
+    } else {
+        println!("skipped: an engine on a full disk (no /dev/full on this machine)");
+    }
+    assert_eq!(text(&home.told(BUILD)[0], "state"), "built");
+}
+
+#[test]
+fn a_server_builds_what_is_missing_and_says_so_until_it_is_ready() {
+    let Some(home) = Home::new() else { return };
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
+    let line = format!("serve --json --port {port} --udp-port 0 --sm 8.6,8.9");
+    let mut server = home.command(&line).stdout(Stdio::piped()).spawn().expect("the program runs");
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let not_ready = loop {
+        match ask(address, "/readyz") {
+            Some(answer) if answer.contains("compiling mouth.") => break answer,
+            Some(answer) => assert!(!answer.contains("200 OK"), "it was ready before it said that it builds"),
+            None => thread::yield_now(),
+        }
+    };
+    assert!(not_ready.starts_with("HTTP/1.1 503") && not_ready.to_lowercase().contains("retry-after:"), "{not_ready}");
+    assert!(ask(address, "/v1/avatars").expect("an answer").contains("getting ready: compiling mouth."));
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+    assert!(line.contains("\"url\""), "{line}");
+    assert!(ask(address, "/readyz").expect("an answer").starts_with("HTTP/1.1 200"));
+    assert_eq!(home.told("engines list --json").as_array().map(Vec::len), Some(2));
+    server.kill().expect("killed");
+    server.wait().expect("ended");
+}
+
+/// The answer to a request, if somebody listens.
+fn ask(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# On a machine with an NVIDIA card and the CUDA toolkit: the same calls under compute-sanitizer, which must find nothing in
+# what is to work. The test that breaks a kernel on purpose is left out.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+command -v compute-sanitizer >/dev/null || { echo "wanted compute-sanitizer of the CUDA toolkit (12.8 or newer), found none in PATH" >&2; exit 1; }
+binary=$(cargo test --release -p visage-kernels --features cuda --test cuda --no-run --message-format=json |
+    sed -n 's/.*"executable":"\([^"]*\/cuda-[0-9a-f]*\)".*/\1/p' | tail -1)
+for tool in memcheck racecheck initcheck synccheck; do
+    echo "== $tool"
+    VISAGE_CUDA=1 VISAGE_CUDA_UNBROKEN=1 compute-sanitizer --tool "$tool" --error-exitcode 9 --leak-check "$([ $tool = memcheck ] && echo full || echo no)" \
+        "$binary" --nocapture --test-threads=1 card
+done
