@@ -8,6 +8,8 @@ mod cards;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod h264;
+#[cfg(feature = "cuda")]
+mod launch;
 pub mod memory;
 pub mod nvrtc;
 pub mod pixels;
@@ -17,3 +19,5 @@ pub mod twins;
 pub mod vp8;
 
 pub use cards::{Card, find_cards};
+#[cfg(feature = "cuda")]
+pub use launch::{Kernels, LaunchError};
