@@ -71,12 +71,7 @@ impl Kernels {
     pub fn queue(&self, stream: &Stream, order: &Order, memory: &[&Memory]) -> Result<(), LaunchError> {
         let name = order.kernel().name;
         let function = self.functions.get(name).ok_or(LaunchError::Unknown { name })?;
-        let wanted = order.bytes();
-        if memory.len() != wanted.len() || memory.iter().zip(wanted).any(|(memory, bytes)| memory.bytes() < *bytes) {
-            let found =
-                format!("{:?} bytes for {wanted:?}", memory.iter().map(|memory| memory.bytes()).collect::<Vec<_>>());
-            return Err(SizeError { wanted: "memory as long as the order says", found }.into());
-        }
+        fits(order.bytes(), memory)?;
         let addresses = memory.iter().map(|memory| Argument::Address(memory.address()));
         let arguments: Vec<Argument> =
             addresses.chain(order.numbers().iter().map(|number| Argument::from(*number))).collect();
@@ -117,4 +112,16 @@ impl Kernels {
         }
         Ok(trial.judge(&found)?)
     }
+}
+
+/// Whether pieces are as many and as long as an order wants, and none is given twice.
+fn fits(wanted: &[usize], memory: &[&Memory]) -> Result<(), SizeError> {
+    let are_long = memory.len() == wanted.len() && memory.iter().zip(wanted).all(|(has, wants)| has.bytes() >= *wants);
+    let is_twice = |at: usize| memory[..at].iter().any(|other| other.address() == memory[at].address());
+    if are_long && !(0..memory.len()).any(is_twice) {
+        return Ok(());
+    }
+    let found = memory.iter().map(|memory| memory.bytes()).collect::<Vec<_>>();
+    let found = format!("{found:?} bytes for {wanted:?}");
+    Err(SizeError { wanted: "pieces of memory as long as the order says, each given once", found })
 }

@@ -2,6 +2,7 @@
 //! the twins, on any machine; against a card where `VISAGE_CUDA=1` says that there is one.
 
 #![expect(clippy::disallowed_methods, reason = "a test is told by its environment whether there is a card")]
+#![expect(clippy::print_stdout, reason = "what is skipped says so, and figures are shown")]
 
 #[path = "driver/standin.rs"]
 mod standin;
@@ -69,9 +70,9 @@ fn memory_that_is_too_short_or_a_kernel_that_is_not_loaded_is_refused_before_the
     let device = Device::open(&driver, 0).expect("a device");
     let loaded = Kernels::load(&device, &untried()[5..]).expect("the last");
     let stream = Stream::new(&device).expect("a stream");
-    let [pcm, out] = [64, 124].map(|bytes| Memory::take(&device, bytes).expect("memory"));
+    let [pcm, out] = [128, 124].map(|bytes| Memory::take(&device, bytes).expect("memory"));
     let order = PcmToF32::new(32, 1.0).order().expect("an order");
-    for memory in [&[&pcm, &out][..], &[&pcm], &[]] {
+    for memory in [&[&pcm, &out][..], &[&pcm, &pcm], &[&pcm], &[]] {
         assert!(matches!(loaded.queue(&stream, &order, memory), Err(LaunchError::Size(_))));
     }
     let fitting = PcmToF32::new(31, 1.0).order().expect("an order");

@@ -1,6 +1,8 @@
 //! The CUDA sources themselves against their twins: compiled as C++ for this CPU, every thread run, on any machine with a C++
 //! compiler. It holds what the sources say; what a card makes of them is tried on a card (`visage kernels check`).
 
+#![expect(clippy::print_stdout, reason = "what is skipped says so, and figures are shown")]
+
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;

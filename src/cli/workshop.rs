@@ -110,7 +110,7 @@ pub fn cards(card: &CardFlags) -> Result<Vec<Sm>, Complaint> {
 
 /// Where Python environments may be: the active one, the user's, the system's.
 #[expect(clippy::disallowed_methods, reason = "the command line reads the environment")]
-fn python_roots() -> Vec<PathBuf> {
+pub fn python_roots() -> Vec<PathBuf> {
     let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = of("HOME").map(|home| home.join(".local"));
     let system = ["/usr/local", "/usr"].map(PathBuf::from);

@@ -121,6 +121,13 @@ pub fn obtain(source: Source, sm: Sm, nvrtc: &Nvrtc, cubins: &Cubins) -> Result<
     Ok(Obtained { cubin, stored, was_compiled: true, damage })
 }
 
+/// The cubin of a source for cards that the cache has, whichever version of NVRTC made it.
+#[must_use]
+pub fn kept(source: Source, sm: Sm, cubins: &Cubins) -> Option<Cubin> {
+    let stored = cubins.find_of_any_version(&key(source, sm, Version::two(0, 0)))?;
+    Cubin::of(source, sm, stored.bytes).ok()
+}
+
 /// The cubins of all sources for cards. Without a compiler those serve that were compiled ahead, by whichever version.
 ///
 /// # Errors
@@ -130,16 +137,12 @@ pub fn obtain_all(
     load: impl FnOnce() -> Result<Nvrtc, NvrtcError>,
     cubins: &Cubins,
 ) -> Result<Vec<Cubin>, CompileError> {
-    // Nothing of 100 megabytes is loaded to find that it is not needed.
-    let ahead = |source: Source| {
-        let stored = cubins.find_of_any_version(&key(source, sm, Version::two(0, 0)))?;
-        Cubin::of(source, sm, stored.bytes).ok()
-    };
     let mut load = Some(load);
     let mut nvrtc = None;
     let mut all = Vec::new();
     for source in Source::ALL {
-        if let Some(cubin) = ahead(source) {
+        // Nothing of 100 megabytes is loaded to find that it is not needed.
+        if let Some(cubin) = kept(source, sm, cubins) {
             all.push(cubin);
             continue;
         }
