@@ -1,6 +1,7 @@
 //! `visage kernels` as people run it, with the real compiler: every kernel for every card that is served, without a card.
 
 #![expect(clippy::disallowed_methods, reason = "a test is told where the library is by its environment")]
+#![expect(clippy::print_stdout, reason = "what is skipped says so, and figures are shown")]
 
 use std::path::Path;
 use std::process::{Command, Output};

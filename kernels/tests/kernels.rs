@@ -2,7 +2,6 @@
 //! the twins, on any machine; against a card where `VISAGE_CUDA=1` says that there is one.
 
 #![expect(clippy::disallowed_methods, reason = "a test is told by its environment whether there is a card")]
-#![expect(clippy::print_stdout, reason = "what is skipped says so, and figures are shown")]
 
 #[path = "driver/standin.rs"]
 mod standin;

@@ -62,8 +62,8 @@ impl Nvrtc {
         if !(12..=13).contains(&major) {
             return Err(NvrtcError::Version { found: version, path });
         }
-        let _libraries = (builtins(&path, version), library);
-        Ok(Self { calls, version, path, _libraries })
+        let libraries = (builtins(&path, version), library);
+        Ok(Self { calls, version, path, _libraries: libraries })
     }
 
     /// Its version: two numbers, as it says no more.

@@ -24,7 +24,7 @@ use crate::twins::Source;
 
 /// What the library is called, by CUDA's major version. The first knows the most cards.
 const NAMES: [&str; 2] = ["libnvrtc.so.12", "libnvrtc.so.13"];
-/// Where packages of PyPI and CUDA's toolkit have it.
+/// Where Python packages have it (of CUDA 12 and 13), and CUDA's toolkit.
 const PACKAGES: [&str; 2] = ["nvidia/cuda_nvrtc", "nvidia/cu13"];
 const TOOLKIT: &str = "/usr/local/cuda/lib64";
 

@@ -101,6 +101,7 @@ kernels! {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "what is reckoned without rounding is equal")]
 mod tests {
     use super::*;
 

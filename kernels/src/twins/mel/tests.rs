@@ -1,5 +1,7 @@
 //! Log-mel against what the networks were made with: the portrait's golden files, and values of librosa 0.11 for Whisper's.
 
+#![expect(clippy::float_cmp, reason = "what is reckoned without rounding is equal")]
+
 use super::*;
 
 const GOLDEN_WAV: &[u8] = include_bytes!("../../../../engines/packs/portrait/mouth/golden.wav");
