@@ -15,11 +15,13 @@ extern "C" __global__ void mel_power(const float *pcm, const float *hann, const 
     if (bin >= bins || frame >= frames) return;
     float real = 0.0f, imaginary = 0.0f;
     int start = (int)(frame * hop) - (int)lead;
+    u32 angle = 0;
     for (u32 n = 0; n < window; n++) {
         float value = hann[n] * mirrored(pcm, start + (int)n, (int)samples);
-        u32 angle = (bin * n) % fft;
         real += value * turn[angle];
         imaginary += value * turn[fft + angle];
+        angle += bin;
+        if (angle >= fft) angle -= fft;
     }
     power[frame * bins + bin] = real * real + imaginary * imaginary;
 }

@@ -170,7 +170,7 @@ fn pictures(chance: &mut Chance) -> Result<Vec<Trial>, SizeError> {
 
 fn sounds(chance: &mut Chance) -> Result<Vec<Trial>, SizeError> {
     let (samples, frames) = (3200, 20);
-    let mut all = vec![chance.trial(PcmToF32::new(48_000, 1.5).order()?, 1.0)];
+    let mut all = vec![chance.trial(PcmToF32::new(48_001, 1.5).order()?, 1.0)];
     for (mel, lead) in [(Mel::portrait(40), 0), (Mel::portrait(48), 0), (Mel::whisper(), 200)] {
         let tables = mel.tables();
         let mut trial = chance.trial(mel.power(samples, frames, lead).order()?, 0.9);
@@ -187,8 +187,8 @@ fn sounds(chance: &mut Chance) -> Result<Vec<Trial>, SizeError> {
             all.push(trial);
         }
     }
-    all.push(chance.trial(Loudest { frames: 3000, bands: 80 }.order()?, 9.0));
-    all.push(chance.trial(Span { values: 240_000, below: 8.0 }.order()?, 9.0));
+    all.push(chance.trial(Loudest { frames: 299, bands: 80 }.order()?, 9.0));
+    all.push(chance.trial(Span { values: 80 * 299, below: 8.0 }.order()?, 9.0));
     Ok(all)
 }
 

@@ -12,16 +12,24 @@ struct Axes {
 };
 static Axes blockIdx, threadIdx, blockDim;
 
+// Halves by their definition, as older compilers have no type for them.
 static inline float half_to_float(unsigned short bits) {
-    _Float16 value;
-    memcpy(&value, &bits, sizeof value);
-    return (float)value;
+    int exponent = bits >> 10 & 31, digits = bits & 1023;
+    double size = exponent == 31 ? (digits ? NAN : INFINITY)
+                  : exponent == 0 ? std::ldexp(digits, -24)
+                                  : std::ldexp(1024 + digits, exponent - 25);
+    return (float)(bits & 0x8000 ? -size : size);
 }
 static inline unsigned short float_to_half(float value) {
-    _Float16 half = (_Float16)value;
-    unsigned short bits;
-    memcpy(&bits, &half, sizeof bits);
-    return bits;
+    unsigned short sign = std::signbit(value) ? 0x8000 : 0;
+    double size = std::fabs((double)value);
+    if (std::isnan(value)) return 0x7fff;
+    if (size >= 65520.0) return sign | 0x7c00;
+    int exponent = size == 0.0 ? -14 : std::ilogb(size);
+    if (exponent < -14) exponent = -14;
+    // To the nearest, ties to even. 1024 more digits than there are carry into the exponent.
+    int digits = (int)std::nearbyint(std::ldexp(size, 10 - exponent));
+    return sign | (unsigned short)(((exponent + 14) << 10) + digits);
 }
 static inline int __float_as_int(float value) {
     int bits;

@@ -43,6 +43,7 @@ pub struct MelTables {
 
 impl Mel {
     /// The portrait's front end (`src/listen/mel.rs`, `mouth.json`) with this many bands: its mouth has 48.
+    /// [`Bands::natural`](super::Bands::natural) follows, with the floor that `mouth.json` gives.
     #[must_use]
     pub fn portrait(bands: u32) -> Self {
         Self {
@@ -56,7 +57,9 @@ impl Mel {
         }
     }
 
-    /// Whisper's, with 80 bands.
+    /// Whisper's, with 80 bands: over 30 s of sound (480 000 samples, silence behind what there is), which becomes 3000 frames
+    /// that begin 200 samples early. [`Bands::decimal`](super::Bands::decimal), [`Loudest`](super::Loudest) and
+    /// [`Span`](super::Span) follow, with a floor of 1e-10 and 8 below the loudest.
     #[must_use]
     pub fn whisper() -> Self {
         Self {
