@@ -168,12 +168,11 @@ impl Sim {
         let Some(stream) = self.streams.get_mut(&name) else {
             return self.violation("work for a stream that is not there", crate::work::INVALID_HANDLE);
         };
-        match &mut stream.capture {
-            Some(capture) => capture.push(work),
-            None => {
-                stream.queue.extend(slow.then_some(Work::Delay));
-                stream.queue.push_back(work);
-            }
+        if let Some(capture) = &mut stream.capture {
+            capture.push(work);
+        } else {
+            stream.queue.extend(slow.then_some(Work::Delay));
+            stream.queue.push_back(work);
         }
         0
     }
