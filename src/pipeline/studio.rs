@@ -328,13 +328,8 @@ fn when_over(register: &Arc<Register>) -> OnEnd {
     let register = Arc::clone(register);
     Box::new(move |key, ending| {
         let is_broken = ending == Ending::Broken;
-        let reason = match ending {
-            Ending::Asked => EndReason::Deleted,
-            Ending::EngineLost => EndReason::EngineLost,
-            Ending::Broken => EndReason::Broken,
-        };
         // A session that was asked to end is out already, and counted.
-        if let Some(ticket) = register.end(key, reason).filter(|_| is_broken) {
+        if let Some(ticket) = register.end(key, ending.reason()).filter(|_| is_broken) {
             tracing::error!(session = %ticket.id, "the show broke down: a bug in visage; the session was ended");
         }
     })

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use super::ends::EndReason;
 use super::outlet::SessionKey;
 use super::show::Show;
 use crate::time::Wall;
@@ -25,6 +26,17 @@ pub(super) enum Ending {
     EngineLost,
     /// It panicked: our bug. The session ends, the process does not.
     Broken,
+}
+
+impl Ending {
+    /// What it is to whoever counts.
+    pub(super) fn reason(self) -> EndReason {
+        match self {
+            Self::Asked => EndReason::Deleted,
+            Self::EngineLost => EndReason::EngineLost,
+            Self::Broken => EndReason::Broken,
+        }
+    }
 }
 
 /// The threads and the queue they take from.

@@ -39,7 +39,7 @@ impl Trial {
         match &seen {
             Ok(seen) => assert_eq!(*seen, self.wanted, "seed {seed}: wrong bytes with {fault:?} at {n}"),
             Err(error) => {
-                assert!(matches!(error, BackendError::Device { .. }), "seed {seed}: {fault:?} at {n}: {error}")
+                assert!(matches!(error, BackendError::Device { .. }), "seed {seed}: {fault:?} at {n}: {error}");
             }
         }
         after(&card, &mut owner, graph.as_ref());
@@ -187,6 +187,21 @@ fn a_step_without_room_is_not_begun_and_may_be_tried_again() {
         owner.turn();
     }
     drop((first, second));
+}
+
+#[test]
+fn an_output_of_one_card_is_no_input_for_another() {
+    let (first, second) = (StandIn::new(), StandIn::new());
+    let [(here, mut owner), (there, mut other)] = [on(&first), on(&second)];
+    let graph = load(&here, &mut || owner.turn(), STEP).expect("a graph");
+    let another = load(&there, &mut || other.turn(), STEP).expect("a graph");
+    let (mut slot, mut stranger) = (graph.slot().expect("a slot"), another.slot().expect("a slot"));
+    let (given, state) = (x(0, 0).into(), Value::from(Tensor::zeros(&[1, 2])));
+    let [next, _] = advance(slot.as_mut(), &given, &state).expect("a step");
+    let error = advance(stranger.as_mut(), &given, &next).expect_err("another card");
+    assert!(error.to_string().contains("on another card"), "{error}");
+    drop((owner, next));
+    assert!(matches!(here.health(), Health::Lost { .. }), "a loop that has ended is seen");
 }
 
 #[test]

@@ -148,9 +148,9 @@ impl Flight {
         self.block.as_ref().expect("a flight has its block until it lands")
     }
 
-    /// The mark behind the copy, for streams to wait for.
-    #[must_use]
-    pub fn done(&self) -> &Event {
+    /// The mark behind the copy. Nobody else may get it: who marked something else with it would have the block come back too
+    /// early.
+    pub(super) fn done(&self) -> &Event {
         self.block().done()
     }
 

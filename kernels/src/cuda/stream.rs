@@ -132,6 +132,22 @@ impl Stream {
         })
     }
 
+    /// Makes what is queued from now on wait until the copy is done.
+    ///
+    /// # Errors
+    /// As the driver says.
+    pub fn wait_for(&self, flight: &Flight) -> Result<(), CudaError> {
+        self.wait(flight.done())
+    }
+
+    /// Whether its context is still there; if not, its handle means nothing.
+    ///
+    /// # Errors
+    /// If the context was thrown away.
+    pub fn check(&self) -> Result<(), CudaError> {
+        self.calls("cuStreamQuery").map(drop)
+    }
+
     /// Waits on this thread for all that is queued: for starting and closing, not while a show runs.
     ///
     /// # Errors

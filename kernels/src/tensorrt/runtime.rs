@@ -105,6 +105,7 @@ impl Engine for Running {
     }
 
     fn enqueue(&mut self, stream: &Stream, rows: usize, addresses: &[u64]) -> Result<(), EngineError> {
+        stream.check()?;
         self.try_enqueue(stream, rows, addresses)
             .map_err(|error| EngineError::Run { found: self.heard.take_complaint(&error.to_string()) })
     }

@@ -95,6 +95,11 @@ struct Counter {
 }
 
 impl Counter {
+    /// Whether both lead to the same device.
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.board, &other.board)
+    }
+
     /// Hands an order over, or does not if too many wait.
     fn hand_over(&self, order: Order) -> Result<(), BackendError> {
         self.orders.try_send(order).map_err(|refused| match refused {

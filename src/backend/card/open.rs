@@ -131,7 +131,7 @@ impl Open {
             self.send_up(member)?;
         }
         if let Some((last, _)) = self.ups.back().filter(|_| members.iter().any(goes_up)) {
-            self.run.wait(last.done())?;
+            self.run.wait_for(last)?;
         }
         let mut rows = 0;
         for member in members.iter() {

@@ -235,6 +235,8 @@ impl CardLoop {
 
 impl Drop for CardLoop {
     fn drop(&mut self) {
+        // Also where a bug of ours ends the thread.
+        self.board.say(Health::Lost { found: "the thread that owns it has ended".to_owned() });
         self.loaded.iter().for_each(|(desk, _)| desk.supply(None));
         self.open.take().into_iter().for_each(Open::close);
     }

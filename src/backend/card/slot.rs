@@ -217,6 +217,9 @@ impl CardSlot {
                     write(&tensor.values, &mut bytes[at..*end]);
                     Feed::Block { at }
                 }
+                Held::There(resident) if !resident.counter.is(&self.counter) => {
+                    return Err(run_failed("an input is on another card".to_owned()));
+                }
                 Held::There(resident) if resident.opening == self.opening => {
                     Feed::Card { set: resident.set, port: resident.port }
                 }

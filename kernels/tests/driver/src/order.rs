@@ -155,6 +155,7 @@ impl Sim {
                 mark.at_us.store(stream.now_us, Ordering::Relaxed);
                 mark.done.store(true, Ordering::Relaxed);
             }
+            Work::Delay => (stream.stalled, stream.now_us) = (STALL, stream.now_us + LONGEST_US * 100),
             _ => stream.now_us += took_us,
         }
     }
@@ -167,12 +168,11 @@ impl Sim {
         let Some(stream) = self.streams.get_mut(&name) else {
             return self.violation("work for a stream that is not there", crate::work::INVALID_HANDLE);
         };
-        if slow {
-            (stream.stalled, stream.now_us) = (STALL, stream.now_us + LONGEST_US * 100);
-        }
-        match &mut stream.capture {
-            Some(capture) => capture.push(work),
-            None => stream.queue.push_back(work),
+        if let Some(capture) = &mut stream.capture {
+            capture.push(work);
+        } else {
+            stream.queue.extend(slow.then_some(Work::Delay));
+            stream.queue.push_back(work);
         }
         0
     }

@@ -31,14 +31,35 @@ pub type Twin = unsafe extern "C" fn(*const *const c_void, *const u32);
 /// One thing that a stream does.
 #[derive(Clone)]
 pub enum Work {
-    Up { from: usize, to: u64, bytes: usize },
-    Down { from: u64, to: usize, bytes: usize },
-    Across { from: u64, to: u64, bytes: usize },
+    Up {
+        from: usize,
+        to: u64,
+        bytes: usize,
+    },
+    Down {
+        from: u64,
+        to: usize,
+        bytes: usize,
+    },
+    Across {
+        from: u64,
+        to: u64,
+        bytes: usize,
+    },
     Record(Arc<Mark>),
     Wait(Arc<Mark>),
-    Host { function: HostFunction, argument: usize },
-    Kernel { twin: Twin, arguments: Vec<Vec<u8>>, grid: [u32; 6] },
+    Host {
+        function: HostFunction,
+        argument: usize,
+    },
+    Kernel {
+        twin: Twin,
+        arguments: Vec<Vec<u8>>,
+        grid: [u32; 6],
+    },
     Captured(Arc<Vec<Work>>),
+    /// What comes next takes very long.
+    Delay,
 }
 
 impl Work {
@@ -88,7 +109,7 @@ impl Work {
             Self::Captured(all) => {
                 return all.iter().map(|work| work.run(sim)).find(|status| *status != 0).unwrap_or(0);
             }
-            Self::Record(_) | Self::Wait(_) => (),
+            Self::Record(_) | Self::Wait(_) | Self::Delay => (),
         }
         0
     }
