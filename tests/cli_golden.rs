@@ -91,6 +91,8 @@ fn help_reads_as_it_was_written() {
         ("doctor", expect_file!["./assets/cli/doctor_help.txt"]),
         ("engines", expect_file!["./assets/cli/engines.txt"]),
         ("engines build", expect_file!["./assets/cli/engines_build.txt"]),
+        ("kernels", expect_file!["./assets/cli/kernels.txt"]),
+        ("kernels build", expect_file!["./assets/cli/kernels_build.txt"]),
         ("completions", expect_file!["./assets/cli/completions.txt"]),
     ] {
         let mut desk = Desk::new();
@@ -258,4 +260,24 @@ fn engines_are_told_with_or_without_tensorrt() {
         desk.enter(line);
     }
     desk.compare(&expect_file!["./assets/cli/engines_words.txt"]);
+}
+
+#[test]
+fn kernels_are_told_with_or_without_their_compiler() {
+    if cfg!(feature = "cuda") {
+        println!("skipped: words about kernels (they are those of a program without NVRTC)");
+        return;
+    }
+    let mut desk = Desk::new();
+    desk.names.push((desk.folder.path().display().to_string(), "HOME"));
+    for line in [
+        "visage kernels",
+        "visage kernels list",
+        "visage kernels build --sm 8.9",
+        "visage kernels build --sm nine",
+        "visage kernels check",
+    ] {
+        desk.enter(line);
+    }
+    desk.compare(&expect_file!["./assets/cli/kernels_words.txt"]);
 }

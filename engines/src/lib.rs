@@ -7,6 +7,7 @@
 
 pub mod cache;
 pub mod compile;
+pub mod cubins;
 mod digest;
 mod key;
 mod manifest;

@@ -11,11 +11,17 @@ pub mod disk;
 #[cfg(feature = "h264")]
 pub mod h264;
 pub mod inventory;
+#[cfg(feature = "cuda")]
+mod launch;
 pub mod libraries;
 pub mod memory;
+pub mod nvrtc;
 pub mod pixels;
 pub mod tensorrt;
+pub mod twins;
 #[cfg(feature = "vp8")]
 pub mod vp8;
 
 pub use cards::{Card, find_cards};
+#[cfg(feature = "cuda")]
+pub use launch::{Kernels, LaunchError};

@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub use engines::{BuildFlags, CardFlags, EnginesCommand, LibraryFlags, ParityFlags, PruneFlags};
+pub use engines::{
+    BuildFlags, CardFlags, EnginesCommand, KernelBuildFlags, KernelsCommand, LibraryFlags, NvrtcFlags, ParityFlags,
+    PruneFlags,
+};
 
 use crate::doctor::probe::relay::Server;
 
@@ -72,6 +75,9 @@ pub enum Command {
     /// Compile a pack's graphs for graphics cards, and keep the engines in order
     #[command(subcommand)]
     Engines(EnginesCommand),
+    /// Compile visage's own kernels for graphics cards, and hold them to their twins
+    #[command(subcommand)]
+    Kernels(KernelsCommand),
     /// Say what is wrong with this machine, why, and what to type
     #[command(
         after_help = "Exit codes: 0 fine, 1 something fails for the target, 2 wrong usage.\n\nExamples:\n  visage doctor\n  visage doctor --for gpu --fix-hints\n  visage doctor --explain \"no kernel image is available for execution on the device\"\n  visage doctor --host 0.0.0.0 --turn turn:turn.example.org:3478"

@@ -12,6 +12,7 @@ mod engine;
 mod engines;
 mod environment;
 mod flags;
+mod kernels;
 mod lists;
 mod packs;
 mod parity;
@@ -58,6 +59,7 @@ fn run(flags: &Flags) -> Result<ExitCode, Complaint> {
         Command::Avatars(list) => lists::avatars(flags, list),
         Command::Packs(list) => lists::packs(flags, list),
         Command::Engines(wanted) => engines::run(flags, wanted),
+        Command::Kernels(wanted) => kernels::run(flags, wanted),
         Command::Completions { shell } => {
             lists::completions(*shell);
             Ok(())

@@ -39,7 +39,7 @@ impl Trial {
         match &seen {
             Ok(seen) => assert_eq!(*seen, self.wanted, "seed {seed}: wrong bytes with {fault:?} at {n}"),
             Err(error) => {
-                assert!(matches!(error, BackendError::Device { .. }), "seed {seed}: {fault:?} at {n}: {error}")
+                assert!(matches!(error, BackendError::Device { .. }), "seed {seed}: {fault:?} at {n}: {error}");
             }
         }
         after(&card, &mut owner, graph.as_ref());

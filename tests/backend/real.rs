@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use visage::backend::card::card;
 use visage::backend::{Backend, Cpu, Onnx};
 use visage_engines::cache::{Cache, Engine};
-use visage_engines::compile::{Compiler, Onnx as Source, Order};
+use visage_engines::compile::{Compiler, Onnx as Source, Order, Watch};
 use visage_engines::places::search_order;
 use visage_engines::{Digest, EngineKey, Precision, Sm};
 use visage_kernels::cuda::{Device, Driver, LIBRARY};
@@ -39,9 +39,8 @@ fn engine(cache: &Cache, compiler: &dyn Compiler, sm: Sm) -> Engine {
         flags: BTreeSet::new(),
     };
     let onnx = Source::Bytes(Cow::Borrowed(MOUTH));
-    let compile = |path: &Path| {
-        compiler.compile(&Order { onnx: &onnx, sm, profiles: &[] }, path, &Arc::new(|_| ControlFlow::Continue(())))
-    };
+    let watch: Watch = Arc::new(|_| ControlFlow::Continue(()));
+    let compile = |path: &Path| compiler.compile(&Order { onnx: &onnx, sm, profiles: &[] }, path, &watch);
     cache.obtain(&key, SystemTime::UNIX_EPOCH, &mut |_| (), compile).expect("an engine for this card")
 }
 

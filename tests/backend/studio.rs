@@ -43,9 +43,8 @@ fn lose(studio: &Studio, standin: &StandIn, fault: Fault) -> SessionEvent {
     let mut events = ticket.events.subscribe();
     standin.fail(fault, 1);
     loop {
-        match events.blocking_recv().expect("an end") {
-            event @ SessionEvent::Ended { .. } => return event,
-            _ => (),
+        if let event @ SessionEvent::Ended { .. } = events.blocking_recv().expect("an end") {
+            return event;
         }
     }
 }

@@ -21,7 +21,7 @@ pub struct CacheError {
 }
 
 impl CacheError {
-    pub(super) fn to<'a>(wish: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Self + 'a {
+    pub(crate) fn to<'a>(wish: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Self + 'a {
         move |source| Self { wish, path: path.to_owned(), source }
     }
 

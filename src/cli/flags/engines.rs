@@ -1,4 +1,4 @@
-//! Flags of whatever has to do with engines for graphics cards.
+//! Flags of whatever is compiled for graphics cards: engines and kernels.
 
 use std::path::PathBuf;
 
@@ -86,6 +86,41 @@ pub struct PruneFlags {
     /// Gigabytes that may stay
     #[arg(long, env = "VISAGE_ENGINES_GB", default_value_t = 40.0, value_name = "GB")]
     pub keep_gb: f64,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to do with kernels.
+#[derive(Debug, Subcommand)]
+pub enum KernelsCommand {
+    /// Compile all kernels; no card is needed
+    #[command(after_help = "Example:\n  visage kernels build --sm 7.5,8.0,8.6,8.9,9.0,10.0,12.0")]
+    Build(KernelBuildFlags),
+    /// List the kernels and the cards that they are compiled for
+    List(ListFlags),
+    /// Run every kernel on this machine's card and compare it with its twin on the CPU
+    Check(NvrtcFlags),
+}
+
+/// Flags of `kernels build`.
+#[derive(Args, Debug)]
+pub struct KernelBuildFlags {
+    /// Compute capabilities to compile for [default: this machine's cards]
+    #[arg(long, env = "VISAGE_SM", value_delimiter = ',', value_name = "SM")]
+    pub sm: Vec<Sm>,
+
+    #[command(flatten)]
+    pub nvrtc: NvrtcFlags,
+}
+
+/// Flags of whatever compiles kernels.
+#[derive(Args, Debug)]
+pub struct NvrtcFlags {
+    /// NVRTC's library or the folder it is in [default: the loader's, or that of a Python environment or CUDA's toolkit]
+    #[arg(long, env = "VISAGE_NVRTC_LIB", value_name = "PATH")]
+    pub nvrtc_lib: Option<PathBuf>,
 
     /// Print the result as JSON
     #[arg(long)]

@@ -1,0 +1,166 @@
+//! NVRTC, NVIDIA's compiler as a library, loaded when it is asked for: sources become cubins, for any card, with none here.
+//!
+//! Decides where it is looked for, what it is told, and that what was compiled once is kept. It needs no header and no toolkit.
+
+mod cubin;
+mod error;
+#[cfg(feature = "cuda")]
+mod library;
+#[cfg(feature = "cuda")]
+mod sys;
+
+use std::path::{Path, PathBuf};
+
+use visage_engines::cubins::{Cubins, FoundCubin, KernelKey, StoredCubin};
+use visage_engines::places::{Place, search_order};
+use visage_engines::{Sm, Version};
+
+pub use cubin::{Cubin, card_of};
+pub use error::{CompileError, NvrtcError};
+#[cfg(feature = "cuda")]
+pub use library::Nvrtc;
+
+use crate::twins::Source;
+
+/// What the library is called, by CUDA's major version. The first knows the most cards.
+const NAMES: [&str; 2] = ["libnvrtc.so.12", "libnvrtc.so.13"];
+/// Where Python packages have it (of CUDA 12 and 13), and CUDA's toolkit.
+const PACKAGES: [&str; 2] = ["nvidia/cuda_nvrtc", "nvidia/cu13"];
+const TOOLKIT: &str = "/usr/local/cuda/lib64";
+
+/// What it is told besides the card. Without contraction a kernel reckons as its twin does.
+const FLAGS: [&str; 2] = ["--fmad=false", "--std=c++17"];
+
+/// Where NVRTC may be: what is given, or else the loader's places, Python environments under `roots`, CUDA's toolkit.
+#[must_use]
+pub fn places(given: Option<&Path>, roots: &[PathBuf]) -> Vec<Place> {
+    let mut all: Vec<Place> = PACKAGES.iter().flat_map(|package| search_order(given, roots, package)).collect();
+    if given.is_none() {
+        all.push(Place::Package(PathBuf::from(TOOLKIT)));
+    }
+    let mut seen = Vec::new();
+    all.retain(|place| !seen.contains(place) && (seen.push(place.clone()), true).1);
+    all
+}
+
+/// A program that was built without NVRTC has none.
+#[cfg(not(feature = "cuda"))]
+#[derive(Debug)]
+pub enum Nvrtc {}
+
+#[cfg(not(feature = "cuda"))]
+impl Nvrtc {
+    /// Says that the program was built without it.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn load(_places: &[Place]) -> Result<Self, NvrtcError> {
+        Err(NvrtcError::NotBuilt)
+    }
+
+    /// Its version.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        match *self {}
+    }
+
+    /// The cards that it compiles for.
+    #[must_use]
+    pub fn knows(&self) -> Vec<Sm> {
+        match *self {}
+    }
+
+    /// Compiles a source.
+    ///
+    /// # Errors
+    /// Never, as there is nothing to call it on.
+    pub fn compile(&self, _source: Source, _sm: Sm) -> Result<Vec<u8>, CompileError> {
+        match *self {}
+    }
+}
+
+/// A cubin and how it was come by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Obtained {
+    /// The cubin.
+    pub cubin: Cubin,
+    /// What describes it in the cache.
+    pub stored: StoredCubin,
+    /// Whether it was compiled just now.
+    pub was_compiled: bool,
+    /// What was wrong with the one that it takes the place of.
+    pub damage: Option<String>,
+}
+
+/// The key of a source's cubin.
+#[must_use]
+pub fn key(source: Source, sm: Sm, version: Version) -> KernelKey {
+    let flags = FLAGS.map(str::to_owned).into();
+    KernelKey { source: source.name().to_owned(), text: source.digest(), sm, version, flags }
+}
+
+/// The cubin of a source for cards: from the cache, or compiled and kept there. A damaged one is compiled anew.
+///
+/// # Errors
+/// If it cannot be compiled or kept.
+pub fn obtain(source: Source, sm: Sm, nvrtc: &Nvrtc, cubins: &Cubins) -> Result<Obtained, CompileError> {
+    let key = key(source, sm, nvrtc.version());
+    let looked = |bytes: &[u8]| Cubin::of(source, sm, bytes.to_vec());
+    let damage = match cubins.find(&key) {
+        FoundCubin::Nothing => None,
+        FoundCubin::Damaged(damage) => Some(damage),
+        FoundCubin::Whole(stored) => match looked(&stored.bytes) {
+            Ok(cubin) => return Ok(Obtained { cubin, stored: *stored, was_compiled: false, damage: None }),
+            Err(found) => Some(found),
+        },
+    };
+    let bytes = nvrtc.compile(source, sm)?;
+    let foreign = |found| CompileError::Cubin { name: source.name(), wanted: sm, found };
+    let cubin = looked(&bytes).map_err(foreign)?;
+    let stored = cubins.put(&key, &bytes)?;
+    Ok(Obtained { cubin, stored, was_compiled: true, damage })
+}
+
+/// The cubin of a source for cards that the cache has, whichever version of NVRTC made it.
+#[must_use]
+pub fn kept(source: Source, sm: Sm, cubins: &Cubins) -> Option<Cubin> {
+    let stored = cubins.find_of_any_version(&key(source, sm, Version::two(0, 0)))?;
+    Cubin::of(source, sm, stored.bytes).ok()
+}
+
+/// The cubins of all sources for cards. Without a compiler those serve that were compiled ahead, by whichever version.
+///
+/// # Errors
+/// As [`obtain`], or with why there is no compiler if it is needed.
+pub fn obtain_all(
+    sm: Sm,
+    load: impl FnOnce() -> Result<Nvrtc, NvrtcError>,
+    cubins: &Cubins,
+) -> Result<Vec<Cubin>, CompileError> {
+    let mut load = Some(load);
+    let mut nvrtc = None;
+    let mut all = Vec::new();
+    for source in Source::ALL {
+        // Nothing of 100 megabytes is loaded to find that it is not needed.
+        if let Some(cubin) = kept(source, sm, cubins) {
+            all.push(cubin);
+            continue;
+        }
+        if let Some(load) = load.take() {
+            let missing = |error| CompileError::NoCompiler {
+                name: source.name(),
+                sm,
+                folder: cubins.folder().to_owned(),
+                source: error,
+            };
+            nvrtc = Some(load().map_err(missing)?);
+        }
+        if let Some(nvrtc) = &nvrtc {
+            all.push(obtain(source, sm, nvrtc, cubins)?.cubin);
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(all(test, feature = "cuda"))]
+mod tests;

@@ -1,0 +1,105 @@
+//! Real compilations with the real library, on any machine. Where it is not, each says so.
+
+#![expect(clippy::disallowed_methods, reason = "a test is told where the library is by its environment")]
+#![expect(clippy::print_stdout, reason = "what is skipped says so")]
+
+use super::*;
+
+const ALL_CARDS: [Sm; 9] = Sm::KNOWN;
+
+fn library() -> Option<Nvrtc> {
+    let given = std::env::var_os("VISAGE_NVRTC_LIB").map(PathBuf::from);
+    let loaded = Nvrtc::load(&places(given.as_deref(), &[]));
+    if let (Err(error), None) = (&loaded, &given) {
+        println!("skipped: kernels: VISAGE_NVRTC_LIB is not set, and {error}");
+        return None;
+    }
+    Some(loaded.expect("a library where VISAGE_NVRTC_LIB says"))
+}
+
+fn cubins() -> (tempfile::TempDir, Cubins) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cubins = Cubins::open(folder.path().join("kernels")).expect("a folder in it");
+    (folder, cubins)
+}
+
+#[test]
+fn every_source_becomes_a_cubin_for_every_card_without_one() {
+    let Some(nvrtc) = library() else { return };
+    let (_folder, cubins) = cubins();
+    for sm in ALL_CARDS {
+        for source in Source::ALL {
+            let made = obtain(source, sm, &nvrtc, &cubins).expect("a cubin");
+            assert!(made.was_compiled && card_of(made.cubin.bytes()) == Ok(sm));
+            // Names of kernels stand in the file's table of symbols.
+            for kernel in crate::twins::kernels().filter(|kernel| kernel.source == source) {
+                let symbol = [b"\0", kernel.name.as_bytes(), b"\0"].concat();
+                assert!(made.cubin.bytes().windows(symbol.len()).any(|bytes| bytes == symbol), "{}", kernel.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cubin_is_compiled_once_and_damage_is_mended() {
+    let Some(nvrtc) = library() else { return };
+    let (_folder, cubins) = cubins();
+    let again = || obtain(Source::Sound, Sm::SM89, &nvrtc, &cubins).expect("a cubin");
+    let first = again();
+    assert!(first.was_compiled && first.damage.is_none() && !again().was_compiled);
+    let other = obtain(Source::Sound, Sm::SM120, &nvrtc, &cubins).expect("a cubin").cubin;
+    for bytes in [&first.cubin.bytes()[..900], b"", other.bytes()] {
+        std::fs::write(&first.stored.path, bytes).expect("written");
+        let mended = again();
+        assert!(mended.was_compiled && mended.damage.is_some());
+        assert_eq!(mended.cubin.bytes(), first.cubin.bytes(), "the same source gives the same bytes");
+    }
+    // A digest that fits the wrong card's cubin does not make it the right one.
+    let key = key(Source::Sound, Sm::SM89, nvrtc.version());
+    cubins.put(&key, other.bytes()).expect("written");
+    assert!(again().damage.expect("found out").contains("12.0"));
+}
+
+#[test]
+fn what_was_compiled_ahead_needs_no_compiler() {
+    let Some(nvrtc) = library() else { return };
+    let (_folder, cubins) = cubins();
+    let gone = || Err(NvrtcError::Missing { searched: vec!["nowhere".into()] });
+    let error = obtain_all(Sm::SM89, gone, &cubins).expect_err("none").to_string();
+    assert!(error.contains("colour.cu for 8.9") && error.contains("--nvrtc-lib"), "{error}");
+    let version = nvrtc.version();
+    assert_eq!(obtain_all(Sm::SM89, || Ok(nvrtc), &cubins).expect("compiled").len(), Source::ALL.len(), "by {version}");
+    assert_eq!(obtain_all(Sm::SM89, gone, &cubins).expect("kept").len(), Source::ALL.len());
+    assert!(obtain_all(Sm::SM90, gone, &cubins).is_err());
+}
+
+#[test]
+fn a_card_that_the_compiler_does_not_know_is_named_with_those_it_does() {
+    let Some(nvrtc) = library() else { return };
+    let error = nvrtc.compile(Source::Sound, Sm::new(3, 5)).expect_err("too old").to_string();
+    assert!(error.contains("for 3.5") && error.contains("8.9"), "{error}");
+}
+
+#[test]
+fn what_is_no_library_is_named_with_what_to_install() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let nowhere = Nvrtc::load(&places(Some(folder.path()), &[])).expect_err("an empty folder").to_string();
+    assert!(nowhere.contains("--nvrtc-lib") && nowhere.matches("not there").count() == 1, "{nowhere}");
+    let other = folder.path().join("libm.so.6");
+    std::os::unix::fs::symlink("/lib/x86_64-linux-gnu/libm.so.6", &other).expect("a link");
+    let wrong = Nvrtc::load(&places(Some(&other), &[])).expect_err("another library").to_string();
+    assert!(wrong.contains("without nvrtcVersion") && wrong.contains("libm.so.6"), "{wrong}");
+    std::fs::write(folder.path().join("libnvrtc.so.12"), b"not ELF").expect("a file");
+    let broken = Nvrtc::load(&places(Some(folder.path()), &[])).expect_err("a broken file").to_string();
+    assert!(broken.contains("libnvrtc.so.12"), "{broken}");
+}
+
+#[test]
+fn it_is_looked_for_in_the_loader_environments_and_the_toolkit() {
+    let root = tempfile::tempdir().expect("a folder");
+    let site = root.path().join("lib/python3.12/site-packages");
+    std::fs::create_dir_all(site.join("nvidia/cuda_nvrtc/lib")).expect("folders");
+    let all = places(None, &[root.path().to_owned()]);
+    let packages = PACKAGES.map(|package| Place::Package(site.join(package)));
+    assert_eq!(all, [vec![Place::Loader], packages.into(), vec![Place::Package(TOOLKIT.into())]].concat());
+}

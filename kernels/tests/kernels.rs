@@ -1,0 +1,103 @@
+//! Kernels through the way that a card gets them: loaded, queued, copied. Against the stand-in for the driver, whose kernels are
+//! the twins, on any machine; against a card where `VISAGE_CUDA=1` says that there is one.
+
+#![expect(clippy::disallowed_methods, reason = "a test is told by its environment whether there is a card")]
+
+#[path = "driver/standin.rs"]
+mod standin;
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+use standin::StandIn;
+use visage_engines::cubins::Cubins;
+use visage_kernels::cuda::{Device, Driver, LIBRARY, Memory, Stream};
+use visage_kernels::nvrtc::{Cubin, Nvrtc, obtain_all, places};
+use visage_kernels::twins::trial::{Verdict, trials};
+use visage_kernels::twins::{PcmToF32, Source, kernels};
+use visage_kernels::{Kernels, LaunchError};
+
+/// Cubins that the stand-in takes without looking at them.
+fn untried() -> Vec<Cubin> {
+    // SAFETY: the stand-in for the driver reads no image; its kernels are the twins.
+    Source::ALL.map(|source| unsafe { Cubin::trusted(source, b"for the stand-in".to_vec()) }).into()
+}
+
+fn standin() -> StandIn {
+    let standin = StandIn::new();
+    standin.seed(7);
+    for kernel in kernels() {
+        let name = CString::new(kernel.name).expect("a name");
+        standin.twin(&name, kernel.twin, &kernel.argument_bytes());
+    }
+    standin
+}
+
+/// The largest difference of each kernel, over all trials.
+fn errors(device: &Device, loaded: &Kernels) -> BTreeMap<&'static str, (f64, f64)> {
+    let mut worst: BTreeMap<&'static str, (f64, f64)> = BTreeMap::new();
+    for trial in trials().expect("constants") {
+        let name = trial.order.kernel().name;
+        let verdicts = loaded.attempt(device, &trial).expect("it runs");
+        assert!(verdicts.iter().all(Verdict::is_passed), "{name} {:?}: {verdicts:?}", trial.order.numbers());
+        let error = verdicts.iter().map(|verdict| verdict.error).fold(0.0, f64::max);
+        let tolerance = verdicts.iter().map(|verdict| verdict.tolerance).fold(0.0, f64::max);
+        let kept = worst.entry(name).or_insert((0.0, tolerance));
+        kept.0 = kept.0.max(error);
+    }
+    worst
+}
+
+#[test]
+fn every_kernel_is_queued_with_the_arguments_of_its_twin_and_nothing_is_left() {
+    let standin = standin();
+    let driver = standin.driver();
+    let device = Device::open(&driver, 0).expect("a device");
+    let loaded = Kernels::load(&device, &untried()).expect("all kernels");
+    let worst = errors(&device, &loaded);
+    assert!(worst.len() == kernels().count() && worst.values().all(|(error, _)| *error == 0.0), "{worst:?}");
+    drop((loaded, device));
+    assert_eq!(standin.counts().living(), 0, "{:?}", standin.counts());
+    standin.assert_obeyed();
+}
+
+#[test]
+fn memory_that_is_too_short_or_a_kernel_that_is_not_loaded_is_refused_before_the_driver_is_asked() {
+    let standin = standin();
+    let driver = standin.driver();
+    let device = Device::open(&driver, 0).expect("a device");
+    let loaded = Kernels::load(&device, &untried()[5..]).expect("the last");
+    let stream = Stream::new(&device).expect("a stream");
+    let [pcm, out] = [128, 124].map(|bytes| Memory::take(&device, bytes).expect("memory"));
+    let order = PcmToF32::new(32, 1.0).order().expect("an order");
+    for memory in [&[&pcm, &out][..], &[&pcm, &pcm], &[&pcm], &[]] {
+        assert!(matches!(loaded.queue(&stream, &order, memory), Err(LaunchError::Size(_))));
+    }
+    let fitting = PcmToF32::new(31, 1.0).order().expect("an order");
+    loaded.queue(&stream, &fitting, &[&pcm, &out]).expect("long enough");
+    let other = trials().expect("constants").remove(0);
+    assert!(matches!(loaded.attempt(&device, &other), Err(LaunchError::Unknown { name: "rgb_f32_to_i420" })));
+    stream.synchronise().expect("done");
+    assert_eq!(standin.counts().launches, 1);
+    standin.assert_obeyed();
+}
+
+#[test]
+fn on_a_card_every_kernel_is_within_its_tolerance_of_its_twin() {
+    if std::env::var_os("VISAGE_CUDA").is_none() {
+        println!("skipped: kernels on a card: VISAGE_CUDA=1 says that there is one");
+        return;
+    }
+    let driver = Driver::open(Path::new(LIBRARY)).expect("a driver");
+    let device = Device::open(&driver, 0).expect("a device");
+    let folder = tempfile::tempdir().expect("a folder");
+    let cubins = Cubins::open(folder.path().to_owned()).expect("a folder");
+    let given = std::env::var_os("VISAGE_NVRTC_LIB").map(PathBuf::from);
+    let load = || Nvrtc::load(&places(given.as_deref(), &[]));
+    let all = obtain_all(device.sm().expect("its capability"), load, &cubins).expect("compiled");
+    let loaded = Kernels::load(&device, &all).expect("all kernels");
+    for (name, (error, tolerance)) in errors(&device, &loaded) {
+        println!("kernels: {name} on the card is within {error:.1e} of its twin, {tolerance:.1e} is allowed");
+    }
+}

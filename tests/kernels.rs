@@ -1,0 +1,73 @@
+//! `visage kernels` as people run it, with the real compiler: every kernel for every card that is served, without a card.
+
+#![expect(clippy::disallowed_methods, reason = "a test is told where the library is by its environment")]
+#![expect(clippy::print_stdout, reason = "what is skipped says so, and figures are shown")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const SMS: &str = "7.5,8.0,8.6,8.9,9.0,10.0,12.0";
+
+fn visage(data: &Path, line: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_visage"));
+    command.args(line.split(' ')).arg("--data-dir").arg(data).output().expect("it runs")
+}
+
+fn rows(output: &Output) -> Vec<Value> {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn has_library() -> bool {
+    let is_told = std::env::var_os("VISAGE_NVRTC_LIB").is_some();
+    if !is_told {
+        println!("skipped: kernels: VISAGE_NVRTC_LIB does not say where NVRTC is");
+    }
+    is_told
+}
+
+#[test]
+fn all_kernels_are_compiled_for_all_cards_once_and_damage_is_mended() {
+    if !has_library() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let build = format!("kernels build --json --sm {SMS}");
+    let made = rows(&visage(folder.path(), &build));
+    assert_eq!(made.len(), 7 * 6);
+    for row in &made {
+        let bytes = std::fs::read(row["path"].as_str().expect("a path")).expect("a cubin");
+        // Machine 190 is NVIDIA's; newer files have the card in the second byte of their flags.
+        assert_eq!((&bytes[..4], u16::from_le_bytes([bytes[18], bytes[19]])), (&b"\x7fELF"[..], 190));
+        let card = if bytes[8] < 8 { bytes[48] } else { bytes[49] };
+        assert_eq!(format!("{}.{}", card / 10, card % 10), row["sm"].as_str().expect("a card"));
+        println!("kernels: {} for {}: {} bytes in {} s", row["source"], row["sm"], row["bytes"], row["seconds"]);
+    }
+    assert!(rows(&visage(folder.path(), &build)).iter().all(|row| row["state"] == "there"));
+    let path = made[0]["path"].as_str().expect("a path");
+    std::fs::write(path, b"\x7fELF").expect("written");
+    let again = visage(folder.path(), &build);
+    let told = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(told.contains("compiled anew") && told.contains(path), "{told}");
+    let compiled = rows(&again).into_iter().filter(|row| row["state"] == "compiled").collect::<Vec<_>>();
+    assert!(compiled.len() == 1 && compiled[0]["path"] == path, "{compiled:?}");
+    let listed = rows(&visage(folder.path(), "kernels list --json"));
+    assert!(listed.len() == 20 && listed.iter().all(|row| row["compiled_for"] == SMS), "{listed:?}");
+}
+
+#[test]
+fn a_missing_or_wrong_library_is_one_error_with_what_to_install() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (path, found) in [("/nowhere", "not there"), ("/lib/x86_64-linux-gnu/libm.so.6", "nvrtcVersion")] {
+        if path != "/nowhere" && !Path::new(path).exists() {
+            println!("skipped: kernels: a wrong library ({path} is not on this machine)");
+            continue;
+        }
+        let output = visage(folder.path(), &format!("kernels build --sm 8.9 --nvrtc-lib {path}"));
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), told.matches("error:").count()), (Some(1), 1), "{told}");
+        assert!(told.contains(found) && told.contains("pip install nvidia-cuda-nvrtc-cu12"), "{told}");
+    }
+}
