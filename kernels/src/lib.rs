@@ -17,5 +17,6 @@ pub mod pixels;
 pub mod tensorrt;
 #[cfg(feature = "vp8")]
 pub mod vp8;
+pub mod watch;
 
 pub use cards::{Card, find_cards};
