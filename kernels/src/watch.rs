@@ -23,7 +23,7 @@ pub struct CardReading {
     pub temperature_c: Option<u32>,
     /// All of its memory.
     pub memory_bytes: Option<u64>,
-    /// Memory that somebody holds, the driver included.
+    /// Memory that somebody holds; what the driver keeps for itself is neither used nor free.
     pub memory_used_bytes: Option<u64>,
     /// Memory that nobody holds.
     pub memory_free_bytes: Option<u64>,
@@ -81,8 +81,7 @@ impl CardWatch {
 }
 
 fn reading(known: CardReading, device: &Device<'_>) -> Result<CardReading, NvmlError> {
-    // Every card tells its memory; one that does not has fallen silent.
-    let memory = told(device.memory_info())?;
+    let memory = surely_told(device.memory_info())?;
     let busy = told(device.utilization_rates())?;
     let watts = |milliwatts: u32| f64::from(milliwatts) / 1000.0;
     Ok(CardReading {
@@ -105,18 +104,21 @@ fn reading(known: CardReading, device: &Device<'_>) -> Result<CardReading, NvmlE
 
 /// What a card cannot tell is left out; one that is gone, or whose driver is, is an error.
 fn told<T>(answer: Result<T, NvmlError>) -> Result<Option<T>, NvmlError> {
+    use NvmlError::{DriverNotLoaded, GpuLost, ResetRequired, Uninitialized};
     match answer {
         Ok(told) => Ok(Some(told)),
-        Err(
-            error @ (NvmlError::GpuLost
-            | NvmlError::Uninitialized
-            | NvmlError::DriverNotLoaded
-            | NvmlError::Timeout
-            | NvmlError::ResetRequired
-            | NvmlError::InvalidArg
-            | NvmlError::Unknown),
-        ) => Err(error),
+        Err(error @ (GpuLost | ResetRequired | Uninitialized | DriverNotLoaded)) => Err(error),
         Err(_not_told) => Ok(None),
+    }
+}
+
+/// As [`told`], of what every card tells that is allowed to and has it: any other answer is as good as none.
+fn surely_told<T>(answer: Result<T, NvmlError>) -> Result<Option<T>, NvmlError> {
+    use NvmlError::{FailedToLoadSymbol, NoPermission, NotSupported};
+    match answer {
+        Ok(told) => Ok(Some(told)),
+        Err(NotSupported | NoPermission | FailedToLoadSymbol(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -127,7 +129,9 @@ mod tests {
     #[test]
     fn a_question_that_a_card_cannot_answer_is_left_out_and_a_lost_card_is_silent() {
         assert!(matches!(told::<u32>(Err(NvmlError::NotSupported)), Ok(None)));
-        assert!(matches!(told::<u32>(Err(NvmlError::NoPermission)), Ok(None)));
+        assert!(matches!(told::<u32>(Err(NvmlError::Unknown)), Ok(None)));
+        assert!(matches!(surely_told::<u32>(Err(NvmlError::NotSupported)), Ok(None)));
+        assert!(matches!(surely_told::<u32>(Err(NvmlError::Unknown)), Err(NvmlError::Unknown)));
         assert!(matches!(told::<u32>(Err(NvmlError::GpuLost)), Err(NvmlError::GpuLost)));
         assert!(matches!(told(Ok(71)), Ok(Some(71))));
     }
