@@ -14,7 +14,7 @@ const HOT_C: u32 = 80;
 const HOT_FOR: Duration = Duration::from_secs(10);
 /// Below this for [`COOL_FOR`], it goes up a step. In between nothing happens.
 const COOL_C: u32 = 75;
-const COOL_FOR: Duration = Duration::from_secs(60);
+const COOL_FOR: Duration = Duration::from_mins(1);
 /// A step is this part of all places.
 const STEPS: usize = 4;
 /// However hot: a card that one face overheats has a fault of its own, and lowers its clocks by itself.

@@ -23,6 +23,7 @@ pub use visage_kernels::cuda::EngineSource;
 pub use owner::CardLoop;
 
 use super::{Backend, BackendError, Graph, Health, Onnx};
+use crate::cards::CardUse;
 
 /// The engine's name in errors and reports.
 const NAME: &str = "tensorrt";
@@ -111,6 +112,7 @@ fn closed() -> BackendError {
 /// Graphs on a card.
 pub struct Card {
     counter: Counter,
+    ordinal: u32,
 }
 
 /// A card and what runs it. The device is opened when the first graph is loaded, on the thread that runs the loop.
@@ -119,7 +121,8 @@ pub fn card(config: CardConfig, source: Box<dyn EngineSource>) -> (Card, CardLoo
     let (orders, taken) = sync_channel(ORDERS);
     let board = Arc::new(Board { health: Mutex::new(Health::Open), tally: Tally::default() });
     let counter = Counter { orders, board: Arc::clone(&board) };
-    (Card { counter }, CardLoop::new(config, source, board, taken))
+    let ordinal = config.ordinal;
+    (Card { counter, ordinal }, CardLoop::new(config, source, board, taken))
 }
 
 impl Card {
@@ -170,6 +173,11 @@ impl Loading {
 impl Backend for Card {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    /// All memory of all slots is taken when a graph is loaded: one more session takes none.
+    fn card(&self) -> Option<CardUse> {
+        Some(CardUse { index: self.ordinal, session_bytes: 0 })
     }
 
     fn load(&self, name: &str, onnx: Onnx<'_>) -> Result<Box<dyn Graph>, BackendError> {
