@@ -60,6 +60,9 @@ pub enum Command {
         after_help = "Examples:\n  visage bench\n  visage bench --sessions 8 --seconds 30 --json result.json\n  visage bench --ramp\n  visage bench --compare before.json after.json"
     )]
     Bench(BenchFlags),
+    /// Watch graphics cards, sessions and cores, of a server or of this machine
+    #[command(after_help = "Examples:\n  visage top\n  visage top --url http://127.0.0.1:8010\n  visage top --json")]
+    Top(TopFlags),
     /// List the avatars
     #[command(after_help = "Examples:\n  visage avatars\n  visage avatars --json")]
     Avatars(ListFlags),
@@ -117,7 +120,6 @@ pub struct TlsFlags {
 /// Flags of `serve`.
 #[derive(Args, Debug)]
 pub struct ServeFlags {
-    /// Where to listen.
     #[command(flatten)]
     pub door: DoorFlags,
 
@@ -133,7 +135,6 @@ pub struct ServeFlags {
     #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
 
-    /// What makes the page https.
     #[command(flatten)]
     pub tls: TlsFlags,
 
@@ -192,6 +193,22 @@ pub struct RenderFlags {
     pub bitrate: u32,
 
     /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `top`.
+#[derive(Args, Debug)]
+pub struct TopFlags {
+    /// A server to watch instead of this machine
+    #[arg(long, env = "VISAGE_TOP_URL")]
+    pub url: Option<String>,
+
+    /// Its secret
+    #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+
+    /// One reading as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -302,11 +319,9 @@ pub struct DoctorFlags {
     #[arg(long, value_name = "FILE", conflicts_with = "turn")]
     pub machine: Option<PathBuf>,
 
-    /// Where to listen.
     #[command(flatten)]
     pub door: DoorFlags,
 
-    /// What makes the page https.
     #[command(flatten)]
     pub tls: TlsFlags,
 
