@@ -228,7 +228,7 @@ fn what_nvml_says_arrives_in_top_and_at_a_server_and_a_lost_card_is_silent() {
     say("62 4000");
     let cards = json(&["top", "--json"])["cards"].take();
     let wanted = serde_json::json!({
-        "index": 0, "name": "Stand-in 0", "silence": null, "temperature_c": 62, "memory_bytes": 24_000_000_000_u64,
+        "index": 0, "name": "Stand-in 0", "bus_address": "00000000:0A:00.0", "silence": null, "temperature_c": 62, "memory_bytes": 24_000_000_000_u64,
         "memory_used_bytes": 19_500_000_000_u64, "memory_free_bytes": 4_000_000_000_u64, "busy_percent": 71,
         "memory_busy_percent": 40, "encoder_busy_percent": 5, "power_w": 312.5, "power_limit_w": 450.0,
         "sm_clock_mhz": 2520, "memory_clock_mhz": 10501, "slowed_by": ["hw_thermal_slowdown"], "encoder_sessions": 0,

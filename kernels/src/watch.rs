@@ -17,6 +17,8 @@ pub struct CardReading {
     pub index: u32,
     /// Its name, such as `NVIDIA GeForce RTX 4090`.
     pub name: String,
+    /// Where it is on the bus, as [`bus_address`] writes it.
+    pub bus_address: Option<String>,
     /// What the library said in its place, if it does not answer; nothing else is known then.
     pub silence: Option<String>,
     /// Degrees Celsius of the chip.
@@ -47,11 +49,19 @@ pub struct CardReading {
     pub encoder_sessions: Option<u32>,
 }
 
+/// A place on the PCI bus as nvidia-smi writes it. CUDA and NVML number cards each in their own order, and one of them may be
+/// shown fewer; the address is the same for both.
+#[must_use]
+pub fn bus_address(domain: u32, bus: u32, device: u32) -> String {
+    format!("{domain:08X}:{bus:02X}:{device:02X}.0")
+}
+
 /// The cards of this machine, asked as often as one likes.
 #[derive(Debug)]
 pub struct CardWatch {
     nvml: Nvml,
-    names: Vec<String>,
+    /// What does not change of each: number, name, place.
+    known: Vec<CardReading>,
 }
 
 impl CardWatch {
@@ -60,24 +70,30 @@ impl CardWatch {
     pub fn open() -> Option<Self> {
         let nvml = Nvml::init().ok()?;
         let count = nvml.device_count().ok().filter(|count| *count > 0)?;
-        let name = |index| nvml.device_by_index(index).and_then(|device| device.name()).unwrap_or_default();
-        let names = (0..count).map(name).collect();
-        Some(Self { nvml, names })
+        let known = (0..count).map(|index| known(&nvml, index)).collect();
+        Some(Self { nvml, known })
     }
 
     /// Every card that was there when the watch was opened. Takes milliseconds, and as long as a driver in trouble likes.
     #[must_use]
     pub fn read(&self) -> Vec<CardReading> {
-        (0..).zip(&self.names).map(|(index, name)| self.read_one(index, name)).collect()
+        self.known.iter().map(|known| self.read_one(known)).collect()
     }
 
-    fn read_one(&self, index: u32, name: &str) -> CardReading {
-        let known = CardReading { index, name: name.to_owned(), ..CardReading::default() };
-        match self.nvml.device_by_index(index).and_then(|device| reading(known.clone(), &device)) {
-            Ok(reading) => reading,
-            Err(error) => CardReading { silence: Some(error.to_string()), ..known },
-        }
+    fn read_one(&self, known: &CardReading) -> CardReading {
+        let read = self.nvml.device_by_index(known.index).and_then(|device| reading(known.clone(), &device));
+        read.unwrap_or_else(|error| CardReading { silence: Some(error.to_string()), ..known.clone() })
     }
+}
+
+fn known(nvml: &Nvml, index: u32) -> CardReading {
+    let device = nvml.device_by_index(index);
+    let of = |device: &Device<'_>| {
+        let place = device.pci_info().ok().map(|pci| bus_address(pci.domain, pci.bus, pci.device));
+        (device.name().unwrap_or_default(), place)
+    };
+    let (name, bus_address) = device.as_ref().map(of).unwrap_or_default();
+    CardReading { index, name, bus_address, ..CardReading::default() }
 }
 
 fn reading(known: CardReading, device: &Device<'_>) -> Result<CardReading, NvmlError> {
@@ -140,9 +156,13 @@ mod tests {
     fn a_watch_opens_where_cards_are_and_nowhere_else() {
         let found = crate::find_cards();
         let watch = CardWatch::open();
-        assert_eq!(watch.as_ref().map_or(0, |watch| watch.names.len()), found.len());
-        for (reading, card) in watch.iter().flat_map(CardWatch::read).zip(&found) {
-            assert_eq!((reading.silence, reading.memory_bytes), (None, Some(card.memory_bytes)));
-        }
+        let readings = watch.map(|watch| watch.read()).unwrap_or_default();
+        let names = |readings: &[CardReading]| readings.iter().map(|card| card.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&readings), found.into_iter().map(|card| card.name).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_place_on_the_bus_is_written_as_nvidia_smi_writes_it() {
+        assert_eq!(bus_address(0, 0x0a, 0), "00000000:0A:00.0");
     }
 }

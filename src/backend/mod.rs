@@ -48,7 +48,7 @@ pub trait Backend: Send + Sync {
     /// The engine's name, as `/v1` and the logs say it.
     fn name(&self) -> &'static str;
 
-    /// The graphics card that it reckons on; none for a processor.
+    /// The graphics card that it reckons on, known best once a graph is loaded; none for a processor.
     fn card(&self) -> Option<CardUse> {
         None
     }

@@ -121,7 +121,7 @@ impl Governor {
     /// Takes what was read at `now`, while `running` sessions were there.
     pub fn see(&mut self, readings: &[CardReading], running: usize, now: Instant) -> Vec<Change> {
         let mut changes = Vec::new();
-        let own = readings.iter().find(|reading| reading.index == self.card.index);
+        let own = readings.iter().find(|reading| self.card.is_of(reading));
         let Some(reading) = own.filter(|reading| reading.silence.is_none()) else {
             changes.extend(self.miss(now));
             return changes;
@@ -207,7 +207,7 @@ mod tests {
     use crate::time::Wall;
 
     const MB: u64 = 1_000_000;
-    const CARD: CardUse = CardUse { index: 0, session_bytes: 500 * MB };
+    const CARD: CardUse = CardUse { bus_address: None, index: 0, session_bytes: 500 * MB };
 
     /// A governor of eight places, fed once a second.
     struct Trace {
@@ -339,5 +339,20 @@ mod tests {
         let other = CardReading { index: 1, temperature_c: Some(95), memory_free_bytes: Some(0), ..own.clone() };
         (0..60).for_each(|_| trace.see(&[own.clone(), other.clone()]));
         assert_eq!(trace.told, []);
+    }
+
+    #[test]
+    fn a_card_is_known_by_its_place_on_the_bus_before_its_number() {
+        let mut trace = Trace::new();
+        let card = CardUse { bus_address: Some("00000000:0A:00.0".into()), ..CARD };
+        trace.governor = Governor::new(card, 8, trace.begun);
+        let at = |index, bus_address: &str, degrees| {
+            let memory_free_bytes = Some(8000 * MB);
+            let (bus_address, temperature_c) = (Some(bus_address.to_owned()), Some(degrees));
+            CardReading { index, bus_address, temperature_c, memory_free_bytes, ..CardReading::default() }
+        };
+        let readings = [at(0, "00000000:01:00.0", 95), at(1, "00000000:0A:00.0", 60)];
+        (0..60).for_each(|_| trace.see(&readings));
+        assert_eq!((trace.told.len(), trace.governor.allowance().temperature_c), (0, Some(60)));
     }
 }

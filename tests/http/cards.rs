@@ -28,7 +28,7 @@ impl Pack for OnCard {
     }
 
     fn card(&self) -> Option<CardUse> {
-        Some(CardUse { index: 1, session_bytes: GB })
+        Some(CardUse { bus_address: None, index: 1, session_bytes: GB })
     }
 
     fn actor(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Actor>, ModelError> {

@@ -13,7 +13,7 @@ mod slot;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use order::{LoadOrder, Order, Reply, StoredOnnx};
 use slot::{CardGraph, Desk};
@@ -76,6 +76,8 @@ impl Tally {
 struct Board {
     health: Mutex<Health>,
     tally: Tally,
+    /// Where the device is on the bus, once it was opened.
+    bus_address: OnceLock<String>,
 }
 
 impl Board {
@@ -119,7 +121,8 @@ pub struct Card {
 #[must_use]
 pub fn card(config: CardConfig, source: Box<dyn EngineSource>) -> (Card, CardLoop) {
     let (orders, taken) = sync_channel(ORDERS);
-    let board = Arc::new(Board { health: Mutex::new(Health::Open), tally: Tally::default() });
+    let board =
+        Arc::new(Board { health: Mutex::new(Health::Open), tally: Tally::default(), bus_address: OnceLock::new() });
     let counter = Counter { orders, board: Arc::clone(&board) };
     let ordinal = config.ordinal;
     (Card { counter, ordinal }, CardLoop::new(config, source, board, taken))
@@ -177,7 +180,8 @@ impl Backend for Card {
 
     /// All memory of all slots is taken when a graph is loaded: one more session takes none.
     fn card(&self) -> Option<CardUse> {
-        Some(CardUse { index: self.ordinal, session_bytes: 0 })
+        let bus_address = self.counter.board.bus_address.get().cloned();
+        Some(CardUse { bus_address, index: self.ordinal, session_bytes: 0 })
     }
 
     fn load(&self, name: &str, onnx: Onnx<'_>) -> Result<Box<dyn Graph>, BackendError> {

@@ -119,7 +119,7 @@ impl Pack for Portrait {
     }
 
     fn card(&self) -> Option<CardUse> {
-        self.card
+        self.card.clone()
     }
 
     fn actor(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Actor>, ModelError> {
