@@ -9,6 +9,7 @@ pub mod media;
 pub mod telemetry;
 pub mod time;
 
+pub mod cards;
 pub mod listen;
 pub mod pace;
 pub mod picture;

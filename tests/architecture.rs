@@ -22,6 +22,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("listen", 3),
     ("pace", 3),
     ("picture", 3),
+    ("cards", 3),
     ("codec", 4),
     ("backend", 4),
     ("model", 5),
@@ -77,7 +78,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tracing_subscriber", &["cli"]),
     ("uuid", &["pipeline"]),
     ("visage_engines", &["cli", "doctor", "model"]),
-    ("visage_kernels", &["backend", "codec", "doctor", "picture", "cli"]),
+    ("visage_kernels", &["backend", "cards", "codec", "doctor", "picture", "cli"]),
     ("webrtc", &["bench"]),
     // No dependencies of the root package: their calls are unsafe, and kernels alone may name them.
     ("vpx_sys", &[]),

@@ -86,6 +86,7 @@ fn help_reads_as_it_was_written() {
         ("serve", expect_file!["./assets/cli/serve.txt"]),
         ("render", expect_file!["./assets/cli/render.txt"]),
         ("bench", expect_file!["./assets/cli/bench.txt"]),
+        ("top", expect_file!["./assets/cli/top.txt"]),
         ("avatars", expect_file!["./assets/cli/avatars.txt"]),
         ("packs", expect_file!["./assets/cli/packs.txt"]),
         ("doctor", expect_file!["./assets/cli/doctor_help.txt"]),

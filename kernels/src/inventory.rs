@@ -148,7 +148,7 @@ fn memory_users(nvml: &Nvml, device: &Device<'_>) -> Vec<MemoryUser> {
 }
 
 /// Reasons that say that something is wrong; an idle card lowers its clocks too.
-fn slowed_by(reasons: ThrottleReasons) -> Vec<String> {
+pub(crate) fn slowed_by(reasons: ThrottleReasons) -> Vec<String> {
     let wrong = ThrottleReasons::SW_POWER_CAP
         | ThrottleReasons::HW_SLOWDOWN
         | ThrottleReasons::SW_THERMAL_SLOWDOWN

@@ -21,6 +21,7 @@ pub mod tensorrt;
 pub mod twins;
 #[cfg(feature = "vp8")]
 pub mod vp8;
+pub mod watch;
 
 pub use cards::{Card, find_cards};
 #[cfg(feature = "cuda")]

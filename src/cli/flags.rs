@@ -66,6 +66,9 @@ pub enum Command {
         after_help = "Examples:\n  visage bench\n  visage bench --sessions 8 --seconds 30 --json result.json\n  visage bench --ramp\n  visage bench --compare before.json after.json"
     )]
     Bench(BenchFlags),
+    /// Watch graphics cards, sessions and cores, of a server or of this machine
+    #[command(after_help = "Examples:\n  visage top\n  visage top --url http://127.0.0.1:8010\n  visage top --json")]
+    Top(TopFlags),
     /// List the avatars
     #[command(after_help = "Examples:\n  visage avatars\n  visage avatars --json")]
     Avatars(ListFlags),
@@ -126,7 +129,6 @@ pub struct TlsFlags {
 /// Flags of `serve`.
 #[derive(Args, Debug)]
 pub struct ServeFlags {
-    /// Where to listen.
     #[command(flatten)]
     pub door: DoorFlags,
 
@@ -146,7 +148,6 @@ pub struct ServeFlags {
     #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
 
-    /// What makes the page https.
     #[command(flatten)]
     pub tls: TlsFlags,
 
@@ -209,6 +210,22 @@ pub struct RenderFlags {
     pub json: bool,
 }
 
+/// Flags of `top`.
+#[derive(Args, Debug)]
+pub struct TopFlags {
+    /// A server to watch instead of this machine
+    #[arg(long, env = "VISAGE_TOP_URL")]
+    pub url: Option<String>,
+
+    /// Its secret
+    #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+
+    /// One reading as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Flags of `avatars` and `packs`.
 #[derive(Args, Debug)]
 pub struct ListFlags {
@@ -249,11 +266,9 @@ pub struct DoctorFlags {
     #[arg(long, value_name = "FILE", conflicts_with = "turn")]
     pub machine: Option<PathBuf>,
 
-    /// Where to listen.
     #[command(flatten)]
     pub door: DoorFlags,
 
-    /// What makes the page https.
     #[command(flatten)]
     pub tls: TlsFlags,
 

@@ -20,6 +20,7 @@ mod preflight;
 mod prepare;
 mod render;
 mod serve;
+mod top;
 mod workshop;
 
 use std::io::IsTerminal;
@@ -56,6 +57,7 @@ fn run(flags: &Flags) -> Result<ExitCode, Complaint> {
         Command::Serve(wanted) => serve::run(flags, wanted),
         Command::Render(wanted) => render::run(flags, wanted),
         Command::Bench(wanted) => bench::run(wanted),
+        Command::Top(wanted) => top::run(wanted),
         Command::Avatars(list) => lists::avatars(flags, list),
         Command::Packs(list) => lists::packs(flags, list),
         Command::Engines(wanted) => engines::run(flags, wanted),

@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use visage_engines::cache::Engine;
+use visage_kernels::watch::CardWatch;
 
 use super::complaint::Complaint;
 use super::flags::{BackendChoice, Flags, ServeFlags};
@@ -76,6 +77,9 @@ impl House {
         let pack = open_pack_on(flags, &*engine::chosen(wanted, engines)?, hint)?;
         let facts = facts(&pack);
         let studio = open_studio(wanted, Arc::new(pack))?;
+        if facts.gpu.is_some() {
+            watch_cards(&studio)?;
+        }
         let net = open_net(wanted, &studio, port)?;
         let trace = trace_file(wanted, &studio)?;
         Ok(Self { studio, net, facts, trace })
@@ -138,6 +142,14 @@ fn open_studio(wanted: &ServeFlags, pack: Arc<dyn Pack>) -> Result<Arc<Studio>, 
         bitrate_bps: FIRST_BITRATE_BPS,
     };
     Ok(Studio::open(config, pack, Wall)?)
+}
+
+/// Where a card is. Elsewhere there is no thread for it and no second look for the library.
+fn watch_cards(studio: &Studio) -> Result<(), Complaint> {
+    if let Some(cards) = CardWatch::open() {
+        studio.watch(Box::new(move || cards.read()))?;
+    }
+    Ok(())
 }
 
 fn open_net(wanted: &ServeFlags, studio: &Arc<Studio>, port: u16) -> Result<Arc<Net>, Complaint> {

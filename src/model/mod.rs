@@ -7,6 +7,7 @@ pub mod portrait;
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::cards::CardUse;
 use crate::media::{PcmBlock, Picture};
 use crate::telemetry::Marks;
 use crate::time::{SampleIndex, Wall};
@@ -110,6 +111,11 @@ pub trait Pack: Send + Sync {
     /// With [`ModelError::Lost`] if the engine is being opened anew, is short of memory, or is gone.
     fn takes_sessions(&self) -> Result<(), ModelError> {
         Ok(())
+    }
+
+    /// The graphics card that its sessions need; none where they draw on the processor.
+    fn card(&self) -> Option<CardUse> {
+        None
     }
 
     /// An actor for one session, drawing squares of `side_px` pixels.

@@ -1,4 +1,4 @@
-//! The studio: admits sessions, keeps their register, and owns the workers that move them on.
+//! The studio: admits sessions, and owns the workers that move them on and the watch over the cards.
 
 use std::io;
 use std::sync::Arc;
@@ -9,12 +9,13 @@ use thiserror::Error;
 use super::ends::{EndCounts, EndReason};
 use super::inbox::{Newcomer, Order};
 use super::outlet::Outlet;
-use super::register::{Register, when_over};
+use super::register::{AdmitError, Register};
 use super::report::{Meter, MeterReport, SessionState, SessionStats, SessionSummary};
 use super::show::{FRAME_SAMPLES, Show, ShowParts};
 use super::terms::{Terms, Wishes};
 use super::ticket::Ticket;
-use super::workers::Workers;
+use super::watcher::{Board, CardSource, CardsNow, Watcher};
+use super::workers::{Ending, OnEnd, Workers};
 use crate::codec::PictureCodec;
 use crate::media::{Picture, PictureSize};
 use crate::model::{AvatarCard, ModelError, Pack, Still};
@@ -45,42 +46,6 @@ pub struct ShowRequest {
     pub wishes: Wishes,
 }
 
-/// Why a session was not admitted.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum AdmitError {
-    /// All places are taken.
-    #[error("wanted a free place, all {limit} are taken")]
-    Full {
-        /// Places in all.
-        limit: usize,
-    },
-    /// No avatar of that name.
-    #[error("wanted an avatar called \"{name}\", there are: {known}")]
-    UnknownAvatar {
-        /// The name asked for.
-        name: String,
-        /// The names there are.
-        known: String,
-    },
-    /// The avatar or a codec could not be set up.
-    #[error("wanted \"{name}\" on stage, found: {found}")]
-    BrokenAvatar {
-        /// Its name.
-        name: String,
-        /// What was wrong.
-        found: String,
-    },
-    /// The engine takes nobody now.
-    #[error("wanted an engine that takes sessions, found: {found}")]
-    EngineLost {
-        /// What is wrong with it.
-        found: String,
-    },
-    /// The process is about to end.
-    #[error("the server is closing and takes no new sessions")]
-    Closing,
-}
-
 /// Why a running session did not take an order.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum OrderError {
@@ -104,6 +69,7 @@ pub struct Studio {
     pack: Arc<dyn Pack>,
     workers: Workers,
     register: Arc<Register>,
+    board: Arc<Board>,
     wall: Wall,
 }
 
@@ -115,7 +81,7 @@ impl Studio {
     pub fn open(config: StudioConfig, pack: Arc<dyn Pack>, wall: Wall) -> io::Result<Arc<Self>> {
         let register = Arc::new(Register::default());
         let workers = Workers::start(config.workers, wall, when_over(&register))?;
-        Ok(Arc::new(Self { config, pack, workers, register, wall }))
+        Ok(Arc::new(Self { config, pack, workers, register, board: Arc::default(), wall }))
     }
 
     /// Admits a session and starts its show; its output goes to `outlet`.
@@ -216,14 +182,14 @@ impl Studio {
     /// The handles of a session.
     #[must_use]
     pub fn find(&self, id: &str) -> Option<Ticket> {
-        self.register.lock().sessions.values().find(|ticket| &*ticket.id == id).cloned()
+        self.register.tickets().into_iter().find(|ticket| &*ticket.id == id)
     }
 
     /// All sessions, oldest first.
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionSummary> {
         let now = self.wall.now();
-        self.register.lock().sessions.values().map(|ticket| ticket.summary(now)).collect()
+        self.register.tickets().iter().map(|ticket| ticket.summary(now)).collect()
     }
 
     /// One session in full.
@@ -236,7 +202,7 @@ impl Studio {
     /// What is true of each session now.
     #[must_use]
     pub fn states(&self) -> Vec<SessionState> {
-        self.register.lock().sessions.values().map(|ticket| ticket.meter.state()).collect()
+        self.register.tickets().iter().map(|ticket| ticket.meter.state()).collect()
     }
 
     /// Ended sessions by reason.
@@ -250,7 +216,7 @@ impl Studio {
     pub fn totals(&self) -> MeterReport {
         let sum = Meter::default();
         self.register.totals.merge_into(&sum);
-        self.register.lock().sessions.values().for_each(|ticket| ticket.meter.merge_into(&sum));
+        self.register.tickets().iter().for_each(|ticket| ticket.meter.merge_into(&sum));
         sum.lose(&self.register.counters.snapshot());
         sum.report()
     }
@@ -264,6 +230,34 @@ impl Studio {
     /// Traces the sent frames of every session admitted from now on. Once: a second trace is not taken.
     pub fn trace(&self, trace: Trace) {
         let _ = self.register.trace.set(trace);
+    }
+
+    /// Reads the cards once a second from now on, on a thread of its own, and admits what they leave.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub fn watch(&self, source: CardSource) -> io::Result<()> {
+        self.board.start(source, self.watcher(self.wall.now()), self.wall)
+    }
+
+    /// As [`Studio::watch`], but readings, from `now` on, are the caller's to bring.
+    #[must_use]
+    pub fn watcher(&self, now: Instant) -> Watcher {
+        Watcher::new(self.pack.card(), self.config.max_sessions, (&self.register, &self.board), now)
+    }
+
+    /// What the cards said last; none where they are not watched.
+    #[must_use]
+    pub fn cards(&self) -> Option<CardsNow> {
+        self.board.now()
+    }
+
+    /// Why a session would not be admitted now, whatever it asks for; none if it would.
+    #[must_use]
+    pub fn refusal(&self) -> Option<AdmitError> {
+        let lost = self.pack.takes_sessions().err();
+        let lost = lost.map(|error| AdmitError::EngineLost { found: error.to_string() });
+        lost.or_else(|| self.register.refusal(&self.config))
     }
 
     /// How large it is.
@@ -288,16 +282,28 @@ impl Studio {
 
     /// Admits nobody from now on.
     pub fn begin_closing(&self) {
-        self.register.lock().is_closing = true;
+        self.register.begin_closing();
     }
 
     /// Ends every session and waits for the workers.
     pub fn close(&self) {
         self.begin_closing();
-        let ids: Vec<_> = self.register.lock().sessions.values().map(|ticket| Arc::clone(&ticket.id)).collect();
-        for id in ids {
-            self.end(&id, EndReason::Closing);
+        self.board.end();
+        for ticket in self.register.tickets() {
+            self.end(&ticket.id, EndReason::Closing);
         }
         self.workers.close();
     }
+}
+
+/// What happens when a worker let go of a show.
+fn when_over(register: &Arc<Register>) -> OnEnd {
+    let register = Arc::clone(register);
+    Box::new(move |key, ending| {
+        let is_broken = ending == Ending::Broken;
+        // A session that was asked to end is out already, and counted.
+        if let Some(ticket) = register.end(key, ending.reason()).filter(|_| is_broken) {
+            tracing::error!(session = %ticket.id, "the show broke down: a bug in visage; the session was ended");
+        }
+    })
 }
