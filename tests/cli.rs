@@ -328,3 +328,13 @@ fn a_film_that_is_stopped_ends_early_and_whole() {
         }
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_list_that_nobody_reads_on_ends_without_a_word() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let child = Command::new(env!("CARGO_BIN_EXE_visage")).arg("avatars").stdout(writer).stderr(Stdio::piped()).spawn();
+    let output = child.expect("the program runs").wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()), (None, String::new()));
+}

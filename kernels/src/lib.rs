@@ -16,6 +16,7 @@ mod launch;
 pub mod libraries;
 pub mod memory;
 pub mod nvrtc;
+pub mod pipe;
 pub mod pixels;
 pub mod tensorrt;
 pub mod twins;

@@ -15,7 +15,8 @@ use super::complaint::Complaint;
 use super::flags::{BuildFlags, EnginesCommand, Flags, ListFlags, PruneFlags};
 use super::lists::print_rows;
 use super::packs::pack_files;
-use super::workshop::{Made, Workshop, cards, open_cache, told};
+use super::workshop::{Made, Workshop, cards, is_missing, open_cache, told};
+use crate::time::Wall;
 
 /// Does what `visage engines` is asked for.
 pub fn run(flags: &Flags, wanted: &EnginesCommand) -> Result<(), Complaint> {
@@ -54,6 +55,10 @@ fn megabytes(bytes: u64) -> u64 {
     bytes.div_ceil(1_000_000)
 }
 
+fn gigabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e9
+}
+
 fn verify(list: &ListFlags, cache: &Cache) -> Result<(), Complaint> {
     let all = cache.verify(&mut |stem| eprintln!("reading {stem}"))?;
     print_rows(list, &rows(&all), COLUMNS);
@@ -68,18 +73,18 @@ fn verify(list: &ListFlags, cache: &Cache) -> Result<(), Complaint> {
 }
 
 fn prune(wanted: &PruneFlags, cache: &Cache) -> Result<(), Complaint> {
-    let pruned = cache.prune((wanted.keep_gb.max(0.0) * 1e9) as u64)?;
+    let pruned = cache.prune(wanted.keep.bytes())?;
     if wanted.json {
         println!("{}", json!(pruned));
         return Ok(());
     }
     pruned.removed.iter().for_each(|stem| println!("removed {stem}"));
-    println!("{:.2} GB are free again, {:.2} GB stay", pruned.freed_bytes as f64 / 1e9, pruned.left_bytes as f64 / 1e9);
+    println!("{:.2} GB are free again, {:.2} GB stay", gigabytes(pruned.freed_bytes), gigabytes(pruned.left_bytes));
     Ok(())
 }
 
 fn build(flags: &Flags, wanted: &BuildFlags, cache: &Cache) -> Result<(), Complaint> {
-    let sms = cards(&wanted.card)?;
+    let (began, sms) = (Wall.date(), cards(&wanted.card)?);
     let pack = pack_files(flags)?;
     let workshop = Workshop::open(&wanted.card.library, &pack, cache)?;
     let planned = workshop.plan(sms, wanted.precision)?;
@@ -97,6 +102,8 @@ fn build(flags: &Flags, wanted: &BuildFlags, cache: &Cache) -> Result<(), Compla
         rows.push(made_row(planned, &make_in_sight(&workshop, planned, &stop)?));
     }
     print_rows(&list, &rows, &["engine", "megabytes", "seconds", "state"]);
+    let gone = cache.thin_out(wanted.card.keep.bytes(), began)?.removed;
+    gone.iter().for_each(|stem| eprintln!("removed {stem}: more than {} GB", wanted.card.keep.keep_gb));
     Ok(())
 }
 
@@ -122,6 +129,16 @@ fn make_in_sight(workshop: &Workshop<'_>, planned: &Planned<'_>, stop: &Arc<Atom
     let style = ProgressStyle::with_template(&template).expect("a template that is known");
     let bar = ProgressBar::new(1).with_style(style);
     bar.set_prefix(planned.key.stem());
+    if is_missing(planned) {
+        let free =
+            memory::free_bytes().map_or_else(String::new, |free| format!(", {:.1} GB are free", gigabytes(free)));
+        eprintln!(
+            "{}: about {} s and {:.1} GB of memory{free}",
+            planned.key.stem(),
+            planned.seconds,
+            gigabytes(planned.memory_bytes)
+        );
+    }
     let (shown, stop) = (bar.clone(), Arc::clone(stop));
     let watch: Watch = Arc::new(move |progress| {
         shown.set_length(progress.of.into());
@@ -129,7 +146,11 @@ fn make_in_sight(workshop: &Workshop<'_>, planned: &Planned<'_>, stop: &Arc<Atom
         shown.set_message(progress.stage.to_owned());
         if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    let made = workshop.make(planned, &|step| told(step).into_iter().for_each(|line| bar.println(line)), &watch);
+    let made = workshop.make(
+        planned,
+        &|step| told(step).into_iter().for_each(|line| bar.suspend(|| eprintln!("{line}"))),
+        &watch,
+    );
     bar.finish_and_clear();
     made
 }

@@ -53,6 +53,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(flags: &Flags) -> Result<ExitCode, Complaint> {
+    if !matches!(flags.command, Command::Serve(_) | Command::Render(_) | Command::Bench(_)) {
+        visage_kernels::pipe::end_quietly();
+    }
     let done = match &flags.command {
         Command::Serve(wanted) => serve::run(flags, wanted),
         Command::Render(wanted) => render::run(flags, wanted),

@@ -15,6 +15,7 @@ use super::flags::{BackendChoice, Flags, ServeFlags};
 use super::packs::pack_files;
 use super::workshop::{Workshop, cards_here, is_missing, open_cache, told};
 use crate::serve::{Doors, Preparation};
+use crate::time::Wall;
 
 /// Says whether somebody wants the program to end.
 pub type IsClosing = Arc<dyn Fn() -> bool + Send + Sync>;
@@ -33,7 +34,7 @@ pub fn engines(
     if sms.is_empty() {
         return Ok(Vec::new());
     }
-    let (pack, cache) = (pack_files(flags)?, open_cache(flags)?);
+    let (began, pack, cache) = (Wall.date(), pack_files(flags)?, open_cache(flags)?);
     let workshop = Workshop::open(&card.library, &pack, &cache)?;
     let planned = workshop.plan(sms, None)?;
     let mut engines: Vec<Engine> = planned.iter().filter_map(there).collect();
@@ -52,6 +53,9 @@ pub fn engines(
         let made = made?;
         tracing::info!("{} is there after {:.1} s", planned.key.stem(), made.took.as_secs_f64());
         engines.push(made.engine);
+    }
+    for stem in cache.thin_out(card.keep.bytes(), began)?.removed {
+        tracing::info!("{stem} was removed: more than {} GB of engines", card.keep.keep_gb);
     }
     Ok(engines)
 }

@@ -36,6 +36,14 @@ pub struct Pruned {
     pub left_bytes: u64,
 }
 
+impl Pruned {
+    fn take(&mut self, stocked: Stocked) {
+        self.left_bytes -= stocked.size_bytes;
+        self.freed_bytes += stocked.size_bytes;
+        self.removed.push(stocked.stem);
+    }
+}
+
 impl Cache {
     /// All engines, sorted by name, each looked at as [`Cache::find`] does.
     ///
@@ -77,9 +85,25 @@ impl Cache {
             if (stocked.damage.is_none() && pruned.left_bytes <= limit_bytes) || !self.remove(&stocked.stem)? {
                 continue;
             }
-            pruned.left_bytes -= stocked.size_bytes;
-            pruned.freed_bytes += stocked.size_bytes;
-            pruned.removed.push(stocked.stem);
+            pruned.take(stocked);
+        }
+        Ok(pruned)
+    }
+
+    /// Removes the engines that were used longest ago until `limit_bytes` are kept at most. What was used at `since` or
+    /// later stays, whatever that comes to; so does what is damaged, for whoever wants to see why.
+    ///
+    /// # Errors
+    /// If a file cannot be removed.
+    pub fn thin_out(&self, limit_bytes: u64, since: SystemTime) -> Result<Pruned, CacheError> {
+        let mut all = self.list()?;
+        let mut pruned = Pruned { left_bytes: all.iter().map(|stocked| stocked.size_bytes).sum(), ..Pruned::default() };
+        all.retain(|stocked| stocked.damage.is_none() && stocked.used < since);
+        all.sort_by_key(|stocked| stocked.used);
+        for stocked in all {
+            if pruned.left_bytes > limit_bytes && self.remove(&stocked.stem)? {
+                pruned.take(stocked);
+            }
         }
         Ok(pruned)
     }

@@ -130,6 +130,19 @@ fn what_was_used_longest_ago_goes_first() {
 }
 
 #[test]
+fn what_is_used_now_stays_however_large() {
+    let (_folder, cache) = cache();
+    let named = |name: &str| EngineKey { graph: name.to_owned(), ..key() };
+    for (n, name) in ["old", "older", "now", "now too"].iter().enumerate() {
+        obtain(&cache, &named(name), [5, 1, 10, 11][n]);
+    }
+    let pruned = cache.thin_out(3 * BYTES as u64, at(10)).expect("thinned out");
+    assert_eq!(pruned.removed, [named("older").stem(), named("old").stem()], "each comes with its description");
+    assert_eq!(cache.thin_out(0, at(10)).expect("thinned out").removed, Vec::<String>::new());
+    assert_eq!(cache.list().expect("a list").len(), 2);
+}
+
+#[test]
 fn an_engine_being_built_is_not_removed() {
     let (_folder, cache) = cache();
     let build = |path: &Path| {

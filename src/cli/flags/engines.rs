@@ -36,6 +36,24 @@ pub struct CardFlags {
 
     #[command(flatten)]
     pub library: LibraryFlags,
+
+    #[command(flatten)]
+    pub keep: KeepFlags,
+}
+
+/// How much may stay.
+#[derive(Args, Debug)]
+pub struct KeepFlags {
+    /// Gigabytes of engines that may stay; those used longest ago go first
+    #[arg(long, env = "VISAGE_ENGINES_GB", default_value_t = 40.0, value_name = "GB")]
+    pub keep_gb: f64,
+}
+
+impl KeepFlags {
+    /// The same in bytes.
+    pub fn bytes(&self) -> u64 {
+        (self.keep_gb.max(0.0) * 1e9) as u64
+    }
 }
 
 /// Where TensorRT is.
@@ -83,9 +101,8 @@ pub struct ParityFlags {
 /// Flags of `engines prune`.
 #[derive(Args, Debug)]
 pub struct PruneFlags {
-    /// Gigabytes that may stay
-    #[arg(long, env = "VISAGE_ENGINES_GB", default_value_t = 40.0, value_name = "GB")]
-    pub keep_gb: f64,
+    #[command(flatten)]
+    pub keep: KeepFlags,
 
     /// Print the result as JSON
     #[arg(long)]
