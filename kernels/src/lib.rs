@@ -11,6 +11,7 @@ pub mod h264;
 #[cfg(feature = "cuda")]
 mod launch;
 pub mod memory;
+#[cfg(feature = "cuda")]
 pub mod nvrtc;
 pub mod pixels;
 pub mod tensorrt;
