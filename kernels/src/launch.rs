@@ -105,7 +105,7 @@ impl Kernels {
         for (memory, bytes) in memory.iter().zip(&held) {
             let block = pool.take().ok_or(CudaError { call: "PinnedPool::take", status: 2 })?;
             let flight = stream.copy_down(memory, 0, bytes.len(), block)?;
-            flight.done().synchronise()?;
+            stream.synchronise()?;
             if let Ok((block, _took)) = flight.land()? {
                 found.push(HostBuffer::of(&block[..bytes.len()]));
             }

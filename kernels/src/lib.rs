@@ -15,6 +15,7 @@ pub mod inventory;
 mod launch;
 pub mod libraries;
 pub mod memory;
+#[cfg(feature = "cuda")]
 pub mod nvrtc;
 pub mod pipe;
 pub mod pixels;

@@ -8,10 +8,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub use engines::{
-    BuildFlags, CardFlags, EnginesCommand, KernelBuildFlags, KernelsCommand, LibraryFlags, NvrtcFlags, ParityFlags,
-    PruneFlags,
-};
+pub use engines::{BuildFlags, CardFlags, EnginesCommand, KernelsCommand, LibraryFlags, ParityFlags, PruneFlags};
+#[cfg(feature = "cuda")]
+pub use engines::{KernelBuildFlags, NvrtcFlags};
 
 use crate::doctor::probe::relay::Server;
 

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 use visage_engines::Sm;
 use visage_engines::cubins::Cubins;
 use visage_engines::places::python_roots;
+use visage_kernels::Kernels;
+use visage_kernels::cuda::{Device, Driver, LIBRARY};
 use visage_kernels::nvrtc::{self, CompileError, Nvrtc, NvrtcError, Obtained};
 use visage_kernels::twins;
 
@@ -80,17 +82,8 @@ fn list_kernels(list: &ListFlags, cubins: &Cubins) {
     print_rows(list, &rows.collect::<Vec<_>>(), &["kernel", "source", "compiled_for"]);
 }
 
-#[cfg(not(feature = "cuda"))]
-fn check(wanted: &NvrtcFlags, _cubins: &Cubins) -> Result<(), Complaint> {
-    Ok(load(wanted).map(drop)?)
-}
-
 /// Every trial of every kernel on the first card.
-#[cfg(feature = "cuda")]
 fn check(wanted: &NvrtcFlags, cubins: &Cubins) -> Result<(), Complaint> {
-    use visage_kernels::Kernels;
-    use visage_kernels::cuda::{Device, Driver, LIBRARY};
-
     let device = Device::open(&Driver::open(LIBRARY.as_ref())?, 0)?;
     let all = nvrtc::obtain_all(device.sm()?, || load(wanted), cubins).map_err(hinted)?;
     let kernels = Kernels::load(&device, &all)?;
@@ -121,7 +114,7 @@ fn check(wanted: &NvrtcFlags, cubins: &Cubins) -> Result<(), Complaint> {
 
 fn hinted(error: CompileError) -> Complaint {
     let hint = match &error {
-        CompileError::UnknownSm { .. } => "cards of compute capability 10.0 and newer need NVRTC 12.8 or newer",
+        CompileError::UnknownSm { .. } => "cards from 7.5 on are served; 10.0 and newer need NVRTC 12.8 or newer",
         CompileError::Cache(_) => "make room, or name another folder with --data-dir",
         CompileError::NoCompiler { .. } => "or compile them on another machine: visage kernels build --sm 8.9",
         CompileError::Source { .. } | CompileError::Cubin { .. } => {

@@ -12,6 +12,7 @@ mod engine;
 mod engines;
 mod environment;
 mod flags;
+#[cfg(feature = "cuda")]
 mod kernels;
 mod lists;
 mod packs;
@@ -64,7 +65,13 @@ fn run(flags: &Flags) -> Result<ExitCode, Complaint> {
         Command::Avatars(list) => lists::avatars(flags, list),
         Command::Packs(list) => lists::packs(flags, list),
         Command::Engines(wanted) => engines::run(flags, wanted),
+        #[cfg(feature = "cuda")]
         Command::Kernels(wanted) => kernels::run(flags, wanted),
+        #[cfg(not(feature = "cuda"))]
+        Command::Kernels(_) => Err(Complaint::said(
+            "wanted kernels for graphics cards, this program was built without them",
+            "build it with: cargo build --release --features cuda",
+        )),
         Command::Completions { shell } => {
             lists::completions(*shell);
             Ok(())

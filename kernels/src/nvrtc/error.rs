@@ -12,9 +12,6 @@ const INSTALL: &str = "pip install nvidia-cuda-nvrtc-cu12, or CUDA's toolkit 12 
 /// Why there is no NVRTC.
 #[derive(Debug, Error)]
 pub enum NvrtcError {
-    /// The program was built without it.
-    #[error("wanted NVRTC, this program was built without it; build it with: cargo build --release --features cuda")]
-    NotBuilt,
     /// It was nowhere.
     #[error("wanted {}, looked in: {}; {INSTALL}", super::NAMES.join(" or "), searched.join("; "))]
     Missing {

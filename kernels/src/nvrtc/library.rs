@@ -1,5 +1,6 @@
 //! NVRTC: found, asked for its version and cards, kept for as long as it compiles.
 
+use std::error::Error;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -40,7 +41,7 @@ impl Nvrtc {
                     // installed; NVIDIA's library may be loaded from any thread.
                     Searched::Found(path) => match unsafe { Library::new(&path) } {
                         Ok(library) => return Self::of(library, path),
-                        Err(error) => searched.push(format!("{}: {error}", path.display())),
+                        Err(error) => searched.push(said_of(&error, &path)),
                     },
                 }
             }
@@ -129,6 +130,12 @@ impl fmt::Debug for Nvrtc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Nvrtc").field("version", &self.version).field("path", &self.path).finish_non_exhaustive()
     }
+}
+
+/// What the loader said; libraries of its own that are missing stand only in the error's source.
+fn said_of(error: &libloading::Error, path: &Path) -> String {
+    let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    if why.contains(&*path.to_string_lossy()) { why } else { format!("{}: {why}", path.display()) }
 }
 
 /// What NVRTC opens by name when it compiles: loaded before, from the same folder, so that it is found wherever that is.

@@ -4,9 +4,7 @@
 
 mod cubin;
 mod error;
-#[cfg(feature = "cuda")]
 mod library;
-#[cfg(feature = "cuda")]
 mod sys;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +15,6 @@ use visage_engines::{Sm, Version};
 
 pub use cubin::{Cubin, card_of};
 pub use error::{CompileError, NvrtcError};
-#[cfg(feature = "cuda")]
 pub use library::Nvrtc;
 
 use crate::twins::Source;
@@ -41,42 +38,6 @@ pub fn places(given: Option<&Path>, roots: &[PathBuf]) -> Vec<Place> {
     let mut seen = Vec::new();
     all.retain(|place| !seen.contains(place) && (seen.push(place.clone()), true).1);
     all
-}
-
-/// A program that was built without NVRTC has none.
-#[cfg(not(feature = "cuda"))]
-#[derive(Debug)]
-pub enum Nvrtc {}
-
-#[cfg(not(feature = "cuda"))]
-impl Nvrtc {
-    /// Says that the program was built without it.
-    ///
-    /// # Errors
-    /// Always.
-    pub fn load(_places: &[Place]) -> Result<Self, NvrtcError> {
-        Err(NvrtcError::NotBuilt)
-    }
-
-    /// Its version.
-    #[must_use]
-    pub fn version(&self) -> Version {
-        match *self {}
-    }
-
-    /// The cards that it compiles for.
-    #[must_use]
-    pub fn knows(&self) -> Vec<Sm> {
-        match *self {}
-    }
-
-    /// Compiles a source.
-    ///
-    /// # Errors
-    /// Never, as there is nothing to call it on.
-    pub fn compile(&self, _source: Source, _sm: Sm) -> Result<Vec<u8>, CompileError> {
-        match *self {}
-    }
 }
 
 /// A cubin and how it was come by.
@@ -162,5 +123,5 @@ pub fn obtain_all(
     Ok(all)
 }
 
-#[cfg(all(test, feature = "cuda"))]
+#[cfg(test)]
 mod tests;

@@ -57,6 +57,10 @@ impl Trial {
         let mut wanted = self.buffers.clone();
         self.order.reckon(&mut wanted)?;
         let places = self.order.kernel().places;
+        if found.len() != places.len() {
+            let found = format!("{} of {}", found.len(), places.len());
+            return Err(SizeError { wanted: "every buffer of the trial", found });
+        }
         let verdict = |((place, wanted), found): ((&super::Place, &HostBuffer), &HostBuffer)| {
             let [wanted, found] = [wanted, found].map(|buffer| values(buffer, place.element));
             let error = wanted.iter().zip(&found).map(|(a, b)| difference(*a, *b)).fold(0.0, f64::max);
