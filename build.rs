@@ -1,4 +1,5 @@
-//! Embeds the page and the built-in pack, after checking every file of the pack against its digest.
+//! Embeds the page and the built-in pack, after checking every file of the pack against its digest. Compiles engines when
+//! `VISAGE_BUILD_ENGINES=1` asks for them.
 
 #![expect(clippy::disallowed_methods, reason = "a build script is told where things are by its environment")]
 
@@ -26,7 +27,65 @@ fn main() -> Result<(), Box<dyn Error>> {
     embed(&mut table, "PACK", &pack, listed)?;
     embed(&mut table, "PAGE", &root.join(PAGE), files_under(&root.join(PAGE), "")?.into_iter())?;
     fs::write(out.join("embedded.rs"), table)?;
+    println!("cargo:rerun-if-env-changed=VISAGE_BUILD_ENGINES");
+    if env::var_os("VISAGE_BUILD_ENGINES").is_some_and(|value| value == "1") {
+        compile_engines(&pack)?;
+    }
     Ok(())
+}
+
+/// What `visage engines build` does, with the same variables, into the same folder.
+#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
+fn compile_engines(built_in: &Path) -> Result<(), Box<dyn Error>> {
+    use std::ops::ControlFlow;
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    use visage_engines::cache::Cache;
+    use visage_engines::compile::{Forge, Watch, Wish};
+    use visage_engines::memory;
+    use visage_engines::places::{data_dir, engines_in, python_roots, search_order};
+    use visage_kernels::tensorrt;
+
+    for read in ["VISAGE_SM", "VISAGE_TENSORRT_LIB", "VISAGE_DATA_DIR", "VISAGE_PACK"] {
+        println!("cargo:rerun-if-env-changed={read}");
+    }
+    let environment = |name: &str| env::var_os(name);
+    let pack = PackFiles::read(&env::var_os("VISAGE_PACK").map_or_else(|| built_in.to_owned(), PathBuf::from))?;
+    let data_dir = env::var_os("VISAGE_DATA_DIR").map_or_else(|| data_dir(&environment), PathBuf::from);
+    let cache = Cache::open(engines_in(&data_dir))?;
+    let given = env::var_os("VISAGE_TENSORRT_LIB").map(PathBuf::from);
+    let order = search_order(given.as_deref(), &python_roots(&environment), tensorrt::PYTHON_PACKAGE);
+    let compiler = tensorrt::load(&order).map_err(|error| error.to_string())?;
+    let forge = Forge { pack: &pack, compiler: &*compiler, cache: &cache };
+    let wish = Wish { sms: cards()?, ..Wish::default() };
+    let watch: Watch = Arc::new(|_| ControlFlow::Continue(()));
+    for planned in forge.plan(&wish, SystemTime::now()).map_err(|error| error.to_string())? {
+        let now = (SystemTime::now(), memory::free_bytes().unwrap_or(u64::MAX));
+        let engine = forge.make(&planned, now, &mut |_| (), &watch).map_err(|error| error.to_string())?;
+        println!("cargo:warning=engine for compute capability {}: {}", planned.key.sm, engine.path.display());
+    }
+    Ok(())
+}
+
+/// The cards that `VISAGE_SM` names, or those in this machine.
+#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
+fn cards() -> Result<Vec<visage_engines::Sm>, Box<dyn Error>> {
+    let named = env::var("VISAGE_SM").unwrap_or_default();
+    let mut sms = named.split(',').filter(|sm| !sm.is_empty()).map(str::parse).collect::<Result<Vec<_>, _>>()?;
+    if sms.is_empty() {
+        let here = visage_kernels::find_cards().into_iter();
+        sms.extend(here.map(|card| visage_engines::Sm::new(card.sm.0 as u8, card.sm.1 as u8)));
+    }
+    if sms.is_empty() {
+        return Err("wanted cards to compile engines for, found none in this machine; name them: VISAGE_SM=8.9".into());
+    }
+    Ok(sms)
+}
+
+#[cfg(not(any(feature = "tensorrt-rtx", feature = "tensorrt")))]
+fn compile_engines(_built_in: &Path) -> Result<(), Box<dyn Error>> {
+    Err("VISAGE_BUILD_ENGINES=1 wants TensorRT: add --features tensorrt-rtx".into())
 }
 
 /// Writes `name` as a table of paths and bytes.

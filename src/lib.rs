@@ -9,6 +9,7 @@ pub mod media;
 pub mod telemetry;
 pub mod time;
 
+pub mod cards;
 pub mod listen;
 pub mod pace;
 pub mod picture;
@@ -22,6 +23,7 @@ pub mod pipeline;
 
 pub mod bench;
 pub mod cli;
+pub mod doctor;
 pub mod render;
 pub mod rtc;
 pub mod serve;

@@ -22,6 +22,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("listen", 3),
     ("pace", 3),
     ("picture", 3),
+    ("cards", 3),
     ("codec", 4),
     ("backend", 4),
     ("model", 5),
@@ -30,6 +31,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("serve", 8),
     ("render", 8),
     ("bench", 8),
+    ("doctor", 8),
     ("cli", 9),
 ];
 
@@ -42,7 +44,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli"]),
     ("strsim", &["cli"]),
     ("crossbeam_queue", &["pipeline"]),
-    ("fastrand", &["bench", "model"]),
+    ("fastrand", &["bench", "doctor", "model"]),
     ("futures_util", &["rtc", "serve"]),
     ("hdrhistogram", &["telemetry"]),
     ("if_addrs", &["rtc", "serve"]),
@@ -68,15 +70,15 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("str0m", &["rtc"]),
     ("subtle", &["serve"]),
     ("symphonia", &["codec"]),
-    ("tokio", &["pipeline", "rtc", "serve", "render", "bench", "cli"]),
+    ("tokio", &["pipeline", "rtc", "serve", "render", "bench", "doctor", "cli"]),
     ("tower", &["serve"]),
     ("tower_http", &["serve"]),
     // Machines never log.
     ("tracing", &["cli", "pipeline", "rtc"]),
     ("tracing_subscriber", &["cli"]),
     ("uuid", &["pipeline"]),
-    ("visage_engines", &["cli", "model"]),
-    ("visage_kernels", &["backend", "codec", "picture", "cli"]),
+    ("visage_engines", &["cli", "doctor", "model"]),
+    ("visage_kernels", &["backend", "cards", "codec", "doctor", "picture", "cli"]),
     ("webrtc", &["bench"]),
     // No dependencies of the root package: their calls are unsafe, and kernels alone may name them.
     ("vpx_sys", &[]),

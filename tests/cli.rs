@@ -32,7 +32,7 @@ fn has(tool: &str) -> bool {
 #[test]
 fn help_names_every_command_and_the_exit_codes() {
     let help = text(&visage(&["--help"]).stdout);
-    for word in ["serve", "render", "bench", "avatars", "packs", "completions", "Exit codes", "Examples"] {
+    for word in ["serve", "render", "bench", "top", "avatars", "packs", "completions", "Exit codes", "Examples"] {
         assert!(help.contains(word), "no \"{word}\" in\n{help}");
     }
     assert!(help.lines().count() < 50, "the help is long:\n{help}");
@@ -152,12 +152,13 @@ struct Server(Child, serde_json::Value);
 
 impl Server {
     fn start(more: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_visage"))
-            .args(["serve", "--json", "--port", "0", "--udp-port", "0"])
-            .args(more)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program runs");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_visage"));
+        command.args(["serve", "--json", "--port", "0", "--udp-port", "0"]).args(more);
+        Self::of(command)
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program runs");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("piped");
         BufReader::new(stdout).read_line(&mut line).expect("a line");
@@ -170,6 +171,82 @@ impl Drop for Server {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+#[test]
+fn top_watches_a_server_or_this_machine_and_says_what_it_cannot_see() {
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let output = visage(arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    };
+    let here = json(&["top", "--json"]);
+    let has_card = here["cards"].as_array().is_some_and(|cards| !cards.is_empty());
+    assert!(here["server"].is_null() && here["cores"]["of"].as_u64() > Some(0), "{here}");
+    assert_eq!(text(&visage(&["top"]).stdout).contains("no NVIDIA card answers on this machine"), !has_card);
+    let server = Server::start(&["--token", "s3cret", "--max-sessions", "3"]);
+    let url = server.1["url"].as_str().expect("a url");
+    let there = json(&["top", "--json", "--url", url, "--token", "s3cret"]);
+    assert_eq!(there["server"]["sessions"], serde_json::json!({ "used": 0, "limit": 3 }), "{there}");
+    let refused = visage(&["top", "--url", url]);
+    assert!(refused.status.code() == Some(1) && text(&refused.stderr).contains("--token"), "{refused:?}");
+}
+
+/// A folder with a stand-in for NVIDIA's management library in it, which reads its answers from a file there; none without a
+/// C compiler.
+fn folder_with_cards() -> Option<tempfile::TempDir> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let library = folder.path().join("libnvidia-ml.so.1");
+    let source = root().join("tests/assets/nvml.c");
+    let built =
+        Command::new("cc").args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"]).arg(library).arg(source).status();
+    assert!(built.ok()?.success(), "the stand-in compiles");
+    Some(folder)
+}
+
+#[test]
+fn what_nvml_says_arrives_in_top_and_at_a_server_and_a_lost_card_is_silent() {
+    if !cfg!(target_os = "linux") {
+        println!("skipped: cards by a stand-in for NVIDIA's library (it is one for Linux)");
+        return;
+    }
+    let Some(folder) = folder_with_cards() else {
+        println!("skipped: cards by a stand-in for NVIDIA's library (no C compiler on this machine)");
+        return;
+    };
+    let say = |line: &str| fs::write(folder.path().join("card"), line).expect("a written file");
+    let visage = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_visage"));
+        command.args(arguments).current_dir(folder.path()).env("LD_LIBRARY_PATH", folder.path());
+        command
+    };
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_slice(&visage(arguments).output().expect("the program runs").stdout).expect("JSON")
+    };
+    say("62 4000");
+    let cards = json(&["top", "--json"])["cards"].take();
+    let wanted = serde_json::json!({
+        "index": 0, "name": "Stand-in 0", "bus_address": "00000000:0A:00.0", "silence": null, "temperature_c": 62, "memory_bytes": 24_000_000_000_u64,
+        "memory_used_bytes": 19_500_000_000_u64, "memory_free_bytes": 4_000_000_000_u64, "busy_percent": 71,
+        "memory_busy_percent": 40, "encoder_busy_percent": 5, "power_w": 312.5, "power_limit_w": 450.0,
+        "sm_clock_mhz": 2520, "memory_clock_mhz": 10501, "slowed_by": ["hw_thermal_slowdown"], "encoder_sessions": 0,
+    });
+    assert_eq!(cards[0], wanted);
+    // The second one can tell nothing; that is no silence.
+    assert_eq!(
+        (&cards[1]["silence"], &cards[1]["temperature_c"]),
+        (&serde_json::Value::Null, &serde_json::Value::Null)
+    );
+    let table = text(&visage(&["top"]).output().expect("the program runs").stdout);
+    assert!(table.contains("19.5 of 24.0 GB") && table.contains("312 of 450 W"), "{table}");
+    let server = Server::of(visage(&["serve", "--json", "--port", "0", "--udp-port", "0"]));
+    let url = server.1["url"].as_str().expect("a url");
+    let at_server = json(&["top", "--json", "--url", url]);
+    assert_eq!((&at_server["cards"][0], &at_server["admission"]), (&wanted, &serde_json::Value::Null));
+    say("62 4000 lost");
+    // It reads once a second, and so does the command.
+    let seen = (0..10).map(|_| json(&["top", "--json", "--url", url])["cards"][0]["silence"].take());
+    assert!(seen.into_iter().any(|silence| silence.is_string()), "the lost card is told as silent");
 }
 
 #[test]

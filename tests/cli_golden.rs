@@ -86,8 +86,10 @@ fn help_reads_as_it_was_written() {
         ("serve", expect_file!["./assets/cli/serve.txt"]),
         ("render", expect_file!["./assets/cli/render.txt"]),
         ("bench", expect_file!["./assets/cli/bench.txt"]),
+        ("top", expect_file!["./assets/cli/top.txt"]),
         ("avatars", expect_file!["./assets/cli/avatars.txt"]),
         ("packs", expect_file!["./assets/cli/packs.txt"]),
+        ("doctor", expect_file!["./assets/cli/doctor_help.txt"]),
         ("engines", expect_file!["./assets/cli/engines.txt"]),
         ("engines build", expect_file!["./assets/cli/engines_build.txt"]),
         ("kernels", expect_file!["./assets/cli/kernels.txt"]),
@@ -179,6 +181,59 @@ fn a_server_that_cannot_start_is_told_with_a_cure() {
         desk.enter(&line);
     }
     desk.compare(&expect_file!["./assets/cli/server_errors.txt"]);
+}
+
+#[test]
+fn what_is_wrong_with_a_described_machine_is_told_with_a_cure() {
+    let mut desk = Desk::new();
+    let machines = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/assets/machines");
+    for name in ["bare.json", "h100.json", "laptop.json"] {
+        desk.put(name, &fs::read(machines.join(name)).expect("a described machine"));
+    }
+    desk.put("nonsense.json", b"{\"gpus\": 1}");
+    for line in [
+        "visage doctor --machine bare.json",
+        "visage doctor --machine bare.json --for gpu",
+        "visage doctor --machine bare.json --json",
+        "visage doctor --machine h100.json --for gpu",
+        "visage doctor --machine h100.json --for gpu --fix-hints",
+        "visage doctor --machine laptop.json --for gpu",
+        "visage doctor --machine laptop.json --explain no-kernel-image",
+        "visage doctor --machine bare.json --explain 700",
+        "visage doctor --machine bare.json --explain mouth --json",
+        "visage doctor --machine bare.json --explain elephants",
+        "visage doctor --machine missing.json",
+        "visage doctor --machine nonsense.json",
+        "visage doctor --for tpu",
+        "visage doctor --turn turns:host",
+    ] {
+        desk.enter(line);
+    }
+    desk.compare(&expect_file!["./assets/cli/doctor.txt"]);
+}
+
+#[test]
+fn this_machine_is_fine_for_the_cpu_and_says_what_a_card_would_need() {
+    let desk = Desk::new();
+    let ports = "--port 0 --udp-port 0";
+    let cpu = desk.run(&format!("visage doctor --for cpu {ports} --json"));
+    assert_eq!(cpu.status.code(), Some(0), "{cpu:?}");
+    let report: serde_json::Value = serde_json::from_slice(&cpu.stdout).expect("JSON");
+    assert_eq!((&report["target"], &report["is_fine"]), (&"cpu".into(), &true.into()));
+    // The machine that was described is the one that is told again.
+    desk.put("here.json", &cpu.stdout);
+    let again = desk.run("visage doctor --machine here.json --for cpu --json");
+    assert_eq!(String::from_utf8_lossy(&again.stdout), String::from_utf8_lossy(&cpu.stdout));
+    let gpu = desk.run(&format!("visage doctor --for gpu {ports} --json"));
+    let report: serde_json::Value = serde_json::from_slice(&gpu.stdout).expect("JSON");
+    let (has_card, code) = (report["machine"]["gpu"]["cards"][0].is_object(), gpu.status.code());
+    assert!(has_card || code == Some(1), "no card, and {code:?}");
+    assert_eq!(code, Some(i32::from(report["is_fine"] != true)));
+    if !has_card {
+        let refused = desk.run("visage serve --port 0 --udp-port 0 --backend tensorrt");
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(1) && said.contains("(visage doctor: card)"), "{said}");
+    }
 }
 
 #[test]

@@ -81,6 +81,17 @@ fn engines_are_built_for_cards_that_are_not_here_and_found_again() {
 }
 
 #[test]
+fn the_build_compiled_what_it_was_told_to() {
+    let Some(home) = Home::new() else { return };
+    let (Some("1"), Some(folder)) = (option_env!("VISAGE_BUILD_ENGINES"), option_env!("VISAGE_DATA_DIR")) else {
+        println!("skipped: engines made by the build (it ran without VISAGE_BUILD_ENGINES=1)");
+        return;
+    };
+    let built = home.told(&format!("--data-dir {folder} engines build --sm 8.9 --json"));
+    assert_eq!(text(&built[0], "state"), "there");
+}
+
+#[test]
 fn a_damaged_engine_is_named_put_aside_and_built_again() {
     let Some(home) = Home::new() else { return };
     let made = home.told(BUILD);

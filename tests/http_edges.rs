@@ -89,13 +89,8 @@ struct House {
 fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
     let runtime = Runtime::new().expect("a runtime");
     let inside = runtime.enter();
-    let card = AvatarCard {
-        name: "sheet".into(),
-        title: "Sheet".into(),
-        kind: "drawn".into(),
-        background_light: "#ffffff".into(),
-        background_dark: "#000000".into(),
-    };
+    let card =
+        AvatarCard { name: "sheet".into(), title: "Sheet".into(), kind: "drawn".into(), background: "#ffffff".into() };
     let config = StudioConfig { max_sessions: 4, workers: 1, picture_px: 128, bitrate_bps: 300_000 };
     let studio = Studio::open(config, Arc::new(Paper(vec![card])), Wall).expect("a studio");
     let net =

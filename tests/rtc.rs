@@ -71,8 +71,7 @@ struct House {
 
 fn house(max_sessions: usize) -> House {
     let text = || "ramp".to_owned();
-    let card =
-        AvatarCard { name: text(), title: text(), kind: text(), background_light: text(), background_dark: text() };
+    let card = AvatarCard { name: text(), title: text(), kind: text(), background: text() };
     let config = StudioConfig { max_sessions, workers: 1, picture_px: 128, bitrate_bps: 300_000 };
     let studio = Studio::open(config, Arc::new(Ramps([card])), Wall).expect("a studio");
     let config = NetConfig { host: LOOPBACK, udp_port: 0, public_ips: Vec::new(), places: max_sessions };

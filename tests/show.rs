@@ -20,7 +20,7 @@ use visage::pipeline::{
     Inbox, Meter, Order, Outgoing, OutgoingMedia, Outlet, SessionEvent, SessionKey, SessionSummary, Show, ShowParts,
     Terms,
 };
-use visage::telemetry::{Loss, Marks};
+use visage::telemetry::{Loss, Marks, Stage};
 use visage::time::{AudioRtpTime, SampleIndex, Wall};
 use visage_engines::PackFiles;
 
@@ -101,7 +101,11 @@ fn rig(actor: Box<dyn Actor>, side_px: u32) -> Rig {
 }
 
 fn rig_before_nobody(actor: Box<dyn Actor>, side_px: u32) -> Rig {
-    let (tray, inbox, meter) = (Tray::default(), Inbox::new(Arc::default()), Arc::<Meter>::default());
+    rig_into(Tray::default(), actor, side_px)
+}
+
+fn rig_into(tray: Tray, actor: Box<dyn Actor>, side_px: u32) -> Rig {
+    let (inbox, meter) = (Inbox::new(Arc::default()), Arc::<Meter>::default());
     let (sender, events) = tokio::sync::broadcast::channel(1024);
     let parts = ShowParts {
         key: SessionKey(1),
@@ -247,6 +251,54 @@ fn picture_and_voice_of_one_moment_leave_together_and_share_a_clock() {
             assert!(picture.clock <= now, "a clock from the future");
         }
     }
+}
+
+/// Notes what had left, and when, before it draws.
+struct Painter(Tray, Arc<Mutex<Vec<(usize, Instant)>>>);
+
+impl Actor for Painter {
+    fn look_ahead_samples(&self) -> u64 {
+        1280
+    }
+
+    fn hear(&mut self, _block: &PcmBlock, _at: SampleIndex) -> Result<(), ModelError> {
+        Ok(())
+    }
+
+    fn show(&mut self, _at: SampleIndex, _picture: &mut Picture, _marks: &mut Marks, wall: Wall) {
+        let left = self.0.0.lock().expect("nobody panics with the tray").len();
+        self.1.lock().expect("nobody panics with the notes").push((left, wall.now()));
+    }
+
+    fn hush(&mut self) {}
+}
+
+#[test]
+fn a_voice_has_left_before_its_picture_is_drawn() {
+    let (tray, notes) = (Tray::default(), Arc::<Mutex<Vec<(usize, Instant)>>>::default());
+    let mut rig = rig_into(tray.clone(), Box::new(Painter(tray, Arc::clone(&notes))), 64);
+    rig.inbox.watch();
+    while rig.show.next_tick() < rig.start + Duration::from_secs(1) {
+        rig.step(&mut Vec::new());
+        let (left, drawn) = (rig.tray.take(), notes.lock().expect("nobody panics with the notes").pop());
+        let Some((before, drawn_at)) = drawn else { continue };
+        let [voice, picture] = &left[..] else { panic!("a voice and a picture, not {left:?}") };
+        assert!(before == 1 && matches!(voice.media.value, OutgoingMedia::Voice(_)), "{before} {left:?}");
+        let (encoded, begun) = (voice.media.marks.at(Stage::Encoded), picture.media.marks.at(Stage::Begun));
+        assert!(encoded <= begun && begun <= Some(drawn_at), "the voice {encoded:?}, the picture {begun:?}");
+    }
+}
+
+#[test]
+fn a_stop_is_told_at_once() {
+    let mut rig = rig(Box::new(LevelFace::default()), 64);
+    let mut packets = voice(rig.start, 1.0, 8.0, 120.0);
+    rig.run(2.2, &mut packets);
+    rig.inbox.order(Order::Hush).expect("room for an order");
+    while rig.events.try_recv().is_ok() {}
+    rig.step(&mut packets);
+    let told = rig.events.try_recv();
+    assert!(matches!(told, Ok(SessionEvent::SpeakingStopped { .. })), "{told:?}");
 }
 
 #[test]

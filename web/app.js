@@ -44,7 +44,7 @@ const S = {
   call: null, run: 0, stream: null, openedAt: 0, sound: null, resume: false, note: '',
   isOpen: { sheet: false, menu: false }, page: 'live', isDropping: false, shortcuts: kept('localStorage', 'shortcuts') !== 'off',
   mic: { id: kept('localStorage', 'microphone') || '', echoCancellation: true, noiseSuppression: true, autoGainControl: true, list: [] },
-  stats: null, net: null, history: [], lastError: null,
+  stats: null, net: null, history: [], cards: null, lastError: null,
 };
 let token = kept('sessionStorage', 'token') || '';
 const me = () => S.avatars.find(a => a.name === S.avatar) || null;
@@ -227,7 +227,7 @@ function noPicture(call) {
 function refusedBy(error) {
   S.lastError = error.message;
   const { status } = error;
-  if (status === 503) return fail('full', error.retryAfterS || 10);
+  if (status === 503) { S.problem = error.body || {}; return fail('full', error.retryAfterS || 10); }
   if (status === 401) { token = ''; return fail('token'); }
   if (status === 422) return fail('codec');
   if (status === 404 && S.avatar) { S.avatar = null; kept('localStorage', 'avatar', null); }
@@ -578,6 +578,18 @@ async function askStats() {
   }
 }
 
+/** Once a second while the measurements are open; a server without a card is asked once for each time they are opened. */
+async function askCards() {
+  if (!S.isOpen.sheet || document.hidden || askCards.isVain) return;
+  try {
+    S.cards = await (await api('/v1/gpu')).json();
+    askCards.isVain = !S.cards.cards.length;
+  } catch {
+    S.cards = null; // the page has other words for a server that is gone
+  }
+  showCards();
+}
+
 const percentile = (values, p) => {
   const sorted = values.filter(Number.isFinite).sort((a, b) => a - b);
   return sorted.length ? sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * p))] : NaN;
@@ -598,7 +610,7 @@ function delays() {
 function asJson() {
   const tidy = value => JSON.parse(JSON.stringify(value, (_, v) => typeof v === 'number' && Number.isFinite(v) ? Math.round(v * 1000) / 1000 : v));
   return JSON.stringify(tidy({ at: new Date().toISOString(), browser: navigator.userAgent, server: S.server, session: S.stats,
-    seen_by_browser: S.net, delay_ms: delays(), history: S.history }), null, 2);
+    seen_by_browser: S.net, delay_ms: delays(), gpu: S.cards, history: S.history }), null, 2);
 }
 
 // ── words ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -626,13 +638,17 @@ const NTH = ['first', 'second', 'third', 'fourth', 'fifth'];
 const nth = n => NTH[n - 1] ? `${NTH[n - 1]} try` : `try ${n}`;
 const waiting = (before, after) => `${before} <span class="num" data-count aria-live="off"></span>${after}`;
 
+/** Whether a refusal is for want of places, and not for the graphics card or because the server is closing. */
+const isCrowded = () => /^wanted a free place, all /.test(S.problem?.detail ?? 'wanted a free place, all are taken');
+
 /** What is wrong with the link, and the cure. */
 function linkPlate() {
   const places = S.server?.sessions?.limit, host = location.hostname;
   switch (S.link) {
     case 'lost': return ['The connection dropped', (S.isTrying ? `Trying now, ${nth(S.tries)}.` : waiting('Trying again in', `, ${nth(S.tries)}.`)) + ' Your microphone is off until the picture is back.', [S.isTrying ? trying : again('Try now')]];
     case 'gone': return ['The server does not answer', waiting('Is it still running? Trying again in', `, ${nth(S.tries)}.`), [again('Try now')]];
-    case 'full': return [places === 1 ? 'The one place is taken' : places ? `All ${places} places are taken` : 'All places are taken',
+    case 'full': if (!isCrowded()) return ['No new session for now', `The server says: ${esc(S.problem.detail)}. ${waiting('The page asks again in', ' and connects as soon as it can. Leave it open.')}`, [again('Ask now')]];
+      return [places === 1 ? 'The one place is taken' : places ? `All ${places} places are taken` : 'All places are taken',
       waiting(places ? `This server draws ${places === 1 ? 'one face' : `${places} faces`} at a time. The page asks again in` : 'The page asks again in', ' and connects as soon as a place is free. Leave it open.'), [again('Ask now')]];
     case 'udp': return ['This network seems to block UDP', `The server answers, but nothing came through in 8 s. Try another network, such as a phone hotspot, or have UDP allowed to <strong class="num">${esc(host)} port ${esc(S.server?.udp_port ?? dash)}</strong>.`,
       [again('Try again'), act('Copy details', () => copy(`visage at ${location.origin}: HTTP answers, no UDP from ${host} port ${S.server?.udp_port} within 8 s.\n${ua}`), false, 'copy')]];
@@ -682,7 +698,7 @@ function view() {
     connecting: { dot: '', say: 'Connecting: looking for a path to the server', time: `${seconds.toFixed(1)} s`, ...quiet, readout: [['Delay', dash, ''], ['Picture', dash, '']] },
     lost: { dot: 'warn', say: 'Reconnecting. Your microphone is off.', ...quiet, readout: stopped, tag: 'last' },
     gone: { dot: 'warn', say: 'Waiting for the server.', ...quiet, readout: [['Server', 'no answer', ''], ['Next try', 'count', '']], tag: 'still' },
-    full: { dot: 'warn', say: 'Waiting for a free place.', ...quiet, readout: [['Places', S.server ? `${S.server.sessions.limit} of ${S.server.sessions.limit} taken` : dash, ''], ['Next try', 'count', '']], tag: 'still' },
+    full: { dot: 'warn', say: 'Waiting for a free place.', ...quiet, readout: [['Places', S.server ? `${isCrowded() ? S.server.sessions.limit : S.server.sessions.used} of ${S.server.sessions.limit} taken` : dash, ''], ['Next try', 'count', '']], tag: 'still' },
     failed: { dot: 'warn', say: 'Waiting to try again.', ...quiet, readout: [['Next try', 'count', '']], tag: 'still' },
     udp: { dot: 'warn', say: 'No picture is arriving.', readout: [['Server', 'answers', ''], ['UDP', 'nothing in 8 s', '']], tag: 'still' },
     blank: { dot: 'warn', say: 'No picture is arriving.', readout: [['Server', 'answers', ''], ['Picture', 'none in 8 s', '']], tag: 'still' },
@@ -827,7 +843,7 @@ function showWave() {
 // ── avatars and the room ───────────────────────────────────────────────────────────────────────────────────────
 const KINDS = { drawn: 'Drawn', head: '3D' };
 const isDark = () => (document.documentElement.dataset.theme || (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light')) === 'dark';
-const wall = avatar => avatar.background_light || '#8a9296'; // what is drawn has this one, in the dark too
+const wall = avatar => avatar.background || '#8a9296'; // part of the picture, and so the same in the dark
 
 function showAvatars() {
   $('.avatars').hidden = S.avatars.length < 2;
@@ -936,6 +952,7 @@ function buildSheet() {
   <table><caption class="unseen">Delay by stage in milliseconds</caption><thead><tr><th scope="col">Stage</th><th scope="col">p50</th><th scope="col">p95</th></tr></thead><tbody>${STAGES.map(([key, title]) => `<tr data-stage="${key}"><th scope="row"${key === 'network' ? ' title="Estimated by the browser: round trip, receive buffer and decoding"' : ''}><span class="sw" style="background:var(--c-${key})"></span>${title}${key === 'network' ? ', estimated' : ''}</th><td></td><td></td></tr>`).join('')}</tbody><tfoot><tr data-stage="all"><th scope="row">All</th><td></td><td></td></tr></tfoot></table>
   <p class="hint"><span>In ms, since the call began. Slow moments of one stage seldom meet those of another, so p95 does not add up; the bar shares it out.</span></p></div>
   ${GRAPHS.map(graph).join('')}
+  <div id="cards" hidden></div>
   <details class="blk"><summary>Values of the last 60 s</summary><table class="past"><caption class="unseen">Means over 10 s</caption><thead><tr><th scope="col">Seconds ago</th><th scope="col">Delay</th><th scope="col">fps</th><th scope="col">Mbit/s</th><th scope="col">Loss</th><th scope="col">A/V</th></tr></thead><tbody></tbody></table></details>`;
   $('#close-sheet').onclick = () => toggleSheet(false);
   $('#copy-json').onclick = event => copy(asJson(), event.currentTarget);
@@ -960,6 +977,41 @@ function showSheet() {
   S.history.forEach(h => { h.mbit = h.bitrate_bps / 1e6; });
   GRAPHS.forEach(g => drawGraph(g, $(`[data-graph=${g.id}]`, sheet)));
   if ($('details', sheet).open) showPast($('.past tbody', sheet));
+}
+
+const SLOWED_BY = { sw_power_cap: 'power limit', hw_power_brake_slowdown: 'power supply', hw_slowdown: 'hardware', sw_thermal_slowdown: 'heat', hw_thermal_slowdown: 'heat' };
+const READ_LATE_MS = 5000;           // cards are read once a second
+
+/** The graphics cards, if there are any. */
+function showCards() {
+  const { cards = [], admission, read_ms_ago } = S.cards || {};
+  $('#cards').hidden = !cards.length;
+  once('cards', [cards, admission, read_ms_ago > READ_LATE_MS], () => { $('#cards').innerHTML = cards.map(cardBlock).join('') + admissionBlock(admission, read_ms_ago); });
+}
+
+function cardBlock(card) {
+  const of = (value, all, unit, digits = 0, by = 1) => Number.isFinite(all) ? `${num(value / by, digits)} of ${num(all / by, digits)} ${unit}` : `${num(value / by, digits)} ${unit}`;
+  const slowed = [...new Set(card.slowed_by.map(reason => SLOWED_BY[reason] || reason))].join(', ');
+  const rows = card.silence ? [['Does not answer', esc(card.silence)]] : [
+    ['Busy', Number.isFinite(card.busy_percent) && `${card.busy_percent} %`],
+    ['Memory', Number.isFinite(card.memory_used_bytes) && of(card.memory_used_bytes, card.memory_bytes, 'GB', 1, 1e9)],
+    ['Power', Number.isFinite(card.power_w) && of(card.power_w, card.power_limit_w, 'W')],
+    ['Clock', Number.isFinite(card.sm_clock_mhz) && `${card.sm_clock_mhz} MHz`],
+    ['Encoder sessions', Number.isFinite(card.encoder_sessions) && String(card.encoder_sessions)],
+    ['Slowed by', slowed && `<b>${esc(slowed)}</b>`],
+  ].filter(([, value]) => value);
+  const warm = Number.isFinite(card.temperature_c) ? `${card.temperature_c} °C` : dash;
+  return `<div class="blk card"><h3>${esc(card.name)}<span class="val">${card.silence ? '' : warm}</span></h3><table><caption class="unseen">Graphics card ${card.index}</caption><tbody>${rows.map(([title, value]) => `<tr><th scope="row">${title}</th><td>${value}</td></tr>`).join('')}</tbody></table></div>`;
+}
+
+/** What the cards leave for sessions, where that is less than usual. */
+function admissionBlock(admission, read_ms_ago) {
+  const said = [
+    admission && admission.places < admission.of && `Too hot for all places: ${admission.places} of ${admission.of} until it has cooled.`,
+    admission?.more_fit === 0 && 'Its memory holds no further session.',
+    read_ms_ago > READ_LATE_MS && 'The driver does not come back: these are old values.',
+  ].filter(Boolean);
+  return said.length ? `<p class="cardnote">${icon('warn')}<span>${said.join(' ')}</span></p>` : '';
 }
 
 function drawGraph(g, box) {
@@ -993,6 +1045,8 @@ function toggleSheet(isOpen = !S.isOpen.sheet) {
   $('#readout').setAttribute('aria-expanded', isOpen);
   render();
   showSheet();
+  askCards.isVain = false;
+  askCards();
   if (isOpen) $('#sheet h2').focus({ preventScroll: true }); else $('#readout').focus({ preventScroll: true });
 }
 
@@ -1186,4 +1240,5 @@ connect();
 setInterval(() => { if (S.link !== 'up' || S.voice === 'sound') render(); else tick(); }, 200);
 setInterval(async () => { await measure(); render(); showSheet(); }, 500);
 setInterval(askStats, 1000);
+setInterval(askCards, 1000);
 setInterval(() => { if (isUp() && !document.hidden) askPlaces(); }, 10000);

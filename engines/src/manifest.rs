@@ -85,10 +85,8 @@ pub struct AvatarManifest {
     pub title: String,
     /// `drawn` or `head`.
     pub kind: String,
-    /// Background on light pages, `#rrggbb`.
-    pub background_light: String,
-    /// Background on dark pages, `#rrggbb`.
-    pub background_dark: String,
+    /// The wall behind it, `#rrggbb`; the same on light and on dark pages, since it is part of the picture.
+    pub background: String,
     /// Licence of the art.
     pub licence: String,
 }
@@ -161,10 +159,8 @@ impl AvatarManifest {
         let is_colour = |text: &str| {
             text.len() == 7 && text.starts_with('#') && text.bytes().skip(1).all(|byte| byte.is_ascii_hexdigit())
         };
-        for colour in [&manifest.background_light, &manifest.background_dark] {
-            if !is_colour(colour) {
-                return Err(bad(format!("the colour \"{colour}\" instead of #rrggbb")));
-            }
+        if !is_colour(&manifest.background) {
+            return Err(bad(format!("the colour \"{}\" instead of #rrggbb", manifest.background)));
         }
         Ok(manifest)
     }

@@ -1,7 +1,8 @@
-//! Where shared libraries may lie: said by the user, known to the system's loader, or in a Python environment.
+//! Where things lie on a machine: shared libraries, and what visage keeps.
 //!
-//! Decides the order of the search. Opens nothing.
+//! Decides the order of the search. Opens nothing, and is told of the environment instead of reading it.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -51,6 +52,44 @@ pub fn search_order(given: Option<&Path>, roots: &[PathBuf], package: &str) -> V
     std::iter::once(Place::Loader).chain(packages).collect()
 }
 
+/// What the environment calls something.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// The path that a variable holds, unless it is empty.
+fn path_in(environment: Environment<'_>, name: &str) -> Option<PathBuf> {
+    environment(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// Where Python environments may be: the active one, the user's, the system's.
+#[must_use]
+pub fn python_roots(environment: Environment<'_>) -> Vec<PathBuf> {
+    let active = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(|name| path_in(environment, name));
+    let home = path_in(environment, "HOME").map(|home| home.join(".local"));
+    let system = ["/usr/local", "/usr"].map(PathBuf::from);
+    active.chain(home).chain(system).collect()
+}
+
+/// The folder for what must be kept, unless a flag names another: XDG's data folder on Linux, the customary ones elsewhere,
+/// the current folder where there is no home.
+#[must_use]
+pub fn data_dir(environment: Environment<'_>) -> PathBuf {
+    let home = || path_in(environment, "HOME").unwrap_or_default();
+    let base = if cfg!(windows) {
+        path_in(environment, "LOCALAPPDATA").unwrap_or_default()
+    } else if cfg!(target_os = "macos") {
+        home().join("Library/Application Support")
+    } else {
+        path_in(environment, "XDG_DATA_HOME").unwrap_or_else(|| home().join(".local/share"))
+    };
+    base.join("visage")
+}
+
+/// The folder of engines in a data folder.
+#[must_use]
+pub fn engines_in(data_dir: &Path) -> PathBuf {
+    data_dir.join("engines")
+}
+
 /// The folders with Python packages of an environment, newest Python first.
 fn site_packages(root: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(root.join("lib")).into_iter().flatten().flatten();
@@ -74,6 +113,22 @@ mod tests {
         let order = search_order(Some(Path::new("/opt/trt")), &["/usr".into()], "libs");
         assert_eq!(order, [Place::Given("/opt/trt".into())]);
         assert_eq!(order[0].holds("libx.so.1"), Searched::Nothing("/opt/trt (not there)".into()));
+    }
+
+    #[test]
+    fn what_is_kept_lies_where_the_environment_says() {
+        let none = |_: &str| None;
+        assert!(data_dir(&none).ends_with("visage"));
+        let roots = python_roots(&|name| (name == "VIRTUAL_ENV").then(|| "/venv".into()));
+        assert_eq!(roots[0], Path::new("/venv"));
+        if cfg!(target_os = "linux") {
+            let empty_and_home = |name: &str| match name {
+                "XDG_DATA_HOME" => Some(OsString::new()),
+                "HOME" => Some("/home/me".into()),
+                _ => None,
+            };
+            assert_eq!(data_dir(&empty_and_home), Path::new("/home/me/.local/share/visage"));
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub struct Card {
     pub name: String,
     /// Compute capability, major and minor.
     pub sm: (i32, i32),
-    /// Memory in bytes.
+    /// Memory in bytes; 0 where it is the machine's own, or not told.
     pub memory_bytes: u64,
     /// Version of the driver.
     pub driver: String,
@@ -26,15 +26,16 @@ pub fn find_cards() -> Vec<Card> {
 fn read_cards() -> Result<Vec<Card>, NvmlError> {
     let nvml = Nvml::init()?;
     let driver = nvml.sys_driver_version()?;
-    let card = |index| {
+    let card = |index| -> Result<Card, NvmlError> {
         let device = nvml.device_by_index(index)?;
         let sm = device.cuda_compute_capability()?;
         Ok(Card {
             name: device.name()?,
             sm: (sm.major, sm.minor),
-            memory_bytes: device.memory_info()?.total,
+            memory_bytes: device.memory_info().map_or(0, |memory| memory.total),
             driver: driver.clone(),
         })
     };
-    (0..nvml.device_count()?).map(card).collect()
+    // One that does not answer hides none of the others.
+    Ok((0..nvml.device_count()?).filter_map(|index| card(index).ok()).collect())
 }

@@ -1,4 +1,4 @@
-//! What only unsafe or foreign code can do: ask graphics cards, limit the allocator, set raw options of codec libraries, reckon with pixels in vectors.
+//! What only unsafe or foreign code can do: ask graphics cards and NVIDIA's libraries, limit the allocator, set raw options of codec libraries, reckon with pixels in vectors.
 //!
 //! The only package that may hold unsafe code; what it gives away is safe.
 
@@ -7,9 +7,13 @@
 mod cards;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+pub mod disk;
+#[cfg(feature = "h264")]
 pub mod h264;
+pub mod inventory;
 #[cfg(feature = "cuda")]
 mod launch;
+pub mod libraries;
 pub mod memory;
 #[cfg(feature = "cuda")]
 pub mod nvrtc;
@@ -18,6 +22,7 @@ pub mod tensorrt;
 pub mod twins;
 #[cfg(feature = "vp8")]
 pub mod vp8;
+pub mod watch;
 
 pub use cards::{Card, find_cards};
 #[cfg(feature = "cuda")]

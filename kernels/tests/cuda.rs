@@ -217,6 +217,7 @@ fn the_loader_finds_the_standin_as_it_would_find_the_driver() {
         let driver = Driver::open(Path::new(LIBRARY)).expect("found by its name");
         let device = Device::open(&driver, 0).expect("a device");
         assert_eq!((device.name().as_deref(), device.sm().map(Sm::tag)), (Ok("stand-in"), Ok("sm89".to_owned())));
+        assert_eq!(device.bus_address().as_deref(), Ok("00000000:0A:00.0"));
         return;
     }
     let this = std::env::current_exe().expect("this test");

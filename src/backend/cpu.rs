@@ -5,12 +5,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rten::{Model, NodeId, RunOptions, ThreadPool, Value as EngineValue, ValueOrView};
+use rten::{Dimension, Model, NodeId, RunOptions, ThreadPool, Value as EngineValue, ValueOrView};
 use rten_tensor::prelude::*;
 use rten_tensor::{Tensor as EngineTensor, TensorView};
 
 use super::value::Held;
-use super::{Backend, BackendError, Graph, Onnx, Slot, Tensor, Value};
+use super::{Backend, BackendError, Graph, Onnx, Signature, Slot, Tensor, Value};
 
 /// The engine's name in errors and reports.
 const NAME: &str = "cpu";
@@ -29,6 +29,23 @@ impl Cpu {
     }
 }
 
+impl Cpu {
+    /// What a graph takes and gives.
+    ///
+    /// # Errors
+    /// If it is not a graph this engine can run.
+    pub fn signature(&self, onnx: Onnx<'_>) -> Result<Signature, BackendError> {
+        let model = model(onnx)?;
+        let name = |id: &NodeId| model.node_info(*id).and_then(|node| node.name().map(str::to_owned));
+        let axes = |id: &NodeId| {
+            let shape = model.node_info(*id).and_then(|node| node.shape()).unwrap_or_default();
+            shape.iter().map(|axis| if let Dimension::Fixed(length) = axis { Some(*length) } else { None }).collect()
+        };
+        let inputs = model.input_ids().iter().filter_map(|id| Some((name(id)?, axes(id)))).collect();
+        Ok(Signature { inputs, outputs: model.output_ids().iter().filter_map(name).collect() })
+    }
+}
+
 impl Default for Cpu {
     fn default() -> Self {
         Self::new()
@@ -41,13 +58,7 @@ impl Backend for Cpu {
     }
 
     fn load(&self, _name: &str, onnx: Onnx<'_>) -> Result<Box<dyn Graph>, BackendError> {
-        let load_failed =
-            |error: &dyn std::fmt::Display| BackendError::Load { backend: NAME, found: error.to_string() };
-        let model = match onnx {
-            Onnx::Bytes(bytes) => Model::load(bytes.to_vec()),
-            Onnx::File(path) => Model::load_file(path),
-        };
-        let model = model.map_err(|error| load_failed(&error))?;
+        let model = model(onnx)?;
         let ports = |ids: &[NodeId]| -> Ports {
             ids.iter().filter_map(|id| Some((model.node_info(*id)?.name()?.to_owned(), *id))).collect()
         };
@@ -58,6 +69,18 @@ impl Backend for Cpu {
         let loaded = Loaded { model, inputs, outputs, pool: Arc::clone(&self.pool) };
         Ok(Box::new(CpuGraph(Arc::new(loaded))))
     }
+}
+
+fn model(onnx: Onnx<'_>) -> Result<Model, BackendError> {
+    let model = match onnx {
+        Onnx::Bytes(bytes) => Model::load(bytes.to_vec()),
+        Onnx::File(path) => Model::load_file(path),
+    };
+    model.map_err(|error| load_failed(&error))
+}
+
+fn load_failed(error: &dyn std::fmt::Display) -> BackendError {
+    BackendError::Load { backend: NAME, found: error.to_string() }
 }
 
 /// Names of inputs or outputs and what the engine calls them.

@@ -6,12 +6,15 @@
 pub mod card;
 mod cpu;
 mod error;
+mod parity;
 mod value;
 
 use std::path::Path;
 
+use crate::cards::CardUse;
 pub use cpu::Cpu;
 pub use error::BackendError;
+pub use parity::{Difference, ParityError, Signature, compare, seeded};
 pub use value::{StepTimes, Tensor, Value};
 
 /// An ONNX graph.
@@ -44,6 +47,11 @@ pub enum Health {
 pub trait Backend: Send + Sync {
     /// The engine's name, as `/v1` and the logs say it.
     fn name(&self) -> &'static str;
+
+    /// The graphics card that it reckons on, known best once a graph is loaded; none for a processor.
+    fn card(&self) -> Option<CardUse> {
+        None
+    }
 
     /// Loads the graph that a pack calls `name`.
     ///

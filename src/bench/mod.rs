@@ -31,11 +31,10 @@ pub use compare::compare;
 pub use measure::FrameTally;
 pub use plan::{BenchKind, BenchPlan, Progress};
 pub use report::{BenchReport, Churn, Cost, MarkerCount, RampStep, Wire};
-pub use server::Target;
+pub use server::{Server, Target};
 pub use spread::SignedPercentiles;
-pub use usage::Machine;
+pub use usage::{Machine, MachineUse};
 
-use server::Server;
 use voice::VoiceLoop;
 
 /// Runs a bench. Needs a tokio runtime with timers and network; two threads are enough.

@@ -156,6 +156,22 @@ impl Server {
         self.get("/v1/server").await
     }
 
+    /// What the server's graphics cards said last.
+    ///
+    /// # Errors
+    /// If it does not answer, or wants its token.
+    pub async fn cards(&self) -> Result<Value, BenchError> {
+        self.get("/v1/gpu").await
+    }
+
+    /// Its metrics, in Prometheus' text format.
+    ///
+    /// # Errors
+    /// If it does not answer, or wants its token.
+    pub async fn metrics(&self) -> Result<String, BenchError> {
+        self.ask(self.http.get(format!("{}/metrics", self.url))).await?.text().await.map_err(http)
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, BenchError> {
         self.ask(self.http.get(format!("{}{path}", self.url))).await?.json().await.map_err(http)
     }

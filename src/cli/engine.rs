@@ -6,11 +6,11 @@ use super::complaint::Complaint;
 use super::flags::{BackendChoice, ServeFlags};
 use crate::backend::{Backend, Cpu};
 
-/// The engine that the flags choose; `engines` are those compiled for the cards here.
+/// The engine that the flags choose; `engines` are those compiled for the cards that were named or are here.
 pub fn chosen(wanted: &ServeFlags, engines: Vec<Engine>) -> Result<Box<dyn Backend>, Complaint> {
     match wanted.backend {
         BackendChoice::Cpu => Ok(Box::new(Cpu::new())),
-        BackendChoice::Tensorrt => on_card(wanted, engines),
+        BackendChoice::Tensorrt => on_card(usize::from(wanted.max_sessions), engines),
     }
 }
 
@@ -22,12 +22,12 @@ const ROWS: usize = 4;
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 const BLOCKS_PER_SESSION: usize = 6;
 
+/// The first card, on a thread of its own; of the engines it takes those that are for it.
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
-fn on_card(wanted: &ServeFlags, engines: Vec<Engine>) -> Result<Box<dyn Backend>, Complaint> {
+pub fn on_card(slots: usize, engines: Vec<Engine>) -> Result<Box<dyn Backend>, Complaint> {
     use crate::backend::card::{CardConfig, DRIVER, card};
     use crate::pipeline::start_card;
 
-    let slots = usize::from(wanted.max_sessions);
     let config =
         CardConfig { driver: DRIVER.into(), ordinal: 0, slots, rows: ROWS, blocks: slots * BLOCKS_PER_SESSION };
     let (card, owner) = card(config, Box::new(visage_kernels::tensorrt::BuiltEngines::new(engines)));
@@ -35,7 +35,8 @@ fn on_card(wanted: &ServeFlags, engines: Vec<Engine>) -> Result<Box<dyn Backend>
     Ok(Box::new(card))
 }
 
+/// There is no such engine in this program.
 #[cfg(not(any(feature = "tensorrt-rtx", feature = "tensorrt")))]
-fn on_card(_wanted: &ServeFlags, _engines: Vec<Engine>) -> Result<Box<dyn Backend>, Complaint> {
+pub fn on_card(_slots: usize, _engines: Vec<Engine>) -> Result<Box<dyn Backend>, Complaint> {
     Err(Complaint::new(visage_kernels::tensorrt::LibraryError::NotBuilt, "or run on the CPU: --backend cpu"))
 }

@@ -22,6 +22,7 @@ pub fn run(flags: &Flags, wanted: &EnginesCommand) -> Result<(), Complaint> {
     let cache = open_cache(flags)?;
     match wanted {
         EnginesCommand::Build(wanted) => build(flags, wanted, &cache),
+        EnginesCommand::Parity(wanted) => super::parity::run(flags, wanted),
         EnginesCommand::List(list) => {
             print_rows(list, &rows(&cache.list()?), COLUMNS);
             Ok(())
@@ -80,7 +81,7 @@ fn prune(wanted: &PruneFlags, cache: &Cache) -> Result<(), Complaint> {
 fn build(flags: &Flags, wanted: &BuildFlags, cache: &Cache) -> Result<(), Complaint> {
     let sms = cards(&wanted.card)?;
     let pack = pack_files(flags)?;
-    let workshop = Workshop::open(&wanted.card, &pack, cache)?;
+    let workshop = Workshop::open(&wanted.card.library, &pack, cache)?;
     let planned = workshop.plan(sms, wanted.precision)?;
     let list = ListFlags { json: wanted.json };
     if wanted.dry_run {

@@ -1,11 +1,18 @@
-//! Every flag, every `VISAGE_*` variable and every default, in one place.
+//! Every flag, every `VISAGE_*` variable and every default, here and in the files below.
+
+mod engines;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use visage_engines::{Precision, Sm};
+
+pub use engines::{BuildFlags, CardFlags, EnginesCommand, KernelsCommand, LibraryFlags, ParityFlags, PruneFlags};
+#[cfg(feature = "cuda")]
+pub use engines::{KernelBuildFlags, NvrtcFlags};
+
+use crate::doctor::probe::relay::Server;
 
 /// Live talking avatars in a browser: a voice comes in, a face that speaks it goes out, in step.
 #[derive(Debug, Parser)]
@@ -58,6 +65,9 @@ pub enum Command {
         after_help = "Examples:\n  visage bench\n  visage bench --sessions 8 --seconds 30 --json result.json\n  visage bench --ramp\n  visage bench --compare before.json after.json"
     )]
     Bench(BenchFlags),
+    /// Watch graphics cards, sessions and cores, of a server or of this machine
+    #[command(after_help = "Examples:\n  visage top\n  visage top --url http://127.0.0.1:8010\n  visage top --json")]
+    Top(TopFlags),
     /// List the avatars
     #[command(after_help = "Examples:\n  visage avatars\n  visage avatars --json")]
     Avatars(ListFlags),
@@ -70,6 +80,11 @@ pub enum Command {
     /// Compile visage's own kernels for graphics cards, and hold them to their twins
     #[command(subcommand)]
     Kernels(KernelsCommand),
+    /// Say what is wrong with this machine, why, and what to type
+    #[command(
+        after_help = "Exit codes: 0 fine, 1 something fails for the target, 2 wrong usage.\n\nExamples:\n  visage doctor\n  visage doctor --for gpu --fix-hints\n  visage doctor --explain \"no kernel image is available for execution on the device\"\n  visage doctor --host 0.0.0.0 --turn turn:turn.example.org:3478"
+    )]
+    Doctor(DoctorFlags),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  visage completions bash > /etc/bash_completion.d/visage")]
     Completions {
@@ -78,9 +93,9 @@ pub enum Command {
     },
 }
 
-/// Flags of `serve`.
-#[derive(Args, Debug)]
-pub struct ServeFlags {
+/// Where to listen.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct DoorFlags {
     /// Address to listen on; 0.0.0.0 for all
     #[arg(long, env = "VISAGE_HOST", default_value = "127.0.0.1")]
     pub host: IpAddr,
@@ -92,6 +107,29 @@ pub struct ServeFlags {
     /// UDP port of all media [default: the same number as --port]
     #[arg(long, env = "VISAGE_UDP_PORT")]
     pub udp_port: Option<u16>,
+}
+
+/// What makes the page https.
+#[derive(Args, Clone, Debug)]
+pub struct TlsFlags {
+    /// Certificate chain in PEM
+    #[arg(long, env = "VISAGE_TLS_CERT", requires = "tls_key", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key in PEM
+    #[arg(long, env = "VISAGE_TLS_KEY", requires = "tls_cert", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Make a certificate (a phone needs https for its microphone)
+    #[arg(long, env = "VISAGE_TLS", conflicts_with = "tls_cert")]
+    pub tls: Option<Tls>,
+}
+
+/// Flags of `serve`.
+#[derive(Args, Debug)]
+pub struct ServeFlags {
+    #[command(flatten)]
+    pub door: DoorFlags,
 
     /// Address under which browsers reach this machine, where it differs from its own; repeatable
     #[arg(long, env = "VISAGE_PUBLIC_IP", value_delimiter = ',', value_name = "ADDRESS")]
@@ -109,17 +147,8 @@ pub struct ServeFlags {
     #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
 
-    /// Certificate chain in PEM
-    #[arg(long, env = "VISAGE_TLS_CERT", requires = "tls_key", value_name = "FILE")]
-    pub tls_cert: Option<PathBuf>,
-
-    /// Private key in PEM
-    #[arg(long, env = "VISAGE_TLS_KEY", requires = "tls_cert", value_name = "FILE")]
-    pub tls_key: Option<PathBuf>,
-
-    /// Make a certificate (a phone needs https for its microphone)
-    #[arg(long, env = "VISAGE_TLS", conflicts_with = "tls_cert")]
-    pub tls: Option<Tls>,
+    #[command(flatten)]
+    pub tls: TlsFlags,
 
     /// Origin of other pages that may call the API; repeatable
     #[arg(long, env = "VISAGE_ALLOW_ORIGIN", value_delimiter = ',', value_name = "ORIGIN")]
@@ -180,30 +209,28 @@ pub struct RenderFlags {
     pub json: bool,
 }
 
+/// Flags of `top`.
+#[derive(Args, Debug)]
+pub struct TopFlags {
+    /// A server to watch instead of this machine
+    #[arg(long, env = "VISAGE_TOP_URL")]
+    pub url: Option<String>,
+
+    /// Its secret
+    #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+
+    /// One reading as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Flags of `avatars` and `packs`.
 #[derive(Args, Debug)]
 pub struct ListFlags {
     /// As a JSON list
     #[arg(long)]
     pub json: bool,
-}
-
-/// What to do with engines.
-#[derive(Debug, Subcommand)]
-pub enum EnginesCommand {
-    /// Compile the graphs of a pack; no card is needed
-    #[command(
-        after_help = "Examples:\n  visage engines build --sm 8.9,12.0\n  visage engines build --pack ./sonic --sm 8.9 --precision fp16 --dry-run"
-    )]
-    Build(BuildFlags),
-    /// List the engines
-    List(ListFlags),
-    /// Read every engine whole and hold it to its digest
-    Verify(ListFlags),
-    /// Remove damaged engines, and those used longest ago beyond a limit
-    Prune(PruneFlags),
-    /// Print the folder they are in
-    Path(ListFlags),
 }
 
 /// An engine by name.
@@ -215,82 +242,59 @@ pub enum BackendChoice {
     Tensorrt,
 }
 
-/// Flags of whatever compiles for graphics cards.
+/// Flags of `doctor`.
 #[derive(Args, Debug)]
-pub struct CardFlags {
-    /// Compute capabilities to compile for [default: this machine's cards]
-    #[arg(long, env = "VISAGE_SM", value_delimiter = ',', value_name = "SM")]
-    pub sm: Vec<Sm>,
+pub struct DoctorFlags {
+    /// What faces shall be drawn with [default: what serve would use here]
+    #[arg(long = "for", value_name = "TARGET")]
+    pub target: Option<DoctorTarget>,
 
-    /// TensorRT's library or the folder it is in [default: the loader's, or that of a Python environment]
-    #[arg(long, env = "VISAGE_TENSORRT_LIB", value_name = "PATH")]
-    pub tensorrt_lib: Option<PathBuf>,
-}
+    /// Print only what to type, line by line
+    #[arg(long, conflicts_with = "json")]
+    pub fix_hints: bool,
 
-/// Flags of `engines build`.
-#[derive(Args, Debug)]
-pub struct BuildFlags {
-    #[command(flatten)]
-    pub card: CardFlags,
+    /// Tell the causes of an error that was seen, by its text or code, and which of them is seen on this machine
+    #[arg(long, value_name = "TEXT", conflicts_with = "fix_hints")]
+    pub explain: Option<String>,
 
-    /// fp32, fp16, bf16 or fp8 [default: the narrowest that a graph has]
-    #[arg(long)]
-    pub precision: Option<Precision>,
+    /// STUN or TURN server that must answer, such as turn:turn.example.org:3478
+    #[arg(long, env = "VISAGE_DOCTOR_TURN", value_name = "SERVER")]
+    pub turn: Option<Server>,
 
-    /// Only say what is there, what is missing and what it takes
-    #[arg(long)]
-    pub dry_run: bool,
-
-    /// Print the result as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Flags of `engines prune`.
-#[derive(Args, Debug)]
-pub struct PruneFlags {
-    /// Gigabytes that may stay
-    #[arg(long, env = "VISAGE_ENGINES_GB", default_value_t = 40.0, value_name = "GB")]
-    pub keep_gb: f64,
-
-    /// Print the result as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// What to do with kernels.
-#[derive(Debug, Subcommand)]
-pub enum KernelsCommand {
-    /// Compile all kernels; no card is needed
-    #[command(after_help = "Example:\n  visage kernels build --sm 7.5,8.0,8.6,8.9,9.0,10.0,12.0")]
-    Build(KernelBuildFlags),
-    /// List the kernels and the cards that they are compiled for
-    List(ListFlags),
-    /// Run every kernel on this machine's card and compare it with its twin on the CPU
-    Check(NvrtcFlags),
-}
-
-/// Flags of `kernels build`.
-#[derive(Args, Debug)]
-pub struct KernelBuildFlags {
-    /// Compute capabilities to compile for [default: this machine's cards]
-    #[arg(long, env = "VISAGE_SM", value_delimiter = ',', value_name = "SM")]
-    pub sm: Vec<Sm>,
+    /// Look at a machine that `doctor --json` described instead of this one
+    #[arg(long, value_name = "FILE", conflicts_with = "turn")]
+    pub machine: Option<PathBuf>,
 
     #[command(flatten)]
-    pub nvrtc: NvrtcFlags,
-}
+    pub door: DoorFlags,
 
-/// Flags of whatever compiles kernels.
-#[derive(Args, Debug)]
-pub struct NvrtcFlags {
-    /// NVRTC's library or the folder it is in [default: the loader's, or that of a Python environment or CUDA's toolkit]
-    #[arg(long, env = "VISAGE_NVRTC_LIB", value_name = "PATH")]
-    pub nvrtc_lib: Option<PathBuf>,
+    #[command(flatten)]
+    pub tls: TlsFlags,
 
-    /// Print the result as JSON
+    /// Sessions at once
+    #[arg(long, env = "VISAGE_MAX_SESSIONS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub max_sessions: u16,
+
+    /// Where TensorRT is.
+    #[command(flatten)]
+    pub library: LibraryFlags,
+
+    /// What serve would use here
+    #[arg(long, env = "VISAGE_BACKEND", value_enum, default_value_t = BackendChoice::Cpu, hide = true)]
+    pub backend: BackendChoice,
+
+    /// Print findings and the machine as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// What faces are drawn with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DoctorTarget {
+    /// An NVIDIA card.
+    Gpu,
+    /// The processor.
+    Cpu,
 }
 
 /// Flags of `bench`.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use visage_engines::Sm;
 use visage_engines::cubins::Cubins;
+use visage_engines::places::python_roots;
 use visage_kernels::Kernels;
 use visage_kernels::cuda::{Device, Driver, LIBRARY};
 use visage_kernels::nvrtc::{self, CompileError, Nvrtc, NvrtcError, Obtained};
@@ -11,8 +12,8 @@ use visage_kernels::twins;
 use super::complaint::Complaint;
 use super::flags::{Flags, KernelBuildFlags, KernelsCommand, ListFlags, NvrtcFlags};
 use super::lists::print_rows;
-use super::packs::data_dir;
-use super::workshop::{cards_here, python_roots};
+use super::packs::{data_dir, environment};
+use super::workshop::cards_here;
 use crate::time::Wall;
 
 /// Does what `visage kernels` is asked for.
@@ -30,7 +31,7 @@ pub fn run(flags: &Flags, wanted: &KernelsCommand) -> Result<(), Complaint> {
 }
 
 fn load(wanted: &NvrtcFlags) -> Result<Nvrtc, NvrtcError> {
-    Nvrtc::load(&nvrtc::places(wanted.nvrtc_lib.as_deref(), &python_roots()))
+    Nvrtc::load(&nvrtc::places(wanted.nvrtc_lib.as_deref(), &python_roots(&environment)))
 }
 
 fn build(wanted: &KernelBuildFlags, cubins: &Cubins) -> Result<(), Complaint> {

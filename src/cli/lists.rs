@@ -55,7 +55,8 @@ pub fn print_rows(list: &ListFlags, rows: &[serde_json::Value], columns: &[&str]
         return;
     }
     let cell = |row: &serde_json::Value, column: &str| {
-        row[column].as_str().map_or_else(|| row[column].to_string(), str::to_owned)
+        let cell = &row[column];
+        if cell.is_null() { "-".to_owned() } else { cell.as_str().map_or_else(|| cell.to_string(), str::to_owned) }
     };
     let width = |column: &str| rows.iter().map(|row| cell(row, column).len()).max().unwrap_or(0).max(column.len());
     let line = |cells: Vec<String>| {

@@ -6,6 +6,7 @@
 
 mod bench;
 mod complaint;
+mod doctor;
 mod embedded;
 mod engine;
 mod engines;
@@ -15,9 +16,12 @@ mod flags;
 mod kernels;
 mod lists;
 mod packs;
+mod parity;
+mod preflight;
 mod prepare;
 mod render;
 mod serve;
+mod top;
 mod workshop;
 
 use std::io::IsTerminal;
@@ -44,16 +48,17 @@ pub fn main() -> ExitCode {
         return ExitCode::from(WRONG_USAGE);
     }
     match run(&flags) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(complaint) => complaint.tell(),
     }
 }
 
-fn run(flags: &Flags) -> Result<(), Complaint> {
-    match &flags.command {
+fn run(flags: &Flags) -> Result<ExitCode, Complaint> {
+    let done = match &flags.command {
         Command::Serve(wanted) => serve::run(flags, wanted),
         Command::Render(wanted) => render::run(flags, wanted),
         Command::Bench(wanted) => bench::run(wanted),
+        Command::Top(wanted) => top::run(wanted),
         Command::Avatars(list) => lists::avatars(flags, list),
         Command::Packs(list) => lists::packs(flags, list),
         Command::Engines(wanted) => engines::run(flags, wanted),
@@ -68,7 +73,10 @@ fn run(flags: &Flags) -> Result<(), Complaint> {
             lists::completions(*shell);
             Ok(())
         }
-    }
+        // What it finds is a result, not an error.
+        Command::Doctor(wanted) => return Ok(doctor::run(flags, wanted)),
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 /// Names of the environment's variables; those that are not UTF-8 are none of ours.

@@ -1,8 +1,9 @@
 //! Which pack runs: the built-in one, or a folder named by flag.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use visage_engines::{PackError, PackFiles};
+use visage_engines::{PackError, PackFiles, places};
 
 use super::complaint::Complaint;
 use super::embedded;
@@ -34,20 +35,11 @@ pub fn open_pack_on(flags: &Flags, backend: &dyn Backend, hint: &str) -> Result<
 
 /// The folder for what must be kept.
 pub fn data_dir(flags: &Flags) -> PathBuf {
-    flags.data_dir.clone().unwrap_or_else(platform_data_dir)
+    flags.data_dir.clone().unwrap_or_else(|| places::data_dir(&environment))
 }
 
-/// XDG's data folder on Linux, the customary ones elsewhere, the current folder where there is no home.
+/// A variable of the environment, for whoever may not read it.
 #[expect(clippy::disallowed_methods, reason = "the command line reads the environment")]
-fn platform_data_dir() -> PathBuf {
-    let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = || of("HOME").unwrap_or_default();
-    let base = if cfg!(windows) {
-        of("LOCALAPPDATA").unwrap_or_default()
-    } else if cfg!(target_os = "macos") {
-        home().join("Library/Application Support")
-    } else {
-        of("XDG_DATA_HOME").unwrap_or_else(|| home().join(".local/share"))
-    };
-    base.join("visage")
+pub fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
 }

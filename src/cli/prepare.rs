@@ -11,7 +11,7 @@ use visage_engines::compile::{Planned, Watch};
 use visage_kernels::tensorrt;
 
 use super::complaint::Complaint;
-use super::flags::{CardFlags, Flags};
+use super::flags::{BackendChoice, Flags, ServeFlags};
 use super::packs::pack_files;
 use super::workshop::{Workshop, cards_here, is_missing, open_cache, told};
 use crate::serve::{Doors, Preparation};
@@ -19,20 +19,22 @@ use crate::serve::{Doors, Preparation};
 /// Says whether somebody wants the program to end.
 pub type IsClosing = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// Compiles what is missing for the cards that are named, or that are here, and gives all of them. Ends early and well, with
-/// those that are there, when it is asked to.
+/// Compiles what is missing for the cards that are named, or for those here that are to be used, and gives all of them. Ends
+/// early and well, with those that are there, when it is asked to.
 pub fn engines(
     flags: &Flags,
-    card: &CardFlags,
+    wanted: &ServeFlags,
     doors: &Doors,
     is_closing: &IsClosing,
 ) -> Result<Vec<Engine>, Complaint> {
-    let sms = if card.sm.is_empty() { usable_here() } else { card.sm.clone() };
+    let card = &wanted.card;
+    let is_used = wanted.backend == BackendChoice::Tensorrt;
+    let sms = if card.sm.is_empty() && is_used { usable_here() } else { card.sm.clone() };
     if sms.is_empty() {
         return Ok(Vec::new());
     }
     let (pack, cache) = (pack_files(flags)?, open_cache(flags)?);
-    let workshop = Workshop::open(card, &pack, &cache)?;
+    let workshop = Workshop::open(&card.library, &pack, &cache)?;
     let planned = workshop.plan(sms, None)?;
     let mut engines: Vec<Engine> = planned.iter().filter_map(there).collect();
     let missing: Vec<_> = planned.iter().filter(|planned| is_missing(planned)).collect();

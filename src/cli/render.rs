@@ -11,12 +11,14 @@ use tokio::runtime::Runtime;
 use super::complaint::Complaint;
 use super::flags::{Flags, RenderFlags};
 use super::packs::open_pack;
+use super::preflight::before_rendering;
 use crate::codec::sound::SoundError;
 use crate::model::ModelError;
 use crate::render::{Mp4Error, RenderError, RenderPlan, Rendered, render};
 
 /// Renders a film.
 pub fn run(flags: &Flags, wanted: &RenderFlags) -> Result<(), Complaint> {
+    before_rendering(flags)?;
     let pack = open_pack(flags)?;
     let plan = RenderPlan {
         audio: wanted.audio.clone(),

@@ -9,10 +9,12 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use visage_engines::cache::Engine;
+use visage_kernels::watch::CardWatch;
 
 use super::complaint::Complaint;
 use super::flags::{BackendChoice, Flags, ServeFlags};
 use super::packs::{data_dir, open_pack_on};
+use super::preflight::before_serving;
 use super::prepare::{self, IsClosing};
 use super::{embedded, engine};
 use crate::codec::PICTURE_CODECS;
@@ -30,8 +32,9 @@ const FIRST_BITRATE_BPS: u32 = 1_200_000;
 pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
     serve::check_origins(&wanted.allow_origin)
         .map_err(|error| Complaint::new(error, "--allow-origin https://example.org"))?;
+    before_serving(flags, wanted)?;
     let runtime = Runtime::new()?;
-    let listener = serve::bind(SocketAddr::new(wanted.host, wanted.port)).map_err(port_hint)?;
+    let listener = serve::bind(SocketAddr::new(wanted.door.host, wanted.door.port)).map_err(port_hint)?;
     let address = listener.address;
     let files = tls_files(flags, wanted)?;
     let tls = files.as_ref().map(secured).transpose()?;
@@ -47,7 +50,7 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
     let stop = async move { drop(closed.wait_for(|is_closing| *is_closing).await) };
     let serving = runtime.spawn(serve::serve(listener, doors.router(), tls, stop));
     let asked = closing.clone();
-    let engines = prepare::engines(flags, &wanted.card, &doors, &(Arc::new(move || *asked.borrow()) as IsClosing))?;
+    let engines = prepare::engines(flags, wanted, &doors, &(Arc::new(move || *asked.borrow()) as IsClosing))?;
     let house = House::open(flags, wanted, address.port(), engines)?;
     doors.open(serve::router(house.state(wanted, closing)));
     tell(wanted, &url(scheme, address), &house.net, &house.facts);
@@ -74,6 +77,9 @@ impl House {
         let pack = open_pack_on(flags, &*engine::chosen(wanted, engines)?, hint)?;
         let facts = facts(&pack);
         let studio = open_studio(wanted, Arc::new(pack))?;
+        if facts.gpu.is_some() {
+            watch_cards(&studio)?;
+        }
         let net = open_net(wanted, &studio, port)?;
         let trace = trace_file(wanted, &studio)?;
         Ok(Self { studio, net, facts, trace })
@@ -119,7 +125,7 @@ fn trace_file(wanted: &ServeFlags, studio: &Studio) -> Result<Option<TraceFile>,
 
 /// What a person compares with what the browser shows, before trusting a certificate that nobody else vouches for.
 fn tell_fingerprint(wanted: &ServeFlags, tls: Option<&TlsFiles>) -> Result<(), Complaint> {
-    if let (Some(files), Some(_)) = (tls, wanted.tls) {
+    if let (Some(files), Some(_)) = (tls, wanted.tls.tls) {
         let fingerprint =
             files.fingerprint().map_err(|error| Complaint::new(error, "--data-dir names another folder"))?;
         tracing::info!("the certificate's SHA-256 fingerprint is {fingerprint}");
@@ -138,10 +144,18 @@ fn open_studio(wanted: &ServeFlags, pack: Arc<dyn Pack>) -> Result<Arc<Studio>, 
     Ok(Studio::open(config, pack, Wall)?)
 }
 
+/// Where a card is. Elsewhere there is no thread for it and no second look for the library.
+fn watch_cards(studio: &Studio) -> Result<(), Complaint> {
+    if let Some(cards) = CardWatch::open() {
+        studio.watch(Box::new(move || cards.read()))?;
+    }
+    Ok(())
+}
+
 fn open_net(wanted: &ServeFlags, studio: &Arc<Studio>, port: u16) -> Result<Arc<Net>, Complaint> {
     let config = NetConfig {
-        host: wanted.host,
-        udp_port: wanted.udp_port.unwrap_or(port),
+        host: wanted.door.host,
+        udp_port: wanted.door.udp_port.unwrap_or(port),
         public_ips: wanted.public_ip.clone(),
         places: usize::from(wanted.max_sessions),
     };
@@ -164,12 +178,12 @@ fn port_hint(error: ServeError) -> Complaint {
 }
 
 fn tls_files(flags: &Flags, wanted: &ServeFlags) -> Result<Option<TlsFiles>, Complaint> {
-    if wanted.tls.is_some() {
+    if wanted.tls.tls.is_some() {
         let files = serve::self_signed(&data_dir(flags))
             .map_err(|error| Complaint::new(error, "--data-dir names another folder"))?;
         return Ok(Some(files));
     }
-    let given = wanted.tls_cert.clone().zip(wanted.tls_key.clone());
+    let given = wanted.tls.tls_cert.clone().zip(wanted.tls.tls_key.clone());
     Ok(given.map(|(cert, key)| TlsFiles { cert, key }))
 }
 

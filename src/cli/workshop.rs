@@ -2,18 +2,17 @@
 //!
 //! Decides which compiler is taken and how its errors are hinted. What is shown of the progress is up to whoever asks.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use visage_engines::cache::{Cache, Engine, Found, Step};
 use visage_engines::compile::{CompileError, Compiler, Forge, MakeError, Planned, Watch, Wish};
-use visage_engines::places::search_order;
+use visage_engines::places::{engines_in, python_roots, search_order};
 use visage_engines::{PackFiles, Precision, Sm, listed, memory};
 use visage_kernels::tensorrt;
 
 use super::complaint::Complaint;
-use super::flags::{CardFlags, Flags};
-use super::packs::data_dir;
+use super::flags::{CardFlags, Flags, LibraryFlags};
+use super::packs::{data_dir, environment};
 use crate::time::Wall;
 
 /// A pack, a compiler, and the folder where engines go.
@@ -35,8 +34,9 @@ pub struct Made {
 
 impl<'a> Workshop<'a> {
     /// Loads the compiler.
-    pub fn open(card: &CardFlags, pack: &'a PackFiles, cache: &'a Cache) -> Result<Self, Complaint> {
-        let order = search_order(card.tensorrt_lib.as_deref(), &python_roots(), tensorrt::PYTHON_PACKAGE);
+    pub fn open(library: &LibraryFlags, pack: &'a PackFiles, cache: &'a Cache) -> Result<Self, Complaint> {
+        let order =
+            search_order(library.tensorrt_lib.as_deref(), &python_roots(&environment), tensorrt::PYTHON_PACKAGE);
         Ok(Self { pack, cache, compiler: tensorrt::load(&order)? })
     }
 
@@ -66,8 +66,7 @@ impl<'a> Workshop<'a> {
 
 /// The folder of engines.
 pub fn open_cache(flags: &Flags) -> Result<Cache, Complaint> {
-    Cache::open(data_dir(flags).join("engines"))
-        .map_err(|error| Complaint::new(error, "--data-dir names another folder"))
+    Cache::open(engines_in(&data_dir(flags))).map_err(|error| Complaint::new(error, "--data-dir names another folder"))
 }
 
 /// Whether it has to be compiled.
@@ -86,10 +85,14 @@ pub fn told(step: &Step<'_>) -> Option<String> {
     }
 }
 
+/// The capabilities of the cards in this machine, in the driver's order.
+pub fn cards_here_in_order() -> Vec<Sm> {
+    visage_kernels::find_cards().iter().map(|card| Sm::new(card.sm.0 as u8, card.sm.1 as u8)).collect()
+}
+
 /// The capabilities of the cards in this machine, each once.
 pub fn cards_here() -> Vec<Sm> {
-    let mut sms: Vec<Sm> =
-        visage_kernels::find_cards().iter().map(|card| Sm::new(card.sm.0 as u8, card.sm.1 as u8)).collect();
+    let mut sms = cards_here_in_order();
     sms.sort_unstable();
     sms.dedup();
     sms
@@ -106,15 +109,6 @@ pub fn cards(card: &CardFlags) -> Result<Vec<Sm>, Complaint> {
         ));
     }
     Ok(sms)
-}
-
-/// Where Python environments may be: the active one, the user's, the system's.
-#[expect(clippy::disallowed_methods, reason = "the command line reads the environment")]
-pub fn python_roots() -> Vec<PathBuf> {
-    let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = of("HOME").map(|home| home.join(".local"));
-    let system = ["/usr/local", "/usr"].map(PathBuf::from);
-    [of("VIRTUAL_ENV"), of("CONDA_PREFIX"), home].into_iter().flatten().chain(system).collect()
 }
 
 fn hinted(error: MakeError) -> Complaint {

@@ -106,6 +106,11 @@ impl Decode for VoiceDecoder {
     fn conceal(&mut self, count: usize, samples: &mut Vec<f32>) -> Result<(), Undecodable> {
         append(Self::conceal(self, count), samples)
     }
+
+    fn forget(&mut self) {
+        // The library resets a decoder that it made; there is nothing in it that could refuse.
+        drop(self.decoder.reset_state());
+    }
 }
 
 fn append(decoded: Result<&[f32], CodecError>, samples: &mut Vec<f32>) -> Result<(), Undecodable> {
@@ -253,6 +258,19 @@ mod tests {
         (0..25).for_each(|_| assert_eq!(decoder.conceal(960).expect("concealed").len(), 960));
         assert!(level(decoder.conceal(960).expect("concealed")) < 0.01);
         assert!(decoder.conceal(961).is_err());
+    }
+
+    #[test]
+    fn a_decoder_that_forgets_hears_the_next_packet_as_a_fresh_one_does() {
+        let (packets, fresh) = (packets(12), || VoiceDecoder::new().expect("decoder"));
+        let next = |mut decoder: VoiceDecoder| decoder.decode(&packets[11]).expect("voice").to_vec();
+        let (mut ringing, mut forgetful) = (fresh(), fresh());
+        play(&mut ringing, &packets[..11]);
+        play(&mut forgetful, &packets[..11]);
+        forgetful.forget();
+        let alone = next(fresh());
+        assert_eq!(next(forgetful), alone);
+        assert_ne!(next(ringing), alone, "the test hears nothing of what was before");
     }
 
     #[test]

@@ -34,4 +34,7 @@ pub trait Decode {
     /// # Errors
     /// If `count` is no length of a packet; nothing was appended.
     fn conceal(&mut self, count: usize, samples: &mut Vec<f32>) -> Result<(), Undecodable>;
+
+    /// Forgets all that was decoded: nothing of it rings on in what comes next.
+    fn forget(&mut self);
 }

@@ -158,11 +158,11 @@ impl<D: Decode> Line<D> {
     }
 
     /// Makes everything older than `utterance` worthless, at once: what waits is given up, what is decoded is not
-    /// played, and what was spoken before this tick is stale even if the wire brings it later. Whoever speaks on is
-    /// heard again, with what is spoken from now on.
-    pub fn raise(&mut self, utterance: Utterance) {
+    /// played, and what was spoken before this tick is stale even if the wire brings it later. Whoever spoke has stopped
+    /// with it; whoever speaks on is heard again, with what is spoken from now on.
+    pub fn raise(&mut self, utterance: Utterance) -> Option<Speaking> {
         if utterance <= self.utterance {
-            return;
+            return None;
         }
         self.utterance = utterance;
         self.spoken_from = self.delay.spoken_by(self.clock.next());
@@ -173,6 +173,7 @@ impl<D: Decode> Line<D> {
         self.held_back = [0.0; HELD_BACK];
         self.state = State::Idle;
         self.late_in_a_row = 0;
+        self.activity.hush(self.at)
     }
 
     /// Gives the block that was due at [`Self::next_tick`]: what came, or the block of a sound that is `said` instead.
@@ -435,6 +436,21 @@ mod tests {
         call.talk(1_000);
         let voice = call.talk(4_000);
         assert!(voice.voiced >= 180 && voice.loudest > 0.1, "{} {:?}", voice.voiced, voice.losses);
+    }
+
+    #[test]
+    fn a_raise_stops_whoever_speaks_and_nothing_of_it_rings_on_in_the_next_packet() {
+        let mut call = Call::new(CALM);
+        call.talk(1_000);
+        (0..20).for_each(|_| call.speak(200));
+        call.pause(60);
+        assert!(call.play_until(call.spoken_s).loudest > 0.7);
+        call.utterance = call.utterance.next();
+        let at = call.line.at;
+        assert_eq!(call.line.raise(call.utterance), Some(Speaking::Stopped(at)));
+        assert_eq!(call.line.raise(call.utterance), None, "an utterance begins once");
+        let report = call.talk(2_000);
+        assert!(report.voiced > 90 && report.loudest < 41.0 / 255.0, "{} {}", report.voiced, report.loudest);
     }
 
     #[test]

@@ -106,9 +106,10 @@ impl<D: Decode> Playout<D> {
         self.decoded_to = position;
     }
 
-    /// Nothing of what was said is played any more, not even its echo in a gap. What is missing until the next packet
-    /// was taken away on purpose and is no gap.
+    /// Nothing of what was said is played any more, not even its echo in a gap or in the next packet. What is missing until
+    /// the next packet was taken away on purpose and is no gap.
     pub fn hush(&mut self) {
+        self.decoder.forget();
         self.ready.clear();
         self.gap = FADED_SAMPLES;
         self.last_sequence = None;

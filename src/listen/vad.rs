@@ -82,6 +82,12 @@ impl VoiceActivity {
         None
     }
 
+    /// What is heard from `at` on is not what was heard before: whoever spoke has stopped.
+    pub fn hush(&mut self, at: SampleIndex) -> Option<Speaking> {
+        (self.loud_blocks, self.quiet_blocks) = (0, 0);
+        std::mem::take(&mut self.is_speaking).then_some(Speaking::Stopped(at))
+    }
+
     fn follow_noise(&mut self, level_db: f32) {
         let lowest = SILENCE_DB - ABOVE_NOISE_DB;
         if level_db < self.noise_db {

@@ -10,8 +10,12 @@ use crate::media::Utterance;
 use crate::telemetry::LossCounts;
 use crate::time::AudioRtpTime;
 
-/// Speaks packets of `FF len/120 level`: as many samples of that level. Cheap.
-pub struct Fake;
+/// Speaks packets of `FF len/120 level`: as many samples of that level, the first of which is the level of the packet
+/// before. Cheap.
+#[derive(Default)]
+pub struct Fake {
+    rings: Option<f32>,
+}
 
 impl Decode for Fake {
     fn samples(&self, packet: &[u8]) -> Option<usize> {
@@ -20,7 +24,9 @@ impl Decode for Fake {
 
     fn decode(&mut self, packet: &[u8], samples: &mut Vec<f32>) -> Result<(), Undecodable> {
         let count = self.samples(packet).ok_or(Undecodable { found: "garbage".to_owned() })?;
-        samples.resize(samples.len() + count, f32::from(packet[2]) / 255.0);
+        let (level, first) = (f32::from(packet[2]) / 255.0, samples.len());
+        samples.resize(first + count, level);
+        samples[first] = self.rings.replace(level).unwrap_or(level);
         Ok(())
     }
 
@@ -33,6 +39,10 @@ impl Decode for Fake {
     fn conceal(&mut self, count: usize, samples: &mut Vec<f32>) -> Result<(), Undecodable> {
         samples.resize(samples.len() + count, 0.0);
         Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.rings = None;
     }
 }
 
@@ -94,7 +104,7 @@ impl Call {
         #[expect(clippy::disallowed_methods, reason = "some first instant; nothing depends on which")]
         let start = Instant::now();
         Self {
-            line: Line::new(Fake, start),
+            line: Line::new(Fake::default(), start),
             start,
             weather,
             packet_ms: 20,

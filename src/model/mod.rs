@@ -7,6 +7,7 @@ pub mod portrait;
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::cards::CardUse;
 use crate::media::{PcmBlock, Picture};
 use crate::telemetry::Marks;
 use crate::time::{SampleIndex, Wall};
@@ -20,10 +21,8 @@ pub struct AvatarCard {
     pub title: String,
     /// `drawn` or `head`.
     pub kind: String,
-    /// Background on light pages, `#rrggbb`.
-    pub background_light: String,
-    /// Background on dark pages, `#rrggbb`.
-    pub background_dark: String,
+    /// The wall behind it, `#rrggbb`.
+    pub background: String,
 }
 
 /// Why an avatar or its pack cannot be used.
@@ -112,6 +111,11 @@ pub trait Pack: Send + Sync {
     /// With [`ModelError::Lost`] if the engine is being opened anew, is short of memory, or is gone.
     fn takes_sessions(&self) -> Result<(), ModelError> {
         Ok(())
+    }
+
+    /// The graphics card that its sessions need; none where they draw on the processor.
+    fn card(&self) -> Option<CardUse> {
+        None
     }
 
     /// An actor for one session, drawing squares of `side_px` pixels.

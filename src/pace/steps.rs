@@ -2,23 +2,29 @@
 
 use crate::media::PictureSize;
 
-/// Share of the full side at each step, in eighths, and the bitrate below which the step is taken.
+/// Share of the full side at each step, in eighths, and the bitrate below which the step is taken, for pictures of
+/// 512x512.
 const STEPS: [(u32, u32); 3] = [(8, 0), (6, 320_000), (4, 160_000)];
+/// What the bitrates of the steps are meant for, in pixels.
+const MEANT_FOR_PIXELS: f64 = 512.0 * 512.0;
+/// How the bits that a picture needs grow with its pixels: of larger ones each pixel needs fewer.
+const GROWTH: f64 = 0.75;
 /// A step is left only when the bitrate is this much above its entry, in percent.
 const HYSTERESIS_PERCENT: u32 = 130;
 
 /// The size that suits the bitrate, with hysteresis so that it does not flap.
 #[derive(Clone, Copy, Debug)]
 pub struct PictureSteps {
+    full: PictureSize,
     bitrate_bps: u32,
     step: usize,
 }
 
 impl PictureSteps {
-    /// Starts at full size unless the bitrate is very low.
+    /// Starts at full size unless the bitrate is very low for it.
     #[must_use]
-    pub fn new(bitrate_bps: u32) -> Self {
-        let mut steps = Self { bitrate_bps, step: 0 };
+    pub fn new(bitrate_bps: u32, full: PictureSize) -> Self {
+        let mut steps = Self { full, bitrate_bps, step: 0 };
         steps.aim(bitrate_bps);
         steps
     }
@@ -32,20 +38,26 @@ impl PictureSteps {
     /// Takes a new bitrate.
     pub fn aim(&mut self, bits_per_second: u32) {
         self.bitrate_bps = bits_per_second;
-        while self.step + 1 < STEPS.len() && bits_per_second < STEPS[self.step + 1].1 {
+        while self.step + 1 < STEPS.len() && bits_per_second < self.entry_bps(self.step + 1) {
             self.step += 1;
         }
-        while self.step > 0 && bits_per_second > STEPS[self.step].1 / 100 * HYSTERESIS_PERCENT {
+        while self.step > 0 && bits_per_second > self.entry_bps(self.step) / 100 * HYSTERESIS_PERCENT {
             self.step -= 1;
         }
     }
 
-    /// The size at the present step of a picture that is `full` at the first.
+    /// The bitrate below which a step is taken.
+    fn entry_bps(&self, step: usize) -> u32 {
+        let pixels = (self.full.width() * self.full.height()) as f64;
+        (f64::from(STEPS[step].1) * (pixels / MEANT_FOR_PIXELS).powf(GROWTH)) as u32
+    }
+
+    /// The size at the present step.
     #[must_use]
-    pub fn size_of(&self, full: PictureSize) -> PictureSize {
+    pub fn size(&self) -> PictureSize {
         let eighths = STEPS[self.step].0;
         let side = |pixels: usize| (pixels as u32 * eighths / 8) & !1;
-        PictureSize::new(side(full.width()), side(full.height())).unwrap_or(full)
+        PictureSize::new(side(self.full.width()), side(self.full.height())).unwrap_or(self.full)
     }
 }
 
@@ -53,18 +65,24 @@ impl PictureSteps {
 mod tests {
     use super::*;
 
+    /// The sides of a session of this side while it is told these bitrates.
+    fn sides(full_px: u32, bitrates: &[u32]) -> Vec<usize> {
+        let mut steps = PictureSteps::new(bitrates[0], PictureSize::square(full_px));
+        let at = |bits: &u32| {
+            steps.aim(*bits);
+            steps.size().width()
+        };
+        bitrates.iter().map(at).collect()
+    }
+
     #[test]
     fn a_thin_line_gets_a_small_picture_and_keeps_it_until_clearly_better() {
-        let full = PictureSize::square(512);
-        let mut steps = PictureSteps::new(1_200_000);
-        assert_eq!(steps.size_of(full), full);
-        steps.aim(300_000);
-        assert_eq!(steps.size_of(full), PictureSize::square(384));
-        steps.aim(350_000);
-        assert_eq!(steps.size_of(full), PictureSize::square(384));
-        steps.aim(100_000);
-        assert_eq!(steps.size_of(full), PictureSize::square(256));
-        steps.aim(2_000_000);
-        assert_eq!(steps.size_of(full), full);
+        assert_eq!(sides(512, &[1_200_000, 300_000, 350_000, 100_000, 2_000_000]), [512, 384, 384, 256, 512]);
+    }
+
+    #[test]
+    fn a_small_session_is_content_with_less_and_a_large_one_asks_for_more() {
+        assert_eq!(sides(256, &[319_000, 115_000, 110_000, 50_000]), [256, 256, 192, 128]);
+        assert_eq!(sides(1024, &[1_000_000, 800_000, 400_000]), [1024, 768, 512]);
     }
 }

@@ -7,6 +7,7 @@ mod ends;
 mod gpu;
 mod inbox;
 mod outlet;
+mod register;
 mod report;
 mod show;
 mod speech;
@@ -14,6 +15,7 @@ mod studio;
 mod terms;
 mod ticket;
 mod voice_out;
+mod watcher;
 mod workers;
 
 pub use crate::model::AvatarCard;
@@ -22,10 +24,12 @@ pub use ends::{EndCounts, EndReason};
 pub use gpu::start_card;
 pub use inbox::{Inbox, Newcomer, Order, OrdersFull};
 pub use outlet::{Outgoing, OutgoingMedia, Outlet, SessionKey};
+pub use register::AdmitError;
 pub use report::{
     Buckets, FrameCounts, Meter, MeterReport, Quality, SessionEvent, SessionState, SessionStats, SessionSummary,
 };
 pub use show::{FRAME_SAMPLES, Show, ShowError, ShowParts};
-pub use studio::{AdmitError, OrderError, ShowRequest, Studio, StudioConfig};
+pub use studio::{OrderError, ShowRequest, Studio, StudioConfig};
 pub use terms::{Terms, Wishes};
 pub use ticket::Ticket;
+pub use watcher::{CardSource, CardsNow, Watcher};

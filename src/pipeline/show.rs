@@ -1,7 +1,7 @@
 //! One session at work: voice in at the line, face and voice out in step.
 //!
 //! A machine: time is given, nothing here waits. The order inside a tick is the way of a sound:
-//! orders, packets, line, actor, voice out, picture out.
+//! orders, packets, line, actor, voice out, picture out. A voice does not wait for its picture to be drawn.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -99,7 +99,7 @@ impl Show {
             utterance: parts.inbox.utterance(),
             voice_out: VoiceOut::default(),
             arrivals: Arrivals::default(),
-            steps: PictureSteps::new(bitrate_bps),
+            steps: PictureSteps::new(bitrate_bps, parts.canvas.size()),
             small: None,
             next_frame: SampleIndex::ZERO,
             wants_key: PictureKind::Key,
@@ -145,8 +145,8 @@ impl Show {
         let end = heard.at + BLOCK_LINE_SAMPLES as u64;
         self.notice_speech(heard.change);
         self.hear(heard, due);
-        self.show_frame(end, due, now, wall);
-        self.send_voice((end, due), now, wall);
+        self.send_voice((end, due), wall);
+        self.show_frame((end, due), now, wall);
         self.close_second(end);
         self.account();
     }
@@ -172,7 +172,8 @@ impl Show {
             self.tell(SessionEvent::SaidAll { utterance: cut.utterance.0, interrupted: true });
         }
         self.speech = sound.map(|sound| Speech::new(sound, self.utterance));
-        self.line.raise(self.utterance);
+        let change = self.line.raise(self.utterance);
+        self.notice_speech(change);
         self.arrivals.clear();
         self.voice_out.hush(self.utterance, &mut self.losses);
         self.parts.actor.hush();
@@ -223,13 +224,13 @@ impl Show {
     }
 
     /// Sends the voice whose picture can be shown, now that the line is heard up to `heard`, at `due`.
-    fn send_voice(&mut self, (heard, due): (SampleIndex, Instant), now: Instant, wall: Wall) {
+    fn send_voice(&mut self, (heard, due): (SampleIndex, Instant), wall: Wall) {
         let look_ahead = self.parts.actor.look_ahead_samples();
         while let Some(mut voice) = self.voice_out.next_due(heard, look_ahead) {
             if self.keeps_voice || !self.parts.inbox.is_watched() {
                 continue;
             }
-            voice.marks.stamp(Stage::Begun, now);
+            voice.marks.stamp(Stage::Begun, wall.now());
             let Ok(packet) = self.voice_encoder.encode(&voice.value) else {
                 self.losses.count(Loss::BadPacket);
                 continue;
@@ -240,7 +241,7 @@ impl Show {
         }
     }
 
-    fn show_frame(&mut self, heard: SampleIndex, due: Instant, now: Instant, wall: Wall) {
+    fn show_frame(&mut self, (heard, due): (SampleIndex, Instant), now: Instant, wall: Wall) {
         if self.next_frame + self.parts.actor.look_ahead_samples() > heard {
             return;
         }
@@ -256,7 +257,7 @@ impl Show {
             return;
         }
         let mut marks = self.first_marks(at, heard, due);
-        marks.stamp(Stage::Begun, now);
+        marks.stamp(Stage::Begun, wall.now());
         let Some(picture) = self.draw(at, &mut marks, wall) else { return };
         let media = Timed { at, utterance: self.utterance, marks, value: OutgoingMedia::Picture(picture) };
         self.second.frames += 1;
@@ -289,7 +290,7 @@ impl Show {
 
     fn draw(&mut self, at: SampleIndex, marks: &mut Marks, wall: Wall) -> Option<EncodedPicture> {
         self.parts.actor.show(at, &mut self.parts.canvas, marks, wall);
-        let size = self.steps.size_of(self.parts.canvas.size());
+        let size = self.steps.size();
         let small = shrink(&self.parts.canvas, size, &mut self.small);
         let is_soon = self.last_key.is_some_and(|last| at < last + KEY_GAP);
         let kind = if is_soon { PictureKind::Any } else { self.wants_key };
@@ -332,7 +333,7 @@ impl Show {
             voice_to_frame_ms: self.parts.meter.take_recent(),
             fps: f64::from(self.second.frames) * f64::from(LINE_HZ) / samples as f64,
             bitrate_bps: self.steps.bitrate_bps(),
-            picture_px: self.steps.size_of(self.parts.canvas.size()).width() as u32,
+            picture_px: self.steps.size().width() as u32,
             voice_loss_ratio: f64::from(line.concealed_ratio),
         };
         self.second = Second { began: Some(now), frames: 0 };

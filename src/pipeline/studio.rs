@@ -1,20 +1,20 @@
-//! The studio: admits sessions, keeps their register, and owns the workers that move them on.
+//! The studio: admits sessions, and owns the workers that move them on and the watch over the cards.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use thiserror::Error;
-use tokio::sync::broadcast;
 
 use super::ends::{EndCounts, EndReason};
-use super::inbox::{Inbox, Newcomer, Order};
-use super::outlet::{Outlet, SessionKey};
-use super::report::{Meter, MeterReport, SessionEvent, SessionState, SessionStats, SessionSummary};
+use super::inbox::{Newcomer, Order};
+use super::outlet::Outlet;
+use super::register::{AdmitError, Register};
+use super::report::{Meter, MeterReport, SessionState, SessionStats, SessionSummary};
 use super::show::{FRAME_SAMPLES, Show, ShowParts};
 use super::terms::{Terms, Wishes};
 use super::ticket::Ticket;
+use super::watcher::{Board, CardSource, CardsNow, Watcher};
 use super::workers::{Ending, OnEnd, Workers};
 use crate::codec::PictureCodec;
 use crate::media::{Picture, PictureSize};
@@ -46,42 +46,6 @@ pub struct ShowRequest {
     pub wishes: Wishes,
 }
 
-/// Why a session was not admitted.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum AdmitError {
-    /// All places are taken.
-    #[error("wanted a free place, all {limit} are taken")]
-    Full {
-        /// Places in all.
-        limit: usize,
-    },
-    /// No avatar of that name.
-    #[error("wanted an avatar called \"{name}\", there are: {known}")]
-    UnknownAvatar {
-        /// The name asked for.
-        name: String,
-        /// The names there are.
-        known: String,
-    },
-    /// The avatar or a codec could not be set up.
-    #[error("wanted \"{name}\" on stage, found: {found}")]
-    BrokenAvatar {
-        /// Its name.
-        name: String,
-        /// What was wrong.
-        found: String,
-    },
-    /// The engine takes nobody now.
-    #[error("wanted an engine that takes sessions, found: {found}")]
-    EngineLost {
-        /// What is wrong with it.
-        found: String,
-    },
-    /// The process is about to end.
-    #[error("the server is closing and takes no new sessions")]
-    Closing,
-}
-
 /// Why a running session did not take an order.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum OrderError {
@@ -99,33 +63,14 @@ pub enum OrderError {
     Avatar(#[from] AdmitError),
 }
 
-/// Events that a slow listener may fall behind.
-const EVENTS: usize = 64;
-
 /// The studio.
 pub struct Studio {
     config: StudioConfig,
     pack: Arc<dyn Pack>,
     workers: Workers,
     register: Arc<Register>,
+    board: Arc<Board>,
     wall: Wall,
-}
-
-/// Who is here. Locked for moments, never while a show works.
-#[derive(Default)]
-struct Register {
-    state: Mutex<RegisterState>,
-    totals: Meter,
-    ends: EndCounts,
-    counters: Arc<Counters>,
-    trace: OnceLock<Trace>,
-}
-
-#[derive(Default)]
-struct RegisterState {
-    sessions: BTreeMap<SessionKey, Ticket>,
-    next_key: u64,
-    is_closing: bool,
 }
 
 impl Studio {
@@ -136,7 +81,7 @@ impl Studio {
     pub fn open(config: StudioConfig, pack: Arc<dyn Pack>, wall: Wall) -> io::Result<Arc<Self>> {
         let register = Arc::new(Register::default());
         let workers = Workers::start(config.workers, wall, when_over(&register))?;
-        Ok(Arc::new(Self { config, pack, workers, register, wall }))
+        Ok(Arc::new(Self { config, pack, workers, register, board: Arc::default(), wall }))
     }
 
     /// Admits a session and starts its show; its output goes to `outlet`.
@@ -237,14 +182,14 @@ impl Studio {
     /// The handles of a session.
     #[must_use]
     pub fn find(&self, id: &str) -> Option<Ticket> {
-        self.register.lock().sessions.values().find(|ticket| &*ticket.id == id).cloned()
+        self.register.tickets().into_iter().find(|ticket| &*ticket.id == id)
     }
 
     /// All sessions, oldest first.
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionSummary> {
         let now = self.wall.now();
-        self.register.lock().sessions.values().map(|ticket| ticket.summary(now)).collect()
+        self.register.tickets().iter().map(|ticket| ticket.summary(now)).collect()
     }
 
     /// One session in full.
@@ -257,7 +202,7 @@ impl Studio {
     /// What is true of each session now.
     #[must_use]
     pub fn states(&self) -> Vec<SessionState> {
-        self.register.lock().sessions.values().map(|ticket| ticket.meter.state()).collect()
+        self.register.tickets().iter().map(|ticket| ticket.meter.state()).collect()
     }
 
     /// Ended sessions by reason.
@@ -271,7 +216,7 @@ impl Studio {
     pub fn totals(&self) -> MeterReport {
         let sum = Meter::default();
         self.register.totals.merge_into(&sum);
-        self.register.lock().sessions.values().for_each(|ticket| ticket.meter.merge_into(&sum));
+        self.register.tickets().iter().for_each(|ticket| ticket.meter.merge_into(&sum));
         sum.lose(&self.register.counters.snapshot());
         sum.report()
     }
@@ -285,6 +230,34 @@ impl Studio {
     /// Traces the sent frames of every session admitted from now on. Once: a second trace is not taken.
     pub fn trace(&self, trace: Trace) {
         let _ = self.register.trace.set(trace);
+    }
+
+    /// Reads the cards once a second from now on, on a thread of its own, and admits what they leave.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub fn watch(&self, source: CardSource) -> io::Result<()> {
+        self.board.start(source, self.watcher(self.wall.now()), self.wall)
+    }
+
+    /// As [`Studio::watch`], but readings, from `now` on, are the caller's to bring.
+    #[must_use]
+    pub fn watcher(&self, now: Instant) -> Watcher {
+        Watcher::new(self.pack.card(), self.config.max_sessions, (&self.register, &self.board), now)
+    }
+
+    /// What the cards said last; none where they are not watched.
+    #[must_use]
+    pub fn cards(&self) -> Option<CardsNow> {
+        self.board.now()
+    }
+
+    /// Why a session would not be admitted now, whatever it asks for; none if it would.
+    #[must_use]
+    pub fn refusal(&self) -> Option<AdmitError> {
+        let lost = self.pack.takes_sessions().err();
+        let lost = lost.map(|error| AdmitError::EngineLost { found: error.to_string() });
+        lost.or_else(|| self.register.refusal(&self.config))
     }
 
     /// How large it is.
@@ -309,15 +282,15 @@ impl Studio {
 
     /// Admits nobody from now on.
     pub fn begin_closing(&self) {
-        self.register.lock().is_closing = true;
+        self.register.begin_closing();
     }
 
     /// Ends every session and waits for the workers.
     pub fn close(&self) {
         self.begin_closing();
-        let ids: Vec<_> = self.register.lock().sessions.values().map(|ticket| Arc::clone(&ticket.id)).collect();
-        for id in ids {
-            self.end(&id, EndReason::Closing);
+        self.board.end();
+        for ticket in self.register.tickets() {
+            self.end(&ticket.id, EndReason::Closing);
         }
         self.workers.close();
     }
@@ -333,65 +306,4 @@ fn when_over(register: &Arc<Register>) -> OnEnd {
             tracing::error!(session = %ticket.id, "the show broke down: a bug in visage; the session was ended");
         }
     })
-}
-
-impl Register {
-    fn lock(&self) -> MutexGuard<'_, RegisterState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn enter(
-        &self,
-        avatar: &Arc<str>,
-        request: &ShowRequest,
-        config: &StudioConfig,
-        now: Instant,
-    ) -> Result<Ticket, AdmitError> {
-        let mut state = self.lock();
-        if state.is_closing {
-            return Err(AdmitError::Closing);
-        }
-        if state.sessions.len() >= config.max_sessions {
-            return Err(AdmitError::Full { limit: config.max_sessions });
-        }
-        state.next_key += 1;
-        let ticket = Ticket {
-            id: Arc::from(uuid::Uuid::new_v4().to_string()),
-            key: SessionKey(state.next_key),
-            avatar: Arc::clone(avatar),
-            codec: request.codec,
-            terms: Terms::of(request.wishes, config),
-            inbox: Inbox::new(Arc::clone(&self.counters)),
-            meter: Arc::new(Meter::traced(self.trace.get().cloned(), state.next_key)),
-            events: broadcast::channel(EVENTS).0,
-            began: now,
-        };
-        state.sessions.insert(ticket.key, ticket.clone());
-        Ok(ticket)
-    }
-
-    /// Takes a session out; what it measured is kept in the totals.
-    fn leave(&self, key: SessionKey) -> Option<Ticket> {
-        let ticket = self.lock().sessions.remove(&key)?;
-        ticket.meter.close();
-        ticket.meter.merge_into(&self.totals);
-        Some(ticket)
-    }
-
-    /// Takes a session out and tells everybody why; none if it is out already.
-    fn end(&self, key: SessionKey, reason: EndReason) -> Option<Ticket> {
-        let ticket = self.leave(key)?;
-        // Only now: whoever sees that the inbox ended finds the session gone.
-        ticket.inbox.end();
-        self.ends.count(reason);
-        // An error here only says that nobody listens.
-        let _ = ticket.events.send(SessionEvent::Ended { reason: reason.to_string() });
-        Some(ticket)
-    }
-
-    fn rename(&self, key: SessionKey, avatar: Arc<str>) {
-        if let Some(ticket) = self.lock().sessions.get_mut(&key) {
-            ticket.avatar = avatar;
-        }
-    }
 }

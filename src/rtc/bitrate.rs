@@ -17,6 +17,10 @@ const REVIVE_EVERY: Duration = Duration::from_secs(5);
 const MOST_LOSS: f64 = 0.5;
 /// Changes smaller than this are not worth telling.
 const WORTH_TELLING_PERCENT: u64 = 10;
+/// After the way has narrowed no more is tried for this long,
+const NARROW_FOR: Duration = Duration::from_secs(2);
+/// and then so many times more with every second.
+const RISE_A_SECOND: f64 = 2.0;
 /// At most so often.
 const TELL_EVERY: Duration = Duration::from_millis(250);
 
@@ -25,6 +29,9 @@ const TELL_EVERY: Duration = Duration::from_millis(250);
 pub struct BitrateTeller {
     estimate_bps: Option<u64>,
     newest_bps: Option<u64>,
+    least_bps: Option<u64>,
+    /// What the way carried when it narrowed, and when that was.
+    narrowed: Option<(u64, Instant)>,
     voice: VoiceSteps,
     told_voice: Option<VoicePlan>,
     loss_ratio: f64,
@@ -37,7 +44,39 @@ impl BitrateTeller {
     /// Takes an estimate of what the way out carries, in bits a second, smoothed over some seconds.
     pub fn estimate(&mut self, estimate_bps: u64) {
         self.estimate_bps = Some(estimate_bps);
-        self.voice.aim(estimate_bps);
+        self.voice.aim(self.held(estimate_bps));
+    }
+
+    /// The estimate of the moment.
+    #[must_use]
+    pub fn newest_bps(&self) -> Option<u64> {
+        self.newest_bps.or(self.estimate_bps)
+    }
+
+    /// The way carries at least this, whatever the estimates say; or they are believed.
+    pub fn hold(&mut self, least_bps: Option<u64>) {
+        if self.least_bps != least_bps {
+            self.least_bps = least_bps;
+            self.estimate_bps.into_iter().for_each(|estimate| self.voice.aim(self.held(estimate)));
+        }
+    }
+
+    /// The way carries only this, as of now: that is told at once.
+    pub fn narrow(&mut self, estimate_bps: u64, now: Instant) {
+        self.estimate(estimate_bps);
+        self.narrowed = Some((estimate_bps, now));
+        (self.newest_bps, self.told_at, self.loss_ratio) = (Some(estimate_bps), None, 0.0);
+    }
+
+    /// The most after the way has narrowed: as much as then for a while, and then carefully more.
+    fn most_bps(&self, now: Instant) -> u64 {
+        let Some((then_bps, at)) = self.narrowed else { return u64::MAX };
+        let risen_s = now.saturating_duration_since(at).saturating_sub(NARROW_FOR).as_secs_f64();
+        (then_bps as f64 * RISE_A_SECOND.powf(risen_s)) as u64
+    }
+
+    fn held(&self, way_bps: u64) -> u64 {
+        way_bps.max(self.least_bps.unwrap_or(0))
     }
 
     /// Takes the estimate of this moment: it is followed down at once, up by the smoothed one.
@@ -64,7 +103,7 @@ impl BitrateTeller {
 
     /// What the encoder is to be told now, if anything. An estimate that came too soon is told later, not lost.
     pub fn tell(&mut self, now: Instant) -> Option<u32> {
-        let wanted = self.wanted_bps()?;
+        let wanted = self.wanted_bps(now)?;
         let is_worth_it = wanted.abs_diff(self.told_bps) * 100 >= self.told_bps.max(1) * WORTH_TELLING_PERCENT;
         let is_soon = self.told_at.is_some_and(|at| now.saturating_duration_since(at) < TELL_EVERY);
         if !is_worth_it || is_soon {
@@ -74,8 +113,8 @@ impl BitrateTeller {
         u32::try_from(wanted).ok()
     }
 
-    fn wanted_bps(&self) -> Option<u64> {
-        let way_bps = self.estimate_bps?.min(self.newest_bps.unwrap_or(u64::MAX));
+    fn wanted_bps(&self, now: Instant) -> Option<u64> {
+        let way_bps = self.held(self.estimate_bps?.min(self.newest_bps.unwrap_or(u64::MAX)).min(self.most_bps(now)));
         let once = (way_bps as f64 * (1.0 - self.loss_ratio)) as u64;
         let other = u64::from(self.voice.plan().bitrate_bps) + HEADERS_BPS;
         Some(once.saturating_sub(other).clamp(*BITRATE_BPS.start(), *BITRATE_BPS.end()))

@@ -55,6 +55,11 @@ impl<const HZ: u32> Leaving<HZ> {
         before - self.0.len()
     }
 
+    /// Forgets all; gives how many.
+    pub fn give_up_all(&mut self) -> usize {
+        std::mem::take(&mut self.0).len()
+    }
+
     /// A packet of the thing with this RTP time left. None if it is not the first one, or the thing was given up.
     pub fn leave(&mut self, rtp: RtpTime<HZ>) -> Option<Left> {
         let passed_over = self.0.iter().position(|waiting| waiting.rtp == rtp)?;

@@ -28,6 +28,16 @@ const STATISTICS_EVERY: Duration = Duration::from_millis(250);
 /// bound of 0.15 gives up every resend as soon as a fifth of the packets is lost; half is what a show can live with.
 const RESENDS: (usize, Duration, f32) = (2_000, Duration::from_secs(3), 0.5);
 
+/// When pictures leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pacing {
+    /// As the estimate paces them.
+    #[default]
+    Paced,
+    /// With the next word of the machine, as voice does.
+    AtOnce,
+}
+
 /// A recipe for machines.
 #[derive(Debug)]
 pub struct Machines {
@@ -83,6 +93,13 @@ pub fn allow_resends(rtc: &mut Rtc, picture: Mid) {
     let (packets, kept, most_ratio) = RESENDS;
     if let Some(stream) = rtc.direct_api().stream_tx_by_mid(picture, None) {
         stream.set_rtx_cache(packets, kept, Some(most_ratio));
+    }
+}
+
+/// Lets pictures leave at once, or as the estimate paces them.
+pub fn pace(rtc: &mut Rtc, picture: Mid, pacing: Pacing) {
+    if let Some(stream) = rtc.direct_api().stream_tx_by_mid(picture, None) {
+        stream.set_unpaced(pacing == Pacing::AtOnce);
     }
 }
 

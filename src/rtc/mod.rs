@@ -8,14 +8,19 @@ mod idle;
 mod index;
 mod leaving;
 mod machine;
+mod mending;
 mod net;
 mod network;
+mod outlook;
+mod passage;
 mod peer;
 mod peers;
+mod proof;
 mod sdp;
 mod sockets;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -30,6 +35,7 @@ pub use network::NetworkStats;
 pub use peer::{Peer, Way};
 pub use peers::{Datagram, Peers};
 pub use sdp::LONGEST_OFFER;
+pub use sockets::BUFFER_BYTES;
 
 use crate::pipeline::{AdmitError, EndReason, Outlet, ShowRequest, Studio, Ticket};
 

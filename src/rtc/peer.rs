@@ -1,22 +1,24 @@
 //! One session's WebRTC machine: datagrams in and out, packets of voice to the show, pictures from it.
 
+mod lines;
+mod way_out;
+
 use std::time::Instant;
 
 use bytes::Bytes;
-use str0m::bwe::{Bitrate, BweKind};
-use str0m::format::{Codec, PayloadParams};
-use str0m::media::{Frequency, MediaAdded, MediaKind, MediaTime, Mid, Pt};
+use str0m::format::Codec;
+use str0m::media::{Frequency, MediaKind, MediaTime, Mid, Pt};
 use str0m::net::{Receive, Transmit};
 use str0m::rtp::{RawPacket, RtpHeader, SeqNo};
-use str0m::stats::PeerStats;
 use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
-use super::bitrate::{BITRATE_BPS, BitrateTeller};
 use super::idle::PeerLife;
 use super::index;
 use super::leaving::Leaving;
-use super::machine;
+use super::machine::Pacing;
 use super::network::{Network, NetworkStats};
+use super::outlook::Outlook;
+use super::proof::Proof;
 use crate::listen::VoicePacket;
 use crate::pipeline::{EndReason, Order, Outgoing, OutgoingMedia, Ticket};
 use crate::telemetry::{Loss, LossCounts, Stage};
@@ -42,19 +44,24 @@ pub struct Peer {
     voice: Option<(Mid, Pt)>,
     picture: Option<(Mid, Pt)>,
     mids: Vec<(Mid, MediaKind)>,
-    teller: BitrateTeller,
+    outlook: Outlook,
+    pacing: Pacing,
+    /// The way became narrow: where the estimation is to begin anew, in bits a second.
+    begin_bps: Option<u64>,
     pictures_out: Leaving<VIDEO_CLOCK_HZ>,
     voice_out: Leaving<VOICE_HZ>,
     network: Network,
     heard: Heard,
+    proof: Proof,
 }
 
 /// What came from the peer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Heard {
     /// Datagrams that only the peer can have made: RTP and RTCP that decrypted, and STUN requests that were answered.
-    /// Of these only RTP is safe from being sent again by somebody who listens in.
     authentic: u64,
+    /// Datagrams of DTLS that were answered.
+    greeted: u64,
     newest: Option<SeqNo>,
 }
 
@@ -79,11 +86,14 @@ impl Peer {
             voice: None,
             picture: None,
             mids: Vec::new(),
-            teller: BitrateTeller::default(),
+            outlook: Outlook::new(now),
+            pacing: Pacing::default(),
+            begin_bps: None,
             pictures_out: Leaving::default(),
             voice_out: Leaving::default(),
             network: Network::new(now),
             heard: Heard::default(),
+            proof: Proof::default(),
         }
     }
 
@@ -106,6 +116,24 @@ impl Peer {
     pub fn receive(&mut self, now: Instant, datagram: Receive<'_>, way: &mut Way<'_>) -> Result<Standing, RtcError> {
         self.rtc.handle_input(Input::Receive(now, datagram))?;
         self.speak(now, way)
+    }
+
+    /// As [`Peer::receive`], for DTLS: once connected, what is neither answered nor a goodbye is none of the peer's.
+    ///
+    /// # Errors
+    /// As for [`Peer::receive`].
+    pub fn receive_greeting(
+        &mut self,
+        now: Instant,
+        datagram: Receive<'_>,
+        way: &mut Way<'_>,
+    ) -> Result<Standing, RtcError> {
+        let (before, was_connected) = (self.heard.greeted, self.network.stats.is_connected);
+        let standing = self.receive(now, datagram, way)?;
+        if was_connected && standing == Standing::Waiting && self.heard.greeted == before {
+            self.lose(Loss::StrayPacket);
+        }
+        Ok(standing)
     }
 
     /// As [`Peer::receive`], for everything but DTLS: the machine drops it silently when it is a replay or not authentic.
@@ -206,8 +234,11 @@ impl Peer {
 
     /// Lets the machine say all it has to say now.
     fn speak(&mut self, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
-        let standing = self.say_all(now, way);
-        self.ticket.inbox.note_unsent(self.pictures_out.count());
+        let mut standing = self.say_all(now, way);
+        if let Some(bps) = self.begin_bps.take() {
+            standing = standing.and(self.begin_anew(bps, now, way));
+        }
+        self.note_unsent(now);
         standing
     }
 
@@ -233,8 +264,12 @@ impl Peer {
                 Output::Transmit(datagram) => {
                     let sent = way(&datagram);
                     self.count_sent(&datagram.contents, sent);
+                    self.heard.greeted += u64::from(index::is_dtls(&datagram.contents));
                     if index::is_stun_answer(&datagram.contents) {
-                        self.believe(now);
+                        self.heard.authentic += 1;
+                        if self.proof.is_unasked() {
+                            self.life.hear(now);
+                        }
                     }
                 }
             }
@@ -271,7 +306,7 @@ impl Peer {
             Event::EgressBitrateEstimate(kind) => self.estimate(&kind, now),
             Event::PeerStats(stats) => self.note(&stats),
             Event::MediaEgressStats(stats) if self.voice.is_some_and(|(mid, _)| mid == stats.mid) => {
-                stats.loss.iter().for_each(|loss| self.teller.lose_voice(f64::from(*loss)));
+                stats.loss.iter().for_each(|loss| self.outlook.teller.lose_voice(f64::from(*loss)));
             }
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
                 return Some(EndReason::Unreachable);
@@ -282,60 +317,22 @@ impl Peer {
         None
     }
 
-    fn note(&mut self, stats: &PeerStats) {
-        self.network.note(stats);
-        self.teller.lose(self.network.stats.egress_loss_ratio.unwrap_or(0.0));
-        stats.bwe_tx.iter().for_each(|newest| self.teller.glimpse(newest.as_u64()));
-    }
-
-    fn connect(&mut self) {
-        self.life.connect();
-        self.network.stats.is_connected = true;
-        let most = Bitrate::bps(self.most_bps());
-        self.rtc.bwe().set_bitrate(Bitrate::bps(0), most);
-        self.choose_payloads();
-        self.order(Order::KeyPicture);
-    }
-
-    fn add(&mut self, media: &MediaAdded) {
-        self.mids.push((media.mid, media.kind));
-        self.choose_payloads();
-    }
-
-    /// Of each kind the first line that we may send on. The machine knows one codec for each.
-    fn choose_payloads(&mut self) {
-        self.voice = self.way_out(MediaKind::Audio, Codec::Opus);
-        self.picture = self.way_out(MediaKind::Video, machine::payload_of(self.ticket.codec));
-        self.picture.iter().for_each(|(mid, _)| machine::allow_resends(&mut self.rtc, *mid));
-        if self.network.stats.is_connected && self.picture.is_some() {
-            self.ticket.inbox.watch();
-        }
-    }
-
-    fn way_out(&self, kind: MediaKind, codec: Codec) -> Option<(Mid, Pt)> {
-        let sends = |mid: &Mid| self.rtc.media(*mid).is_some_and(|media| media.direction().is_sending());
-        let mut mids = self.mids.iter().filter(|(_, its)| *its == kind).map(|(mid, _)| *mid);
-        Some((mids.find(sends)?, self.type_of(codec)?))
-    }
-
-    fn type_of(&self, codec: Codec) -> Option<Pt> {
-        self.rtc.codec_config().find(|params| params.spec().codec == codec).map(PayloadParams::pt)
-    }
-
-    /// The peer proved that it is there.
-    fn believe(&mut self, now: Instant) {
-        self.heard.authentic += 1;
-        self.life.hear(now);
-    }
-
     fn take_packet(&mut self, packet: RawPacket, now: Instant) {
         match packet {
             RawPacket::RtpRx(header, payload) => {
-                self.believe(now);
+                self.heard.authentic += 1;
+                self.life.hear(now);
                 self.hear(&header, payload, now);
             }
-            RawPacket::RtcpRx(_) => self.believe(now),
-            RawPacket::RtpTx(..) | RawPacket::RtcpTx(_) => {}
+            RawPacket::RtcpRx(report) => {
+                self.heard.authentic += 1;
+                if self.proof.hear(&report, now) {
+                    self.life.hear(now);
+                }
+                self.hear_of_way(&report, now);
+            }
+            RawPacket::RtpTx(header, bytes) => self.outlook.send(&header, bytes.len(), now),
+            RawPacket::RtcpTx(report) => self.proof.ask(&report, now),
         }
     }
 
@@ -353,33 +350,14 @@ impl Peer {
         });
     }
 
-    fn estimate(&mut self, kind: &BweKind, now: Instant) {
-        let (BweKind::Twcc { estimate, .. } | BweKind::Remb { estimate, .. }) = kind else { return };
-        self.network.stats.estimate_bps = Some(estimate.as_u64());
-        self.teller.estimate(estimate.as_u64());
-        self.tell_bitrate(now);
-    }
-
-    fn tell_bitrate(&mut self, now: Instant) {
-        if let Some(plan) = self.teller.tell_voice() {
-            self.order(Order::Voice(plan));
-        }
-        if let Some(bps) = self.teller.tell(now) {
-            self.order(Order::Bitrate(self.ticket.terms.within(bps)));
-        }
-        if let Some(bps) = self.teller.revive(now) {
-            self.rtc.bwe().reset(Bitrate::bps(bps));
-        }
-    }
-
-    /// What is worth looking for on the way out: more than the session may have is not probed for.
-    fn most_bps(&self) -> u64 {
-        self.ticket.terms.bitrate_bps.map_or(*BITRATE_BPS.end(), |most| u64::from(most) + BESIDE_PICTURES_BPS)
-    }
-
     fn order(&self, order: Order) {
         // A show with a full inbox does not keep up; it gets the next one.
         let _ = self.ticket.inbox.order(order);
+    }
+
+    #[cfg(test)]
+    pub(super) fn heard_authentic(&self) -> u64 {
+        self.heard.authentic
     }
 
     fn lose(&self, loss: Loss) {

@@ -15,7 +15,7 @@ use super::Lobby;
 use super::index::{self, Index};
 use super::network::NetworkStats;
 use super::peer::{Peer, Standing, Way};
-use crate::pipeline::{EndReason, Outgoing, SessionKey};
+use crate::pipeline::{EndReason, Outgoing, OutgoingMedia, SessionKey};
 use crate::telemetry::{Counters, Loss};
 
 /// A datagram as a socket gave it.
@@ -77,15 +77,19 @@ impl Peers {
             self.index.learn(source, key);
         }
         if index::is_dtls(bytes) {
-            self.tend(key, now, way, |peer, way| peer.receive(now, received, way));
+            self.tend(key, now, way, |peer, way| peer.receive_greeting(now, received, way));
         } else {
             self.tend(key, now, way, |peer, way| peer.receive_signed(now, received, way));
         }
     }
 
     /// Sends what a show made. What a session that has ended still had on its way is not sent: its meter has settled its
-    /// frames.
+    /// frames, and its voice is counted here.
     pub fn send(&mut self, now: Instant, thing: &Outgoing, way: &mut Way<'_>) {
+        let is_voice = matches!(thing.media.value, OutgoingMedia::Voice(_));
+        if is_voice && !self.peers.contains_key(&thing.session) {
+            return self.counters.lose(Loss::BlockedVoice);
+        }
         self.tend(thing.session, now, way, |peer, way| peer.send(thing, now, way));
     }
 

@@ -25,7 +25,7 @@ impl Socket {
 }
 
 /// Buffers of the sockets: half a second of a full house.
-const BUFFER_BYTES: usize = 2 << 20;
+pub const BUFFER_BYTES: usize = 2 << 20;
 /// A port that is free on one address may be taken on another: so often another one is tried.
 const PORT_TRIALS: usize = 8;
 

@@ -34,6 +34,8 @@ struct Call {
     to_browser: VecDeque<Vec<u8>>,
     /// One datagram of each kind that the browser sent, by its first byte.
     sent: Vec<Vec<u8>>,
+    /// All that it sent.
+    recorded: Vec<Vec<u8>>,
 }
 
 fn ticket(now: Instant) -> Ticket {
@@ -64,8 +66,10 @@ impl Call {
         let answer = SdpAnswer::from_sdp_string(&answer).expect("an answer");
         browser.sdp_api().accept_answer(pending, answer).expect("a fitting answer");
         let peer = Peer::new(rtc, ticket(now), now);
-        let (to_peer, to_browser, sent) = (VecDeque::new(), VecDeque::new(), Vec::new());
-        let mut call = Self { peer, browser, voice, is_connected: false, now, door, home, to_peer, to_browser, sent };
+        let (to_peer, to_browser) = (VecDeque::new(), VecDeque::new());
+        let (sent, recorded, is_connected) = (Vec::new(), Vec::new(), false);
+        let mut call =
+            Self { peer, browser, voice, is_connected, now, door, home, to_peer, to_browser, sent, recorded };
         call.live(Duration::from_secs(2));
         assert!(call.is_connected && call.peer.stats().is_connected, "connected within two seconds");
         call
@@ -105,6 +109,7 @@ impl Call {
                     if self.sent.iter().all(|known| known[..2] != bytes[..2]) {
                         self.sent.push(bytes.clone());
                     }
+                    self.recorded.push(bytes.clone());
                     self.to_peer.push_back(bytes);
                 }
                 Output::Event(Event::Connected) => self.is_connected = true,
@@ -190,6 +195,51 @@ fn a_peer_that_lives_is_kept_and_garbage_from_its_address_does_not_keep_a_dead_o
         (0..20).for_each(|_| call.pass());
     }
     assert!(reached > 49 * kinds.len() as u32, "{reached} pieces of garbage of {} kinds reached the peer", kinds.len());
+}
+
+#[test]
+fn a_peer_that_only_looks_is_kept_and_what_it_said_does_not_keep_a_dead_one_when_said_again() {
+    let mut call = Call::new();
+    for number in 0..500 {
+        call.show(number, 1_000);
+        call.live(Duration::from_millis(40));
+        assert_eq!(call.peer.life.end_reason(call.now), None, "after {number} pictures, without a word of voice");
+    }
+    // Somebody on the way wrote down all that was signed, and says it again and again, oldest and newest.
+    let is_signed = |bytes: &&Vec<u8>| !super::index::is_dtls(bytes) && !super::index::is_rtp(bytes);
+    let signed: Vec<Vec<u8>> = call.recorded.iter().filter(is_signed).cloned().collect();
+    let has = |kind: std::ops::Range<u8>| signed.iter().any(|bytes| kind.contains(&bytes[0]));
+    assert!(has(0..4) && has(128..192) && signed.len() > 100, "{} of STUN and RTCP", signed.len());
+    let (died, authentic) = (call.now, call.peer.heard_authentic());
+    for (number, bytes) in signed.iter().rev().cycle().enumerate() {
+        assert!(call.now - died < Duration::from_secs(10), "a dead peer is kept alive by what it said before");
+        if call.peer.life.end_reason(call.now).is_some() {
+            break;
+        }
+        call.reach_peer(bytes);
+        if number % 5 == 0 {
+            call.show(500 + number as u64, 1_000);
+            call.pass();
+        }
+    }
+    assert!(call.peer.heard_authentic() > authentic + 100, "the machine itself takes it for the peer's");
+}
+
+#[test]
+fn what_looks_like_dtls_is_counted_once_connected() {
+    let mut call = Call::new();
+    let strays = |call: &Call| call.peer.ticket.meter.report().losses[Loss::StrayPacket.name()];
+    let before = strays(&call);
+    let mut random = fastrand::Rng::with_seed(5);
+    for _ in 0..100 {
+        let bytes: Vec<u8> = std::iter::once(22).chain((0..80).map(|_| random.u8(..))).collect();
+        let (now, home, door) = (call.now, call.home, call.door);
+        let datagram = Receive::new(Protocol::Udp, home, door, &bytes).expect("a datagram");
+        call.peer.receive_greeting(now, datagram, &mut |_| now).expect("a machine that goes on");
+    }
+    assert_eq!(strays(&call) - before, 100);
+    call.live(Duration::from_secs(1));
+    assert_eq!(call.peer.life.end_reason(call.now), None);
 }
 
 #[test]

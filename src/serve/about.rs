@@ -14,6 +14,7 @@ use super::metrics;
 use super::problem::Problem;
 use super::state::{AppState, is_known, tag_of};
 use crate::model::{ModelError, Still};
+use crate::pipeline::AdmitError;
 
 /// `GET /v1/server`.
 pub async fn server(State(state): State<AppState>) -> Json<Value> {
@@ -121,13 +122,25 @@ pub async fn ready(State(state): State<AppState>) -> Response {
     let (used, limit) = (state.studio.sessions().len(), state.studio.config().max_sessions);
     let is_closing = *state.closing.borrow();
     let reasons = [(is_closing, "the server is closing"), (used >= limit, "all places are taken")];
-    let reasons: Vec<_> = reasons.into_iter().filter_map(|(is_so, reason)| is_so.then_some(reason)).collect();
+    let mut reasons: Vec<String> =
+        reasons.into_iter().filter(|(is_so, _)| *is_so).map(|(_, reason)| reason.to_owned()).collect();
+    let of_the_engine = |error: &AdmitError| !matches!(error, AdmitError::Full { .. } | AdmitError::Closing);
+    reasons.extend(state.studio.refusal().filter(of_the_engine).map(|error| error.to_string()));
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut answer = (status, Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response();
     if !reasons.is_empty() {
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
     }
     answer
+}
+
+/// `GET /v1/gpu`: what the graphics cards said last, and what that leaves; empty where there is none.
+pub async fn cards(State(state): State<AppState>) -> Json<Value> {
+    let Some(now) = state.studio.cards() else {
+        return Json(json!({ "cards": [], "read_ms_ago": null, "admission": null }));
+    };
+    let read_ms_ago = state.wall.now().saturating_duration_since(now.read_at).as_millis() as u64;
+    Json(json!({ "cards": now.readings, "read_ms_ago": read_ms_ago, "admission": now.allowance }))
 }
 
 /// `GET /metrics`.

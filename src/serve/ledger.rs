@@ -11,6 +11,8 @@ use crate::rtc::JoinError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     Full,
+    CardHot,
+    CardFull,
     EngineLost,
     Closing,
     BadOffer,
@@ -21,8 +23,10 @@ enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Full,
+        Self::CardHot,
+        Self::CardFull,
         Self::EngineLost,
         Self::Closing,
         Self::BadOffer,
@@ -36,6 +40,8 @@ impl Refusal {
     fn name(self) -> &'static str {
         match self {
             Self::Full => "full",
+            Self::CardHot => "card_hot",
+            Self::CardFull => "card_full",
             Self::EngineLost => "engine_lost",
             Self::Closing => "closing",
             Self::BadOffer => "bad_offer",
@@ -51,6 +57,8 @@ impl From<&JoinError> for Refusal {
     fn from(error: &JoinError) -> Self {
         match error {
             JoinError::Admit(AdmitError::Full { .. }) => Self::Full,
+            JoinError::Admit(AdmitError::CardHot { .. }) => Self::CardHot,
+            JoinError::Admit(AdmitError::CardFull { .. }) => Self::CardFull,
             JoinError::Admit(AdmitError::EngineLost { .. }) => Self::EngineLost,
             JoinError::Admit(AdmitError::Closing) | JoinError::Closing => Self::Closing,
             JoinError::Admit(AdmitError::UnknownAvatar { .. }) => Self::UnknownAvatar,

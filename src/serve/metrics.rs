@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::cards::cards;
 use super::state::AppState;
 use crate::rtc::NetworkStats;
 use crate::telemetry::MetricKind::{Counter, Gauge};
@@ -16,6 +17,9 @@ pub fn text(state: &AppState, peers: &[NetworkStats]) -> String {
     frames(&mut page, state);
     network(&mut page, state, peers);
     listening(&mut page, state);
+    if let Some(seen) = state.studio.cards() {
+        cards(&mut page, &seen, state.wall.now());
+    }
     footprint(&mut page);
     page.finish()
 }

@@ -4,6 +4,7 @@
 
 mod about;
 mod body;
+mod cards;
 mod doors;
 mod events;
 mod gate;
@@ -162,6 +163,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/v1/avatars", get(about::avatars)),
         ("/v1/avatars/{name}/still.png", get(about::still)),
         ("/v1/packs", get(about::packs)),
+        ("/v1/gpu", get(about::cards)),
         ("/v1/sessions", get(sessions::list).post(sessions::join)),
         ("/v1/sessions/{id}", get(sessions::show).patch(sessions::change).delete(sessions::leave)),
         ("/v1/sessions/{id}/stats", get(sessions::stats)),

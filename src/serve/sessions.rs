@@ -181,6 +181,14 @@ fn not_admitted(error: &AdmitError) -> Problem {
             let cure = "try again in some seconds, or start the server with a larger --max-sessions";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, cure).with(header::RETRY_AFTER, "10")
         }
+        AdmitError::CardHot { .. } => {
+            let cure = "try again in a minute: places come back as the card cools; GET /v1/gpu says how it is";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, cure).with(header::RETRY_AFTER, "60")
+        }
+        AdmitError::CardFull { .. } => {
+            let cure = "try again in some seconds; GET /v1/gpu says how full the card is";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, cure).with(header::RETRY_AFTER, "10")
+        }
         AdmitError::EngineLost { .. } => {
             let cure = "try again in some seconds; if it stays so, visage doctor says what is wrong with the device";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, cure).with(header::RETRY_AFTER, "10")

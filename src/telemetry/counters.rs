@@ -23,7 +23,7 @@ pub enum Loss {
     LateFrame,
     /// A frame not begun, because the way out was full.
     BlockedFrame,
-    /// 20 ms of voice not sent, because the way out was full.
+    /// 20 ms of voice not sent, because the way out was full or its session had ended.
     BlockedVoice,
     /// A datagram that the socket did not take.
     UnsentPacket,

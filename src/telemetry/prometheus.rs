@@ -47,6 +47,18 @@ impl Exposition {
         rows.for_each(|(of, value)| self.sample(name, &[(label, of)], value));
     }
 
+    /// A family whose every value has labels of its own.
+    pub fn rows<'a>(
+        &mut self,
+        kind: MetricKind,
+        name: &str,
+        help: &str,
+        rows: impl Iterator<Item = (Vec<(&'a str, &'a str)>, f64)>,
+    ) {
+        self.head(kind.name(), name, help);
+        rows.for_each(|(labels, value)| self.sample(name, &labels, value));
+    }
+
     /// A gauge of something that each session has: the least, the median and the greatest, so that the page does not
     /// grow with the sessions. Without sessions the family has no samples.
     pub fn spread(&mut self, name: &str, help: &str, values: impl Iterator<Item = f64>) {

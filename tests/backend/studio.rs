@@ -6,6 +6,7 @@ use std::thread;
 
 use visage::backend::Health;
 use visage::backend::card::Card;
+use visage::cards::CardUse;
 use visage::model::Pack;
 use visage::model::portrait::Portrait;
 use visage::pipeline::{EndReason, Outgoing, Outlet, SessionEvent, ShowRequest, Studio, StudioConfig};
@@ -33,6 +34,8 @@ fn studio(card: &Card) -> Arc<Studio> {
     let pack = Portrait::open(PackFiles::read(&folder).expect("the pack"), card).expect("the pack on the card");
     assert_eq!(pack.backend(), "tensorrt");
     assert_eq!(pack.name(), "portrait");
+    let place = Some("00000000:0A:00.0".to_owned());
+    assert_eq!(pack.card(), Some(CardUse { bus_address: place, index: 0, session_bytes: 0 }));
     let config = StudioConfig { max_sessions: 8, workers: 1, picture_px: 128, bitrate_bps: 500_000 };
     Studio::open(config, Arc::new(pack), Wall).expect("a studio")
 }

@@ -48,6 +48,58 @@ export const schemes = onPage({ microphone: 'denied' }, async page => {
   return { texts: Object.keys(found.dark.contrast).length, worst };
 });
 
+/** Invented readings of a card: shown while the measurements are open, with words and not only numbers, in dark and light. */
+const CARD = { index: 0, name: 'NVIDIA GeForce RTX 4090', silence: null, temperature_c: 84, memory_bytes: 25.7e9, memory_used_bytes: 12.34e9, memory_free_bytes: 13.36e9, busy_percent: 71, memory_busy_percent: 40, encoder_busy_percent: 0, power_w: 412.5, power_limit_w: 450, sm_clock_mhz: 2520, memory_clock_mhz: 10501, slowed_by: ['hw_slowdown', 'hw_thermal_slowdown', 'sw_thermal_slowdown'], encoder_sessions: 0 };
+const HOT = { places: 4, of: 8, more_fit: 0, session_bytes: 3e9, temperature_c: 84, memory_free_bytes: 2.1e9 };
+let asked, said;
+export const card = onPage({
+  answer: ({ url }) => { if (!url.endsWith('/v1/gpu')) return null; asked += 1; return { status: 200, body: said }; },
+}, async page => {
+  [asked, said] = [0, { cards: [], read_ms_ago: null, admission: null }];
+  const words = () => page.eval("document.querySelector('#cards').checkVisibility() ? document.querySelector('#cards').innerText : null");
+  await page.press('d', 'KeyD', 'd');
+  await sleep(2500);
+  const without = { words: await words(), asked };
+  expect(without.words === null && asked === 1, 'nothing of a card where there is none, and one question', without);
+  await page.press('Escape');
+  said = { cards: [CARD, { ...CARD, index: 1, name: 'NVIDIA T4', silence: 'a GPU was lost', slowed_by: [] }], read_ms_ago: 300, admission: HOT };
+  await page.press('d', 'KeyD', 'd');
+  await page.until("document.querySelector('#cards').checkVisibility()");
+  const shown = await words();
+  for (const part of ['RTX 4090', '84 °C', '12.3 of 25.7 GB', '413 of 450 W', '2520 MHz', 'hardware, heat', 'a GPU was lost', '4 of 8', 'no further session']) expect(shown.includes(part), `${part} in the panel`, { shown });
+  await page.eval("document.querySelector('.cardnote').scrollIntoView({ block: 'end' })");
+  const worst = {};
+  for (const scheme of ['dark', 'light']) {
+    await feature(page, 'prefers-color-scheme', scheme);
+    await sleep(400);
+    worst[scheme] = (await page.eval(CONTRAST.replace("'#sentence'", "'.card h3', '.card .val', '.card th', '.card td', '.card td b', '.cardnote', '#sentence'"))).contrast;
+    await shot(page, `card_${scheme}`);
+  }
+  const bad = Object.values(worst).flatMap(all => Object.entries(all)).filter(([, ratio]) => ratio < 4.5);
+  expect(!bad.length && worst.dark['.cardnote'], 'every text at 4.5 to 1', { bad, worst });
+  const before = asked;
+  await sleep(2200);
+  expect(asked >= before + 2, 'a question each second while it is open', { before, asked });
+  await page.press('Escape');
+  await sleep(1200);
+  const closed = asked;
+  await sleep(1500);
+  expect(asked === closed, 'no question while it is shut', { closed, asked });
+  return { asked, cards: 2 };
+});
+
+/** A server that lets nobody in though places are free: the page says why, in the server's words. */
+const HEAT = 'wanted a free place, the graphics card is at 86 °C after being too hot and leaves 2 of 8, all are taken';
+export const hot = onPage({
+  answer: ({ url }) => url.endsWith('/v1/sessions') ? { status: 503, body: { title: 'Service Unavailable', status: 503, detail: HEAT } } : null,
+  ready: "window.visage && visage.state.link === 'full'",
+}, async page => {
+  await shot(page, 'hot');
+  const words = await page.eval("document.querySelector('#plate').innerText");
+  expect(words.includes(HEAT) && !/places are taken/.test(words), 'the reason, and not that the places are taken', { words });
+  return { words: words.split('\n')[0] };
+});
+
 /** The busy line moves, and stands still for whoever asks the system for less motion. */
 export const motion = onPage({
   answer: ({ url }) => url.endsWith('/v1/sessions') ? { status: 503, body: { title: 'All places are taken', status: 503 } } : null,

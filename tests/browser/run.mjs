@@ -9,7 +9,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { end, energy, expect, flags, isUp, onPage, open, sample, server, shot, sleep, start } from './check.mjs';
-import { fullScreen, keyboardAlone, motion, phone, schemes } from './looks.mjs';
+import { card, fullScreen, hot, keyboardAlone, motion, phone, schemes } from './looks.mjs';
 import { bestLag, learn, onsetLags, onsets, openings, percentiles } from './mouth.mjs';
 import { avatar, dropped, events, film } from './play.mjs';
 import { insecure, missing, unplugged } from './trouble.mjs';
@@ -244,7 +244,7 @@ const reloads = onPage({}, async page => {
 
 const CHECKS = {
   picture, talk, sample_and_stop: sampleAndStop, heard, dropped, film, events, avatar,
-  phone, schemes, motion, full_screen: fullScreen, single_keys: singleKeys, keyboard_alone: keyboardAlone,
+  phone, schemes, card, hot, motion, full_screen: fullScreen, single_keys: singleKeys, keyboard_alone: keyboardAlone,
   refused, missing, unplugged, insecure, token, udp, reconnect, leaving, reloads,
 };
 

@@ -1,6 +1,7 @@
 //! The API over real HTTP: every bad request gets a problem that names field and cure, and nothing is left behind.
 
 mod call;
+mod cards;
 mod document;
 mod exposition;
 mod live;
@@ -12,6 +13,7 @@ use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
 use visage::backend::Cpu;
+use visage::model::Pack;
 use visage::model::portrait::Portrait;
 use visage::pipeline::{Studio, StudioConfig};
 use visage::rtc::{BITRATE_BPS, Net, NetConfig};
@@ -41,10 +43,17 @@ fn house(places: usize, token: Option<&str>) -> House {
 }
 
 fn house_of(places: usize, token: Option<&str>, picture_px: u32) -> House {
+    house_with(Arc::new(portrait()), places, token, picture_px)
+}
+
+fn portrait() -> Portrait {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/packs/portrait");
-    let pack = Portrait::open(PackFiles::read(&folder).expect("a whole pack"), &Cpu::new()).expect("a pack that opens");
+    Portrait::open(PackFiles::read(&folder).expect("a whole pack"), &Cpu::new()).expect("a pack that opens")
+}
+
+fn house_with(pack: Arc<dyn Pack>, places: usize, token: Option<&str>, picture_px: u32) -> House {
     let config = StudioConfig { max_sessions: places, workers: 1, picture_px, bitrate_bps: 500_000 };
-    let studio = Studio::open(config, Arc::new(pack), Wall).expect("a studio");
+    let studio = Studio::open(config, pack, Wall).expect("a studio");
     let host = "127.0.0.1".parse().expect("an address");
     let net = NetConfig { host, udp_port: 0, public_ips: Vec::new(), places };
     let net = Arc::new(Net::start(&net, studio.clone(), studio.counters(), Wall).expect("a door"));

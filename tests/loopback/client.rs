@@ -8,18 +8,20 @@ use bytes::Bytes;
 use openh264::decoder::Decoder;
 use openh264::formats::YUVSource;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
-use str0m::media::{Direction, Frequency, KeyframeRequestKind, MediaData, MediaKind, MediaTime, Mid};
+use str0m::media::{Direction, Frequency, KeyframeRequestKind, MediaKind, MediaTime, Mid};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::Extension;
+use str0m::rtp::{Extension, RawPacket, RtpHeader};
 use str0m::stats::MediaIngressStats;
 use str0m::{Candidate, Event, Input, Output, Rtc};
 
+use crate::assembly::{Assembly, Whole};
 use crate::voice::Voice;
 
 pub const SERVER: ([u8; 4], u16) = ([192, 0, 2, 1], 4000);
 pub const CLIENT: ([u8; 4], u16) = ([192, 0, 2, 2], 5000);
-/// A browser asks again for a key picture that does not come.
-const ASK_AGAIN: Duration = Duration::from_millis(300);
+/// A browser without a picture to show asks for a key picture after this, and again if it does not come (libwebrtc).
+const WAIT_FOR_PICTURE: Duration = Duration::from_secs(3);
+const WAIT_FOR_KEY: Duration = Duration::from_millis(200);
 /// Side of the squares in which brightness is averaged, in pixels.
 const CELL: usize = 8;
 
@@ -50,8 +52,11 @@ pub struct Client {
     pub ingress: BTreeMap<Mid, MediaIngressStats>,
     /// Key pictures asked for.
     pub asked: Vec<Instant>,
-    /// A picture is missing that later ones are made of.
-    is_broken: bool,
+    assembly: Assembly,
+    /// Nothing but a key picture will do.
+    needs_key: bool,
+    /// When it asks for a key picture unless a picture comes.
+    asks_at: Option<Instant>,
     mouth: Mouth,
 }
 
@@ -68,7 +73,8 @@ impl Client {
     pub fn new(now: Instant, voice: Voice, faster_ppm: f64) -> (Self, String) {
         let builder = Rtc::builder().clear_codecs().enable_opus(true, false).enable_h264(true);
         let second = Duration::from_secs(1);
-        let builder = builder.set_extension(6, Extension::PlayoutDelay).set_stats_interval(Some(second));
+        let builder =
+            builder.set_extension(6, Extension::PlayoutDelay).set_stats_interval(Some(second)).enable_raw_packets(true);
         let mut rtc = builder.set_rtcp_report_interval_audio(second).build(now);
         rtc.add_local_candidate(Candidate::host(SocketAddr::from(CLIENT), "udp").expect("a candidate"));
         let mut change = rtc.sdp_api();
@@ -87,7 +93,9 @@ impl Client {
             heard: Vec::new(),
             ingress: BTreeMap::new(),
             asked: Vec::new(),
-            is_broken: true,
+            assembly: Assembly::default(),
+            needs_key: true,
+            asks_at: None,
             mouth: Mouth { voice, next_at: None, spoken: 0, faster_ppm },
         };
         (client, offer.to_sdp_string())
@@ -166,39 +174,56 @@ impl Client {
     fn take(&mut self, event: Event, now: Instant) {
         match event {
             Event::Connected => self.is_connected = true,
-            Event::MediaData(media) if media.mid == self.video => self.look(&media, now),
-            Event::MediaData(media) => self.heard.push((media.time.numer(), Bytes::copy_from_slice(&media.data))),
+            Event::RawPacket(packet) => {
+                if let RawPacket::RtpRx(header, payload) = *packet {
+                    self.look(&header, &payload, now);
+                }
+            }
+            Event::MediaData(media) if media.mid == self.audio => {
+                self.heard.push((media.time.numer(), Bytes::copy_from_slice(&media.data)));
+            }
             Event::MediaIngressStats(stats) => drop(self.ingress.insert(stats.mid, stats)),
             _ => {}
         }
     }
 
-    /// Decodes what can be decoded; asks for a key picture where one is missing.
-    fn look(&mut self, media: &MediaData, now: Instant) {
-        let is_key =
-            openh264::nal_units(&media.data).any(|unit| unit.iter().find(|b| **b > 1).is_some_and(|b| b & 31 == 5));
-        self.is_broken = (self.is_broken || !media.contiguous) && !is_key;
-        if self.is_broken {
-            return self.ask(now);
+    /// Decodes what can be decoded with this packet; asks for a key picture where nothing can for long.
+    fn look(&mut self, header: &RtpHeader, payload: &[u8], now: Instant) {
+        let (picture, again) = self.picture_types();
+        let kind = *header.payload_type;
+        if kind == picture {
+            self.assembly.take(header, header.sequence_number, payload);
+        } else if let Some((original, payload)) = payload.split_first_chunk().filter(|_| kind == again) {
+            self.assembly.take(header, u16::from_be_bytes(*original), payload);
         }
-        let Ok(Some(picture)) = self.decoder.decode(&media.data) else {
-            self.is_broken = true;
+        while let Some(whole) = self.assembly.next() {
+            self.show(&whole, now);
+        }
+        if kind == picture && *self.asks_at.get_or_insert(now + WAIT_FOR_KEY) <= now {
+            self.ask(now);
+        }
+    }
+
+    fn show(&mut self, whole: &Whole, now: Instant) {
+        if self.needs_key && !whole.is_key {
+            return;
+        }
+        let Ok(Some(picture)) = self.decoder.decode(&whole.bytes) else {
             return self.ask(now);
         };
         let (width, height) = picture.dimensions();
         let cells = cells(picture.y(), picture.strides().0, width, height);
-        let (at, bytes) = (media.time.numer(), media.data.len());
-        self.seen.push(Seen { at, arrived: now, is_key, bytes, side_px: width, cells });
+        let (at, bytes) = (u64::from(whole.time), whole.bytes.len());
+        self.seen.push(Seen { at, arrived: now, is_key: whole.is_key, bytes, side_px: width, cells });
+        (self.needs_key, self.asks_at) = (false, Some(now + WAIT_FOR_PICTURE));
     }
 
     fn ask(&mut self, now: Instant) {
-        if self.asked.last().is_some_and(|last| now.saturating_duration_since(*last) < ASK_AGAIN) {
-            return;
-        }
-        self.asked.push(now);
+        (self.needs_key, self.asks_at) = (true, Some(now + WAIT_FOR_KEY));
         let mut api = self.rtc.direct_api();
-        let stream = api.stream_rx_by_mid(self.video, None).expect("a stream of pictures");
+        let Some(stream) = api.stream_rx_by_mid(self.video, None) else { return };
         stream.request_keyframe(KeyframeRequestKind::Pli);
+        self.asked.push(now);
     }
 }
 

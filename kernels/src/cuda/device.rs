@@ -11,6 +11,7 @@ use visage_engines::Sm;
 use super::driver::{Driver, check};
 use super::error::{CudaError, DriverError};
 use super::sys::{CUcontext, CUdevice, CUdevice_attribute, Calls};
+use crate::watch::bus_address;
 
 /// What the driver would answer, where asking it is no longer safe.
 const CONTEXT_IS_DESTROYED: u32 = 709;
@@ -122,6 +123,17 @@ impl Device {
         let major = self.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
         let minor = self.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
         Ok(Sm::new(major as u8, minor as u8))
+    }
+
+    /// Where it is on the bus, as [`bus_address`] writes it.
+    ///
+    /// # Errors
+    /// As the driver says.
+    pub fn bus_address(&self) -> Result<String, CudaError> {
+        let domain = self.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID)?;
+        let bus = self.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_PCI_BUS_ID)?;
+        let device = self.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID)?;
+        Ok(bus_address(domain, bus, device))
     }
 
     fn attribute(&self, which: CUdevice_attribute) -> Result<u32, CudaError> {

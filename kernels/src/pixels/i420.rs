@@ -8,25 +8,32 @@ const BLOCK: usize = 16;
 /// Converts two rows of `width` pixels (RGBA): two rows of luma, one each of blue and red.
 ///
 /// # Panics
-/// If there are fewer than `width` pixels.
+/// If there are fewer than `width` pixels or lumas.
 pub fn convert(pixels: &[[u8; 4]], width: usize, luma: &mut [u8], blue: &mut [u8], red: &mut [u8]) {
-    let (blocks, rest) = pixels.as_chunks::<BLOCK>();
-    let (whole, last) = luma.as_chunks_mut::<BLOCK>();
-    blocks.iter().zip(whole).for_each(|(block, luma)| *luma = lumas(block));
-    rest.iter().zip(last).for_each(|(pixel, luma)| *luma = plain::luma(*pixel));
     let (above, below) = pixels.split_at(width);
+    let (upper, lower) = luma.split_at_mut(width);
     let (above, above_rest) = above.as_chunks::<BLOCK>();
     let (below, below_rest) = below.as_chunks::<BLOCK>();
+    let (uppers, upper_rest) = upper.as_chunks_mut::<BLOCK>();
+    let (lowers, lower_rest) = lower.as_chunks_mut::<BLOCK>();
     let (blues, blue_rest) = blue.as_chunks_mut::<{ BLOCK / 2 }>();
     let (reds, red_rest) = red.as_chunks_mut::<{ BLOCK / 2 }>();
-    for ((above, below), (blue, red)) in above.iter().zip(below).zip(blues.iter_mut().zip(reds)) {
-        (*blue, *red) = chromas(above, below);
+    let lumas = uppers.iter_mut().zip(lowers);
+    for ((rows, (upper, lower)), (blue, red)) in above.iter().zip(below).zip(lumas).zip(blues.iter_mut().zip(reds)) {
+        (*upper, *lower, *blue, *red) = block(rows.0, rows.1);
+    }
+    let lumas = upper_rest.iter_mut().zip(lower_rest);
+    for ((above, below), (upper, lower)) in above_rest.iter().zip(below_rest).zip(lumas) {
+        (*upper, *lower) = (plain::luma(*above), plain::luma(*below));
     }
     let squares = above_rest.as_chunks::<2>().0.iter().zip(below_rest.as_chunks::<2>().0);
     for ((above, below), (blue, red)) in squares.zip(blue_rest.iter_mut().zip(red_rest)) {
         (*blue, *red) = plain::chroma(*above, *below);
     }
 }
+
+/// Two rows of luma, then blue and red.
+type Block = ([u8; BLOCK], [u8; BLOCK], [u8; BLOCK / 2], [u8; BLOCK / 2]);
 
 mod plain {
     /// Of one pixel. The sum stays below 2^16: 220 * 255 + 4224.
@@ -52,13 +59,15 @@ mod vectors {
     use std::arch::x86_64::{
         __m128i, _mm_add_epi16, _mm_add_epi32, _mm_and_si128, _mm_castps_si128, _mm_castsi128_ps, _mm_cvtsi128_si64,
         _mm_madd_epi16, _mm_packs_epi32, _mm_packus_epi16, _mm_set_epi64x, _mm_set1_epi32, _mm_shuffle_ps,
-        _mm_srai_epi32, _mm_srli_epi32, _mm_unpackhi_epi64,
+        _mm_srai_epi32, _mm_srli_epi16, _mm_srli_epi32, _mm_unpackhi_epi64,
     };
 
-    use super::BLOCK;
+    use super::{BLOCK, Block};
 
     /// Red and blue of four pixels, then green and alpha: 16 bits each.
     type Channels = [__m128i; 2];
+    /// Of sixteen pixels.
+    type Row = [Channels; 4];
 
     #[inline]
     #[target_feature(enable = "sse2")]
@@ -69,8 +78,14 @@ mod vectors {
             i64::from_le_bytes(word)
         };
         let all = _mm_set_epi64x(word(quarter * 16 + 8), word(quarter * 16));
-        let low = _mm_set1_epi32(0x00ff_00ff);
-        [_mm_and_si128(all, low), _mm_and_si128(_mm_srli_epi32::<8>(all), low)]
+        [_mm_and_si128(all, _mm_set1_epi32(0x00ff_00ff)), _mm_srli_epi16::<8>(all)]
+    }
+
+    // No map over an array here and below: it is not always taken in whole.
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn read_row(pixels: &[[u8; 4]; BLOCK]) -> Row {
+        [read(pixels, 0), read(pixels, 1), read(pixels, 2), read(pixels, 3)]
     }
 
     /// Sums of products, of the channels of each pixel with (red, green, blue), and `more`.
@@ -82,74 +97,67 @@ mod vectors {
         _mm_add_epi32(sum, _mm_set1_epi32(more))
     }
 
+    /// The low bytes of 16 numbers from 0 to 255.
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn bytes(low: [__m128i; 2], high: [__m128i; 2]) -> [u64; 2] {
-        let both = _mm_packus_epi16(_mm_packs_epi32(low[0], low[1]), _mm_packs_epi32(high[0], high[1]));
-        [both, _mm_unpackhi_epi64(both, both)].map(|half| _mm_cvtsi128_si64(half).cast_unsigned())
+    fn bytes([a, b, c, d]: [__m128i; 4]) -> [[u8; 8]; 2] {
+        let all = _mm_packus_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d));
+        let [low, high] = [_mm_cvtsi128_si64(all), _mm_cvtsi128_si64(_mm_unpackhi_epi64(all, all))];
+        [low.to_le_bytes(), high.to_le_bytes()]
     }
 
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn weigh_lumas(pixels: &[[u8; 4]; BLOCK]) -> [u8; BLOCK] {
-        let luma = |quarter| _mm_srli_epi32::<8>(weigh(read(pixels, quarter), [66, 129, 25], 128 + (16 << 8)));
-        let [low, high] = bytes([luma(0), luma(1)], [luma(2), luma(3)]).map(u64::to_le_bytes);
+    fn luma(row: Row) -> [u8; BLOCK] {
+        let luma = |channels: Channels| _mm_srli_epi32::<8>(weigh(channels, [66, 129, 25], 128 + (16 << 8)));
+        let [low, high] = bytes([luma(row[0]), luma(row[1]), luma(row[2]), luma(row[3])]);
         let mut out = [0; BLOCK];
         out[..8].copy_from_slice(&low);
         out[8..].copy_from_slice(&high);
         out
     }
 
-    /// Sums over the four squares in half a block.
+    /// Sums over the two squares in each of eight columns of pixels, side by side.
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn squares(above: &[[u8; 4]; BLOCK], below: &[[u8; 4]; BLOCK], half: usize) -> Channels {
-        let columns = [0, 1].map(|quarter| {
-            let (above, below) = (read(above, half * 2 + quarter), read(below, half * 2 + quarter));
-            [0, 1].map(|channels| _mm_add_epi16(above[channels], below[channels]))
-        });
-        [0, 1].map(|channels| {
-            let [left, right] = [0, 1].map(|quarter: usize| _mm_castsi128_ps(columns[quarter][channels]));
+    fn squares(above: [Channels; 2], below: [Channels; 2]) -> Channels {
+        let square = |channel: usize| {
+            let left = _mm_castsi128_ps(_mm_add_epi16(above[0][channel], below[0][channel]));
+            let right = _mm_castsi128_ps(_mm_add_epi16(above[1][channel], below[1][channel]));
             let (even, odd) =
                 (_mm_shuffle_ps::<0b10_00_10_00>(left, right), _mm_shuffle_ps::<0b11_01_11_01>(left, right));
             _mm_add_epi16(_mm_castps_si128(even), _mm_castps_si128(odd))
-        })
+        };
+        [square(0), square(1)]
     }
 
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn weigh_chromas(above: &[[u8; 4]; BLOCK], below: &[[u8; 4]; BLOCK]) -> ([u8; BLOCK / 2], [u8; BLOCK / 2]) {
-        let sums = [squares(above, below, 0), squares(above, below, 1)];
-        let of = |shares| sums.map(|sums| _mm_srai_epi32::<10>(weigh(sums, shares, 512 + (128 << 10))));
-        let [blue, red] = bytes(of([-38, -74, 112]), of([112, -94, -18])).map(u64::to_le_bytes);
-        (blue, red)
+    fn convert(above: &[[u8; 4]; BLOCK], below: &[[u8; 4]; BLOCK]) -> Block {
+        let (above, below) = (read_row(above), read_row(below));
+        let left = squares([above[0], above[1]], [below[0], below[1]]);
+        let right = squares([above[2], above[3]], [below[2], below[3]]);
+        let of = |sums: Channels, shares: [i16; 3]| _mm_srai_epi32::<10>(weigh(sums, shares, 512 + (128 << 10)));
+        let (to_blue, to_red) = ([-38, -74, 112], [112, -94, -18]);
+        let [blue, red] = bytes([of(left, to_blue), of(right, to_blue), of(left, to_red), of(right, to_red)]);
+        (luma(above), luma(below), blue, red)
     }
 
     #[inline]
-    pub fn lumas(pixels: &[[u8; 4]; BLOCK]) -> [u8; BLOCK] {
+    pub fn block(above: &[[u8; 4]; BLOCK], below: &[[u8; 4]; BLOCK]) -> Block {
         // SAFETY: every x86-64 has SSE2.
-        unsafe { weigh_lumas(pixels) }
-    }
-
-    #[inline]
-    pub fn chromas(above: &[[u8; 4]; BLOCK], below: &[[u8; 4]; BLOCK]) -> ([u8; BLOCK / 2], [u8; BLOCK / 2]) {
-        // SAFETY: every x86-64 has SSE2.
-        unsafe { weigh_chromas(above, below) }
+        unsafe { convert(above, below) }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-use vectors::{chromas, lumas};
+use vectors::block;
 
 #[cfg(not(target_arch = "x86_64"))]
-fn lumas(pixels: &[[u8; 4]; BLOCK]) -> [u8; BLOCK] {
-    pixels.map(plain::luma)
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn chromas(above: &[[u8; 4]; BLOCK], below: &[[u8; 4]; BLOCK]) -> ([u8; BLOCK / 2], [u8; BLOCK / 2]) {
+fn block(above: &[[u8; 4]; BLOCK], below: &[[u8; 4]; BLOCK]) -> Block {
     let square = |at: usize| plain::chroma([above[2 * at], above[2 * at + 1]], [below[2 * at], below[2 * at + 1]]);
-    (std::array::from_fn(|at| square(at).0), std::array::from_fn(|at| square(at).1))
+    let (blue, red) = (std::array::from_fn(|at| square(at).0), std::array::from_fn(|at| square(at).1));
+    (above.map(plain::luma), below.map(plain::luma), blue, red)
 }
 
 #[cfg(test)]

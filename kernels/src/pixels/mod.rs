@@ -4,4 +4,5 @@
 
 pub mod i420;
 pub mod pairs;
+pub mod runs;
 pub mod words;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use trtx::trtx_sys::Dims64;
 use trtx::{Builder, BuilderConfig, Logger, OnnxParser, OptProfileSelector};
@@ -14,6 +14,10 @@ use visage_engines::{Flavour, Profile, ShapeRange, Sm, Version};
 
 use super::talk::{Heard, Listener, Monitor};
 use super::{FLAVOUR, TensorRt};
+
+/// The library mixes up cards when two graphs are compiled at once in one program: one for SM 8.9 then fails for want of
+/// SM 12.0.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 impl Compiler for TensorRt {
     fn flavour(&self) -> Flavour {
@@ -26,6 +30,7 @@ impl Compiler for TensorRt {
 
     fn compile(&self, order: &Order<'_>, engine: &Path, watch: &Watch) -> Result<Built, CompileError> {
         let heard = Arc::new(Heard::default());
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = serialised(order, &heard, watch).map_err(|error| {
             let found = heard.complaint(&error.to_string());
             if heard.was_stopped() { CompileError::Stopped } else { CompileError::Graph { flavour: FLAVOUR, found } }

@@ -8,13 +8,13 @@ use visage_engines::{Flavour, Version};
 use super::FLAVOUR;
 
 /// The libraries' names by flavour, newest first: the engine builder's and the ONNX parser's.
-pub(super) const NAMES: [&str; 2] = match FLAVOUR {
+pub const NAMES: [&str; 2] = match FLAVOUR {
     Flavour::Rtx => ["libtensorrt_rtx.so.1", "libtensorrt_onnxparser_rtx.so.1"],
     Flavour::Classic => ["libnvinfer.so.11", "libnvonnxparser.so.11"],
 };
 
 /// The version whose headers the bindings were made from; another minor one has other tables of functions.
-pub(super) const MADE_FOR: Version = match FLAVOUR {
+pub const MADE_FOR: Version = match FLAVOUR {
     Flavour::Rtx => Version::two(1, 7),
     Flavour::Classic => Version::two(11, 4),
 };

@@ -1,14 +1,13 @@
 //! The two libraries of TensorRT: found, asked for their version, kept for as long as the program runs.
 
-use std::ffi::c_int;
 use std::path::Path;
 
-use libloading::{Library, Symbol};
 use visage_engines::Version;
 use visage_engines::places::{Place, Searched};
 
 use super::LibraryError;
 use super::error::{MADE_FOR, NAMES};
+use crate::libraries::{self, Silent};
 
 /// TensorRT, ready to compile.
 #[derive(Debug)]
@@ -50,28 +49,14 @@ enum Refused {
     Wrong(LibraryError),
 }
 
-/// Opens the library at `path` to ask for its version.
+/// Asks the library at `path` for its version.
 fn open(path: &Path) -> Result<Version, Refused> {
-    // SAFETY: loading runs the library's initialisers. The user chose the path, or it lies where TensorRT is installed;
-    // NVIDIA's libraries may be loaded from any thread.
-    let library = unsafe { Library::new(path) };
-    let library = library.map_err(|error| Refused::NotLoaded(format!("{}: {error}", path.display())))?;
-    let found = version_of(&library);
-    let found = found.map_err(|found| Refused::Wrong(LibraryError::Foreign { found, path: path.to_owned() }))?;
+    let found = libraries::tensorrt(path).map_err(|silent| match silent {
+        Silent::NotLoaded { said } => Refused::NotLoaded(format!("{}: {said}", path.display())),
+        Silent::Foreign { said } => Refused::Wrong(LibraryError::Foreign { found: said, path: path.to_owned() }),
+    })?;
     if (found.major(), found.minor()) == (MADE_FOR.major(), MADE_FOR.minor()) {
         return Ok(found);
     }
     Err(Refused::Wrong(LibraryError::Version { found, path: path.to_owned() }))
-}
-
-fn version_of(library: &Library) -> Result<Version, String> {
-    let number = |name: &str| -> Result<u32, String> {
-        // SAFETY: NvInferRuntime.h declares each of these as `int32_t name() noexcept`.
-        let ask: Symbol<unsafe extern "C" fn() -> c_int> =
-            unsafe { library.get(name.as_bytes()) }.map_err(|_absent| format!("a library without {name}"))?;
-        // SAFETY: the function takes nothing and only returns a constant.
-        Ok(unsafe { ask() }.unsigned_abs())
-    };
-    let [major, minor, patch] = ["Major", "Minor", "Patch"].map(|part| number(&format!("getInferLib{part}Version")));
-    Ok(Version::three(major?, minor?, patch?))
 }

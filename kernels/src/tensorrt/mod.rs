@@ -19,7 +19,7 @@ use visage_engines::Flavour;
 use visage_engines::compile::Compiler;
 use visage_engines::places::Place;
 
-pub use error::LibraryError;
+pub use error::{LibraryError, MADE_FOR, NAMES};
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 use library::TensorRt;
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]

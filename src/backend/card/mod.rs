@@ -13,7 +13,7 @@ mod slot;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use order::{LoadOrder, Order, Reply, StoredOnnx};
 use slot::{CardGraph, Desk};
@@ -23,6 +23,7 @@ pub use visage_kernels::cuda::{EngineSource, LIBRARY as DRIVER};
 pub use owner::CardLoop;
 
 use super::{Backend, BackendError, Graph, Health, Onnx};
+use crate::cards::CardUse;
 
 /// The engine's name in errors and reports.
 const NAME: &str = "tensorrt";
@@ -75,6 +76,8 @@ impl Tally {
 struct Board {
     health: Mutex<Health>,
     tally: Tally,
+    /// Where the device is on the bus, once it was opened.
+    bus_address: OnceLock<String>,
 }
 
 impl Board {
@@ -116,15 +119,18 @@ fn closed() -> BackendError {
 /// Graphs on a card.
 pub struct Card {
     counter: Counter,
+    ordinal: u32,
 }
 
 /// A card and what runs it. The device is opened when the first graph is loaded, on the thread that runs the loop.
 #[must_use]
 pub fn card(config: CardConfig, source: Box<dyn EngineSource>) -> (Card, CardLoop) {
     let (orders, taken) = sync_channel(ORDERS);
-    let board = Arc::new(Board { health: Mutex::new(Health::Open), tally: Tally::default() });
+    let board =
+        Arc::new(Board { health: Mutex::new(Health::Open), tally: Tally::default(), bus_address: OnceLock::new() });
     let counter = Counter { orders, board: Arc::clone(&board) };
-    (Card { counter }, CardLoop::new(config, source, board, taken))
+    let ordinal = config.ordinal;
+    (Card { counter, ordinal }, CardLoop::new(config, source, board, taken))
 }
 
 impl Card {
@@ -175,6 +181,12 @@ impl Loading {
 impl Backend for Card {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    /// All memory of all slots is taken when a graph is loaded: one more session takes none.
+    fn card(&self) -> Option<CardUse> {
+        let bus_address = self.counter.board.bus_address.get().cloned();
+        Some(CardUse { bus_address, index: self.ordinal, session_bytes: 0 })
     }
 
     fn load(&self, name: &str, onnx: Onnx<'_>) -> Result<Box<dyn Graph>, BackendError> {

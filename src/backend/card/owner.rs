@@ -134,7 +134,10 @@ impl CardLoop {
             return Err(self.lost());
         }
         if self.open.is_none() {
-            self.open = Some(Open::new(&self.config)?);
+            let open = Open::new(&self.config)?;
+            // It stays where it is; one that does not tell is known by its number.
+            open.device().bus_address().into_iter().for_each(|place| drop(self.board.bus_address.set(place)));
+            self.open = Some(open);
             self.opening += 1;
         }
         let engine = self.engine(name, onnx)?;

@@ -9,6 +9,7 @@ use visage_engines::{PackFiles, PackManifest, Precision};
 
 use super::{MouthNet, PortraitActor};
 use crate::backend::Backend;
+use crate::cards::CardUse;
 use crate::media::PictureSize;
 use crate::model::{Actor, AvatarCard, ModelError, Pack, Still};
 use crate::picture::drawn::{DrawnFace, Rig};
@@ -29,6 +30,7 @@ pub struct Portrait {
     loaded: Mutex<HashMap<(String, u32), Loaded>>,
     actors: AtomicU64,
     backend: &'static str,
+    card: Option<CardUse>,
 }
 
 /// What all sessions with one avatar share.
@@ -53,7 +55,7 @@ impl Portrait {
         let spec = wanted(mouth.spec.as_ref().ok_or_else(no_mouth)?)?;
         let net = Arc::new(MouthNet::load(backend, onnx, spec, FRAME_SAMPLES)?);
         let (loaded, actors) = (Mutex::default(), AtomicU64::new(0));
-        Ok(Self { manifest, cards, net, files, loaded, actors, backend: backend.name() })
+        Ok(Self { manifest, cards, net, files, loaded, actors, backend: backend.name(), card: backend.card() })
     }
 
     /// The engine that runs its network.
@@ -90,7 +92,7 @@ impl Portrait {
         let wrong = |found: String| ModelError::Broken { name: card.name.clone(), found };
         match card.kind.as_str() {
             "drawn" => {
-                let background = colour(&card.background_light);
+                let background = colour(&card.background);
                 Rig::load(&files, side_px, background)
                     .map(|rig| Loaded::Drawn(Arc::new(rig)))
                     .map_err(|e| wrong(e.to_string()))
@@ -114,6 +116,10 @@ impl Pack for Portrait {
 
     fn takes_sessions(&self) -> Result<(), ModelError> {
         self.net.takes_sessions()
+    }
+
+    fn card(&self) -> Option<CardUse> {
+        self.card.clone()
     }
 
     fn actor(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Actor>, ModelError> {
@@ -143,8 +149,7 @@ fn card(files: &PackFiles, name: &str) -> Result<AvatarCard, ModelError> {
         name: name.to_owned(),
         title: manifest.title,
         kind: manifest.kind,
-        background_light: manifest.background_light,
-        background_dark: manifest.background_dark,
+        background: manifest.background,
     })
 }
 

@@ -25,6 +25,8 @@ const FAR: f32 = 0.25;
 /// Seconds in which the lids and the head follow the eyes.
 const LIDS_FOLLOW_S: f32 = 0.08;
 const HEAD_FOLLOWS_S: f32 = 0.3;
+/// Seconds in which a muscle follows a stress of the voice; head and brows hang on two, one after the other.
+const STRESS_FOLLOWS_S: f32 = 0.1;
 /// A breath in seconds: in, out, and a rest.
 const BREATH_IN_S: f32 = 1.5;
 const BREATH_OUT_S: f32 = 2.25;
@@ -47,6 +49,8 @@ pub struct Life {
     phases: [f32; 6],
     loudness: f32,
     stress: f32,
+    /// What of the stress has reached the muscles; the second moves head and brows.
+    nod: [f32; 2],
     hair: Spring,
     yaw_before: f32,
 }
@@ -85,6 +89,7 @@ impl Life {
             phases,
             loudness: 0.0,
             stress: 0.0,
+            nod: [0.0; 2],
             hair: Spring::default(),
             yaw_before: 0.0,
         }
@@ -94,6 +99,7 @@ impl Life {
     pub fn hush(&mut self) {
         self.loudness = 0.0;
         self.stress = 0.0;
+        self.nod = [0.0; 2];
     }
 
     /// Moves on to `at` and writes everything but the mouth into `pose`. `voice` is the loudness of the moment, 0 to 1.
@@ -115,6 +121,9 @@ impl Life {
         self.loudness += (voice - self.loudness) * (step_s / 0.25).min(1.0);
         self.stress += rise * 0.5 - self.stress * (step_s / 0.45).min(1.0);
         self.stress = self.stress.clamp(0.0, 1.0);
+        // The voice may begin at once, a head may not.
+        let aims = [self.stress, self.nod[0]];
+        follow(&mut self.nod, aims, step_s / STRESS_FOLLOWS_S);
     }
 
     fn breathe(&self, pose: &mut Pose) {
@@ -172,7 +181,7 @@ impl Life {
         let [_, a, b, c, d, e] = self.phases;
         pose.yaw_degrees = lively * (2.1 * wave(0.11, a) + 1.1 * wave(0.27, b)) + self.head_gaze[0] * 2.2;
         pose.pitch_degrees =
-            lively * (0.9 * wave(0.17, c) + 0.4 * wave(0.41, a)) + self.stress * 2.4 - self.head_gaze[1];
+            lively * (0.9 * wave(0.17, c) + 0.4 * wave(0.41, a)) + self.nod[1] * 2.4 - self.head_gaze[1];
         pose.roll_degrees = lively * (1.1 * wave(0.09, d) + 0.5 * wave(0.23, e));
         let speed = (pose.yaw_degrees - self.yaw_before) / step_s.max(0.01);
         self.yaw_before = pose.yaw_degrees;
@@ -187,9 +196,9 @@ impl Life {
         for side in ["mouthSmileLeft", "mouthSmileRight"] {
             pose.set(side, pose.weight(side).max(smile * rest));
         }
-        pose.set("browInnerUp", self.stress * 0.35);
-        pose.set("browOuterUpLeft", self.stress * 0.28);
-        pose.set("browOuterUpRight", self.stress * 0.24);
+        pose.set("browInnerUp", self.nod[1] * 0.4);
+        pose.set("browOuterUpLeft", self.nod[1] * 0.32);
+        pose.set("browOuterUpRight", self.nod[1] * 0.28);
     }
 }
 
@@ -326,6 +335,23 @@ mod tests {
         let (rising, falling) = (count(|change| *change > 0.0), count(|change| *change < 0.0));
         assert!((1.35..1.65).contains(&(falling / rising)), "{rising} in, {falling} out");
         assert!(count(|change| *change == 0.0) / 90_000.0 > 0.07);
+    }
+
+    #[test]
+    fn a_word_out_of_silence_nods_without_a_jerk() {
+        let pitches = |voice: f32| -> Vec<f32> {
+            let mut life = Life::new(1);
+            let moment = |n: u64| {
+                let mut pose = Pose::default();
+                life.live(SampleIndex(n * 640), if n < 50 { 0.0 } else { voice }, &mut pose);
+                pose.pitch_degrees
+            };
+            (0..75).map(moment).collect()
+        };
+        let nod: Vec<f32> = pitches(1.0).iter().zip(pitches(0.0)).map(|(loud, silent)| loud - silent).collect();
+        let fastest = nod.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max);
+        let deepest = nod.iter().copied().fold(0.0, f32::max);
+        assert!(fastest < 0.6 && deepest > 0.6, "{fastest} degrees in a frame, {deepest} in all");
     }
 
     #[test]

@@ -1,41 +1,43 @@
 //! One session's head: the scratch of its frames, and the order in which a frame is drawn.
 //!
-//! Background and body, hair behind, then skin, eyes and mouth (nearest wins, their ends made smooth), lashes, collar, hair before.
+//! Background, hair behind and body, then skin, eyes and mouth (nearest wins, their ends made smooth), lashes, collar, hair before.
 
 use std::sync::Arc;
 
 use super::camera::{HeadTurn, Mat3, Vec3};
 use super::eyes::{Eye, Eyes};
 use super::front::Front;
-use super::hair::Span;
+use super::lashes::Lashes;
 use super::layers::VertexLayers;
 use super::model::{HeadModel, Inside, InsideLook};
 use super::outline::Outline;
 use super::resolve::Resolve;
 use super::samples::{Corner, INNER, NOTHING, Samples};
-use super::scan::{Planes, Window, scan};
+use super::scan::Planes;
 use super::skin::Facets;
-use super::stage::{Breathing, Stage};
-use super::texture::over;
+use super::stage::Stage;
+use super::texture::lay_over;
 use crate::picture::raster::Cover;
 use crate::picture::{Face, Pose, Surface};
 
 const MAX_YAW: f32 = 7.0;
 const MAX_PITCH: f32 = 4.0;
 const MAX_ROLL: f32 = 5.0;
-/// Coarse lids and lips cut corners: eyes and teeth are tested a little further away, lashes nearer.
+/// Coarse lids and lips cut corners: eyes and teeth are tested a little further away.
 const EYES_BACK: f32 = 0.05;
 const MOUTH_BACK: f32 = 0.015;
-const LASHES_BACK: f32 = -0.05;
-/// A lash fades over so much depth.
-const LASHES_SOFT: f32 = 0.03;
+/// Lips round freely up to this sum of weights, and no further than that.
+const ROUND_FREELY: f32 = 0.7;
+const ROUNDEST: f32 = 1.0;
+const TEETH_SINK: f32 = 0.036;
+/// The dark behind teeth and tongue is tested so much further away: its corners would come through a round mouth's chin.
+const CAVITY_BACK: f32 = 0.25;
 
 /// A head that draws.
 #[derive(Debug)]
 pub struct HeadFace {
     model: Arc<HeadModel>,
     stage: Arc<Stage>,
-    breathing: Breathing,
     layers: VertexLayers,
     points: Vec<Vec3>,
     corners: Vec<Corner>,
@@ -44,6 +46,7 @@ pub struct HeadFace {
     outline: Outline,
     front: Front,
     hidden: Vec<u8>,
+    lashes: Lashes,
 }
 
 /// A pose in the terms of the rig, and the scale of the picture.
@@ -64,7 +67,6 @@ impl HeadFace {
         Self {
             stage,
             model,
-            breathing: Breathing::default(),
             layers: VertexLayers::default(),
             points: Vec::new(),
             corners: Vec::new(),
@@ -73,15 +75,14 @@ impl HeadFace {
             outline: Outline::default(),
             front: Front::default(),
             hidden: Vec::new(),
+            lashes: Lashes::default(),
         }
     }
 
     fn set_stage(&mut self, moment: &Moment) {
         if self.stage.side != moment.side {
             self.stage = self.model.stage(moment.side);
-            self.breathing.forget();
         }
-        self.stage.breathe(moment.pose.breath, &mut self.breathing);
     }
 
     /// Moves the skin and notes which of its triangles is nearest at each sample.
@@ -107,7 +108,7 @@ impl HeadFace {
             let [a, b, c] = corners;
             let Some((planes, area)) = Planes::new([[a[0], a[1]], [b[0], b[1]], [c[0], c[1]]]) else { continue };
             if area > 0.0 && !self.front.hides(bounds(&corners)) {
-                self.facets.add_skin(name, planes, names, (&self.layers, &model.atlas.uv));
+                self.facets.add_skin(name, planes.unless_sliver(area), names, (&self.layers, &model.atlas.uv));
                 self.samples.draw(corners, 0.0, name as u32);
             }
         }
@@ -115,25 +116,31 @@ impl HeadFace {
 
     fn place_mouth(&mut self, moment: &Moment, head: &Mat3) {
         let model = Arc::clone(&self.model);
+        let sunk = sunk_teeth(&moment.pose);
         for inside in &model.interior {
             inside.part.morph(&moment.pose.weights, &mut self.points);
+            if inside.is_lower_teeth {
+                self.points.iter_mut().for_each(|point| point[1] += sunk);
+            }
             let seen = |point: &Vec3| see(&model, moment, head, *point);
             self.corners.clear();
             self.corners.extend(self.points.iter().map(seen));
-            self.outline.add(&inside.part.edges, &inside.part.triangles, &self.corners, MOUTH_BACK);
-            self.place_inside(inside);
+            let back = if matches!(inside.look, InsideLook::Cavity) { CAVITY_BACK } else { MOUTH_BACK };
+            self.outline.add(&inside.part.edges, &inside.part.triangles, &self.corners, back);
+            self.place_inside(inside, back);
         }
     }
 
-    fn place_inside(&mut self, inside: &Inside) {
+    fn place_inside(&mut self, inside: &Inside, back: f32) {
         let skin = self.model.skin.triangles.len();
         for (index, triangle) in inside.part.triangles.iter().enumerate() {
             let names = triangle.map(usize::from);
             let corners = names.map(|index| self.corners[index]);
             let name = inside.first + index;
-            self.samples.draw(corners, MOUTH_BACK, INNER | name as u32);
+            self.samples.draw(corners, back, INNER | name as u32);
             let planes = Planes::new(corners.map(|[x, y, _]| [x, y]));
-            if let (Some((planes, _)), InsideLook::Textured { texture, uv }) = (planes, &inside.look) {
+            if let (Some((planes, area)), InsideLook::Textured { texture, uv }) = (planes, &inside.look) {
+                let planes = planes.unless_sliver(area);
                 self.facets.add_plain(skin + name, planes, *texture, names.map(|index| uv[index]));
             }
         }
@@ -175,22 +182,22 @@ impl HeadFace {
     fn draw_hair_behind(&self, moment: &Moment, surface: &mut Surface) {
         let Some(hair) = &self.model.hair_back else { return };
         let side = moment.side;
-        let mut lowest = 0;
-        hair.spans(&self.model.camera, moment.turn, side, |Span { y, from, to, walk, cover }| {
-            lowest = lowest.max(y + 1);
+        let mut mixed = [[0; 4]; 64];
+        hair.spans(&self.model.camera, moment.turn, side, |span| {
             // What is hidden is drawn over later; at the ends it need not be drawn at all.
-            let hidden = &self.hidden[y * side + from..y * side + to];
+            let hidden = &self.hidden[span.y * side + span.from..span.y * side + span.to];
             let Some(first) = hidden.iter().position(|hidden| *hidden == 0) else { return };
             let last = hidden.iter().rposition(|hidden| *hidden == 0).unwrap_or(first);
-            let row = &mut surface.pixels[y * side + from + first..=y * side + from + last];
-            match cover {
-                Cover::Opaque => hair.texture.replace(walk.skip(first as i32), row),
-                Cover::Mixed | Cover::Empty => hair.texture.blend(walk.skip(first as i32), row),
+            let row = &mut surface.pixels[span.y * side + span.from + first..=span.y * side + span.from + last];
+            if span.cover == Cover::Opaque {
+                hair.replace(&span.skip(first), row);
+                return;
+            }
+            for (index, row) in row.chunks_mut(mixed.len()).enumerate() {
+                hair.replace(&span.skip(first + index * 64), &mut mixed[..row.len()]);
+                lay_over(&mixed, row);
             }
         });
-        if let Some(body) = &self.breathing.body {
-            body.draw(&mut surface.pixels, side, [0, 0, side, lowest]);
-        }
     }
 
     fn draw_lashes(&mut self, moment: &Moment, head: &Mat3, surface: &mut Surface) {
@@ -199,45 +206,13 @@ impl HeadFace {
         lash.part.morph(&moment.pose.weights, &mut self.points);
         self.corners.clear();
         self.corners.extend(self.points.iter().map(|point| see(&model, moment, head, *point)));
-        for triangle in &lash.part.triangles {
-            let names = triangle.map(usize::from);
-            let corners = names.map(|index| self.corners[index]);
-            self.draw_lash(corners, names.map(|index| lash.uv[index]), surface);
-        }
-    }
-
-    fn draw_lash(&self, corners: [Corner; 3], uv: [[f32; 2]; 3], surface: &mut Surface) {
-        let flat = corners.map(|[x, y, _]| [x, y]);
-        let Some((planes, _)) = Planes::new(flat) else { return };
-        let side = surface.size().width();
-        let [left, top, right, bottom] = self.samples.area;
-        let soft = self.samples.spread(LASHES_SOFT);
-        scan(flat, Window { left, top, right, bottom }, |y, from, to| {
-            let row = self.samples.row(y);
-            for x in from..to {
-                let [second, third] = planes.at(x as f32 + 0.5, y as f32 + 0.5);
-                let mix = |a: f32, b: f32, c: f32| a + (b - a) * second + (c - a) * third;
-                let depth = self.samples.depth(mix(corners[0][2], corners[1][2], corners[2][2]) + LASHES_BACK);
-                let behind = row[(x - left) as usize];
-                if behind == NOTHING {
-                    continue;
-                }
-                // Where a lash dips into the lid it fades.
-                let seen = u64::from(behind.saturating_sub(depth).min(soft) / (soft / 256 + 1));
-                let [u, v] = std::array::from_fn(|i| (mix(uv[0][i], uv[1][i], uv[2][i]) * 256.0) as i32);
-                let lanes = self.model.lash.plate.tap(u, v);
-                let lanes = (lanes * seen) >> 8 & 0x00ff_00ff_00ff_00ff;
-                let pixel = &mut surface.pixels[y as usize * side + x as usize];
-                *pixel = over(lanes, *pixel);
-            }
-        });
+        self.lashes.draw(lash, &self.corners, &self.samples);
+        self.lashes.cover(surface);
     }
 
     fn draw_before(&self, moment: &Moment, surface: &mut Surface) {
         let area = self.samples.area.map(|value| value as usize);
-        if let Some(collar) = &self.breathing.collar {
-            collar.draw(&mut surface.pixels, moment.side, area);
-        }
+        self.stage.draw_collar(&mut surface.pixels, area, moment.pose.breath);
         self.front.cover(&mut surface.pixels);
     }
 
@@ -262,9 +237,7 @@ impl Face for HeadFace {
         let size = surface.size();
         let moment = Moment::new(pose, size.width().min(size.height()), self.model.rig.canvas);
         self.set_stage(&moment);
-        if size.width() == size.height() {
-            surface.pixels.copy_from_slice(&self.breathing.frame);
-        } else {
+        if size.width() != size.height() {
             surface.pixels.fill([0, 0, 0, 255]);
             return;
         }
@@ -276,7 +249,9 @@ impl Face for HeadFace {
         self.place_mouth(&moment, &head);
         let eyes = self.place_eyes(&moment);
         self.mark_hidden(&moment);
+        self.stage.draw_background(&mut surface.pixels);
         self.draw_hair_behind(&moment, surface);
+        self.stage.draw_body(&mut surface.pixels, moment.pose.breath);
         let [teeth, cavity] = self.mouth_light();
         let resolve = Resolve {
             model: &model,
@@ -300,6 +275,7 @@ impl Moment {
         for weight in &mut pose.weights {
             *weight = if weight.is_finite() { weight.clamp(0.0, 1.0) } else { 0.0 };
         }
+        bound_rounding(&mut pose);
         let angle =
             |value: f32, limit: f32| if value.is_finite() { value.clamp(-limit, limit).to_radians() } else { 0.0 };
         let turn = HeadTurn {
@@ -309,6 +285,25 @@ impl Moment {
         };
         Self { pose, turn, scale: side as f32 / canvas as f32, side }
     }
+}
+
+/// Funnel and pucker add up: beyond what the keys show, lips tear. Their sum nears [`ROUNDEST`] and never passes it.
+fn bound_rounding(pose: &mut Pose) {
+    let [funnel, pucker] = ["mouthFunnel", "mouthPucker"].map(|name| pose.weight(name));
+    let beyond = funnel + pucker - ROUND_FREELY;
+    if beyond > 0.0 {
+        let left = ROUNDEST - ROUND_FREELY;
+        let share = (ROUND_FREELY + left * beyond / (beyond + left)) / (funnel + pucker);
+        pose.set("mouthFunnel", funnel * share);
+        pose.set("mouthPucker", pucker * share);
+    }
+}
+
+/// How far (in units, down) the lower teeth sink behind the lip: of a wide jaw their tips would show as a row of specks.
+fn sunk_teeth(pose: &Pose) -> f32 {
+    let wide = ((pose.weight("jawOpen") - 0.5) / 0.25).clamp(0.0, 1.0);
+    let lowered = pose.weight("mouthLowerDownLeft").max(pose.weight("mouthLowerDownRight"));
+    TEETH_SINK * wide * (1.0 - 1.5 * lowered).max(0.0)
 }
 
 fn see(model: &HeadModel, moment: &Moment, matrix: &Mat3, point: Vec3) -> Corner {

@@ -2,7 +2,7 @@
 
 use super::camera::{Camera, HeadTurn};
 use super::hair::{Hair, Span};
-use super::texture::{over, plate_lanes};
+use super::texture::lay_over;
 
 /// Side of a block of pixels.
 const BLOCK: usize = 8;
@@ -24,9 +24,10 @@ impl Front {
         self.clear(side);
         let Some(hair) = hair else { return };
         let mut area = [side, side, 0, 0];
-        hair.spans(camera, turn, side, |Span { y, from, to, walk, .. }| {
+        hair.spans(camera, turn, side, |span| {
+            let Span { y, from, to, .. } = span;
             area = [area[0].min(from), area[1].min(y), area[2].max(to), area[3].max(y + 1)];
-            hair.texture.replace(walk, &mut self.pixels[y * side + from..y * side + to]);
+            hair.replace(&span, &mut self.pixels[y * side + from..y * side + to]);
         });
         if area[0] < area[2] {
             self.area = area;
@@ -58,13 +59,7 @@ impl Front {
     pub fn cover(&self, picture: &mut [[u8; 4]]) {
         for y in self.area[1]..self.area[3] {
             let (left, row) = self.row(y);
-            for (pixel, hair) in picture[y * self.side + left..].iter_mut().zip(row) {
-                match hair[3] {
-                    0 => {}
-                    255 => *pixel = *hair,
-                    _ => *pixel = over(plate_lanes(*hair), *pixel),
-                }
-            }
+            lay_over(row, &mut picture[y * self.side + left..]);
         }
     }
 

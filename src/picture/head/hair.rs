@@ -1,10 +1,12 @@
 //! Hair: plates that are bent over a grid of depths and turn with the head.
 
+use visage_kernels::pixels::runs::{self, Image, Layer, TEXEL};
+
 use super::camera::{Camera, HeadTurn};
 use super::rig::{CanvasBox, DEPTH_CELLS};
 use super::scan::{Planes, Window, scan};
 use super::texture::Plate;
-use crate::picture::raster::{Cover, Texture, TextureError, Walk};
+use crate::picture::raster::{Cover, Texture, TextureError};
 
 /// Squares along a side of a plate's grid.
 const GRID: usize = 16;
@@ -13,7 +15,8 @@ const GRID: usize = 16;
 #[derive(Debug)]
 pub struct Hair {
     bounds: CanvasBox,
-    pub texture: Texture,
+    texture: Texture,
+    image: Image,
     /// Points of the grid in camera space.
     points: Vec<[f32; 3]>,
 }
@@ -24,9 +27,18 @@ pub struct Span {
     pub y: usize,
     pub from: usize,
     pub to: usize,
-    pub walk: Walk,
-    /// What the walk can meet; never [`Cover::Empty`].
+    /// What can be met there; never [`Cover::Empty`].
     pub cover: Cover,
+    layer: Layer,
+    /// From where the layer begins to the first pixel's centre.
+    offset: [f32; 2],
+}
+
+impl Span {
+    /// Without its first pixels.
+    pub fn skip(self, pixels: usize) -> Self {
+        Self { offset: [self.offset[0] + pixels as f32, self.offset[1]], from: self.from + pixels, ..self }
+    }
 }
 
 impl Hair {
@@ -39,7 +51,14 @@ impl Hair {
             [ray[0] * z, ray[1] * z, z]
         });
         let texture = Texture::new(plate.width, plate.height, plate.texels())?;
-        Ok(Self { bounds: plate.bounds, texture, points: points.collect() })
+        let image = Image::new(plate.width, plate.texels());
+        Ok(Self { bounds: plate.bounds, texture, image, points: points.collect() })
+    }
+
+    /// Writes a span of the plate over a row, alpha and all.
+    #[inline]
+    pub fn replace(&self, span: &Span, row: &mut [[u8; 4]]) {
+        runs::replace(&self.image, &span.layer, span.offset, row);
     }
 
     /// Calls `draw` for all rows of the plate that are not empty.
@@ -57,14 +76,14 @@ impl Hair {
                 let flat = names.map(|(x, y)| corners[y * (GRID + 1) + x]);
                 let texels = names.map(|(x, y)| self.texel(x, y));
                 let Some((planes, _)) = Planes::new(flat) else { continue };
-                let axes = [0, 1].map(|axis| texels.map(|texel| texel[axis]));
-                let slopes = axes.map(|values| planes.slopes(values));
-                let step = slopes.map(|slope| fixed(slope[0].clamp(-16.0, 16.0)));
+                let term = |axis: usize| texels.map(|texel| texel[axis] * TEXEL);
+                let (u, v) = (planes.slopes(term(0)), planes.slopes(term(1)));
+                let plane = |u: f32, v: f32| [u, v, 0.0, 0.0];
+                let layer =
+                    Layer { first: plane(term(0)[0], term(1)[0]), right: plane(u[0], v[0]), down: plane(u[1], v[1]) };
                 scan(flat, window, |y, from, to| {
-                    let [right, down] = [from as f32 + 0.5 - flat[0][0], y as f32 + 0.5 - flat[0][1]];
-                    let at = |axis: usize| fixed(axes[axis][0] + slopes[axis][0] * right + slopes[axis][1] * down);
-                    let walk = Walk { at: [at(0), at(1)], step };
-                    draw(Span { y: y as usize, from: from as usize, to: to as usize, walk, cover });
+                    let offset = [from as f32 + 0.5 - flat[0][0], y as f32 + 0.5 - flat[0][1]];
+                    draw(Span { y: y as usize, from: from as usize, to: to as usize, cover, layer, offset });
                 });
             }
         }

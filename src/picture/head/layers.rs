@@ -30,8 +30,8 @@ pub struct KeyAtlas {
     seen: Vec<KeyRow>,
     /// Which keys fill up at each vertex.
     fallback: Vec<Vec<(u8, f32)>>,
-    /// Where each vertex lies in each key image, in 1/256 texel from the first texel's centre.
-    pub uv: Vec<[[f32; 2]; MAX_KEYS]>,
+    /// For each key, where each vertex lies in its image, in 1/256 texel from the first texel's centre. A frame needs few keys.
+    pub uv: Vec<Vec<[f32; 2]>>,
 }
 
 /// One number for each key.
@@ -40,12 +40,20 @@ pub type KeyRow = [f32; MAX_KEYS];
 /// Which keys colour the vertices in one frame.
 #[derive(Debug, Default)]
 pub struct VertexLayers {
-    /// The keys' shares; they sum to one.
-    pub shares: Vec<KeyRow>,
+    /// For each key its share of each vertex, where it has one; a vertex's shares sum to one.
+    shares: Vec<Vec<f32>>,
     /// Bit k is set where key k has a share.
     pub bits: Vec<u32>,
     /// The mouth's keys and their weights.
     pub mouth: Vec<(usize, f32)>,
+}
+
+impl VertexLayers {
+    /// The share of a key at a vertex.
+    #[inline]
+    pub fn share(&self, key: usize, vertex: usize) -> f32 {
+        if self.bits[vertex] >> key & 1 == 1 { self.shares[key][vertex] } else { 0.0 }
+    }
 }
 
 impl KeyAtlas {
@@ -86,12 +94,15 @@ impl KeyAtlas {
             .map(|&(key, at)| (key, smooth((yaw / at - TURN_BEGINS) / (1.0 - 2.0 * TURN_BEGINS))))
             .collect();
         let count = self.seen.len();
-        layers.shares.resize(count, [0.0; MAX_KEYS]);
+        layers.shares.resize(MAX_KEYS, Vec::new());
         layers.bits.resize(count, 0);
         for vertex in 0..count {
             let (row, bits) = self.weigh_vertex(vertex, &chosen, &turns);
-            layers.shares[vertex] = row;
             layers.bits[vertex] = bits;
+            for key in bits_of(bits) {
+                layers.shares[key].resize(count, 0.0);
+                layers.shares[key][vertex] = row[key];
+            }
         }
     }
 
@@ -178,12 +189,8 @@ fn by_vertex(values: &[f32], count: usize) -> Vec<KeyRow> {
     rows
 }
 
-fn place_vertices(steps: &[f32], textures: &[SkinTexture], count: usize) -> Vec<[[f32; 2]; MAX_KEYS]> {
-    let mut rows = vec![[[0.0; 2]; MAX_KEYS]; count];
-    for ((key, texture), places) in textures.iter().enumerate().zip(steps.chunks_exact(count.max(1) * 2)) {
-        for (row, place) in rows.iter_mut().zip(places.as_chunks::<2>().0) {
-            row[key] = texture.clamp(place.map(|value| (value - 0.5) * 256.0));
-        }
-    }
-    rows
+fn place_vertices(steps: &[f32], textures: &[SkinTexture], count: usize) -> Vec<Vec<[f32; 2]>> {
+    let keys = textures.iter().zip(steps.chunks_exact(count.max(1) * 2));
+    let place = |texture: &SkinTexture, uv: &[f32; 2]| texture.clamp(uv.map(|value| (value - 0.5) * 256.0));
+    keys.map(|(texture, steps)| steps.as_chunks::<2>().0.iter().map(|uv| place(texture, uv)).collect()).collect()
 }

@@ -11,6 +11,7 @@ mod eyes;
 mod face;
 mod front;
 mod hair;
+mod lashes;
 mod layers;
 mod model;
 mod outline;

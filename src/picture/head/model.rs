@@ -42,6 +42,7 @@ pub(super) struct Inside {
     pub look: InsideLook,
     /// Its first triangle among all that are not skin.
     pub first: usize,
+    pub is_lower_teeth: bool,
 }
 
 /// How a part of the mouth's inside is coloured.
@@ -168,7 +169,7 @@ fn read_interior(arrays: &Arrays, rig: &Rig, textures: &[SkinTexture]) -> Result
         };
         let count = part.triangles.len();
         check_counts(&part, name)?;
-        inside.push(Inside { part, look, first });
+        inside.push(Inside { part, look, first, is_lower_teeth: name == "lt" });
         first += count;
     }
     if first + 2 * Eyes::TRIANGLES >= INNER as usize {

@@ -3,7 +3,7 @@
 use super::eyes::{Eye, Eyes};
 use super::model::{HeadModel, InsideLook};
 use super::samples::{INNER, NAME, NOTHING, Samples};
-use super::skin::{Facets, RUN};
+use super::skin::Facets;
 use crate::picture::Surface;
 
 /// The colour of the mouth's inside in the light.
@@ -47,7 +47,7 @@ impl Resolve<'_> {
                 x += 1;
             } else {
                 let name = word & NAME;
-                let rest = &words[x..words.len().min(x + RUN)];
+                let rest = &words[x..];
                 let length = rest.iter().position(|word| word & NAME != name).unwrap_or(rest.len());
                 self.facets.colour_run(&self.model.textures, name as usize, at, &mut pixels[x..x + length]);
                 x += length;

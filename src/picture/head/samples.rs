@@ -72,7 +72,7 @@ impl Samples {
         let flat = corners.map(|corner| [corner[0] - x0, corner[1] - y0]);
         let Some((planes, area)) = Planes::new(flat) else { return };
         let depths = corners.map(|corner| (corner[2] + back - self.near) * self.scale);
-        let slopes = if area.abs() < 0.05 { [0.0; 2] } else { planes.slopes(depths) };
+        let slopes = planes.unless_sliver(area).slopes(depths);
         let bottom = self.area[3] - self.area[1];
         let window = Window { left: 0, top: 0, right: self.stride as i32, bottom };
         let step = slopes[0] as i32 as u32;

@@ -94,6 +94,25 @@ impl Planes {
         Some((planes, area))
     }
 
+    /// The same, or for a sliver (whose slopes say nothing) the first corner's values everywhere.
+    #[inline]
+    pub fn unless_sliver(self, area: f32) -> Self {
+        let is_sliver = area.abs() < 0.05;
+        if is_sliver { Self { origin: self.origin, ..Self::default() } } else { self }
+    }
+
+    /// Where the first corner is.
+    #[inline]
+    pub fn origin(&self) -> [f32; 2] {
+        self.origin
+    }
+
+    /// Rises of the second and third corner's shares per x, then per y.
+    #[inline]
+    pub fn rises(&self) -> [[f32; 2]; 2] {
+        [[self.second[0], self.third[0]], [self.second[1], self.third[1]]]
+    }
+
     /// Shares of the second and third corner at a place.
     #[inline]
     pub fn at(&self, x: f32, y: f32) -> [f32; 2] {

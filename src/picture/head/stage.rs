@@ -1,12 +1,12 @@
 //! What stands still: the background and the body, which only breathes.
 
 use super::rig::Rig;
-use super::texture::{Plate, grade, over, plate_bytes, plate_lanes};
+use super::texture::{Plate, grade, lay_over, plate_bytes};
 
 /// How far a full breath lifts the collar, as a share of the picture's side.
 const LIFT: f32 = 0.0032;
-/// Breath is drawn in so many steps: each moves the collar by less than a thirtieth of a pixel.
-const BREATH_STEPS: f32 = 48.0;
+/// So many pixels of a row share a colour of the background: over them it changes by less than can be shown.
+const BACKGROUND_RUN: usize = 4;
 
 /// Background and body, scaled for one size of picture.
 #[derive(Debug)]
@@ -20,21 +20,9 @@ pub struct Stage {
 
 /// A plate scaled to the picture: premultiplied pixels in a box (left, top, right, bottom).
 #[derive(Clone, Debug)]
-pub struct Still {
-    pub area: [usize; 4],
-    pub pixels: Vec<[u8; 4]>,
-}
-
-/// The stage at one moment of the breath.
-#[derive(Debug, Default)]
-pub struct Breathing {
-    step: Option<i32>,
-    /// Background and whole body.
-    pub frame: Vec<[u8; 4]>,
-    /// The whole body alone.
-    pub body: Option<Still>,
-    /// The part of the body before the neck.
-    pub collar: Option<Still>,
+struct Still {
+    area: [usize; 4],
+    pixels: Vec<[u8; 4]>,
 }
 
 impl Stage {
@@ -44,33 +32,28 @@ impl Stage {
         Self { side, background: background(rig, side), body, collar }
     }
 
-    /// Brings `breathing` to a breath of 0 to 1.
-    pub fn breathe(&self, breath: f32, breathing: &mut Breathing) {
-        let step = (breath.clamp(0.0, 1.0) * BREATH_STEPS).round() as i32;
-        if breathing.step == Some(step) && breathing.frame.len() == self.background.len() {
-            return;
-        }
-        let lift = step as f32 / BREATH_STEPS * LIFT * self.side as f32;
-        breathing.step = Some(step);
-        breathing.frame.clone_from(&self.background);
-        for (plate, lifted) in [(&self.body, &mut breathing.body), (&self.collar, &mut breathing.collar)] {
-            if lifted.as_ref().map(|still| still.area) != plate.as_ref().map(|still| still.area) {
-                lifted.clone_from(plate);
-            }
-            if let (Some(plate), Some(lifted)) = (plate, lifted) {
-                plate.lift(lift, lifted);
-            }
-        }
-        if let Some(body) = &breathing.body {
-            body.draw(&mut breathing.frame, self.side, [0, 0, self.side, self.side]);
+    /// Draws the background over the whole of a square frame.
+    pub fn draw_background(&self, frame: &mut [[u8; 4]]) {
+        let across = self.side.div_ceil(BACKGROUND_RUN);
+        for (row, colours) in frame.chunks_exact_mut(self.side).zip(self.background.chunks_exact(across)) {
+            let (runs, rest) = row.as_chunks_mut::<BACKGROUND_RUN>();
+            runs.iter_mut().zip(colours).for_each(|(run, colour)| *run = [*colour; BACKGROUND_RUN]);
+            rest.fill(colours[across - 1]);
         }
     }
-}
 
-impl Breathing {
-    /// Forgets the breath: the next one is drawn anew.
-    pub fn forget(&mut self) {
-        self.step = None;
+    /// Draws the whole body at a breath of 0 to 1.
+    pub fn draw_body(&self, frame: &mut [[u8; 4]], breath: f32) {
+        if let Some(body) = &self.body {
+            body.draw(frame, self, [0, 0, self.side, self.side], breath);
+        }
+    }
+
+    /// Draws what of the body is before the neck, inside `window` (left, top, right, bottom).
+    pub fn draw_collar(&self, frame: &mut [[u8; 4]], window: [usize; 4], breath: f32) {
+        if let Some(collar) = &self.collar {
+            collar.draw(frame, self, window, breath);
+        }
     }
 }
 
@@ -88,46 +71,36 @@ impl Still {
         Self { area, pixels }
     }
 
-    fn width(&self) -> usize {
-        self.area[2] - self.area[0]
-    }
-
-    /// This plate with its upper edge `lift` pixels higher and its lower edge where it was, into `out` of the same box.
-    fn lift(&self, lift: f32, out: &mut Self) {
-        let (width, height) = (self.width(), self.area[3] - self.area[1]);
-        if width == 0 || height == 0 {
-            return;
-        }
-        for (row, target) in out.pixels.chunks_exact_mut(width).enumerate() {
-            let from = row as f32 + lift * (1.0 - row as f32 / height as f32);
-            let whole = (from as usize).min(height - 1);
-            let below = (whole + 1).min(height - 1);
-            let share = ((from - whole as f32) * 256.0) as u16;
-            let (a, b) = (&self.pixels[whole * width..][..width], &self.pixels[below * width..][..width]);
-            let bytes = a.as_flattened().iter().zip(b.as_flattened());
-            for (target, (a, b)) in target.as_flattened_mut().iter_mut().zip(bytes) {
-                *target = ((u16::from(*a) * (256 - share) + u16::from(*b) * share) >> 8) as u8;
-            }
-        }
-    }
-
-    /// Draws the part inside `window` (left, top, right, bottom) over a frame of `side` pixels.
-    pub fn draw(&self, frame: &mut [[u8; 4]], side: usize, window: [usize; 4]) {
+    /// Draws the part inside `window` (left, top, right, bottom) over a frame. Breath lifts the upper edge; the lower stays.
+    fn draw(&self, frame: &mut [[u8; 4]], stage: &Stage, window: [usize; 4], breath: f32) {
         let (left, right) = (self.area[0].max(window[0]), self.area[2].min(window[2]));
+        let (width, height) = (self.area[2] - self.area[0], self.area[3] - self.area[1]);
+        let lift = breath.clamp(0.0, 1.0) * LIFT * stage.side as f32;
         for y in self.area[1].max(window[1])..self.area[3].min(window[3]) {
             if left >= right {
                 return;
             }
-            let start = (y - self.area[1]) * self.width();
-            let source = &self.pixels[start + left - self.area[0]..start + right - self.area[0]];
-            for (target, pixel) in frame[y * side + left..y * side + right].iter_mut().zip(source) {
-                match pixel[3] {
-                    0 => {}
-                    255 => *target = *pixel,
-                    _ => *target = over(plate_lanes(*pixel), *target),
-                }
-            }
+            let row = (y - self.area[1]) as f32;
+            let from = row + lift * (1.0 - row / height as f32);
+            let whole = (from as usize).min(height - 1);
+            let share = ((from - whole as f32) * 256.0) as u16;
+            let line = |row: usize| &self.pixels[row * width + left - self.area[0]..row * width + right - self.area[0]];
+            let target = &mut frame[y * stage.side + left..y * stage.side + right];
+            lay([line(whole), line((whole + 1).min(height - 1))], share, target);
         }
+    }
+}
+
+/// Lays what is between two lines, `share` of 256 parts the second, over a row.
+fn lay([above, below]: [&[[u8; 4]]; 2], share: u16, row: &mut [[u8; 4]]) {
+    const RUN: usize = 32;
+    let mut mixed = [[0_u8; 4]; RUN];
+    for ((row, above), below) in row.chunks_mut(RUN).zip(above.chunks(RUN)).zip(below.chunks(RUN)) {
+        let bytes = above.as_flattened().iter().zip(below.as_flattened());
+        for (mixed, (a, b)) in mixed.as_flattened_mut().iter_mut().zip(bytes) {
+            *mixed = ((u16::from(*a) * (256 - share) + u16::from(*b) * share) >> 8) as u8;
+        }
+        lay_over(&mixed, row);
     }
 }
 
@@ -145,16 +118,18 @@ fn shrink(plate: &Plate, x: f32, y: f32, step: f32) -> [u8; 4] {
     sum.map(|value| ((value + 2) / 4) as u8)
 }
 
-/// Light from a little left above the middle, falling off towards the edge.
+/// Light from a little left above the middle, falling off towards the edge: the colours of runs of pixels, row by row.
 fn background(rig: &Rig, side: usize) -> Vec<[u8; 4]> {
     let [middle, edge] = rig.background;
-    let pixels = (0..side * side).map(|index| {
-        let (x, y) = ((index % side) as f32 / side as f32, (index / side) as f32 / side as f32);
+    let across = side.div_ceil(BACKGROUND_RUN);
+    let runs = (0..across * side).map(|index| {
+        let column = (index % across) as f32 + 0.5;
+        let (x, y) = (column * BACKGROUND_RUN as f32 / side as f32, (index / across) as f32 / side as f32);
         let far = ((x - 0.42).hypot(y - 0.40) / 0.75).clamp(0.0, 1.0);
         let far = far * far * (3.0 - 2.0 * far);
         let colour = std::array::from_fn(|i| (middle[i] * (1.0 - far) + edge[i] * far) * 255.0);
         let [r, g, b] = grade(colour, rig.grade.saturation).map(|value| (value + 0.5) as u8);
         [r, g, b, 255]
     });
-    pixels.collect()
+    runs.collect()
 }

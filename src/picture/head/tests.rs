@@ -1,10 +1,9 @@
 //! What holds for the built-in heads.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::{HeadError, HeadFace, HeadModel};
-use crate::media::{Picture, PictureSize};
+use crate::media::PictureSize;
 use crate::picture::{Face, Pose, Surface};
 
 const AVATARS: [&str; 3] = ["nora", "sam", "jun"];
@@ -37,33 +36,6 @@ fn dark_in_mouth(surface: &Surface) -> usize {
     rows.filter(|pixel| u32::from(pixel[0]) + u32::from(pixel[1]) + u32::from(pixel[2]) < 120).count()
 }
 
-/// Poses from `/tmp/head_poses.txt` (a line each: avatar, side, yaw, pitch, roll, breath, then name=weight), each to a PPM.
-#[test]
-#[ignore = "writes the pictures that /tmp/head_poses.txt asks for, to be looked at"]
-fn write_pictures() {
-    let poses = std::fs::read_to_string("/tmp/head_poses.txt").unwrap();
-    let mut faces: Vec<HeadFace> = AVATARS.iter().map(|avatar| HeadFace::new(load(avatar))).collect();
-    for (index, line) in poses.lines().enumerate() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let which = AVATARS.iter().position(|avatar| *avatar == words[0]).unwrap();
-        let mut pose = Pose {
-            yaw_degrees: words[2].parse().unwrap(),
-            pitch_degrees: words[3].parse().unwrap(),
-            roll_degrees: words[4].parse().unwrap(),
-            breath: words[5].parse().unwrap(),
-            ..Pose::default()
-        };
-        for (name, weight) in words[6..].iter().filter_map(|word| word.split_once('=')) {
-            pose.set(name, weight.parse().unwrap());
-        }
-        let side: u32 = words[1].parse().unwrap();
-        let surface = draw(&mut faces[which], &pose, side);
-        let mut file = format!("P6 {side} {side} 255\n").into_bytes();
-        file.extend(surface.pixels.iter().flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]));
-        std::fs::write(format!("/tmp/head_{index:03}.ppm"), file).unwrap();
-    }
-}
-
 /// A face that talks, blinks and sways; `seconds` from the start.
 fn talking(seconds: f32) -> Pose {
     let wave = |hz: f32, phase: f32| (seconds * hz * std::f32::consts::TAU + phase).sin();
@@ -85,38 +57,6 @@ fn talking(seconds: f32) -> Pose {
     pose.roll_degrees = wave(0.17, 2.0) * 1.5;
     pose.breath = wave(0.25, 0.0) * 0.5 + 0.5;
     pose
-}
-
-#[test]
-#[ignore = "prints times, which depend on the machine"]
-#[expect(clippy::disallowed_methods, reason = "a tool for a person: it measures what it prints")]
-fn print_times() {
-    for avatar in AVATARS {
-        let start = Instant::now();
-        let model = load(avatar);
-        let loading = start.elapsed();
-        let mut face = HeadFace::new(model);
-        let size = PictureSize::square(512);
-        let (mut surface, mut picture) = (Surface::new(size), Picture::black(size));
-        let mut draws = Vec::new();
-        let mut totals = Vec::new();
-        for frame in 0..500_u16 {
-            let start = Instant::now();
-            face.draw(&talking(f32::from(frame) / 25.0), &mut surface);
-            draws.push(start.elapsed().as_micros());
-            surface.write_i420(&mut picture);
-            totals.push(start.elapsed().as_micros());
-        }
-        draws.sort_unstable();
-        totals.sort_unstable();
-        let at = |times: &[u128], share: usize| times[(times.len() - 1) * share / 100];
-        let line = |times: &[u128]| [0, 50, 90, 95, 99].map(|share| at(times, share));
-        eprintln!(
-            "{avatar}: load {loading:?}; us p0 p50 p90 p95 p99: draw {:?}, with I420 {:?}",
-            line(&draws),
-            line(&totals)
-        );
-    }
 }
 
 #[test]
@@ -166,6 +106,37 @@ fn a_blink_hides_the_white_of_the_eyes() {
         };
         assert!(changed(&open, &shut) > 600, "{avatar}");
         assert!(changed(&shut, &shut_aside) < 200, "{avatar}: {}", changed(&shut, &shut_aside));
+    }
+}
+
+#[test]
+fn the_lashes_of_a_nearly_shut_eye_are_one_line() {
+    for avatar in AVATARS {
+        let mut face = HeadFace::new(load(avatar));
+        for shut in [0.7, 0.76, 0.8, 0.84] {
+            let surface = draw(&mut face, &pose(&[("eyeBlinkLeft", shut), ("eyeBlinkRight", shut)]), 512);
+            let bright = |pixel: [u8; 4]| pixel[..3].iter().map(|value| i32::from(*value)).sum::<i32>();
+            let darkest = |x: usize| (195..225).map(|y| bright(surface.pixels[y * 512 + x])).min().unwrap_or(0);
+            let columns: Vec<i32> = (198..228).map(darkest).collect();
+            // How far a column is brighter than both its neighbours.
+            let gap = columns.windows(3).map(|c| c[1] - c[0].max(c[2])).max().unwrap_or(0);
+            assert!(gap < 90, "{avatar} at {shut}: a gap of {gap} in {columns:?}");
+        }
+    }
+}
+
+#[test]
+fn a_round_mouth_does_not_come_through_the_chin() {
+    let round = pose(&[("jawOpen", 0.5), ("mouthFunnel", 1.0), ("mouthPucker", 1.0)]);
+    for avatar in ["nora", "jun"] {
+        let surface = draw(&mut HeadFace::new(load(avatar)), &round, 512);
+        let chin = [(335..350, 212..232), (335..350, 268..284)];
+        let mut dark = 0;
+        for (rows, columns) in chin {
+            let pixels = rows.flat_map(|y| &surface.pixels[y * 512..][columns.clone()]);
+            dark += pixels.filter(|pixel| pixel[0] < 60).count();
+        }
+        assert_eq!(dark, 0, "{avatar}");
     }
 }
 

@@ -1,9 +1,11 @@
 //! Images of a head, decoded once and laid out for sampling without floating point.
 //!
-//! A texel is one word with a lane for each channel, so that four taps are four products. Skin has three lanes of 21 bits
-//! (room for weights that sum to 4096), plates have four of 16 bits (weights that sum to 256).
+//! A texel of skin is four bytes, since a frame walks over many of them and few are near. A plate's texel is one word with a
+//! lane of 16 bits for each channel, so that four taps are four products (weights that sum to 256).
 
 use std::io::Cursor;
+
+use visage_kernels::pixels::runs::{self, Image as Texels, Layer, WHOLE};
 
 use super::HeadError;
 use super::rig::CanvasBox;
@@ -14,8 +16,6 @@ pub type Files<'a, 'b> = &'a dyn Fn(&str) -> Option<&'b [u8]>;
 const MAX_SIDE: u32 = 1024;
 /// Steps along a run are so much finer than places and weights.
 pub const FINE: f32 = 16.0;
-/// Weights of the skin's taps sum to this.
-pub const SKIN_ONE: i32 = 4096;
 
 /// A decoded image: straight RGBA, graded.
 #[derive(Clone, Debug)]
@@ -64,86 +64,35 @@ fn decode(bytes: &[u8]) -> Result<Image, String> {
 /// An opaque image of skin, teeth or eye.
 #[derive(Debug)]
 pub struct SkinTexture {
-    stride: usize,
     limit: [i32; 2],
-    texels: Vec<u64>,
+    /// Its texels.
+    pub texels: Texels,
 }
 
 impl SkinTexture {
     /// Lays out an image; its alpha is not looked at.
     pub fn new(image: &Image) -> Self {
-        let pack = |pixel: &[u8; 4]| skin_lanes([pixel[0], pixel[1], pixel[2]]);
+        let texels = image.pixels.iter().map(|&[r, g, b, _]| u32::from_le_bytes([r, g, b, 255]));
         Self {
-            stride: image.width,
             limit: [(image.width as i32 - 1) * 256 - 1, (image.height as i32 - 1) * 256 - 1],
-            texels: image.pixels.iter().map(pack).collect(),
-        }
-    }
-
-    /// The lanes at (`u`, `v`), in 1/256 of a texel counted from the first texel's centre, times `weight` (of [`SKIN_ONE`]).
-    #[expect(clippy::inline_always, reason = "the innermost step of every pixel: a call costs a third of a frame")]
-    #[inline(always)]
-    pub fn tap(&self, u: i32, v: i32, weight: i32) -> u64 {
-        let (u, v) = (u.clamp(0, self.limit[0]), v.clamp(0, self.limit[1]));
-        let (right, down) = (u & 255, v & 255);
-        let at = (v >> 8) as usize * self.stride + (u >> 8) as usize;
-        let Some(texels) = self.texels.get(at..at + self.stride + 2) else { return 0 };
-        let east = (weight * right) >> 8;
-        let west = weight - east;
-        let south_east = (east * down) >> 8;
-        let south_west = (west * down) >> 8;
-        texels[0] * (west - south_west) as u64
-            + texels[1] * (east - south_east) as u64
-            + texels[self.stride] * south_west as u64
-            + texels[self.stride + 1] * south_east as u64
-    }
-
-    /// Adds the lanes along a straight way to `sums`: `at` and `step` are u, v and weight as for [`Self::tap`], times
-    /// [`FINE`]. A way that leaves the image ends there.
-    #[inline]
-    pub fn add_run(&self, at: [i32; 3], step: [i32; 3], sums: &mut [u64]) {
-        let [mut u, mut v, mut weight] = at;
-        for sum in sums {
-            let (right, down, share) = (u >> 4 & 255, v >> 4 & 255, weight >> 4);
-            let at = ((v >> 12) as usize).wrapping_mul(self.stride).wrapping_add((u >> 12) as usize);
-            let Some(texels) = self.texels.get(at..at.wrapping_add(self.stride + 2)) else { return };
-            let east = (share * right) >> 8;
-            let west = share - east;
-            let south_east = (east * down) >> 8;
-            let south_west = (west * down) >> 8;
-            // A weight that was rounded below nothing borrows from the lane above, which the other layers give back.
-            let taps = [
-                texels[0].wrapping_mul((west - south_west) as u64),
-                texels[1].wrapping_mul((east - south_east) as u64),
-                texels[self.stride].wrapping_mul(south_west as u64),
-                texels[self.stride + 1].wrapping_mul(south_east as u64),
-            ];
-            *sum = taps.into_iter().fold(*sum, u64::wrapping_add);
-            (u, v, weight) = (u.wrapping_add(step[0]), v.wrapping_add(step[1]), weight.wrapping_add(step[2]));
+            texels: Texels::new(image.width, texels.collect()),
         }
     }
 
     /// The colour at (`u`, `v`) in texels.
     pub fn colour(&self, u: f32, v: f32) -> [f32; 3] {
-        let lanes = self.tap(((u - 0.5) * 256.0) as i32, ((v - 0.5) * 256.0) as i32, SKIN_ONE);
-        skin_bytes(lanes >> 12).map(f32::from)
+        let [u, v] = self.clamp([(u - 0.5) * 256.0, (v - 0.5) * 256.0]).map(|value| value * FINE);
+        let mut pixel = [[0; 4]];
+        let layer = Layer { first: [u, v, WHOLE, 0.0], ..Layer::default() };
+        runs::mix([(&self.texels, &layer)].into_iter(), [0.0, 0.0], &mut pixel);
+        let [[r, g, b, _]] = pixel.map(|pixel| pixel.map(f32::from));
+        [r, g, b]
     }
 
     /// Keeps a texture coordinate (1/256 texel) inside, and a little more, since runs are rounded.
     pub fn clamp(&self, uv: [f32; 2]) -> [f32; 2] {
         [uv[0].clamp(4.0, self.limit[0] as f32 - 4.0), uv[1].clamp(4.0, self.limit[1] as f32 - 4.0)]
     }
-}
-
-/// A colour as three lanes.
-pub fn skin_lanes(colour: [u8; 3]) -> u64 {
-    u64::from(colour[0]) | u64::from(colour[1]) << 21 | u64::from(colour[2]) << 42
-}
-
-/// Three lanes whose values are below 256 as a colour.
-#[inline]
-pub fn skin_bytes(lanes: u64) -> [u8; 3] {
-    [lanes as u8, (lanes >> 21) as u8, (lanes >> 42) as u8]
 }
 
 /// An image with alpha (premultiplied) at its place on the canvas.
@@ -210,6 +159,12 @@ pub fn plate_lanes(pixel: [u8; 4]) -> u64 {
     r | g << 16 | b << 32 | a << 48
 }
 
+/// The mean of `count` pixels whose lanes were summed; a power of two up to 128.
+#[inline]
+pub fn plate_lanes_of(sum: u64, count: u64) -> u64 {
+    sum >> count.trailing_zeros() & PLATE_LANES
+}
+
 /// Four lanes as bytes.
 #[inline]
 pub fn plate_bytes(lanes: u64) -> [u8; 4] {
@@ -222,4 +177,15 @@ pub fn over(top: u64, below: [u8; 4]) -> [u8; 4] {
     let alpha = top >> 48;
     let rest = 256 - (alpha + (alpha >> 7));
     plate_bytes(top + ((plate_lanes(below) * rest + 0x0080_0080_0080_0080) >> 8 & PLATE_LANES))
+}
+
+/// Lays premultiplied pixels over opaque ones.
+pub fn lay_over(above: &[[u8; 4]], below: &mut [[u8; 4]]) {
+    for (below, above) in below.iter_mut().zip(above) {
+        match above[3] {
+            0 => {}
+            255 => *below = *above,
+            _ => *below = over(plate_lanes(*above), *below),
+        }
+    }
 }

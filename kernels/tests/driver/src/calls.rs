@@ -51,9 +51,9 @@ driver! {
         0
     }
 
-    // SAFETY: as above. 75 and 76 are the two parts of the compute capability.
+    // SAFETY: as above. 75 and 76 are the two parts of the compute capability, 33 is the bus of the card's address.
     Nothing cuDeviceGetAttribute(value: *mut c_int, which: c_int, _device: c_int) |_sim| unsafe {
-        answer(value, match which { 75 => 8, 76 => 9, _ => 0 })
+        answer(value, match which { 75 => 8, 76 => 9, 33 => 10, _ => 0 })
     }
 
     Nothing cuDevicePrimaryCtxRetain(context: *mut u64, _device: c_int) |sim| {

@@ -1,0 +1,148 @@
+//! NVIDIA's libraries asked for their versions: the CUDA driver's, NVRTC, TensorRT. None of them is kept.
+//!
+//! Decides how each is asked. Where they may lie is found by `visage_engines::places`; what a version is good for, by others.
+
+use std::ffi::{c_int, c_uint};
+use std::mem::ManuallyDrop;
+use std::path::Path;
+
+use libloading::{Library, Symbol};
+use thiserror::Error;
+use visage_engines::Version;
+
+/// The CUDA driver's library.
+pub const CUDA: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
+/// The run-time compiler's, newest first.
+pub const NVRTC: &[&str] = if cfg!(windows) {
+    &["nvrtc64_130_0.dll", "nvrtc64_120_0.dll"]
+} else {
+    &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2"]
+};
+
+/// Why a library did not tell its version.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Silent {
+    /// The system's loader did not load it.
+    #[error("{said}")]
+    NotLoaded {
+        /// What the loader said.
+        said: String,
+    },
+    /// It is another library, or it refused.
+    #[error("{said}")]
+    Foreign {
+        /// What is wrong.
+        said: String,
+    },
+}
+
+/// What the CUDA driver's library tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CudaDriver {
+    /// The newest CUDA that it serves.
+    pub version: Version,
+    /// What starting it answered; 0 is success (`CUresult`).
+    pub start_code: i32,
+}
+
+/// Loads the CUDA driver's library, asks for its version and starts it. No context is made on any card.
+///
+/// # Errors
+/// If it is not there, or is not what it is called.
+pub fn cuda_driver() -> Result<CudaDriver, Silent> {
+    // The driver starts threads that run its code: it is never unloaded.
+    let library = ManuallyDrop::new(open(Path::new(CUDA))?);
+    // SAFETY: cuda.h declares `CUresult cuDriverGetVersion(int *)`.
+    let version: Symbol<unsafe extern "C" fn(*mut c_int) -> c_int> = unsafe { symbol(&library, "cuDriverGetVersion") }?;
+    // SAFETY: cuda.h declares `CUresult cuInit(unsigned int)`.
+    let start: Symbol<unsafe extern "C" fn(c_uint) -> c_int> = unsafe { symbol(&library, "cuInit") }?;
+    let mut number = 0;
+    // SAFETY: it may be called before cuInit, and writes one int that we own.
+    let answer = unsafe { version(&raw mut number) };
+    if answer != 0 || number <= 0 {
+        return Err(Silent::Foreign { said: format!("cuDriverGetVersion answered {answer}") });
+    }
+    // SAFETY: 0 is the only flag there is; any thread may call it, more than once.
+    let start_code = unsafe { start(0) };
+    Ok(CudaDriver { version: of_cuda(number.unsigned_abs()), start_code })
+}
+
+/// CUDA writes 12.8 as 12080.
+fn of_cuda(number: u32) -> Version {
+    Version::two(number / 1000, number % 1000 / 10)
+}
+
+/// The version of the NVRTC at `path`.
+///
+/// # Errors
+/// If it is not there, or is not what it is called.
+pub fn nvrtc(path: &Path) -> Result<Version, Silent> {
+    let library = open(path)?;
+    // SAFETY: nvrtc.h declares `nvrtcResult nvrtcVersion(int *, int *)`.
+    let ask: Symbol<unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int> =
+        unsafe { symbol(&library, "nvrtcVersion") }?;
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: it writes two ints that we own.
+    let answer = unsafe { ask(&raw mut major, &raw mut minor) };
+    if answer != 0 {
+        return Err(Silent::Foreign { said: format!("nvrtcVersion answered {answer}") });
+    }
+    Ok(Version::two(major.unsigned_abs(), minor.unsigned_abs()))
+}
+
+/// The version of the TensorRT at `path`, of either flavour.
+///
+/// # Errors
+/// If it is not there, or is not what it is called.
+pub fn tensorrt(path: &Path) -> Result<Version, Silent> {
+    let library = open(path)?;
+    let number = |part: &str| {
+        // SAFETY: NvInferRuntime.h declares each of these as `int32_t name() noexcept`.
+        let ask: Symbol<unsafe extern "C" fn() -> c_int> =
+            unsafe { symbol(&library, &format!("getInferLib{part}Version")) }?;
+        // SAFETY: the function takes nothing and only returns a constant.
+        Ok(unsafe { ask() }.unsigned_abs())
+    };
+    Ok(Version::three(number("Major")?, number("Minor")?, number("Patch")?))
+}
+
+fn open(path: &Path) -> Result<Library, Silent> {
+    // SAFETY: loading runs the library's initialisers. The user chose the path, or it lies where NVIDIA's libraries are
+    // installed; those may be loaded and unloaded from any thread.
+    unsafe { Library::new(path) }.map_err(|error| Silent::NotLoaded { said: error.to_string() })
+}
+
+/// The function called `name`.
+///
+/// # Safety
+/// `T` is the function pointer that the library's header declares under this name.
+unsafe fn symbol<'a, T>(library: &'a Library, name: &str) -> Result<Symbol<'a, T>, Silent> {
+    // SAFETY: the caller has read the type in the header.
+    let found = unsafe { library.get(name.as_bytes()) };
+    found.map_err(|_absent| Silent::Foreign { said: format!("a library without {name}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuda_writes_its_version_as_one_number() {
+        assert_eq!(of_cuda(12_080), Version::two(12, 8));
+        assert_eq!(of_cuda(13_000), Version::two(13, 0));
+    }
+
+    #[test]
+    fn a_library_that_is_not_there_is_an_answer() {
+        let nowhere = Path::new("/nowhere/libx.so.1");
+        assert!(matches!(nvrtc(nowhere), Err(Silent::NotLoaded { said }) if said.contains("libx")));
+        assert!(matches!(tensorrt(nowhere), Err(Silent::NotLoaded { .. })));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_library_of_something_else_is_told_by_what_it_lacks() {
+        let wrong = tensorrt(Path::new("libc.so.6")).expect_err("the C library is no TensorRT");
+        assert_eq!(wrong, Silent::Foreign { said: "a library without getInferLibMajorVersion".into() });
+    }
+}

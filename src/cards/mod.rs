@@ -1,0 +1,29 @@
+//! The graphics cards while shows run: what they say of themselves, and how many sessions that leaves.
+//!
+//! Decides when a card is too hot or too full for another session. Reads no card and no clock: readings and time are given.
+
+mod governor;
+
+pub use governor::{Allowance, Change, Governor};
+pub use visage_kernels::watch::CardReading;
+
+/// The card that faces are drawn on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CardUse {
+    /// Its place on the bus, which tells it from others whatever numbers cards.
+    pub bus_address: Option<String>,
+    /// Its number among [`CardReading`]s, where places are not told.
+    pub index: u32,
+    /// Memory of it that one more session takes.
+    pub session_bytes: u64,
+}
+
+impl CardUse {
+    /// Whether `reading` is this card's.
+    fn is_of(&self, reading: &CardReading) -> bool {
+        match (&self.bus_address, &reading.bus_address) {
+            (Some(own), Some(read)) => own == read,
+            _ => self.index == reading.index,
+        }
+    }
+}

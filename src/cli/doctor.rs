@@ -1,0 +1,213 @@
+//! `visage doctor`: what is wrong with this machine as a table, as JSON, or as nothing but what to type.
+//!
+//! Decides how findings are told. What is right and wrong, `doctor` knows.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use super::WRONG_USAGE;
+use super::complaint::Complaint;
+use super::flags::{DoctorFlags, DoctorTarget, Flags, ListFlags};
+use super::lists::print_rows;
+use super::preflight::{asked, door_asked};
+use crate::doctor::probe::{look, relay};
+use crate::doctor::symptoms::{self, Explained, Here, Weighed};
+use crate::doctor::{Finding, Machine, Target, Verdict, examine};
+use crate::time::Wall;
+
+/// Looks and tells: 0 if nothing stops the target, 1 if something does, 2 if it was asked wrongly.
+pub fn run(flags: &Flags, wanted: &DoctorFlags) -> ExitCode {
+    match examined(flags, wanted) {
+        Ok(code) => code,
+        Err(complaint) => {
+            complaint.tell();
+            ExitCode::from(WRONG_USAGE)
+        }
+    }
+}
+
+fn examined(flags: &Flags, wanted: &DoctorFlags) -> Result<ExitCode, Complaint> {
+    let machine = match &wanted.machine {
+        Some(file) => read(file)?,
+        None => look_here(flags, wanted)?,
+    };
+    if let Some(text) = &wanted.explain {
+        tell_causes(wanted, &explained(text, &machine)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let target = wanted.target.map_or(wanted.backend.into(), Target::from);
+    let findings = examine(&machine, target);
+    if wanted.json {
+        println!("{}", report(&machine, target, &findings));
+    } else if wanted.fix_hints {
+        tell_what_to_type(&findings);
+    } else {
+        tell((target, wanted.backend.into()), &findings, &examine(&machine, other(target)));
+    }
+    Ok(ExitCode::from(u8::from(findings.iter().any(Finding::stops))))
+}
+
+impl From<DoctorTarget> for Target {
+    fn from(target: DoctorTarget) -> Self {
+        match target {
+            DoctorTarget::Gpu => Self::Gpu,
+            DoctorTarget::Cpu => Self::Cpu,
+        }
+    }
+}
+
+fn other(target: Target) -> Target {
+    match target {
+        Target::Gpu => Target::Cpu,
+        Target::Cpu => Target::Gpu,
+    }
+}
+
+/// A machine that `--json` described: the whole report, or the machine alone.
+fn read(file: &Path) -> Result<Machine, Complaint> {
+    let hint = "--machine wants what `visage doctor --json` printed on that machine";
+    let wrong =
+        |found: String| Complaint::said(format!("wanted a described machine, found {found}: {}", file.display()), hint);
+    let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    let mut value: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let machine = value.get_mut("machine").map(Value::take);
+    serde_json::from_value(machine.unwrap_or(value)).map_err(|error| wrong(error.to_string()))
+}
+
+fn look_here(flags: &Flags, wanted: &DoctorFlags) -> Result<Machine, Complaint> {
+    let mut asked = asked(flags);
+    asked.door = Some(door_asked(&wanted.door, &wanted.tls, wanted.max_sessions));
+    asked.tensorrt_lib.clone_from(&wanted.library.tensorrt_lib);
+    let mut machine = look(&asked);
+    if let Some(server) = &wanted.turn {
+        let runtime = Runtime::new()?;
+        machine.door.relay = Some(runtime.block_on(relay::ask(server, Wall)));
+        // A name that is still looked up must not hold the program.
+        runtime.shutdown_background();
+    }
+    Ok(machine)
+}
+
+/// The layout of `--json`; raised when a field changes its meaning or goes.
+const LAYOUT: u32 = 1;
+
+fn report(machine: &Machine, target: Target, findings: &[Finding]) -> Value {
+    json!({
+        "layout": LAYOUT, "version": env!("CARGO_PKG_VERSION"), "target": target,
+        "is_fine": !findings.iter().any(Finding::stops), "checks": findings, "machine": machine,
+    })
+}
+
+fn name(target: Target) -> &'static str {
+    match target {
+        Target::Gpu => "gpu",
+        Target::Cpu => "cpu",
+    }
+}
+
+/// The table, what is wrong with the target, and in a word how the other target is.
+fn tell((target, served): (Target, Target), findings: &[Finding], others: &[Finding]) {
+    let (counted, idle): (Vec<&Finding>, Vec<&Finding>) = findings.iter().partition(|finding| finding.counts);
+    tell_table(&counted);
+    if !idle.is_empty() {
+        println!("\nA card, which faces here are not drawn with:\n");
+        tell_table(&idle);
+    }
+    counted.into_iter().filter(|finding| is_wrong(finding)).for_each(tell_one);
+    println!("\n{}", summary((target, served), findings));
+    println!("{}", summary((other(target), served), others));
+}
+
+fn tell_table(findings: &[&Finding]) {
+    let (unseen, looked): (Vec<&Finding>, Vec<&Finding>) =
+        findings.iter().partition(|finding| finding.verdict == Verdict::Unknown);
+    let row = |finding: &&Finding| json!({ "verdict": finding.verdict.name(), "check": finding.id, "finding": finding.finding });
+    let rows: Vec<Value> = looked.iter().map(row).collect();
+    print_rows(&ListFlags { json: false }, &rows, &["verdict", "check", "finding"]);
+    tell_unseen(&unseen);
+}
+
+/// What could not be looked at, for one reason, is one line.
+fn tell_unseen(unseen: &[&Finding]) {
+    let mut reasons: Vec<&str> = unseen.iter().map(|finding| finding.finding.as_str()).collect();
+    reasons.sort_unstable();
+    reasons.dedup();
+    for reason in reasons {
+        let ids = unseen.iter().filter(|finding| finding.finding == reason).map(|finding| finding.id);
+        println!("unknown  {}: {reason}", ids.collect::<Vec<_>>().join(", "));
+    }
+}
+
+fn is_wrong(finding: &Finding) -> bool {
+    finding.counts && matches!(finding.verdict, Verdict::Warn | Verdict::Fail)
+}
+
+fn tell_one(finding: &Finding) {
+    println!("\n{}: {} ({}): {}", finding.verdict.name(), finding.id, finding.looks_at, finding.finding);
+    if let Some(cause) = &finding.cause {
+        println!("cause: {cause}");
+    }
+    if let Some(remedy) = &finding.remedy {
+        println!("hint:  {}", remedy.says);
+        remedy.types.iter().for_each(|line| println!("       {line}"));
+    }
+}
+
+fn summary((target, served): (Target, Target), findings: &[Finding]) -> String {
+    let stops: Vec<&str> = findings.iter().filter(|finding| finding.stops()).map(|finding| finding.id).collect();
+    let by_default = if target == served { ", what serve uses here" } else { "" };
+    match stops.as_slice() {
+        [] => format!("{}{by_default}: fine", name(target)),
+        stops => format!("{}{by_default}: does not work: {}", name(target), stops.join(", ")),
+    }
+}
+
+/// Lines for a shell; where nothing can be typed, a comment says what to do.
+fn tell_what_to_type(findings: &[Finding]) {
+    let wrong = findings.iter().filter(|finding| is_wrong(finding));
+    for remedy in wrong.filter_map(|finding| finding.remedy.as_ref()) {
+        if remedy.types.is_empty() {
+            println!("# {}", remedy.says);
+        }
+        remedy.types.iter().for_each(|line| println!("{line}"));
+    }
+}
+
+fn explained(text: &str, machine: &Machine) -> Result<Vec<Explained>, Complaint> {
+    let explained = symptoms::explain(text, machine);
+    if !explained.is_empty() {
+        return Ok(explained);
+    }
+    let known = symptoms::all().map(|symptom| symptom.id).collect::<Vec<_>>().join(", ");
+    Err(Complaint::said(
+        format!("wanted an error or a sight that doctor knows, found \"{text}\""),
+        format!("paste the whole line, its code alone, or one of: {known}"),
+    ))
+}
+
+fn tell_causes(wanted: &DoctorFlags, symptoms: &[Explained]) {
+    if wanted.json {
+        println!("{}", json!({ "layout": LAYOUT, "version": env!("CARGO_PKG_VERSION"), "symptoms": symptoms }));
+        return;
+    }
+    for symptom in symptoms {
+        println!("{}: {}", symptom.id, symptom.title);
+        symptom.causes.iter().enumerate().for_each(|(at, cause)| tell_cause(at + 1, cause));
+    }
+}
+
+fn tell_cause(number: usize, cause: &Weighed) {
+    let (word, lead) = match cause.here {
+        Here::Yes => ("seen here", "found: "),
+        Here::Unknown => ("not told by this machine", "to tell: "),
+        Here::No => ("not here", "found: "),
+    };
+    println!("\n{number}. {} ({word})", cause.cause);
+    println!("   {lead}{}", cause.because);
+    println!("   hint: {}", cause.remedy.says);
+    cause.remedy.types.iter().for_each(|line| println!("         {line}"));
+}

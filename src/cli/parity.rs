@@ -1,0 +1,132 @@
+//! `visage engines parity`: every graph of a pack on the CPU and on the card, and whether they agree.
+//!
+//! Decides which files are compared with which, and what the verdict is. How a distance is measured, backend knows.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use visage_engines::compile::{Onnx as Stored, Watch};
+use visage_engines::{GraphManifest, PackFiles, Precision, Tolerance};
+use visage_kernels::tensorrt;
+
+use super::complaint::Complaint;
+use super::engine::on_card;
+use super::flags::{Flags, ListFlags, ParityFlags};
+use super::lists::print_rows;
+use super::packs::pack_files;
+use super::workshop::{Workshop, cards_here_in_order, open_cache};
+use crate::backend::{Backend, Cpu, Difference, Onnx, compare, seeded};
+
+const COLUMNS: &[&str] = &["graph", "precision", "output", "cosine", "psnr_db", "max_error", "mean_error", "verdict"];
+
+/// Compares all graphs.
+pub fn run(flags: &Flags, wanted: &ParityFlags) -> Result<(), Complaint> {
+    let pack = pack_files(flags)?;
+    let graphs = pack.manifest()?.graphs;
+    let precisions: BTreeSet<Precision> = graphs.iter().flat_map(|graph| graph.onnx.keys().copied()).collect();
+    let mut rows = Vec::new();
+    for precision in precisions {
+        let rival = rival(flags, wanted, &pack, precision)?;
+        for graph in graphs.iter().filter(|graph| graph.onnx.contains_key(&precision)) {
+            rows.extend(graph_rows(&pack, (graph, precision), &rival, wanted.seed)?);
+        }
+    }
+    print_rows(&ListFlags { json: wanted.json }, &rows, COLUMNS);
+    let past = rows.iter().filter(|row| row["verdict"] == PAST).count();
+    if past == 0 {
+        return Ok(());
+    }
+    Err(Complaint::said(
+        format!("wanted every output within the pack's tolerances, found {past} past them"),
+        "look whether the engines are whole (visage engines verify), or run the pack in a wider precision",
+    ))
+}
+
+const WITHIN: &str = "within";
+const PAST: &str = "past its tolerance";
+
+/// The card with engines of one precision, or why there is none.
+type Rival = Result<Box<dyn Backend>, &'static str>;
+
+/// What there is to compare the CPU with; engines that are missing are compiled.
+fn rival(flags: &Flags, wanted: &ParityFlags, pack: &PackFiles, precision: Precision) -> Result<Rival, Complaint> {
+    let Some(sm) = cards_here_in_order().first().copied() else {
+        return Ok(Err("not compared: no NVIDIA GPU found"));
+    };
+    if !tensorrt::IS_BUILT {
+        return Ok(Err("not compared: this program was built without TensorRT"));
+    }
+    let cache = open_cache(flags)?;
+    let workshop = Workshop::open(&wanted.library, pack, &cache)?;
+    let go_on: Watch = Arc::new(|_| ControlFlow::Continue(()));
+    let mut engines = Vec::new();
+    for planned in workshop.plan(vec![sm], Some(precision))? {
+        engines.push(workshop.make(&planned, &|_| (), &go_on)?.engine);
+    }
+    Ok(Ok(on_card(1, engines)?))
+}
+
+fn graph_rows(
+    pack: &PackFiles,
+    (graph, precision): (&GraphManifest, Precision),
+    rival: &Rival,
+    seed: u64,
+) -> Result<Vec<Value>, Complaint> {
+    let rival = match rival {
+        Ok(rival) => rival,
+        Err(why) => return Ok(vec![json!({ "graph": graph.name, "precision": precision.name(), "verdict": why })]),
+    };
+    // The widest file that the pack has says what is right.
+    let Some(widest) = graph.onnx.values().next() else { return Ok(Vec::new()) };
+    let (reference, compared) =
+        (pack.onnx(widest, &graph.weights)?, pack.onnx(&graph.onnx[&precision], &graph.weights)?);
+    let cpu = Cpu::new();
+    let signature = cpu.signature(borrowed(&reference))?;
+    let inputs = seeded(&signature, seed, &|input, axis| profiled(graph, input, axis));
+    let first = cpu.load(&graph.name, borrowed(&reference))?;
+    let second = rival.load(&graph.name, borrowed(&compared))?;
+    let differences = compare(&*first, &*second, &signature, &inputs)?;
+    Ok(differences.iter().map(|found| row(graph, precision, found)).collect())
+}
+
+fn row(graph: &GraphManifest, precision: Precision, found: &Difference) -> Value {
+    let mut row = json!(found);
+    row["graph"] = json!(graph.name);
+    row["precision"] = json!(precision.name());
+    row["verdict"] = json!(if allows(graph.tolerance, found) { WITHIN } else { PAST });
+    row
+}
+
+fn allows(tolerance: Tolerance, found: &Difference) -> bool {
+    found.cosine >= tolerance.cosine && found.psnr_db >= tolerance.psnr_db && found.max_error <= tolerance.max_error
+}
+
+/// The length of an axis that may have any: what the graph's first profile is fast for, or one.
+fn profiled(graph: &GraphManifest, input: &str, axis: usize) -> usize {
+    let range = graph.profiles.first().and_then(|profile| profile.0.get(input));
+    range.and_then(|range| range.opt.get(axis)).map_or(1, |length| *length as usize)
+}
+
+fn borrowed<'a>(onnx: &'a Stored<'_>) -> Onnx<'a> {
+    match onnx {
+        Stored::Bytes(bytes) => Onnx::Bytes(bytes),
+        Stored::File(path) => Onnx::File(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_tolerance_can_be_passed() {
+        let tolerance = Tolerance { cosine: 0.99, psnr_db: 40.0, max_error: 0.1 };
+        let good = Difference { output: "y".into(), cosine: 0.999, psnr_db: 50.0, max_error: 0.01, mean_error: 0.0 };
+        assert!(allows(tolerance, &good));
+        assert!(!allows(tolerance, &Difference { cosine: 0.98, ..good.clone() }));
+        assert!(!allows(tolerance, &Difference { psnr_db: 39.0, ..good.clone() }));
+        assert!(!allows(tolerance, &Difference { max_error: 0.2, ..good }));
+    }
+}

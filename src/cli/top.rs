@@ -1,0 +1,270 @@
+//! `visage top`: the graphics cards, sessions and cores, once a second: of a server, or of this machine.
+//!
+//! Decides what is told. What a card says, `cards` knows; how a server is asked, `bench`.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use visage_kernels::watch::CardWatch;
+
+use super::complaint::Complaint;
+use super::flags::{ListFlags, TopFlags};
+use super::lists::print_rows;
+use crate::bench::{BenchError, MachineUse, Server, Target};
+use crate::cards::{Allowance, CardReading};
+use crate::time::Wall;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Wipes a terminal and goes to its first line.
+const WIPE: &str = "\x1b[2J\x1b[H";
+const COLUMNS: &[&str] = &["gpu", "name", "temperature", "busy", "memory", "power", "clock", "encoder", "slowed_by"];
+
+/// Who is asked.
+enum Watched {
+    /// A server, elsewhere or here.
+    Server(Box<Server>),
+    /// This machine, with its cards if it has any.
+    Here(Option<Box<CardWatch>>),
+}
+
+/// How often is looked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Looks {
+    One,
+    Many,
+}
+
+/// One look.
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct Look {
+    server: Option<ServerLook>,
+    cores: Cores,
+    #[serde(flatten)]
+    cards: CardsLook,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct ServerLook {
+    pack: Value,
+    backend: Value,
+    sessions: Value,
+}
+
+/// Cores at work: for the server alone, or for anybody on this machine. None where the system does not tell.
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct Cores {
+    busy: Option<f64>,
+    of: Option<usize>,
+}
+
+/// As `GET /v1/gpu` tells it.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct CardsLook {
+    cards: Vec<CardReading>,
+    read_ms_ago: Option<u64>,
+    admission: Option<Allowance>,
+}
+
+/// Processor time spent up to a moment.
+#[derive(Clone, Copy)]
+struct Spent {
+    busy_s: Option<f64>,
+    at: Instant,
+}
+
+/// Looks once a second until it is ended, or once: for JSON, and where nobody sits at a terminal.
+pub fn run(wanted: &TopFlags) -> Result<(), Complaint> {
+    let is_once = wanted.json || !std::io::stdout().is_terminal();
+    let looks = if is_once { Looks::One } else { Looks::Many };
+    Runtime::new()?.block_on(async {
+        let watched = Watched::open(wanted).await?;
+        let mut ticks = tokio::time::interval(PAUSE);
+        ticks.tick().await;
+        let mut before = watched.spent().await?;
+        loop {
+            ticks.tick().await;
+            let now = watched.spent().await?;
+            let look = watched.look(before, now).await?;
+            before = now;
+            tell(wanted, &look, looks);
+            if looks == Looks::One {
+                return Ok(());
+            }
+        }
+    })
+}
+
+impl Watched {
+    async fn open(wanted: &TopFlags) -> Result<Self, Complaint> {
+        let Some(url) = &wanted.url else { return Ok(Self::Here(CardWatch::open().map(Box::new))) };
+        let target = Target::Url { url: url.clone(), token: wanted.token.clone() };
+        Ok(Self::Server(Box::new(Server::open(&target).await.map_err(hinted)?)))
+    }
+
+    async fn spent(&self) -> Result<Spent, Complaint> {
+        let busy_s = match self {
+            Self::Server(server) => cpu_seconds(&server.metrics().await.map_err(hinted)?),
+            Self::Here(_) => MachineUse::now().map(|used| used.busy_s),
+        };
+        Ok(Spent { busy_s, at: Wall.now() })
+    }
+
+    async fn look(&self, before: Spent, now: Spent) -> Result<Look, Complaint> {
+        let span_s = (now.at - before.at).as_secs_f64();
+        let busy = now.busy_s.zip(before.busy_s).map(|(now, before)| (now - before).max(0.0) / span_s);
+        let busy = busy.map(|cores| (cores * 100.0).round() / 100.0);
+        match self {
+            Self::Here(cards) => {
+                let of = std::thread::available_parallelism().ok().map(usize::from);
+                let read = cards.as_ref().map(|cards| cards.read());
+                let cards = CardsLook {
+                    read_ms_ago: read.as_ref().map(|_| 0),
+                    cards: read.unwrap_or_default(),
+                    admission: None,
+                };
+                Ok(Look { server: None, cores: Cores { busy, of }, cards })
+            }
+            Self::Server(server) => {
+                let mut about = server.about().await.map_err(hinted)?;
+                let mut part = |name: &str| about[name].take();
+                let (pack, backend, sessions) = (part("pack"), part("backend"), part("sessions"));
+                let told = ServerLook { pack, backend, sessions };
+                let cards = serde_json::from_value(server.cards().await.map_err(hinted)?)?;
+                Ok(Look { server: Some(told), cores: Cores { busy, of: None }, cards })
+            }
+        }
+    }
+}
+
+/// The server's own processor time, from its metrics.
+fn cpu_seconds(metrics: &str) -> Option<f64> {
+    metrics.lines().find_map(|line| line.strip_prefix("process_cpu_seconds_total "))?.parse().ok()
+}
+
+fn hinted(error: BenchError) -> Complaint {
+    let hint = match &error {
+        BenchError::Refused { status: 401, .. } => "--token or VISAGE_TOKEN gives the server's token",
+        BenchError::Refused { status: 404, .. } => "a visage of this version must answer there",
+        _ => {
+            "--url names a server that answers over http, such as http://127.0.0.1:8010; without it this machine is watched"
+        }
+    };
+    Complaint::new(error, hint)
+}
+
+fn tell(wanted: &TopFlags, look: &Look, looks: Looks) {
+    if wanted.json {
+        println!("{}", json!(look));
+        return;
+    }
+    if looks == Looks::Many {
+        print!("{WIPE}");
+    }
+    lines(look).iter().for_each(|line| println!("{line}"));
+    if !look.cards.cards.is_empty() {
+        print_rows(&ListFlags { json: false }, &look.cards.cards.iter().map(row).collect::<Vec<_>>(), COLUMNS);
+    }
+}
+
+/// What is told besides the table of cards.
+fn lines(look: &Look) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(ServerLook { pack, backend, sessions }) = &look.server {
+        lines.push(format!("server    {} on {}", text(pack), text(backend)));
+        lines.push(format!("sessions  {} of {}", sessions["used"], sessions["limit"]));
+    }
+    if let Cores { busy: Some(busy), of } = look.cores {
+        let of = of.map_or_else(|| "at work for the server".to_owned(), |of| format!("of {of} at work"));
+        lines.push(format!("cores     {busy:.2} {of}"));
+    }
+    match (&look.server, look.cards.cards.is_empty()) {
+        (None, true) => lines.push(
+            "cards     no NVIDIA card answers on this machine: its cores are watched, and with --url a server's sessions".to_owned(),
+        ),
+        (Some(_), true) => lines.push("cards     none where the server runs: sessions and cores are watched".to_owned()),
+        _ => lines.extend(look.cards.admission.map(admission)),
+    }
+    lines.extend(
+        look.cards
+            .read_ms_ago
+            .filter(|ms| *ms > 5000)
+            .map(|ms| format!("read      {} s ago: the driver does not come back", ms / 1000)),
+    );
+    lines
+}
+
+fn admission(Allowance { places, of, more_fit, .. }: Allowance) -> String {
+    let memory = more_fit.map_or_else(String::new, |fit| format!(", its memory holds {fit} more"));
+    format!("admitted  {places} of {of}{memory}")
+}
+
+fn row(card: &CardReading) -> Value {
+    if let Some(silence) = &card.silence {
+        return json!({ "gpu": card.index, "name": card.name, "temperature": format!("silent: {silence}") });
+    }
+    let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+    let memory = card.memory_used_bytes.zip(card.memory_bytes);
+    let memory = memory.map(|(used, all)| format!("{:.1} of {:.1} GB", gigabytes(used), gigabytes(all)));
+    let limit = card.power_limit_w.map_or_else(String::new, |limit| format!(" of {limit:.0}"));
+    json!({
+        "gpu": card.index,
+        "name": card.name,
+        "temperature": card.temperature_c.map(|degrees| format!("{degrees} C")),
+        "busy": card.busy_percent.map(|percent| format!("{percent} %")),
+        "memory": memory,
+        "power": card.power_w.map(|watts| format!("{watts:.0}{limit} W")),
+        "clock": card.sm_clock_mhz.map(|megahertz| format!("{megahertz} MHz")),
+        "encoder": card.encoder_sessions,
+        "slowed_by": (!card.slowed_by.is_empty()).then(|| card.slowed_by.join(" ")),
+    })
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_without_a_card_says_so_and_what_is_watched_instead() {
+        let mut look = Look { cores: Cores { busy: Some(0.5), of: Some(2) }, ..Look::default() };
+        let told = lines(&look);
+        assert_eq!(told[0], "cores     0.50 of 2 at work");
+        assert!(told.len() == 2 && told[1].contains("no NVIDIA card answers on this machine"), "{told:?}");
+        let sessions = json!({ "used": 2, "limit": 8 });
+        look.server = Some(ServerLook { pack: json!("portrait"), backend: json!("cpu"), sessions });
+        look.cores.of = None;
+        let wanted = [
+            "server    portrait on cpu",
+            "sessions  2 of 8",
+            "cores     0.50 at work for the server",
+            "cards     none where the server runs: sessions and cores are watched",
+        ];
+        assert_eq!(lines(&look), wanted);
+    }
+
+    #[test]
+    fn what_a_card_does_not_tell_is_left_open_and_a_silent_one_says_why() {
+        let card = CardReading { temperature_c: Some(62), power_w: Some(312.4), ..CardReading::default() };
+        let told = row(&card);
+        assert_eq!(
+            (&told["temperature"], &told["power"], &told["memory"]),
+            (&json!("62 C"), &json!("312 W"), &Value::Null)
+        );
+        let silent = CardReading { silence: Some("a GPU was lost".into()), ..CardReading::default() };
+        assert_eq!(row(&silent)["temperature"], "silent: a GPU was lost");
+    }
+
+    #[test]
+    fn a_servers_own_processor_time_is_found_among_its_metrics() {
+        let metrics = "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total 12.5\nprocess_threads 9\n";
+        assert_eq!(cpu_seconds(metrics), Some(12.5));
+        assert_eq!(cpu_seconds("process_threads 9\n"), None);
+    }
+}

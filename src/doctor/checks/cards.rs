@@ -1,0 +1,204 @@
+//! Checks of the cards themselves: what they can do, and the state they are in.
+
+use visage_engines::{Flavour, Sm};
+use visage_kernels::inventory::CardState;
+
+use super::driver::NO_CARD;
+use super::gigabytes;
+use crate::doctor::rules::{self, GPU_MEMORY_BYTES, HOT_C, SmRow, Use, flavours};
+use crate::doctor::{Judgement, Machine, Verdict};
+
+/// What is judged of the card that is best off.
+fn best(machine: &Machine, judge: impl Fn(&CardState) -> Judgement) -> Judgement {
+    let cards = &machine.gpu.cards;
+    if cards.is_empty() {
+        return Judgement::unknown(if machine.has_card() { "no card that answers" } else { NO_CARD });
+    }
+    let mut all: Vec<Judgement> = cards.iter().map(judge).collect();
+    // One card that is right is enough: visage takes the best there is.
+    all.sort_by_key(|judgement| match judgement.verdict {
+        Verdict::Ok => 0,
+        Verdict::Warn => 1,
+        Verdict::Unknown => 2,
+        Verdict::Fail => 3,
+    });
+    all.swap_remove(0)
+}
+
+fn row(card: &CardState) -> Result<&'static SmRow, Judgement> {
+    let unknown = |sm: Sm| Judgement::unknown(format!("{}: SM {sm} is newer than this visage knows", card.name));
+    let sm = card.sm.ok_or_else(|| Judgement::unknown(format!("{} does not tell its capability", card.name)))?;
+    rules::capability(sm).ok_or_else(|| unknown(sm))
+}
+
+/// What the best card can do.
+pub fn capability(machine: &Machine) -> Judgement {
+    best(machine, |card| {
+        let row = match row(card) {
+            Ok(row) => row,
+            Err(unknown) => return unknown,
+        };
+        let said = format!("SM {}, {}", card.sm.unwrap_or(row.sm), row.note);
+        match row.used {
+            Use::Full => Judgement::ok(said),
+            Use::Limited => Judgement::warn(said).so("begin with a small picture", &["visage serve --picture-px 256"]),
+            Use::None => Judgement::fail(said)
+                .because("wanted SM 7.5 or newer (RTX 20xx and later)")
+                .so("run faces on the CPU, or on an RTX card", &["visage doctor --for cpu"]),
+        }
+    })
+}
+
+/// Which TensorRT runs on the card, and whether this program has it.
+pub fn flavour(machine: &Machine) -> Judgement {
+    best(machine, |card| {
+        let Some(sm) = card.sm else {
+            return Judgement::unknown(format!("{} does not tell its capability", card.name));
+        };
+        let runs = flavours(sm);
+        let Some(best) = runs.first() else {
+            return Judgement::unknown(format!("no TensorRT that this visage knows runs on SM {sm}"));
+        };
+        let names = runs.iter().map(|flavour| flavour.name()).collect::<Vec<_>>().join(" and ");
+        match machine.libraries.built_for {
+            Some(built) if runs.contains(&built) => Judgement::ok(format!("{built} runs on SM {sm}")),
+            Some(built) => Judgement::fail(format!("SM {sm} wants {names}, this visage has {built}"))
+                .because(format!("NVIDIA's documents do not list SM {sm} for {built}"))
+                .so(format!("build it with {best}"), &[build_with(*best)]),
+            None => Judgement::fail(format!("SM {sm} wants {names}, this visage was built without either"))
+                .because("the usual build draws on the CPU and needs nothing of NVIDIA")
+                .so(format!("build it with {best}"), &[build_with(*best)]),
+        }
+    })
+}
+
+fn build_with(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::Rtx => "cargo build --release --features tensorrt-rtx",
+        Flavour::Classic => "cargo build --release --features tensorrt",
+    }
+}
+
+/// Whether there is a video encoder on the card.
+pub fn encoder(machine: &Machine) -> Judgement {
+    best(machine, |card| match row(card) {
+        Ok(row) if row.has_encoder => Judgement::ok(format!("NVENC on SM {}; visage encodes on the CPU", row.sm)),
+        Ok(row) => Judgement::warn(format!("no NVENC on {}", card.name))
+            .because(format!("data-centre cards of SM {} have no video encoder", row.sm))
+            .so("find out how many sessions the CPU encodes", &["visage bench --ramp"]),
+        Err(unknown) => unknown,
+    })
+}
+
+/// Whether the card has memory left.
+pub fn memory(machine: &Machine) -> Judgement {
+    best(machine, |card| {
+        let (free, all) = (card.memory_free_bytes, card.memory_bytes);
+        let said = format!("{} of {} free", gigabytes(free), gigabytes(all));
+        if free >= GPU_MEMORY_BYTES {
+            return Judgement::ok(said);
+        }
+        let wanted = gigabytes(GPU_MEMORY_BYTES);
+        if all < GPU_MEMORY_BYTES {
+            return Judgement::warn(format!("{said}, a large model wants {wanted}"))
+                .because("the card is small")
+                .so("a small picture, fp16 and one session", &["visage serve --picture-px 256 --max-sessions 1"]);
+        }
+        Judgement::fail(format!("wanted {wanted}, found {said}"))
+            .because(held_by(card))
+            .so("end what holds it", &["nvidia-smi"])
+    })
+}
+
+fn held_by(card: &CardState) -> String {
+    let held = |bytes: Option<u64>| bytes.map_or_else(|| "some".to_owned(), gigabytes);
+    let mut users: Vec<_> = card.memory_users.iter().collect();
+    users.sort_by_key(|user| std::cmp::Reverse(user.bytes));
+    let told = users.iter().take(3).map(|user| format!("{} (pid {}): {}", user.name, user.pid, held(user.bytes)));
+    let told = told.collect::<Vec<_>>().join(", ");
+    if told.is_empty() {
+        "somebody outside of this container or user holds it".to_owned()
+    } else {
+        format!("held by {told}")
+    }
+}
+
+/// How hot the card is.
+pub fn temperature(machine: &Machine) -> Judgement {
+    best(machine, |card| match card.temperature_c {
+        None => Judgement::unknown("it does not tell"),
+        Some(degrees) if degrees > HOT_C => Judgement::warn(format!("{degrees} C, {HOT_C} C at most for long runs"))
+            .because("hot cards lower their clocks, and faces come late")
+            .so("see to air and dust, or let it draw less", &[&cooler(card)]),
+        Some(degrees) => Judgement::ok(format!("{degrees} C")),
+    })
+}
+
+/// Four fifths of what it may draw cool a card by several degrees and cost it a few hundredths of its speed.
+fn cooler(card: &CardState) -> String {
+    card.power_limit_w.map_or_else(|| "nvidia-smi".to_owned(), |watts| format!("sudo nvidia-smi -pl {}", watts * 4 / 5))
+}
+
+/// A card that may draw less than this share of what it was made for is held back.
+const HELD_BACK: f64 = 0.8;
+
+/// What the card may draw: laptops on battery, limits, brakes.
+pub fn power(machine: &Machine) -> Judgement {
+    best(machine, |card| {
+        if card.is_on_battery == Some(true) {
+            return Judgement::warn("on battery")
+                .because("a laptop's card draws a fraction of its power then")
+                .so("plug it in and choose the full-power profile", FULL_POWER);
+        }
+        if !card.slowed_by.is_empty() {
+            return Judgement::warn(format!("slowed by {}", card.slowed_by.join(", ")))
+                .because("the card reached a limit of power or heat")
+                .so("see what limits it", &["nvidia-smi -q -d PERFORMANCE,POWER"]);
+        }
+        match card.power_limit_w.zip(card.power_default_w) {
+            Some((limit, default)) if f64::from(limit) < HELD_BACK * f64::from(default) => {
+                let held = Judgement::warn(format!("{limit} W of {default} W"));
+                if is_laptop(card) {
+                    return held
+                        .because("the laptop's profile holds it back")
+                        .so("choose the full-power profile", FULL_POWER);
+                }
+                held.because("somebody set a lower limit")
+                    .so("raise the limit again", &[&format!("sudo nvidia-smi -pl {default}")])
+            }
+            Some((limit, _)) => Judgement::ok(format!("{limit} W")),
+            None => Judgement::unknown("it does not tell"),
+        }
+    })
+}
+
+const FULL_POWER: &[&str] = &["powerprofilesctl set performance"];
+
+fn is_laptop(card: &CardState) -> bool {
+    card.name.contains("Laptop") || card.name.contains("Max-Q") || card.name.contains("Mobile")
+}
+
+/// Errors of the card's memory.
+pub fn ecc(machine: &Machine) -> Judgement {
+    best(machine, |card| match card.ecc_errors {
+        None => Judgement::ok("not counted on this card"),
+        Some(0) => Judgement::ok("none since the driver was loaded"),
+        Some(errors) => Judgement::fail(format!("{errors} that could not be corrected"))
+            .because("cells of the card's memory are broken, or it was run too fast")
+            .so(
+                "reset the card; if they come again, have it replaced",
+                &["sudo nvidia-smi -r", "nvidia-smi -q -d ECC"],
+            ),
+    })
+}
+
+/// Whether the card is cut into instances.
+pub fn mig(machine: &Machine) -> Judgement {
+    best(machine, |card| match card.is_mig {
+        Some(true) => Judgement::warn("cut into instances (MIG)")
+            .because("visage sees one instance only, with its share of memory")
+            .so("name the instance, or make the card whole", &["nvidia-smi -L", "sudo nvidia-smi -mig 0"]),
+        Some(false) => Judgement::ok("whole"),
+        None => Judgement::ok("whole; this card cannot be cut"),
+    })
+}

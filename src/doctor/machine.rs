@@ -1,0 +1,235 @@
+//! A machine as the checks see it: plain facts, from the probe or from a file.
+//!
+//! Decides what is known of a machine. Judges nothing, reads nothing.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+use visage_engines::{Flavour, Version};
+use visage_kernels::inventory::{CardState, Management};
+
+/// A machine. Everything that is not said is not known.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Machine {
+    /// What it runs.
+    pub system: System,
+    /// The kind of container that visage is in, if it is in one.
+    pub container: Option<String>,
+    /// Programs and files that give a container the cards.
+    pub container_tools: Vec<String>,
+    /// Threads at once.
+    pub cores: usize,
+    /// Memory that can be had.
+    pub memory_free_bytes: Option<u64>,
+    /// Cards, driver and what stands between.
+    pub gpu: Gpu,
+    /// NVIDIA's libraries and what this program was built for.
+    pub libraries: Libraries,
+    /// The folder for what must be kept.
+    pub disk: Disk,
+    /// What the system allows.
+    pub limits: Limits,
+    /// Where `serve` would listen.
+    pub door: Door,
+}
+
+impl Machine {
+    /// Whether anything in it says that there is a card.
+    #[must_use]
+    pub fn has_card(&self) -> bool {
+        let gpu = &self.gpu;
+        !gpu.cards.is_empty() || !gpu.pci.is_empty() || !gpu.nodes.is_empty() || gpu.kernel_driver.is_some()
+    }
+}
+
+/// An operating system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum System {
+    /// Linux.
+    #[default]
+    Linux,
+    /// Linux inside Windows: the driver is that of Windows, and there is no `/dev/nvidia*`.
+    Wsl,
+    /// Windows.
+    Windows,
+    /// macOS, which has no NVIDIA cards.
+    #[serde(rename = "macos")]
+    MacOs,
+}
+
+impl System {
+    /// Whether drivers are counted as on Windows.
+    #[must_use]
+    pub fn has_windows_driver(self) -> bool {
+        matches!(self, Self::Wsl | Self::Windows)
+    }
+}
+
+/// An answer that may be missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Told<T> {
+    /// It was not asked.
+    #[default]
+    NotAsked,
+    /// It is not there; where it was looked for.
+    Absent(String),
+    /// It is there and does not do what it should; what it said.
+    Failed(String),
+    /// It is this.
+    Is(T),
+}
+
+impl<T> Told<T> {
+    /// The answer.
+    pub fn answer(&self) -> Option<&T> {
+        match self {
+            Self::Is(answer) => Some(answer),
+            _ => None,
+        }
+    }
+}
+
+/// Cards, driver and what stands between.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gpu {
+    /// NVIDIA's display devices on the PCI bus.
+    pub pci: Vec<String>,
+    /// Those of the kernel's modules that drive them: `nvidia`, `nvidia_uvm`, `nouveau`.
+    pub modules: Vec<String>,
+    /// The driver in the kernel (`/proc/driver/nvidia/version`).
+    pub kernel_driver: Option<Version>,
+    /// The files through which it is reached.
+    pub nodes: Vec<Node>,
+    /// A setting of the environment that hides the cards.
+    pub hidden_by: Option<String>,
+    /// How the management library took the question.
+    pub management: Management,
+    /// The driver, as the management library tells.
+    pub driver: Option<Version>,
+    /// The newest CUDA that the driver's library serves.
+    pub cuda: Told<Version>,
+    /// What starting that library answered (`CUresult`).
+    pub cuda_start_code: Option<i32>,
+    /// The cards that answered.
+    pub cards: Vec<CardState>,
+}
+
+/// A device file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    /// Its path.
+    pub path: String,
+    /// Why it could not be opened, if it could not.
+    pub refused: Option<String>,
+}
+
+/// NVIDIA's libraries and what this program was built for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Libraries {
+    /// The flavour of TensorRT that this program was built with.
+    pub built_for: Option<Flavour>,
+    /// The version whose headers it was built with, or would be.
+    pub tensorrt_wanted: Option<Version>,
+    /// TensorRT's.
+    pub tensorrt: Told<Library>,
+    /// The run-time compiler's.
+    pub nvrtc: Told<Library>,
+    /// Engines in the cache, by their file's stem.
+    pub engines: Vec<String>,
+}
+
+/// A library that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Library {
+    /// Where.
+    pub path: String,
+    /// What it says it is.
+    pub version: Version,
+}
+
+/// The folder for what must be kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Disk {
+    /// Its path.
+    pub folder: String,
+    /// Room on its disk.
+    pub free_bytes: Option<u64>,
+    /// Why it cannot be written, if it cannot.
+    pub refused: Option<String>,
+}
+
+/// What the system allows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Open files of one program.
+    pub open_files: Option<u64>,
+    /// The most that a socket may keep of what came in.
+    pub receive_buffer_bytes: Option<u64>,
+    /// The most that a socket may keep of what goes out.
+    pub send_buffer_bytes: Option<u64>,
+}
+
+/// Where `serve` would listen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Door {
+    /// The address; none if nobody asked for a door.
+    pub host: Option<IpAddr>,
+    /// Whether the page would be https.
+    pub is_https: bool,
+    /// Sessions at once.
+    pub max_sessions: u16,
+    /// The TCP port of the page.
+    pub tcp: Port,
+    /// The UDP port of all media.
+    pub udp: Port,
+    /// What a STUN or TURN server answered.
+    pub relay: Option<Relay>,
+}
+
+/// A port.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Port {
+    /// Its number; 0 for any.
+    pub number: u16,
+    /// Why it cannot be had, if it cannot.
+    pub refused: Option<Refusal>,
+}
+
+/// Why a port cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// Another program has it.
+    InUse,
+    /// Only the administrator may have it.
+    Forbidden,
+    /// The address is none of this machine's.
+    NotOurs,
+    /// Something else, in the system's words.
+    Other(String),
+}
+
+/// A STUN or TURN server that was asked where this machine is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Relay {
+    /// As the user wrote it.
+    pub address: String,
+    /// Where it sees this machine.
+    pub seen: Told<SocketAddr>,
+    /// The error that it answered, if it did: it is reached, and wants a password.
+    pub error_code: Option<u16>,
+    /// Milliseconds until it answered.
+    pub took_ms: Option<u64>,
+}

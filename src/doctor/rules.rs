@@ -1,0 +1,366 @@
+//! What NVIDIA's parts want of each other, as tables: which driver a CUDA needs, what a compute capability is good for.
+//!
+//! Decides no verdict; the checks do. Each row names its source, and this is the only place with these figures.
+
+use visage_engines::{Flavour, Sm, Version};
+
+use super::machine::System;
+
+/// A CUDA toolkit and the first driver that serves all of it.
+#[derive(Clone, Copy, Debug)]
+pub struct ToolkitRow {
+    /// The toolkit.
+    pub cuda: Version,
+    /// The first driver on Linux.
+    pub linux: Version,
+    /// The first driver on Windows; `None` where the toolkit brings none (from 13.0 on).
+    pub windows: Option<Version>,
+    /// Where the row is from.
+    pub source: &'static str,
+}
+
+const fn row(cuda: (u32, u32), linux: Version, windows: Option<Version>, source: &'static str) -> ToolkitRow {
+    ToolkitRow { cuda: Version::two(cuda.0, cuda.1), linux, windows, source }
+}
+
+const fn two(major: u32, minor: u32) -> Version {
+    Version::two(major, minor)
+}
+
+const fn three(major: u32, minor: u32, patch: u32) -> Version {
+    Version::three(major, minor, patch)
+}
+
+const NOTES: &str = "CUDA Toolkit Release Notes, table \"CUDA Toolkit and Corresponding Driver Versions\", row GA";
+const NOTES_12_1: &str = "house rule: the first driver of the long-term branch R535; NVIDIA's table has 530.30.02 of R530, \
+    which ended with that toolkit";
+const NOTES_12_2: &str =
+    "CUDA Toolkit Release Notes, same table, row 12.2 Update 1 (GA: 535.54.03, Windows 536.25); house rule: 535.86";
+
+/// First drivers by toolkit, oldest first. Between two rows the older one holds.
+pub const TOOLKITS: &[ToolkitRow] = &[
+    row((11, 8), three(520, 61, 5), Some(two(520, 6)), NOTES),
+    row((12, 0), three(525, 60, 13), Some(two(527, 41)), NOTES),
+    row((12, 1), two(535, 54), Some(two(531, 14)), NOTES_12_1),
+    row((12, 2), two(535, 86), Some(two(536, 67)), NOTES_12_2),
+    row((12, 3), three(545, 23, 6), Some(two(545, 84)), NOTES),
+    row((12, 4), three(550, 54, 14), Some(two(551, 61)), NOTES),
+    row((12, 5), three(555, 42, 2), Some(two(555, 85)), NOTES),
+    row((12, 6), three(560, 28, 3), Some(two(560, 76)), NOTES),
+    row((12, 8), two(570, 26), Some(two(570, 65)), NOTES),
+    row((12, 9), three(575, 51, 3), Some(two(576, 2)), NOTES),
+    row((13, 0), three(580, 65, 6), None, NOTES),
+    row((13, 1), three(590, 44, 1), None, NOTES),
+    row((13, 2), three(595, 45, 4), None, NOTES),
+    row((13, 3), three(610, 43, 2), None, NOTES),
+];
+
+/// The first driver that runs any toolkit of one major version (minor-version compatibility), oldest first.
+/// Source: CUDA Compatibility, "Minor Version Compatibility", table 1 (13.x >= 580, 12.x >= 525, 11.x >= 450); its Windows
+/// figures are those of the release notes: 452.39 for 11.x, that of 12.0 GA for 12.x, the same branch for 13.x.
+const MAJORS: &[(u32, Version, Version)] =
+    &[(11, two(450, 80), two(452, 39)), (12, two(525, 60), two(527, 41)), (13, two(580, 0), two(580, 0))];
+
+/// The CUDA that the libraries of this visage are made for (`tensorrt-rtx-cu13-libs`), and the oldest that exists of them
+/// (`tensorrt-rtx-cu12-libs`).
+pub const CUDA_MAJOR: u32 = 13;
+/// See `CUDA_MAJOR`.
+pub const OLDEST_CUDA_MAJOR: u32 = 12;
+
+/// The first driver that runs some toolkit of `major`.
+#[must_use]
+pub fn least_driver(major: u32, system: System) -> Option<Version> {
+    let row = MAJORS.iter().find(|(known, _, _)| *known == major)?;
+    Some(if system.has_windows_driver() { row.2 } else { row.1 })
+}
+
+/// The newest major version of CUDA that a driver runs.
+#[must_use]
+pub fn newest_major(driver: Version, system: System) -> Option<u32> {
+    let runs =
+        |&&(major, _, _): &&(u32, Version, Version)| least_driver(major, system).is_some_and(|least| driver >= least);
+    MAJORS.iter().rev().find(runs).map(|(major, _, _)| *major)
+}
+
+/// The first driver that serves all of `cuda`; `None` where no row says.
+#[must_use]
+pub fn whole_driver(cuda: Version, system: System) -> Option<Version> {
+    let row = TOOLKITS.iter().rev().find(|row| row.cuda <= cuda).filter(|row| row.cuda.major() == cuda.major())?;
+    if system.has_windows_driver() { row.windows } else { Some(row.linux) }
+}
+
+/// Memory that a large model wants of a card: the `UNet` of Sonic in fp16 is an engine of 3.14 GB with 1.12 GB of activations, as
+/// built for SM 8.9; the rest is what stands around it.
+pub const GPU_MEMORY_BYTES: u64 = 6_000_000_000;
+/// Room for the engines of such a model.
+pub const ENGINES_BYTES: u64 = 8_000_000_000;
+/// Room for what every visage keeps: certificates.
+pub const KEPT_BYTES: u64 = 50_000_000;
+/// Degrees Celsius beyond which fewer sessions are admitted.
+pub const HOT_C: u32 = 80;
+
+/// How far a card can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Fully.
+    Full,
+    /// With less than others.
+    Limited,
+    /// Not at all.
+    None,
+}
+
+/// What a compute capability means.
+#[derive(Clone, Copy, Debug)]
+pub struct SmRow {
+    /// The capability.
+    pub sm: Sm,
+    /// Cards that have it.
+    pub cards: &'static str,
+    /// How far it can be used.
+    pub used: Use,
+    /// The first CUDA that compiles for it.
+    pub least_cuda: Version,
+    /// The first driver for it, on Linux and on Windows.
+    pub least_driver: (Version, Version),
+    /// Whether it has a video encoder (NVENC).
+    pub has_encoder: bool,
+    /// What is to be known of it.
+    pub note: &'static str,
+    /// Where the row is from.
+    pub source: &'static str,
+}
+
+const PROGRAMMING: &str = "CUDA C++ Programming Guide, compute capabilities; CUDA 13 release notes: below 7.5 removed";
+const RTX_MATRIX: &str = "TensorRT-RTX support matrix; Video Encode and Decode GPU Support Matrix";
+const CLASSIC_MATRIX: &str = "TensorRT support matrix; Video Encode and Decode GPU Support Matrix: no NVENC";
+const BLACKWELL: &str = "CUDA 12.8 release notes: first toolkit for Blackwell; TensorRT-RTX support matrix";
+
+/// What capabilities there are, oldest first.
+pub const CAPABILITIES: &[SmRow] = &[
+    SmRow {
+        sm: Sm::new(6, 1),
+        cards: "GTX 10xx",
+        used: Use::None,
+        least_cuda: two(8, 0),
+        least_driver: (two(367, 48), two(369, 30)),
+        has_encoder: true,
+        note: "no tensor cores, and CUDA 13 no longer compiles for it",
+        source: PROGRAMMING,
+    },
+    SmRow {
+        sm: Sm::new(7, 0),
+        cards: "V100",
+        used: Use::None,
+        least_cuda: two(9, 0),
+        least_driver: (two(384, 81), two(385, 54)),
+        has_encoder: true,
+        note: "CUDA 13 no longer compiles for it",
+        source: PROGRAMMING,
+    },
+    SmRow {
+        sm: Sm::SM75,
+        cards: "RTX 20xx, T4",
+        used: Use::Limited,
+        least_cuda: two(10, 0),
+        least_driver: (two(525, 60), two(527, 41)),
+        has_encoder: true,
+        note: "mixed precision in fp16 only: no bf16, no fp8, and slower than real time with large models",
+        source: RTX_MATRIX,
+    },
+    SmRow {
+        sm: Sm::SM80,
+        cards: "A100, A30",
+        used: Use::Full,
+        least_cuda: two(11, 0),
+        least_driver: (two(525, 60), two(527, 41)),
+        has_encoder: false,
+        note: "classic TensorRT; no NVENC, so pictures are encoded on the CPU",
+        source: CLASSIC_MATRIX,
+    },
+    SmRow {
+        sm: Sm::SM86,
+        cards: "RTX 30xx, A10",
+        used: Use::Full,
+        least_cuda: two(11, 1),
+        least_driver: (two(525, 60), two(527, 41)),
+        has_encoder: true,
+        note: "fp16 and bf16",
+        source: RTX_MATRIX,
+    },
+    SmRow {
+        sm: Sm::SM87,
+        cards: "Jetson Orin",
+        used: Use::Limited,
+        least_cuda: two(11, 4),
+        least_driver: (two(535, 0), two(535, 0)),
+        has_encoder: true,
+        note: "classic TensorRT as JetPack brings it",
+        source: CLASSIC_MATRIX,
+    },
+    SmRow {
+        sm: Sm::SM89,
+        cards: "RTX 40xx, L4, L40",
+        used: Use::Full,
+        least_cuda: two(11, 8),
+        least_driver: (two(535, 0), two(535, 0)),
+        has_encoder: true,
+        note: "fp16, bf16 and fp8",
+        source: "TensorRT-RTX support matrix; house rule: driver 535 or newer with CUDA 12",
+    },
+    SmRow {
+        sm: Sm::SM90,
+        cards: "H100, H200",
+        used: Use::Full,
+        least_cuda: two(11, 8),
+        least_driver: (two(525, 60), two(527, 41)),
+        has_encoder: false,
+        note: "classic TensorRT; no NVENC, so pictures are encoded on the CPU",
+        source: CLASSIC_MATRIX,
+    },
+    SmRow {
+        sm: Sm::SM100,
+        cards: "B200",
+        used: Use::Full,
+        least_cuda: two(12, 8),
+        least_driver: (two(570, 26), two(570, 65)),
+        has_encoder: false,
+        note: "classic TensorRT; no NVENC, so pictures are encoded on the CPU",
+        source: CLASSIC_MATRIX,
+    },
+    SmRow {
+        sm: Sm::SM120,
+        cards: "RTX 50xx",
+        used: Use::Full,
+        least_cuda: two(12, 8),
+        least_driver: (two(570, 26), two(570, 65)),
+        has_encoder: true,
+        note: "fp16, bf16, fp8 and fp4; needs CUDA 12.8 or newer",
+        source: BLACKWELL,
+    },
+    SmRow {
+        sm: Sm::SM121,
+        cards: "GB10 (DGX Spark)",
+        used: Use::Limited,
+        least_cuda: two(12, 9),
+        least_driver: (two(580, 0), two(580, 0)),
+        has_encoder: true,
+        note: "fp16, bf16, fp8 and fp4; an Arm machine",
+        source: BLACKWELL,
+    },
+];
+
+/// What is known of `sm`: its row, or that of the newest older one of the same generation.
+#[must_use]
+pub fn capability(sm: Sm) -> Option<&'static SmRow> {
+    let exact = CAPABILITIES.iter().find(|row| row.sm == sm);
+    let too_old = || CAPABILITIES.first().filter(|_| sm < Sm::SM75);
+    exact.or_else(too_old)
+}
+
+/// The flavours that run on `sm`, the one that is meant for it first: for data-centre cards, which have no encoder, the
+/// classic one.
+#[must_use]
+pub fn flavours(sm: Sm) -> Vec<Flavour> {
+    let mut both = [Flavour::Rtx, Flavour::Classic];
+    if capability(sm).is_some_and(|row| !row.has_encoder) {
+        both.reverse();
+    }
+    both.into_iter().filter(|flavour| flavour.knows(sm)).collect()
+}
+
+/// A driver's version as NVIDIA writes it: 535.104.05, 576.02, and 535 for the whole branch.
+#[must_use]
+pub fn written(driver: Version) -> String {
+    let text = driver.to_string();
+    let mut parts = text.split('.');
+    let major = parts.next().unwrap_or_default().to_owned();
+    if text == format!("{major}.0") {
+        return major;
+    }
+    parts.fold(major, |text, part| format!("{text}.{part:0>2}"))
+}
+
+impl SmRow {
+    /// The first driver for it.
+    #[must_use]
+    pub fn driver(&self, system: System) -> Version {
+        if system.has_windows_driver() { self.least_driver.1 } else { self.least_driver.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(text: &str) -> Version {
+        text.parse().expect("a version")
+    }
+
+    #[test]
+    fn each_toolkit_wants_the_driver_that_its_notes_say() {
+        let rows = [
+            ("11.8", "520.61.05", "520.06"),
+            ("12.1", "535.54", "531.14"),
+            ("12.2", "535.86", "536.67"),
+            ("12.3", "545.23.06", "545.84"),
+            ("12.4", "550.54.14", "551.61"),
+            ("12.6", "560.28.03", "560.76"),
+            ("12.7", "560.28.03", "560.76"),
+            ("12.8", "570.26", "570.65"),
+            ("12.9", "575.51.03", "576.02"),
+        ];
+        for (cuda, linux, windows) in rows {
+            assert_eq!(whole_driver(version(cuda), System::Linux), Some(version(linux)), "{cuda}");
+            assert_eq!(whole_driver(version(cuda), System::Windows), Some(version(windows)), "{cuda}");
+        }
+        assert_eq!(whole_driver(version("13.3"), System::Linux), Some(version("610.43.02")));
+        assert_eq!(whole_driver(version("13.3"), System::Wsl), None, "CUDA 13 brings no Windows driver");
+        assert_eq!(whole_driver(version("10.2"), System::Linux), None);
+    }
+
+    #[test]
+    fn drivers_are_written_as_nvidia_writes_them() {
+        for text in ["535.104.05", "580.65.06", "576.02", "570.26", "535"] {
+            assert_eq!(written(version(text)), text);
+        }
+        assert_eq!(written(two(535, 0)), "535");
+    }
+
+    #[test]
+    fn a_driver_runs_every_toolkit_of_its_majors() {
+        for (driver, major) in [("449.9", None), ("520.61", Some(11)), ("535.54.03", Some(12)), ("580.65.06", Some(13))]
+        {
+            assert_eq!(newest_major(version(driver), System::Linux), major, "{driver}");
+        }
+        assert_eq!(newest_major(version("526.0"), System::Windows), Some(11));
+    }
+
+    #[test]
+    fn rows_stand_in_order_and_say_where_they_are_from() {
+        assert!(TOOLKITS.windows(2).all(|pair| pair[0].cuda < pair[1].cuda && pair[0].linux < pair[1].linux));
+        assert!(CAPABILITIES.windows(2).all(|pair| pair[0].sm < pair[1].sm));
+        assert!(TOOLKITS.iter().all(|row| !row.source.is_empty()));
+        assert!(CAPABILITIES.iter().all(|row| !row.source.is_empty()));
+    }
+
+    #[test]
+    fn every_card_that_some_flavour_compiles_for_has_a_row() {
+        for sm in Sm::KNOWN {
+            let row = capability(sm).expect("a row");
+            assert!(row.sm == sm && row.used != Use::None && !flavours(sm).is_empty(), "{sm}");
+        }
+        assert_eq!(flavours(Sm::SM90), [Flavour::Classic]);
+        assert_eq!(flavours(Sm::SM120), [Flavour::Rtx, Flavour::Classic]);
+        assert_eq!(flavours(Sm::SM80), [Flavour::Classic, Flavour::Rtx], "a data-centre card");
+        assert!(flavours(Sm::new(6, 1)).is_empty());
+    }
+
+    #[test]
+    fn a_generation_that_is_too_old_is_known_to_be() {
+        for sm in [Sm::new(3, 5), Sm::new(5, 2), Sm::new(6, 0), Sm::new(7, 2)] {
+            assert_eq!(capability(sm).map(|row| row.used), Some(Use::None), "{sm}");
+        }
+        assert!(capability(Sm::new(13, 0)).is_none(), "of what is not made yet nothing is known");
+    }
+}

@@ -1,0 +1,71 @@
+// Stands in for NVIDIA's management library, for tests: two cards, of which the first says what the file "card" in the working
+// folder holds (degrees, free MB, and "lost" where it has fallen off the bus), and the second can tell its name only.
+#include <stdio.h>
+#include <string.h>
+
+typedef struct { int index; } *Device;
+static struct { int index; } cards[2] = {{0}, {1}};
+enum { OK = 0, NOT_SUPPORTED = 3, LOST = 15 };
+
+static int ask(Device device, unsigned *degrees, unsigned *free_mb) {
+    char word[8] = "";
+    if (device->index == 1) return NOT_SUPPORTED;
+    FILE *file = fopen("card", "r");
+    if (!file) return NOT_SUPPORTED;
+    int found = fscanf(file, "%u %u %7s", degrees, free_mb, word);
+    fclose(file);
+    return strcmp(word, "lost") == 0 ? LOST : found >= 2 ? OK : NOT_SUPPORTED;
+}
+
+static int say(Device device, unsigned value, unsigned *told) {
+    unsigned degrees, free_mb;
+    int answer = ask(device, &degrees, &free_mb);
+    if (answer == OK) *told = value;
+    return answer;
+}
+
+int nvmlInit_v2(void) { return OK; }
+int nvmlShutdown(void) { return OK; }
+int nvmlDeviceGetCount_v2(unsigned *count) { *count = 2; return OK; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, Device *device) { *device = (Device)&cards[index]; return OK; }
+int nvmlSystemGetDriverVersion(char *text, unsigned length) { snprintf(text, length, "580.95.05"); return OK; }
+int nvmlDeviceGetName(Device device, char *text, unsigned length) { snprintf(text, length, "Stand-in %d", device->index); return OK; }
+int nvmlDeviceGetCudaComputeCapability(Device device, int *major, int *minor) { (void)device; *major = 8; *minor = 9; return OK; }
+
+struct pci { char legacy[16]; unsigned domain, bus, device, id, subsystem; char address[32]; };
+int nvmlDeviceGetPciInfo_v3(Device device, struct pci *told) {
+    memset(told, 0, sizeof *told);
+    told->bus = 10 + device->index;
+    return OK;
+}
+
+struct memory { unsigned version; unsigned long long total, reserved, free, used; };
+int nvmlDeviceGetMemoryInfo_v2(Device device, struct memory *told) {
+    unsigned degrees, free_mb = 0;
+    int answer = ask(device, &degrees, &free_mb);
+    told->total = 24000000000ull;
+    told->reserved = 500000000ull;
+    told->free = free_mb * 1000000ull;
+    told->used = told->total - told->reserved - told->free;
+    return answer;
+}
+
+int nvmlDeviceGetTemperature(Device device, int sensor, unsigned *told) {
+    unsigned free_mb;
+    (void)sensor;
+    return ask(device, told, &free_mb);
+}
+
+int nvmlDeviceGetUtilizationRates(Device device, unsigned told[2]) { told[1] = 40; return say(device, 71, &told[0]); }
+int nvmlDeviceGetEncoderUtilization(Device device, unsigned *told, unsigned *period) { *period = 1; return say(device, 5, told); }
+int nvmlDeviceGetPowerUsage(Device device, unsigned *told) { return say(device, 312500, told); }
+int nvmlDeviceGetEnforcedPowerLimit(Device device, unsigned *told) { return say(device, 450000, told); }
+int nvmlDeviceGetClockInfo(Device device, int which, unsigned *told) { return say(device, which == 1 ? 2520 : 10501, told); }
+int nvmlDeviceGetEncoderSessions(Device device, unsigned *count, void *sessions) { (void)sessions; return say(device, 0, count); }
+int nvmlDeviceGetCurrentClocksThrottleReasons(Device device, unsigned long long *told) {
+    unsigned value = 0;
+    // The card is idle, and it is hot.
+    int answer = say(device, 0x1 | 0x40, &value);
+    *told = value;
+    return answer;
+}
