@@ -257,7 +257,8 @@ impl Show {
             return;
         }
         let mut marks = self.first_marks(at, heard, due);
-        marks.stamp(Stage::Begun, wall.now());
+        // Its network ran when the tick began.
+        marks.stamp(Stage::Begun, now);
         let Some(picture) = self.draw(at, &mut marks, wall) else { return };
         let media = Timed { at, utterance: self.utterance, marks, value: OutgoingMedia::Picture(picture) };
         self.second.frames += 1;
