@@ -74,8 +74,7 @@ fn cards() -> Result<Vec<visage_engines::Sm>, Box<dyn Error>> {
     let named = env::var("VISAGE_SM").unwrap_or_default();
     let mut sms = named.split(',').filter(|sm| !sm.is_empty()).map(str::parse).collect::<Result<Vec<_>, _>>()?;
     if sms.is_empty() {
-        let here = visage_kernels::find_cards().into_iter();
-        sms.extend(here.map(|card| visage_engines::Sm::new(card.sm.0 as u8, card.sm.1 as u8)));
+        sms.extend(visage_kernels::find_cards().into_iter().map(|card| card.sm));
     }
     if sms.is_empty() {
         return Err("wanted cards to compile engines for, found none in this machine; name them: VISAGE_SM=8.9".into());

@@ -3,14 +3,15 @@
 use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 use serde::Serialize;
+use visage_engines::Sm;
 
 /// An NVIDIA graphics card.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Card {
     /// Its name, such as `NVIDIA GeForce RTX 4090`.
     pub name: String,
-    /// Compute capability, major and minor.
-    pub sm: (i32, i32),
+    /// Compute capability.
+    pub sm: Sm,
     /// Memory in bytes; 0 where it is the machine's own, or not told.
     pub memory_bytes: u64,
     /// Version of the driver.
@@ -31,7 +32,7 @@ fn read_cards() -> Result<Vec<Card>, NvmlError> {
         let sm = device.cuda_compute_capability()?;
         Ok(Card {
             name: device.name()?,
-            sm: (sm.major, sm.minor),
+            sm: Sm::new(sm.major as u8, sm.minor as u8),
             memory_bytes: device.memory_info().map_or(0, |memory| memory.total),
             driver: driver.clone(),
         })

@@ -1,23 +1,42 @@
 //! NVIDIA's libraries asked for their versions: the CUDA driver's, NVRTC, TensorRT. None of them is kept.
 //!
-//! Decides how each is asked. Where they may lie is found by `visage_engines::places`; what a version is good for, by others.
+//! Decides how each is asked, and where NVRTC is looked for by whoever wants it. What a version is good for, others know.
 
 use std::ffi::{c_int, c_uint};
 use std::mem::ManuallyDrop;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use libloading::{Library, Symbol};
 use thiserror::Error;
 use visage_engines::Version;
+use visage_engines::places::{Place, search_order};
 
 /// The CUDA driver's library.
 pub const CUDA: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
-/// The run-time compiler's, newest first.
+/// The run-time compiler's, by CUDA's major version: first the one that knows the most cards, last one that is too old and is
+/// told as such.
 pub const NVRTC: &[&str] = if cfg!(windows) {
-    &["nvrtc64_130_0.dll", "nvrtc64_120_0.dll"]
+    &["nvrtc64_120_0.dll", "nvrtc64_130_0.dll"]
 } else {
-    &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2"]
+    &["libnvrtc.so.12", "libnvrtc.so.13", "libnvrtc.so.11.2"]
 };
+/// Where Python packages have it (of CUDA 12 and 13), and CUDA's toolkit.
+const NVRTC_PACKAGES: [&str; 2] = ["nvidia/cuda_nvrtc", "nvidia/cu13"];
+const TOOLKIT: &str = "/usr/local/cuda/lib64";
+
+/// Where NVRTC may be: what is given, or else the loader's places, Python environments under `roots`, CUDA's toolkit.
+#[must_use]
+pub fn nvrtc_places(given: Option<&Path>, roots: &[PathBuf]) -> Vec<Place> {
+    let in_packages = NVRTC_PACKAGES.iter().flat_map(|package| search_order(given, roots, package));
+    let toolkit = given.is_none().then(|| Place::Package(PathBuf::from(TOOLKIT)));
+    let mut all: Vec<Place> = Vec::new();
+    for place in in_packages.chain(toolkit) {
+        if !all.contains(&place) {
+            all.push(place);
+        }
+    }
+    all
+}
 
 /// Why a library did not tell its version.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -130,6 +149,17 @@ mod tests {
     fn cuda_writes_its_version_as_one_number() {
         assert_eq!(of_cuda(12_080), Version::two(12, 8));
         assert_eq!(of_cuda(13_000), Version::two(13, 0));
+    }
+
+    #[test]
+    fn nvrtc_is_looked_for_once_in_each_place_and_only_there_if_one_is_given() {
+        let root = tempfile::tempdir().expect("a folder");
+        let site = root.path().join("lib/python3.12/site-packages");
+        std::fs::create_dir_all(site.join("nvidia/cuda_nvrtc/lib")).expect("folders");
+        let all = nvrtc_places(None, &[root.path().to_owned()]);
+        let packages = NVRTC_PACKAGES.map(|package| Place::Package(site.join(package)));
+        assert_eq!(all, [vec![Place::Loader], packages.into(), vec![Place::Package(TOOLKIT.into())]].concat());
+        assert_eq!(nvrtc_places(Some(Path::new("/opt")), &["/usr".into()]), [Place::Given("/opt".into())]);
     }
 
     #[test]

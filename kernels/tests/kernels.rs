@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use standin::StandIn;
 use visage_engines::cubins::Cubins;
 use visage_kernels::cuda::{Device, Driver, LIBRARY, Memory, Stream};
-use visage_kernels::nvrtc::{Cubin, Nvrtc, obtain_all, places};
+use visage_kernels::libraries::nvrtc_places;
+use visage_kernels::nvrtc::{Cubin, Nvrtc, obtain_all};
 use visage_kernels::twins::trial::{Verdict, trials};
 use visage_kernels::twins::{PcmToF32, Source, kernels};
 use visage_kernels::{Kernels, LaunchError};
@@ -94,7 +95,7 @@ fn on_a_card_every_kernel_is_within_its_tolerance_of_its_twin() {
     let folder = tempfile::tempdir().expect("a folder");
     let cubins = Cubins::open(folder.path().to_owned()).expect("a folder");
     let given = std::env::var_os("VISAGE_NVRTC_LIB").map(PathBuf::from);
-    let load = || Nvrtc::load(&places(given.as_deref(), &[]));
+    let load = || Nvrtc::load(&nvrtc_places(given.as_deref(), &[]));
     let all = obtain_all(device.sm().expect("its capability"), load, &cubins).expect("compiled");
     let loaded = Kernels::load(&device, &all).expect("all kernels");
     for (name, (error, tolerance)) in errors(&device, &loaded) {

@@ -82,6 +82,7 @@ fn look_here(flags: &Flags, wanted: &DoctorFlags) -> Result<Machine, Complaint> 
     let mut asked = asked(flags);
     asked.door = Some(door_asked(&wanted.door, &wanted.tls, wanted.max_sessions));
     asked.tensorrt_lib.clone_from(&wanted.library.tensorrt_lib);
+    asked.nvrtc_lib.clone_from(&wanted.nvrtc.nvrtc_lib);
     let mut machine = look(&asked);
     if let Some(server) = &wanted.turn {
         let runtime = Runtime::new()?;

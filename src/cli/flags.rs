@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub use engines::{BuildFlags, CardFlags, EnginesCommand, KernelsCommand, LibraryFlags, ParityFlags, PruneFlags};
+pub use engines::{
+    BuildFlags, CardFlags, EnginesCommand, KernelsCommand, LibraryFlags, NvrtcLibraryFlags, ParityFlags, PruneFlags,
+};
 #[cfg(feature = "cuda")]
 pub use engines::{KernelBuildFlags, NvrtcFlags};
 
@@ -275,9 +277,11 @@ pub struct DoctorFlags {
     #[arg(long, env = "VISAGE_MAX_SESSIONS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_sessions: u16,
 
-    /// Where TensorRT is.
     #[command(flatten)]
     pub library: LibraryFlags,
+
+    #[command(flatten)]
+    pub nvrtc: NvrtcLibraryFlags,
 
     /// What serve would use here
     #[arg(long, env = "VISAGE_BACKEND", value_enum, default_value_t = BackendChoice::Cpu, hide = true)]

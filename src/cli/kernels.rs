@@ -6,6 +6,7 @@ use visage_engines::cubins::Cubins;
 use visage_engines::places::python_roots;
 use visage_kernels::Kernels;
 use visage_kernels::cuda::{Device, Driver, LIBRARY};
+use visage_kernels::libraries::nvrtc_places;
 use visage_kernels::nvrtc::{self, CompileError, Nvrtc, NvrtcError, Obtained};
 use visage_kernels::twins;
 
@@ -31,7 +32,7 @@ pub fn run(flags: &Flags, wanted: &KernelsCommand) -> Result<(), Complaint> {
 }
 
 fn load(wanted: &NvrtcFlags) -> Result<Nvrtc, NvrtcError> {
-    Nvrtc::load(&nvrtc::places(wanted.nvrtc_lib.as_deref(), &python_roots(&environment)))
+    Nvrtc::load(&nvrtc_places(wanted.library.nvrtc_lib.as_deref(), &python_roots(&environment)))
 }
 
 fn build(wanted: &KernelBuildFlags, cubins: &Cubins) -> Result<(), Complaint> {

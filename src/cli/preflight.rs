@@ -69,6 +69,7 @@ pub fn asked(flags: &Flags) -> Asked {
     Asked {
         data_dir: data_dir(flags),
         tensorrt_lib: None,
+        nvrtc_lib: None,
         python_roots: places::python_roots(&environment),
         hidden_by: hidden_by(),
         container: container(),

@@ -199,7 +199,7 @@ fn facts(pack: &Portrait) -> Facts {
         pack: pack.name().to_owned(),
         backend: pack.backend().to_owned(),
         codec: PICTURE_CODECS,
-        gpu: gpu.map(|card| format!("{} (SM {}.{})", card.name, card.sm.0, card.sm.1)),
+        gpu: gpu.map(|card| format!("{} (SM {})", card.name, card.sm)),
     }
 }
 

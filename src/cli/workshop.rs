@@ -87,7 +87,7 @@ pub fn told(step: &Step<'_>) -> Option<String> {
 
 /// The capabilities of the cards in this machine, in the driver's order.
 pub fn cards_here_in_order() -> Vec<Sm> {
-    visage_kernels::find_cards().iter().map(|card| Sm::new(card.sm.0 as u8, card.sm.1 as u8)).collect()
+    visage_kernels::find_cards().into_iter().map(|card| card.sm).collect()
 }
 
 /// The capabilities of the cards in this machine, each once.

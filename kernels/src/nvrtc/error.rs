@@ -6,6 +6,8 @@ use thiserror::Error;
 use visage_engines::cache::CacheError;
 use visage_engines::{Sm, Version, listed};
 
+use crate::libraries::NVRTC;
+
 /// What to type to have it.
 const INSTALL: &str = "pip install nvidia-cuda-nvrtc-cu12, or CUDA's toolkit 12 or 13, or give the library or its folder with --nvrtc-lib";
 
@@ -13,7 +15,7 @@ const INSTALL: &str = "pip install nvidia-cuda-nvrtc-cu12, or CUDA's toolkit 12 
 #[derive(Debug, Error)]
 pub enum NvrtcError {
     /// It was nowhere.
-    #[error("wanted {}, looked in: {}; {INSTALL}", super::NAMES.join(" or "), searched.join("; "))]
+    #[error("wanted {}, looked in: {}; {INSTALL}", NVRTC[..2].join(" or "), searched.join("; "))]
     Missing {
         /// Where it was looked for and what was there.
         searched: Vec<String>,

@@ -11,7 +11,8 @@ use visage_engines::places::{Place, Searched};
 use visage_engines::{Sm, Version};
 
 use super::sys::{Calls, Program};
-use super::{CompileError, FLAGS, NAMES, NvrtcError};
+use super::{CompileError, FLAGS, NvrtcError};
+use crate::libraries::NVRTC;
 use crate::twins::Source;
 
 /// NVRTC, ready to compile.
@@ -34,7 +35,7 @@ impl Nvrtc {
     pub fn load(places: &[Place]) -> Result<Self, NvrtcError> {
         let mut searched = Vec::new();
         for place in places {
-            for name in NAMES {
+            for name in NVRTC {
                 match place.holds(name) {
                     Searched::Nothing(said) => searched.push(said),
                     // SAFETY: loading runs the library's initialisers. The user chose the path, or it lies where NVRTC is

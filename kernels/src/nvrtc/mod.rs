@@ -1,16 +1,13 @@
 //! NVRTC, NVIDIA's compiler as a library, loaded when it is asked for: sources become cubins, for any card, with none here.
 //!
-//! Decides where it is looked for, what it is told, and that what was compiled once is kept. It needs no header and no toolkit.
+//! Decides what it is told, and that what was compiled once is kept. It needs no header and no toolkit.
 
 mod cubin;
 mod error;
 mod library;
 mod sys;
 
-use std::path::{Path, PathBuf};
-
 use visage_engines::cubins::{Cubins, FoundCubin, KernelKey, StoredCubin};
-use visage_engines::places::{Place, search_order};
 use visage_engines::{Sm, Version};
 
 pub use cubin::{Cubin, card_of};
@@ -19,26 +16,8 @@ pub use library::Nvrtc;
 
 use crate::twins::Source;
 
-/// What the library is called, by CUDA's major version. The first knows the most cards.
-const NAMES: [&str; 2] = ["libnvrtc.so.12", "libnvrtc.so.13"];
-/// Where Python packages have it (of CUDA 12 and 13), and CUDA's toolkit.
-const PACKAGES: [&str; 2] = ["nvidia/cuda_nvrtc", "nvidia/cu13"];
-const TOOLKIT: &str = "/usr/local/cuda/lib64";
-
 /// What it is told besides the card. Without contraction a kernel reckons as its twin does.
 const FLAGS: [&str; 2] = ["--fmad=false", "--std=c++17"];
-
-/// Where NVRTC may be: what is given, or else the loader's places, Python environments under `roots`, CUDA's toolkit.
-#[must_use]
-pub fn places(given: Option<&Path>, roots: &[PathBuf]) -> Vec<Place> {
-    let mut all: Vec<Place> = PACKAGES.iter().flat_map(|package| search_order(given, roots, package)).collect();
-    if given.is_none() {
-        all.push(Place::Package(PathBuf::from(TOOLKIT)));
-    }
-    let mut seen = Vec::new();
-    all.retain(|place| !seen.contains(place) && (seen.push(place.clone()), true).1);
-    all
-}
 
 /// A cubin and how it was come by.
 #[derive(Clone, Debug, PartialEq)]

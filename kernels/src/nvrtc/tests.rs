@@ -2,13 +2,16 @@
 
 #![expect(clippy::disallowed_methods, reason = "a test is told where the library is by its environment")]
 
+use std::path::PathBuf;
+
 use super::*;
+use crate::libraries::nvrtc_places;
 
 const ALL_CARDS: [Sm; 9] = Sm::KNOWN;
 
 fn library() -> Option<Nvrtc> {
     let given = std::env::var_os("VISAGE_NVRTC_LIB").map(PathBuf::from);
-    let loaded = Nvrtc::load(&places(given.as_deref(), &[]));
+    let loaded = Nvrtc::load(&nvrtc_places(given.as_deref(), &[]));
     if let (Err(error), None) = (&loaded, &given) {
         println!("skipped: kernels: VISAGE_NVRTC_LIB is not set, and {error}");
         return None;
@@ -82,23 +85,13 @@ fn a_card_that_the_compiler_does_not_know_is_named_with_those_it_does() {
 #[test]
 fn what_is_no_library_is_named_with_what_to_install() {
     let folder = tempfile::tempdir().expect("a folder");
-    let nowhere = Nvrtc::load(&places(Some(folder.path()), &[])).expect_err("an empty folder").to_string();
+    let nowhere = Nvrtc::load(&nvrtc_places(Some(folder.path()), &[])).expect_err("an empty folder").to_string();
     assert!(nowhere.contains("--nvrtc-lib") && nowhere.matches("not there").count() == 1, "{nowhere}");
     let other = folder.path().join("libm.so.6");
     std::os::unix::fs::symlink("/lib/x86_64-linux-gnu/libm.so.6", &other).expect("a link");
-    let wrong = Nvrtc::load(&places(Some(&other), &[])).expect_err("another library").to_string();
+    let wrong = Nvrtc::load(&nvrtc_places(Some(&other), &[])).expect_err("another library").to_string();
     assert!(wrong.contains("without nvrtcVersion") && wrong.contains("libm.so.6"), "{wrong}");
     std::fs::write(folder.path().join("libnvrtc.so.12"), b"not ELF").expect("a file");
-    let broken = Nvrtc::load(&places(Some(folder.path()), &[])).expect_err("a broken file").to_string();
+    let broken = Nvrtc::load(&nvrtc_places(Some(folder.path()), &[])).expect_err("a broken file").to_string();
     assert!(broken.contains("libnvrtc.so.12"), "{broken}");
-}
-
-#[test]
-fn it_is_looked_for_in_the_loader_environments_and_the_toolkit() {
-    let root = tempfile::tempdir().expect("a folder");
-    let site = root.path().join("lib/python3.12/site-packages");
-    std::fs::create_dir_all(site.join("nvidia/cuda_nvrtc/lib")).expect("folders");
-    let all = places(None, &[root.path().to_owned()]);
-    let packages = PACKAGES.map(|package| Place::Package(site.join(package)));
-    assert_eq!(all, [vec![Place::Loader], packages.into(), vec![Place::Package(TOOLKIT.into())]].concat());
 }

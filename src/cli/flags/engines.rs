@@ -132,12 +132,19 @@ pub struct KernelBuildFlags {
     pub nvrtc: NvrtcFlags,
 }
 
-/// Flags of whatever compiles kernels.
+/// Where NVRTC is.
 #[derive(Args, Debug)]
-pub struct NvrtcFlags {
+pub struct NvrtcLibraryFlags {
     /// NVRTC's library or the folder it is in [default: the loader's, or that of a Python environment or CUDA's toolkit]
     #[arg(long, env = "VISAGE_NVRTC_LIB", value_name = "PATH")]
     pub nvrtc_lib: Option<PathBuf>,
+}
+
+/// Flags of whatever compiles kernels.
+#[derive(Args, Debug)]
+pub struct NvrtcFlags {
+    #[command(flatten)]
+    pub library: NvrtcLibraryFlags,
 
     /// Print the result as JSON
     #[arg(long)]

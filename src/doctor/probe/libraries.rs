@@ -1,6 +1,6 @@
 //! What NVIDIA's libraries tell: the management library, CUDA's, NVRTC, TensorRT.
 //!
-//! Decides in which order they are looked for. Each is loaded, asked and let go.
+//! Decides what is asked of which. Each is loaded, asked and let go.
 
 use std::path::Path;
 
@@ -11,9 +11,6 @@ use visage_kernels::{inventory, tensorrt};
 
 use super::Asked;
 use crate::doctor::machine::{Library, Machine, Told};
-
-/// Folders of Python packages that carry NVRTC: that of CUDA 13 and that of CUDA 12.
-const NVRTC_PACKAGES: &[&str] = &["nvidia/cu13", "nvidia/cuda_nvrtc"];
 
 /// Asks all libraries.
 pub fn look(asked: &Asked, machine: &mut Machine) {
@@ -34,9 +31,7 @@ pub fn look(asked: &Asked, machine: &mut Machine) {
     let given = asked.tensorrt_lib.as_deref();
     let order = search_order(given, &asked.python_roots, tensorrt::PYTHON_PACKAGE);
     found.tensorrt = first(&order, &tensorrt::NAMES[..1], libraries::tensorrt);
-    let packages = NVRTC_PACKAGES.iter().flat_map(|package| search_order(None, &asked.python_roots, package));
-    let packages = packages.filter(|place| *place != Place::Loader);
-    let order: Vec<Place> = std::iter::once(Place::Loader).chain(packages).collect();
+    let order = libraries::nvrtc_places(asked.nvrtc_lib.as_deref(), &asked.python_roots);
     found.nvrtc = first(&order, libraries::NVRTC, libraries::nvrtc);
 }
 

@@ -24,6 +24,8 @@ pub struct Asked {
     pub data_dir: PathBuf,
     /// Where TensorRT is, if the user says.
     pub tensorrt_lib: Option<PathBuf>,
+    /// Where NVRTC is, if the user says.
+    pub nvrtc_lib: Option<PathBuf>,
     /// Where Python environments may be.
     pub python_roots: Vec<PathBuf>,
     /// A setting that hides the cards.
