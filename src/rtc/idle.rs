@@ -6,9 +6,9 @@ use crate::pipeline::EndReason;
 
 /// A peer that never connects is let go after this: its place is free within 10 s, with the time until somebody looks.
 const CONNECT_WITHIN: Duration = Duration::from_secs(9);
-/// A connected peer of which nothing authentic is heard for this long has vanished: browsers send consent checks every
-/// few seconds (RFC 7675) and receiver reports every second.
-const SILENT_FOR: Duration = Duration::from_secs(5);
+/// A connected peer that proves nothing for this long has vanished: reports come every second from browsers and at least every
+/// seven from others (RFC 3550, section 6.3.1), and checks of consent every five (RFC 7675, section 5.1).
+const SILENT_FOR: Duration = Duration::from_secs(7);
 
 /// What is known of a peer's life.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +61,7 @@ mod tests {
         assert!(life.end_reason(start + Duration::from_millis(9_100)).is_some());
         life.connect();
         life.hear(start + Duration::from_secs(20));
-        assert_eq!(life.end_reason(start + Duration::from_millis(24_900)), None);
-        assert!(life.end_reason(start + Duration::from_millis(25_100)).is_some());
+        assert_eq!(life.end_reason(start + Duration::from_millis(26_900)), None);
+        assert!(life.end_reason(start + Duration::from_millis(27_100)).is_some());
     }
 }

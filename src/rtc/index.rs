@@ -91,10 +91,12 @@ pub fn is_dtls(datagram: &[u8]) -> bool {
     datagram.first().is_some_and(|first| (20..64).contains(first))
 }
 
-/// Whether a datagram is the answer to a STUN request that was believed: a success response (RFC 8489, section 5).
+/// The number of the STUN request that a datagram answers, which was believed: that of a success response (RFC 8489,
+/// section 5); none if it is something else.
 #[must_use]
-pub fn is_stun_answer(datagram: &[u8]) -> bool {
-    datagram.starts_with(&[0x01, 0x01]) && datagram.get(4..8) == Some(&STUN_COOKIE)
+pub fn stun_answered(datagram: &[u8]) -> Option<[u8; 12]> {
+    let is_answer = datagram.starts_with(&[0x01, 0x01]) && datagram.get(4..8) == Some(&STUN_COOKIE);
+    datagram.get(8..20).filter(|_| is_answer)?.try_into().ok()
 }
 
 /// Whether a datagram is RTP or SRTP, not RTCP (RFC 5761, section 4; RFC 7983, section 7).

@@ -265,9 +265,9 @@ impl Peer {
                     let sent = way(&datagram);
                     self.count_sent(&datagram.contents, sent);
                     self.heard.greeted += u64::from(index::is_dtls(&datagram.contents));
-                    if index::is_stun_answer(&datagram.contents) {
+                    if let Some(question) = index::stun_answered(&datagram.contents) {
                         self.heard.authentic += 1;
-                        if self.proof.is_unasked() {
+                        if self.proof.is_new_question(question) {
                             self.life.hear(now);
                         }
                     }

@@ -1,17 +1,19 @@
 //! What only a peer that is there now can say.
 //!
 //! Whoever listens in can say again all that was said: the machine refuses RTP that it has seen, but not RTCP and STUN. So
-//! once we have sent reports, only what answers a new one counts, or feedback that is newer than all before. A machine: time
-//! is given.
+//! once we have sent reports, only what answers a new one counts, feedback that is newer than all before, and a STUN request
+//! whose number is new. A machine: time is given.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use str0m::rtp::rtcp::{ReceptionReport, Rtcp};
 
-/// An answer to a report that is older than this proves nothing: a session that died is over within ten seconds, and five
+/// An answer to a report that is older than this proves nothing: a session that died is over within ten seconds, and seven
 /// of them are silence.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(4);
+const ANSWERED_WITHIN: Duration = Duration::from_millis(2_500);
+/// STUN requests remembered: those of hours, as one comes every few seconds.
+const QUESTIONS: usize = 4096;
 /// Reports remembered: of two lines, for longer than that.
 const MOST: usize = 16;
 /// From 1900, where NTP begins, to 1970 (RFC 5905, section 6).
@@ -25,13 +27,19 @@ pub struct Proof {
     asked: VecDeque<(u32, Instant)>,
     /// Reference time and count of the newest feedback.
     newest: Option<(u32, u8)>,
+    questions: VecDeque<[u8; 12]>,
 }
 
 impl Proof {
-    /// Whether nothing was asked yet: then there is nothing to answer.
-    #[must_use]
-    pub fn is_unasked(&self) -> bool {
-        self.asked.is_empty()
+    /// Whether a STUN request that was believed is no repetition. Their numbers are random (RFC 8489, section 5), and a peer
+    /// that reports seldom still asks whether we consent every five seconds (RFC 7675, section 5.1).
+    pub fn is_new_question(&mut self, number: [u8; 12]) -> bool {
+        let is_new = !self.questions.contains(&number);
+        if is_new {
+            self.questions.drain(..(self.questions.len() + 1).saturating_sub(QUESTIONS));
+            self.questions.push_back(number);
+        }
+        is_new
     }
 
     /// We sent this.
@@ -51,7 +59,8 @@ impl Proof {
             Rtcp::Twcc(feedback) => self.is_new((feedback.reference_time, feedback.feedback_count)),
             _ => false,
         };
-        proves || self.is_unasked()
+        // Before we reported anything there is nothing to answer.
+        proves || self.asked.is_empty()
     }
 
     /// RFC 3550, section 6.4.1: a report names the newest of ours that came.
@@ -79,4 +88,18 @@ fn middle_of_ntp(time: SystemTime) -> u32 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = (since.as_secs() + NTP_TO_UNIX_S) & 0xffff;
     (seconds << 16) as u32 | (u64::from(since.subsec_nanos()) * 65_536 / 1_000_000_000) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_new_once() {
+        let mut proof = Proof::default();
+        let number = |n: usize| [[7; 4], [0; 4], (n as u32).to_be_bytes()].concat().try_into().expect("twelve bytes");
+        assert!((0..QUESTIONS).all(|n| proof.is_new_question(number(n))));
+        assert!((0..QUESTIONS).all(|n| !proof.is_new_question(number(n))));
+        assert!(proof.is_new_question(number(QUESTIONS)) && proof.questions.len() == QUESTIONS);
+    }
 }

@@ -226,6 +226,21 @@ fn a_peer_that_only_looks_is_kept_and_what_it_said_does_not_keep_a_dead_one_when
 }
 
 #[test]
+fn a_peer_that_reports_nothing_and_only_asks_whether_we_consent_is_kept() {
+    let mut call = Call::new();
+    for number in 0..750 {
+        call.show(number, 1_000);
+        for _ in 0..8 {
+            call.pass();
+            call.poll_browser();
+            call.to_peer.retain(|bytes| bytes[0] < 4);
+            call.deliver();
+        }
+        assert_eq!(call.peer.life.end_reason(call.now), None, "after {number} pictures, without a report");
+    }
+}
+
+#[test]
 fn what_looks_like_dtls_is_counted_once_connected() {
     let mut call = Call::new();
     let strays = |call: &Call| call.peer.ticket.meter.report().losses[Loss::StrayPacket.name()];
