@@ -174,6 +174,7 @@ fn a_server_that_cannot_start_is_told_with_a_cure() {
         "visage serve --max-sessions 0",
         "visage serve --host somewhere",
         "visage bench --url http://127.0.0.1:1",
+        "visage bench --pack missing",
         "visage bench --compare missing.json missing.json",
         "visage bench --compare nonsense.pem nonsense.pem",
     ] {

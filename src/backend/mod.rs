@@ -11,11 +11,11 @@ mod value;
 
 use std::path::Path;
 
-use crate::cards::CardUse;
+use crate::cards::{CardUse, CardWork};
 pub use cpu::Cpu;
 pub use error::BackendError;
 pub use parity::{Difference, ParityError, Signature, compare, seeded};
-pub use value::{StepTimes, Tensor, Value};
+pub use value::{Tensor, Value};
 
 /// An ONNX graph.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +65,11 @@ pub trait Graph: Send + Sync {
     /// Whether the engine takes new sessions. A CPU always does.
     fn health(&self) -> Health {
         Health::Open
+    }
+
+    /// What was done on its card, for all its graphs; none for a processor.
+    fn work(&self) -> Option<CardWork> {
+        None
     }
 
     /// A session's place on it, for as long as it is kept.

@@ -1,10 +1,9 @@
 //! Tensors, and values that may be elsewhere.
 
-use std::time::Duration;
-
 use super::BackendError;
 #[cfg(feature = "cuda")]
 use super::card::{Coming, Resident};
+use crate::telemetry::StepTimes;
 
 /// A dense tensor of `f32`, row major.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,17 +20,6 @@ impl Tensor {
     pub fn zeros(shape: &[usize]) -> Self {
         Self { shape: shape.to_vec(), values: vec![0.0; shape.iter().product()] }
     }
-}
-
-/// How long the parts of a step took, where the engine can tell: copies to it, the run, the copy back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StepTimes {
-    /// Inputs to the engine.
-    pub up: Option<Duration>,
-    /// The graph.
-    pub run: Option<Duration>,
-    /// This output from the engine.
-    pub down: Option<Duration>,
 }
 
 /// What goes into steps and comes out of them: here, or where the engine reckons.

@@ -38,6 +38,10 @@ fn side_by_side(before: &BenchReport, after: &BenchReport) -> String {
         let label = format!("  {}", name.trim_end_matches("_ms").replace('_', " "));
         after.stages.get(name).into_iter().for_each(|later| row(&label, spans, later));
     }
+    for (name, spans) in &before.gpu {
+        let label = format!("    {}", name.trim_end_matches("_ms"));
+        after.gpu.get(name).into_iter().for_each(|later| row(&label, spans, later));
+    }
     row("lateness", &before.lateness_ms, &after.lateness_ms);
     row("stop", &before.stop_ms, &after.stop_ms);
     let lost = |report: &BenchReport| report.frames.late + report.frames.dropped;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::measure::FrameTally;
 use super::spread::SignedPercentiles;
 use super::usage::Machine;
-use crate::telemetry::{Percentiles, Stage};
+use crate::telemetry::{Percentiles, Stage, StepTimes};
 
 /// The result of a bench. The names in JSON stay as they are; new ones may come.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -53,6 +53,8 @@ pub struct BenchReport {
     /// The same of 20 ms of voice; `queue_ms` is the wait for the picture of its moment.
     #[serde(default)]
     pub voice_stages: BTreeMap<String, Percentiles>,
+    /// Time on the card of the network's steps, by the card's own clock: copies up, runs, copies down. Empty on a processor.
+    pub gpu: BTreeMap<String, Percentiles>,
     /// Markers sent and found.
     pub markers: MarkerCount,
     /// How often the delay of the voice changed.
@@ -194,6 +196,9 @@ impl BenchReport {
         // The first stage is where the time begins: nothing was done before it.
         for name in Stage::ALL.into_iter().skip(1).map(Stage::name) {
             stage(name).into_iter().for_each(|spans| row(out, &format!("  {name}").replace('_', " "), spans));
+            if name == Stage::Modelled.name() {
+                self.on_the_card(out);
+            }
         }
         for name in ["listen", "queue", "encode", "send"] {
             let spans = self.voice_stages.get(&format!("{name}_ms"));
@@ -209,6 +214,13 @@ impl BenchReport {
             row(out, "lips after sound", &s.upper());
         }
         out.push('\n');
+    }
+
+    fn on_the_card(&self, out: &mut String) {
+        for part in StepTimes::NAMES {
+            let spans = self.gpu.get(&format!("{part}_ms"));
+            spans.into_iter().for_each(|spans| row(out, &format!("    {part}"), spans));
+        }
     }
 
     fn health(&self, out: &mut String) {
@@ -312,6 +324,7 @@ mod tests {
         let mut report = BenchReport::default();
         report.stages.insert("draw_ms".into(), Percentiles::default());
         report.voice_stages.insert("encode_ms".into(), Percentiles::default());
+        report.gpu.insert("run_ms".into(), Percentiles::default());
         let json: serde_json::Value = serde_json::from_str(&report.json()).expect("json");
         for path in
             ["/machine", "/sessions", "/frames/due", "/frames/on_time", "/frames/late", "/frames/dropped", "/freezes"]
@@ -319,12 +332,30 @@ mod tests {
             assert!(json.pointer(path).is_some(), "{path}");
         }
         let spans = ["voice_to_frame_ms", "server_share_ms", "av_offset_ms", "stop_ms"];
-        for name in spans.into_iter().chain(["stages/draw_ms", "voice_stages/encode_ms"]) {
+        for name in spans.into_iter().chain(["stages/draw_ms", "voice_stages/encode_ms", "gpu/run_ms"]) {
             for part in ["n", "p50", "p90", "p95", "p99", "max"] {
                 assert!(json.pointer(&format!("/{name}/{part}")).is_some(), "{name} {part}");
             }
         }
         assert_eq!(serde_json::from_str::<BenchReport>(&report.json()).expect("back"), report);
+    }
+
+    #[test]
+    fn what_a_card_took_stands_below_the_model_and_of_a_processor_nothing_does() {
+        let mut report =
+            BenchReport { frames: FrameTally { due: 1, ..FrameTally::default() }, ..BenchReport::default() };
+        report.stages.insert("model_ms".into(), Percentiles::default());
+        report.stages.insert("draw_ms".into(), Percentiles::default());
+        let names = |report: &BenchReport| {
+            let table = report.table();
+            let rows = table.lines().filter(|line| line.starts_with("  ") && line.ends_with('0'));
+            rows.map(|line| line[..20].trim_end().to_owned()).collect::<Vec<_>>()
+        };
+        let rows = names(&report);
+        let model = rows.iter().position(|name| name == "    model").expect("a row");
+        assert_eq!(rows[model + 1], "    draw");
+        report.gpu = StepTimes::NAMES.map(|part| (format!("{part}_ms"), Percentiles::default())).into();
+        assert_eq!(names(&report)[model + 1..][..4], ["      up", "      run", "      down", "    draw"]);
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub async fn latency(
     report.server_share_ms = merged(stats.iter().map(|stats| &stats["server_share_ms"]));
     report.stages = stages(&stats, "stages");
     report.voice_stages = stages(&stats, "voice_stages");
+    report.gpu = stages(&stats, "gpu");
     report.warnings = disturbance(before, after, window, &judged).warnings();
     report.warnings.extend(doubts(&report));
     Ok(report)

@@ -1,6 +1,7 @@
 //! The server that is measured: started as a child process, or reached at an address; spoken to by HTTP.
 
 use std::error::Error as _;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::iter::successors;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -24,7 +25,7 @@ pub enum Target {
         /// The program, usually this one.
         program: PathBuf,
         /// More arguments.
-        arguments: Vec<String>,
+        arguments: Vec<OsString>,
     },
     /// A server that runs already.
     Url {
@@ -197,7 +198,7 @@ fn http(error: reqwest::Error) -> BenchError {
     BenchError::NoServer { found }
 }
 
-fn start(program: &PathBuf, arguments: &[String]) -> Result<(Hello, Child), BenchError> {
+fn start(program: &PathBuf, arguments: &[OsString]) -> Result<(Hello, Child), BenchError> {
     let fail = |found: String| BenchError::NoServer { found };
     let mut command = Command::new(program);
     command.args(["serve", "--port", "0", "--udp-port", "0", "--json"]).args(arguments);
@@ -215,7 +216,9 @@ fn start(program: &PathBuf, arguments: &[String]) -> Result<(Hello, Child), Benc
         Err(error) => {
             let _ = child.kill();
             let _ = child.wait();
-            Err(fail(format!("its first line was {line:?} ({error})")))
+            // What it said of that went to the same terminal as ours.
+            let ended = line.is_empty().then(|| "the one started here has ended, and has said why".to_owned());
+            Err(fail(ended.unwrap_or_else(|| format!("its first line was {line:?} ({error})"))))
         }
     }
 }

@@ -18,6 +18,26 @@ pub struct CardUse {
     pub session_bytes: u64,
 }
 
+/// What a card was given to do since the process began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CardWork {
+    /// Steps that were begun.
+    pub steps: u64,
+    /// Runs of engines; a run serves one step or several.
+    pub runs: u64,
+    /// Runs that replayed a captured graph.
+    pub replays: u64,
+    /// Outputs that were copied back.
+    pub fetches: u64,
+    /// Steps that failed.
+    pub failures: u64,
+    /// How often the device was opened anew.
+    pub reopenings: u64,
+    /// How often, since the last graph was loaded, the driver was asked for memory or a stream was waited for as a whole.
+    /// Zero while a show runs.
+    pub asked_in_loop: u64,
+}
+
 impl CardUse {
     /// Whether `reading` is this card's.
     fn is_of(&self, reading: &CardReading) -> bool {

@@ -1,5 +1,6 @@
 //! `visage bench`: flags to plan, what runs while it runs, table and JSON.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use indicatif::ProgressBar;
 use tokio::runtime::Runtime;
 
 use super::complaint::Complaint;
-use super::flags::BenchFlags;
+use super::flags::{BenchFlags, Flags};
 use crate::bench::{
     BenchError, BenchKind, BenchPlan, BenchReport, CHURN_PLACES, Progress, Target, compare, run as measure,
 };
@@ -17,7 +18,7 @@ use crate::bench::{
 const RAMP_MOST: usize = 64;
 
 /// Measures, or compares what was measured.
-pub fn run(wanted: &BenchFlags) -> Result<(), Complaint> {
+pub fn run(flags: &Flags, wanted: &BenchFlags) -> Result<(), Complaint> {
     if let Some([before, after]) = wanted.compare.as_deref() {
         println!("{}", compare(before, after).map_err(hinted)?);
         return Ok(());
@@ -28,12 +29,12 @@ pub fn run(wanted: &BenchFlags) -> Result<(), Complaint> {
         Progress::Began { what, takes } => bar.set_message(format!("{what}, {} s", takes.as_secs())),
         Progress::Step { done, of } => bar.set_message(format!("{done} of {of}")),
     };
-    let report = Runtime::new()?.block_on(measure(plan(wanted)?, &mut progress));
+    let report = Runtime::new()?.block_on(measure(plan(flags, wanted)?, &mut progress));
     bar.finish_and_clear();
     tell(wanted, &report.map_err(hinted)?)
 }
 
-fn plan(wanted: &BenchFlags) -> Result<BenchPlan, Complaint> {
+fn plan(flags: &Flags, wanted: &BenchFlags) -> Result<BenchPlan, Complaint> {
     let kind = match (wanted.ramp, wanted.churn, wanted.lips) {
         (true, _, _) => BenchKind::Ramp,
         (_, Some(times), _) => BenchKind::Churn(times as usize),
@@ -46,7 +47,7 @@ fn plan(wanted: &BenchFlags) -> Result<BenchPlan, Complaint> {
         _ => usize::from(wanted.sessions),
     };
     Ok(BenchPlan {
-        target: target(wanted, sessions)?,
+        target: target(flags, wanted, sessions)?,
         sessions,
         measured: Duration::from_secs(u64::from(wanted.seconds)),
         warm_up: Duration::from_secs(u64::from(wanted.warm_up)),
@@ -57,15 +58,18 @@ fn plan(wanted: &BenchFlags) -> Result<BenchPlan, Complaint> {
 }
 
 /// The server named by flag, or one of this program's own on a free port.
-fn target(wanted: &BenchFlags, sessions: usize) -> Result<Target, Complaint> {
+fn target(flags: &Flags, wanted: &BenchFlags, sessions: usize) -> Result<Target, Complaint> {
     if let Some(url) = &wanted.url {
         return Ok(Target::Url { url: url.clone(), token: wanted.token.clone() });
     }
     let program: PathBuf = std::env::current_exe()?;
     // One place more than callers, so that a caller that comes back finds one.
     let places = (sessions + 1).to_string();
-    let arguments = ["--log", "warn", "--max-sessions", &places];
-    Ok(Target::Own { program, arguments: arguments.map(str::to_owned).to_vec() })
+    let fixed = ["--log", "warn", "--max-sessions", &places, "--backend", wanted.backend.word()];
+    let folders = [("--pack", &flags.pack), ("--data-dir", &flags.data_dir)];
+    let folders = folders.into_iter().filter_map(|(flag, folder)| Some([OsString::from(flag), folder.clone()?.into()]));
+    let arguments = fixed.map(OsString::from).into_iter().chain(folders.flatten()).collect();
+    Ok(Target::Own { program, arguments })
 }
 
 fn tell(wanted: &BenchFlags, report: &BenchReport) -> Result<(), Complaint> {

@@ -122,8 +122,8 @@ pub struct TlsFlags {
     #[arg(long, env = "VISAGE_TLS_KEY", requires = "tls_cert", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
 
-    /// Make a certificate (a phone needs https for its microphone)
-    #[arg(long, env = "VISAGE_TLS", conflicts_with = "tls_cert")]
+    /// "self-signed" makes a certificate and keeps it in the data folder (a phone needs https for its microphone)
+    #[arg(long, env = "VISAGE_TLS", conflicts_with = "tls_cert", hide_possible_values = true)]
     pub tls: Option<Tls>,
 }
 
@@ -141,8 +141,8 @@ pub struct ServeFlags {
     #[arg(long, env = "VISAGE_MAX_SESSIONS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_sessions: u16,
 
-    /// What runs the networks
-    #[arg(long, env = "VISAGE_BACKEND", value_enum, default_value_t = BackendChoice::Cpu)]
+    /// What runs the networks: cpu, or tensorrt on an NVIDIA card
+    #[arg(long, env = "VISAGE_BACKEND", value_enum, default_value_t = BackendChoice::Cpu, hide_possible_values = true)]
     pub backend: BackendChoice,
 
     /// Secret that every API request must carry
@@ -244,6 +244,16 @@ pub enum BackendChoice {
     Tensorrt,
 }
 
+impl BackendChoice {
+    /// As the flag spells it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Tensorrt => "tensorrt",
+        }
+    }
+}
+
 /// Flags of `doctor`.
 #[derive(Args, Debug)]
 pub struct DoctorFlags {
@@ -323,6 +333,10 @@ pub struct BenchFlags {
     /// Its secret
     #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+
+    /// What runs the networks of a server of its own: cpu, or tensorrt on an NVIDIA card
+    #[arg(long, env = "VISAGE_BACKEND", value_enum, default_value_t = BackendChoice::Cpu, hide_possible_values = true)]
+    pub backend: BackendChoice,
 
     /// Avatar [default: the pack's first]
     #[arg(long, env = "VISAGE_AVATAR")]

@@ -60,7 +60,7 @@ fn run(flags: &Flags) -> Result<ExitCode, Complaint> {
     let done = match &flags.command {
         Command::Serve(wanted) => serve::run(flags, wanted),
         Command::Render(wanted) => render::run(flags, wanted),
-        Command::Bench(wanted) => bench::run(wanted),
+        Command::Bench(wanted) => bench::run(flags, wanted),
         Command::Top(wanted) => top::run(wanted),
         Command::Avatars(list) => lists::avatars(flags, list),
         Command::Packs(list) => lists::packs(flags, list),

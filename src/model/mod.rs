@@ -7,7 +7,7 @@ pub mod portrait;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::cards::CardUse;
+use crate::cards::{CardUse, CardWork};
 use crate::media::{PcmBlock, Picture};
 use crate::telemetry::Marks;
 use crate::time::{SampleIndex, Wall};
@@ -90,7 +90,8 @@ pub trait Actor: Send {
     /// If the network fails. The actor can go on with the next block, but not after [`ModelError::Lost`].
     fn hear(&mut self, block: &PcmBlock, at: SampleIndex) -> Result<(), ModelError>;
 
-    /// Draws the moment `at` into `picture`, stamping `Modelled` and `Drawn`. Moments never go back.
+    /// Draws the moment `at` into `picture`, stamping `Modelled` and `Drawn` and noting the step that
+    /// a device timed. Moments never go back.
     fn show(&mut self, at: SampleIndex, picture: &mut Picture, marks: &mut Marks, wall: Wall);
 
     /// Forgets the voice heard so far: what was being said is over, the mouth shuts.
@@ -115,6 +116,11 @@ pub trait Pack: Send + Sync {
 
     /// The graphics card that its sessions need; none where they draw on the processor.
     fn card(&self) -> Option<CardUse> {
+        None
+    }
+
+    /// What its card did so far; none where it needs no card.
+    fn work(&self) -> Option<CardWork> {
         None
     }
 

@@ -82,6 +82,7 @@ pub struct Meter {
 struct MeterState {
     stages: BTreeMap<Stage, Histogram>,
     voice_stages: BTreeMap<Stage, Histogram>,
+    gpu: BTreeMap<&'static str, Histogram>,
     voice_to_frame: Histogram,
     server_share: Histogram,
     frames: FrameCounts,
@@ -113,6 +114,8 @@ pub struct MeterReport {
     pub stages: BTreeMap<&'static str, Percentiles>,
     /// The same of blocks of voice; `queue` is the wait for the picture of their moment.
     pub voice_stages: BTreeMap<&'static str, Percentiles>,
+    /// Time that the device took for the parts of the network's steps, by [`crate::telemetry::StepTimes::NAMES`]; empty on a processor.
+    pub gpu: BTreeMap<&'static str, Percentiles>,
     /// Losses by [`crate::telemetry::Loss::name`].
     pub losses: BTreeMap<&'static str, u64>,
     /// The same durations by bucket, for metrics.
@@ -131,6 +134,8 @@ pub struct Buckets {
     pub stages: BTreeMap<&'static str, Distribution>,
     /// Behind [`MeterReport::voice_stages`].
     pub voice_stages: BTreeMap<&'static str, Distribution>,
+    /// Behind [`MeterReport::gpu`].
+    pub gpu: BTreeMap<&'static str, Distribution>,
 }
 
 impl Meter {
@@ -238,6 +243,7 @@ impl Meter {
             server_share_ms: state.server_share.percentiles(),
             stages: by_name(&state.stages, Histogram::percentiles),
             voice_stages: by_name(&state.voice_stages, Histogram::percentiles),
+            gpu: state.gpu.iter().map(|(part, spans)| (*part, spans.percentiles())).collect(),
             losses: state.losses.iter().map(|(loss, n)| (loss.name(), n)).collect(),
             buckets: state.buckets(),
         })
@@ -265,11 +271,13 @@ impl MeterState {
             server_share: self.server_share.distribution(),
             stages: by_name(&self.stages, Histogram::distribution),
             voice_stages: by_name(&self.voice_stages, Histogram::distribution),
+            gpu: self.gpu.iter().map(|(part, spans)| (*part, spans.distribution())).collect(),
         }
     }
 
     fn record(&mut self, marks: &Marks) {
         marks.spans().for_each(|(stage, span)| self.stages.entry(stage).or_default().record(span));
+        marks.step.parts().for_each(|(part, took)| self.gpu.entry(part).or_default().record(took));
         if let Some(span) = marks.between(Stage::Spoken, Stage::Sent) {
             self.voice_to_frame.record(span);
             self.recent.record(span);
@@ -282,6 +290,7 @@ impl MeterState {
     fn add(&mut self, other: &Self) {
         merge(&mut self.stages, &other.stages);
         merge(&mut self.voice_stages, &other.voice_stages);
+        merge(&mut self.gpu, &other.gpu);
         self.voice_to_frame.merge(&other.voice_to_frame);
         self.server_share.merge(&other.server_share);
         self.losses.add(&other.losses);
@@ -303,8 +312,8 @@ fn by_name<T>(stages: &BTreeMap<Stage, Histogram>, told: fn(&Histogram) -> T) ->
     stages.iter().map(|(stage, spans)| (stage.name(), told(spans))).collect()
 }
 
-fn merge(sum: &mut BTreeMap<Stage, Histogram>, more: &BTreeMap<Stage, Histogram>) {
-    more.iter().for_each(|(stage, spans)| sum.entry(*stage).or_default().merge(spans));
+fn merge<K: Ord + Copy>(sum: &mut BTreeMap<K, Histogram>, more: &BTreeMap<K, Histogram>) {
+    more.iter().for_each(|(name, spans)| sum.entry(*name).or_default().merge(spans));
 }
 
 /// A session as `GET /v1/sessions` lists it.

@@ -16,6 +16,7 @@ use super::terms::{Terms, Wishes};
 use super::ticket::Ticket;
 use super::watcher::{Board, CardSource, CardsNow, Watcher};
 use super::workers::{Ending, OnEnd, Workers};
+use crate::cards::CardWork;
 use crate::codec::PictureCodec;
 use crate::media::{Picture, PictureSize};
 use crate::model::{AvatarCard, ModelError, Pack, Still};
@@ -250,6 +251,12 @@ impl Studio {
     #[must_use]
     pub fn cards(&self) -> Option<CardsNow> {
         self.board.now()
+    }
+
+    /// What was done on the card that faces are drawn on; none where none is.
+    #[must_use]
+    pub fn card_work(&self) -> Option<CardWork> {
+        self.pack.work()
     }
 
     /// Why a session would not be admitted now, whatever it asks for; none if it would.

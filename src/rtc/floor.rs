@@ -46,6 +46,10 @@ pub struct Floor {
 }
 
 /// What woke the thread.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives for one turn on the stack; a box would be an allocation a packet"
+)]
 enum Woken {
     Command(Option<Command>),
     Outgoing(Option<Outgoing>),

@@ -4,13 +4,16 @@
 
 use std::time::Instant;
 
-use crate::cards::{Allowance, CardReading, Change};
+use crate::cards::{Allowance, CardReading, CardWork, Change};
 use crate::pipeline::CardsNow;
 use crate::telemetry::Exposition;
 use crate::telemetry::MetricKind::{Counter, Gauge};
 
 /// What a card tells in a number: the family, what it is, and the value in its unit.
 type Told = (&'static str, &'static str, fn(&CardReading) -> Option<f64>);
+
+const LOOP_STALLS: &str =
+    "Calls in the loop that ask the driver for memory or wait for a whole stream: none, if all is well.";
 
 const FAMILIES: [Told; 11] = [
     ("visage_gpu_temperature_celsius", "Temperature of the chip.", |card| card.temperature_c.map(f64::from)),
@@ -64,6 +67,21 @@ fn admission(page: &mut Exposition, allowance: Allowance, changes: &[u64; Change
     let changes = Change::ALL.into_iter().map(|change| (change.name(), changes[change as usize] as f64));
     let help = "How often the card changed what is admitted, by what happened.";
     page.by(Counter, "visage_gpu_changes_total", help, ("change", changes));
+}
+
+/// Writes what was done on the card that faces are drawn on.
+pub fn work(page: &mut Exposition, done: CardWork) {
+    for (name, help, count) in [
+        ("visage_gpu_steps_total", "Steps of networks that were begun on the card.", done.steps),
+        ("visage_gpu_runs_total", "Runs on the card; sessions may share one.", done.runs),
+        ("visage_gpu_replays_total", "Runs that replayed a captured CUDA graph.", done.replays),
+        ("visage_gpu_fetches_total", "Outputs that were copied back from the card.", done.fetches),
+        ("visage_gpu_failures_total", "Steps that failed on the card.", done.failures),
+        ("visage_gpu_reopenings_total", "How often the card was opened anew after a fault.", done.reopenings),
+        ("visage_gpu_loop_stalls_total", LOOP_STALLS, done.asked_in_loop),
+    ] {
+        page.one(Counter, name, help, count as f64);
+    }
 }
 
 fn bytes(count: Option<u64>) -> Option<f64> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::cards::cards;
+use super::cards::{cards, work};
 use super::state::AppState;
 use crate::rtc::NetworkStats;
 use crate::telemetry::MetricKind::{Counter, Gauge};
@@ -19,6 +19,9 @@ pub fn text(state: &AppState, peers: &[NetworkStats]) -> String {
     listening(&mut page, state);
     if let Some(seen) = state.studio.cards() {
         cards(&mut page, &seen, state.wall.now());
+    }
+    if let Some(done) = state.studio.card_work() {
+        work(&mut page, done);
     }
     footprint(&mut page);
     page.finish()
@@ -69,6 +72,11 @@ fn frames(page: &mut Exposition, state: &AppState) {
     let stages = buckets.voice_stages.iter().map(|(stage, measured)| (*stage, measured));
     let help = "Time in each stage of the way of 20 ms of voice; queue is the wait for the picture of its moment.";
     page.histogram("visage_voice_stage_seconds", help, "stage", stages);
+    if !buckets.gpu.is_empty() {
+        let parts = buckets.gpu.iter().map(|(part, measured)| (*part, measured));
+        let help = "Time on the card of the last step of the network before a frame, by the card's own clock.";
+        page.histogram("visage_gpu_step_seconds", help, "part", parts);
+    }
 }
 
 fn whole(page: &mut Exposition, name: &str, help: &str, measured: &Distribution) {

@@ -53,20 +53,45 @@ impl Stage {
     }
 }
 
-/// The stamps of one thing. Cheap to copy.
+/// How long the parts of a network's step took by the clock of the device that ran it. A processor tells none of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepTimes {
+    /// Inputs to the device.
+    pub up: Option<Duration>,
+    /// The graph.
+    pub run: Option<Duration>,
+    /// This output from the device.
+    pub down: Option<Duration>,
+}
+
+impl StepTimes {
+    /// Names of the parts in reports, in order.
+    pub const NAMES: [&'static str; 3] = ["up", "run", "down"];
+
+    /// The parts that were timed.
+    pub fn parts(self) -> impl Iterator<Item = (&'static str, Duration)> {
+        Self::NAMES.into_iter().zip([self.up, self.run, self.down]).filter_map(|(name, took)| Some((name, took?)))
+    }
+}
+
+/// The stamps of one thing, and what of [`Stage::Modelled`] a device did. Cheap to copy.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Marks([Option<Instant>; Stage::ALL.len()]);
+pub struct Marks {
+    stamps: [Option<Instant>; Stage::ALL.len()],
+    /// The last step of the network before it.
+    pub step: StepTimes,
+}
 
 impl Marks {
     /// Stamps `stage` with `now`.
     pub fn stamp(&mut self, stage: Stage, now: Instant) {
-        self.0[stage as usize] = Some(now);
+        self.stamps[stage as usize] = Some(now);
     }
 
     /// When `stage` was left, if it was.
     #[must_use]
     pub fn at(&self, stage: Stage) -> Option<Instant> {
-        self.0[stage as usize]
+        self.stamps[stage as usize]
     }
 
     /// Time from `from` to `to`, if both are stamped and in order.

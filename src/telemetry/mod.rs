@@ -12,6 +12,6 @@ mod trace;
 pub use counters::{Counters, Loss, LossCounts, Traffic};
 pub use footprint::{Footprint, TICKS};
 pub use histogram::{Distribution, Histogram, Percentiles};
-pub use marks::{Marks, Stage};
+pub use marks::{Marks, Stage, StepTimes};
 pub use prometheus::{Exposition, Labels, MetricKind};
 pub use trace::{ChromeTrace, Trace, Traced};

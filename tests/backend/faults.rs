@@ -1,7 +1,5 @@
 //! What follows when the device fails: whoever was on it hears why, nobody sees wrong bytes, and the process goes on.
 
-use std::sync::atomic::Ordering;
-
 use visage::backend::card::{Card, CardLoop};
 use visage::backend::{BackendError, Graph, Health, Onnx, Tensor, Value};
 
@@ -66,7 +64,7 @@ fn without_memory_a_session_ends_and_the_next_goes_on() {
     let heard = (0..SEEDS).filter(|seed| {
         trial.run(*seed, (Fault::Call(OUT_OF_MEMORY), 1 + seed % CALLS), |card, owner, graph| {
             trial.goes_on(card, owner, graph);
-            assert_eq!(card.tally().reopenings.load(Ordering::Relaxed), 0);
+            assert_eq!(card.work().reopenings, 0);
         })
     });
     assert!(heard.count() > 100);
@@ -79,7 +77,7 @@ fn a_lost_device_is_opened_anew_once_and_sessions_hear_why() {
         let (status, n) = (if seed % 2 == 0 { UNKNOWN } else { LAUNCH_FAILED }, 1 + seed % CALLS);
         let heard = trial.run(seed, (Fault::Sticky(status), n), |card, owner, graph| {
             trial.goes_on(card, owner, graph);
-            assert_eq!(card.tally().reopenings.load(Ordering::Relaxed), 1);
+            assert_eq!(card.work().reopenings, 1);
             trial.standin.fail(Fault::Sticky(status), n);
             let error = show(graph, &mut || owner.turn()).expect_err("lost again");
             assert!(matches!(error, BackendError::Device { .. }), "{error}");

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::SystemTime;
 
@@ -69,9 +68,9 @@ fn the_mouth_says_the_same_on_a_card() {
     let apart = found.iter().zip(&wanted).map(|(found, wanted)| (found - wanted).abs()).fold(0.0, f32::max);
     println!("largest difference {apart}, times of the last step {times:?}");
     assert!(found.len() == wanted.len() && apart < 1e-3, "{apart}");
-    let tally = card.tally();
-    assert_eq!(tally.asked_in_loop.load(Ordering::Relaxed), 0);
-    println!("{} of {} runs replayed", tally.replays.load(Ordering::Relaxed), tally.runs.load(Ordering::Relaxed));
+    let work = card.work();
+    assert_eq!(work.asked_in_loop, 0);
+    println!("{} of {} runs replayed", work.replays, work.runs);
     drop((graph, card));
     thread.join().expect("the loop ends");
 }

@@ -2,14 +2,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use visage::backend::Health;
 use visage::backend::card::Card;
 use visage::cards::CardUse;
 use visage::model::Pack;
 use visage::model::portrait::Portrait;
-use visage::pipeline::{EndReason, Outgoing, Outlet, SessionEvent, ShowRequest, Studio, StudioConfig};
+use visage::pipeline::{EndReason, Outgoing, OutgoingMedia, Outlet, SessionEvent, ShowRequest, Studio, StudioConfig};
+use visage::telemetry::{Marks, StepTimes};
 use visage::time::Wall;
 use visage_engines::PackFiles;
 
@@ -25,6 +28,23 @@ impl Outlet for Nowhere {
     }
 
     fn send(&mut self, _outgoing: Outgoing) -> Result<(), Box<Outgoing>> {
+        Ok(())
+    }
+}
+
+/// Hands over the marks of pictures, until nobody takes them.
+struct Marked(SyncSender<Box<Marks>>);
+
+impl Outlet for Marked {
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn send(&mut self, outgoing: Outgoing) -> Result<(), Box<Outgoing>> {
+        if matches!(outgoing.media.value, OutgoingMedia::Picture(_)) {
+            // What finds no room is not looked at: the next will do.
+            let _ = self.0.try_send(Box::new(outgoing.media.marks));
+        }
         Ok(())
     }
 }
@@ -72,6 +92,37 @@ fn a_session_on_a_lost_device_ends_with_its_reason_and_the_studio_goes_on() {
     assert_eq!(lose(&studio, &standin, Fault::Gone(999)), ended);
     let refused = studio.admit(&ShowRequest::default(), Box::new(Nowhere)).expect_err("no device");
     assert!(refused.to_string().contains("answered 999"), "{refused}");
+    studio.close();
+    drop((studio, card));
+    thread.join().expect("the loop ends");
+    standin.assert_obeyed();
+    assert_eq!(standin.counts().living(), 0, "{:?}", standin.counts());
+}
+
+/// Watches until a picture comes whose step the card has timed.
+fn timed(pictures: &Receiver<Box<Marks>>) -> Marks {
+    *pictures.iter().find(|marks| marks.step != StepTimes::default()).expect("a picture with a step before it")
+}
+
+#[test]
+fn a_picture_tells_how_long_its_step_took_up_on_and_down_and_the_studio_what_the_card_did() {
+    let standin = StandIn::new();
+    standin.seed(3);
+    let (card, owner) = on(&standin);
+    let thread = thread::spawn(move || owner.run());
+    let studio = studio(&card);
+    let (taken, pictures) = sync_channel(16);
+    let ticket = studio.admit(&ShowRequest::default(), Box::new(Marked(taken))).expect("a place");
+    ticket.inbox.watch();
+    let marks = timed(&pictures);
+    assert_eq!(marks.step.parts().map(|(part, _)| part).collect::<Vec<_>>(), StepTimes::NAMES);
+    ticket.meter.frame_sent(&marks, Duration::ZERO);
+    let told = ticket.meter.report();
+    assert!(told.gpu.keys().copied().eq(["down", "run", "up"]) && told.gpu["run"].n == 1, "{:?}", told.gpu);
+    let work = studio.card_work().expect("a card");
+    assert!(work.steps > 0 && work.replays == work.runs && work.asked_in_loop == 0, "{work:?}");
+    drop(pictures);
+    studio.end(&ticket.id, EndReason::Deleted);
     studio.close();
     drop((studio, card));
     thread.join().expect("the loop ends");

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::thread;
 
 use visage::backend::card::Card;
-use visage::backend::{Backend, Cpu, Graph, Onnx, StepTimes, Tensor, Value};
+use visage::backend::{Backend, Cpu, Graph, Onnx, Tensor, Value};
 use visage::model::portrait::{Mouth, MouthNet};
+use visage::telemetry::StepTimes;
 use visage::time::SampleIndex;
 
 use crate::card::{advance, x};

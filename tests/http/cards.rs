@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use visage::cards::{CardReading, CardUse};
+use visage::cards::{CardReading, CardUse, CardWork};
 use visage::model::portrait::Portrait;
 use visage::model::{Actor, AvatarCard, ModelError, Pack, Still};
 use visage::pipeline::Watcher;
@@ -29,6 +29,10 @@ impl Pack for OnCard {
 
     fn card(&self) -> Option<CardUse> {
         Some(CardUse { bus_address: None, index: 1, session_bytes: GB })
+    }
+
+    fn work(&self) -> Option<CardWork> {
+        Some(CardWork { steps: 400, runs: 120, replays: 119, ..CardWork::default() })
     }
 
     fn actor(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Actor>, ModelError> {
@@ -121,6 +125,9 @@ async fn a_hot_card_lets_fewer_in_says_so_and_lets_them_in_again_when_it_has_coo
     let metrics = warm.get("/metrics").await;
     for line in [
         "visage_gpu_places 2",
+        "visage_gpu_steps_total 400",
+        "visage_gpu_replays_total 119",
+        "visage_gpu_loop_stalls_total 0",
         "visage_gpu_changes_total{change=\"lowered\"} 2",
         "visage_sessions_refused_total{reason=\"card_hot\"} 2",
         "visage_gpu_temperature_celsius{gpu=\"1\"} 86",

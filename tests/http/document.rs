@@ -8,7 +8,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use visage::rtc::BITRATE_BPS;
 use visage::serve;
-use visage::telemetry::{Loss, Stage};
+use visage::telemetry::{Loss, Stage, StepTimes};
 
 use super::{House, document, house, offer, schema};
 
@@ -298,6 +298,7 @@ fn losses_and_stages_are_described_by_their_names() {
     assert_eq!(described("losses"), losses);
     let stages: BTreeSet<String> = Stage::ALL.into_iter().skip(1).map(|stage| stage.name().to_owned()).collect();
     assert_eq!((described("stages"), described("voice_stages")), (stages.clone(), stages));
+    assert_eq!(described("gpu"), StepTimes::NAMES.map(str::to_owned).into());
 }
 
 #[test]

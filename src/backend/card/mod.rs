@@ -23,7 +23,7 @@ pub use visage_kernels::cuda::{EngineSource, LIBRARY as DRIVER};
 pub use owner::CardLoop;
 
 use super::{Backend, BackendError, Graph, Health, Onnx};
-use crate::cards::CardUse;
+use crate::cards::{CardUse, CardWork};
 
 /// The engine's name in errors and reports.
 const NAME: &str = "tensorrt";
@@ -45,29 +45,34 @@ pub struct CardConfig {
     pub blocks: usize,
 }
 
-/// What was done, for reports. Every count begins at zero with the process.
+/// What was done so far; [`CardWork`] says what each count is of.
 #[derive(Debug, Default)]
-pub struct Tally {
-    /// Steps that were begun.
-    pub steps: AtomicU64,
-    /// Runs of engines; a run serves one step or several.
-    pub runs: AtomicU64,
-    /// Runs that replayed a captured graph.
-    pub replays: AtomicU64,
-    /// Outputs that were copied back.
-    pub fetches: AtomicU64,
-    /// Steps that failed.
-    pub failures: AtomicU64,
-    /// How often the device was opened anew.
-    pub reopenings: AtomicU64,
-    /// How often, since the last graph was loaded, the driver was asked for memory or a stream was waited for as a whole.
-    /// Zero while a show runs.
-    pub asked_in_loop: AtomicU64,
+struct Tally {
+    steps: AtomicU64,
+    runs: AtomicU64,
+    replays: AtomicU64,
+    fetches: AtomicU64,
+    failures: AtomicU64,
+    reopenings: AtomicU64,
+    asked_in_loop: AtomicU64,
 }
 
 impl Tally {
     fn count(counter: &AtomicU64, more: u64) {
         counter.fetch_add(more, Ordering::Relaxed);
+    }
+
+    fn work(&self) -> CardWork {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        CardWork {
+            steps: of(&self.steps),
+            runs: of(&self.runs),
+            replays: of(&self.replays),
+            fetches: of(&self.fetches),
+            failures: of(&self.failures),
+            reopenings: of(&self.reopenings),
+            asked_in_loop: of(&self.asked_in_loop),
+        }
     }
 }
 
@@ -156,8 +161,8 @@ impl Card {
 
     /// What was done so far.
     #[must_use]
-    pub fn tally(&self) -> &Tally {
-        &self.counter.board.tally
+    pub fn work(&self) -> CardWork {
+        self.counter.board.tally.work()
     }
 }
 

@@ -14,11 +14,12 @@ use std::sync::mpsc::SyncSender;
 
 use visage_kernels::cuda::{CudaError, Device, Driver, Engine, EngineError, Flight, Pinned, PinnedPool, Side, Stream};
 
-use super::super::{BackendError, StepTimes};
+use super::super::BackendError;
 use super::bench::{Bench, Run, Set};
 use super::order::{Feed, FetchOrder, Reply, SetName, StepOrder};
 use super::slot::{Desk, bytes_of};
 use super::{CardConfig, Tally};
+use crate::telemetry::StepTimes;
 
 /// Who waits for an output.
 type Waiter = SyncSender<Reply<(Pinned, StepTimes)>>;

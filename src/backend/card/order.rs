@@ -6,8 +6,9 @@ use std::sync::mpsc::SyncSender;
 
 use visage_kernels::cuda::{Pinned, Source};
 
-use super::super::{BackendError, StepTimes};
+use super::super::BackendError;
 use super::slot::Desk;
+use crate::telemetry::StepTimes;
 
 /// What comes back.
 pub type Reply<T> = Result<T, BackendError>;

@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use visage_kernels::cuda::{Pinned, PinnedPool, Port, Side};
 
 use super::super::value::Held;
-use super::super::{BackendError, Graph, Health, Slot, StepTimes, Tensor, Value};
+use super::super::{BackendError, Graph, Health, Slot, Tensor, Value};
 use super::order::{Feed, FetchOrder, Order, Reply, SetName, StepOrder};
 use super::{Counter, closed};
+use crate::cards::CardWork;
+use crate::telemetry::StepTimes;
 
 /// Bytes of one number.
 const NUMBER_BYTES: usize = 4;
@@ -103,6 +105,10 @@ impl CardGraph {
 impl Graph for CardGraph {
     fn health(&self) -> Health {
         self.counter.board.health()
+    }
+
+    fn work(&self) -> Option<CardWork> {
+        Some(self.counter.board.tally.work())
     }
 
     fn slot(&self) -> Result<Box<dyn Slot>, BackendError> {

@@ -9,7 +9,7 @@ use visage_engines::{PackFiles, PackManifest, Precision};
 
 use super::{MouthNet, PortraitActor};
 use crate::backend::Backend;
-use crate::cards::CardUse;
+use crate::cards::{CardUse, CardWork};
 use crate::media::PictureSize;
 use crate::model::{Actor, AvatarCard, ModelError, Pack, Still};
 use crate::picture::drawn::{DrawnFace, Rig};
@@ -120,6 +120,10 @@ impl Pack for Portrait {
 
     fn card(&self) -> Option<CardUse> {
         self.card.clone()
+    }
+
+    fn work(&self) -> Option<CardWork> {
+        self.net.work()
     }
 
     fn actor(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Actor>, ModelError> {

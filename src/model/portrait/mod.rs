@@ -63,6 +63,7 @@ impl Actor for PortraitActor {
         let moment = self.mouth.at(SampleIndex(at.samples_since(self.hears_from)));
         let mut pose = Pose { weights: moment.weights, ..Pose::default() };
         self.life.live(at, self.level * moment.voice, &mut pose);
+        marks.step = self.mouth.take_times();
         marks.stamp(Stage::Modelled, wall.now());
         self.face.draw(&pose, &mut self.surface);
         self.surface.write_i420(picture);

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::backend::{Backend, BackendError, Graph, Health, Onnx, Slot, Tensor, Value};
+use crate::cards::CardWork;
 use crate::listen::mel::{LogMel, MelSpec};
 use crate::media::BLOCK_LINE_SAMPLES;
 use crate::model::ModelError;
 use crate::picture::{ArkitWeights, arkit_index};
+use crate::telemetry::StepTimes;
 use crate::time::SampleIndex;
 
 const NAME: &str = "mouth.onnx";
@@ -82,6 +84,12 @@ impl MouthNet {
         }
     }
 
+    /// What was done on the card that it runs on.
+    #[must_use]
+    pub fn work(&self) -> Option<CardWork> {
+        self.graph.work()
+    }
+
     fn first_states(&self) -> Vec<Value> {
         let zeros =
             |(state, _): &(String, String)| Tensor::zeros(self.spec.states.get(state).map_or(&[], Vec::as_slice));
@@ -131,6 +139,7 @@ pub struct Mouth {
     states: Vec<Value>,
     steps: u64,
     moments: VecDeque<MouthMoment>,
+    times: StepTimes,
 }
 
 impl Mouth {
@@ -146,6 +155,7 @@ impl Mouth {
             states: net.first_states(),
             steps: 0,
             moments: VecDeque::with_capacity(KEPT_MOMENTS),
+            times: StepTimes::default(),
             net,
         };
         mouth.mel.push(&vec![0.0; mouth.net.pad_samples as usize], &mut mouth.frames);
@@ -188,6 +198,11 @@ impl Mouth {
         }
     }
 
+    /// How long the network's last step took on its device, told once.
+    pub fn take_times(&mut self) -> StepTimes {
+        std::mem::take(&mut self.times)
+    }
+
     fn step(&mut self, mel: Vec<f32>) -> Result<(), ModelError> {
         let net = Arc::clone(&self.net);
         let mel = Value::from(Tensor { shape: vec![1, STEP_FRAMES, net.spec.mel.bands], values: mel });
@@ -202,7 +217,9 @@ impl Mouth {
             return Err(ModelError::Failed { name: NAME, found: "fewer outputs than asked for".to_owned() });
         };
         self.states = found.collect();
-        let (weights, voice) = (weights.take().map_err(failed)?, voice.take().map_err(failed)?);
+        let (weights, times) = weights.take_timed().map_err(failed)?;
+        let voice = voice.take().map_err(failed)?;
+        self.times = times;
         self.keep(step, &weights.values, &voice.values);
         Ok(())
     }
