@@ -29,7 +29,7 @@ pub use report::{
     Buckets, FrameCounts, Meter, MeterReport, Quality, SessionEvent, SessionState, SessionStats, SessionSummary,
 };
 pub use show::{FRAME_SAMPLES, Show, ShowError, ShowParts};
-pub use studio::{OrderError, ShowRequest, Studio, StudioConfig};
-pub use terms::{Terms, Wishes};
+pub use studio::{OrderError, Studio};
+pub use terms::{ShowRequest, StudioConfig, Terms, Wishes};
 pub use ticket::Ticket;
 pub use watcher::{CardSource, CardsNow, Watcher};

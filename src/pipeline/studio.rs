@@ -12,40 +12,15 @@ use super::outlet::Outlet;
 use super::register::{AdmitError, Register};
 use super::report::{Meter, MeterReport, SessionState, SessionStats, SessionSummary};
 use super::show::{FRAME_SAMPLES, Show, ShowParts};
-use super::terms::{Terms, Wishes};
+use super::terms::{ShowRequest, StudioConfig, Terms};
 use super::ticket::Ticket;
 use super::watcher::{Board, CardSource, CardsNow, Watcher};
 use super::workers::{Ending, OnEnd, Workers};
 use crate::cards::CardWork;
-use crate::codec::PictureCodec;
 use crate::media::{Picture, PictureSize};
 use crate::model::{AvatarCard, ModelError, Pack, Still};
 use crate::telemetry::{Counters, Trace};
 use crate::time::{LINE_HZ, Rate, Wall};
-
-/// How large the studio is.
-#[derive(Clone, Copy, Debug)]
-pub struct StudioConfig {
-    /// Sessions at once.
-    pub max_sessions: usize,
-    /// Worker threads.
-    pub workers: usize,
-    /// Side of the picture in pixels.
-    pub picture_px: u32,
-    /// Bits a second a session begins with.
-    pub bitrate_bps: u32,
-}
-
-/// What a session is asked for.
-#[derive(Clone, Debug, Default)]
-pub struct ShowRequest {
-    /// Name of the avatar; none: the first one.
-    pub avatar: Option<String>,
-    /// How its pictures are coded; a door that negotiates says what came out.
-    pub codec: PictureCodec,
-    /// What else is asked for.
-    pub wishes: Wishes,
-}
 
 /// Why a running session did not take an order.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

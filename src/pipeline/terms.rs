@@ -1,8 +1,32 @@
-//! What a session is held to: what it was asked for, within what the studio gives.
+//! What a studio gives, what a session is asked for, and what it is held to: the second within the first.
 
 use serde::Serialize;
 
-use super::StudioConfig;
+use crate::codec::PictureCodec;
+
+/// How large the studio is.
+#[derive(Clone, Copy, Debug)]
+pub struct StudioConfig {
+    /// Sessions at once.
+    pub max_sessions: usize,
+    /// Worker threads.
+    pub workers: usize,
+    /// Side of the picture in pixels.
+    pub picture_px: u32,
+    /// Bits a second a session begins with.
+    pub bitrate_bps: u32,
+}
+
+/// What a session is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct ShowRequest {
+    /// Name of the avatar; none: the first one.
+    pub avatar: Option<String>,
+    /// How its pictures are coded; a door that negotiates says what came out.
+    pub codec: PictureCodec,
+    /// What else is asked for.
+    pub wishes: Wishes,
+}
 
 /// What a session is asked for beside its avatar. Nothing asked: all that the studio gives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
