@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{CardReading, CardUse};
 
-/// Above this for [`HOT_FOR`], the limit goes down a step.
-const HOT_C: u32 = 80;
+/// Degrees Celsius: above this for ten seconds, the limit goes down a step.
+pub const HOT_C: u32 = 80;
 const HOT_FOR: Duration = Duration::from_secs(10);
 /// Below this for [`COOL_FOR`], it goes up a step. In between nothing happens.
 const COOL_C: u32 = 75;

@@ -14,7 +14,7 @@ use super::complaint::Complaint;
 use super::flags::{DoctorFlags, DoctorTarget, Flags, ListFlags};
 use super::lists::print_rows;
 use super::preflight::{asked, door_asked};
-use crate::doctor::probe::{look, relay};
+use crate::doctor::probe::{aside, look, relay};
 use crate::doctor::symptoms::{self, Explained, Here, Weighed};
 use crate::doctor::{Finding, Machine, Target, Verdict, examine};
 use crate::time::Wall;
@@ -31,6 +31,10 @@ pub fn run(flags: &Flags, wanted: &DoctorFlags) -> ExitCode {
 }
 
 fn examined(flags: &Flags, wanted: &DoctorFlags) -> Result<ExitCode, Complaint> {
+    if let Some(question) = wanted.ask {
+        println!("{}", aside::answer(question));
+        return Ok(ExitCode::SUCCESS);
+    }
     let machine = match &wanted.machine {
         Some(file) => read(file)?,
         None => look_here(flags, wanted)?,

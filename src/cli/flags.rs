@@ -14,6 +14,7 @@ pub use engines::{
 #[cfg(feature = "cuda")]
 pub use engines::{KernelBuildFlags, NvrtcFlags};
 
+use crate::doctor::probe::aside::Question;
 use crate::doctor::probe::relay::Server;
 
 /// Live talking avatars in a browser: a voice comes in, a face that speaks it goes out, in step.
@@ -290,6 +291,10 @@ pub struct DoctorFlags {
     /// Print findings and the machine as JSON
     #[arg(long)]
     pub json: bool,
+
+    /// Answer one question about the driver for the doctor that started this program
+    #[arg(long, hide = true, exclusive = true)]
+    pub ask: Option<Question>,
 }
 
 /// What faces are drawn with.

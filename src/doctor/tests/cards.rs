@@ -63,7 +63,34 @@ pub(super) const OF_THE_CARD: &[Case] = &[
         || with(ada(), |machine| machine.gpu.cards.insert(0, card("GeForce GTX 1080", Sm::new(6, 1), 8))),
         &[],
         &[],
-        "GTX 1080",
+        "card 1: SM 8.9",
+    ),
+    case(
+        "two cards, of which CUDA names the one first that somebody else fills",
+        || {
+            with(ada(), |machine| {
+                let place = |bus: u8| Some(format!("00000000:{bus:02X}:00.0"));
+                machine.gpu.cards.push(card("GeForce RTX 4090", Sm::SM89, 24));
+                (0..2).for_each(|at| machine.gpu.cards[at].bus_address = place(at as u8));
+                machine.gpu.cards[1].memory_free_bytes = GB / 2;
+                machine.gpu.first_card = place(1);
+            })
+        },
+        &["gpu-memory"],
+        &[],
+        "card 1: wanted 1.0 GB at least, found 0.5 GB of 24.0 GB free",
+    ),
+    case(
+        "GB10, whose memory is the machine's own",
+        || {
+            with(ada(), |machine| {
+                machine.gpu.cards = vec![card("GB10", Sm::SM121, 1)];
+                (sole_card(machine).memory_bytes, sole_card(machine).memory_free_bytes) = (0, 0);
+            })
+        },
+        &[],
+        &["capability"],
+        "that of some is the machine's own",
     ),
     case(
         "a card of tomorrow",
@@ -96,8 +123,8 @@ pub(super) const OF_THE_CARD: &[Case] = &[
     case(
         "NVRTC missing",
         || with(ada(), |machine| machine.libraries.nvrtc = Told::Absent("the loader's path".into())),
-        &["nvrtc"],
         &[],
+        &["nvrtc"],
         "pip install nvidia-cuda-nvrtc",
     ),
     case(
@@ -149,7 +176,7 @@ pub(super) const OF_THE_CARD: &[Case] = &[
         },
         &[],
         &["temperature", "power"],
-        "slowed by hw_thermal_slowdown",
+        "slowed by heat",
     ),
     case(
         "memory held by another process",
@@ -160,8 +187,8 @@ pub(super) const OF_THE_CARD: &[Case] = &[
                 sole_card(machine).memory_users = vec![MemoryUser { pid: 4242, name, bytes: Some(21 * GB) }];
             })
         },
-        &["gpu-memory"],
         &[],
+        &["gpu-memory"],
         "held by /usr/bin/python3 (pid 4242): 21.0 GB",
     ),
     case(
@@ -174,8 +201,8 @@ pub(super) const OF_THE_CARD: &[Case] = &[
     case(
         "no room for engines",
         || with(ada(), |machine| machine.disk.free_bytes = Some(2 * GB)),
-        &["engines-disk"],
         &[],
+        &["engines-disk"],
         "visage engines prune",
     ),
 ];

@@ -8,7 +8,7 @@ use crate::doctor::machine::{System, Told};
 
 /// What stands between visage and the card.
 pub(super) const OF_THE_DRIVER: &[Case] = &[
-    case("no card at all", bare, &["card"], &[], "visage doctor --for cpu"),
+    case("no card at all", bare, &["card"], &[], "visage serve"),
     case("all is right", ada, &[], &[], "580.95.05 runs CUDA 13"),
     case("a card and no driver", driverless, &["driver"], &[], "Secure Boot"),
     case(
@@ -40,8 +40,8 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
                 machine.gpu.cards = vec![card("GeForce RTX 3090", Sm::SM86, 24)];
             })
         },
-        &["driver-version", "nvrtc"],
-        &[],
+        &["driver-version"],
+        &["nvrtc"],
         "wanted 525.60 or newer, found 515.105.01",
     ),
     case(
@@ -52,9 +52,34 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
                 machine.libraries.nvrtc = library("libnvrtc.so.12", "12.1");
             })
         },
-        &["driver-version"],
         &[],
-        "wanted 535 or newer, found 530.30.02",
+        &["driver-version"],
+        "530.30.02 runs CUDA 12, 535 or newer is advised",
+    ),
+    case(
+        "RTX 4090 with the first driver of CUDA 12, which NVIDIA says is fine",
+        || {
+            with(ada(), |machine| {
+                driver(machine, "525.60.13", "12.0");
+                machine.libraries.nvrtc = library("libnvrtc.so.12", "12.1");
+            })
+        },
+        &[],
+        &["driver-version"],
+        "it came with driver 530.30.02, 535.54 is advised; 525.60.13 runs it by minor-version compatibility",
+    ),
+    case(
+        "the driver of 12.2, older than the house advises",
+        || {
+            with(ada(), |machine| {
+                driver(machine, "535.54.03", "12.2");
+                machine.libraries.nvrtc = library("libnvrtc.so.12", "12.2");
+                machine.gpu.cards = vec![card("GeForce RTX 3090", Sm::SM86, 24)];
+            })
+        },
+        &[],
+        &["driver-version"],
+        "; 535.54.03 runs it, 535.86 is advised",
     ),
     case(
         "driver 535.104, which is newer than 535.54",
@@ -83,8 +108,8 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
     case(
         "NVRTC of the wrong major version",
         || with(ada(), |machine| driver(machine, "570.124.06", "12.8")),
-        &["nvrtc"],
-        &["driver-version"],
+        &[],
+        &["nvrtc", "driver-version"],
         "pip install nvidia-cuda-nvrtc-cu12",
     ),
     case(
@@ -108,8 +133,8 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
                 machine.libraries.nvrtc = library("libnvrtc.so.12", "12.4");
             })
         },
-        &["nvrtc"],
         &[],
+        &["nvrtc"],
         "RTX 50xx need CUDA 12.8 or newer",
     ),
     case(
@@ -184,6 +209,73 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
         &[],
         "unset CUDA_VISIBLE_DEVICES",
     ),
+    case(
+        "CUDA that does not come back",
+        || {
+            with(ada(), |machine| {
+                machine.gpu.cuda = Told::Hangs("no answer after 30 s".into());
+                machine.gpu.cuda_start_code = None;
+            })
+        },
+        &["cuda"],
+        &[],
+        "does not start: no answer after 30 s",
+    ),
+    case(
+        "CUDA may not open the driver's files",
+        || with(ada(), |machine| machine.gpu.cuda_start_code = Some(304)),
+        &["cuda"],
+        &[],
+        "/dev/nvidia-uvm among them",
+    ),
+    case(
+        "a container whose runtime gave the card in another way than by its variable",
+        || {
+            with(ada(), |machine| {
+                machine.container = Some("kubernetes".into());
+                machine.gpu.hidden_by = Some("NVIDIA_VISIBLE_DEVICES=void".into());
+            })
+        },
+        &[],
+        &[],
+        "NVIDIA_VISIBLE_DEVICES=void, and the card's files are there all the same",
+    ),
+    case(
+        "a container that was told to have no card",
+        || {
+            with(ada(), |machine| {
+                machine.container = Some("docker".into());
+                machine.gpu.hidden_by = Some("NVIDIA_VISIBLE_DEVICES=none".into());
+                let gpu = &mut machine.gpu;
+                (gpu.nodes, gpu.cards, gpu.driver) = (Vec::new(), Vec::new(), None);
+                gpu.management = Management::NoLibrary;
+                gpu.cuda = Told::Absent("not found".into());
+            })
+        },
+        &["container", "visible"],
+        &[],
+        "docker run --gpus all",
+    ),
+    case(
+        "no driver, looked at from inside a container",
+        || with(driverless(), |machine| machine.container = Some("docker".into())),
+        &["driver", "container"],
+        &[],
+        "on the host, outside of this container,",
+    ),
+    case(
+        "RTX 50xx with the driver whose modules are not the open ones",
+        || {
+            with(ada(), |machine| {
+                machine.gpu.pci = vec!["0000:01:00.0 (10de:2b85)".into()];
+                machine.gpu.cards.clear();
+                machine.gpu.cuda_start_code = Some(100);
+            })
+        },
+        &["driver", "cuda"],
+        &[],
+        "wants the driver with the open modules",
+    ),
     case("WSL as it should be", wsl, &[], &[], "instead of /dev/nvidia*"),
     case(
         "WSL without the card",
@@ -201,8 +293,8 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
                 machine.libraries.nvrtc = library("libnvrtc.so.12", "12.1");
             })
         },
-        &["driver-version", "nvrtc"],
-        &[],
+        &["driver-version"],
+        &["nvrtc"],
         "start https://www.nvidia.com/drivers",
     ),
     case(
@@ -275,7 +367,7 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
         },
         &["driver", "cuda"],
         &[],
-        "loaded, and GPU is lost",
+        "loaded, and does not answer: GPU is lost",
     ),
     case(
         "container as it should be",

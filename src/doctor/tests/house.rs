@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Case, GB, ada, case, with};
+use super::{Case, ada, case, with};
 use crate::doctor::machine::{Port, Refusal, Relay, Told};
 
 const LAN: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 20));
@@ -12,8 +12,8 @@ pub(super) const OF_THE_HOUSE: &[Case] = &[
     case(
         "disk full",
         || with(ada(), |machine| machine.disk.free_bytes = Some(1_000_000)),
-        &["disk", "engines-disk"],
-        &[],
+        &["disk"],
+        &["engines-disk"],
         "is full",
     ),
     case(
