@@ -62,7 +62,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rtc", &["bench"]),
     ("rubato", &["codec", "listen"]),
     ("rustls", &["serve"]),
-    ("serde_json", &["bench", "cli", "model", "picture", "serve"]),
+    ("serde_json", &["bench", "cli", "doctor", "model", "picture", "serve"]),
     ("serde_path_to_error", &["serve"]),
     ("sha2", &["serve"]),
     ("shiguredo_mp4", &["render"]),

@@ -183,7 +183,7 @@ fn top_watches_a_server_or_this_machine_and_says_what_it_cannot_see() {
     let here = json(&["top", "--json"]);
     let has_card = here["cards"].as_array().is_some_and(|cards| !cards.is_empty());
     assert!(here["server"].is_null() && here["cores"]["of"].as_u64() > Some(0), "{here}");
-    assert_eq!(text(&visage(&["top"]).stdout).contains("no NVIDIA card answers on this machine"), !has_card);
+    assert_eq!(text(&visage(&["top"]).stdout).contains("no NVIDIA card answers here"), !has_card);
     let server = Server::start(&["--token", "s3cret", "--max-sessions", "3"]);
     let url = server.1["url"].as_str().expect("a url");
     let there = json(&["top", "--json", "--url", url, "--token", "s3cret"]);
@@ -238,7 +238,10 @@ fn what_nvml_says_arrives_in_top_and_at_a_server_and_a_lost_card_is_silent() {
         (&serde_json::Value::Null, &serde_json::Value::Null)
     );
     let table = text(&visage(&["top"]).output().expect("the program runs").stdout);
-    assert!(table.contains("19.5 of 24.0 GB") && table.contains("312 of 450 W"), "{table}");
+    assert!(
+        table.contains("19.5/24.0 GB") && table.contains("312/450 W") && table.contains("card 0: by heat"),
+        "{table}"
+    );
     let server = Server::of(visage(&["serve", "--json", "--port", "0", "--udp-port", "0"]));
     let url = server.1["url"].as_str().expect("a url");
     let at_server = json(&["top", "--json", "--url", url]);
@@ -247,6 +250,9 @@ fn what_nvml_says_arrives_in_top_and_at_a_server_and_a_lost_card_is_silent() {
     // It reads once a second, and so does the command.
     let seen = (0..10).map(|_| json(&["top", "--json", "--url", url])["cards"][0]["silence"].take());
     assert!(seen.into_iter().any(|silence| silence.is_string()), "the lost card is told as silent");
+    say("62 4000");
+    let seen = (0..20).map(|_| json(&["top", "--json", "--url", url])["cards"][0]["silence"].take());
+    assert!(seen.into_iter().any(|silence| silence.is_null()), "the card is back, and so is what it says");
 }
 
 #[test]

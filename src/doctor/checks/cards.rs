@@ -141,14 +141,19 @@ pub fn temperature(machine: &Machine) -> Judgement {
         None => Judgement::unknown("it does not tell"),
         Some(degrees) if degrees > HOT_C => Judgement::warn(format!("{degrees} C, {HOT_C} C at most for long runs"))
             .because("hot cards lower their clocks, and faces come late")
-            .so("see to air and dust, or let it draw less", &[&cooler(card)]),
+            .so("see to air and dust, or let it draw less", &[&cooler(machine, card)]),
         Some(degrees) => Judgement::ok(format!("{degrees} C")),
     })
 }
 
-/// Four fifths of what it may draw cool a card by several degrees and cost it a few hundredths of its speed.
-fn cooler(card: &CardState) -> String {
-    card.power_limit_w.map_or_else(|| "nvidia-smi".to_owned(), |watts| format!("sudo nvidia-smi -pl {}", watts * 4 / 5))
+/// Four fifths of what it may draw cool a card by several degrees and cost it a few hundredths of its speed. A laptop's limit
+/// is its profile's, and what runs inside Windows may set none.
+fn cooler(machine: &Machine, card: &CardState) -> String {
+    let limit = card.power_limit_w.filter(|_| !is_laptop(card) && !machine.system.has_windows_driver());
+    limit.map_or_else(
+        || "nvidia-smi -q -d TEMPERATURE,POWER".to_owned(),
+        |watts| format!("sudo nvidia-smi -pl {}", watts * 4 / 5),
+    )
 }
 
 /// A card that may draw less than this share of what it was made for is held back.
@@ -160,7 +165,7 @@ pub fn power(machine: &Machine) -> Judgement {
         if card.is_on_battery == Some(true) {
             return Judgement::warn("on battery")
                 .because("a laptop's card draws a fraction of its power then")
-                .so("plug it in and choose the full-power profile", FULL_POWER);
+                .so("plug it in and choose the full-power profile", full_power(machine));
         }
         if !card.slowed_by.is_empty() {
             return Judgement::warn(format!("slowed by {}", slowed_by(&card.slowed_by)))
@@ -173,7 +178,7 @@ pub fn power(machine: &Machine) -> Judgement {
                 if is_laptop(card) {
                     return held
                         .because("the laptop's profile holds it back")
-                        .so("choose the full-power profile", FULL_POWER);
+                        .so("choose the full-power profile", full_power(machine));
                 }
                 held.because("somebody set a lower limit")
                     .so("raise the limit again", &[&format!("sudo nvidia-smi -pl {default}")])
@@ -184,7 +189,14 @@ pub fn power(machine: &Machine) -> Judgement {
     })
 }
 
-const FULL_POWER: &[&str] = &["powerprofilesctl set performance"];
+fn full_power(machine: &Machine) -> &'static [&'static str] {
+    // Of Windows' own names for its plans this is the one that saves the least.
+    if machine.system.has_windows_driver() {
+        &["powercfg.exe /setactive SCHEME_MIN"]
+    } else {
+        &["powerprofilesctl set performance"]
+    }
+}
 
 fn is_laptop(card: &CardState) -> bool {
     card.name.contains("Laptop") || card.name.contains("Max-Q") || card.name.contains("Mobile")

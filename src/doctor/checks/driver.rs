@@ -270,7 +270,8 @@ pub fn version(machine: &Machine) -> Judgement {
 
 const LIBRARIES_12: &[&str] = &["pip install tensorrt-rtx-cu12-libs==1.7.1.116 nvidia-cuda-nvrtc-cu12"];
 
-fn update(system: System) -> &'static [&'static str] {
+/// What installs a newer driver.
+pub fn update(system: System) -> &'static [&'static str] {
     if system.has_windows_driver() { &["start https://www.nvidia.com/drivers"] } else { INSTALL }
 }
 

@@ -4,7 +4,7 @@ use visage_engines::{Flavour, Sm};
 use visage_kernels::inventory::MemoryUser;
 
 use super::{Case, GB, ada, card, case, hopper, library, sole_card, version, with};
-use crate::doctor::machine::Told;
+use crate::doctor::machine::{System, Told};
 
 /// The cards themselves and NVIDIA's libraries.
 pub(super) const OF_THE_CARD: &[Case] = &[
@@ -152,6 +152,21 @@ pub(super) const OF_THE_CARD: &[Case] = &[
         &[],
         &["power"],
         "plug it in",
+    ),
+    case(
+        "a hot laptop on its battery, under Windows",
+        || {
+            with(ada(), |machine| {
+                machine.system = System::Windows;
+                machine.gpu.driver = Some(version("581.15"));
+                machine.gpu.cards = vec![card("GeForce RTX 4070 Laptop GPU", Sm::SM89, 8)];
+                sole_card(machine).is_on_battery = Some(true);
+                sole_card(machine).temperature_c = Some(85);
+            })
+        },
+        &[],
+        &["power", "temperature"],
+        "powercfg.exe /setactive SCHEME_MIN",
     ),
     case(
         "laptop with a quiet profile",

@@ -1,10 +1,7 @@
 //! Dozens of machines that are not here: what is said of each, and nothing else.
 
-#[cfg(test)]
 mod cards;
-#[cfg(test)]
 mod driver;
-#[cfg(test)]
 mod house;
 
 use std::net::IpAddr;
