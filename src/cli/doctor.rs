@@ -13,6 +13,7 @@ use super::WRONG_USAGE;
 use super::complaint::Complaint;
 use super::flags::{DoctorFlags, DoctorTarget, Flags};
 use super::preflight::{asked, door_asked};
+use super::rules;
 use crate::doctor::probe::{aside, look, relay};
 use crate::doctor::symptoms::{self, Explained, Here, Weighed};
 use crate::doctor::{Finding, Machine, Target, Verdict, examine};
@@ -32,6 +33,10 @@ pub fn run(flags: &Flags, wanted: &DoctorFlags) -> ExitCode {
 fn examined(flags: &Flags, wanted: &DoctorFlags) -> Result<ExitCode, Complaint> {
     if let Some(question) = wanted.ask {
         println!("{}", aside::answer(question));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if wanted.rules {
+        rules::tell(wanted.json);
         return Ok(ExitCode::SUCCESS);
     }
     let machine = match &wanted.machine {
@@ -172,7 +177,7 @@ fn tell_one(finding: &Finding) {
 }
 
 /// Words go on under themselves; what is to be typed is never broken.
-fn tell_words(lead: &str, words: &str) {
+pub fn tell_words(lead: &str, words: &str) {
     wrapped(lead, words).iter().for_each(|line| println!("{line}"));
 }
 

@@ -260,6 +260,10 @@ pub struct DoctorFlags {
     #[arg(long, value_name = "TEXT", conflicts_with = "fix_hints")]
     pub explain: Option<String>,
 
+    /// Tell which driver each CUDA toolkit and each card needs, and where that is from
+    #[arg(long, conflicts_with_all = ["fix_hints", "explain"])]
+    pub rules: bool,
+
     /// STUN or TURN server that must answer, such as turn:turn.example.org:3478
     #[arg(long, env = "VISAGE_DOCTOR_TURN", value_name = "SERVER")]
     pub turn: Option<Server>,

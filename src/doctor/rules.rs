@@ -37,7 +37,7 @@ const fn three(major: u32, minor: u32, patch: u32) -> Version {
     Version::three(major, minor, patch)
 }
 
-const NOTES: &str = "CUDA Toolkit Release Notes, table \"CUDA Toolkit and Corresponding Driver Versions\", row GA";
+const NOTES: &str = "CUDA Toolkit Release Notes, table \"CUDA Toolkit and Corresponding Driver Versions\", rows GA";
 const LONG_TERM: &str = "house rule: of the long-term branch R535; R530 was a short-lived one";
 const UPDATED: &str = "house rule: the driver that came with 12.2 Update 1 (535.86.09 in NVIDIA's table)";
 
@@ -153,6 +153,8 @@ pub struct SmRow {
 const PROGRAMMING: &str = "CUDA C++ Programming Guide, compute capabilities; CUDA 13 release notes: below 7.5 removed";
 const RTX_MATRIX: &str = "TensorRT-RTX support matrix; Video Encode and Decode GPU Support Matrix";
 const CLASSIC_MATRIX: &str = "TensorRT support matrix; Video Encode and Decode GPU Support Matrix: no NVENC";
+const JETSON: &str =
+    "TensorRT support matrix, JetPack; Jetson Orin data sheets; house rule: driver 535 for JetPack's CUDA 12";
 const BLACKWELL: &str = "CUDA 12.8 release notes: first toolkit for Blackwell; TensorRT-RTX support matrix";
 
 /// What capabilities there are, oldest first.
@@ -220,8 +222,8 @@ pub const CAPABILITIES: &[SmRow] = &[
         least_driver: (two(535, 0), two(535, 0)),
         advised_driver: None,
         has_encoder: true,
-        note: "classic TensorRT as JetPack brings it",
-        source: CLASSIC_MATRIX,
+        note: "classic TensorRT as JetPack brings it; Orin Nano has no encoder",
+        source: JETSON,
     },
     SmRow {
         sm: Sm::SM89,
