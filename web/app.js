@@ -580,12 +580,15 @@ async function askStats() {
 
 /** Once a second while the measurements are open; a server without a card is asked once for each time they are opened. */
 async function askCards() {
-  if (!S.isOpen.sheet || document.hidden || askCards.isVain) return;
+  if (!S.isOpen.sheet || document.hidden || askCards.isVain || askCards.isAsking) return;
+  askCards.isAsking = true; // a server that takes its time is not asked again meanwhile
   try {
     S.cards = await (await api('/v1/gpu')).json();
     askCards.isVain = !S.cards.cards.length;
   } catch {
     S.cards = null; // the page has other words for a server that is gone
+  } finally {
+    askCards.isAsking = false;
   }
   showCards();
 }

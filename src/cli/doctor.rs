@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::WRONG_USAGE;
 use super::complaint::Complaint;
-use super::flags::{DoctorFlags, DoctorTarget, Flags};
+use super::flags::{DoctorFlags, DoctorTarget, Flags, ListFlags};
 use super::preflight::{asked, door_asked};
 use super::rules;
 use crate::doctor::probe::{aside, look, relay};
@@ -36,7 +36,7 @@ fn examined(flags: &Flags, wanted: &DoctorFlags) -> Result<ExitCode, Complaint> 
         return Ok(ExitCode::SUCCESS);
     }
     if wanted.rules {
-        rules::tell(wanted.json);
+        rules::tell(&ListFlags { json: wanted.json });
         return Ok(ExitCode::SUCCESS);
     }
     let machine = match &wanted.machine {

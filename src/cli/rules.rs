@@ -11,24 +11,23 @@ use crate::doctor::machine::System;
 use crate::doctor::rules::{CAPABILITIES, SmRow, TOOLKITS, ToolkitRow, Use, flavours, least_driver, written};
 
 /// Prints both tables, or all of it as JSON.
-pub fn tell(is_json: bool) {
+pub fn tell(list: &ListFlags) {
     let mut sources = Sources::default();
     let toolkits: Vec<Value> = TOOLKITS.iter().map(|row| toolkit(row, &mut sources)).collect();
     let cards: Vec<Value> = CAPABILITIES.iter().map(|row| card(row, &mut sources)).collect();
-    if is_json {
+    if list.json {
         println!("{}", json!({ "toolkits": toolkits, "cards": cards, "sources": sources.0 }));
         return;
     }
-    let (list, least) =
-        (ListFlags { json: false }, |major| least_driver(major, System::Linux).map_or_else(String::new, written));
+    let least = |major| least_driver(major, System::Linux).map_or_else(String::new, written);
     println!("The first driver that serves all of a CUDA toolkit:\n");
-    print_rows(&list, &toolkits, &["cuda", "linux", "windows", "advised", "from"]);
+    print_rows(list, &toolkits, &["cuda", "linux", "windows", "advised", "from"]);
     let (of_12, of_13) = (least(12), least(13));
     let older = "An older driver runs a toolkit of its own major version too";
     println!();
     tell_words("", &format!("{older} (minor-version compatibility): 12.x from {of_12} on, 13.x from {of_13} on."));
     println!("\nThe first CUDA and driver for a card, its encoder, its flavour of TensorRT:\n");
-    print_rows(&list, &cards, &["sm", "cards", "cuda", "linux", "windows", "advised", "enc", "flavour", "from"]);
+    print_rows(list, &cards, &["sm", "cards", "cuda", "linux", "windows", "advised", "enc", "flavour", "from"]);
     println!();
     sources.0.iter().enumerate().for_each(|(at, source)| tell_words(&format!("{}  ", at + 1), source));
 }

@@ -187,10 +187,10 @@ fn lines(look: &Look) -> Vec<String> {
     }
     match (&look.server, look.cards.cards.is_empty()) {
         (None, true) => {
-            lines.push("cards     no NVIDIA card answers here; --url watches a server's sessions".to_owned())
+            lines.push("cards     no NVIDIA card answers here; --url watches a server's sessions".to_owned());
         }
         (Some(_), true) => {
-            lines.push("cards     none where the server runs: sessions and cores are watched".to_owned())
+            lines.push("cards     none where the server runs: sessions and cores are watched".to_owned());
         }
         _ => lines.extend(look.cards.admission.map(admission)),
     }
@@ -296,7 +296,7 @@ mod tests {
         let told = row(&card);
         let cell = |column: &&str| told[*column].as_str().map_or_else(|| told[*column].to_string(), str::to_owned);
         let width = |column: &&str| cell(column).chars().count().max(column.len());
-        let all = COLUMNS.iter().map(|column| width(column)).sum::<usize>() + 2 * (COLUMNS.len() - 1);
+        let all = COLUMNS.iter().map(width).sum::<usize>() + 2 * (COLUMNS.len() - 1);
         assert!(all <= 80, "{all}: {told}");
         assert_eq!(trouble(&card).as_deref(), Some("slowed    card 15: by heat, its power limit"));
     }

@@ -106,8 +106,8 @@ impl ToolkitRow {
     }
 }
 
-/// Memory without which not even CUDA starts on a card and a small pack fits.
-pub const LEAST_GPU_MEMORY_BYTES: u64 = 1_000_000_000;
+/// Memory below which a card holds no more than what CUDA itself takes of it for one program, some hundreds of megabytes.
+pub const LEAST_GPU_MEMORY_BYTES: u64 = 500_000_000;
 /// Memory that a large model wants of a card: the `UNet` of Sonic in fp16 is an engine of 3.14 GB with 1.12 GB of activations, as
 /// built for SM 8.9; the rest is what stands around it.
 pub const GPU_MEMORY_BYTES: u64 = 6_000_000_000;

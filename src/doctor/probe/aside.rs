@@ -82,6 +82,7 @@ fn cuda() -> Cuda {
 }
 
 /// Asks both libraries: by children that run `program`, which is this one, or here where there is none.
+#[must_use]
 pub fn ask(program: Option<&Path>) -> (Inventory, Told<CudaDriver>) {
     let heard = program.and_then(|program| hear_both(|question| child(program, question), WAIT).ok());
     let Some((cards, cuda)) = heard else { return (inventory::take_inventory(), told(Ok(cuda()))) };

@@ -170,7 +170,7 @@ fn all_cases() -> impl Iterator<Item = (&'static Case, Machine)> {
 
 #[test]
 fn each_machine_is_told_what_is_wrong_with_it_and_nothing_else() {
-    assert!(all_cases().count() >= 30);
+    assert!(all_cases().count() >= 70);
     let mut wrong = Vec::new();
     for (Case { name, fails, warns, says, .. }, machine) in all_cases() {
         let findings = examine(&machine, Target::Gpu);
@@ -237,6 +237,8 @@ fn a_start_looks_at_what_it_needs_and_leaves_ports_to_whoever_binds_them() {
     assert!(examine_before_start(&few, Target::Cpu).iter().any(Finding::stops));
     let full = with(ada(), |machine| sole_card(machine).memory_free_bytes = GB);
     assert!(!examine_before_start(&full, Target::Gpu).iter().any(Finding::stops), "a small pack may fit all the same");
+    let fuller = with(ada(), |machine| sole_card(machine).memory_free_bytes = GB / 5);
+    assert!(examine_before_start(&fuller, Target::Gpu).iter().any(|it| it.stops() && it.id == "gpu-memory"));
     let first = examine_before_start(&bare(), Target::Gpu).into_iter().find(Finding::stops);
     assert_eq!(first.map(|finding| finding.id), Some("card"));
     assert!(!examine_before_start(&ada(), Target::Gpu).iter().any(Finding::stops));
