@@ -62,7 +62,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rtc", &["bench"]),
     ("rubato", &["codec", "listen"]),
     ("rustls", &["serve"]),
-    ("serde_json", &["bench", "cli", "model", "picture", "serve"]),
+    ("serde_json", &["bench", "cli", "doctor", "model", "picture", "serve"]),
     ("serde_path_to_error", &["serve"]),
     ("sha2", &["serve"]),
     ("shiguredo_mp4", &["render"]),
@@ -114,7 +114,7 @@ const ABSENCES: &[(&str, &[&str], &str)] = &[
     ("unimplemented!", &[], "nothing is left to do"),
 ];
 /// Where threads and tasks start. Besides the rooms that serve: bench's callers, which are the other end of the wire, the
-/// server that it starts, and the wait for signals, which belongs to the program.
+/// server that it starts, the children of doctor, which hang in its place, and the wait for signals, which belongs to the program.
 const STARTERS: &[&str] = &[
     "src/pipeline/",
     "src/rtc/",
@@ -123,6 +123,7 @@ const STARTERS: &[&str] = &[
     "src/bench/churn.rs",
     "src/bench/server.rs",
     "src/cli/serve.rs",
+    "src/doctor/probe/aside.rs",
 ];
 const STARTS: &str = "threads and tasks start only in pipeline, rtc and serve";
 

@@ -183,7 +183,7 @@ fn top_watches_a_server_or_this_machine_and_says_what_it_cannot_see() {
     let here = json(&["top", "--json"]);
     let has_card = here["cards"].as_array().is_some_and(|cards| !cards.is_empty());
     assert!(here["server"].is_null() && here["cores"]["of"].as_u64() > Some(0), "{here}");
-    assert_eq!(text(&visage(&["top"]).stdout).contains("no NVIDIA card answers on this machine"), !has_card);
+    assert_eq!(text(&visage(&["top"]).stdout).contains("no NVIDIA card answers here"), !has_card);
     let server = Server::start(&["--token", "s3cret", "--max-sessions", "3"]);
     let url = server.1["url"].as_str().expect("a url");
     let there = json(&["top", "--json", "--url", url, "--token", "s3cret"]);
@@ -196,12 +196,52 @@ fn top_watches_a_server_or_this_machine_and_says_what_it_cannot_see() {
 /// C compiler.
 fn folder_with_cards() -> Option<tempfile::TempDir> {
     let folder = tempfile::tempdir().expect("a folder");
-    let library = folder.path().join("libnvidia-ml.so.1");
-    let source = root().join("tests/assets/nvml.c");
+    compile("nvml.c", &folder.path().join("libnvidia-ml.so.1")).then_some(folder)
+}
+
+/// Makes a library of a file of the tests; not without a C compiler.
+fn compile(source: &str, library: &Path) -> bool {
+    let source = root().join("tests/assets").join(source);
     let built =
         Command::new("cc").args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"]).arg(library).arg(source).status();
-    assert!(built.ok()?.success(), "the stand-in compiles");
-    Some(folder)
+    built.is_ok_and(|built| {
+        assert!(built.success(), "the stand-in compiles");
+        true
+    })
+}
+
+#[test]
+fn doctor_outlives_the_driver_that_it_asks_and_judges_the_card_that_cuda_names_first() {
+    let folder = folder_with_cards().filter(|_| cfg!(target_os = "linux"));
+    let Some(folder) = folder.filter(|folder| compile("cuda.c", &folder.path().join("libcuda.so.1"))) else {
+        println!("skipped: doctor and a driver by a stand-in (it is one for Linux, and wants a C compiler)");
+        return;
+    };
+    let say = |name: &str, line: &str| fs::write(folder.path().join(name), line).expect("a written file");
+    let doctor = |setting: Option<&str>| -> serde_json::Value {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_visage"));
+        command.args(["doctor", "--for", "gpu", "--json"]).current_dir(folder.path());
+        command.env("LD_LIBRARY_PATH", folder.path()).env_remove("CUDA_VISIBLE_DEVICES");
+        setting.into_iter().for_each(|value| {
+            command.env("CUDA_VISIBLE_DEVICES", value);
+        });
+        serde_json::from_slice(&command.output().expect("the program runs").stdout).expect("JSON")
+    };
+    let found = |report: &serde_json::Value, id: &str| {
+        let checks = report["checks"].as_array().expect("checks").iter();
+        checks.filter(|check| check["id"] == id).map(|check| check["finding"].to_string()).collect::<String>()
+    };
+    say("card", "62 4000");
+    let report = doctor(None);
+    assert_eq!(report["machine"]["gpu"]["first_card"], "00000000:0B:00.0");
+    assert_eq!(found(&report, "cuda"), "\"CUDA 13.0\"");
+    assert!(found(&report, "temperature").contains("card 1: "), "and not card 0, which is cool: {report}");
+    say("cuda", "100");
+    let report = doctor(Some("7"));
+    assert!(found(&report, "visible").contains("CUDA_VISIBLE_DEVICES=7 hides every card"), "{report}");
+    say("cuda", "crash");
+    let report = doctor(None);
+    assert!(found(&report, "cuda").contains("it ended who asked it (signal: 6 (SIGABRT)"), "{report}");
 }
 
 #[test]
@@ -238,7 +278,10 @@ fn what_nvml_says_arrives_in_top_and_at_a_server_and_a_lost_card_is_silent() {
         (&serde_json::Value::Null, &serde_json::Value::Null)
     );
     let table = text(&visage(&["top"]).output().expect("the program runs").stdout);
-    assert!(table.contains("19.5 of 24.0 GB") && table.contains("312 of 450 W"), "{table}");
+    assert!(
+        table.contains("19.5/24.0 GB") && table.contains("312/450 W") && table.contains("card 0: by heat"),
+        "{table}"
+    );
     let server = Server::of(visage(&["serve", "--json", "--port", "0", "--udp-port", "0"]));
     let url = server.1["url"].as_str().expect("a url");
     let at_server = json(&["top", "--json", "--url", url]);
@@ -247,6 +290,9 @@ fn what_nvml_says_arrives_in_top_and_at_a_server_and_a_lost_card_is_silent() {
     // It reads once a second, and so does the command.
     let seen = (0..10).map(|_| json(&["top", "--json", "--url", url])["cards"][0]["silence"].take());
     assert!(seen.into_iter().any(|silence| silence.is_string()), "the lost card is told as silent");
+    say("62 4000");
+    let seen = (0..20).map(|_| json(&["top", "--json", "--url", url])["cards"][0]["silence"].take());
+    assert!(seen.into_iter().any(|silence| silence.is_null()), "the card is back, and so is what it says");
 }
 
 #[test]

@@ -202,6 +202,7 @@ fn what_is_wrong_with_a_described_machine_is_told_with_a_cure() {
         "visage doctor --machine laptop.json --explain no-kernel-image",
         "visage doctor --machine bare.json --explain 700",
         "visage doctor --machine bare.json --explain mouth --json",
+        "visage doctor --rules",
         "visage doctor --machine bare.json --explain elephants",
         "visage doctor --machine missing.json",
         "visage doctor --machine nonsense.json",

@@ -580,12 +580,15 @@ async function askStats() {
 
 /** Once a second while the measurements are open; a server without a card is asked once for each time they are opened. */
 async function askCards() {
-  if (!S.isOpen.sheet || document.hidden || askCards.isVain) return;
+  if (!S.isOpen.sheet || document.hidden || askCards.isVain || askCards.isAsking) return;
+  askCards.isAsking = true; // a server that takes its time is not asked again meanwhile
   try {
     S.cards = await (await api('/v1/gpu')).json();
     askCards.isVain = !S.cards.cards.length;
   } catch {
     S.cards = null; // the page has other words for a server that is gone
+  } finally {
+    askCards.isAsking = false;
   }
   showCards();
 }
@@ -986,12 +989,14 @@ const READ_LATE_MS = 5000;           // cards are read once a second
 function showCards() {
   const { cards = [], admission, read_ms_ago } = S.cards || {};
   $('#cards').hidden = !cards.length;
-  once('cards', [cards, admission, read_ms_ago > READ_LATE_MS], () => { $('#cards').innerHTML = cards.map(cardBlock).join('') + admissionBlock(admission, read_ms_ago); });
+  once('cards', [cards, admission, read_ms_ago > READ_LATE_MS], () => { $('#cards').innerHTML = cards.map(card => cardBlock(card, cards.length)).join('') + admissionBlock(admission, read_ms_ago); });
 }
 
-function cardBlock(card) {
+function cardBlock(card, count) {
   const of = (value, all, unit, digits = 0, by = 1) => Number.isFinite(all) ? `${num(value / by, digits)} of ${num(all / by, digits)} ${unit}` : `${num(value / by, digits)} ${unit}`;
-  const slowed = [...new Set(card.slowed_by.map(reason => SLOWED_BY[reason] || reason))].join(', ');
+  // The hardware's word stands beside its reason.
+  const reasons = card.slowed_by.filter((reason, _, all) => reason !== 'hw_slowdown' || all.length === 1);
+  const slowed = [...new Set(reasons.map(reason => SLOWED_BY[reason] || reason))].join(', ');
   const rows = card.silence ? [['Does not answer', esc(card.silence)]] : [
     ['Busy', Number.isFinite(card.busy_percent) && `${card.busy_percent} %`],
     ['Memory', Number.isFinite(card.memory_used_bytes) && of(card.memory_used_bytes, card.memory_bytes, 'GB', 1, 1e9)],
@@ -1000,8 +1005,9 @@ function cardBlock(card) {
     ['Encoder sessions', Number.isFinite(card.encoder_sessions) && String(card.encoder_sessions)],
     ['Slowed by', slowed && `<b>${esc(slowed)}</b>`],
   ].filter(([, value]) => value);
+  if (!rows.length) rows.push(['Tells nothing but its name', '']);
   const warm = Number.isFinite(card.temperature_c) ? `${card.temperature_c} °C` : dash;
-  return `<div class="blk card"><h3>${esc(card.name)}<span class="val">${card.silence ? '' : warm}</span></h3><table><caption class="unseen">Graphics card ${card.index}</caption><tbody>${rows.map(([title, value]) => `<tr><th scope="row">${title}</th><td>${value}</td></tr>`).join('')}</tbody></table></div>`;
+  return `<div class="blk card"><h3>${count > 1 ? `${card.index}: ` : ''}${esc(card.name)}<span class="val">${card.silence ? '' : warm}</span></h3><table><caption class="unseen">Graphics card ${card.index}</caption><tbody>${rows.map(([title, value]) => `<tr><th scope="row">${title}</th><td>${value}</td></tr>`).join('')}</tbody></table></div>`;
 }
 
 /** What the cards leave for sessions, where that is less than usual. */

@@ -11,6 +11,8 @@ use nvml_wrapper::{Device, Nvml};
 use serde::{Deserialize, Serialize};
 use visage_engines::{Sm, Version};
 
+use crate::watch::bus_address;
+
 /// How the management library took the question.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -38,9 +40,11 @@ pub enum Management {
 pub struct CardState {
     /// Its name, such as `NVIDIA GeForce RTX 4090`.
     pub name: String,
+    /// Where it is on the bus, as [`crate::watch::bus_address`] writes it.
+    pub bus_address: Option<String>,
     /// Compute capability.
     pub sm: Option<Sm>,
-    /// All of its memory.
+    /// All of its memory; 0 where it is the machine's own, or not told.
     pub memory_bytes: u64,
     /// Memory that nobody holds.
     pub memory_free_bytes: u64,
@@ -75,7 +79,7 @@ pub struct MemoryUser {
 }
 
 /// What the management library told.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inventory {
     /// How it took the question.
     pub management: Management,
@@ -113,6 +117,7 @@ fn state(nvml: &Nvml, device: &Device<'_>) -> CardState {
     let watts = |milliwatts: Result<u32, NvmlError>| milliwatts.ok().map(|milliwatts| milliwatts / 1000);
     CardState {
         name: device.name().unwrap_or_default(),
+        bus_address: device.pci_info().ok().map(|pci| bus_address(pci.domain, pci.bus, pci.device)),
         sm: device.cuda_compute_capability().ok().map(|sm| Sm::new(sm.major as u8, sm.minor as u8)),
         memory_bytes: memory.as_ref().map_or(0, |memory| memory.total),
         memory_free_bytes: memory.as_ref().map_or(0, |memory| memory.free),

@@ -2,14 +2,17 @@
 //!
 //! Decides how each is asked, and where NVRTC is looked for by whoever wants it. What a version is good for, others know.
 
-use std::ffi::{c_int, c_uint};
+use std::ffi::{c_char, c_int, c_uint};
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 
 use libloading::{Library, Symbol};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use visage_engines::Version;
 use visage_engines::places::{Place, search_order};
+
+use crate::watch::bus_address;
 
 /// The CUDA driver's library.
 pub const CUDA: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
@@ -56,12 +59,14 @@ pub enum Silent {
 }
 
 /// What the CUDA driver's library tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CudaDriver {
     /// The newest CUDA that it serves.
     pub version: Version,
     /// What starting it answered; 0 is success (`CUresult`).
     pub start_code: i32,
+    /// Where its first card is on the bus: the one that is taken by whoever does not choose.
+    pub first_card: Option<String>,
 }
 
 /// Loads the CUDA driver's library, asks for its version and starts it. No context is made on any card.
@@ -83,7 +88,36 @@ pub fn cuda_driver() -> Result<CudaDriver, Silent> {
     }
     // SAFETY: 0 is the only flag there is; any thread may call it, more than once.
     let start_code = unsafe { start(0) };
-    Ok(CudaDriver { version: of_cuda(number.unsigned_abs()), start_code })
+    let first_card = if start_code == 0 { first_card(&library) } else { None };
+    Ok(CudaDriver { version: of_cuda(number.unsigned_abs()), start_code, first_card })
+}
+
+/// The place on the bus of the first card, in CUDA's own order, which settings can change.
+fn first_card(library: &Library) -> Option<String> {
+    // SAFETY: cuda.h declares `CUresult cuDeviceGet(CUdevice *, int)`, where a CUdevice is an int.
+    let get: Symbol<unsafe extern "C" fn(*mut c_int, c_int) -> c_int> =
+        unsafe { symbol(library, "cuDeviceGet") }.ok()?;
+    // SAFETY: cuda.h declares `CUresult cuDeviceGetPCIBusId(char *, int, CUdevice)`.
+    let place: Symbol<unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int> =
+        unsafe { symbol(library, "cuDeviceGetPCIBusId") }.ok()?;
+    let (mut card, mut text) = (0, [0_u8; 32]);
+    // SAFETY: cuInit answered 0; it writes one int that we own, and refuses where there is no card.
+    if unsafe { get(&raw mut card, 0) } != 0 {
+        return None;
+    }
+    // SAFETY: the card is the one just got; it writes no more bytes than it is told there are, the last of them zero.
+    if unsafe { place(text.as_mut_ptr().cast(), text.len() as c_int, card) } != 0 {
+        return None;
+    }
+    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    address(std::str::from_utf8(&text[..end]).ok()?)
+}
+
+/// CUDA writes 0000:0A:00.0, NVML and nvidia-smi 00000000:0A:00.0.
+fn address(cuda: &str) -> Option<String> {
+    let mut parts = cuda.split([':', '.']).map(|part| u32::from_str_radix(part, 16).ok());
+    let (domain, bus, device) = (parts.next()??, parts.next()??, parts.next()??);
+    Some(bus_address(domain, bus, device))
 }
 
 /// CUDA writes 12.8 as 12080.
@@ -149,6 +183,13 @@ mod tests {
     fn cuda_writes_its_version_as_one_number() {
         assert_eq!(of_cuda(12_080), Version::two(12, 8));
         assert_eq!(of_cuda(13_000), Version::two(13, 0));
+    }
+
+    #[test]
+    fn a_place_on_the_bus_is_the_same_whoever_writes_it() {
+        assert_eq!(address("0000:0a:00.0").as_deref(), Some("00000000:0A:00.0"));
+        assert_eq!(address("10000:01:00.0").as_deref(), Some("00010000:01:00.0"));
+        assert_eq!(address(""), None);
     }
 
     #[test]

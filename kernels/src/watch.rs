@@ -6,6 +6,7 @@ use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
 use serde::{Deserialize, Serialize};
+use visage_engines::Sm;
 
 use crate::inventory::slowed_by;
 
@@ -59,10 +60,18 @@ pub fn bus_address(domain: u32, bus: u32, device: u32) -> String {
 /// The cards of this machine, asked as often as one likes.
 #[derive(Debug)]
 pub struct CardWatch {
-    nvml: Nvml,
+    /// None where the library, let go to be opened anew, did not open.
+    nvml: Option<Nvml>,
     /// What does not change of each: number, name, place.
     known: Vec<CardReading>,
+    /// The first card's compute capability.
+    first_sm: Option<Sm>,
+    /// Readings in a row in which some card was silent.
+    silent_readings: u32,
 }
+
+/// A card that was lost and has come back answers only to whoever opens the library anew: tried again after so many readings.
+const SILENT_READINGS: u32 = 5;
 
 impl CardWatch {
     /// Opens the management library; none where there is no driver, or no card.
@@ -71,17 +80,39 @@ impl CardWatch {
         let nvml = Nvml::init().ok()?;
         let count = nvml.device_count().ok().filter(|count| *count > 0)?;
         let known = (0..count).map(|index| known(&nvml, index)).collect();
-        Some(Self { nvml, known })
+        let first_sm = nvml.device_by_index(0).and_then(|device| device.cuda_compute_capability()).ok();
+        let first_sm = first_sm.map(|sm| Sm::new(sm.major as u8, sm.minor as u8));
+        Some(Self { nvml: Some(nvml), known, first_sm, silent_readings: 0 })
+    }
+
+    /// The first card's name and compute capability, if it told them.
+    #[must_use]
+    pub fn first(&self) -> Option<(&str, Sm)> {
+        Some((self.known.first()?.name.as_str(), self.first_sm?))
     }
 
     /// Every card that was there when the watch was opened. Takes milliseconds, and as long as a driver in trouble likes.
     #[must_use]
-    pub fn read(&self) -> Vec<CardReading> {
-        self.known.iter().map(|known| self.read_one(known)).collect()
+    pub fn read(&mut self) -> Vec<CardReading> {
+        if self.silent_readings >= SILENT_READINGS {
+            self.open_anew();
+        }
+        let readings: Vec<CardReading> = self.known.iter().map(|known| self.read_one(known)).collect();
+        let is_silent = readings.iter().any(|reading| reading.silence.is_some());
+        self.silent_readings = if is_silent { self.silent_readings + 1 } else { 0 };
+        readings
+    }
+
+    fn open_anew(&mut self) {
+        self.silent_readings = 0;
+        // The library counts who opened it: only the last that lets it go makes it forget.
+        drop(self.nvml.take());
+        self.nvml = Nvml::init().ok();
     }
 
     fn read_one(&self, known: &CardReading) -> CardReading {
-        let read = self.nvml.device_by_index(known.index).and_then(|device| reading(known.clone(), &device));
+        let nvml = self.nvml.as_ref().ok_or(NvmlError::Uninitialized);
+        let read = nvml.and_then(|nvml| reading(known.clone(), &nvml.device_by_index(known.index)?));
         read.unwrap_or_else(|error| CardReading { silence: Some(error.to_string()), ..known.clone() })
     }
 }
@@ -156,7 +187,7 @@ mod tests {
     fn a_watch_opens_where_cards_are_and_nowhere_else() {
         let found = crate::find_cards();
         let watch = CardWatch::open();
-        let readings = watch.map(|watch| watch.read()).unwrap_or_default();
+        let readings = watch.map(|mut watch| watch.read()).unwrap_or_default();
         let names = |readings: &[CardReading]| readings.iter().map(|card| card.name.clone()).collect::<Vec<_>>();
         assert_eq!(names(&readings), found.into_iter().map(|card| card.name).collect::<Vec<_>>());
     }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{CardReading, CardUse};
 
-/// Above this for [`HOT_FOR`], the limit goes down a step.
-const HOT_C: u32 = 80;
+/// Degrees Celsius: above this for ten seconds, the limit goes down a step.
+pub const HOT_C: u32 = 80;
 const HOT_FOR: Duration = Duration::from_secs(10);
 /// Below this for [`COOL_FOR`], it goes up a step. In between nothing happens.
 const COOL_C: u32 = 75;
@@ -85,6 +85,8 @@ pub struct Governor {
     allowance: Allowance,
     hot_since: Option<Instant>,
     cool_since: Option<Instant>,
+    /// When it last told its temperature.
+    felt_at: Instant,
     answered_at: Instant,
     is_silent: bool,
     is_short: bool,
@@ -103,7 +105,16 @@ impl Governor {
             memory_free_bytes: None,
         };
         let (hot_since, cool_since) = (None, None);
-        Self { card, allowance, hot_since, cool_since, answered_at: now, is_silent: false, is_short: false }
+        Self {
+            card,
+            allowance,
+            hot_since,
+            cool_since,
+            felt_at: now,
+            answered_at: now,
+            is_silent: false,
+            is_short: false,
+        }
     }
 
     /// What the card leaves.
@@ -126,12 +137,10 @@ impl Governor {
             changes.extend(self.miss(now));
             return changes;
         };
-        if now.saturating_duration_since(self.answered_at) >= SILENT_AFTER {
-            self.forget();
-        }
         self.answered_at = now;
         changes.extend(std::mem::take(&mut self.is_silent).then_some(Change::Answering));
-        changes.extend(self.feel(reading.temperature_c, running, now));
+        self.allowance.temperature_c = reading.temperature_c;
+        changes.extend(reading.temperature_c.and_then(|degrees| self.feel(degrees, running, now)));
         changes.extend(self.fit(reading.memory_free_bytes));
         changes
     }
@@ -141,23 +150,22 @@ impl Governor {
         if self.is_silent || now.saturating_duration_since(self.answered_at) < SILENT_AFTER {
             return None;
         }
-        self.forget();
         self.is_silent = true;
         self.allowance.temperature_c = None;
         Some(Change::Silent)
     }
 
-    fn forget(&mut self) {
-        (self.hot_since, self.cool_since) = (None, None);
-    }
-
-    /// Counts how long it has been hot or cool.
-    fn feel(&mut self, temperature_c: Option<u32>, running: usize, now: Instant) -> Option<Change> {
-        self.allowance.temperature_c = temperature_c;
+    /// Counts how long it has been hot or cool. A moment in which it did not tell changes nothing, a long one all.
+    fn feel(&mut self, degrees: u32, running: usize, now: Instant) -> Option<Change> {
+        let felt_at = std::mem::replace(&mut self.felt_at, now);
+        if now.saturating_duration_since(felt_at) >= SILENT_AFTER {
+            (self.hot_since, self.cool_since) = (None, None);
+        }
         let since = |is_so: bool, since: Option<Instant>| is_so.then(|| since.unwrap_or(now));
-        self.hot_since = since(temperature_c.is_some_and(|degrees| degrees > HOT_C), self.hot_since);
-        self.cool_since = since(temperature_c.is_some_and(|degrees| degrees < COOL_C), self.cool_since);
-        let lasted = |since: Option<Instant>, long| since.is_some_and(|since| now - since >= long);
+        self.hot_since = since(degrees > HOT_C, self.hot_since);
+        self.cool_since = since(degrees < COOL_C, self.cool_since);
+        let lasted =
+            |since: Option<Instant>, long| since.is_some_and(|since| now.saturating_duration_since(since) >= long);
         if lasted(self.hot_since, HOT_FOR) {
             self.hot_since = Some(now);
             return self.move_to(self.lower(running), Change::Lowered);
@@ -316,6 +324,39 @@ mod tests {
         trace.silent(2);
         trace.hold(85, 1);
         assert_eq!(trace.told, [(45, Change::Lowered, 6)]);
+    }
+
+    #[test]
+    fn a_sensor_that_leaves_out_a_reading_now_and_then_hides_no_heat() {
+        let mut trace = Trace::new();
+        let mute = CardReading { memory_free_bytes: Some(8000 * MB), ..CardReading::default() };
+        (0..20).for_each(|second| if second % 3 == 2 { trace.see(std::slice::from_ref(&mute)) } else { trace.at(85) });
+        assert_eq!(trace.told, [(11, Change::Lowered, 6)]);
+        // One that falls mute for long is no heat, and no cold either.
+        (0..120).for_each(|_| trace.see(std::slice::from_ref(&mute)));
+        trace.hold(85, 10);
+        assert_eq!(trace.told.len(), 1, "{:?}", trace.told);
+        trace.at(85);
+        assert_eq!(trace.told.pop(), Some((151, Change::Lowered, 4)));
+    }
+
+    #[test]
+    fn a_card_that_leaps_between_hot_and_cold_keeps_its_places_and_a_clock_that_goes_back_breaks_nothing() {
+        let mut trace = Trace::new();
+        (0..200).for_each(|second| trace.at([200, 0, 81, 74][second % 4]));
+        assert_eq!(trace.told, []);
+        trace.now = trace.begun;
+        trace.hold(85, 5);
+        assert!(trace.told.is_empty() && trace.governor.allowance().places == 8, "{:?}", trace.told);
+    }
+
+    #[test]
+    fn a_card_that_is_gone_from_the_list_and_comes_back_is_told_each_once() {
+        let mut trace = Trace::new();
+        trace.hold(60, 1);
+        (0..30).for_each(|_| trace.see(&[]));
+        trace.hold(60, 5);
+        assert_eq!(trace.told, [(6, Change::Silent, 8), (32, Change::Answering, 8)]);
     }
 
     #[test]

@@ -4,8 +4,32 @@
 
 mod governor;
 
-pub use governor::{Allowance, Change, Governor};
+pub use governor::{Allowance, Change, Governor, HOT_C};
 pub use visage_kernels::watch::CardReading;
+
+/// Reasons for which clocks are lowered, as people say them, each once; `reasons` are NVML's.
+#[must_use]
+pub fn slowed_by(reasons: &[String]) -> String {
+    let mut words: Vec<&str> = reasons.iter().map(|reason| in_words(reason)).collect();
+    if words.len() > 1 {
+        // It stands beside the reason that the hardware has.
+        words.retain(|word| *word != HARDWARE);
+    }
+    words.dedup();
+    words.join(", ")
+}
+
+const HARDWARE: &str = "the hardware";
+
+fn in_words(reason: &str) -> &str {
+    match reason {
+        "sw_power_cap" => "its power limit",
+        "hw_power_brake_slowdown" => "the power supply",
+        "sw_thermal_slowdown" | "hw_thermal_slowdown" => "heat",
+        "hw_slowdown" => HARDWARE,
+        other => other,
+    }
+}
 
 /// The card that faces are drawn on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,5 +69,22 @@ impl CardUse {
             (Some(own), Some(read)) => own == read,
             _ => self.index == reading.index,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_said_in_words_and_once() {
+        let said = |reasons: &[&str]| slowed_by(&reasons.iter().map(|reason| (*reason).to_owned()).collect::<Vec<_>>());
+        assert_eq!(said(&["hw_slowdown", "sw_thermal_slowdown", "hw_thermal_slowdown"]), "heat");
+        assert_eq!(
+            said(&["sw_power_cap", "hw_slowdown", "hw_power_brake_slowdown"]),
+            "its power limit, the power supply"
+        );
+        assert_eq!(said(&["hw_slowdown"]), "the hardware");
+        assert_eq!(said(&["a_new_reason"]), "a_new_reason");
     }
 }

@@ -12,9 +12,9 @@ use tokio::runtime::Runtime;
 use super::WRONG_USAGE;
 use super::complaint::Complaint;
 use super::flags::{DoctorFlags, DoctorTarget, Flags, ListFlags};
-use super::lists::print_rows;
 use super::preflight::{asked, door_asked};
-use crate::doctor::probe::{look, relay};
+use super::rules;
+use crate::doctor::probe::{aside, look, relay};
 use crate::doctor::symptoms::{self, Explained, Here, Weighed};
 use crate::doctor::{Finding, Machine, Target, Verdict, examine};
 use crate::time::Wall;
@@ -31,6 +31,14 @@ pub fn run(flags: &Flags, wanted: &DoctorFlags) -> ExitCode {
 }
 
 fn examined(flags: &Flags, wanted: &DoctorFlags) -> Result<ExitCode, Complaint> {
+    if let Some(question) = wanted.ask {
+        println!("{}", aside::answer(question));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if wanted.rules {
+        rules::tell(&ListFlags { json: wanted.json });
+        return Ok(ExitCode::SUCCESS);
+    }
     let machine = match &wanted.machine {
         Some(file) => read(file)?,
         None => look_here(flags, wanted)?,
@@ -44,7 +52,7 @@ fn examined(flags: &Flags, wanted: &DoctorFlags) -> Result<ExitCode, Complaint> 
     if wanted.json {
         println!("{}", report(&machine, target, &findings));
     } else if wanted.fix_hints {
-        tell_what_to_type(&findings);
+        tell_what_to_type(target, &findings);
     } else {
         tell((target, wanted.backend.into()), &findings, &examine(&machine, other(target)));
     }
@@ -115,31 +123,39 @@ fn tell((target, served): (Target, Target), findings: &[Finding], others: &[Find
     let (counted, idle): (Vec<&Finding>, Vec<&Finding>) = findings.iter().partition(|finding| finding.counts);
     tell_table(&counted);
     if !idle.is_empty() {
-        println!("\nA card, which faces here are not drawn with:\n");
+        println!("\nFor a graphics card, which faces here are not drawn with:\n");
         tell_table(&idle);
     }
     counted.into_iter().filter(|finding| is_wrong(finding)).for_each(tell_one);
-    println!("\n{}", summary((target, served), findings));
-    println!("{}", summary((other(target), served), others));
+    println!();
+    tell_words("", &summary((target, served), findings));
+    let hint = format!("; `visage doctor --for {}` says what to do", name(other(target)));
+    let hint = if others.iter().any(Finding::stops) { hint } else { String::new() };
+    tell_words("", &format!("{}{hint}", summary((other(target), served), others)));
 }
 
 fn tell_table(findings: &[&Finding]) {
     let (unseen, looked): (Vec<&Finding>, Vec<&Finding>) =
         findings.iter().partition(|finding| finding.verdict == Verdict::Unknown);
-    let row = |finding: &&Finding| json!({ "verdict": finding.verdict.name(), "check": finding.id, "finding": finding.finding });
-    let rows: Vec<Value> = looked.iter().map(row).collect();
-    print_rows(&ListFlags { json: false }, &rows, &["verdict", "check", "finding"]);
+    let width = looked.iter().map(|finding| finding.id.len()).max().unwrap_or(0).max("CHECK".len());
+    println!("VERDICT  {:<width$}  FINDING", "CHECK");
+    for finding in looked {
+        tell_words(&format!("{:<7}  {:<width$}  ", finding.verdict.name(), finding.id), &finding.finding);
+    }
     tell_unseen(&unseen);
 }
 
 /// What could not be looked at, for one reason, is one line.
 fn tell_unseen(unseen: &[&Finding]) {
-    let mut reasons: Vec<&str> = unseen.iter().map(|finding| finding.finding.as_str()).collect();
-    reasons.sort_unstable();
-    reasons.dedup();
+    let mut reasons: Vec<&str> = Vec::new();
+    for finding in unseen.iter().filter(|finding| finding.verdict == Verdict::Unknown) {
+        if !reasons.contains(&finding.finding.as_str()) {
+            reasons.push(&finding.finding);
+        }
+    }
     for reason in reasons {
         let ids = unseen.iter().filter(|finding| finding.finding == reason).map(|finding| finding.id);
-        println!("unknown  {}: {reason}", ids.collect::<Vec<_>>().join(", "));
+        tell_words("unknown  ", &format!("{}: {reason}", ids.collect::<Vec<_>>().join(", ")));
     }
 }
 
@@ -148,32 +164,61 @@ fn is_wrong(finding: &Finding) -> bool {
 }
 
 fn tell_one(finding: &Finding) {
-    println!("\n{}: {} ({}): {}", finding.verdict.name(), finding.id, finding.looks_at, finding.finding);
+    println!();
+    let lead = format!("{}: ", finding.verdict.name());
+    tell_words(&lead, &format!("{} ({}): {}", finding.id, finding.looks_at, finding.finding));
     if let Some(cause) = &finding.cause {
-        println!("cause: {cause}");
+        tell_words("cause: ", cause);
     }
     if let Some(remedy) = &finding.remedy {
-        println!("hint:  {}", remedy.says);
+        tell_words("hint:  ", &remedy.says);
         remedy.types.iter().for_each(|line| println!("       {line}"));
     }
 }
 
+/// Words go on under themselves; what is to be typed is never broken.
+pub fn tell_words(lead: &str, words: &str) {
+    wrapped(lead, words).iter().for_each(|line| println!("{line}"));
+}
+
+/// Columns of a terminal that nobody made wider.
+const COLUMNS: usize = 80;
+
+fn wrapped(lead: &str, words: &str) -> Vec<String> {
+    let mut lines = vec![lead.to_owned()];
+    let (indent, mut is_begun) = (" ".repeat(lead.chars().count()), false);
+    for word in words.split(' ') {
+        let Some(line) = lines.last_mut() else { continue };
+        if is_begun && line.chars().count() + 1 + word.chars().count() > COLUMNS {
+            lines.push(format!("{indent}{word}"));
+            continue;
+        }
+        line.push_str(if is_begun { " " } else { "" });
+        line.push_str(word);
+        is_begun = true;
+    }
+    lines
+}
+
 fn summary((target, served): (Target, Target), findings: &[Finding]) -> String {
     let stops: Vec<&str> = findings.iter().filter(|finding| finding.stops()).map(|finding| finding.id).collect();
-    let by_default = if target == served { ", what serve uses here" } else { "" };
-    match stops.as_slice() {
-        [] => format!("{}{by_default}: fine", name(target)),
-        stops => format!("{}{by_default}: does not work: {}", name(target), stops.join(", ")),
+    let name = name(target);
+    let served = if target == served { ", which serve draws with here" } else { "" };
+    if stops.is_empty() {
+        format!("{name}{served}: fine")
+    } else {
+        format!("{name}{served}: does not work: {}", stops.join(", "))
     }
 }
 
-/// Lines for a shell; where nothing can be typed, a comment says what to do.
-fn tell_what_to_type(findings: &[Finding]) {
-    let wrong = findings.iter().filter(|finding| is_wrong(finding));
-    for remedy in wrong.filter_map(|finding| finding.remedy.as_ref()) {
-        if remedy.types.is_empty() {
-            println!("# {}", remedy.says);
-        }
+/// Lines for a shell, each under a comment that says what it is for.
+fn tell_what_to_type(target: Target, findings: &[Finding]) {
+    let mut wrong = findings.iter().filter(|finding| is_wrong(finding)).peekable();
+    if wrong.peek().is_none() {
+        println!("# {}: nothing is wrong", name(target));
+    }
+    for (finding, remedy) in wrong.filter_map(|finding| Some((finding, finding.remedy.as_ref()?))) {
+        println!("# {}: {}: {}", finding.id, finding.finding, remedy.says);
         remedy.types.iter().for_each(|line| println!("{line}"));
     }
 }
@@ -184,9 +229,12 @@ fn explained(text: &str, machine: &Machine) -> Result<Vec<Explained>, Complaint>
         return Ok(explained);
     }
     let known = symptoms::all().map(|symptom| symptom.id).collect::<Vec<_>>().join(", ");
+    let found: String = text.trim().chars().take(COLUMNS).collect();
     Err(Complaint::said(
-        format!("wanted an error or a sight that doctor knows, found \"{text}\""),
-        format!("paste the whole line, its code alone, or one of: {known}"),
+        format!("wanted an error or a sight that doctor knows, found \"{found}\""),
+        format!(
+            "paste the line with the error, its code alone, or one of: {known}; without --explain everything is looked at"
+        ),
     ))
 }
 
@@ -196,7 +244,7 @@ fn tell_causes(wanted: &DoctorFlags, symptoms: &[Explained]) {
         return;
     }
     for symptom in symptoms {
-        println!("{}: {}", symptom.id, symptom.title);
+        tell_words("", &format!("{}: {}", symptom.id, symptom.title));
         symptom.causes.iter().enumerate().for_each(|(at, cause)| tell_cause(at + 1, cause));
     }
 }
@@ -204,11 +252,31 @@ fn tell_causes(wanted: &DoctorFlags, symptoms: &[Explained]) {
 fn tell_cause(number: usize, cause: &Weighed) {
     let (word, lead) = match cause.here {
         Here::Yes => ("seen here", "found: "),
-        Here::Unknown => ("not told by this machine", "to tell: "),
+        Here::Unknown => ("this machine does not tell", "to tell: "),
         Here::No => ("not here", "found: "),
     };
-    println!("\n{number}. {} ({word})", cause.cause);
-    println!("   {lead}{}", cause.because);
-    println!("   hint: {}", cause.remedy.says);
+    println!();
+    tell_words(&format!("{number}. "), &format!("{} ({word})", cause.cause));
+    tell_words(&format!("   {lead}"), &cause.because);
+    tell_words("   hint: ", &cause.remedy.says);
     cause.remedy.types.iter().for_each(|line| println!("         {line}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_go_on_under_themselves_and_none_is_lost_or_broken() {
+        let words = "one of many words that together do not fit into the eighty columns of a terminal, /a/path/that/is/longer/than/any/line/that/would/fit/into/them/and/is/not/broken and the end";
+        let lines = wrapped("cause: ", words);
+        assert!(
+            lines.len() == 4 && lines[0].starts_with("cause: one") && lines[1].starts_with("       "),
+            "{lines:#?}"
+        );
+        assert!(lines.iter().all(|line| line.len() <= COLUMNS || line.trim().starts_with("/a/path")), "{lines:#?}");
+        let joined = lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+        assert_eq!(joined, format!("cause: {words}"));
+        assert_eq!(wrapped("", "short"), ["short"]);
+    }
 }

@@ -14,6 +14,7 @@ pub use engines::{
 #[cfg(feature = "cuda")]
 pub use engines::{KernelBuildFlags, NvrtcFlags};
 
+use crate::doctor::probe::aside::Question;
 use crate::doctor::probe::relay::Server;
 
 /// Live talking avatars in a browser: a voice comes in, a face that speaks it goes out, in step.
@@ -269,6 +270,10 @@ pub struct DoctorFlags {
     #[arg(long, value_name = "TEXT", conflicts_with = "fix_hints")]
     pub explain: Option<String>,
 
+    /// Tell which driver each CUDA toolkit and each card needs, and where that is from
+    #[arg(long, conflicts_with_all = ["fix_hints", "explain"])]
+    pub rules: bool,
+
     /// STUN or TURN server that must answer, such as turn:turn.example.org:3478
     #[arg(long, env = "VISAGE_DOCTOR_TURN", value_name = "SERVER")]
     pub turn: Option<Server>,
@@ -300,6 +305,10 @@ pub struct DoctorFlags {
     /// Print findings and the machine as JSON
     #[arg(long)]
     pub json: bool,
+
+    /// Answer one question about the driver for the doctor that started this program
+    #[arg(long, hide = true, exclusive = true)]
+    pub ask: Option<Question>,
 }
 
 /// What faces are drawn with.

@@ -58,7 +58,8 @@ pub fn print_rows(list: &ListFlags, rows: &[serde_json::Value], columns: &[&str]
         let cell = &row[column];
         if cell.is_null() { "-".to_owned() } else { cell.as_str().map_or_else(|| cell.to_string(), str::to_owned) }
     };
-    let width = |column: &str| rows.iter().map(|row| cell(row, column).len()).max().unwrap_or(0).max(column.len());
+    let width =
+        |column: &str| rows.iter().map(|row| cell(row, column).chars().count()).max().unwrap_or(0).max(column.len());
     let line = |cells: Vec<String>| {
         let padded = columns.iter().zip(cells).map(|(column, text)| format!("{text:<0$}", width(column)));
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()

@@ -20,6 +20,7 @@ mod parity;
 mod preflight;
 mod prepare;
 mod render;
+mod rules;
 mod serve;
 mod top;
 mod workshop;

@@ -71,7 +71,9 @@ pub fn asked(flags: &Flags) -> Asked {
         tensorrt_lib: None,
         nvrtc_lib: None,
         python_roots: places::python_roots(&environment),
+        program: std::env::current_exe().ok(),
         hidden_by: hidden_by(),
+        seen_by: seen_by(),
         container: container(),
         door: None,
     }
@@ -98,6 +100,11 @@ fn hidden_by() -> Option<String> {
         let value = std::env::var(name).ok()?;
         values.contains(&value.as_str()).then(|| format!("{name}={value}"))
     })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the command line reads the environment")]
+fn seen_by() -> Option<String> {
+    std::env::var("CUDA_VISIBLE_DEVICES").ok().map(|value| format!("CUDA_VISIBLE_DEVICES={value}"))
 }
 
 /// systemd's convention, and what Kubernetes sets in every pod.

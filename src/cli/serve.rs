@@ -75,10 +75,11 @@ impl House {
             BackendChoice::Tensorrt => "visage doctor says what is wrong with the card; --backend cpu does without",
         };
         let pack = open_pack_on(flags, &*engine::chosen(wanted, engines)?, hint)?;
-        let facts = facts(&pack);
+        let cards = CardWatch::open();
+        let facts = facts(&pack, cards.as_ref());
         let studio = open_studio(wanted, Arc::new(pack))?;
-        if facts.gpu.is_some() {
-            watch_cards(&studio)?;
+        if let Some(mut cards) = cards {
+            studio.watch(Box::new(move || cards.read()))?;
         }
         let net = open_net(wanted, &studio, port)?;
         let trace = trace_file(wanted, &studio)?;
@@ -144,14 +145,6 @@ fn open_studio(wanted: &ServeFlags, pack: Arc<dyn Pack>) -> Result<Arc<Studio>, 
     Ok(Studio::open(config, pack, Wall)?)
 }
 
-/// Where a card is. Elsewhere there is no thread for it and no second look for the library.
-fn watch_cards(studio: &Studio) -> Result<(), Complaint> {
-    if let Some(cards) = CardWatch::open() {
-        studio.watch(Box::new(move || cards.read()))?;
-    }
-    Ok(())
-}
-
 fn open_net(wanted: &ServeFlags, studio: &Arc<Studio>, port: u16) -> Result<Arc<Net>, Complaint> {
     let config = NetConfig {
         host: wanted.door.host,
@@ -192,14 +185,14 @@ fn secured(files: &TlsFiles) -> Result<Secured, Complaint> {
     files.secured().map_err(|error| Complaint::new(error, hint))
 }
 
-fn facts(pack: &Portrait) -> Facts {
-    let gpu = visage_kernels::find_cards().into_iter().next();
+fn facts(pack: &Portrait, cards: Option<&CardWatch>) -> Facts {
+    let gpu = cards.and_then(CardWatch::first);
     Facts {
         version: env!("CARGO_PKG_VERSION"),
         pack: pack.name().to_owned(),
         backend: pack.backend().to_owned(),
         codec: PICTURE_CODECS,
-        gpu: gpu.map(|card| format!("{} (SM {})", card.name, card.sm)),
+        gpu: gpu.map(|(name, sm)| format!("{name} (SM {sm})")),
     }
 }
 

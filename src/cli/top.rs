@@ -14,14 +14,17 @@ use super::complaint::Complaint;
 use super::flags::{ListFlags, TopFlags};
 use super::lists::print_rows;
 use crate::bench::{BenchError, MachineUse, Server, Target};
-use crate::cards::{Allowance, CardReading};
+use crate::cards::{Allowance, CardReading, slowed_by};
 use crate::time::Wall;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Wipes a terminal and goes to its first line.
 const WIPE: &str = "\x1b[2J\x1b[H";
-const COLUMNS: &[&str] = &["gpu", "name", "temperature", "busy", "memory", "power", "clock", "encoder", "slowed_by"];
+/// As wide as a terminal of 80 columns; what is longer stands in a line of its own below.
+const COLUMNS: &[&str] = &["gpu", "name", "temp", "busy", "memory", "power", "clock", "enc"];
+/// Letters of a card's name that are shown.
+const NAME_LETTERS: usize = 18;
 
 /// Who is asked.
 enum Watched {
@@ -81,7 +84,7 @@ pub fn run(wanted: &TopFlags) -> Result<(), Complaint> {
     let is_once = wanted.json || !std::io::stdout().is_terminal();
     let looks = if is_once { Looks::One } else { Looks::Many };
     Runtime::new()?.block_on(async {
-        let watched = Watched::open(wanted).await?;
+        let mut watched = Watched::open(wanted).await?;
         let mut ticks = tokio::time::interval(PAUSE);
         ticks.tick().await;
         let mut before = watched.spent().await?;
@@ -113,14 +116,14 @@ impl Watched {
         Ok(Spent { busy_s, at: Wall.now() })
     }
 
-    async fn look(&self, before: Spent, now: Spent) -> Result<Look, Complaint> {
+    async fn look(&mut self, before: Spent, now: Spent) -> Result<Look, Complaint> {
         let span_s = (now.at - before.at).as_secs_f64();
         let busy = now.busy_s.zip(before.busy_s).map(|(now, before)| (now - before).max(0.0) / span_s);
         let busy = busy.map(|cores| (cores * 100.0).round() / 100.0);
         match self {
             Self::Here(cards) => {
                 let of = std::thread::available_parallelism().ok().map(usize::from);
-                let read = cards.as_ref().map(|cards| cards.read());
+                let read = cards.as_mut().map(|cards| cards.read());
                 let cards = CardsLook {
                     read_ms_ago: read.as_ref().map(|_| 0),
                     cards: read.unwrap_or_default(),
@@ -167,6 +170,7 @@ fn tell(wanted: &TopFlags, look: &Look, looks: Looks) {
     lines(look).iter().for_each(|line| println!("{line}"));
     if !look.cards.cards.is_empty() {
         print_rows(&ListFlags { json: false }, &look.cards.cards.iter().map(row).collect::<Vec<_>>(), COLUMNS);
+        look.cards.cards.iter().filter_map(trouble).for_each(|line| println!("{line}"));
     }
 }
 
@@ -182,10 +186,12 @@ fn lines(look: &Look) -> Vec<String> {
         lines.push(format!("cores     {busy:.2} {of}"));
     }
     match (&look.server, look.cards.cards.is_empty()) {
-        (None, true) => lines.push(
-            "cards     no NVIDIA card answers on this machine: its cores are watched, and with --url a server's sessions".to_owned(),
-        ),
-        (Some(_), true) => lines.push("cards     none where the server runs: sessions and cores are watched".to_owned()),
+        (None, true) => {
+            lines.push("cards     no NVIDIA card answers here; --url watches a server's sessions".to_owned());
+        }
+        (Some(_), true) => {
+            lines.push("cards     none where the server runs: sessions and cores are watched".to_owned());
+        }
         _ => lines.extend(look.cards.admission.map(admission)),
     }
     lines.extend(
@@ -203,24 +209,37 @@ fn admission(Allowance { places, of, more_fit, .. }: Allowance) -> String {
 }
 
 fn row(card: &CardReading) -> Value {
-    if let Some(silence) = &card.silence {
-        return json!({ "gpu": card.index, "name": card.name, "temperature": format!("silent: {silence}") });
-    }
     let gigabytes = |bytes: u64| bytes as f64 / 1e9;
     let memory = card.memory_used_bytes.zip(card.memory_bytes);
-    let memory = memory.map(|(used, all)| format!("{:.1} of {:.1} GB", gigabytes(used), gigabytes(all)));
-    let limit = card.power_limit_w.map_or_else(String::new, |limit| format!(" of {limit:.0}"));
+    let memory = memory.map(|(used, all)| format!("{:.1}/{:.1} GB", gigabytes(used), gigabytes(all)));
+    let limit = card.power_limit_w.map_or_else(String::new, |limit| format!("/{limit:.0}"));
     json!({
         "gpu": card.index,
-        "name": card.name,
-        "temperature": card.temperature_c.map(|degrees| format!("{degrees} C")),
+        "name": short(&card.name),
+        "temp": card.temperature_c.map(|degrees| format!("{degrees} C")),
         "busy": card.busy_percent.map(|percent| format!("{percent} %")),
         "memory": memory,
         "power": card.power_w.map(|watts| format!("{watts:.0}{limit} W")),
         "clock": card.sm_clock_mhz.map(|megahertz| format!("{megahertz} MHz")),
-        "encoder": card.encoder_sessions,
-        "slowed_by": (!card.slowed_by.is_empty()).then(|| card.slowed_by.join(" ")),
+        "enc": card.encoder_sessions,
     })
+}
+
+/// All of them are NVIDIA's.
+fn short(name: &str) -> String {
+    let name = name.trim_start_matches("NVIDIA ");
+    if name.chars().count() <= NAME_LETTERS {
+        return name.to_owned();
+    }
+    name.chars().take(NAME_LETTERS - 1).chain(['…']).collect()
+}
+
+/// What is wrong with a card, under the table.
+fn trouble(card: &CardReading) -> Option<String> {
+    if let Some(silence) = &card.silence {
+        return Some(format!("silent    card {}: {silence}", card.index));
+    }
+    (!card.slowed_by.is_empty()).then(|| format!("slowed    card {}: by {}", card.index, slowed_by(&card.slowed_by)))
 }
 
 fn text(value: &Value) -> &str {
@@ -236,7 +255,7 @@ mod tests {
         let mut look = Look { cores: Cores { busy: Some(0.5), of: Some(2) }, ..Look::default() };
         let told = lines(&look);
         assert_eq!(told[0], "cores     0.50 of 2 at work");
-        assert!(told.len() == 2 && told[1].contains("no NVIDIA card answers on this machine"), "{told:?}");
+        assert!(told.len() == 2 && told[1].contains("no NVIDIA card answers here"), "{told:?}");
         let sessions = json!({ "used": 2, "limit": 8 });
         look.server = Some(ServerLook { pack: json!("portrait"), backend: json!("cpu"), sessions });
         look.cores.of = None;
@@ -253,12 +272,33 @@ mod tests {
     fn what_a_card_does_not_tell_is_left_open_and_a_silent_one_says_why() {
         let card = CardReading { temperature_c: Some(62), power_w: Some(312.4), ..CardReading::default() };
         let told = row(&card);
-        assert_eq!(
-            (&told["temperature"], &told["power"], &told["memory"]),
-            (&json!("62 C"), &json!("312 W"), &Value::Null)
-        );
+        assert_eq!((&told["temp"], &told["power"], &told["memory"]), (&json!("62 C"), &json!("312 W"), &Value::Null));
         let silent = CardReading { silence: Some("a GPU was lost".into()), ..CardReading::default() };
-        assert_eq!(row(&silent)["temperature"], "silent: a GPU was lost");
+        assert_eq!(trouble(&silent).as_deref(), Some("silent    card 0: a GPU was lost"));
+    }
+
+    #[test]
+    fn the_largest_card_fits_into_eighty_columns() {
+        let card = CardReading {
+            index: 15,
+            name: "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition".into(),
+            temperature_c: Some(100),
+            memory_bytes: Some(288_000_000_000),
+            memory_used_bytes: Some(287_000_000_000),
+            busy_percent: Some(100),
+            power_w: Some(999.0),
+            power_limit_w: Some(1000.0),
+            sm_clock_mhz: Some(2520),
+            encoder_sessions: Some(12),
+            slowed_by: vec!["hw_slowdown".into(), "hw_thermal_slowdown".into(), "sw_power_cap".into()],
+            ..CardReading::default()
+        };
+        let told = row(&card);
+        let cell = |column: &&str| told[*column].as_str().map_or_else(|| told[*column].to_string(), str::to_owned);
+        let width = |column: &&str| cell(column).chars().count().max(column.len());
+        let all = COLUMNS.iter().map(width).sum::<usize>() + 2 * (COLUMNS.len() - 1);
+        assert!(all <= 80, "{all}: {told}");
+        assert_eq!(trouble(&card).as_deref(), Some("slowed    card 15: by heat, its power limit"));
     }
 
     #[test]

@@ -78,6 +78,8 @@ pub enum Told<T> {
     Absent(String),
     /// It is there and does not do what it should; what it said.
     Failed(String),
+    /// It was asked and did not come back; how long was waited, or how it ended.
+    Hangs(String),
     /// It is this.
     Is(T),
 }
@@ -114,8 +116,20 @@ pub struct Gpu {
     pub cuda: Told<Version>,
     /// What starting that library answered (`CUresult`).
     pub cuda_start_code: Option<i32>,
+    /// Where the card is on the bus that CUDA names first: faces are drawn on it.
+    pub first_card: Option<String>,
     /// The cards that answered.
     pub cards: Vec<CardState>,
+}
+
+impl Gpu {
+    /// The card that faces would be drawn on with its number, or all where CUDA does not tell which that is.
+    #[must_use]
+    pub fn judged(&self) -> Vec<(usize, &CardState)> {
+        let is_first = |card: &CardState| self.first_card.is_some() && card.bus_address == self.first_card;
+        let all = || self.cards.iter().enumerate();
+        all().find(|(_, card)| is_first(card)).map_or_else(|| all().collect(), |first| vec![first])
+    }
 }
 
 /// A device file.

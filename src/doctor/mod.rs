@@ -209,5 +209,6 @@ const BEFORE_A_CARD: &[&str] = &[
     "cuda",
     "capability",
     "flavour",
+    "gpu-memory",
     "tensorrt",
 ];

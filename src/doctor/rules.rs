@@ -15,12 +15,18 @@ pub struct ToolkitRow {
     pub linux: Version,
     /// The first driver on Windows; `None` where the toolkit brings none (from 13.0 on).
     pub windows: Option<Version>,
+    /// The first driver on Linux that this house advises, where that is a newer one, and why. Nothing fails for it.
+    pub advised: Option<(Version, &'static str)>,
     /// Where the row is from.
     pub source: &'static str,
 }
 
 const fn row(cuda: (u32, u32), linux: Version, windows: Option<Version>, source: &'static str) -> ToolkitRow {
-    ToolkitRow { cuda: Version::two(cuda.0, cuda.1), linux, windows, source }
+    ToolkitRow { cuda: Version::two(cuda.0, cuda.1), linux, windows, advised: None, source }
+}
+
+const fn advised(row: ToolkitRow, driver: Version, why: &'static str) -> ToolkitRow {
+    ToolkitRow { advised: Some((driver, why)), ..row }
 }
 
 const fn two(major: u32, minor: u32) -> Version {
@@ -31,18 +37,16 @@ const fn three(major: u32, minor: u32, patch: u32) -> Version {
     Version::three(major, minor, patch)
 }
 
-const NOTES: &str = "CUDA Toolkit Release Notes, table \"CUDA Toolkit and Corresponding Driver Versions\", row GA";
-const NOTES_12_1: &str = "house rule: the first driver of the long-term branch R535; NVIDIA's table has 530.30.02 of R530, \
-    which ended with that toolkit";
-const NOTES_12_2: &str =
-    "CUDA Toolkit Release Notes, same table, row 12.2 Update 1 (GA: 535.54.03, Windows 536.25); house rule: 535.86";
+const NOTES: &str = "CUDA Toolkit Release Notes, table \"CUDA Toolkit and Corresponding Driver Versions\", rows GA";
+const LONG_TERM: &str = "house rule: of the long-term branch R535; R530 was a short-lived one";
+const UPDATED: &str = "house rule: the driver that came with 12.2 Update 1 (535.86.09 in NVIDIA's table)";
 
 /// First drivers by toolkit, oldest first. Between two rows the older one holds.
 pub const TOOLKITS: &[ToolkitRow] = &[
     row((11, 8), three(520, 61, 5), Some(two(520, 6)), NOTES),
     row((12, 0), three(525, 60, 13), Some(two(527, 41)), NOTES),
-    row((12, 1), two(535, 54), Some(two(531, 14)), NOTES_12_1),
-    row((12, 2), two(535, 86), Some(two(536, 67)), NOTES_12_2),
+    advised(row((12, 1), three(530, 30, 2), Some(two(531, 14)), NOTES), two(535, 54), LONG_TERM),
+    advised(row((12, 2), three(535, 54, 3), Some(two(536, 25)), NOTES), two(535, 86), UPDATED),
     row((12, 3), three(545, 23, 6), Some(two(545, 84)), NOTES),
     row((12, 4), three(550, 54, 14), Some(two(551, 61)), NOTES),
     row((12, 5), three(555, 42, 2), Some(two(555, 85)), NOTES),
@@ -82,13 +86,28 @@ pub fn newest_major(driver: Version, system: System) -> Option<u32> {
     MAJORS.iter().rev().find(runs).map(|(major, _, _)| *major)
 }
 
-/// The first driver that serves all of `cuda`; `None` where no row says.
+/// What is known of the toolkit `cuda`: its row, or that of the newest older one of the same major version.
 #[must_use]
-pub fn whole_driver(cuda: Version, system: System) -> Option<Version> {
-    let row = TOOLKITS.iter().rev().find(|row| row.cuda <= cuda).filter(|row| row.cuda.major() == cuda.major())?;
-    if system.has_windows_driver() { row.windows } else { Some(row.linux) }
+pub fn toolkit(cuda: Version) -> Option<&'static ToolkitRow> {
+    TOOLKITS.iter().rev().find(|row| row.cuda <= cuda).filter(|row| row.cuda.major() == cuda.major())
 }
 
+impl ToolkitRow {
+    /// The first driver that serves all of it; `None` where NVIDIA's table does not say.
+    #[must_use]
+    pub fn driver(&self, system: System) -> Option<Version> {
+        if system.has_windows_driver() { self.windows } else { Some(self.linux) }
+    }
+
+    /// The first driver that is advised, where that is a newer one.
+    #[must_use]
+    pub fn advised_driver(&self, system: System) -> Option<Version> {
+        self.advised.map(|(driver, _)| driver).filter(|_| !system.has_windows_driver())
+    }
+}
+
+/// Memory below which a card holds no more than what CUDA itself takes of it for one program, some hundreds of megabytes.
+pub const LEAST_GPU_MEMORY_BYTES: u64 = 500_000_000;
 /// Memory that a large model wants of a card: the `UNet` of Sonic in fp16 is an engine of 3.14 GB with 1.12 GB of activations, as
 /// built for SM 8.9; the rest is what stands around it.
 pub const GPU_MEMORY_BYTES: u64 = 6_000_000_000;
@@ -96,8 +115,6 @@ pub const GPU_MEMORY_BYTES: u64 = 6_000_000_000;
 pub const ENGINES_BYTES: u64 = 8_000_000_000;
 /// Room for what every visage keeps: certificates.
 pub const KEPT_BYTES: u64 = 50_000_000;
-/// Degrees Celsius beyond which fewer sessions are admitted.
-pub const HOT_C: u32 = 80;
 
 /// How far a card can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,8 +138,10 @@ pub struct SmRow {
     pub used: Use,
     /// The first CUDA that compiles for it.
     pub least_cuda: Version,
-    /// The first driver for it, on Linux and on Windows.
+    /// The first driver for it with CUDA 12, on Linux and on Windows.
     pub least_driver: (Version, Version),
+    /// The first that this house advises on either, where that is a newer one. Nothing fails for it.
+    pub advised_driver: Option<Version>,
     /// Whether it has a video encoder (NVENC).
     pub has_encoder: bool,
     /// What is to be known of it.
@@ -134,6 +153,8 @@ pub struct SmRow {
 const PROGRAMMING: &str = "CUDA C++ Programming Guide, compute capabilities; CUDA 13 release notes: below 7.5 removed";
 const RTX_MATRIX: &str = "TensorRT-RTX support matrix; Video Encode and Decode GPU Support Matrix";
 const CLASSIC_MATRIX: &str = "TensorRT support matrix; Video Encode and Decode GPU Support Matrix: no NVENC";
+const JETSON: &str =
+    "TensorRT support matrix, JetPack; Jetson Orin data sheets; house rule: driver 535 for JetPack's CUDA 12";
 const BLACKWELL: &str = "CUDA 12.8 release notes: first toolkit for Blackwell; TensorRT-RTX support matrix";
 
 /// What capabilities there are, oldest first.
@@ -144,6 +165,7 @@ pub const CAPABILITIES: &[SmRow] = &[
         used: Use::None,
         least_cuda: two(8, 0),
         least_driver: (two(367, 48), two(369, 30)),
+        advised_driver: None,
         has_encoder: true,
         note: "no tensor cores, and CUDA 13 no longer compiles for it",
         source: PROGRAMMING,
@@ -154,6 +176,7 @@ pub const CAPABILITIES: &[SmRow] = &[
         used: Use::None,
         least_cuda: two(9, 0),
         least_driver: (two(384, 81), two(385, 54)),
+        advised_driver: None,
         has_encoder: true,
         note: "CUDA 13 no longer compiles for it",
         source: PROGRAMMING,
@@ -164,6 +187,7 @@ pub const CAPABILITIES: &[SmRow] = &[
         used: Use::Limited,
         least_cuda: two(10, 0),
         least_driver: (two(525, 60), two(527, 41)),
+        advised_driver: None,
         has_encoder: true,
         note: "mixed precision in fp16 only: no bf16, no fp8, and slower than real time with large models",
         source: RTX_MATRIX,
@@ -174,6 +198,7 @@ pub const CAPABILITIES: &[SmRow] = &[
         used: Use::Full,
         least_cuda: two(11, 0),
         least_driver: (two(525, 60), two(527, 41)),
+        advised_driver: None,
         has_encoder: false,
         note: "classic TensorRT; no NVENC, so pictures are encoded on the CPU",
         source: CLASSIC_MATRIX,
@@ -184,6 +209,7 @@ pub const CAPABILITIES: &[SmRow] = &[
         used: Use::Full,
         least_cuda: two(11, 1),
         least_driver: (two(525, 60), two(527, 41)),
+        advised_driver: None,
         has_encoder: true,
         note: "fp16 and bf16",
         source: RTX_MATRIX,
@@ -194,19 +220,21 @@ pub const CAPABILITIES: &[SmRow] = &[
         used: Use::Limited,
         least_cuda: two(11, 4),
         least_driver: (two(535, 0), two(535, 0)),
+        advised_driver: None,
         has_encoder: true,
-        note: "classic TensorRT as JetPack brings it",
-        source: CLASSIC_MATRIX,
+        note: "classic TensorRT as JetPack brings it; Orin Nano has no encoder",
+        source: JETSON,
     },
     SmRow {
         sm: Sm::SM89,
         cards: "RTX 40xx, L4, L40",
         used: Use::Full,
         least_cuda: two(11, 8),
-        least_driver: (two(535, 0), two(535, 0)),
+        least_driver: (two(525, 60), two(527, 41)),
+        advised_driver: Some(two(535, 0)),
         has_encoder: true,
         note: "fp16, bf16 and fp8",
-        source: "TensorRT-RTX support matrix; house rule: driver 535 or newer with CUDA 12",
+        source: "TensorRT-RTX support matrix; CUDA 12.0 release notes; house rule: 535 or newer for fp8 with CUDA 12",
     },
     SmRow {
         sm: Sm::SM90,
@@ -214,6 +242,7 @@ pub const CAPABILITIES: &[SmRow] = &[
         used: Use::Full,
         least_cuda: two(11, 8),
         least_driver: (two(525, 60), two(527, 41)),
+        advised_driver: None,
         has_encoder: false,
         note: "classic TensorRT; no NVENC, so pictures are encoded on the CPU",
         source: CLASSIC_MATRIX,
@@ -224,6 +253,7 @@ pub const CAPABILITIES: &[SmRow] = &[
         used: Use::Full,
         least_cuda: two(12, 8),
         least_driver: (two(570, 26), two(570, 65)),
+        advised_driver: None,
         has_encoder: false,
         note: "classic TensorRT; no NVENC, so pictures are encoded on the CPU",
         source: CLASSIC_MATRIX,
@@ -234,6 +264,7 @@ pub const CAPABILITIES: &[SmRow] = &[
         used: Use::Full,
         least_cuda: two(12, 8),
         least_driver: (two(570, 26), two(570, 65)),
+        advised_driver: None,
         has_encoder: true,
         note: "fp16, bf16, fp8 and fp4; needs CUDA 12.8 or newer",
         source: BLACKWELL,
@@ -244,13 +275,14 @@ pub const CAPABILITIES: &[SmRow] = &[
         used: Use::Limited,
         least_cuda: two(12, 9),
         least_driver: (two(580, 0), two(580, 0)),
+        advised_driver: None,
         has_encoder: true,
         note: "fp16, bf16, fp8 and fp4; an Arm machine",
         source: BLACKWELL,
     },
 ];
 
-/// What is known of `sm`: its row, or that of the newest older one of the same generation.
+/// What is known of `sm`: its row, or that of the oldest for what is older than anything that is served.
 #[must_use]
 pub fn capability(sm: Sm) -> Option<&'static SmRow> {
     let exact = CAPABILITIES.iter().find(|row| row.sm == sm);
@@ -301,22 +333,41 @@ mod tests {
     fn each_toolkit_wants_the_driver_that_its_notes_say() {
         let rows = [
             ("11.8", "520.61.05", "520.06"),
-            ("12.1", "535.54", "531.14"),
-            ("12.2", "535.86", "536.67"),
+            ("12.1", "530.30.02", "531.14"),
+            ("12.2", "535.54.03", "536.25"),
             ("12.3", "545.23.06", "545.84"),
             ("12.4", "550.54.14", "551.61"),
+            ("12.5", "555.42.02", "555.85"),
             ("12.6", "560.28.03", "560.76"),
             ("12.7", "560.28.03", "560.76"),
             ("12.8", "570.26", "570.65"),
             ("12.9", "575.51.03", "576.02"),
         ];
+        let driver = |cuda, system| toolkit(version(cuda)).expect("a row").driver(system);
         for (cuda, linux, windows) in rows {
-            assert_eq!(whole_driver(version(cuda), System::Linux), Some(version(linux)), "{cuda}");
-            assert_eq!(whole_driver(version(cuda), System::Windows), Some(version(windows)), "{cuda}");
+            assert_eq!(driver(cuda, System::Linux), Some(version(linux)), "{cuda}");
+            assert_eq!(driver(cuda, System::Windows), Some(version(windows)), "{cuda}");
         }
-        assert_eq!(whole_driver(version("13.3"), System::Linux), Some(version("610.43.02")));
-        assert_eq!(whole_driver(version("13.3"), System::Wsl), None, "CUDA 13 brings no Windows driver");
-        assert_eq!(whole_driver(version("10.2"), System::Linux), None);
+        for (cuda, linux) in
+            [("13.0", "580.65.06"), ("13.1", "590.44.01"), ("13.2", "595.45.04"), ("13.3", "610.43.02")]
+        {
+            assert_eq!(driver(cuda, System::Linux), Some(version(linux)), "{cuda}");
+            assert_eq!(driver(cuda, System::Wsl), None, "CUDA 13 brings no Windows driver");
+        }
+        assert!(toolkit(version("10.2")).is_none());
+    }
+
+    #[test]
+    fn what_the_house_advises_is_newer_than_what_nvidia_wants_and_says_why() {
+        let advised: Vec<_> = TOOLKITS.iter().filter_map(|row| Some((row.cuda, row.linux, row.advised?))).collect();
+        let drivers: Vec<_> = advised.iter().map(|(cuda, _, (driver, _))| (*cuda, *driver)).collect();
+        assert_eq!(drivers, [(two(12, 1), two(535, 54)), (two(12, 2), two(535, 86))]);
+        assert!(advised.iter().all(|(_, linux, (driver, why))| driver > linux && why.starts_with("house rule")));
+        let cards = CAPABILITIES.iter().filter_map(|row| Some((row, row.advised_driver?)));
+        assert!(
+            cards.clone().count() == 1
+                && cards.clone().all(|(row, driver)| row.sm == Sm::SM89 && driver > row.least_driver.1)
+        );
     }
 
     #[test]

@@ -15,11 +15,14 @@ type Told = (&'static str, &'static str, fn(&CardReading) -> Option<f64>);
 const LOOP_STALLS: &str =
     "Calls in the loop that ask the driver for memory or wait for a whole stream: none, if all is well.";
 
-const FAMILIES: [Told; 11] = [
+const FAMILIES: [Told; 12] = [
     ("visage_gpu_temperature_celsius", "Temperature of the chip.", |card| card.temperature_c.map(f64::from)),
     ("visage_gpu_memory_bytes", "All memory of the card.", |card| bytes(card.memory_bytes)),
     ("visage_gpu_memory_used_bytes", "Memory that somebody holds.", |card| bytes(card.memory_used_bytes)),
-    ("visage_gpu_busy_ratio", "Share of time in which it reckoned, 0 to 1.", |card| share(card.busy_percent)),
+    ("visage_gpu_memory_free_bytes", "Memory that nobody holds; the driver keeps some for itself.", |card| {
+        bytes(card.memory_free_bytes)
+    }),
+    ("visage_gpu_busy_ratio", "Share of time in which it computed, 0 to 1.", |card| share(card.busy_percent)),
     ("visage_gpu_memory_busy_ratio", "Share of time in which its memory was read or written, 0 to 1.", |card| {
         share(card.memory_busy_percent)
     }),
@@ -28,7 +31,7 @@ const FAMILIES: [Told; 11] = [
     }),
     ("visage_gpu_power_watts", "What it draws.", |card| card.power_w),
     ("visage_gpu_power_limit_watts", "What it may draw.", |card| card.power_limit_w),
-    ("visage_gpu_sm_clock_hertz", "Clock of what reckons.", |card| hertz(card.sm_clock_mhz)),
+    ("visage_gpu_sm_clock_hertz", "Clock of what computes.", |card| hertz(card.sm_clock_mhz)),
     ("visage_gpu_memory_clock_hertz", "Clock of its memory.", |card| hertz(card.memory_clock_mhz)),
     ("visage_gpu_encoder_sessions", "Sessions of its video encoder, anybody's.", |card| {
         card.encoder_sessions.map(f64::from)

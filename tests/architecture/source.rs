@@ -71,11 +71,14 @@ fn rust_files(place: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Whether the folder's `mod.rs` takes this file in for tests only.
+/// Whether a `mod.rs` takes this file, or a folder that it is in, in for tests only.
 fn test_only(file: &Path) -> bool {
-    let name = file.file_stem().unwrap_or_default().to_string_lossy();
-    let parent = fs::read_to_string(file.with_file_name("mod.rs")).unwrap_or_default();
-    parent.contains(&format!("#[cfg(test)]\nmod {name};"))
+    let folder = file.parent().unwrap_or(file);
+    let (named, home) =
+        if file.ends_with("mod.rs") { (folder, folder.parent().unwrap_or(folder)) } else { (file, folder) };
+    let name = named.file_stem().unwrap_or_default().to_string_lossy();
+    let Ok(parent) = fs::read_to_string(home.join("mod.rs")) else { return false };
+    parent.contains(&format!("#[cfg(test)]\nmod {name};")) || test_only(&home.join("mod.rs"))
 }
 
 fn read(root: &Path, file: &Path) -> Source {

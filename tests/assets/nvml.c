@@ -1,11 +1,14 @@
 // Stands in for NVIDIA's management library, for tests: two cards, of which the first says what the file "card" in the working
-// folder holds (degrees, free MB, and "lost" where it has fallen off the bus), and the second can tell its name only.
+// folder holds (degrees, free MB, and "lost" where it has fallen off the bus: it stays lost until the library is opened anew),
+// and the second can tell its name only.
 #include <stdio.h>
 #include <string.h>
 
 typedef struct { int index; } *Device;
 static struct { int index; } cards[2] = {{0}, {1}};
 enum { OK = 0, NOT_SUPPORTED = 3, LOST = 15 };
+
+static int users, is_lost;
 
 static int ask(Device device, unsigned *degrees, unsigned *free_mb) {
     char word[8] = "";
@@ -14,7 +17,8 @@ static int ask(Device device, unsigned *degrees, unsigned *free_mb) {
     if (!file) return NOT_SUPPORTED;
     int found = fscanf(file, "%u %u %7s", degrees, free_mb, word);
     fclose(file);
-    return strcmp(word, "lost") == 0 ? LOST : found >= 2 ? OK : NOT_SUPPORTED;
+    if (strcmp(word, "lost") == 0) is_lost = 1;
+    return is_lost ? LOST : found >= 2 ? OK : NOT_SUPPORTED;
 }
 
 static int say(Device device, unsigned value, unsigned *told) {
@@ -24,8 +28,14 @@ static int say(Device device, unsigned value, unsigned *told) {
     return answer;
 }
 
-int nvmlInit_v2(void) { return OK; }
-int nvmlShutdown(void) { return OK; }
+int nvmlInit_v2(void) {
+    if (!users++) is_lost = 0;
+    return OK;
+}
+int nvmlShutdown(void) {
+    users--;
+    return OK;
+}
 int nvmlDeviceGetCount_v2(unsigned *count) { *count = 2; return OK; }
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, Device *device) { *device = (Device)&cards[index]; return OK; }
 int nvmlSystemGetDriverVersion(char *text, unsigned length) { snprintf(text, length, "580.95.05"); return OK; }

@@ -62,11 +62,12 @@ export const card = onPage({
   const without = { words: await words(), asked };
   expect(without.words === null && asked === 1, 'nothing of a card where there is none, and one question', without);
   await page.press('Escape');
-  said = { cards: [CARD, { ...CARD, index: 1, name: 'NVIDIA T4', silence: 'a GPU was lost', slowed_by: [] }], read_ms_ago: 300, admission: HOT };
+  const mute = Object.fromEntries(Object.keys(CARD).map(key => [key, null]));
+  said = { cards: [CARD, { ...CARD, index: 1, name: 'NVIDIA T4', silence: 'a GPU was lost', slowed_by: [] }, { ...mute, index: 2, name: 'NVIDIA T4', slowed_by: [] }], read_ms_ago: 300, admission: HOT };
   await page.press('d', 'KeyD', 'd');
   await page.until("document.querySelector('#cards').checkVisibility()");
   const shown = await words();
-  for (const part of ['RTX 4090', '84 °C', '12.3 of 25.7 GB', '413 of 450 W', '2520 MHz', 'hardware, heat', 'a GPU was lost', '4 of 8', 'no further session']) expect(shown.includes(part), `${part} in the panel`, { shown });
+  for (const part of ['RTX 4090', '84 °C', '12.3 of 25.7 GB', '413 of 450 W', '2520 MHz', '0: NVIDIA', 'Slowed by\theat', 'a GPU was lost', '2: NVIDIA T4', 'nothing but its name', '4 of 8', 'no further session']) expect(shown.includes(part), `${part} in the panel`, { shown });
   await page.eval("document.querySelector('.cardnote').scrollIntoView({ block: 'end' })");
   const worst = {};
   for (const scheme of ['dark', 'light']) {
@@ -85,7 +86,7 @@ export const card = onPage({
   const closed = asked;
   await sleep(1500);
   expect(asked === closed, 'no question while it is shut', { closed, asked });
-  return { asked, cards: 2 };
+  return { asked, cards: 3 };
 });
 
 /** A server that lets nobody in though places are free: the page says why, in the server's words. */

@@ -5,6 +5,7 @@
 # Flavour: VISAGE_FLAVOUR=tensorrt-rtx (usual) or tensorrt. Library: VISAGE_TENSORRT_LIB, a folder.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+command -v clang >/dev/null || { echo "wanted clang for the bindings, found none: apt-get install clang libclang-dev" >&2; exit 1; }
 command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,compute_cap,memory.total --format=csv,noheader
 if [ -z "${VISAGE_TENSORRT_LIB:-}" ] && [ "${VISAGE_FLAVOUR:-tensorrt-rtx}" = tensorrt-rtx ]; then
     python3 -m venv target/tensorrt

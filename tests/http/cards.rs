@@ -131,6 +131,7 @@ async fn a_hot_card_lets_fewer_in_says_so_and_lets_them_in_again_when_it_has_coo
         "visage_gpu_changes_total{change=\"lowered\"} 2",
         "visage_sessions_refused_total{reason=\"card_hot\"} 2",
         "visage_gpu_temperature_celsius{gpu=\"1\"} 86",
+        "visage_gpu_memory_free_bytes{gpu=\"1\"} 20000000000",
         "visage_gpu_slowed{gpu=\"1\",reason=\"sw_thermal_slowdown\"} 1",
     ] {
         assert!(metrics.contains(&format!("{line}\n")), "{line} in\n{metrics}");

@@ -82,7 +82,7 @@ pub fn turn(machine: &Machine) -> Judgement {
             Judgement::ok(format!("{} sees this machine as {seen}{took}", relay.address))
         }
         Told::NotAsked => Judgement::unknown(format!("{} was not asked", relay.address)),
-        Told::Absent(said) | Told::Failed(said) => {
+        Told::Absent(said) | Told::Failed(said) | Told::Hangs(said) => {
             Judgement::fail(format!("{} does not answer: {said}", relay.address))
                 .because("a firewall drops UDP, the address is wrong, or the server is down")
                 .so("let UDP through to it, in and out", &[])

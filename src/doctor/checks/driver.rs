@@ -4,7 +4,7 @@ use visage_engines::Version;
 use visage_kernels::inventory::Management;
 
 use crate::doctor::machine::{Gpu, System, Told};
-use crate::doctor::rules::{CUDA_MAJOR, OLDEST_CUDA_MAJOR, capability, least_driver, newest_major, written};
+use crate::doctor::rules::{CUDA_MAJOR, OLDEST_CUDA_MAJOR, SmRow, capability, least_driver, newest_major, written};
 use crate::doctor::{Judgement, Machine};
 
 /// What depends on a card is not looked at without one.
@@ -34,10 +34,11 @@ pub fn card(machine: &Machine) -> Judgement {
     }
 }
 
-const CPU: &[&str] = &["visage doctor --for cpu"];
+const CPU: &[&str] = &["visage serve"];
 
 fn names(gpu: &Gpu) -> String {
     let name = |card: &visage_kernels::inventory::CardState| match card.sm {
+        Some(sm) if card.memory_bytes == 0 => format!("{} (SM {sm})", card.name),
         Some(sm) => format!("{} (SM {sm}, {})", card.name, super::gigabytes(card.memory_bytes)),
         None => card.name.clone(),
     };
@@ -63,11 +64,22 @@ pub fn kernel(machine: &Machine) -> Judgement {
         (Some(driver), _) => Judgement::ok(written(driver)),
         (None, true) => Judgement::fail("nouveau drives the card")
             .because("the free driver that Linux brings has no CUDA")
-            .so("install NVIDIA's driver and restart", INSTALL),
+            .so(format!("install NVIDIA's driver{} and restart", on_the_host(machine)), INSTALL),
         (None, false) => Judgement::fail("no driver is loaded")
             .because("it is not installed, was not built for this kernel, or Secure Boot refused its signature")
-            .so("install the driver and restart; `sudo dmesg | grep -i nvidia` says why one was refused", INSTALL),
+            .so(
+                format!(
+                    "install the driver{} and restart; `sudo dmesg | grep -i nvidia` says why one was refused",
+                    on_the_host(machine)
+                ),
+                INSTALL,
+            ),
     }
+}
+
+/// A container has the driver of the machine that it runs on.
+fn on_the_host(machine: &Machine) -> &'static str {
+    if machine.container.is_some() { " on the host, outside of this container," } else { "" }
 }
 
 /// A driver that is loaded and yet tells nothing of its cards.
@@ -91,21 +103,25 @@ fn silent(machine: &Machine) -> Option<Judgement> {
                 .because("this user, or this control group, has no right to it")
                 .so("see what the administrator may", &["sudo nvidia-smi"]),
         ),
-        Management::NoDriver => Some(lost("it says that it is not loaded")),
-        Management::Failed(said) => Some(lost(said)),
-        Management::Answered if gpu.cards.is_empty() => Some(lost("it knows no card")),
+        Management::NoDriver => Some(lost("loaded, and it says that it is not")),
+        Management::Failed(said) => Some(lost(&format!("loaded, and does not answer: {said}"))),
+        Management::Answered if gpu.cards.is_empty() => Some(
+            lost("loaded, and it knows no card")
+                .because("the card fell off the bus, or it is of RTX 50xx and wants the driver with the open modules"),
+        ),
         _ => None,
     }
 }
 
 fn lost(said: &str) -> Judgement {
-    Judgement::fail(format!("loaded, and {said}")).because("the card fell off the bus, or hangs").so(
+    Judgement::fail(said).because("the card fell off the bus, or hangs").so(
         "see what the kernel says, then restart the machine",
         &["sudo dmesg | grep -i -e xid -e nvrm", "sudo reboot"],
     )
 }
 
-const INSTALL: &[&str] = &["sudo apt-get install nvidia-driver-580", "sudo reboot"];
+/// The driver with the open modules: the only one for RTX 50xx, and good for every card from SM 7.5 on.
+pub const INSTALL: &[&str] = &["sudo apt-get install nvidia-driver-580-open", "sudo reboot"];
 
 fn of(version: Option<Version>) -> String {
     version.map_or_else(|| "an unknown version".to_owned(), written)
@@ -193,6 +209,13 @@ fn wsl_file(gpu: &Gpu) -> Judgement {
 pub fn visible(machine: &Machine) -> Judgement {
     match &machine.gpu.hidden_by {
         None => Judgement::ok("nothing hides it"),
+        // It speaks to the runtime that starts containers, which may have given the card in another way.
+        Some(setting) if setting.starts_with(OF_CONTAINERS) && !machine.gpu.nodes.is_empty() => {
+            Judgement::ok(format!("{setting}, and the card's files are there all the same"))
+        }
+        Some(setting) if setting.starts_with(OF_CONTAINERS) => Judgement::fail(format!("{setting} hides every card"))
+            .because("the container was started without one")
+            .so("start it with the card", START),
         Some(setting) => {
             let name = setting.split('=').next().unwrap_or_default();
             Judgement::fail(format!("{setting} hides every card"))
@@ -202,6 +225,8 @@ pub fn visible(machine: &Machine) -> Judgement {
     }
 }
 
+const OF_CONTAINERS: &str = "NVIDIA_VISIBLE_DEVICES";
+
 /// Whether the driver is new enough for CUDA and for the cards.
 pub fn version(machine: &Machine) -> Judgement {
     let gpu = &machine.gpu;
@@ -209,9 +234,9 @@ pub fn version(machine: &Machine) -> Judgement {
         return Judgement::unknown("no driver that tells its version");
     };
     let found = written(driver);
-    let needs = gpu.cards.iter().filter_map(|card| Some((card, capability(card.sm?)?)));
-    let too_old =
-        needs.filter(|(_, row)| driver < row.driver(machine.system)).max_by_key(|(_, row)| row.driver(machine.system));
+    let needs: Vec<_> = gpu.judged().into_iter().filter_map(|(_, card)| Some((card, capability(card.sm?)?))).collect();
+    let wants = |row: &SmRow| row.driver(machine.system);
+    let too_old = needs.iter().filter(|(_, row)| driver < wants(row)).max_by_key(|(_, row)| wants(row));
     if let Some((card, row)) = too_old {
         let wanted = written(row.driver(machine.system));
         return Judgement::fail(format!("wanted {wanted} or newer, found {found}"))
@@ -228,6 +253,13 @@ pub fn version(machine: &Machine) -> Judgement {
             .because(format!("it runs no CUDA {OLDEST_CUDA_MAJOR} or {CUDA_MAJOR}"))
             .so(format!("install driver {} or newer", least(CUDA_MAJOR)), update(machine.system));
     }
+    let advised =
+        needs.iter().filter_map(|(card, row)| Some((card, row, row.advised_driver.filter(|it| driver < *it)?)));
+    if let Some((card, row, advised)) = advised.max_by_key(|(_, _, advised)| *advised) {
+        return Judgement::warn(format!("{found} runs CUDA {newest}, {} or newer is advised", written(advised)))
+            .because(format!("{} (SM {}) has fp8 from there on", card.name, row.sm))
+            .so(format!("install driver {} or newer", written(advised)), update(machine.system));
+    }
     if newest < CUDA_MAJOR {
         return Judgement::warn(format!("{found} runs CUDA 12, not {CUDA_MAJOR}"))
             .because(format!("libraries made for CUDA {CUDA_MAJOR} want driver {} or newer", least(CUDA_MAJOR)))
@@ -236,9 +268,10 @@ pub fn version(machine: &Machine) -> Judgement {
     Judgement::ok(format!("{found} runs CUDA {CUDA_MAJOR}"))
 }
 
-const LIBRARIES_12: &[&str] = &["pip install tensorrt-rtx-cu12-libs==1.7.* nvidia-cuda-nvrtc-cu12"];
+const LIBRARIES_12: &[&str] = &["pip install tensorrt-rtx-cu12-libs==1.7.1.116 nvidia-cuda-nvrtc-cu12"];
 
-fn update(system: System) -> &'static [&'static str] {
+/// What installs a newer driver.
+pub fn update(system: System) -> &'static [&'static str] {
     if system.has_windows_driver() { &["start https://www.nvidia.com/drivers"] } else { INSTALL }
 }
 
@@ -258,6 +291,7 @@ pub fn cuda(machine: &Machine) -> Judgement {
         Told::Failed(said) => Judgement::fail(format!("{CUDA} is not the driver's: {said}"))
             .because("a stub or a library of something else is found first")
             .so("take its folder out of the loader's path", &["ldconfig -p | grep libcuda", "echo $LD_LIBRARY_PATH"]),
+        Told::Hangs(said) => lost(&format!("{CUDA} does not start: {said}")),
         Told::Is(version) => started(gpu, *version, machine.system),
     }
 }
@@ -272,12 +306,25 @@ fn library(system: System) -> &'static [&'static str] {
 
 /// What `cuInit` answers where something is wrong, why, and what to do (CUDA Driver API, `CUresult`).
 const START_CODES: &[(i32, &str, &str, &[&str])] = &[
+    (2, "the card's memory is full", "end what holds it", &["nvidia-smi"]),
     (34, "a stub library was loaded", "take the toolkit's stubs out of the loader's path", &["echo $LD_LIBRARY_PATH"]),
+    (
+        46,
+        "another program has the card for itself, or it is being reset",
+        "end that program, or let programs share the card",
+        &["nvidia-smi", "sudo nvidia-smi -c 0"],
+    ),
     (
         100,
         "the driver sees no card",
         "see whether the card is still on the bus",
         &["nvidia-smi", "sudo dmesg | grep -i xid"],
+    ),
+    (
+        304,
+        "the system does not let this program open the driver's files, /dev/nvidia-uvm among them",
+        "make them, and see who may open them",
+        &["sudo nvidia-modprobe -c 0 -u", "ls -l /dev/nvidia*"],
     ),
     (
         802,
@@ -291,6 +338,12 @@ const START_CODES: &[(i32, &str, &str, &[&str])] = &[
         "a compatibility library is used on a card that it is not for",
         "remove it",
         &["sudo apt-get remove 'cuda-compat-*'"],
+    ),
+    (
+        805,
+        "the multi-process service (MPS) is asked for and does not run",
+        "start it, or run without it",
+        &["sudo nvidia-cuda-mps-control -d", "unset CUDA_MPS_PIPE_DIRECTORY"],
     ),
     (
         999,

@@ -53,7 +53,7 @@ pub fn engines_disk(machine: &Machine) -> Judgement {
     }
     match machine.disk.free_bytes {
         None => Judgement::unknown("the system does not tell"),
-        Some(free) if free < ENGINES_BYTES && machine.libraries.engines.is_empty() => Judgement::fail(format!(
+        Some(free) if free < ENGINES_BYTES && machine.libraries.engines.is_empty() => Judgement::warn(format!(
             "{} free, a large model's engines take {}",
             gigabytes(free),
             gigabytes(ENGINES_BYTES)

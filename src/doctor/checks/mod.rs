@@ -8,6 +8,8 @@ mod driver;
 mod house;
 mod libraries;
 
+pub(super) use driver::{INSTALL, update as driver_install};
+
 use super::{Check, Judgement, Machine, Need};
 
 const fn gpu(id: &'static str, looks_at: &'static str, judge: fn(&Machine) -> Judgement) -> Check {

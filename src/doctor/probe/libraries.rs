@@ -7,24 +7,33 @@ use std::path::Path;
 use visage_engines::Version;
 use visage_engines::places::{Place, Searched, search_order};
 use visage_kernels::libraries::{self, Silent};
-use visage_kernels::{inventory, tensorrt};
+use visage_kernels::tensorrt;
 
-use super::Asked;
+use super::{Asked, aside};
 use crate::doctor::machine::{Library, Machine, Told};
+
+/// `CUDA_ERROR_NO_DEVICE`.
+const NO_DEVICE: i32 = 100;
 
 /// Asks all libraries.
 pub fn look(asked: &Asked, machine: &mut Machine) {
-    let told = inventory::take_inventory();
+    let (told, cuda) = aside::ask(asked.program.as_deref());
     let gpu = &mut machine.gpu;
     (gpu.management, gpu.driver, gpu.cards) = (told.management, told.driver, told.cards);
-    gpu.cuda = match libraries::cuda_driver() {
-        Ok(driver) => {
-            gpu.cuda_start_code = Some(driver.start_code);
+    gpu.cuda = match cuda {
+        Told::Is(driver) => {
+            (gpu.cuda_start_code, gpu.first_card) = (Some(driver.start_code), driver.first_card);
             Told::Is(driver.version)
         }
-        Err(Silent::NotLoaded { said }) => Told::Absent(said),
-        Err(Silent::Foreign { said }) => Told::Failed(said),
+        Told::NotAsked => Told::NotAsked,
+        Told::Absent(said) => Told::Absent(said),
+        Told::Failed(said) => Told::Failed(said),
+        Told::Hangs(said) => Told::Hangs(said),
     };
+    if gpu.cuda_start_code == Some(NO_DEVICE) && !gpu.cards.is_empty() {
+        // The management library minds no such setting: what it sees and CUDA does not, the setting hides.
+        gpu.hidden_by = gpu.hidden_by.take().or_else(|| asked.seen_by.clone());
+    }
     let found = &mut machine.libraries;
     found.built_for = tensorrt::IS_BUILT.then_some(tensorrt::FLAVOUR);
     found.tensorrt_wanted = Some(tensorrt::MADE_FOR);

@@ -2,6 +2,7 @@
 //!
 //! Decides what is read. What it means, the checks say. Environment variables come from the command line.
 
+pub mod aside;
 mod door;
 mod files;
 mod libraries;
@@ -28,8 +29,12 @@ pub struct Asked {
     pub nvrtc_lib: Option<PathBuf>,
     /// Where Python environments may be.
     pub python_roots: Vec<PathBuf>,
+    /// This program, if children of it shall ask the driver's libraries.
+    pub program: Option<PathBuf>,
     /// A setting that hides the cards.
     pub hidden_by: Option<String>,
+    /// The setting that says which cards CUDA may see, whatever it says.
+    pub seen_by: Option<String>,
     /// The kind of container that the environment tells of.
     pub container: Option<String>,
     /// Where `serve` would listen.

@@ -8,7 +8,14 @@ use super::{Cause, Sign, Symptom};
 const OUT_OF_STEP: Symptom = Symptom {
     id: "out-of-step",
     title: "sound and picture are out of step",
-    texts: &["out of step", "out of sync", "lip sync", "lip-sync", "lipsync", "audio drift", "desync", "a/v sync"],
+    texts: &["out of step", "out of sync", "lip sync", "lip-sync", "lipsync", "desync", "a/v sync", "av sync"],
+    sights: &[
+        (&["sound", "audio", "voice"], &["drift", "synchron", "sync", "not match", "apart"]),
+        (
+            &["sound", "audio", "voice"],
+            &["before the", "after the", "ahead of", "behind", "late", "lag", "early", "earlier", "delayed"],
+        ),
+    ],
     codes: &[],
     causes: &[
         Cause {
@@ -41,26 +48,34 @@ const OUT_OF_STEP: Symptom = Symptom {
 const MOUTH: Symptom = Symptom {
     id: "mouth",
     title: "the mouth drifts or is stiff",
-    texts: &[
-        "mouth drift",
-        "mouth is drifting",
-        "stiff mouth",
-        "mouth is stiff",
-        "mouth drifts",
-        "mouth moves too little",
-        "lips do not move",
-        "stiff face",
-    ],
+    texts: &[],
+    sights: &[(
+        &["mouth", "lips", "jaw", "face"],
+        &[
+            "drift",
+            "stiff",
+            "wander",
+            "barely",
+            "hardly",
+            "too little",
+            "not move",
+            "don't move",
+            "doesn't move",
+            "frozen",
+            "slides",
+            "wobbl",
+        ],
+    )],
     codes: &[],
     causes: &[
         Cause {
-            says: "dynamic_scale is too low (stiff) or too high (drifting)",
+            says: "Sonic's dynamic_scale is too low (stiff) or too high (drifting)",
             sign: |_| Sign::Hidden("it changes with dynamic_scale alone, the same sound and picture"),
-            remedy: "dynamic_scale 1.0 to 1.2",
+            remedy: "dynamic_scale 1.0 to 1.2; the built-in faces have no such setting",
             types: &[],
         },
         Cause {
-            says: "motion_scale is too high",
+            says: "Sonic's motion_scale is too high",
             sign: |_| Sign::Hidden("head and mouth wander together"),
             remedy: "motion_scale 1.1 or less",
             types: &[],
@@ -83,17 +98,11 @@ const MOUTH: Symptom = Symptom {
 const BLACK_FRAMES: Symptom = Symptom {
     id: "black-frames",
     title: "black frames or colour blocks",
-    texts: &[
-        "black frame",
-        "black picture",
-        "black screen",
-        "colour block",
-        "color block",
-        "coloured block",
-        "colored block",
-        "green frame",
-        "blocky",
-    ],
+    texts: &["colour block", "color block", "coloured block", "colored block", "coloured square", "colored square"],
+    sights: &[(
+        &["frame", "picture", "video", "screen", "image", "face"],
+        &["black", "blank", "green", "block", "square", "pixelat", "artefact", "artifact", "garbage", "corrupt"],
+    )],
     codes: &[],
     causes: &[
         Cause {
@@ -112,7 +121,7 @@ const BLACK_FRAMES: Symptom = Symptom {
             says: "the driver is old, or was installed over another one",
             sign: driver_old,
             remedy: "reinstall the driver from nothing",
-            types: &["sudo apt-get purge 'nvidia-*'", "sudo apt-get install nvidia-driver-580", "sudo reboot"],
+            types: &["sudo apt-get purge 'nvidia-*'", "sudo apt-get install nvidia-driver-580-open", "sudo reboot"],
         },
         Cause {
             says: "a Game Ready driver in a long run",

@@ -8,6 +8,7 @@ mod told;
 
 use serde::Serialize;
 
+use super::checks::{INSTALL as DRIVER, driver_install};
 use super::{Machine, Remedy};
 
 /// Something that people see.
@@ -19,11 +20,16 @@ pub struct Symptom {
     pub title: &'static str,
     /// Texts by which it is known, in lower case.
     texts: &'static [&'static str],
+    /// What people see, in words of their own: the beginning of a word of the one list, and of one of the other.
+    sights: &'static [Sight],
     /// Names and numbers by which it is known, in lower case (CUDA's `CUresult` and `cudaError_t`).
     codes: &'static [&'static str],
     /// What it comes from, the likeliest first.
     causes: &'static [Cause],
 }
+
+/// Beginnings of words for a thing, and of those for what is wrong with it.
+type Sight = (&'static [&'static str], &'static [&'static str]);
 
 /// Where a symptom comes from.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +46,8 @@ struct Cause {
 enum Sign {
     /// It is so here, and this shows it.
     Seen(String),
+    /// The same, and whoever saw it knows better what to do.
+    Known(String, Remedy),
     /// It is not so here, and this shows it.
     NotSeen(String),
     /// The machine does not tell; this would.
@@ -96,11 +104,12 @@ pub fn explain(text: &str, machine: &Machine) -> Vec<Explained> {
 impl Symptom {
     /// Whether `text` tells of it.
     fn is_in(&self, text: &str) -> bool {
-        let text = text.to_lowercase();
+        let text = text.to_lowercase().replace('\u{2019}', "'");
         let words: Vec<&str> =
             text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).collect();
         text.trim() == self.id
             || self.texts.iter().any(|known| text.contains(known))
+            || self.sights.iter().any(|(things, wrongs)| is_told(things, &text) && is_told(wrongs, &text))
             || self.codes.iter().any(|code| is_said(code, &words))
     }
 
@@ -112,6 +121,12 @@ impl Symptom {
     }
 }
 
+/// Whether a word of the text begins with one of `beginnings`.
+fn is_told(beginnings: &[&str], text: &str) -> bool {
+    let begins = |at: usize| !text[..at].ends_with(char::is_alphanumeric);
+    beginnings.iter().any(|beginning| text.match_indices(beginning).any(|(at, _)| begins(at)))
+}
+
 /// Words after which a number is a code.
 const BEFORE_A_NUMBER: &[&str] =
     &["error", "code", "err", "status", "cuda", "cuerror", "cudaerror", "returned", "result"];
@@ -119,19 +134,25 @@ const BEFORE_A_NUMBER: &[&str] =
 /// Whether the words hold a code: a name anywhere, a number only alone or where one says that it is a code.
 fn is_said(code: &str, words: &[&str]) -> bool {
     let is_number = code.bytes().all(|byte| byte.is_ascii_digit());
-    let introduced = |at: usize| words.len() == 1 || at > 0 && BEFORE_A_NUMBER.contains(&words[at - 1]);
+    // How a program ended is its own business.
+    let introduced = |at: usize| {
+        words.len() == 1 || at > 0 && BEFORE_A_NUMBER.contains(&words[at - 1]) && (at < 2 || words[at - 2] != "exit")
+    };
     words.iter().enumerate().any(|(at, word)| *word == code && (!is_number || introduced(at)))
 }
 
 impl Cause {
     fn weigh(&self, machine: &Machine) -> Weighed {
-        let (here, because) = match (self.sign)(machine) {
-            Sign::Seen(because) => (Here::Yes, because),
-            Sign::NotSeen(because) => (Here::No, because),
-            Sign::Hidden(how) => (Here::Unknown, how.to_owned()),
+        let types = if self.types == DRIVER { driver_install(machine.system) } else { self.types };
+        let types = types.iter().map(|line| (*line).to_owned()).collect();
+        let remedy = Remedy { says: self.remedy.to_owned(), types };
+        let (here, because, remedy) = match (self.sign)(machine) {
+            Sign::Seen(because) => (Here::Yes, because, remedy),
+            Sign::Known(because, better) => (Here::Yes, because, better),
+            Sign::NotSeen(because) => (Here::No, because, remedy),
+            Sign::Hidden(how) => (Here::Unknown, how.to_owned(), remedy),
         };
-        let types = self.types.iter().map(|line| (*line).to_owned()).collect();
-        Weighed { cause: self.says, here, because, remedy: Remedy { says: self.remedy.to_owned(), types } }
+        Weighed { cause: self.says, here, because, remedy }
     }
 }
 
@@ -168,6 +189,39 @@ mod tests {
             ("colour blocks in the video", "black-frames"),
             ("The engine plan file is not compatible with this version of TensorRT", "plan-not-compatible"),
             ("plan-not-compatible", "plan-not-compatible"),
+            ("CUDA error: invalid device function", "no-kernel-image"),
+            (
+                "CUDA_ERROR_UNSUPPORTED_PTX_VERSION: the provided PTX was compiled with an unsupported toolchain.",
+                "insufficient-driver",
+            ),
+            ("The NVIDIA driver on your system is too old (found version 11040)", "insufficient-driver"),
+            ("system has unsupported display driver / cuda driver combination", "insufficient-driver"),
+            ("CUDA failed to initialise", "initialization-failed"),
+            (
+                "NVIDIA-SMI has failed because it couldn\u{2019}t communicate with the NVIDIA driver",
+                "initialization-failed",
+            ),
+            ("could not select device driver \"\" with capabilities: [[gpu]]", "initialization-failed"),
+            ("RuntimeError: No CUDA GPUs are available", "initialization-failed"),
+            ("libcuda.so.1: cannot open shared object file", "initialization-failed"),
+            ("NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus.", "initialization-failed"),
+            ("CUBLAS_STATUS_ALLOC_FAILED", "out-of-memory"),
+            ("VRAM is full", "out-of-memory"),
+            ("CUDA error: unspecified launch failure", "illegal-access"),
+            ("cudaErrorLaunchFailure", "illegal-access"),
+            (
+                "generated on an incompatible device: the engine plan expects compute 8.9, got 8.6",
+                "plan-not-compatible",
+            ),
+            ("IRuntime::deserializeCudaEngine: Error Code 1: Serialization", "plan-not-compatible"),
+            ("audio and video are not synchronised", "out-of-step"),
+            ("the sound comes before the lips move", "out-of-step"),
+            ("the lips lag behind the voice", "out-of-step"),
+            ("the mouth barely opens", "mouth"),
+            ("her face is stiff", "mouth"),
+            ("the lips don't move", "mouth"),
+            ("the video is black", "black-frames"),
+            ("green artifacts in the picture", "black-frames"),
         ] {
             assert_eq!(ids(text), [id], "{text}");
         }
@@ -175,7 +229,9 @@ mod tests {
 
     #[test]
     fn a_number_that_is_no_code_means_nothing() {
-        for text in ["", "drawn in 700 ms with 35 pictures", "hello", "7000", "step 2 of 100"] {
+        for text in
+            ["", "drawn in 700 ms with 35 pictures", "hello", "7000", "step 2 of 100", "exit code 3", "exit status 2"]
+        {
             assert_eq!(ids(text), <[&str; 0]>::default(), "{text}");
         }
     }
@@ -233,6 +289,19 @@ mod tests {
             let (here, cause) = first(text, machine);
             assert!(here == Here::Yes && cause.contains(words), "{text}: wanted {words}, found {here:?} {cause}");
         }
+    }
+
+    #[test]
+    fn what_is_seen_by_a_check_is_answered_as_the_check_answers_it() {
+        let updated = with(ada(), |machine| {
+            machine.gpu.management = visage_kernels::inventory::Management::Mismatch;
+            machine.gpu.cards.clear();
+        });
+        let cause = explain("CUDA initialization failed", &updated).swap_remove(0).causes.swap_remove(0);
+        assert_eq!((cause.here, cause.remedy.types), (Here::Yes, vec!["sudo reboot".to_owned()]), "and no new driver");
+        let windows = with(ada(), |machine| machine.system = crate::doctor::machine::System::Wsl);
+        let said = serde_json::to_string(&explain("out of memory", &windows)).expect("JSON");
+        assert!(said.contains("nvidia.com/drivers") && !said.contains("apt-get"), "{said}");
     }
 
     #[test]

@@ -15,7 +15,10 @@ pub fn by_check(machine: &Machine, id: &str, how: &'static str) -> Sign {
     let finding = check.look(machine, Target::Gpu);
     let said = format!("{id}: {}", finding.finding);
     match finding.verdict {
-        Verdict::Fail | Verdict::Warn => Sign::Seen(said),
+        Verdict::Fail | Verdict::Warn => match finding.remedy {
+            Some(remedy) => Sign::Known(said, remedy),
+            None => Sign::Seen(said),
+        },
         Verdict::Ok => Sign::NotSeen(said),
         Verdict::Unknown => Sign::Hidden(how),
     }
@@ -39,7 +42,7 @@ pub fn driver_old(machine: &Machine) -> Sign {
         .iter()
         .any(|check| check.id == "driver-version" && check.look(machine, Target::Gpu).verdict == Verdict::Fail);
     match driver_version(machine) {
-        Sign::Seen(_) if !fails => Sign::Hidden(how),
+        Sign::Seen(_) | Sign::Known(..) if !fails => Sign::Hidden(how),
         sign => sign,
     }
 }
@@ -101,18 +104,23 @@ pub fn broken_memory(machine: &Machine) -> Sign {
 
 pub fn heat(machine: &Machine) -> Sign {
     match by_check(machine, "temperature", "`nvidia-smi` shows degrees") {
-        Sign::Seen(said) => Sign::Seen(said),
-        cool => match by_check(machine, "power", "") {
-            Sign::Seen(said) => Sign::Seen(said),
-            _ => cool,
+        Sign::Hidden(how) => match by_check(machine, "power", how) {
+            Sign::NotSeen(_) => Sign::Hidden(how),
+            told => told,
         },
+        Sign::NotSeen(cool) => match by_check(machine, "power", "") {
+            Sign::NotSeen(_) | Sign::Hidden(_) => Sign::NotSeen(cool),
+            held_back => held_back,
+        },
+        hot => hot,
     }
 }
 
 pub fn slow(machine: &Machine) -> Sign {
-    match by_check(machine, "power", "") {
-        Sign::Seen(said) => Sign::Seen(said),
-        _ => Sign::Hidden("`visage bench` says how many pictures come late"),
+    let how = "`visage bench` says how many pictures come late";
+    match by_check(machine, "power", how) {
+        Sign::NotSeen(_) => Sign::Hidden(how),
+        told => told,
     }
 }
 

@@ -6,17 +6,26 @@ use super::signs::{
     broken_memory, container, cuda, device_files, driver_missing, driver_old, driver_older_than_card, driver_version,
     engines_of_another_card, engines_of_another_version, hidden, instances, memory, nvrtc_older_than_card, too_old,
 };
-use super::{Cause, Sign, Symptom};
+use super::{Cause, DRIVER, Sign, Symptom};
 
 const REBUILD: &[&str] = &["visage engines prune --keep-gb 0", "visage engines build"];
-const DRIVER: &[&str] = &["sudo apt-get install nvidia-driver-580", "sudo reboot"];
 const XID: &[&str] = &["sudo dmesg | grep -i xid"];
 
 const NO_KERNEL_IMAGE: Symptom = Symptom {
     id: "no-kernel-image",
     title: "no kernel image is available for execution on the device",
-    texts: &["no kernel image"],
-    codes: &["209", "cuda_error_no_binary_for_gpu", "cudaerrornokernelimagefordevice"],
+    texts: &["no kernel image", "invalid device function", "is not compatible with the current pytorch installation"],
+    sights: &[],
+    codes: &[
+        "98",
+        "209",
+        "218",
+        "cuda_error_no_binary_for_gpu",
+        "cuda_error_invalid_ptx",
+        "cudaerrornokernelimagefordevice",
+        "cudaerrorinvaliddevicefunction",
+        "cudaerrorinvalidptx",
+    ],
     causes: &[
         Cause {
             says: "the engine was compiled for another card",
@@ -48,8 +57,30 @@ const NO_KERNEL_IMAGE: Symptom = Symptom {
 const INSUFFICIENT_DRIVER: Symptom = Symptom {
     id: "insufficient-driver",
     title: "the driver is too old for the CUDA that the libraries were made with",
-    texts: &["insufficient for cuda", "driver version is insufficient", "insufficient driver"],
-    codes: &["35", "cudaerrorinsufficientdriver", "cuda_error_system_driver_mismatch", "803"],
+    texts: &[
+        "insufficient for cuda",
+        "driver version is insufficient",
+        "insufficient driver",
+        "driver on your system is too old",
+        "driver is too old",
+        "unsupported display driver",
+        "unsupported toolchain",
+        "forward compatibility was attempted",
+    ],
+    sights: &[],
+    codes: &[
+        "35",
+        "222",
+        "803",
+        "804",
+        "cuda_error_system_driver_mismatch",
+        "cuda_error_compat_not_supported_on_device",
+        "cuda_error_unsupported_ptx_version",
+        "cudaerrorinsufficientdriver",
+        "cudaerrorsystemdrivermismatch",
+        "cudaerrorcompatnotsupportedondevice",
+        "cudaerrorunsupportedptxversion",
+    ],
     causes: &[
         Cause {
             says: "the driver is older than the libraries' CUDA needs",
@@ -76,28 +107,61 @@ const INITIALIZATION_FAILED: Symptom = Symptom {
     id: "initialization-failed",
     title: "CUDA does not start",
     texts: &[
-        "cuda initialization failed",
-        "cuda initialization failure",
-        "cuda initialization error",
         "initialization error",
         "no cuda-capable device",
+        "no cuda gpus are available",
         "cuda unknown error",
-        "failed to initialize nvml",
+        "driver/library version mismatch",
+        "could not select device driver",
+        "no devices were found",
+        "fallen off the bus",
+        "libcuda.so",
     ],
+    sights: &[(
+        &["cuda", "nvml", "nvidia", "gpu", "graphics card"],
+        &[
+            "initiali",
+            "init fail",
+            "does not start",
+            "not start",
+            "couldn't communicate",
+            "could not communicate",
+            "is not available",
+            "is_available() is false",
+            "is lost",
+            "not found",
+            "not detected",
+        ],
+    )],
     codes: &[
         "3",
+        "34",
+        "46",
         "100",
+        "101",
+        "304",
         "802",
+        "805",
         "999",
         "cuda_error_not_initialized",
         "cuda_error_no_device",
         "cuda_error_unknown",
+        "cuda_error_stub_library",
+        "cuda_error_device_unavailable",
+        "cuda_error_invalid_device",
+        "cuda_error_operating_system",
+        "cuda_error_system_not_ready",
+        "cuda_error_mps_connection_failed",
         "cudaerrornodevice",
         "cudaerrorinitializationerror",
+        "cudaerrorunknown",
+        "cudaerrorstublibrary",
+        "cudaerrordevicesunavailable",
+        "cudaerrorsystemnotready",
     ],
     causes: &[
         Cause {
-            says: "no driver is loaded, nouveau is, or kernel and libraries differ",
+            says: "no driver is loaded, nouveau is, kernel and libraries differ, or the card fell off the bus",
             sign: driver_missing,
             remedy: "install NVIDIA's driver and restart",
             types: DRIVER,
@@ -121,9 +185,9 @@ const INITIALIZATION_FAILED: Symptom = Symptom {
             types: &["unset CUDA_VISIBLE_DEVICES NVIDIA_VISIBLE_DEVICES"],
         },
         Cause {
-            says: "the driver's memory module is stuck (after a suspend), or the fabric manager does not run",
+            says: "CUDA's part of the driver is stuck (after a suspend), missing, or waits for another program of NVIDIA's",
             sign: cuda,
-            remedy: "load the module anew; on machines with NVSwitch start the fabric manager",
+            remedy: "load its module anew; on machines with NVSwitch start the fabric manager",
             types: &["sudo rmmod nvidia_uvm", "sudo modprobe nvidia_uvm"],
         },
     ],
@@ -132,8 +196,19 @@ const INITIALIZATION_FAILED: Symptom = Symptom {
 const OUT_OF_MEMORY: Symptom = Symptom {
     id: "out-of-memory",
     title: "the card has no memory left, at load or at the next session",
-    texts: &["out of memory", "gpu oom", "cuda oom", "outofmemory", "not enough memory on the device"],
-    codes: &["2", "oom", "cuda_error_out_of_memory", "cudaerrormemoryallocation"],
+    texts: &["out of memory", "outofmemory", "not enough memory on the device", "failed to allocate device memory"],
+    sights: &[(
+        &["vram", "gpu memory", "gpu's memory", "video memory"],
+        &["full", "not enough", "exhaust", "exceed", "runs out"],
+    )],
+    codes: &[
+        "2",
+        "oom",
+        "cuda_error_out_of_memory",
+        "cudaerrormemoryallocation",
+        "cublas_status_alloc_failed",
+        "cudnn_status_alloc_failed",
+    ],
     causes: &[
         Cause {
             says: "the driver: an old one keeps more for itself; check it first",
@@ -166,8 +241,30 @@ const OUT_OF_MEMORY: Symptom = Symptom {
 const ILLEGAL_ACCESS: Symptom = Symptom {
     id: "illegal-access",
     title: "an illegal memory access was encountered",
-    texts: &["illegal memory access", "illegal address"],
-    codes: &["700", "cuda_error_illegal_address", "cudaerrorillegaladdress"],
+    texts: &[
+        "illegal memory access",
+        "illegal address",
+        "illegal instruction was encountered",
+        "misaligned address",
+        "unspecified launch failure",
+        "invalid program counter",
+    ],
+    sights: &[],
+    codes: &[
+        "700",
+        "715",
+        "716",
+        "718",
+        "719",
+        "cuda_error_illegal_address",
+        "cuda_error_illegal_instruction",
+        "cuda_error_misaligned_address",
+        "cuda_error_launch_failed",
+        "cudaerrorillegaladdress",
+        "cudaerrorillegalinstruction",
+        "cudaerrormisalignedaddress",
+        "cudaerrorlaunchfailure",
+    ],
     causes: &[
         Cause {
             says: "an engine of another version of TensorRT, or a damaged one",
@@ -202,14 +299,24 @@ const PLAN_NOT_COMPATIBLE: Symptom = Symptom {
     id: "plan-not-compatible",
     title: "an engine is not compatible with the library or the card",
     texts: &[
-        "engine plan not compatible",
-        "plan file is not compatible",
-        "plan is not compatible",
-        "engine is not compatible",
         "serialization error",
+        "serialization assertion",
+        "deserializecudaengine",
         "version tag does not match",
-        "incompatible engine",
+        "magic tag does not match",
     ],
+    sights: &[(
+        &["engine", "plan"],
+        &[
+            "not compatible",
+            "incompatible",
+            "different version",
+            "another version",
+            "another card",
+            "deserializ",
+            "not load",
+        ],
+    )],
     codes: &[],
     causes: &[
         Cause {

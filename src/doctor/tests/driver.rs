@@ -1,0 +1,380 @@
+//! Machines whose driver, container or settings stand between visage and the card.
+
+use visage_engines::Sm;
+use visage_kernels::inventory::Management;
+
+use super::{Case, ada, bare, card, case, driver, driverless, hopper, library, version, with, wsl};
+use crate::doctor::machine::{System, Told};
+
+/// What stands between visage and the card.
+pub(super) const OF_THE_DRIVER: &[Case] = &[
+    case("no card at all", bare, &["card"], &[], "visage serve"),
+    case("all is right", ada, &[], &[], "580.95.05 runs CUDA 13"),
+    case("a card and no driver", driverless, &["driver"], &[], "Secure Boot"),
+    case(
+        "nouveau drives the card",
+        || with(driverless(), |machine| machine.gpu.modules = vec!["nouveau".into()]),
+        &["driver"],
+        &[],
+        "nouveau",
+    ),
+    case(
+        "driver updated, not restarted",
+        || {
+            with(ada(), |machine| {
+                machine.gpu.management = Management::Mismatch;
+                (machine.gpu.driver, machine.gpu.cards) = (None, Vec::new());
+                machine.gpu.cuda_start_code = Some(803);
+            })
+        },
+        &["driver", "cuda"],
+        &[],
+        "sudo reboot",
+    ),
+    case(
+        "driver of 2022",
+        || {
+            with(ada(), |machine| {
+                driver(machine, "515.105.01", "11.7");
+                machine.libraries.nvrtc = library("libnvrtc.so.11.2", "11.8");
+                machine.gpu.cards = vec![card("GeForce RTX 3090", Sm::SM86, 24)];
+            })
+        },
+        &["driver-version"],
+        &["nvrtc"],
+        "wanted 525.60 or newer, found 515.105.01",
+    ),
+    case(
+        "RTX 4090 with driver 530",
+        || {
+            with(ada(), |machine| {
+                driver(machine, "530.30.02", "12.1");
+                machine.libraries.nvrtc = library("libnvrtc.so.12", "12.1");
+            })
+        },
+        &[],
+        &["driver-version"],
+        "530.30.02 runs CUDA 12, 535 or newer is advised",
+    ),
+    case(
+        "RTX 4090 with the first driver of CUDA 12, which NVIDIA says is fine",
+        || {
+            with(ada(), |machine| {
+                driver(machine, "525.60.13", "12.0");
+                machine.libraries.nvrtc = library("libnvrtc.so.12", "12.1");
+            })
+        },
+        &[],
+        &["driver-version"],
+        "it came with driver 530.30.02, 535.54 is advised; 525.60.13 runs it by minor-version compatibility",
+    ),
+    case(
+        "the driver of 12.2, older than the house advises",
+        || {
+            with(ada(), |machine| {
+                driver(machine, "535.54.03", "12.2");
+                machine.libraries.nvrtc = library("libnvrtc.so.12", "12.2");
+                machine.gpu.cards = vec![card("GeForce RTX 3090", Sm::SM86, 24)];
+            })
+        },
+        &[],
+        &["driver-version"],
+        "; 535.54.03 runs it, 535.86 is advised",
+    ),
+    case(
+        "driver 535.104, which is newer than 535.54",
+        || {
+            with(ada(), |machine| {
+                driver(machine, "535.104.05", "12.2");
+                machine.libraries.nvrtc = library("libnvrtc.so.12", "12.1");
+            })
+        },
+        &[],
+        &["driver-version"],
+        "libnvrtc.so.12",
+    ),
+    case(
+        "toolkit newer than the driver within one major version",
+        || {
+            with(ada(), |machine| {
+                driver(machine, "550.54.14", "12.4");
+                machine.libraries.nvrtc = library("libnvrtc.so.12", "12.9");
+            })
+        },
+        &[],
+        &["driver-version"],
+        "minor-version compatibility within CUDA 12",
+    ),
+    case(
+        "NVRTC of the wrong major version",
+        || with(ada(), |machine| driver(machine, "570.124.06", "12.8")),
+        &[],
+        &["nvrtc", "driver-version"],
+        "pip install nvidia-cuda-nvrtc-cu12",
+    ),
+    case(
+        "RTX 5090 with driver 565",
+        || {
+            with(ada(), |machine| {
+                driver(machine, "565.57.01", "12.7");
+                machine.gpu.cards = vec![card("GeForce RTX 5090", Sm::SM120, 32)];
+                machine.libraries.nvrtc = library("libnvrtc.so.12", "12.8");
+            })
+        },
+        &["driver-version"],
+        &[],
+        "wanted 570.26 or newer, found 565.57.01",
+    ),
+    case(
+        "RTX 5090 with NVRTC 12.4",
+        || {
+            with(ada(), |machine| {
+                machine.gpu.cards = vec![card("GeForce RTX 5090", Sm::SM120, 32)];
+                machine.libraries.nvrtc = library("libnvrtc.so.12", "12.4");
+            })
+        },
+        &[],
+        &["nvrtc"],
+        "RTX 50xx need CUDA 12.8 or newer",
+    ),
+    case(
+        "CUDA does not start after a suspend",
+        || with(ada(), |machine| machine.gpu.cuda_start_code = Some(999)),
+        &["cuda"],
+        &[],
+        "sudo rmmod nvidia_uvm",
+    ),
+    case(
+        "a compatibility library on a GeForce",
+        || {
+            with(ada(), |machine| {
+                driver(machine, "550.54.14", "13.0");
+                machine.gpu.cuda_start_code = Some(804);
+                machine.libraries.nvrtc = library("libnvrtc.so.12", "12.4");
+            })
+        },
+        &["cuda"],
+        &["driver-version"],
+        "cuda-compat",
+    ),
+    case(
+        "a compatibility library that starts",
+        || {
+            with(hopper(), |machine| {
+                driver(machine, "550.54.14", "13.0");
+                machine.libraries.nvrtc = library("libnvrtc.so.12", "12.4");
+            })
+        },
+        &[],
+        &["cuda", "driver-version", "encoder"],
+        "before the driver's own",
+    ),
+    case(
+        "CUDA's library left out",
+        || with(ada(), |machine| machine.gpu.cuda = Told::Absent("not found".into())),
+        &["cuda"],
+        &[],
+        "libnvidia-compute",
+    ),
+    case(
+        "device files may not be opened",
+        || {
+            with(ada(), |machine| {
+                machine.gpu.nodes[0].refused = Some("Permission denied (os error 13)".into());
+                machine.gpu.management = Management::Refused;
+                machine.gpu.cards.clear();
+                machine.gpu.cuda_start_code = Some(100);
+            })
+        },
+        &["device-files", "cuda"],
+        &[],
+        "sudo usermod -aG video,render $USER",
+    ),
+    case(
+        "device files not made yet",
+        || with(ada(), |machine| machine.gpu.nodes.truncate(2)),
+        &["device-files"],
+        &[],
+        "sudo nvidia-modprobe -c 0 -u",
+    ),
+    case(
+        "hidden by a setting",
+        || {
+            with(ada(), |machine| {
+                machine.gpu.hidden_by = Some("CUDA_VISIBLE_DEVICES=-1".into());
+                machine.gpu.cuda_start_code = Some(100);
+            })
+        },
+        &["visible", "cuda"],
+        &[],
+        "unset CUDA_VISIBLE_DEVICES",
+    ),
+    case(
+        "CUDA that does not come back",
+        || {
+            with(ada(), |machine| {
+                machine.gpu.cuda = Told::Hangs("no answer after 30 s".into());
+                machine.gpu.cuda_start_code = None;
+            })
+        },
+        &["cuda"],
+        &[],
+        "does not start: no answer after 30 s",
+    ),
+    case(
+        "CUDA may not open the driver's files",
+        || with(ada(), |machine| machine.gpu.cuda_start_code = Some(304)),
+        &["cuda"],
+        &[],
+        "/dev/nvidia-uvm among them",
+    ),
+    case(
+        "a container whose runtime gave the card in another way than by its variable",
+        || {
+            with(ada(), |machine| {
+                machine.container = Some("kubernetes".into());
+                machine.gpu.hidden_by = Some("NVIDIA_VISIBLE_DEVICES=void".into());
+            })
+        },
+        &[],
+        &[],
+        "NVIDIA_VISIBLE_DEVICES=void, and the card's files are there all the same",
+    ),
+    case(
+        "a container that was told to have no card",
+        || {
+            with(ada(), |machine| {
+                machine.container = Some("docker".into());
+                machine.gpu.hidden_by = Some("NVIDIA_VISIBLE_DEVICES=none".into());
+                let gpu = &mut machine.gpu;
+                (gpu.nodes, gpu.cards, gpu.driver) = (Vec::new(), Vec::new(), None);
+                gpu.management = Management::NoLibrary;
+                gpu.cuda = Told::Absent("not found".into());
+            })
+        },
+        &["container", "visible"],
+        &[],
+        "docker run --gpus all",
+    ),
+    case(
+        "no driver, looked at from inside a container",
+        || with(driverless(), |machine| machine.container = Some("docker".into())),
+        &["driver", "container"],
+        &[],
+        "on the host, outside of this container,",
+    ),
+    case(
+        "RTX 50xx with the driver whose modules are not the open ones",
+        || {
+            with(ada(), |machine| {
+                machine.gpu.pci = vec!["0000:01:00.0 (10de:2b85)".into()];
+                machine.gpu.cards.clear();
+                machine.gpu.cuda_start_code = Some(100);
+            })
+        },
+        &["driver", "cuda"],
+        &[],
+        "wants the driver with the open modules",
+    ),
+    case("WSL as it should be", wsl, &[], &[], "instead of /dev/nvidia*"),
+    case(
+        "WSL without the card",
+        || with(bare(), |machine| machine.system = System::Wsl),
+        &["card"],
+        &[],
+        "wsl.exe --update",
+    ),
+    case(
+        "WSL with an old driver of Windows",
+        || {
+            with(wsl(), |machine| {
+                machine.gpu.driver = Some(version("522.30"));
+                machine.gpu.cuda = Told::Is(version("11.8"));
+                machine.libraries.nvrtc = library("libnvrtc.so.12", "12.1");
+            })
+        },
+        &["driver-version"],
+        &["nvrtc"],
+        "start https://www.nvidia.com/drivers",
+    ),
+    case(
+        "WSL whose loader does not look in /usr/lib/wsl",
+        || with(wsl(), |machine| machine.gpu.cuda = Told::Absent("not found".into())),
+        &["cuda"],
+        &[],
+        "/usr/lib/wsl/lib",
+    ),
+    case(
+        "container without the runtime",
+        || {
+            with(ada(), |machine| {
+                machine.container = Some("docker".into());
+                let gpu = &mut machine.gpu;
+                (gpu.nodes, gpu.cards, gpu.driver) = (Vec::new(), Vec::new(), None);
+                gpu.management = Management::NoLibrary;
+                gpu.cuda = Told::Absent("not found".into());
+            })
+        },
+        &["container"],
+        &[],
+        "docker run --gpus all",
+    ),
+    case(
+        "container without compute",
+        || {
+            with(ada(), |machine| {
+                machine.container = Some("kubernetes".into());
+                machine.gpu.cuda = Told::Absent("not found".into());
+            })
+        },
+        &["container"],
+        &[],
+        "NVIDIA_DRIVER_CAPABILITIES=compute",
+    ),
+    case(
+        "container without utility",
+        || {
+            with(ada(), |machine| {
+                machine.container = Some("docker".into());
+                machine.gpu.management = Management::NoLibrary;
+                machine.gpu.cards.clear();
+            })
+        },
+        &["container"],
+        &[],
+        "leaves out utility",
+    ),
+    case(
+        "half of a driver",
+        || {
+            with(ada(), |machine| {
+                machine.gpu.management = Management::NoLibrary;
+                machine.gpu.cards.clear();
+            })
+        },
+        &["driver"],
+        &[],
+        "nvidia-utils-580",
+    ),
+    case(
+        "a card that fell off the bus",
+        || {
+            with(ada(), |machine| {
+                machine.gpu.management = Management::Failed("GPU is lost".into());
+                machine.gpu.cards.clear();
+                machine.gpu.cuda_start_code = Some(100);
+            })
+        },
+        &["driver", "cuda"],
+        &[],
+        "loaded, and does not answer: GPU is lost",
+    ),
+    case(
+        "container as it should be",
+        || with(ada(), |machine| machine.container = Some("podman".into())),
+        &[],
+        &[],
+        "in podman, with the card",
+    ),
+    case("macOS", || with(bare(), |machine| machine.system = System::MacOs), &["card"], &[], "macOS has no driver"),
+];
