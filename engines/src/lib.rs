@@ -12,6 +12,7 @@ mod digest;
 mod key;
 mod manifest;
 pub mod memory;
+mod onnx;
 mod pack;
 pub mod places;
 mod sm;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::compile::Onnx;
-use crate::{AvatarManifest, DIGEST_FILE, Digest, DigestError, DigestList, ManifestError, PackManifest};
+use crate::{AvatarManifest, DIGEST_FILE, Digest, DigestError, DigestList, ManifestError, PackManifest, onnx};
 
 /// Files up to this size are held in memory; larger ones, weights above all, stay on disk.
 const HELD_BYTES: u64 = 64 * 1024 * 1024;
@@ -35,6 +35,14 @@ pub enum PackError {
     #[error("wanted a file that the manifest names, found none: {path}")]
     Absent {
         /// Its path inside the pack.
+        path: String,
+    },
+    /// A graph has weights in a file that the manifest does not count among them.
+    #[error("wanted \"{weights}\" among the weights of a graph in pack.toml, because it has some there: {path}")]
+    Unlisted {
+        /// The weights' path inside the pack.
+        weights: String,
+        /// The graph's.
         path: String,
     },
 }
@@ -102,6 +110,22 @@ impl PackFiles {
     pub fn size_bytes(&self, path: &str) -> Result<u64, PackError> {
         let file = self.files.get(path).ok_or_else(|| PackError::Absent { path: path.to_owned() })?;
         Ok(file.size_bytes())
+    }
+
+    /// Of the files `listed`, those that the graph at `path` has weights in: all of them if that cannot be read from it.
+    ///
+    /// # Errors
+    /// If it has some in another: nobody would see that these changed.
+    pub fn weights<'a>(&self, path: &str, listed: &'a [String]) -> Result<Vec<&'a str>, PackError> {
+        let named = self.get(path).and_then(onnx::weights_of);
+        let Some(named) = named else { return Ok(listed.iter().map(String::as_str).collect()) };
+        let folder = path.rfind('/').map_or("", |end| &path[..=end]);
+        let inside = |name: String| format!("{folder}{}", name.trim_start_matches("./"));
+        let find = |weights: String| {
+            let found = listed.iter().find(|path| **path == weights).map(String::as_str);
+            found.ok_or_else(|| PackError::Unlisted { weights, path: path.to_owned() })
+        };
+        named.into_iter().map(inside).map(find).collect()
     }
 
     /// The graph at `path`: its bytes, or its path if its weights stand beside it.

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use visage::backend::card::card;
 use visage::backend::{Backend, Cpu, Onnx};
-use visage_engines::cache::{Cache, Engine};
+use visage_engines::cache::{Built, Cache, Engine, Step};
 use visage_engines::compile::{Compiler, Onnx as Source, Order, Watch};
 use visage_engines::places::search_order;
 use visage_engines::{Digest, EngineKey, Precision, Sm};
@@ -40,8 +40,10 @@ fn engine(cache: &Cache, compiler: &dyn Compiler, sm: Sm) -> Engine {
     };
     let onnx = Source::Bytes(Cow::Borrowed(MOUTH));
     let watch: Watch = Arc::new(|_| ControlFlow::Continue(()));
-    let compile = |path: &Path| compiler.compile(&Order { onnx: &onnx, sm, profiles: &[] }, path, &watch);
-    cache.obtain(&key, SystemTime::UNIX_EPOCH, &mut |_| (), compile).expect("an engine for this card")
+    let order = Order { onnx: &onnx, sm, profiles: &[] };
+    let compile = |path: &Path| compiler.compile(&order, path, &watch).map(|_| Built::default());
+    let mut silent = |_: Step<'_>| ControlFlow::Continue(());
+    cache.obtain(&key, SystemTime::UNIX_EPOCH, &mut silent, compile).expect("an engine for this card")
 }
 
 #[test]
