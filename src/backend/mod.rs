@@ -14,7 +14,7 @@ use std::path::Path;
 use crate::cards::CardUse;
 pub use cpu::Cpu;
 pub use error::BackendError;
-pub use parity::{Difference, ParityError, Signature, compare, seeded};
+pub use parity::{Difference, ParityError, Signature, compare, run, seeded};
 pub use value::{StepTimes, Tensor, Value};
 
 /// An ONNX graph.
