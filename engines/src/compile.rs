@@ -3,7 +3,6 @@
 //! Decides which engines a pack needs on which cards and whether this machine can make them. How a graph is compiled is the
 //! business of a [`Compiler`]; where an engine lies is the cache's.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -57,20 +56,20 @@ pub struct Progress<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Order<'a> {
     /// The ONNX file.
-    pub onnx: &'a Onnx<'a>,
+    pub onnx: Onnx<'a>,
     /// The cards.
     pub sm: Sm,
     /// Ranges of shapes.
     pub profiles: &'a [Profile],
 }
 
-/// An ONNX graph: in memory if all of it is in one file, on disk if its weights lie beside it.
-#[derive(Clone, Debug)]
+/// An ONNX graph, for whoever compiles or runs it.
+#[derive(Clone, Copy, Debug)]
 pub enum Onnx<'a> {
-    /// Its bytes.
-    Bytes(Cow<'a, [u8]>),
-    /// Its path.
-    File(PathBuf),
+    /// All of it in memory.
+    Bytes(&'a [u8]),
+    /// A file, beside which its weights may lie.
+    File(&'a Path),
 }
 
 /// Why a graph was not compiled.
@@ -301,7 +300,7 @@ impl<'a> Forge<'a> {
         planned.check_memory(free_bytes)?;
         let files = planned.key.weights.keys().chain([&planned.onnx_path]);
         files.into_iter().try_for_each(|file| self.pack.check_large(file))?;
-        let order = Order { onnx: &planned.onnx, sm: planned.key.sm, profiles: &planned.key.profiles };
+        let order = Order { onnx: planned.onnx, sm: planned.key.sm, profiles: &planned.key.profiles };
         let began = (self.clock)();
         memory::forget_peak();
         let compiled = self.compiler.compile(&order, path, watch).map_err(|source| planned.failed(source))?;

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use visage_engines::compile::{Onnx as Stored, Watch};
+use visage_engines::compile::Watch;
 use visage_engines::{GraphManifest, PackFiles, Precision, Tolerance};
 use visage_kernels::tensorrt;
 
@@ -18,7 +18,7 @@ use super::flags::{Flags, ListFlags, ParityFlags};
 use super::lists::print_rows;
 use super::packs::pack_files;
 use super::workshop::{Workshop, cards_here_in_order, open_cache};
-use crate::backend::{Backend, Cpu, Difference, Onnx, compare, run as run_once, seeded};
+use crate::backend::{Backend, Cpu, Difference, compare, run as run_once, seeded};
 
 const COLUMNS: &[&str] =
     &["graph", "precision", "on", "output", "cosine", "psnr_db", "max_error", "mean_error", "verdict", "why"];
@@ -102,16 +102,16 @@ fn judged(
     let Some((widest, path)) = graph.onnx.first_key_value() else { return Ok(Vec::new()) };
     let (reference, compared) = (pack.onnx(path, &graph.weights)?, pack.onnx(&graph.onnx[&precision], &graph.weights)?);
     let cpu = Cpu::new();
-    let signature = cpu.signature(borrowed(&reference))?;
+    let signature = cpu.signature(reference)?;
     let inputs = seeded(&signature, seed, &|input, axis| profiled(graph, input, axis));
-    let first = cpu.load(&graph.name, borrowed(&reference))?;
+    let first = cpu.load(&graph.name, reference)?;
     let (second, on) = match rival {
-        Ok(card) => (card.load(&graph.name, borrowed(&compared))?, card.name()),
+        Ok(card) => (card.load(&graph.name, compared)?, card.name()),
         Err(why) if *widest == precision => {
             run_once(&*first, &signature, &inputs)?;
             return Ok(vec![(json!({ "why": why }), ALONE)]);
         }
-        Err(_) => (cpu.load(&graph.name, borrowed(&compared))?, cpu.name()),
+        Err(_) => (cpu.load(&graph.name, compared)?, cpu.name()),
     };
     let told = |found: Difference| {
         let verdict = if allows(graph.tolerance, &found) { WITHIN } else { PAST };
@@ -130,13 +130,6 @@ fn allows(tolerance: Tolerance, found: &Difference) -> bool {
 fn profiled(graph: &GraphManifest, input: &str, axis: usize) -> usize {
     let range = graph.profiles.first().and_then(|profile| profile.0.get(input));
     range.and_then(|range| range.opt.get(axis)).map_or(1, |length| *length as usize)
-}
-
-fn borrowed<'a>(onnx: &'a Stored<'_>) -> Onnx<'a> {
-    match onnx {
-        Stored::Bytes(bytes) => Onnx::Bytes(bytes),
-        Stored::File(path) => Onnx::File(path),
-    }
 }
 
 #[cfg(test)]

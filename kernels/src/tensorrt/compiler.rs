@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use trtx::trtx_sys::Dims64;
 use trtx::{Builder, BuilderConfig, Logger, OnnxParser, OptProfileSelector};
-use visage_engines::compile::{CompileError, Compiled, Compiler, Onnx, Order, Watch};
-use visage_engines::{Flavour, Profile, ShapeRange, Sm, Version};
+use visage_engines::compile::{CompileError, Compiled, Compiler, Order, Watch};
+use visage_engines::{Flavour, Onnx, Profile, ShapeRange, Sm, Version};
 
 use super::talk::{Heard, Listener, Monitor};
 use super::{FLAVOUR, TensorRt};
