@@ -1,5 +1,6 @@
 //! The command line as a person types it: what is printed, what is left behind, and the exit codes.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, UdpSocket};
@@ -116,7 +117,7 @@ fn parity_ends_badly_if_a_narrower_file_is_past_the_packs_tolerance_or_fails() {
         let mut sums = String::new();
         for (name, bytes) in [("pack.toml", manifest.as_bytes()), ("a.onnx", &graph), ("b.onnx", narrow)] {
             fs::write(folder.path().join(name), bytes).expect("written");
-            sums += &format!("{}  {name}\n", visage_engines::Digest::of(bytes));
+            writeln!(sums, "{}  {name}", visage_engines::Digest::of(bytes)).expect("a string");
         }
         fs::write(folder.path().join("SHA256SUMS"), sums).expect("written");
         let output = visage(&["engines", "parity", "--json", "--pack", folder.path().to_str().expect("a plain path")]);

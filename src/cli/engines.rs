@@ -17,7 +17,7 @@ use super::complaint::Complaint;
 use super::flags::{BuildFlags, EnginesCommand, Flags, ListFlags, PruneFlags};
 use super::lists::print_rows;
 use super::packs::pack_files;
-use super::workshop::{Made, Workshop, cards, open_cache, told};
+use super::workshop::{Made, Workshop, cards, check_memory, open_cache, told};
 use crate::time::Wall;
 
 /// Does what `visage engines` is asked for.
@@ -103,7 +103,7 @@ fn build(flags: &Flags, wanted: &BuildFlags, cache: &Cache) -> Result<(), Compla
         print_rows(&list, &planned.iter().map(planned_row).collect::<Vec<_>>(), PLANNED);
         return Ok(());
     }
-    workshop.check_memory(&planned)?;
+    check_memory(&planned)?;
     let runtime = Runtime::new()?;
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stop);

@@ -13,7 +13,7 @@ use visage_kernels::tensorrt;
 use super::complaint::Complaint;
 use super::flags::{BackendChoice, Flags, ServeFlags};
 use super::packs::pack_files;
-use super::workshop::{Workshop, cards_here, open_cache, told};
+use super::workshop::{Workshop, cards_here, check_memory, open_cache, told};
 use crate::serve::{Doors, Preparation};
 use crate::time::Wall;
 
@@ -39,7 +39,7 @@ pub fn engines(
     let planned = workshop.plan(sms, None)?;
     let mut engines: Vec<Engine> = planned.iter().filter_map(there).collect();
     let missing: Vec<_> = planned.iter().filter(|planned| planned.is_missing()).collect();
-    workshop.check_memory(&planned)?;
+    check_memory(&planned)?;
     let expected_seconds = missing.iter().map(|planned| planned.seconds).sum();
     if !missing.is_empty() {
         tracing::info!("engines are compiled first: {} of them, in about {expected_seconds} s", missing.len());

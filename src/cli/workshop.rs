@@ -59,16 +59,16 @@ impl<'a> Workshop<'a> {
         Ok(Made { engine, was_built, took: Wall.now().duration_since(started) })
     }
 
-    /// Looks whether the machine has the memory for all that is missing, before any of it is begun.
-    pub fn check_memory(&self, planned: &[Planned<'_>]) -> Result<(), Complaint> {
-        let free_bytes = free_bytes();
-        let mut missing = planned.iter().filter(|planned| planned.is_missing());
-        missing.try_for_each(|planned| planned.check_memory(free_bytes)).map_err(hinted)
-    }
-
     fn forge(&self) -> Forge<'_> {
         Forge { pack: self.pack, compiler: &*self.compiler, cache: self.cache, clock: || Wall.date() }
     }
+}
+
+/// Looks whether the machine has the memory for all that is missing, before any of it is begun.
+pub fn check_memory(planned: &[Planned<'_>]) -> Result<(), Complaint> {
+    let free_bytes = free_bytes();
+    let mut missing = planned.iter().filter(|planned| planned.is_missing());
+    missing.try_for_each(|planned| planned.check_memory(free_bytes)).map_err(hinted)
 }
 
 /// Memory that may be taken. Where the system does not tell, nothing is refused.
