@@ -56,13 +56,13 @@ fn compile_engines(built_in: &Path) -> Result<(), Box<dyn Error>> {
     let cache = Cache::open(engines_in(&data_dir))?;
     let given = env::var_os("VISAGE_TENSORRT_LIB").map(PathBuf::from);
     let order = search_order(given.as_deref(), &python_roots(&environment), tensorrt::PYTHON_PACKAGE);
-    let compiler = tensorrt::load(&order).map_err(|error| error.to_string())?;
-    let forge = Forge { pack: &pack, compiler: &*compiler, cache: &cache };
+    let compiler = tensorrt::load(&order).map_err(|error| format!("{error}; {}", error.hint()))?;
+    let forge = Forge { pack: &pack, compiler: &*compiler, cache: &cache, clock: SystemTime::now };
     let wish = Wish { sms: cards()?, ..Wish::default() };
     let watch: Watch = Arc::new(|_| ControlFlow::Continue(()));
-    for planned in forge.plan(&wish, SystemTime::now()).map_err(|error| error.to_string())? {
-        let now = (SystemTime::now(), memory::free_bytes().unwrap_or(u64::MAX));
-        let engine = forge.make(&planned, now, &mut |_| (), &watch).map_err(|error| error.to_string())?;
+    for planned in forge.plan(&wish).map_err(|error| error.to_string())? {
+        let free_bytes = memory::free_bytes().unwrap_or(u64::MAX);
+        let engine = forge.make(&planned, free_bytes, &mut |_| (), &watch).map_err(|error| error.to_string())?;
         println!("cargo:warning=engine for compute capability {}: {}", planned.key.sm, engine.path.display());
     }
     Ok(())
@@ -84,7 +84,8 @@ fn cards() -> Result<Vec<visage_engines::Sm>, Box<dyn Error>> {
 
 #[cfg(not(any(feature = "tensorrt-rtx", feature = "tensorrt")))]
 fn compile_engines(_built_in: &Path) -> Result<(), Box<dyn Error>> {
-    Err("VISAGE_BUILD_ENGINES=1 wants TensorRT: add --features tensorrt-rtx".into())
+    Err("VISAGE_BUILD_ENGINES=1 wants TensorRT: add --features tensorrt-rtx (or tensorrt, for data-centre cards)"
+        .into())
 }
 
 /// Writes `name` as a table of paths and bytes.

@@ -77,7 +77,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tracing", &["cli", "pipeline", "rtc"]),
     ("tracing_subscriber", &["cli"]),
     ("uuid", &["pipeline"]),
-    ("visage_engines", &["cli", "doctor", "model"]),
+    ("visage_engines", &["backend", "cli", "doctor", "model"]),
     ("visage_kernels", &["backend", "cards", "codec", "doctor", "picture", "cli"]),
     ("webrtc", &["bench"]),
     // No dependencies of the root package: their calls are unsafe, and kernels alone may name them.

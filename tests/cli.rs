@@ -1,5 +1,6 @@
 //! The command line as a person types it: what is printed, what is left behind, and the exit codes.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, UdpSocket};
@@ -101,6 +102,36 @@ fn a_damaged_pack_is_named_by_its_file() {
     let told = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
     assert!(told.contains("mouth/mouth.onnx") && told.contains("damaged"), "{told}");
+}
+
+/// Where a card is, the files are compared on it instead.
+#[test]
+fn parity_ends_badly_if_a_narrower_file_is_past_the_packs_tolerance_or_fails() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let graph = fs::read(root().join("engines/packs/portrait/mouth/mouth.onnx")).expect("the graph");
+    let mut off = graph.clone();
+    // Where the weights are, whatever the tool wrote before them.
+    off[graph.len() / 2..][..4000].fill(0);
+    let manifest = "name='p'\ntitle='P'\nmodel='portrait'\nlicence='MIT'\navatars=['a']\n[[graphs]]\nname='mouth'\nshapes='1'\nonnx={fp32='a.onnx', fp16='b.onnx'}\n";
+    let parity = |narrow: &[u8]| {
+        let mut sums = String::new();
+        for (name, bytes) in [("pack.toml", manifest.as_bytes()), ("a.onnx", &graph), ("b.onnx", narrow)] {
+            fs::write(folder.path().join(name), bytes).expect("written");
+            writeln!(sums, "{}  {name}", visage_engines::Digest::of(bytes)).expect("a string");
+        }
+        fs::write(folder.path().join("SHA256SUMS"), sums).expect("written");
+        let output = visage(&["engines", "parity", "--json", "--pack", folder.path().to_str().expect("a plain path")]);
+        let rows: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let verdict = rows.as_array().and_then(|rows| rows.last()).map(|row| row["verdict"].clone());
+        (output.status.code(), verdict.and_then(|verdict| verdict.as_str().map(str::to_owned)).expect("a verdict"))
+    };
+    if cfg!(feature = "tensorrt-rtx") && !visage_kernels::find_cards().is_empty() {
+        println!("skipped: files compared on the CPU (there is a card)");
+        return;
+    }
+    assert_eq!(parity(&graph), (Some(0), "within".to_owned()));
+    assert_eq!(parity(&off), (Some(1), "past its tolerance".to_owned()));
+    assert_eq!(parity(b"no graph"), (Some(1), "failed".to_owned()));
 }
 
 #[test]

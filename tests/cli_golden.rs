@@ -258,6 +258,8 @@ fn engines_are_told_with_or_without_tensorrt() {
         "visage engines prune --keep-gb many",
         "visage engines path",
         "visage engines path --json",
+        "visage engines parity",
+        "visage engines parity --json",
         "visage serve --port 0 --udp-port 0 --sm 8.9",
     ] {
         desk.enter(line);

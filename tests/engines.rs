@@ -71,10 +71,18 @@ fn engines_are_built_for_cards_that_are_not_here_and_found_again() {
     let stems: Vec<_> = planned.as_array().expect("a list").iter().map(|row| text(row, "engine")).collect();
     assert!(stems.len() == 2 && stems[0].contains(".sm89.rtx1.7.") && stems[1].contains(".sm120.rtx1.7."), "{stems:?}");
     assert!(home.told("engines list --json").as_array().is_some_and(Vec::is_empty), "a plan makes nothing");
+    let refused = home.run("engines build --sm 8.9,9.0 --json");
+    assert!(stderr(&refused).contains("12.1, not for 9.0"), "{}", stderr(&refused));
+    assert!(home.told("engines list --json").as_array().is_some_and(Vec::is_empty), "all of it is looked at first");
     for state in ["built", "there"] {
         let made = home.told("engines build --sm 8.9,12.0 --json");
         assert!(made.as_array().expect("a list").iter().all(|row| text(row, "state") == state), "{state}: {made}");
     }
+    let beside: Value =
+        serde_json::from_slice(&fs::read(home.file(stems[0], "json")).expect("a sidecar")).expect("JSON");
+    let (built, version) = (&beside["built"], text(&beside["key"], "version"));
+    assert!(built["seconds"].as_f64() > Some(0.0) && built["peak_memory_bytes"].as_u64() > Some(10 << 20), "{built}");
+    assert_eq!(version.split('.').count(), 4, "the build of the library counts: {version}");
     let verified = home.told("engines verify --json");
     assert!(verified.as_array().expect("a list").iter().all(|row| text(row, "state") == "whole"), "{verified}");
     let pruned = home.told("engines prune --keep-gb 0 --json");
@@ -147,6 +155,46 @@ fn a_build_that_is_killed_or_finds_the_disk_full_leaves_nothing_half_done() {
         println!("skipped: an engine on a full disk (no /dev/full on this machine)");
     }
     assert_eq!(text(&home.told(BUILD)[0], "state"), "built");
+}
+
+#[test]
+fn whoever_waits_for_another_builder_says_so_and_ends_when_told_to() {
+    let Some(home) = Home::new() else { return };
+    let planned = home.told("engines build --sm 8.9 --dry-run --json");
+    let other = fs::File::create(home.file(text(&planned[0], "engine"), "lock")).expect("a lock");
+    other.lock().expect("nobody else has it");
+    assert_eq!(text(&home.told("engines list --json")[0], "state"), "being built");
+    assert_eq!(text(&home.told("engines verify --json")[0], "state"), "being built");
+    let mut build = home.command(BUILD).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program runs");
+    let mut told = BufReader::new(build.stderr.take().expect("piped"));
+    wait_for_line(&mut told, "another process builds it");
+    tell_to_end(&build, "-INT");
+    wait_for_line(&mut told, "it was stopped");
+    assert_eq!(build.wait().expect("ended").code(), Some(1));
+
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
+    let line = format!("serve --json --port {port} --udp-port 0 --sm 8.9");
+    let mut server = home.command(&line).stdout(Stdio::null()).spawn().expect("the program runs");
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    while !ask(address, "/readyz").is_some_and(|answer| answer.contains("waiting for another process")) {
+        thread::yield_now();
+    }
+    tell_to_end(&server, "-TERM");
+    assert_eq!(server.wait().expect("ended").code(), Some(0));
+    drop(other);
+    assert_eq!(text(&home.told(BUILD)[0], "state"), "built");
+}
+
+fn wait_for_line(told: &mut impl BufRead, wanted: &str) {
+    let mut line = String::new();
+    while !line.contains(wanted) {
+        line.clear();
+        assert!(told.read_line(&mut line).expect("text") > 0, "it ended without \"{wanted}\"");
+    }
+}
+
+fn tell_to_end(child: &std::process::Child, signal: &str) {
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill runs").success());
 }
 
 #[test]

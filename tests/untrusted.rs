@@ -2,8 +2,38 @@
 
 #[path = "fuzz/entries.rs"]
 mod entries;
+#[path = "fuzz/targets/json.rs"]
+#[expect(dead_code, unused_attributes, reason = "a program of its own, which has one of the entries")]
+mod json;
+#[path = "fuzz/targets/offer.rs"]
+#[expect(dead_code, unused_attributes, reason = "a program of its own, which has one of the entries")]
+mod offer;
+#[path = "fuzz/targets/pack.rs"]
+#[expect(dead_code, unused_attributes, reason = "a program of its own, which has one of the entries")]
+mod pack;
+#[path = "fuzz/targets/sound.rs"]
+#[expect(dead_code, unused_attributes, reason = "a program of its own, which has one of the entries")]
+mod sound;
 
+// The targets are compiled here as well, without the library that runs them: that one would be built for minutes.
+extern crate self as libfuzzer_sys;
+
+use std::collections::BTreeSet;
 use std::path::Path;
+
+/// What `libfuzzer_sys` gives the targets.
+#[macro_export]
+macro_rules! fuzz_target {
+    (|$bytes:ident: &[u8]| $body:expr) => {
+        pub fn target($bytes: &[u8]) {
+            $body;
+        }
+    };
+}
+
+/// Not called: the one for sound silences every panic of its process.
+const TARGETS: [(&str, fn(&[u8])); 4] =
+    [("json", json::target), ("offer", offer::target), ("pack", pack::target), ("sound", sound::target)];
 
 /// What damages bytes most: lengths and counts at their ends, and what opens and closes.
 const NASTY: &[u8] = &[0x00, 0x01, 0x7f, 0x80, 0xff, b'{', b'"', b'\r', b'\n', b'=', b':', b'9'];
@@ -70,4 +100,17 @@ fn the_seeds_are_good_before_they_are_damaged() {
     assert!(entries::pack(&seed("drawn.json")), "the small rig is drawn");
     assert!(entries::pack(&seed("rig.json")), "the head's own rig is drawn");
     assert!(entries::pack(&seed("mesh.patch")), "its own numbers over themselves change nothing");
+}
+
+#[test]
+fn every_target_is_compiled_here_and_listed_for_the_fuzzer() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz");
+    let files = std::fs::read_dir(folder.join("targets")).expect("targets");
+    let files: BTreeSet<_> = files.map(|file| file.expect("a file").path()).collect();
+    let wanted: BTreeSet<_> = TARGETS.iter().map(|(name, _)| folder.join(format!("targets/{name}.rs"))).collect();
+    assert_eq!(files, wanted);
+    let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).expect("a manifest");
+    let listed: BTreeSet<_> = manifest.lines().filter_map(|line| line.strip_prefix("path = \"")).collect();
+    let listed: BTreeSet<_> = listed.into_iter().map(|path| folder.join(path.trim_end_matches('"'))).collect();
+    assert_eq!(listed, wanted);
 }

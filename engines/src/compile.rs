@@ -3,7 +3,6 @@
 //! Decides which engines a pack needs on which cards and whether this machine can make them. How a graph is compiled is the
 //! business of a [`Compiler`]; where an engine lies is the cache's.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,10 @@ use std::time::SystemTime;
 use thiserror::Error;
 
 use crate::cache::{Built, Cache, CacheError, Engine, Found, ObtainError, Step};
-use crate::{Digest, EngineKey, Flavour, GraphManifest, PackError, PackFiles, Precision, Profile, Sm, Version};
+use crate::memory;
+use crate::{
+    Digest, EngineKey, Flavour, GraphManifest, PackError, PackFiles, PackManifest, Precision, Profile, Sm, Version,
+};
 
 /// What turns graphs into engines.
 pub trait Compiler {
@@ -22,11 +24,18 @@ pub trait Compiler {
     /// The exact version of the library that is loaded.
     fn version(&self) -> Version;
 
-    /// Compiles a graph into a new file at `engine`.
+    /// Compiles a graph into a new file at `engine`. Time and memory are taken by whoever asks.
     ///
     /// # Errors
     /// If the graph cannot be compiled or the file not written, or if `watch` says to stop.
-    fn compile(&self, order: &Order<'_>, engine: &Path, watch: &Watch) -> Result<Built, CompileError>;
+    fn compile(&self, order: &Order<'_>, engine: &Path, watch: &Watch) -> Result<Compiled, CompileError>;
+}
+
+/// What a compiler tells of an engine that it made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compiled {
+    /// Memory on the card that a step needs besides the weights, where the compiler tells it.
+    pub activation_bytes: Option<u64>,
 }
 
 /// Told how far a compilation is, on whatever thread the compiler uses; may stop it.
@@ -47,27 +56,27 @@ pub struct Progress<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Order<'a> {
     /// The ONNX file.
-    pub onnx: &'a Onnx<'a>,
+    pub onnx: Onnx<'a>,
     /// The cards.
     pub sm: Sm,
     /// Ranges of shapes.
     pub profiles: &'a [Profile],
 }
 
-/// An ONNX graph: in memory if all of it is in one file, on disk if its weights lie beside it.
-#[derive(Clone, Debug)]
+/// An ONNX graph, for whoever compiles or runs it.
+#[derive(Clone, Copy, Debug)]
 pub enum Onnx<'a> {
-    /// Its bytes.
-    Bytes(Cow<'a, [u8]>),
-    /// Its path.
-    File(PathBuf),
+    /// All of it in memory.
+    Bytes(&'a [u8]),
+    /// A file, beside which its weights may lie.
+    File(&'a Path),
 }
 
 /// Why a graph was not compiled.
 #[derive(Debug, Error)]
 pub enum CompileError {
     /// The compiler does not know such cards.
-    #[error("wanted an engine for compute capability {sm}, {flavour} {version} compiles for {}", crate::listed(flavour.compiles_for()))]
+    #[error("{flavour} {version} compiles for {}, not for {sm}", crate::listed(flavour.compiles_for()))]
     UnknownSm {
         /// As asked.
         sm: Sm,
@@ -75,6 +84,18 @@ pub enum CompileError {
         flavour: Flavour,
         /// Its version.
         version: Version,
+    },
+    /// The compiler needs such a card itself.
+    #[error(
+        "wanted a card of compute capability {sm} in this machine, because {flavour} compiles on the card itself; found: {found}"
+    )]
+    NotHere {
+        /// As asked.
+        sm: Sm,
+        /// What was to compile.
+        flavour: Flavour,
+        /// What there is.
+        found: String,
     },
     /// The graph is none, or one that the compiler cannot compile.
     #[error("wanted a graph that {flavour} compiles, it says: {found}")]
@@ -103,11 +124,9 @@ pub enum MakeError {
     /// The pack.
     #[error(transparent)]
     Pack(#[from] PackError),
-    /// The pack has no such precision of a graph.
-    #[error("wanted {wanted} of the graph \"{graph}\", the pack has {found}")]
+    /// No graph of the pack has such a precision.
+    #[error("wanted a graph in {wanted}, the pack has {found}")]
     Precision {
-        /// The graph.
-        graph: String,
         /// As asked.
         wanted: Precision,
         /// What there is.
@@ -127,7 +146,7 @@ pub enum MakeError {
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// Compiling.
-    #[error("\"{graph}\" for compute capability {sm}: {source}")]
+    #[error("the graph \"{graph}\" was not compiled for compute capability {sm}: {source}")]
     Compile {
         /// The graph.
         graph: String,
@@ -149,6 +168,8 @@ pub struct Planned<'a> {
     pub key: EngineKey,
     /// The graph.
     pub onnx: Onnx<'a>,
+    /// Its path inside the pack.
+    pub onnx_path: String,
     /// Memory that compiling it takes, roughly.
     pub memory_bytes: u64,
     /// Seconds that it takes, roughly.
@@ -162,7 +183,7 @@ pub struct Planned<'a> {
 pub struct Wish {
     /// The cards.
     pub sms: Vec<Sm>,
-    /// The precision, for graphs that have it. The first that a graph has unless said.
+    /// The precision, for graphs that have it; others run in the next wider one. The narrowest of each unless said.
     pub precision: Option<Precision>,
     /// Digests of kernels that engines call.
     pub kernels: BTreeMap<String, Digest>,
@@ -183,6 +204,8 @@ pub struct Forge<'a> {
     pub compiler: &'a dyn Compiler,
     /// Where engines are kept.
     pub cache: &'a Cache,
+    /// What tells the date and time.
+    pub clock: fn() -> SystemTime,
 }
 
 impl<'a> Forge<'a> {
@@ -190,93 +213,139 @@ impl<'a> Forge<'a> {
     ///
     /// # Errors
     /// If the pack lacks a file or a precision, the compiler does not know the cards, or the cache cannot be read.
-    pub fn plan(&self, wish: &Wish, now: SystemTime) -> Result<Vec<Planned<'a>>, MakeError> {
+    pub fn plan(&self, wish: &Wish) -> Result<Vec<Planned<'a>>, MakeError> {
         let manifest = self.pack.manifest()?;
-        let mut planned = Vec::new();
+        wish.precision.map_or(Ok(()), |wanted| has(&manifest, wanted))?;
+        let mut planned: Vec<Planned<'a>> = Vec::new();
         for graph in &manifest.graphs {
-            for sm in &wish.sms {
-                planned.push(self.planned(graph, wish, *sm, now)?);
+            for (n, sm) in wish.sms.iter().enumerate() {
+                if !wish.sms[..n].contains(sm) {
+                    planned.push(self.planned(graph, wish, *sm)?);
+                }
             }
         }
         Ok(planned)
     }
 
-    fn planned(&self, graph: &GraphManifest, wish: &Wish, sm: Sm, now: SystemTime) -> Result<Planned<'a>, MakeError> {
-        let (key, onnx) = keyed(self.pack, graph, wish, self.compiler, sm)?;
-        let graph_bytes = graph_bytes(self.pack, graph, key.precision)?;
-        let found = self.cache.find(&key, now)?;
+    fn planned(&self, graph: &GraphManifest, wish: &Wish, sm: Sm) -> Result<Planned<'a>, MakeError> {
+        let absent = || PackError::Absent { path: graph.name.clone() };
+        let (precision, path) = graph.in_precision(wish.precision).ok_or_else(absent)?;
+        let key = self.key(graph, (precision, path), wish, sm)?;
+        let onnx = self.pack.onnx(path, &graph.weights)?;
+        let files = key.weights.keys().map(String::as_str).chain([path]);
+        let graph_bytes = files.map(|file| self.pack.size_bytes(file)).sum::<Result<u64, _>>()?;
+        let found = self.cache.find(&key, (self.clock)())?;
         let memory_bytes = COMPILER_BYTES + COMPILER_RATIO * graph_bytes;
         let seconds = 1 + COMPILER_SECONDS * graph_bytes / 1_000_000_000;
-        Ok(Planned { key, onnx, memory_bytes, seconds, found })
+        Ok(Planned { key, onnx, onnx_path: path.to_owned(), memory_bytes, seconds, found })
     }
 
-    /// Makes an engine that is planned, if it is not there: `free_bytes` is the memory that the machine has left.
+    fn key(
+        &self,
+        graph: &GraphManifest,
+        (precision, path): (Precision, &str),
+        wish: &Wish,
+        sm: Sm,
+    ) -> Result<EngineKey, MakeError> {
+        let (flavour, version) = (self.compiler.flavour(), self.compiler.version());
+        if !flavour.knows(sm) {
+            let source = CompileError::UnknownSm { sm, flavour, version };
+            return Err(MakeError::Compile { graph: graph.name.clone(), sm, source });
+        }
+        let weights = self.pack.weights(path, &graph.weights)?.into_iter();
+        let weights = weights.map(|file| Ok((file.to_owned(), self.pack.digest(file)?)));
+        Ok(EngineKey {
+            graph: graph.name.clone(),
+            shapes: graph.shapes.clone(),
+            onnx: self.pack.digest(path)?,
+            weights: weights.collect::<Result<_, PackError>>()?,
+            sm,
+            flavour,
+            version,
+            precision,
+            profiles: graph.profiles.clone(),
+            kernels: wish.kernels.clone(),
+            flags: BTreeSet::new(),
+        })
+    }
+
+    /// Makes an engine that is planned, if it is not there: `free_bytes` is the memory that the machine has left. While
+    /// another process makes it, `watch` is asked again and again whether to go on waiting.
     ///
     /// # Errors
-    /// If memory is short, weights are damaged, compiling fails or is stopped, or files cannot be written; nothing half
-    /// done is left.
+    /// If memory is short, the graph or its weights are damaged, compiling or waiting fails or is stopped, or files cannot be
+    /// written; nothing half done is left.
     pub fn make(
         &self,
         planned: &Planned<'_>,
-        (now, free_bytes): (SystemTime, u64),
+        free_bytes: u64,
         tell: &mut dyn FnMut(Step<'_>),
         watch: &Watch,
     ) -> Result<Engine, MakeError> {
-        let graph = || planned.key.graph.clone();
-        let compile = |path: &Path| {
-            planned.key.weights.keys().try_for_each(|weights| self.pack.check_large(weights))?;
-            if free_bytes < planned.memory_bytes {
-                return Err(MakeError::Memory { graph: graph(), wanted_bytes: planned.memory_bytes, free_bytes });
-            }
-            let order = Order { onnx: &planned.onnx, sm: planned.key.sm, profiles: &planned.key.profiles };
-            let done = self.compiler.compile(&order, path, watch);
-            done.map_err(|source| MakeError::Compile { graph: graph(), sm: planned.key.sm, source })
+        let mut step = |step: Step<'_>| {
+            let waits = matches!(step, Step::Waiting(_) | Step::StillWaiting);
+            tell(step);
+            if waits { watch(Progress { stage: WAITING, done: 0, of: 1 }) } else { ControlFlow::Continue(()) }
         };
-        self.cache.obtain(&planned.key, now, tell, compile).map_err(|error| match error {
+        let compile = |path: &Path| self.compiled(planned, free_bytes, path, watch);
+        self.cache.obtain(&planned.key, (self.clock)(), &mut step, compile).map_err(|error| match error {
             ObtainError::Cache(error) => MakeError::Cache(error),
             ObtainError::Build(error) => error,
+            ObtainError::Stopped => planned.failed(CompileError::Stopped),
         })
     }
-}
 
-fn keyed<'a>(
-    pack: &'a PackFiles,
-    graph: &GraphManifest,
-    wish: &Wish,
-    compiler: &dyn Compiler,
-    sm: Sm,
-) -> Result<(EngineKey, Onnx<'a>), MakeError> {
-    let (flavour, version) = (compiler.flavour(), compiler.version());
-    if !flavour.knows(sm) {
-        let source = CompileError::UnknownSm { sm, flavour, version };
-        return Err(MakeError::Compile { graph: graph.name.clone(), sm, source });
+    /// Compiles into a new file, what it takes measured. What cannot be done is said before anything large is read.
+    fn compiled(&self, planned: &Planned<'_>, free_bytes: u64, path: &Path, watch: &Watch) -> Result<Built, MakeError> {
+        planned.check_memory(free_bytes)?;
+        let files = planned.key.weights.keys().chain([&planned.onnx_path]);
+        files.into_iter().try_for_each(|file| self.pack.check_large(file))?;
+        let order = Order { onnx: planned.onnx, sm: planned.key.sm, profiles: &planned.key.profiles };
+        let began = (self.clock)();
+        memory::forget_peak();
+        let compiled = self.compiler.compile(&order, path, watch).map_err(|source| planned.failed(source))?;
+        // A clock that was set back meanwhile tells nothing.
+        let seconds = (self.clock)().duration_since(began).unwrap_or_default().as_secs_f64();
+        let Compiled { activation_bytes } = compiled;
+        Ok(Built { seconds, peak_memory_bytes: memory::peak_bytes(), activation_bytes })
     }
-    let (precision, path) = graph.in_precision(wish.precision).map_err(|found| MakeError::Precision {
-        graph: graph.name.clone(),
-        wanted: wish.precision.unwrap_or(Precision::Fp32),
-        found,
-    })?;
-    let weights = graph.weights.iter().map(|path| Ok((path.clone(), pack.digest(path)?)));
-    let key = EngineKey {
-        graph: graph.name.clone(),
-        shapes: graph.shapes.clone(),
-        onnx: pack.digest(path)?,
-        weights: weights.collect::<Result<_, PackError>>()?,
-        sm,
-        flavour,
-        version,
-        precision,
-        profiles: graph.profiles.clone(),
-        kernels: wish.kernels.clone(),
-        flags: BTreeSet::new(),
-    };
-    Ok((key, pack.onnx(path, &graph.weights)?))
 }
 
-/// Bytes of a graph with its weights.
-fn graph_bytes(pack: &PackFiles, graph: &GraphManifest, precision: Precision) -> Result<u64, PackError> {
-    let files = graph.onnx.get(&precision).into_iter().chain(&graph.weights);
-    files.map(|path| pack.size_bytes(path)).sum()
+/// The stage while another process makes what is wanted.
+const WAITING: &str = "waiting for another process that builds it";
+
+impl Planned<'_> {
+    /// Whether it has to be compiled.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        !matches!(self.found, Found::Engine(_))
+    }
+
+    /// Whether a machine with so much memory left can compile it.
+    ///
+    /// # Errors
+    /// With what it takes, if not.
+    pub fn check_memory(&self, free_bytes: u64) -> Result<(), MakeError> {
+        let (graph, wanted_bytes) = (self.key.graph.clone(), self.memory_bytes);
+        if wanted_bytes <= free_bytes { Ok(()) } else { Err(MakeError::Memory { graph, wanted_bytes, free_bytes }) }
+    }
+
+    fn failed(&self, source: CompileError) -> MakeError {
+        MakeError::Compile { graph: self.key.graph.clone(), sm: self.key.sm, source }
+    }
+}
+
+/// Whether some graph has `wanted`.
+fn has(manifest: &PackManifest, wanted: Precision) -> Result<(), MakeError> {
+    if manifest.graphs.iter().any(|graph| graph.onnx.contains_key(&wanted)) {
+        return Ok(());
+    }
+    let said = |graph: &GraphManifest| {
+        let precisions: Vec<_> = graph.onnx.keys().map(|precision| precision.name()).collect();
+        format!("{} in {}", graph.name, precisions.join(" and "))
+    };
+    let found = manifest.graphs.iter().map(said).collect::<Vec<_>>().join(", ");
+    Err(MakeError::Precision { wanted, found })
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub struct EngineKey {
     pub sm: Sm,
     /// What compiles it.
     pub flavour: Flavour,
-    /// Its exact version: engines of another are refused by it.
+    /// Its exact version, the build's number included: engines of another are refused by it.
     pub version: Version,
     /// The numbers it reckons with.
     pub precision: Precision,
@@ -52,7 +52,7 @@ impl EngineKey {
     #[must_use]
     pub fn stem(&self) -> String {
         let Self { graph, shapes, precision, version, .. } = self;
-        let (sm, flavour) = (self.sm.tag(), self.flavour.tag());
+        let (sm, flavour, version) = (self.sm.tag(), self.flavour.tag(), version.release());
         format!("{graph}.{shapes}.{precision}.{sm}.{flavour}{version}-{}", self.digest().short())
     }
 }
@@ -167,7 +167,7 @@ pub(crate) mod tests {
             weights: BTreeMap::from([("unet.bin".into(), Digest::of(b"weights"))]),
             sm: Sm::SM89,
             flavour: Flavour::Rtx,
-            version: Version::three(1, 7, 1),
+            version: Version::four(1, 7, 1, 116),
             precision: Precision::Fp16,
             profiles: vec![Profile(BTreeMap::from([("x".into(), range)]))],
             kernels: BTreeMap::new(),
@@ -192,7 +192,7 @@ pub(crate) mod tests {
             |key| key.weights = BTreeMap::from([("unet.bin".into(), Digest::of(b"others"))]),
             |key| key.sm = Sm::SM120,
             |key| key.flavour = Flavour::Classic,
-            |key| key.version = Version::three(1, 7, 2),
+            |key| key.version = Version::four(1, 7, 1, 117),
             |key| key.precision = Precision::Fp32,
             |key| key.profiles[0].0.get_mut("x").expect("x").max[0] = 5,
             |key| _ = key.kernels.insert("paste".into(), Digest::of(b"ptx")),

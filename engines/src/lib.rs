@@ -12,11 +12,13 @@ mod digest;
 mod key;
 mod manifest;
 pub mod memory;
+mod onnx;
 mod pack;
 pub mod places;
 mod sm;
 mod version;
 
+pub use compile::Onnx;
 pub use digest::{DIGEST_FILE, Digest, DigestError, DigestList, NoDigest};
 pub use key::{EngineKey, Precision, Profile, ProfileError, Shape, ShapeRange};
 pub use manifest::{AvatarManifest, GraphManifest, ManifestError, PackManifest, Tolerance};

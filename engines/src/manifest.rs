@@ -43,7 +43,7 @@ pub struct GraphManifest {
     pub name: String,
     /// ONNX files by the precision they reckon with, paths inside the pack.
     pub onnx: BTreeMap<Precision, String>,
-    /// Files with its weights, where they are not in the ONNX file; they stand beside it.
+    /// Files with its weights, of all precisions, where they are not in the ONNX files.
     #[serde(default)]
     pub weights: Vec<String>,
     /// What its numbers mean, a path inside the pack.
@@ -123,17 +123,13 @@ fn is_plain(name: &str) -> bool {
 }
 
 impl GraphManifest {
-    /// The precision and file of it that is asked for, or the narrowest there is.
-    ///
-    /// # Errors
-    /// With the precisions there are, if it has not the one asked for.
-    pub fn in_precision(&self, wanted: Option<Precision>) -> Result<(Precision, &str), String> {
-        let mut all = self.onnx.iter().map(|(precision, path)| (*precision, path.as_str()));
-        let known = || self.onnx.keys().map(|precision| precision.name()).collect::<Vec<_>>().join(", ");
-        match wanted {
-            Some(wanted) => all.find(|(precision, _)| *precision == wanted).ok_or_else(known),
-            None => all.next_back().ok_or_else(known),
-        }
+    /// The precision and file of it that are asked for, or the narrowest there are. A graph that has not the one asked for
+    /// runs in the next wider one, or if it has none in its widest. None if it has no file at all, which no manifest says.
+    #[must_use]
+    pub fn in_precision(&self, wanted: Option<Precision>) -> Option<(Precision, &str)> {
+        let narrowest = wanted.unwrap_or(Precision::ALL[Precision::ALL.len() - 1]);
+        let found = self.onnx.range(..=narrowest).next_back().or_else(|| self.onnx.first_key_value());
+        found.map(|(precision, path)| (*precision, path.as_str()))
     }
 
     fn check(&self) -> Result<(), String> {

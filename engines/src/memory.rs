@@ -2,15 +2,29 @@
 
 use std::fs;
 
+/// Where a container sees the limits of its control group (version 2): the limit, what is used, what that is made of.
+const GROUP: [&str; 3] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"];
+
 /// Memory that can be had without swapping: what the system says, or less if a control group allows less. None elsewhere
 /// than on Linux.
 #[must_use]
 pub fn free_bytes() -> Option<u64> {
     let system = fs::read_to_string("/proc/meminfo").ok().and_then(|text| kilobytes(&text, "MemAvailable:"))?;
-    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let (limit, used) = (number("/sys/fs/cgroup/memory.max"), number("/sys/fs/cgroup/memory.current"));
-    let group = limit.zip(used).map_or(u64::MAX, |(limit, used)| limit.saturating_sub(used));
-    Some(system.min(group))
+    let [limit, used, made_of] = GROUP.map(|path| fs::read_to_string(path).unwrap_or_default());
+    Some(system.min(group_bytes(&limit, &used, &made_of).unwrap_or(u64::MAX)))
+}
+
+/// What a control group still allows. Files that were read count as used, until somebody wants the memory: they do not here.
+fn group_bytes(limit: &str, used: &str, made_of: &str) -> Option<u64> {
+    let (limit, used) = (limit.trim().parse::<u64>().ok()?, used.trim().parse::<u64>().ok()?);
+    let files = made_of.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse().ok());
+    Some(limit.saturating_sub(used.saturating_sub(files.unwrap_or(0))))
+}
+
+/// Begins to count the most memory of this process anew, where the system can (Linux: proc(5), `clear_refs`). Elsewhere what
+/// is told may be of something earlier.
+pub fn forget_peak() {
+    let _may_not = fs::write("/proc/self/clear_refs", "5");
 }
 
 /// The most memory that this process has held so far. None elsewhere than on Linux.
@@ -33,6 +47,25 @@ mod tests {
     fn lines_of_proc_are_read_in_bytes() {
         assert_eq!(kilobytes("MemTotal: 9 kB\nMemAvailable:   24 kB\n", "MemAvailable:"), Some(24 * 1024));
         assert_eq!(kilobytes("VmHWM: many kB", "VmHWM:"), None);
+    }
+
+    #[test]
+    fn files_that_a_control_group_has_read_leave_it_its_memory() {
+        let made_of = "anon 1000\nfile 7000\ninactive_file 6000\nactive_file 1000\n";
+        assert_eq!(group_bytes("10000\n", "8000\n", made_of), Some(8000));
+        assert_eq!(group_bytes("10000", "12000", ""), Some(0));
+        assert_eq!(group_bytes("max", "8000", made_of), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_most_memory_is_counted_anew() {
+        let large = vec![1_u8; 300 << 20];
+        let with_it = peak_bytes().expect("told");
+        drop(std::hint::black_box(large));
+        forget_peak();
+        // Other tests hold memory too, but not as much.
+        assert!(peak_bytes().expect("told") + (100 << 20) < with_it);
     }
 
     #[cfg(target_os = "linux")]

@@ -3,6 +3,7 @@
 //! Decides the order of the search. Opens nothing, and is told of the environment instead of reading it.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -37,7 +38,16 @@ impl Place {
             Self::Given(path) | Self::Package(path) => path,
         };
         let found = [folder.join(name), folder.join("lib").join(name)].into_iter().find(|path| path.is_file());
-        found.map_or_else(|| Searched::Nothing(format!("{} (not there)", folder.display())), Searched::Found)
+        found.map_or_else(|| Searched::Nothing(format!("{self} (not there)")), Searched::Found)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Given(path) | Self::Package(path) => path.display().fmt(f),
+            Self::Loader => f.write_str("the loader's folders"),
+        }
     }
 }
 

@@ -37,6 +37,19 @@ impl Version {
         Self { parts: [major, minor, patch, 0], said: 3 }
     }
 
+    /// A version of four numbers.
+    #[must_use]
+    pub const fn four(major: u32, minor: u32, patch: u32, build: u32) -> Self {
+        Self { parts: [major, minor, patch, build], said: 4 }
+    }
+
+    /// The first three numbers, or as many as were said: how a name tells it.
+    #[must_use]
+    pub const fn release(self) -> Self {
+        let [major, minor, patch, _] = self.parts;
+        Self { parts: [major, minor, patch, 0], said: if self.said > 3 { 3 } else { self.said } }
+    }
+
     /// The first number.
     #[must_use]
     pub const fn major(self) -> u32 {
@@ -130,6 +143,8 @@ mod tests {
             let said = version(text);
             assert_eq!(said.to_string(), text.replace(".05", ".5"));
         }
+        assert_eq!(Version::four(1, 7, 1, 116).release().to_string(), "1.7.1");
+        assert_eq!(version("12").release().to_string(), "12");
     }
 
     #[test]

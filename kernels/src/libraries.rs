@@ -3,6 +3,8 @@
 //! Decides how each is asked, and where NVRTC is looked for by whoever wants it. What a version is good for, others know.
 
 use std::ffi::{c_char, c_int, c_uint};
+use std::fs::File;
+use std::io::Read;
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 
@@ -143,7 +145,7 @@ pub fn nvrtc(path: &Path) -> Result<Version, Silent> {
     Ok(Version::two(major.unsigned_abs(), minor.unsigned_abs()))
 }
 
-/// The version of the TensorRT at `path`, of either flavour.
+/// The version of the TensorRT at `path`, of either flavour, with the number of its build where it tells that.
 ///
 /// # Errors
 /// If it is not there, or is not what it is called.
@@ -156,14 +158,37 @@ pub fn tensorrt(path: &Path) -> Result<Version, Silent> {
         // SAFETY: the function takes nothing and only returns a constant.
         Ok(unsafe { ask() }.unsigned_abs())
     };
-    Ok(Version::three(number("Major")?, number("Minor")?, number("Patch")?))
+    let (major, minor, patch) = (number("Major")?, number("Minor")?, number("Patch")?);
+    Ok(number("Build").map_or(Version::three(major, minor, patch), |build| Version::four(major, minor, patch, build)))
 }
 
 fn open(path: &Path) -> Result<Library, Silent> {
+    if let Some(said) = cut_short(path) {
+        return Err(Silent::NotLoaded { said });
+    }
     // SAFETY: loading runs the library's initialisers. The user chose the path, or it lies where NVIDIA's libraries are
     // installed; those may be loaded and unloaded from any thread.
     unsafe { Library::new(path) }.map_err(|error| Silent::NotLoaded { said: error.to_string() })
 }
+
+/// What is missing of the library at `path`. The system's loader maps one that was cut, when it was fetched or when the disk
+/// was full, and the process dies of it. Where only a name is given nobody can tell.
+fn cut_short(path: &Path) -> Option<String> {
+    let mut head = [0_u8; ELF_HEAD_BYTES];
+    let mut file = File::open(path).ok()?;
+    let found = file.metadata().ok()?.len();
+    file.read_exact(&mut head).ok()?;
+    let number =
+        |at: usize, bytes: usize| head[at..at + bytes].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    // e_shoff, e_shentsize, e_shnum: the table of sections is what linkers write last.
+    let wanted = number(40, 8).saturating_add(number(58, 2) * number(60, 2));
+    let is_cut = head.starts_with(ELF) && found < wanted;
+    is_cut.then(|| format!("cut short: {found} of {wanted} bytes"))
+}
+
+/// What ELF files of 64 bits, little-endian, begin with, and how long their header is (System V ABI, "ELF-64").
+const ELF: &[u8] = b"\x7fELF\x02\x01";
+const ELF_HEAD_BYTES: usize = 64;
 
 /// The function called `name`.
 ///
@@ -208,6 +233,19 @@ mod tests {
         let nowhere = Path::new("/nowhere/libx.so.1");
         assert!(matches!(nvrtc(nowhere), Err(Silent::NotLoaded { said }) if said.contains("libx")));
         assert!(matches!(tensorrt(nowhere), Err(Silent::NotLoaded { .. })));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_library_that_was_cut_is_not_loaded() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = std::fs::read("/proc/self/exe").expect("this program");
+        for (name, bytes, cut) in [("cut", &program[..program.len() / 2], true), ("whole", &program[..], false)] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).expect("written");
+            assert_eq!(cut_short(&path).is_some(), cut, "{name}");
+            assert!(matches!(tensorrt(&path), Err(Silent::NotLoaded { said }) if said.starts_with("cut short") == cut));
+        }
     }
 
     #[cfg(target_os = "linux")]

@@ -9,22 +9,12 @@ mod error;
 mod parity;
 mod value;
 
-use std::path::Path;
-
 use crate::cards::{CardUse, CardWork};
 pub use cpu::Cpu;
 pub use error::BackendError;
-pub use parity::{Difference, ParityError, Signature, compare, seeded};
+pub use parity::{Difference, ParityError, Signature, compare, run, seeded};
 pub use value::{Tensor, Value};
-
-/// An ONNX graph.
-#[derive(Clone, Copy, Debug)]
-pub enum Onnx<'a> {
-    /// All of it in memory.
-    Bytes(&'a [u8]),
-    /// A file, beside which its weights may lie.
-    File(&'a Path),
-}
+pub use visage_engines::Onnx;
 
 /// Whether an engine takes new sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]

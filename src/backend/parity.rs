@@ -82,13 +82,17 @@ pub fn compare(
     signature: &Signature,
     inputs: &[(String, Tensor)],
 ) -> Result<Vec<Difference>, ParityError> {
-    let wanted = outputs(first, signature, inputs)?;
-    let found = outputs(second, signature, inputs)?;
+    let wanted = run(first, signature, inputs)?;
+    let found = run(second, signature, inputs)?;
     let pairs = signature.outputs.iter().zip(wanted.iter().zip(&found));
     pairs.map(|(name, (wanted, found))| difference(name, wanted, found)).collect()
 }
 
-fn outputs(graph: &dyn Graph, signature: &Signature, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>, BackendError> {
+/// Runs one step and gives every output.
+///
+/// # Errors
+/// If the engine fails.
+pub fn run(graph: &dyn Graph, signature: &Signature, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>, BackendError> {
     let values: Vec<(&str, Value)> =
         inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone().into())).collect();
     let lent: Vec<(&str, &Value)> = values.iter().map(|(name, value)| (*name, value)).collect();

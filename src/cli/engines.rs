@@ -1,10 +1,12 @@
 //! `visage engines`: what to compile for which cards, told while it happens, and the folder of engines in order.
 
+use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use visage_engines::cache::{Cache, Found, Stocked};
@@ -15,7 +17,7 @@ use super::complaint::Complaint;
 use super::flags::{BuildFlags, EnginesCommand, Flags, ListFlags, PruneFlags};
 use super::lists::print_rows;
 use super::packs::pack_files;
-use super::workshop::{Made, Workshop, cards, is_missing, open_cache, told};
+use super::workshop::{Made, Workshop, cards, check_memory, open_cache, told};
 use crate::time::Wall;
 
 /// Does what `visage engines` is asked for.
@@ -42,13 +44,21 @@ const COLUMNS: &[&str] = &["engine", "megabytes", "state"];
 
 fn rows(stocked: &[Stocked]) -> Vec<Value> {
     let row = |stocked: &Stocked| {
-        let state = stocked.damage.as_ref().map_or_else(|| "whole".to_owned(), ToString::to_string);
+        let state = match &stocked.damage {
+            _ if stocked.is_being_built => "being built".to_owned(),
+            Some(damage) => damage.to_string(),
+            None => "whole".to_owned(),
+        };
         json!({
             "engine": stocked.stem, "megabytes": megabytes(stocked.size_bytes), "state": state,
-            "bytes": stocked.size_bytes, "is_damaged": stocked.damage.is_some(), "key": stocked.key,
+            "bytes": stocked.size_bytes, "is_damaged": is_damaged(stocked), "key": stocked.key,
         })
     };
     stocked.iter().map(row).collect()
+}
+
+fn is_damaged(stocked: &Stocked) -> bool {
+    stocked.damage.is_some() && !stocked.is_being_built
 }
 
 fn megabytes(bytes: u64) -> u64 {
@@ -62,7 +72,7 @@ fn gigabytes(bytes: u64) -> f64 {
 fn verify(list: &ListFlags, cache: &Cache) -> Result<(), Complaint> {
     let all = cache.verify(&mut |stem| eprintln!("reading {stem}"))?;
     print_rows(list, &rows(&all), COLUMNS);
-    let damaged = all.iter().filter(|stocked| stocked.damage.is_some()).count();
+    let damaged = all.iter().filter(|stocked| is_damaged(stocked)).count();
     if damaged == 0 {
         return Ok(());
     }
@@ -93,10 +103,14 @@ fn build(flags: &Flags, wanted: &BuildFlags, cache: &Cache) -> Result<(), Compla
         print_rows(&list, &planned.iter().map(planned_row).collect::<Vec<_>>(), PLANNED);
         return Ok(());
     }
+    check_memory(&planned)?;
     let runtime = Runtime::new()?;
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stop);
-    super::serve::on_signal(&runtime, move || seen.store(true, Ordering::Relaxed))?;
+    super::serve::on_signal(&runtime, move || {
+        seen.store(true, Ordering::Relaxed);
+        eprintln!("stopping; the step that runs is ended first");
+    })?;
     let mut rows = Vec::new();
     for planned in &planned {
         rows.push(made_row(planned, &make_in_sight(&workshop, planned, &stop)?));
@@ -124,12 +138,8 @@ fn planned_row(planned: &Planned<'_>) -> Value {
 
 /// Compiles under a bar.
 fn make_in_sight(workshop: &Workshop<'_>, planned: &Planned<'_>, stop: &Arc<AtomicBool>) -> Result<Made, Complaint> {
-    let template =
-        format!("{{prefix}}  {{bar:20}} {{pos}}/{{len}} {{msg}}  {{elapsed}} of about {} s", planned.seconds);
-    let style = ProgressStyle::with_template(&template).expect("a template that is known");
-    let bar = ProgressBar::new(1).with_style(style);
-    bar.set_prefix(planned.key.stem());
-    if is_missing(planned) {
+    let bar = bar(planned);
+    if planned.is_missing() {
         let free =
             memory::free_bytes().map_or_else(String::new, |free| format!(", {:.1} GB are free", gigabytes(free)));
         eprintln!(
@@ -141,9 +151,7 @@ fn make_in_sight(workshop: &Workshop<'_>, planned: &Planned<'_>, stop: &Arc<Atom
     }
     let (shown, stop) = (bar.clone(), Arc::clone(stop));
     let watch: Watch = Arc::new(move |progress| {
-        shown.set_length(progress.of.into());
-        shown.set_position(progress.done.into());
-        shown.set_message(progress.stage.to_owned());
+        shown.set_message(format!("{}, {} of {}", progress.stage, progress.done, progress.of));
         if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     let made = workshop.make(
@@ -154,6 +162,27 @@ fn make_in_sight(workshop: &Workshop<'_>, planned: &Planned<'_>, stop: &Arc<Atom
     bar.finish_and_clear();
     made
 }
+
+/// A bar of the time that it was told to take: stages lie in one another, and what they count says nothing of the whole.
+fn bar(planned: &Planned<'_>) -> ProgressBar {
+    let expected_seconds = planned.seconds.max(1);
+    let template = format!("{{prefix}}  {{share}} {{elapsed}} of about {expected_seconds} s  {{msg}}");
+    let share = move |state: &ProgressState, out: &mut dyn fmt::Write| {
+        let full = (CELLS as f64 * state.elapsed().as_secs_f64() / expected_seconds as f64) as usize;
+        let full = full.min(CELLS - 1);
+        // A terminal that is gone is noticed by whoever draws the rest.
+        let _ = write!(out, "{}{}", "█".repeat(full), "░".repeat(CELLS - full));
+    };
+    let style = ProgressStyle::with_template(&template).expect("a template that is known").with_key("share", share);
+    let bar = ProgressBar::no_length().with_style(style);
+    bar.set_prefix(planned.key.stem());
+    bar.enable_steady_tick(REDRAWN);
+    bar
+}
+
+/// Width of a bar, and how often it is drawn even if nothing is told.
+const CELLS: usize = 20;
+const REDRAWN: Duration = Duration::from_millis(250);
 
 fn made_row(planned: &Planned<'_>, made: &Made) -> Value {
     let sidecar = &made.engine.sidecar;

@@ -1,4 +1,5 @@
-//! `visage engines parity`: every graph of a pack on the CPU and on the card, and whether they agree.
+//! `visage engines parity`: every graph of a pack on the CPU and on the card, and whether they agree. Where there is no card,
+//! narrower files of a graph are compared with the widest on the CPU.
 //!
 //! Decides which files are compared with which, and what the verdict is. How a distance is measured, backend knows.
 
@@ -7,7 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use visage_engines::compile::{Onnx as Stored, Watch};
+use visage_engines::compile::Watch;
 use visage_engines::{GraphManifest, PackFiles, Precision, Tolerance};
 use visage_kernels::tensorrt;
 
@@ -17,9 +18,10 @@ use super::flags::{Flags, ListFlags, ParityFlags};
 use super::lists::print_rows;
 use super::packs::pack_files;
 use super::workshop::{Workshop, cards_here_in_order, open_cache};
-use crate::backend::{Backend, Cpu, Difference, Onnx, compare, seeded};
+use crate::backend::{Backend, Cpu, Difference, compare, run as run_once, seeded};
 
-const COLUMNS: &[&str] = &["graph", "precision", "output", "cosine", "psnr_db", "max_error", "mean_error", "verdict"];
+const COLUMNS: &[&str] =
+    &["graph", "precision", "on", "output", "cosine", "psnr_db", "max_error", "mean_error", "verdict", "why"];
 
 /// Compares all graphs.
 pub fn run(flags: &Flags, wanted: &ParityFlags) -> Result<(), Complaint> {
@@ -30,34 +32,38 @@ pub fn run(flags: &Flags, wanted: &ParityFlags) -> Result<(), Complaint> {
     for precision in precisions {
         let rival = rival(flags, wanted, &pack, precision)?;
         for graph in graphs.iter().filter(|graph| graph.onnx.contains_key(&precision)) {
-            rows.extend(graph_rows(&pack, (graph, precision), &rival, wanted.seed)?);
+            rows.extend(graph_rows(&pack, (graph, precision), &rival, wanted.seed));
         }
     }
     print_rows(&ListFlags { json: wanted.json }, &rows, COLUMNS);
-    let past = rows.iter().filter(|row| row["verdict"] == PAST).count();
-    if past == 0 {
-        return Ok(());
+    let count = |verdict: &str| rows.iter().filter(|row| row["verdict"] == verdict).count();
+    match (count(PAST), count(FAILED)) {
+        (0, 0) => Ok(()),
+        (past, failed) => Err(Complaint::said(
+            format!(
+                "wanted every output within the pack's tolerances, found {past} past them and {failed} graphs that failed"
+            ),
+            "look whether the engines are whole (visage engines verify), or run the pack in a wider precision",
+        )),
     }
-    Err(Complaint::said(
-        format!("wanted every output within the pack's tolerances, found {past} past them"),
-        "look whether the engines are whole (visage engines verify), or run the pack in a wider precision",
-    ))
 }
 
 const WITHIN: &str = "within";
 const PAST: &str = "past its tolerance";
+const FAILED: &str = "failed";
+const ALONE: &str = "runs on the CPU, not compared";
 
 /// The card with engines of one precision, or why there is none.
 type Rival = Result<Box<dyn Backend>, &'static str>;
 
 /// What there is to compare the CPU with; engines that are missing are compiled.
 fn rival(flags: &Flags, wanted: &ParityFlags, pack: &PackFiles, precision: Precision) -> Result<Rival, Complaint> {
-    let Some(sm) = cards_here_in_order().first().copied() else {
-        return Ok(Err("not compared: no NVIDIA GPU found"));
-    };
     if !tensorrt::IS_BUILT {
-        return Ok(Err("not compared: this program was built without TensorRT"));
+        return Ok(Err("this program was built without TensorRT"));
     }
+    let Some(sm) = cards_here_in_order().first().copied() else {
+        return Ok(Err("no NVIDIA GPU found"));
+    };
     let cache = open_cache(flags)?;
     let workshop = Workshop::open(&wanted.library, pack, &cache)?;
     let go_on: Watch = Arc::new(|_| ControlFlow::Continue(()));
@@ -68,35 +74,52 @@ fn rival(flags: &Flags, wanted: &ParityFlags, pack: &PackFiles, precision: Preci
     Ok(Ok(on_card(1, engines)?))
 }
 
+/// A graph that fails is a row of its own: the others are still compared.
 fn graph_rows(
     pack: &PackFiles,
     (graph, precision): (&GraphManifest, Precision),
     rival: &Rival,
     seed: u64,
-) -> Result<Vec<Value>, Complaint> {
-    let rival = match rival {
-        Ok(rival) => rival,
-        Err(why) => return Ok(vec![json!({ "graph": graph.name, "precision": precision.name(), "verdict": why })]),
+) -> Vec<Value> {
+    let row = |(mut row, verdict): (Value, &str)| {
+        row["graph"] = json!(graph.name);
+        row["precision"] = json!(precision.name());
+        row["verdict"] = json!(verdict);
+        row
     };
-    // The widest file that the pack has says what is right.
-    let Some(widest) = graph.onnx.values().next() else { return Ok(Vec::new()) };
-    let (reference, compared) =
-        (pack.onnx(widest, &graph.weights)?, pack.onnx(&graph.onnx[&precision], &graph.weights)?);
-    let cpu = Cpu::new();
-    let signature = cpu.signature(borrowed(&reference))?;
-    let inputs = seeded(&signature, seed, &|input, axis| profiled(graph, input, axis));
-    let first = cpu.load(&graph.name, borrowed(&reference))?;
-    let second = rival.load(&graph.name, borrowed(&compared))?;
-    let differences = compare(&*first, &*second, &signature, &inputs)?;
-    Ok(differences.iter().map(|found| row(graph, precision, found)).collect())
+    let judged = judged(pack, (graph, precision), rival, seed);
+    judged.unwrap_or_else(|error| vec![(json!({ "why": error.to_string() }), FAILED)]).into_iter().map(row).collect()
 }
 
-fn row(graph: &GraphManifest, precision: Precision, found: &Difference) -> Value {
-    let mut row = json!(found);
-    row["graph"] = json!(graph.name);
-    row["precision"] = json!(precision.name());
-    row["verdict"] = json!(if allows(graph.tolerance, found) { WITHIN } else { PAST });
-    row
+/// What is told of each output, and the verdict.
+fn judged(
+    pack: &PackFiles,
+    (graph, precision): (&GraphManifest, Precision),
+    rival: &Rival,
+    seed: u64,
+) -> anyhow::Result<Vec<(Value, &'static str)>> {
+    // The widest file that the pack has says what is right.
+    let Some((widest, path)) = graph.onnx.first_key_value() else { return Ok(Vec::new()) };
+    let (reference, compared) = (pack.onnx(path, &graph.weights)?, pack.onnx(&graph.onnx[&precision], &graph.weights)?);
+    let cpu = Cpu::new();
+    let signature = cpu.signature(reference)?;
+    let inputs = seeded(&signature, seed, &|input, axis| profiled(graph, input, axis));
+    let first = cpu.load(&graph.name, reference)?;
+    let (second, on) = match rival {
+        Ok(card) => (card.load(&graph.name, compared)?, card.name()),
+        Err(why) if *widest == precision => {
+            run_once(&*first, &signature, &inputs)?;
+            return Ok(vec![(json!({ "why": why }), ALONE)]);
+        }
+        Err(_) => (cpu.load(&graph.name, compared)?, cpu.name()),
+    };
+    let told = |found: Difference| {
+        let verdict = if allows(graph.tolerance, &found) { WITHIN } else { PAST };
+        let mut row = json!(found);
+        row["on"] = json!(on);
+        (row, verdict)
+    };
+    Ok(compare(&*first, &*second, &signature, &inputs)?.into_iter().map(told).collect())
 }
 
 fn allows(tolerance: Tolerance, found: &Difference) -> bool {
@@ -107,13 +130,6 @@ fn allows(tolerance: Tolerance, found: &Difference) -> bool {
 fn profiled(graph: &GraphManifest, input: &str, axis: usize) -> usize {
     let range = graph.profiles.first().and_then(|profile| profile.0.get(input));
     range.and_then(|range| range.opt.get(axis)).map_or(1, |length| *length as usize)
-}
-
-fn borrowed<'a>(onnx: &'a Stored<'_>) -> Onnx<'a> {
-    match onnx {
-        Stored::Bytes(bytes) => Onnx::Bytes(bytes),
-        Stored::File(path) => Onnx::File(path),
-    }
 }
 
 #[cfg(test)]

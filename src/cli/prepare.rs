@@ -13,7 +13,7 @@ use visage_kernels::tensorrt;
 use super::complaint::Complaint;
 use super::flags::{BackendChoice, Flags, ServeFlags};
 use super::packs::pack_files;
-use super::workshop::{Workshop, cards_here, is_missing, open_cache, told};
+use super::workshop::{Workshop, cards_here, check_memory, open_cache, told};
 use crate::serve::{Doors, Preparation};
 use crate::time::Wall;
 
@@ -21,7 +21,7 @@ use crate::time::Wall;
 pub type IsClosing = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Compiles what is missing for the cards that are named, or for those here that are to be used, and gives all of them. Ends
-/// early and well, with those that are there, when it is asked to.
+/// early and well, with those that are there, when it is asked to. Those that are used are in doubt until they were opened.
 pub fn engines(
     flags: &Flags,
     wanted: &ServeFlags,
@@ -38,7 +38,8 @@ pub fn engines(
     let workshop = Workshop::open(&card.library, &pack, &cache)?;
     let planned = workshop.plan(sms, None)?;
     let mut engines: Vec<Engine> = planned.iter().filter_map(there).collect();
-    let missing: Vec<_> = planned.iter().filter(|planned| is_missing(planned)).collect();
+    let missing: Vec<_> = planned.iter().filter(|planned| planned.is_missing()).collect();
+    check_memory(&planned)?;
     let expected_seconds = missing.iter().map(|planned| planned.seconds).sum();
     if !missing.is_empty() {
         tracing::info!("engines are compiled first: {} of them, in about {expected_seconds} s", missing.len());
@@ -56,6 +57,9 @@ pub fn engines(
     }
     for stem in cache.thin_out(card.keep.bytes(), began)?.removed {
         tracing::info!("{stem} was removed: more than {} GB of engines", card.keep.keep_gb);
+    }
+    if is_used {
+        engines.iter().for_each(Engine::doubt);
     }
     Ok(engines)
 }

@@ -51,6 +51,9 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
     let serving = runtime.spawn(serve::serve(listener, doors.router(), tls, stop));
     let asked = closing.clone();
     let engines = prepare::engines(flags, wanted, &doors, &(Arc::new(move || *asked.borrow()) as IsClosing))?;
+    if *closing.borrow() {
+        return runtime.block_on(serving)?.map_err(Complaint::from);
+    }
     let house = House::open(flags, wanted, address.port(), engines)?;
     doors.open(serve::router(house.state(wanted, closing)));
     tell(wanted, &url(scheme, address), &house.net, &house.facts);
@@ -74,7 +77,8 @@ impl House {
             BackendChoice::Cpu => "the pack does not fit this visage",
             BackendChoice::Tensorrt => "visage doctor says what is wrong with the card; --backend cpu does without",
         };
-        let pack = open_pack_on(flags, &*engine::chosen(wanted, engines)?, hint)?;
+        let pack = open_pack_on(flags, &*engine::chosen(wanted, engines.clone())?, hint)?;
+        engines.iter().for_each(Engine::trust);
         let cards = CardWatch::open();
         let facts = facts(&pack, cards.as_ref());
         let studio = open_studio(wanted, Arc::new(pack))?;

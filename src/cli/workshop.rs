@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use visage_engines::cache::{Cache, Engine, Found, Step};
+use visage_engines::cache::{Cache, Engine, Step};
 use visage_engines::compile::{CompileError, Compiler, Forge, MakeError, Planned, Watch, Wish};
 use visage_engines::places::{engines_in, python_roots, search_order};
-use visage_engines::{PackFiles, Precision, Sm, listed, memory};
+use visage_engines::{Flavour, PackError, PackFiles, Precision, Sm, listed, memory};
 use visage_kernels::tensorrt;
 
 use super::complaint::Complaint;
@@ -37,13 +37,14 @@ impl<'a> Workshop<'a> {
     pub fn open(library: &LibraryFlags, pack: &'a PackFiles, cache: &'a Cache) -> Result<Self, Complaint> {
         let order =
             search_order(library.tensorrt_lib.as_deref(), &python_roots(&environment), tensorrt::PYTHON_PACKAGE);
-        Ok(Self { pack, cache, compiler: tensorrt::load(&order)? })
+        let compiler = tensorrt::load(&order).map_err(without_library)?;
+        Ok(Self { pack, cache, compiler })
     }
 
     /// The engines that are wanted, there or missing.
     pub fn plan(&self, sms: Vec<Sm>, precision: Option<Precision>) -> Result<Vec<Planned<'_>>, Complaint> {
         let wish = Wish { sms, precision, ..Wish::default() };
-        self.forge().plan(&wish, Wall.date()).map_err(hinted)
+        self.forge().plan(&wish).map_err(hinted)
     }
 
     /// Compiles an engine, unless it is there or another process makes it.
@@ -54,24 +55,30 @@ impl<'a> Workshop<'a> {
             tell(&step);
         };
         let started = Wall.now();
-        let free_bytes = memory::free_bytes().unwrap_or(u64::MAX);
-        let engine = self.forge().make(planned, (Wall.date(), free_bytes), &mut step, watch).map_err(hinted)?;
+        let engine = self.forge().make(planned, free_bytes(), &mut step, watch).map_err(hinted)?;
         Ok(Made { engine, was_built, took: Wall.now().duration_since(started) })
     }
 
     fn forge(&self) -> Forge<'_> {
-        Forge { pack: self.pack, compiler: &*self.compiler, cache: self.cache }
+        Forge { pack: self.pack, compiler: &*self.compiler, cache: self.cache, clock: || Wall.date() }
     }
+}
+
+/// Looks whether the machine has the memory for all that is missing, before any of it is begun.
+pub fn check_memory(planned: &[Planned<'_>]) -> Result<(), Complaint> {
+    let free_bytes = free_bytes();
+    let mut missing = planned.iter().filter(|planned| planned.is_missing());
+    missing.try_for_each(|planned| planned.check_memory(free_bytes)).map_err(hinted)
+}
+
+/// Memory that may be taken. Where the system does not tell, nothing is refused.
+fn free_bytes() -> u64 {
+    memory::free_bytes().unwrap_or(u64::MAX)
 }
 
 /// The folder of engines.
 pub fn open_cache(flags: &Flags) -> Result<Cache, Complaint> {
     Cache::open(engines_in(&data_dir(flags))).map_err(|error| Complaint::new(error, "--data-dir names another folder"))
-}
-
-/// Whether it has to be compiled.
-pub fn is_missing(planned: &Planned<'_>) -> bool {
-    !matches!(planned.found, Found::Engine(_))
 }
 
 /// What a step is to people.
@@ -81,7 +88,7 @@ pub fn told(step: &Step<'_>) -> Option<String> {
             Some(format!("a damaged engine was put aside in {}: {damage}", folder.display()))
         }
         Step::Waiting(lock) => Some(format!("another process builds it; waiting for {}", lock.display())),
-        Step::Building => None,
+        Step::StillWaiting | Step::Building => None,
     }
 }
 
@@ -111,6 +118,12 @@ pub fn cards(card: &CardFlags) -> Result<Vec<Sm>, Complaint> {
     Ok(sms)
 }
 
+/// Why there is no TensorRT, with what to type next.
+pub fn without_library(error: tensorrt::LibraryError) -> Complaint {
+    let hint = error.hint();
+    Complaint::new(error, hint)
+}
+
 fn hinted(error: MakeError) -> Complaint {
     let hint = match &error {
         MakeError::Precision { .. } => "name one that it has with --precision, or leave it out",
@@ -120,11 +133,19 @@ fn hinted(error: MakeError) -> Complaint {
             "make room, or look at who may write there: visage engines path"
         }
         MakeError::Compile { source: CompileError::Stopped, .. } => "nothing half done was left; run it again",
+        MakeError::Compile { source: CompileError::UnknownSm { sm, .. }, .. } if Flavour::Classic.knows(*sm) => {
+            "such cards need classic TensorRT: cargo build --release --features tensorrt"
+        }
         MakeError::Compile { source: CompileError::UnknownSm { .. }, .. } => {
-            "data-centre cards need classic TensorRT: cargo build --release --features tensorrt"
+            "no TensorRT of today compiles for such cards: visage doctor says what does"
+        }
+        MakeError::Compile { source: CompileError::NotHere { .. }, .. } => {
+            "run it on a machine with such a card; TensorRT for RTX compiles without one: cargo build --release --features tensorrt-rtx"
         }
         MakeError::Compile { .. } => "the pack's graphs and this TensorRT do not fit each other",
-        MakeError::Pack(_) | MakeError::Cache(_) => "visage engines path says where engines are kept",
+        MakeError::Pack(PackError::Digest(_)) => "get the pack again: a file of it changed since it was made",
+        MakeError::Pack(_) => "the pack is not whole: get it again, or mend its pack.toml and make its SHA256SUMS anew",
+        MakeError::Cache(_) => "visage engines path says where engines are kept; --data-dir names another folder",
     };
     Complaint::new(error, hint)
 }

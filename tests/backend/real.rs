@@ -2,7 +2,6 @@
 
 #![expect(clippy::disallowed_methods, reason = "a test is told by its environment whether there is a card")]
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -12,8 +11,8 @@ use std::time::SystemTime;
 
 use visage::backend::card::card;
 use visage::backend::{Backend, Cpu, Onnx};
-use visage_engines::cache::{Cache, Engine};
-use visage_engines::compile::{Compiler, Onnx as Source, Order, Watch};
+use visage_engines::cache::{Built, Cache, Engine, Step};
+use visage_engines::compile::{Compiler, Order, Watch};
 use visage_engines::places::search_order;
 use visage_engines::{Digest, EngineKey, Precision, Sm};
 use visage_kernels::cuda::{Device, Driver, LIBRARY};
@@ -37,10 +36,11 @@ fn engine(cache: &Cache, compiler: &dyn Compiler, sm: Sm) -> Engine {
         kernels: BTreeMap::new(),
         flags: BTreeSet::new(),
     };
-    let onnx = Source::Bytes(Cow::Borrowed(MOUTH));
     let watch: Watch = Arc::new(|_| ControlFlow::Continue(()));
-    let compile = |path: &Path| compiler.compile(&Order { onnx: &onnx, sm, profiles: &[] }, path, &watch);
-    cache.obtain(&key, SystemTime::UNIX_EPOCH, &mut |_| (), compile).expect("an engine for this card")
+    let order = Order { onnx: Onnx::Bytes(MOUTH), sm, profiles: &[] };
+    let compile = |path: &Path| compiler.compile(&order, path, &watch).map(|_| Built::default());
+    let mut silent = |_: Step<'_>| ControlFlow::Continue(());
+    cache.obtain(&key, SystemTime::UNIX_EPOCH, &mut silent, compile).expect("an engine for this card")
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use visage::backend::card::{Card, CardConfig, CardLoop, card};
 use visage::backend::{Backend, Cpu, Onnx, Tensor, Value};
-use visage_kernels::cuda::{EngineError, Port, Side, Source};
+use visage_kernels::cuda::{EngineError, Port, Side};
 
 use crate::engine::{HostEngines, Open, Reckon};
 use crate::standin::StandIn;
@@ -28,8 +28,8 @@ pub fn with(config: CardConfig) -> (Card, CardLoop) {
 }
 
 fn engines() -> Open {
-    Box::new(|name, source| {
-        let Source::Bytes(onnx) = source else { return Err(unfit(name, "no bytes")) };
+    Box::new(|name, onnx| {
+        let Onnx::Bytes(onnx) = onnx else { return Err(unfit(name, "no bytes")) };
         let ports = if name == "mouth" { mouth_ports() } else { step_ports() };
         let graph = Cpu::new().load(name, Onnx::Bytes(onnx)).map_err(|error| unfit(name, &error.to_string()))?;
         let slot = Mutex::new(graph.slot().expect("a CPU has room"));

@@ -41,6 +41,9 @@ pub enum ObtainError<E> {
     /// Building it.
     #[error("the engine was not built: {0}")]
     Build(E),
+    /// Another builder was waited for, and whoever waited had enough of it.
+    #[error("waiting for another builder was stopped")]
+    Stopped,
 }
 
 /// What is wrong with an engine in the cache. Serialised as a sentence.
@@ -52,6 +55,9 @@ pub enum Damage {
         /// The file that is not there.
         missing: String,
     },
+    /// Whoever built it was killed.
+    #[error("it was never finished: its builder was killed")]
+    Unfinished,
     /// The description cannot be read.
     #[error("its description cannot be read: {found}")]
     Sidecar {

@@ -4,7 +4,8 @@
 //!
 //! An engine is three files with one stem: `.engine`, `.json` (its sidecar, renamed into place last: an engine without one
 //! was never finished) and `.lock` (held by whoever builds; the system lets go of it when that process dies). What a library
-//! compiles just in time on the card lies beside it as `.jit`. The folder `aside/` holds what was found damaged.
+//! compiles just in time on the card lies beside it as `.jit`. While an engine is opened `.doubt` lies there too: one whose
+//! opening never came to an end is read whole before it is believed again. The folder `aside/` holds what was found damaged.
 
 mod error;
 mod sidecar;
@@ -12,8 +13,10 @@ mod stock;
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use crate::EngineKey;
 
@@ -26,9 +29,13 @@ const ENGINE: &str = "engine";
 const SIDECAR: &str = "json";
 const LOCK: &str = "lock";
 const JIT: &str = "jit";
-const DRAFT: &str = "draft";
+const DOUBT: &str = "doubt";
+/// What is written before it is whole: the engine, its sidecar, what was compiled just in time.
+const DRAFTS: [&str; 3] = ["draft", "json.draft", "jit.draft"];
 /// Where damaged engines go.
 const ASIDE: &str = "aside";
+/// How often whoever waits for another builder looks, and may be told to stop.
+const LOOKS: Duration = Duration::from_millis(100);
 
 /// A folder of engines.
 #[derive(Clone, Debug)]
@@ -45,6 +52,19 @@ pub struct Engine {
     pub jit_path: PathBuf,
     /// Its description.
     pub sidecar: Sidecar,
+}
+
+impl Engine {
+    /// Says that it is about to be opened. If nobody says how that ended, because the library gave up on it or took the process
+    /// along, the next to look for it reads all of it. A folder that may only be read keeps no doubts.
+    pub fn doubt(&self) {
+        let _ = fs::write(self.path.with_extension(DOUBT), b"");
+    }
+
+    /// Says that it was opened, or read whole.
+    pub fn trust(&self) {
+        let _ = fs::remove_file(self.path.with_extension(DOUBT));
+    }
 }
 
 /// What was found under a key.
@@ -65,6 +85,8 @@ pub enum Step<'a> {
     PutAside(&'a Path, &'a Damage),
     /// Another process builds the same engine: it is waited for.
     Waiting(&'a Path),
+    /// It still builds.
+    StillWaiting,
     /// Building begins.
     Building,
 }
@@ -85,7 +107,8 @@ impl Cache {
         &self.folder
     }
 
-    /// Looks for the engine of `key` by its sidecar and samples of its bytes; its use is noted as of `now`.
+    /// Looks for the engine of `key` by its sidecar and samples of its bytes, or all of them if it is in doubt; its use is
+    /// noted as of `now`.
     ///
     /// # Errors
     /// If files that are there cannot be read.
@@ -96,6 +119,12 @@ impl Cache {
         if engine.sidecar.key != *key {
             return Ok(Found::Damaged(Damage::Foreign { found: engine.sidecar.key.digest() }));
         }
+        if self.path(&stem, DOUBT).exists() {
+            if let Some(damage) = self.read_whole(&stem)? {
+                return Ok(Found::Damaged(damage));
+            }
+            engine.trust();
+        }
         // When it was used last decides what goes first; a folder that may only be read has no such order.
         let _ = File::options().append(true).open(&engine.path).and_then(|file| file.set_modified(now));
         Ok(found)
@@ -105,26 +134,30 @@ impl Cache {
     /// Among processes that want the same engine one builds and the others wait. A damaged engine is put aside first.
     ///
     /// # Errors
-    /// If building fails or files cannot be written; then nothing half finished is left.
+    /// If building fails, files cannot be written, or `tell` answers that waiting shall end; then nothing half finished is
+    /// left.
     pub fn obtain<E>(
         &self,
         key: &EngineKey,
         now: SystemTime,
-        tell: &mut dyn FnMut(Step<'_>),
+        tell: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
         build: impl FnOnce(&Path) -> Result<Built, E>,
     ) -> Result<Engine, ObtainError<E>> {
         if let Found::Engine(engine) = self.find(key, now)? {
             return Ok(*engine);
         }
         let stem = key.stem();
-        let _only_builder = self.lock(&stem, tell)?;
+        let Some(_only_builder) = self.lock(&stem, tell)? else { return Err(ObtainError::Stopped) };
         match self.find(key, now)? {
             Found::Engine(engine) => return Ok(*engine),
-            Found::Damaged(damage) => self.put_aside(&stem, &damage, tell)?,
+            Found::Damaged(damage) => {
+                let aside = self.put_aside(&stem)?;
+                let _goes_on = tell(Step::PutAside(&aside, &damage));
+            }
             Found::Nothing => (),
         }
-        tell(Step::Building);
-        let draft = Draft(self.path(&stem, DRAFT));
+        let _goes_on = tell(Step::Building);
+        let draft = Draft(self.path(&stem, DRAFTS[0]));
         let built = build(&draft.0).map_err(ObtainError::Build)?;
         self.finish(&draft, key, built)?;
         match self.find(key, now)? {
@@ -174,15 +207,19 @@ impl Cache {
         })
     }
 
-    /// Waits until nobody else builds `stem`; the lock lasts as long as the file is kept.
-    fn lock(&self, stem: &str, tell: &mut dyn FnMut(Step<'_>)) -> Result<File, CacheError> {
-        if let Some(file) = self.lock_if_free(stem)? {
-            return Ok(file);
+    /// Waits until nobody else builds `stem`, or until `tell` has enough of it; the lock lasts as long as the file is kept.
+    fn lock(&self, stem: &str, tell: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>) -> Result<Option<File>, CacheError> {
+        let mut step = Step::Waiting(&self.path(stem, LOCK));
+        loop {
+            if let Some(file) = self.lock_if_free(stem)? {
+                return Ok(Some(file));
+            }
+            if tell(step).is_break() {
+                return Ok(None);
+            }
+            step = Step::StillWaiting;
+            thread::park_timeout(LOOKS);
         }
-        let path = self.path(stem, LOCK);
-        tell(Step::Waiting(&path));
-        let locked = File::options().append(true).open(&path).and_then(|file| file.lock().map(|()| file));
-        locked.map_err(CacheError::to("wait for an engine's lock", &path))
     }
 
     /// The lock of `stem`, unless somebody builds it.
@@ -197,8 +234,9 @@ impl Cache {
         }
     }
 
-    /// Moves a damaged engine out of the way. One damaged engine of a stem is kept, for whoever wants to see why.
-    fn put_aside(&self, stem: &str, damage: &Damage, tell: &mut dyn FnMut(Step<'_>)) -> Result<(), CacheError> {
+    /// Moves a damaged engine out of the way, and says where to. One damaged engine of a stem is kept, for whoever wants to
+    /// see why; what a builder that was killed left is of no use to anybody and goes.
+    fn put_aside(&self, stem: &str) -> Result<PathBuf, CacheError> {
         let aside = self.folder.join(ASIDE);
         fs::create_dir_all(&aside).map_err(CacheError::to("make the folder for damaged engines", &aside))?;
         for ending in [ENGINE, SIDECAR, JIT] {
@@ -208,8 +246,10 @@ impl Cache {
                 fs::rename(&path, target).map_err(CacheError::to("put a damaged engine aside", &path))?;
             }
         }
-        tell(Step::PutAside(&aside, damage));
-        Ok(())
+        for ending in DRAFTS.into_iter().chain([DOUBT]) {
+            let _is_gone = Draft(self.path(stem, ending));
+        }
+        Ok(aside)
     }
 
     /// Makes a draft an engine: its bytes reach the disk before its name does, and the sidecar comes last.
@@ -219,7 +259,7 @@ impl Cache {
         File::open(&draft.0).and_then(|file| file.sync_all()).map_err(&failed)?;
         let sidecar = Sidecar::of(&draft.0, key.clone(), built).map_err(&failed)?;
         let text = serde_json::to_vec_pretty(&sidecar).map_err(io::Error::other).map_err(&failed)?;
-        let drafted = Draft(self.path(&stem, "json.draft"));
+        let drafted = Draft(self.path(&stem, DRAFTS[1]));
         let write = |bytes: &[u8]| fs::write(&drafted.0, bytes).and_then(|()| File::open(&drafted.0)?.sync_all());
         write(&text).map_err(CacheError::to("write an engine's description", &drafted.0))?;
         fs::rename(&draft.0, self.path(&stem, ENGINE)).map_err(&failed)?;

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::{ASIDE, Cache, CacheError, DRAFT, Damage, ENGINE, Found, JIT, SIDECAR};
+use super::{ASIDE, Cache, CacheError, DOUBT, DRAFTS, Damage, ENGINE, Found, JIT, LOCK, SIDECAR};
 use crate::{Digest, EngineKey};
 
 /// An engine in the cache, as lists show it.
@@ -23,6 +23,8 @@ pub struct Stocked {
     pub used: SystemTime,
     /// What is wrong with it.
     pub damage: Option<Damage>,
+    /// Whether somebody builds it at this moment: what is wrong then is mended already.
+    pub is_being_built: bool,
 }
 
 /// What thinning out removed.
@@ -50,10 +52,16 @@ impl Cache {
     /// # Errors
     /// If the folder or a file in it cannot be read.
     pub fn list(&self) -> Result<Vec<Stocked>, CacheError> {
-        self.stems()?.into_iter().map(|stem| self.stocked(stem)).collect()
+        let mut all = self.stems()?.into_iter().map(|stem| self.stocked(stem)).collect::<Result<Vec<_>, _>>()?;
+        // A lock that nobody holds is all that is left of an engine that was removed, or was never finished.
+        all.retain(|stocked| {
+            stocked.is_being_built || stocked.damage != Some(Damage::Unfinished) || self.drafts(&stocked.stem)
+        });
+        Ok(all)
     }
 
     /// All engines, each read whole and held to its digest. The damaged ones are put aside, unless somebody builds them.
+    /// What is wrong is looked at once more when nobody else may mend it, so that an engine built meanwhile stays.
     ///
     /// # Errors
     /// As [`Cache::list`], or if an engine cannot be put aside.
@@ -64,11 +72,30 @@ impl Cache {
                 tell(&stocked.stem);
                 stocked.damage = self.read_whole(&stocked.stem)?;
             }
-            if let (Some(damage), Some(_lock)) = (&stocked.damage, self.lock_if_free(&stocked.stem)?) {
-                self.put_aside(&stocked.stem, damage, &mut |_| ())?;
+            if stocked.damage.is_none() {
+                continue;
+            }
+            let lock = self.lock_if_free(&stocked.stem)?;
+            stocked.is_being_built = lock.is_none();
+            if lock.is_some() {
+                stocked.damage = self.wrong_with(&stocked.stem)?;
+                stocked.damage.as_ref().map_or(Ok(()), |_| self.put_aside(&stocked.stem).map(drop))?;
             }
         }
         Ok(all)
+    }
+
+    /// What is wrong with an engine, all of it read.
+    pub(super) fn wrong_with(&self, stem: &str) -> Result<Option<Damage>, CacheError> {
+        match self.look(stem)? {
+            Found::Engine(_) => self.read_whole(stem),
+            Found::Damaged(damage) => Ok(Some(damage)),
+            Found::Nothing => Ok(self.drafts(stem).then_some(Damage::Unfinished)),
+        }
+    }
+
+    fn drafts(&self, stem: &str) -> bool {
+        DRAFTS.iter().any(|ending| self.path(stem, ending).exists())
     }
 
     /// Removes what is damaged or was put aside, drafts that nobody writes, and then the engines that were used longest
@@ -82,10 +109,10 @@ impl Cache {
         all.sort_by_key(|stocked| (stocked.damage.is_none(), stocked.used));
         pruned.left_bytes = all.iter().map(|stocked| stocked.size_bytes).sum();
         for stocked in all {
-            if (stocked.damage.is_none() && pruned.left_bytes <= limit_bytes) || !self.remove(&stocked.stem)? {
-                continue;
+            let is_wanted = |found: &Found| matches!(found, Found::Engine(_)) && pruned.left_bytes <= limit_bytes;
+            if self.remove_unless(&stocked.stem, is_wanted)? {
+                pruned.take(stocked);
             }
-            pruned.take(stocked);
         }
         Ok(pruned)
     }
@@ -101,7 +128,7 @@ impl Cache {
         all.retain(|stocked| stocked.damage.is_none() && stocked.used < since);
         all.sort_by_key(|stocked| stocked.used);
         for stocked in all {
-            if pruned.left_bytes > limit_bytes && self.remove(&stocked.stem)? {
+            if pruned.left_bytes > limit_bytes && self.remove_unless(&stocked.stem, |_| false)? {
                 pruned.take(stocked);
             }
         }
@@ -112,16 +139,19 @@ impl Cache {
         let (key, damage) = match self.look(&stem)? {
             Found::Engine(engine) => (Some(engine.sidecar.key), None),
             Found::Damaged(damage) => (None, Some(damage)),
-            // Only drafts and locks: whoever was building it has not finished, or was killed.
-            Found::Nothing => (None, Some(Damage::Half { missing: format!("{stem}.{ENGINE}") })),
+            // Whoever was building it has not finished, or was killed.
+            Found::Nothing => (None, Some(Damage::Unfinished)),
         };
+        // Whole engines are not asked: where the folder may only be read they can be listed all the same.
+        let is_being_built = damage.is_some() && self.lock_if_free(&stem)?.is_none();
         let facts: Vec<_> = self.files(&stem).iter().filter_map(|path| fs::metadata(path).ok()).collect();
         let used = fs::metadata(self.path(&stem, ENGINE)).and_then(|facts| facts.modified());
         let used = used.unwrap_or(SystemTime::UNIX_EPOCH);
-        Ok(Stocked { stem, key, size_bytes: facts.iter().map(fs::Metadata::len).sum(), used, damage })
+        let size_bytes = facts.iter().map(fs::Metadata::len).sum();
+        Ok(Stocked { stem, key, size_bytes, used, damage, is_being_built })
     }
 
-    fn read_whole(&self, stem: &str) -> Result<Option<Damage>, CacheError> {
+    pub(super) fn read_whole(&self, stem: &str) -> Result<Option<Damage>, CacheError> {
         let Found::Engine(engine) = self.look(stem)? else { return Ok(None) };
         let read = fs::File::open(&engine.path).and_then(|mut file| Digest::of_reader(&mut file));
         let (found, _) = read.map_err(CacheError::to("read an engine", &engine.path))?;
@@ -129,27 +159,32 @@ impl Cache {
         Ok((wanted != found).then_some(Damage::Bytes { wanted, found }))
     }
 
-    /// The stems of all files but locks.
+    /// The stems of all files.
     fn stems(&self) -> Result<Vec<String>, CacheError> {
         let failed = CacheError::to("list the folder of engines", &self.folder);
         let mut stems = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(&failed)? {
             let name = entry.map_err(&failed)?.file_name().to_string_lossy().into_owned();
-            let endings = [ENGINE, SIDECAR, JIT, "json.draft", DRAFT];
-            stems.extend(endings.iter().find_map(|ending| name.strip_suffix(&format!(".{ending}"))).map(str::to_owned));
+            // The longest first: an ending may end another.
+            let mut endings = DRAFTS.into_iter().rev().chain([ENGINE, SIDECAR, JIT, LOCK]);
+            stems.extend(endings.find_map(|ending| name.strip_suffix(&format!(".{ending}"))).map(str::to_owned));
         }
         stems.sort_unstable();
         stems.dedup();
         Ok(stems)
     }
 
-    fn files(&self, stem: &str) -> [PathBuf; 5] {
-        [ENGINE, SIDECAR, JIT, DRAFT, "json.draft"].map(|ending| self.path(stem, ending))
+    fn files(&self, stem: &str) -> Vec<PathBuf> {
+        let endings = [ENGINE, SIDECAR, JIT, DOUBT].into_iter().chain(DRAFTS);
+        endings.map(|ending| self.path(stem, ending)).collect()
     }
 
-    /// Removes an engine's files; says whether it did: not if somebody builds it.
-    fn remove(&self, stem: &str) -> Result<bool, CacheError> {
+    /// Removes an engine's files, unless what is found there now is wanted; says whether it did: not if somebody builds it.
+    pub(super) fn remove_unless(&self, stem: &str, is_wanted: impl Fn(&Found) -> bool) -> Result<bool, CacheError> {
         let Some(_lock) = self.lock_if_free(stem)? else { return Ok(false) };
+        if is_wanted(&self.look(stem)?) {
+            return Ok(false);
+        }
         for path in self.files(stem) {
             if path.exists() {
                 fs::remove_file(&path).map_err(CacheError::to("remove an engine", &path))?;

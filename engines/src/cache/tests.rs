@@ -20,11 +20,19 @@ fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds)
 }
 
+fn silent() -> impl FnMut(Step<'_>) -> ControlFlow<()> {
+    |_| ControlFlow::Continue(())
+}
+
 /// Obtains; what was told, and how often it was built.
 fn obtain(cache: &Cache, key: &EngineKey, seconds: u64) -> (Engine, Vec<String>) {
     let mut told = Vec::new();
     let build = |path: &Path| fs::write(path, vec![7; BYTES]).map(|()| Built { seconds: 2.0, ..Built::default() });
-    let engine = cache.obtain(key, at(seconds), &mut |step| told.push(format!("{step:?}")), build);
+    let mut tell = |step: Step<'_>| {
+        told.push(format!("{step:?}"));
+        ControlFlow::Continue(())
+    };
+    let engine = cache.obtain(key, at(seconds), &mut tell, build);
     (engine.expect("an engine"), told)
 }
 
@@ -88,7 +96,7 @@ fn a_failed_build_leaves_nothing() {
         fs::write(path, [0; 10]).expect("a draft");
         Err("no memory")
     };
-    let error = cache.obtain(&key(), at(0), &mut |_| (), build).expect_err("it failed");
+    let error = cache.obtain(&key(), at(0), &mut silent(), build).expect_err("it failed");
     assert_eq!(error.to_string(), "the engine was not built: no memory");
     assert!(cache.list().expect("a list").is_empty());
     obtain(&cache, &key(), 1);
@@ -104,7 +112,7 @@ fn of_many_who_want_an_engine_one_builds() {
     };
     let want = || {
         start.wait();
-        cache.obtain(&key(), at(0), &mut |_| (), wait_and_build).expect("an engine").sidecar.sha256
+        cache.obtain(&key(), at(0), &mut silent(), wait_and_build).expect("an engine").sidecar.sha256
     };
     let digests = thread::scope(|scope| {
         let wanting: Vec<_> = (0..4).map(|_| scope.spawn(want)).collect();
@@ -146,11 +154,70 @@ fn what_is_used_now_stays_however_large() {
 fn an_engine_being_built_is_not_removed() {
     let (_folder, cache) = cache();
     let build = |path: &Path| {
+        let listed = cache.list().expect("a list");
+        assert!(listed.len() == 1 && listed[0].is_being_built, "before anything is written: {listed:?}");
         fs::write(path, [1; 100]).expect("a draft");
         let pruned = cache.prune(0).expect("pruned");
         assert_eq!(pruned.removed, Vec::<String>::new());
+        let verified = cache.verify(&mut |_| ()).expect("verified");
+        assert!(verified.len() == 1 && verified[0].is_being_built, "{verified:?}");
         assert!(path.exists());
         Ok::<_, io::Error>(Built::default())
     };
-    cache.obtain(&key(), at(0), &mut |_| (), build).expect("an engine");
+    cache.obtain(&key(), at(0), &mut silent(), build).expect("an engine");
+}
+
+#[test]
+fn what_a_killed_builder_left_is_named_and_gone_after_verify() {
+    let (_folder, cache) = cache();
+    let drafts = DRAFTS.map(|ending| cache.path(&key().stem(), ending));
+    for draft in &drafts {
+        fs::write(draft, [1; 100]).expect("a draft");
+    }
+    let [stocked] = &cache.list().expect("a list")[..] else { panic!("one engine") };
+    assert_eq!((&stocked.stem, &stocked.damage, stocked.size_bytes), (&key().stem(), &Some(Damage::Unfinished), 300));
+    assert!(!stocked.is_being_built);
+    let found = cache.verify(&mut |_| ()).expect("verified");
+    assert_eq!(found[0].damage, Some(Damage::Unfinished));
+    assert_eq!(cache.list().expect("a list").len(), 0);
+}
+
+#[test]
+fn an_engine_that_was_never_opened_to_the_end_is_read_whole() {
+    let (_folder, cache) = cache();
+    let (engine, _) = obtain(&cache, &key(), 0);
+    engine.doubt();
+    let doubt = engine.path.with_extension("doubt");
+    assert!(doubt.exists());
+    assert_eq!(obtain(&cache, &key(), 1).1, Vec::<String>::new(), "it is whole");
+    assert!(!doubt.exists(), "and no longer doubted");
+    engine.doubt();
+    engine.trust();
+    let mut bytes = fs::read(&engine.path).expect("bytes");
+    bytes[BYTES / 2 + 10_000] ^= 1;
+    fs::write(&engine.path, bytes).expect("written");
+    assert!(matches!(cache.find(&key(), at(2)).expect("readable"), Found::Engine(_)), "the quick look misses it");
+    engine.doubt();
+    let (mended, told) = obtain(&cache, &key(), 3);
+    assert!(told.len() == 2 && told[0].starts_with("PutAside"), "{told:?}");
+    assert_eq!(mended, engine);
+    assert!(!doubt.exists());
+}
+
+#[test]
+fn what_was_mended_meanwhile_is_neither_put_aside_nor_removed() {
+    let (_folder, cache) = cache();
+    let (engine, _) = obtain(&cache, &key(), 0);
+    let whole = fs::read(&engine.path).expect("bytes");
+    let mut flipped = whole.clone();
+    flipped[BYTES / 2 + 10_000] ^= 1;
+    fs::write(&engine.path, flipped).expect("written");
+    // The other process is done between the first look at it and the second.
+    let lock = cache.lock_if_free(&key().stem()).expect("a lock").expect("free");
+    assert!(cache.verify(&mut |_| ()).expect("verified")[0].is_being_built);
+    fs::write(&engine.path, whole).expect("written");
+    drop(lock);
+    assert_eq!(cache.wrong_with(&key().stem()).expect("readable"), None);
+    assert!(!cache.remove_unless(&key().stem(), |found| matches!(found, Found::Engine(_))).expect("readable"));
+    assert!(engine.path.exists());
 }

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::DIGEST_FILE;
+use crate::{DIGEST_FILE, onnx};
 
 /// Writes what it was asked for instead of compiling it.
 struct Pretender {
@@ -22,7 +23,7 @@ impl Compiler for Pretender {
         self.version
     }
 
-    fn compile(&self, order: &Order<'_>, engine: &Path, watch: &Watch) -> Result<Built, CompileError> {
+    fn compile(&self, order: &Order<'_>, engine: &Path, watch: &Watch) -> Result<Compiled, CompileError> {
         for done in 0..3 {
             if watch(Progress { stage: "Pretending", done, of: 3 }).is_break() {
                 return Err(CompileError::Stopped);
@@ -30,7 +31,7 @@ impl Compiler for Pretender {
         }
         let failed = |source| CompileError::Write { path: engine.to_owned(), source };
         fs::write(engine, format!("{} {:?}", order.sm, order.onnx)).map_err(failed)?;
-        Ok(Built { seconds: 1.0, ..Built::default() })
+        Ok(Compiled { activation_bytes: Some(5) })
     }
 }
 
@@ -49,9 +50,16 @@ fn pack(folder: &Path) -> PackFiles {
         ("large.16.onnx", b"large, 16 bits"),
         ("large.bin", &weights),
     ];
+    written(folder, &files)
+}
+
+/// A pack of these files.
+fn written(folder: &Path, files: &[(&str, &[u8])]) -> PackFiles {
     let mut sums = String::new();
     for (path, bytes) in files {
-        fs::write(folder.join(path), bytes).expect("written");
+        let full = folder.join(path);
+        fs::create_dir_all(full.parent().expect("a folder")).expect("a folder");
+        fs::write(full, bytes).expect("written");
         writeln!(sums, "{}  {path}", Digest::of(bytes)).expect("a string");
     }
     fs::write(folder.join(DIGEST_FILE), sums).expect("written");
@@ -62,12 +70,17 @@ fn wish(sms: &[Sm]) -> Wish {
     Wish { sms: sms.to_vec(), precision: None, kernels: BTreeMap::new() }
 }
 
-const NOW: SystemTime = SystemTime::UNIX_EPOCH;
-const RTX: Pretender = Pretender { version: Version::three(1, 7, 1) };
+/// A second passes whenever it is asked.
+fn clock() -> SystemTime {
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    SystemTime::UNIX_EPOCH + Duration::from_secs(ASKED.fetch_add(1, Ordering::Relaxed))
+}
+
+const RTX: Pretender = Pretender { version: Version::four(1, 7, 1, 116) };
 const PLENTY: u64 = 1 << 40;
 
 fn forge<'a>(pack: &'a PackFiles, compiler: &'a dyn Compiler, cache: &'a Cache) -> Forge<'a> {
-    Forge { pack, compiler, cache }
+    Forge { pack, compiler, cache, clock }
 }
 
 fn go_on() -> Watch {
@@ -79,17 +92,17 @@ fn a_pack_is_made_for_every_card_and_found_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let (pack, cache) = (pack(folder.path()), Cache::open(folder.path().join("engines")).expect("a cache"));
     let wish = wish(&[Sm::SM89, Sm::SM120]);
-    let first = forge(&pack, &RTX, &cache).plan(&wish, NOW).expect("a plan");
+    let first = forge(&pack, &RTX, &cache).plan(&wish).expect("a plan");
     assert_eq!(first.len(), 4);
     assert!(first.iter().all(|planned| planned.found == Found::Nothing));
     assert!(matches!(&first[2].onnx, Onnx::File(path) if path.ends_with("large.16.onnx")), "the narrowest by itself");
     for planned in &first {
-        forge(&pack, &RTX, &cache).make(planned, (NOW, PLENTY), &mut |_| (), &go_on()).expect("an engine");
+        forge(&pack, &RTX, &cache).make(planned, PLENTY, &mut |_| (), &go_on()).expect("an engine");
     }
-    let again = forge(&pack, &RTX, &cache).plan(&wish, NOW + Duration::from_secs(1)).expect("a plan");
+    let again = forge(&pack, &RTX, &cache).plan(&wish).expect("a plan");
     assert!(again.iter().all(|planned| matches!(planned.found, Found::Engine(_))));
-    let newer = Pretender { version: Version::three(1, 7, 2) };
-    let other = forge(&pack, &newer, &cache).plan(&wish, NOW).expect("a plan");
+    let newer = Pretender { version: Version::four(1, 7, 1, 117) };
+    let other = forge(&pack, &newer, &cache).plan(&wish).expect("a plan");
     assert!(other.iter().all(|planned| planned.found == Found::Nothing), "of another library");
 }
 
@@ -97,13 +110,21 @@ fn a_pack_is_made_for_every_card_and_found_again() {
 fn what_cannot_be_made_is_said_before_it_begins() {
     let folder = tempfile::tempdir().expect("a folder");
     let (pack, cache) = (pack(folder.path()), Cache::open(folder.path().join("engines")).expect("a cache"));
-    let hopper = forge(&pack, &RTX, &cache).plan(&wish(&[Sm::SM90]), NOW).expect_err("it does not know Hopper");
+    let hopper = forge(&pack, &RTX, &cache).plan(&wish(&[Sm::SM90])).expect_err("it does not know Hopper");
     assert!(hopper.to_string().contains("7.5, 8.0, 8.6, 8.9, 12.0, 12.1"), "{hopper}");
     let fp8 = Wish { precision: Some(Precision::Fp8), ..wish(&[Sm::SM89]) };
-    let error = forge(&pack, &RTX, &cache).plan(&fp8, NOW).expect_err("no such file");
-    assert_eq!(error.to_string(), "wanted fp8 of the graph \"small\", the pack has fp32");
-    let planned = forge(&pack, &RTX, &cache).plan(&wish(&[Sm::SM89]), NOW).expect("a plan");
-    let short = forge(&pack, &RTX, &cache).make(&planned[1], (NOW, 300_000_000), &mut |_| (), &go_on());
+    let error = forge(&pack, &RTX, &cache).plan(&fp8).expect_err("no such file");
+    assert_eq!(error.to_string(), "wanted a graph in fp8, the pack has small in fp32, large in fp32 and fp16");
+    let fp16 = Wish { precision: Some(Precision::Fp16), ..wish(&[Sm::SM89, Sm::SM89]) };
+    let mixed = forge(&pack, &RTX, &cache).plan(&fp16).expect("a plan");
+    let precisions: Vec<_> = mixed.iter().map(|planned| planned.key.precision).collect();
+    assert_eq!(
+        precisions,
+        [Precision::Fp32, Precision::Fp16],
+        "what has no fp16 runs in the next wider, each card once"
+    );
+    let planned = forge(&pack, &RTX, &cache).plan(&wish(&[Sm::SM89])).expect("a plan");
+    let short = forge(&pack, &RTX, &cache).make(&planned[1], 300_000_000, &mut |_| (), &go_on());
     let error = short.expect_err("memory is short").to_string();
     assert!(error.starts_with("wanted 0.9 GB of memory to compile \"large\", 0.3 GB are free"), "{error}");
 }
@@ -112,16 +133,98 @@ fn what_cannot_be_made_is_said_before_it_begins() {
 fn a_stop_leaves_nothing_and_damaged_weights_are_not_compiled() {
     let folder = tempfile::tempdir().expect("a folder");
     let (pack, cache) = (pack(folder.path()), Cache::open(folder.path().join("engines")).expect("a cache"));
-    let planned = forge(&pack, &RTX, &cache).plan(&wish(&[Sm::SM89]), NOW).expect("a plan");
+    let planned = forge(&pack, &RTX, &cache).plan(&wish(&[Sm::SM89])).expect("a plan");
     let stop: Watch =
         Arc::new(|progress| if progress.done == 1 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
-    let stopped = forge(&pack, &RTX, &cache).make(&planned[1], (NOW, PLENTY), &mut |_| (), &stop).expect_err("stopped");
+    let stopped = forge(&pack, &RTX, &cache).make(&planned[1], PLENTY, &mut |_| (), &stop).expect_err("stopped");
     assert!(matches!(stopped, MakeError::Compile { source: CompileError::Stopped, .. }));
     assert!(cache.list().expect("a list").is_empty());
     let mut weights = fs::read(folder.path().join("large.bin")).expect("bytes");
     weights[1_000_000] ^= 1;
     fs::write(folder.path().join("large.bin"), weights).expect("written");
-    let damaged =
-        forge(&pack, &RTX, &cache).make(&planned[1], (NOW, PLENTY), &mut |_| (), &go_on()).expect_err("damaged");
+    let damaged = forge(&pack, &RTX, &cache).make(&planned[1], PLENTY, &mut |_| (), &go_on()).expect_err("damaged");
     assert!(damaged.to_string().contains("large.bin"), "{damaged}");
+}
+
+#[test]
+fn what_making_an_engine_took_stands_beside_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (pack, cache) = (pack(folder.path()), Cache::open(folder.path().join("engines")).expect("a cache"));
+    let planned = forge(&pack, &RTX, &cache).plan(&wish(&[Sm::SM89])).expect("a plan");
+    let engine = forge(&pack, &RTX, &cache).make(&planned[0], PLENTY, &mut |_| (), &go_on()).expect("an engine");
+    let Built { seconds, peak_memory_bytes, activation_bytes } = engine.sidecar.built;
+    assert!(seconds >= 1.0 && activation_bytes == Some(5), "{:?}", engine.sidecar.built);
+    assert!(peak_memory_bytes.is_some() || !cfg!(target_os = "linux"));
+}
+
+#[test]
+fn weights_that_the_manifest_does_not_name_are_refused_and_those_of_another_precision_do_not_count() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (narrow, wide) = (onnx::tests::graph("16.bin", "16.bin"), onnx::tests::graph("32.bin", "more.bin"));
+    let manifest = |weights: &str| {
+        format!(
+            "name='p'\ntitle='P'\nmodel='portrait'\nlicence='MIT'\navatars=['a']\n[[graphs]]\nname='g'\nshapes='1'
+onnx={{fp16='g/16.onnx', fp32='g/32.onnx'}}\nweights=[{weights}]\n"
+        )
+    };
+    let planned = |weights: &str, precision| {
+        let manifest = manifest(weights);
+        let files: [(&str, &[u8]); 6] = [
+            ("pack.toml", manifest.as_bytes()),
+            ("g/16.onnx", &narrow),
+            ("g/32.onnx", &wide),
+            ("g/16.bin", &[1; 1000]),
+            ("g/32.bin", &[2; 2000]),
+            ("g/more.bin", &[3; 4000]),
+        ];
+        let (pack, cache) =
+            (written(folder.path(), &files), Cache::open(folder.path().join("engines")).expect("a cache"));
+        let wish = Wish { precision: Some(precision), ..wish(&[Sm::SM89]) };
+        let mut planned = forge(&pack, &RTX, &cache).plan(&wish).map_err(|error| error.to_string())?;
+        Ok::<_, String>((
+            planned[0].memory_bytes - COMPILER_BYTES,
+            planned.remove(0).key.weights.into_keys().collect::<Vec<_>>(),
+        ))
+    };
+    let all = "'g/16.bin', 'g/32.bin', 'g/more.bin'";
+    let (bytes, files) = planned(all, Precision::Fp16).expect("a plan");
+    assert_eq!((bytes, files), (COMPILER_RATIO * (1000 + narrow.len() as u64), vec!["g/16.bin".to_owned()]));
+    assert_eq!(planned(all, Precision::Fp32).expect("a plan").1, ["g/32.bin", "g/more.bin"]);
+    let error = planned("'g/16.bin', 'g/32.bin'", Precision::Fp32).expect_err("nobody would see that they changed");
+    assert!(error.contains("g/more.bin") && error.contains("pack.toml"), "{error}");
+}
+
+#[test]
+fn a_graph_too_large_to_be_held_is_read_before_it_is_compiled() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let manifest = "name='p'\ntitle='P'\nmodel='portrait'\nlicence='MIT'\navatars=['a']\n[[graphs]]\nname='g'\nshapes='1'\nonnx={fp32='g.onnx'}\n";
+    let mut onnx = vec![7_u8; 65 * 1024 * 1024];
+    let pack = written(folder.path(), &[("pack.toml", manifest.as_bytes()), ("g.onnx", &onnx)]);
+    let cache = Cache::open(folder.path().join("engines")).expect("a cache");
+    let planned = forge(&pack, &RTX, &cache).plan(&wish(&[Sm::SM89])).expect("a plan");
+    onnx[1_000_000] ^= 1;
+    fs::write(folder.path().join("g.onnx"), onnx).expect("written");
+    let error = forge(&pack, &RTX, &cache).make(&planned[0], PLENTY, &mut |_| (), &go_on()).expect_err("damaged");
+    assert!(error.to_string().contains("g.onnx"), "{error}");
+}
+
+#[test]
+fn whoever_waits_for_another_builder_is_told_so_and_may_stop() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (pack, cache) = (pack(folder.path()), Cache::open(folder.path().join("engines")).expect("a cache"));
+    let planned = forge(&pack, &RTX, &cache).plan(&wish(&[Sm::SM89])).expect("a plan");
+    let lock = cache.folder().join(format!("{}.lock", planned[0].key.stem()));
+    let other = fs::File::create(lock).expect("a lock");
+    other.lock().expect("nobody has it");
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&asked);
+    let twice: Watch = Arc::new(move |progress| {
+        assert_eq!(progress.stage, WAITING);
+        if count.fetch_add(1, Ordering::Relaxed) < 1 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    let mut told = Vec::new();
+    let mut tell = |step: Step<'_>| told.push(matches!(step, Step::Waiting(_)));
+    let stopped = forge(&pack, &RTX, &cache).make(&planned[0], PLENTY, &mut tell, &twice).expect_err("stopped");
+    assert!(matches!(stopped, MakeError::Compile { source: CompileError::Stopped, .. }), "{stopped}");
+    assert_eq!(told, [true, false], "it is told once, and then that it goes on");
 }

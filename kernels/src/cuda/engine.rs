@@ -2,9 +2,8 @@
 //!
 //! Decides the contract only.
 
-use std::path::Path;
-
 use thiserror::Error;
+use visage_engines::Onnx;
 
 use super::device::Device;
 use super::error::CudaError;
@@ -68,15 +67,6 @@ pub trait Engine: Send {
     fn keep(&mut self) {}
 }
 
-/// What an engine is made from.
-#[derive(Clone, Copy, Debug)]
-pub enum Source<'a> {
-    /// An ONNX graph that is one file, as bytes.
-    Bytes(&'a [u8]),
-    /// An ONNX file, whose weights may lie beside it.
-    File(&'a Path),
-}
-
 /// Where engines come from.
 pub trait EngineSource: Send {
     /// The engine of the graph called `name`, on the device that is current. It is asked again for the same graph after the
@@ -84,5 +74,5 @@ pub trait EngineSource: Send {
     ///
     /// # Errors
     /// If there is none.
-    fn engine(&mut self, device: &Device, name: &str, source: Source<'_>) -> Result<Box<dyn Engine>, EngineError>;
+    fn engine(&mut self, device: &Device, name: &str, onnx: Onnx<'_>) -> Result<Box<dyn Engine>, EngineError>;
 }

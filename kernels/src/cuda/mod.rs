@@ -16,7 +16,7 @@ pub mod sys;
 
 pub use device::{Counts, Device};
 pub use driver::{Driver, LIBRARY};
-pub use engine::{Engine, EngineError, EngineSource, Port, Side, Source};
+pub use engine::{Engine, EngineError, EngineSource, Port, Side};
 pub use error::{CudaError, DriverError, FaultKind};
 pub use graph::Graph;
 pub use memory::Memory;

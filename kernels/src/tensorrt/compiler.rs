@@ -1,16 +1,14 @@
 //! A graph becomes an engine.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use trtx::trtx_sys::Dims64;
 use trtx::{Builder, BuilderConfig, Logger, OnnxParser, OptProfileSelector};
-use visage_engines::cache::Built;
-use visage_engines::compile::{CompileError, Compiler, Onnx, Order, Watch};
-use visage_engines::memory::peak_bytes;
-use visage_engines::{Flavour, Profile, ShapeRange, Sm, Version};
+use visage_engines::compile::{CompileError, Compiled, Compiler, Order, Watch};
+use visage_engines::{Flavour, Onnx, Profile, ShapeRange, Sm, Version};
 
 use super::talk::{Heard, Listener, Monitor};
 use super::{FLAVOUR, TensorRt};
@@ -28,24 +26,31 @@ impl Compiler for TensorRt {
         self.version
     }
 
-    fn compile(&self, order: &Order<'_>, engine: &Path, watch: &Watch) -> Result<Built, CompileError> {
+    fn compile(&self, order: &Order<'_>, engine: &Path, watch: &Watch) -> Result<Compiled, CompileError> {
+        check_card(order.sm)?;
         let heard = Arc::new(Heard::default());
         let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let plan = serialised(order, &heard, watch).map_err(|error| {
+        let mut write = |plan: &[u8]| {
+            let mut file = File::create(engine)?;
+            file.write_all(plan)?;
+            file.sync_all()
+        };
+        let written = compile(order, &heard, watch, &mut write).map_err(|error| {
             let found = heard.complaint(&error.to_string());
             if heard.was_stopped() { CompileError::Stopped } else { CompileError::Graph { flavour: FLAVOUR, found } }
         })?;
-        let write = || {
-            let mut file = File::create(engine)?;
-            file.write_all(&plan)?;
-            file.sync_all()
-        };
-        write().map_err(|source| CompileError::Write { path: engine.to_owned(), source })?;
-        Ok(Built { peak_memory_bytes: peak_bytes(), ..Built::default() })
+        written.map_err(|source| CompileError::Write { path: engine.to_owned(), source })?;
+        Ok(Compiled::default())
     }
 }
 
-fn serialised(order: &Order<'_>, heard: &Arc<Heard>, watch: &Watch) -> trtx::Result<Vec<u8>> {
+/// Compiles, and gives the library's own bytes to `write`: an engine of gigabytes is not held twice.
+fn compile(
+    order: &Order<'_>,
+    heard: &Arc<Heard>,
+    watch: &Watch,
+    write: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> trtx::Result<io::Result<()>> {
     let logger = Logger::new(Listener(Arc::clone(heard)))?;
     let mut builder = Builder::new(&logger)?;
     let mut config = builder.create_config()?;
@@ -62,7 +67,7 @@ fn serialised(order: &Order<'_>, heard: &Arc<Heard>, watch: &Watch) -> trtx::Res
         Onnx::File(path) => parser.parse_from_file(&path.to_string_lossy(), 0)?,
     }
     let plan = builder.build_serialized_network(parser.network_mut(), &mut config)?;
-    Ok(plan.to_vec())
+    Ok(write(&plan))
 }
 
 #[cfg(feature = "tensorrt-rtx")]
@@ -82,8 +87,33 @@ fn choose_card(config: &mut BuilderConfig<'_>, sm: Sm) -> trtx::Result<()> {
     config.set_compute_capability(capability, 0)
 }
 
-/// Classic TensorRT compiles on the card, for that card.
+/// It compiles for any card, without one.
+#[cfg(feature = "tensorrt-rtx")]
+#[expect(clippy::unnecessary_wraps, reason = "the other flavour may refuse")]
+fn check_card(_sm: Sm) -> Result<(), CompileError> {
+    Ok(())
+}
+
+/// Classic TensorRT compiles on the first card, for that card, whatever it was asked for.
 #[cfg(not(feature = "tensorrt-rtx"))]
+pub(super) fn check_card(sm: Sm) -> Result<(), CompileError> {
+    use crate::cuda::{Device, Driver, LIBRARY};
+    let driver = Driver::open(Path::new(LIBRARY)).map_err(|error| error.to_string());
+    let here = driver.and_then(|driver| {
+        let device = Device::open(&driver, 0).map_err(|error| error.to_string())?;
+        device.sm().map_err(|error| error.to_string())
+    });
+    let found = match here {
+        Ok(here) if here == sm => return Ok(()),
+        Ok(here) => format!("a card of {here}"),
+        Err(said) => said,
+    };
+    Err(CompileError::NotHere { sm, flavour: FLAVOUR, found })
+}
+
+/// The card is the one that is here.
+#[cfg(not(feature = "tensorrt-rtx"))]
+#[expect(clippy::unnecessary_wraps, reason = "the other flavour may refuse")]
 fn choose_card(_config: &mut BuilderConfig<'_>, _sm: Sm) -> trtx::Result<()> {
     Ok(())
 }

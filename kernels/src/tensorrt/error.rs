@@ -21,26 +21,28 @@ pub const MADE_FOR: Version = match FLAVOUR {
 
 /// What to type to have it.
 const INSTALL: &str = match FLAVOUR {
-    Flavour::Rtx => "pip install tensorrt-rtx-cu13-libs==1.7.1.116, or give the folder with --tensorrt-lib",
-    Flavour::Classic => "install TensorRT 11.4 as NVIDIA describes, or give the folder with --tensorrt-lib",
+    Flavour::Rtx => {
+        "pip install tensorrt-rtx-cu13-libs==1.7.1.116, or give the folder that it is in with --tensorrt-lib"
+    }
+    Flavour::Classic => {
+        "pip install tensorrt-cu13-libs==11.4.0.106, or as NVIDIA describes; or give the folder that it is in with --tensorrt-lib"
+    }
 };
 
 /// Why there is no TensorRT.
 #[derive(Debug, Error)]
 pub enum LibraryError {
     /// The program was built without it.
-    #[error(
-        "wanted {FLAVOUR}, this program was built without it; build it with: cargo build --release --features tensorrt-rtx"
-    )]
+    #[error("wanted {FLAVOUR}, this program was built without it")]
     NotBuilt,
     /// It was nowhere.
-    #[error("wanted {} of {FLAVOUR} {MADE_FOR}, looked in: {}; {INSTALL}", NAMES[0], searched.join("; "))]
+    #[error("wanted {} of {FLAVOUR} {MADE_FOR}, looked in: {}", NAMES[0], searched.join("; "))]
     Missing {
         /// Where it was looked for and what was there.
         searched: Vec<String>,
     },
     /// It is another version.
-    #[error("wanted {FLAVOUR} {MADE_FOR}, found {found}: {}; {INSTALL}", path.display())]
+    #[error("wanted {FLAVOUR} {MADE_FOR}, found {found}: {}", path.display())]
     Version {
         /// What it says.
         found: Version,
@@ -48,11 +50,22 @@ pub enum LibraryError {
         path: PathBuf,
     },
     /// It does not say which version it is.
-    #[error("wanted a library of {FLAVOUR}, found {found}: {}; {INSTALL}", path.display())]
+    #[error("wanted a library of {FLAVOUR}, found {found}: {}", path.display())]
     Foreign {
         /// What was wrong.
         found: String,
         /// Which file.
         path: PathBuf,
     },
+}
+
+impl LibraryError {
+    /// What to type next.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NotBuilt => "cargo build --release --features tensorrt-rtx (or tensorrt, for data-centre cards)",
+            _ => INSTALL,
+        }
+    }
 }

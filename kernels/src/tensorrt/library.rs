@@ -19,27 +19,31 @@ impl TensorRt {
     /// Loads the first library of the right version among `places`, and its ONNX parser from the same folder.
     ///
     /// # Errors
-    /// With all that was searched if there is none; with the version if the first that loads is another.
+    /// With all that was searched if there is none; with what is wrong with the first if there are only wrong ones.
     pub(super) fn load(places: &[Place]) -> Result<Self, LibraryError> {
-        let mut searched = Vec::new();
+        let (mut searched, mut wrong) = (Vec::new(), None);
         for place in places {
             match place.holds(NAMES[0]) {
                 Searched::Nothing(said) => searched.push(said),
                 Searched::Found(path) => match open(&path) {
                     Ok(version) => return Self::keep(&path, version),
-                    Err(Refused::NotLoaded(said)) => searched.push(said),
-                    Err(Refused::Wrong(error)) => return Err(error),
+                    Err(Refused::NotLoaded(said)) => searched.push(format!("{place} ({said})")),
+                    // An old one that the system has hides none in a Python environment.
+                    Err(Refused::Wrong(error)) => _ = wrong.get_or_insert(error),
                 },
             }
         }
-        Err(LibraryError::Missing { searched })
+        Err(wrong.unwrap_or(LibraryError::Missing { searched }))
     }
 
     fn keep(path: &Path, version: Version) -> Result<Self, LibraryError> {
-        let foreign = |error: trtx::Error| LibraryError::Foreign { found: error.to_string(), path: path.to_owned() };
+        let foreign = |path: &Path| {
+            let path = path.to_owned();
+            |error: trtx::Error| LibraryError::Foreign { found: error.to_string(), path }
+        };
         let parser = path.with_file_name(NAMES[1]);
-        trtx::dynamically_load_tensorrt(Some(path)).map_err(foreign)?;
-        trtx::dynamically_load_tensorrt_onnxparser(Some(&parser)).map_err(foreign)?;
+        trtx::dynamically_load_tensorrt(Some(path)).map_err(foreign(path))?;
+        trtx::dynamically_load_tensorrt_onnxparser(Some(&parser)).map_err(foreign(&parser))?;
         Ok(Self { version })
     }
 }
@@ -49,10 +53,14 @@ enum Refused {
     Wrong(LibraryError),
 }
 
-/// Asks the library at `path` for its version.
+/// Asks the library at `path` for its version. Where a folder is known, the parser has to be there too.
 fn open(path: &Path) -> Result<Version, Refused> {
+    let parser = path.with_file_name(NAMES[1]);
+    if path.is_file() && !parser.is_file() {
+        return Err(Refused::NotLoaded(format!("no {} beside it", NAMES[1])));
+    }
     let found = libraries::tensorrt(path).map_err(|silent| match silent {
-        Silent::NotLoaded { said } => Refused::NotLoaded(format!("{}: {said}", path.display())),
+        Silent::NotLoaded { said } => Refused::NotLoaded(said),
         Silent::Foreign { said } => Refused::Wrong(LibraryError::Foreign { found: said, path: path.to_owned() }),
     })?;
     if (found.major(), found.minor()) == (MADE_FOR.major(), MADE_FOR.minor()) {

@@ -35,13 +35,16 @@ pub const FLAVOUR: Flavour = if cfg!(feature = "tensorrt") { Flavour::Classic } 
 pub const IS_BUILT: bool = cfg!(any(feature = "tensorrt-rtx", feature = "tensorrt"));
 
 /// The Python package that carries the libraries puts them in this folder.
-pub const PYTHON_PACKAGE: &str = "tensorrt_rtx_libs";
+pub const PYTHON_PACKAGE: &str = match FLAVOUR {
+    Flavour::Rtx => "tensorrt_rtx_libs",
+    Flavour::Classic => "tensorrt_libs",
+};
 
 /// Loads the first library of the right version among `places`.
 ///
 /// # Errors
-/// With all that was searched if there is none; with the version if the first that loads is another; if the program was
-/// built without TensorRT.
+/// With all that was searched if there is none; with the version if all that load are another; if the program was built
+/// without TensorRT.
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 pub fn load(places: &[Place]) -> Result<Box<dyn Compiler>, LibraryError> {
     Ok(Box::new(TensorRt::load(places)?))

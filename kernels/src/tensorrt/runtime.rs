@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use trtx::trtx_sys::{DataType, Dims64, TensorIOMode};
 use trtx::{CudaEngine, ExecutionContext, Logger, Runtime};
+use visage_engines::Onnx;
 use visage_engines::cache::Engine as Cached;
 
 use super::mapped::Mapped;
 use super::talk::{Heard, Listener};
-use crate::cuda::{Device, Engine, EngineError, EngineSource, Port, Side, Source, Stream};
+use crate::cuda::{Device, Engine, EngineError, EngineSource, Port, Side, Stream};
 
 /// Engines that were built.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ impl BuiltEngines {
 }
 
 impl EngineSource for BuiltEngines {
-    fn engine(&mut self, device: &Device, name: &str, _onnx: Source<'_>) -> Result<Box<dyn Engine>, EngineError> {
+    fn engine(&mut self, device: &Device, name: &str, _onnx: Onnx<'_>) -> Result<Box<dyn Engine>, EngineError> {
         let unfit = |found: String| EngineError::Unfit { graph: name.to_owned(), found };
         let sm = device.sm()?;
         let fits = |cached: &&Cached| cached.sidecar.key.graph == name && cached.sidecar.key.sm == sm;

@@ -3,17 +3,16 @@
 #![expect(clippy::disallowed_methods, reason = "a test is told where the library is by its environment")]
 #![expect(clippy::print_stdout, reason = "a skipped test says why")]
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use visage_engines::compile::{CompileError, Compiler, Onnx, Order, Watch};
-use visage_engines::places::search_order;
-use visage_engines::{Profile, ShapeRange, Sm};
+use visage_engines::compile::{CompileError, Compiler, Order, Watch};
+use visage_engines::places::{Place, search_order};
+use visage_engines::{Onnx, Profile, ShapeRange, Sm};
 
-use super::{LibraryError, TensorRt};
+use super::{LibraryError, NAMES, TensorRt};
 
 /// Three convolutions over `[n, 3, 32, 32]`.
 const CONV: &[u8] = include_bytes!("../../assets/conv.onnx");
@@ -45,8 +44,8 @@ fn graphs_become_engines_for_a_card_that_is_not_here() {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, onnx, profiles) in [("conv", CONV, images(1, 2, 4)), ("mouth", MOUTH, Vec::new())] {
         let path = folder.path().join(name);
-        let onnx = Onnx::Bytes(Cow::Borrowed(onnx));
-        let order = Order { onnx: &onnx, sm: Sm::SM89, profiles: &profiles };
+        let onnx = Onnx::Bytes(onnx);
+        let order = Order { onnx, sm: Sm::SM89, profiles: &profiles };
         let told = Arc::new(Mutex::new(0));
         let count = Arc::clone(&told);
         let watch: Watch = Arc::new(move |progress| {
@@ -54,21 +53,46 @@ fn graphs_become_engines_for_a_card_that_is_not_here() {
             *count.lock().expect("no panic") += 1;
             ControlFlow::Continue(())
         });
-        let built = library.compile(&order, &path, &watch).expect(name);
+        library.compile(&order, &path, &watch).expect(name);
         let bytes = std::fs::read(&path).expect("an engine");
-        assert!(bytes.len() > 1000 && built.peak_memory_bytes.is_some(), "{name}: {} bytes", bytes.len());
+        assert!(bytes.len() > 1000, "{name}: {} bytes", bytes.len());
         assert!(*told.lock().expect("no panic") > 0, "{name} says how far it is");
+        #[cfg(feature = "tensorrt-rtx")]
+        assert!(is_an_engine(&bytes), "{name} is read as an engine again");
     }
+}
+
+#[cfg(feature = "tensorrt")]
+#[test]
+fn classic_engines_are_not_made_for_a_card_that_is_not_here() {
+    let refused = super::compiler::check_card(Sm::new(1, 0)).expect_err("nobody has one");
+    assert!(refused.to_string().contains("a card of compute capability 1.0 in this machine"), "{refused}");
+}
+
+/// What of opening an engine needs no card: the library reads its header.
+#[cfg(feature = "tensorrt-rtx")]
+fn is_an_engine(bytes: &[u8]) -> bool {
+    let logger = trtx::Logger::new(super::talk::Listener(Arc::default())).expect("a logger");
+    let runtime = trtx::Runtime::new(&logger).expect("a runtime");
+    let (_no_card_here, wrong) = runtime.engine_validity(bytes).expect("as long as a header");
+    !wrong.contains(trtx::EngineInvalidityDiagnostics::MALFORMED_ENGINE)
+}
+
+#[cfg(feature = "tensorrt-rtx")]
+#[test]
+fn what_is_no_engine_is_not_read_as_one() {
+    let Some(_library) = library() else { return };
+    assert!(!is_an_engine(&[0; 4096]));
 }
 
 #[test]
 fn the_same_order_for_another_card_is_another_engine() {
     let Some(library) = library() else { return };
     let folder = tempfile::tempdir().expect("a folder");
-    let (onnx, profiles) = (Onnx::Bytes(Cow::Borrowed(CONV)), images(1, 1, 1));
+    let (onnx, profiles) = (Onnx::Bytes(CONV), images(1, 1, 1));
     let [ada, blackwell] = [Sm::SM89, Sm::SM120].map(|sm| {
         let path = folder.path().join(sm.tag());
-        library.compile(&Order { onnx: &onnx, sm, profiles: &profiles }, &path, &go_on()).expect("an engine");
+        library.compile(&Order { onnx, sm, profiles: &profiles }, &path, &go_on()).expect("an engine");
         std::fs::read(path).expect("bytes")
     });
     assert_ne!(ada, blackwell);
@@ -79,9 +103,9 @@ fn a_stop_a_bad_graph_and_a_missing_profile_are_told_apart() {
     let Some(library) = library() else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let compile = |bytes: &'static [u8], profiles: &[Profile], watch: &Watch| {
-        let onnx = Onnx::Bytes(Cow::Borrowed(bytes));
+        let onnx = Onnx::Bytes(bytes);
         let path = folder.path().join("engine");
-        let done = library.compile(&Order { onnx: &onnx, sm: Sm::SM89, profiles }, &path, watch);
+        let done = library.compile(&Order { onnx, sm: Sm::SM89, profiles }, &path, watch);
         assert!(!path.exists());
         done.expect_err("it cannot be compiled")
     };
@@ -98,9 +122,17 @@ fn what_is_no_library_is_named_with_what_to_install() {
     let folder = tempfile::tempdir().expect("a folder");
     let nowhere = TensorRt::load(&search_order(Some(folder.path()), &[], "")).expect_err("an empty folder");
     assert!(matches!(&nowhere, LibraryError::Missing { searched } if searched.len() == 1));
-    assert!(nowhere.to_string().contains("--tensorrt-lib"), "{nowhere}");
+    assert!(nowhere.hint().contains("--tensorrt-lib"), "{nowhere}");
     let other = folder.path().join("libm.so.6");
     std::os::unix::fs::symlink("/lib/x86_64-linux-gnu/libm.so.6", &other).expect("a link");
-    let wrong = TensorRt::load(&search_order(Some(&other), &[], "")).expect_err("another library");
+    let given = search_order(Some(&other), &[], "");
+    let alone = TensorRt::load(&given).expect_err("no parser");
+    assert!(alone.to_string().contains(NAMES[1]), "{alone}");
+    std::fs::write(folder.path().join(NAMES[1]), b"").expect("a parser");
+    let wrong = TensorRt::load(&given).expect_err("another library");
     assert!(wrong.to_string().contains("getInferLibMajorVersion"), "{wrong}");
+    // The right one is found behind it, where there is one.
+    if let Some(right) = std::env::var_os("VISAGE_TENSORRT_LIB").map(PathBuf::from) {
+        TensorRt::load(&[given[0].clone(), Place::Given(right)]).expect("the library that VISAGE_TENSORRT_LIB names");
+    }
 }

@@ -5,20 +5,21 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use visage_kernels::cuda::{Device, Engine, EngineError, EngineSource, Port, Side, Source, Stream};
+use visage_engines::Onnx;
+use visage_kernels::cuda::{Device, Engine, EngineError, EngineSource, Port, Side, Stream};
 
 /// Reckons one run: inputs in the order of ports, with their shapes, to outputs.
 pub type Reckon = Arc<dyn Fn(&[(Vec<usize>, &[f32])]) -> Vec<Vec<f32>> + Send + Sync>;
 
 /// Makes what reckons a graph and says which ports it has.
-pub type Open = Box<dyn FnMut(&str, Source<'_>) -> Result<(Vec<Port>, Reckon), EngineError> + Send>;
+pub type Open = Box<dyn FnMut(&str, Onnx<'_>) -> Result<(Vec<Port>, Reckon), EngineError> + Send>;
 
 /// Where engines come from.
 pub struct HostEngines(pub Open);
 
 impl EngineSource for HostEngines {
-    fn engine(&mut self, _device: &Device, name: &str, source: Source<'_>) -> Result<Box<dyn Engine>, EngineError> {
-        let (ports, reckon) = (self.0)(name, source)?;
+    fn engine(&mut self, _device: &Device, name: &str, onnx: Onnx<'_>) -> Result<Box<dyn Engine>, EngineError> {
+        let (ports, reckon) = (self.0)(name, onnx)?;
         Ok(Box::new(HostEngine { ports, reckon }))
     }
 }

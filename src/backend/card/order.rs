@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use visage_kernels::cuda::{Pinned, Source};
+use visage_kernels::cuda::Pinned;
 
-use super::super::BackendError;
+use super::super::{BackendError, Onnx};
 use super::slot::Desk;
 use crate::telemetry::StepTimes;
 
@@ -35,10 +35,10 @@ pub enum StoredOnnx {
 }
 
 impl StoredOnnx {
-    pub fn source(&self) -> Source<'_> {
+    pub fn lent(&self) -> Onnx<'_> {
         match self {
-            Self::Bytes(bytes) => Source::Bytes(bytes),
-            Self::File(path) => Source::File(path),
+            Self::Bytes(bytes) => Onnx::Bytes(bytes),
+            Self::File(path) => Onnx::File(path),
         }
     }
 }

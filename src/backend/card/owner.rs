@@ -150,7 +150,7 @@ impl CardLoop {
 
     fn engine(&mut self, name: &str, onnx: &StoredOnnx) -> Result<Box<dyn Engine>, BackendError> {
         let open = self.open.as_ref().ok_or_else(|| BackendError::Device { found: "it is not open".to_owned() })?;
-        let engine = self.source.engine(open.device(), name, onnx.source());
+        let engine = self.source.engine(open.device(), name, onnx.lent());
         engine.map_err(|error| BackendError::Load { backend: NAME, found: error.to_string() })
     }
 

@@ -45,15 +45,21 @@ pub struct CardFlags {
 #[derive(Args, Debug)]
 pub struct KeepFlags {
     /// Gigabytes of engines that may stay; those used longest ago go first
-    #[arg(long, env = "VISAGE_ENGINES_GB", default_value_t = 40.0, value_name = "GB")]
+    #[arg(long, env = "VISAGE_ENGINES_GB", default_value_t = 40.0, value_name = "GB", value_parser = gigabytes)]
     pub keep_gb: f64,
 }
 
 impl KeepFlags {
     /// The same in bytes.
     pub fn bytes(&self) -> u64 {
-        (self.keep_gb.max(0.0) * 1e9) as u64
+        (self.keep_gb * 1e9) as u64
     }
+}
+
+/// A slip here removes engines: what is no size is refused.
+fn gigabytes(text: &str) -> Result<f64, String> {
+    let size = text.parse().ok().filter(|size: &f64| *size >= 0.0);
+    size.ok_or_else(|| format!("wanted gigabytes, 0 or more, found \"{text}\""))
 }
 
 /// Where TensorRT is.
