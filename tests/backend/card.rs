@@ -1,12 +1,13 @@
 //! The card: the contract, what no order of its streams may change, and what is given back.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use visage::backend::card::Card;
 use visage::backend::{Backend, BackendError, Cpu, Graph, Onnx, Slot, Tensor, Value};
 
 use crate::contract::{CLAUSES, STEP, Stage, rows};
-use crate::standin::StandIn;
+use crate::standin::{Counts, StandIn};
 use crate::world::on;
 
 /// Orders of streams that each test tries.
@@ -88,6 +89,7 @@ pub fn wanted() -> Vec<Vec<f32>> {
 #[test]
 fn no_order_of_streams_changes_what_is_seen_and_nothing_is_left_over() {
     let (standin, wanted) = (StandIn::new(), wanted());
+    let mut orders = BTreeSet::new();
     for seed in 0..SEEDS {
         standin.seed(seed);
         let (card, mut owner) = on(&standin);
@@ -96,7 +98,8 @@ fn no_order_of_streams_changes_what_is_seen_and_nothing_is_left_over() {
         let seen = show(graph.as_ref(), &mut || owner.turn()).expect("a show");
         assert_eq!(seen, wanted, "seed {seed}");
         let after = standin.counts();
-        assert_eq!((before.allocations, before.page_locks), (after.allocations, after.page_locks), "seed {seed}");
+        let memory = |counts: Counts| (counts.allocations, counts.page_locks, counts.frees);
+        assert_eq!(memory(before), memory(after), "seed {seed}");
         assert_eq!((before.stream_waits, before.device_waits), (after.stream_waits, after.device_waits), "seed {seed}");
         let tally = card.tally();
         assert_eq!(tally.asked_in_loop.load(Ordering::Relaxed), 0);
@@ -104,10 +107,12 @@ fn no_order_of_streams_changes_what_is_seen_and_nothing_is_left_over() {
         // Sessions in step share runs, and every run is a replay.
         assert_eq!(tally.runs.load(Ordering::Relaxed), STEPS as u64);
         assert_eq!(tally.replays.load(Ordering::Relaxed), STEPS as u64);
+        orders.insert(after.order);
         drop((graph, card, owner));
         standin.assert_obeyed();
         assert_eq!(standin.counts().living(), 0, "seed {seed}: {:?}", standin.counts());
     }
+    eprintln!("{} orders of {SEEDS} seeds differ", orders.len());
 }
 
 /// What a show sees with the `n`th wait forgotten.

@@ -5,6 +5,8 @@
 mod contract;
 
 #[cfg(feature = "cuda")]
+mod capture;
+#[cfg(feature = "cuda")]
 mod card;
 #[cfg(feature = "cuda")]
 #[path = "../../kernels/tests/driver/engine.rs"]

@@ -27,7 +27,8 @@ pub fn with(config: CardConfig) -> (Card, CardLoop) {
     card(config, Box::new(HostEngines(engines())))
 }
 
-fn engines() -> Open {
+/// Reckons as the CPU does.
+pub fn engines() -> Open {
     Box::new(|name, source| {
         let Source::Bytes(onnx) = source else { return Err(unfit(name, "no bytes")) };
         let ports = if name == "mouth" { mouth_ports() } else { step_ports() };

@@ -142,7 +142,7 @@ impl CardLoop {
         }
         let engine = self.engine(name, onnx)?;
         let (ports, slots) = (engine.ports().to_vec(), self.config.slots);
-        let most = most_rows(&ports, &self.config);
+        let most = most_rows(&*engine, &self.config);
         let desk = Arc::new(Desk::new(self.loaded.len(), name.to_owned(), ports, (slots, most)));
         self.set_up(engine, &desk)?;
         Ok(desk)

@@ -143,6 +143,7 @@ impl Sim {
         let took_us = 1 + self.draw(LONGEST_US);
         let Some(work) = self.streams.get_mut(&name).and_then(|stream| stream.queue.pop_front()) else { return };
         self.counts.done += 1;
+        self.note(name, &work);
         let failed = if work.is_launch() { self.fault_of_work(FaultKind::Launch) } else { None };
         let status = failed.map_or_else(|| work.run(self), |fault| fault.status);
         if status != 0 {
@@ -160,6 +161,15 @@ impl Sim {
         }
     }
 
+    /// Counts what is done into the number of this order (FNV-1a over streams and kinds of work; marks are left out).
+    fn note(&mut self, name: u64, work: &Work) {
+        if matches!(work, Work::Record(_) | Work::Wait(_)) {
+            return;
+        }
+        let place = self.streams.keys().position(|other| *other == name).unwrap_or_default() as u64;
+        self.counts.order = (self.counts.order ^ (place * 16 + work.kind())).wrapping_mul(0x0100_0000_01b3);
+    }
+
     /// Puts work behind what a stream holds, or into what it captures.
     pub fn queue(&mut self, name: u64, work: Work) -> u32 {
         let slow = work.is_copy() && self.fault_of_work(FaultKind::SlowCopy).is_some();
@@ -169,11 +179,10 @@ impl Sim {
             return self.violation("work for a stream that is not there", crate::work::INVALID_HANDLE);
         };
         if let Some(capture) = &mut stream.capture {
-            capture.push(work);
-        } else {
-            stream.queue.extend(slow.then_some(Work::Delay));
-            stream.queue.push_back(work);
+            return capture.gather(work);
         }
+        stream.queue.extend(slow.then_some(Work::Delay));
+        stream.queue.push_back(work);
         0
     }
 }
