@@ -90,7 +90,7 @@ pub fn wanted() -> Vec<Vec<f32>> {
 fn no_order_of_streams_changes_what_is_seen_and_nothing_is_left_over() {
     let (standin, wanted) = (StandIn::new(), wanted());
     let mut orders = BTreeSet::new();
-    for seed in 0..SEEDS {
+    for seed in 0..SEEDS * 3 / 2 {
         standin.seed(seed);
         let (card, mut owner) = on(&standin);
         let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
@@ -112,7 +112,74 @@ fn no_order_of_streams_changes_what_is_seen_and_nothing_is_left_over() {
         standin.assert_obeyed();
         assert_eq!(standin.counts().living(), 0, "seed {seed}: {:?}", standin.counts());
     }
-    eprintln!("{} orders of {SEEDS} seeds differ", orders.len());
+    // Some seeds come to the same order.
+    assert!(orders.len() as u64 >= SEEDS, "only {} orders differ", orders.len());
+}
+
+#[test]
+fn a_step_overtakes_no_question_for_what_its_set_holds() {
+    let standin = StandIn::new();
+    for seed in 0..64 {
+        standin.seed(seed);
+        let (card, mut owner) = on(&standin);
+        let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
+        let [mut one, mut other] = [(); 2].map(|()| graph.slot().expect("a slot"));
+        let zero = Value::from(Tensor::zeros(&[1, 2]));
+        let step = |slot: &mut dyn Slot, n: usize| advance(slot, &x(0, n).into(), &zero).expect("a step");
+        let [held, y] = step(other.as_mut(), 0);
+        drop((y, step(other.as_mut(), 1)));
+        owner.turn();
+        // One begins a run, which the other's third step may share; what the other's first step left lies in the same set.
+        let _shared = step(one.as_mut(), 2);
+        let mut asked = held;
+        asked.ask().expect("room");
+        let _third = step(other.as_mut(), 3);
+        let seen = arrive(vec![asked], &mut || owner.turn()).expect("a tensor");
+        assert_eq!(seen, first_state(0), "seed {seed}");
+    }
+}
+
+/// The state after the step `n` from nothing, as the CPU has it.
+fn first_state(n: usize) -> Vec<f32> {
+    let graph = Cpu::new().load("step", Onnx::Bytes(STEP)).expect("a graph");
+    let mut slot = graph.slot().expect("a slot");
+    let [state, _] = advance(slot.as_mut(), &x(0, n).into(), &Tensor::zeros(&[1, 2]).into()).expect("a step");
+    state.take().expect("a tensor").values
+}
+
+#[test]
+fn a_step_shares_no_run_with_the_one_that_it_is_fed_by() {
+    let standin = StandIn::new();
+    for seed in 0..64 {
+        standin.seed(seed);
+        let (card, mut owner) = on(&standin);
+        let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
+        let [mut one, mut other] = [(); 2].map(|()| graph.slot().expect("a slot"));
+        let [given, zero] = [x(0, 0).into(), Value::from(Tensor::zeros(&[1, 2]))];
+        let [state, _] = advance(one.as_mut(), &given, &zero).expect("a step");
+        let [mut twice, _] = advance(other.as_mut(), &given, &state).expect("a step of another session");
+        twice.ask().expect("room");
+        let seen = arrive(vec![twice], &mut || owner.turn()).expect("a tensor");
+        let wanted: Vec<f32> = first_state(0).iter().map(|value| value * 2.0).collect();
+        assert_eq!(seen, wanted, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_card_that_is_closed_waits_for_what_is_under_way() {
+    let standin = StandIn::new();
+    for seed in 0..SEEDS {
+        standin.seed(seed);
+        let (card, mut owner) = on(&standin);
+        let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
+        let mut slot = graph.slot().expect("a slot");
+        let zero = Value::from(Tensor::zeros(&[1, 2]));
+        let [next, y] = advance(slot.as_mut(), &x(0, 0).into(), &zero).expect("a step");
+        owner.turn();
+        drop((next, y, slot, graph, card, owner));
+        standin.assert_obeyed();
+        assert_eq!(standin.counts().living(), 0, "seed {seed}: {:?}", standin.counts());
+    }
 }
 
 /// What a show sees with the `n`th wait forgotten.

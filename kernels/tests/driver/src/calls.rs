@@ -121,9 +121,9 @@ driver! {
         unsafe { answer(stream, handle) }
     }
 
+    // What is queued is done all the same, whenever its turn comes.
     GivesBack cuStreamDestroy_v2(stream: u64) |sim| {
-        let status = sim.run_stream(stream);
-        if sim.streams.remove(&stream).is_some() { status } else { sim.violation("a stream destroyed twice", INVALID_HANDLE) }
+        if sim.let_go(stream) { sim.sticky } else { sim.violation("a stream destroyed twice", INVALID_HANDLE) }
     }
 
     Still cuStreamSynchronize(stream: u64) |sim| {
@@ -227,10 +227,9 @@ driver! {
         sim.queue(stream, Work::Captured(all))
     }
 
+    // Replays that are queued are done all the same.
     GivesBack cuGraphExecDestroy(ready: u64) |sim| {
-        // Real drivers let it finish first.
-        let status = sim.run_all();
-        if sim.ready.remove(&ready).is_some() { status } else { sim.violation("a graph destroyed twice", INVALID_HANDLE) }
+        if sim.ready.remove(&ready).is_some() { sim.sticky } else { sim.violation("a graph destroyed twice", INVALID_HANDLE) }
     }
 
     GivesBack cuGraphDestroy(graph: u64) |sim| {

@@ -67,6 +67,8 @@ pub struct Stream {
     pub now_us: u64,
     /// So often it is passed over, for the sake of a slow copy.
     pub stalled: u32,
+    /// It was destroyed, and is there only for what it holds.
+    pub is_gone: bool,
 }
 
 /// A capture under way.
@@ -116,6 +118,8 @@ pub struct Sim {
     draws: u64,
     /// What was sown: it says how work runs.
     sown: u64,
+    /// For so many calls nothing runs.
+    pub idle_calls: u64,
     pub counts: Counts,
     pub faults: Vec<Fault>,
     pub sticky: u32,
@@ -222,6 +226,7 @@ impl Sim {
 
     /// Begins a row of numbers.
     pub fn sow(&mut self, seed: u64) {
+        self.idle_calls = 0;
         // Zero would only give zeros.
         (self.sown, self.draws) = (seed, seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     }
@@ -298,6 +303,19 @@ impl Sim {
         true
     }
 
+    /// Destroys a stream, once what it holds is done. False if there is none.
+    pub fn let_go(&mut self, name: u64) -> bool {
+        let Some(stream) = self.streams.get_mut(&name).filter(|stream| !stream.is_gone) else { return false };
+        stream.is_gone = true;
+        self.bury();
+        true
+    }
+
+    /// Forgets streams that are destroyed and done.
+    pub fn bury(&mut self) {
+        self.streams.retain(|_, stream| !stream.is_gone || !stream.queue.is_empty());
+    }
+
     /// How long the memory is that begins there.
     pub fn length(&self, address: u64) -> Option<usize> {
         self.memory.get(&address).copied()
@@ -350,8 +368,8 @@ impl Sim {
     }
 
     pub fn counts(&self) -> Counts {
-        let handles =
-            self.streams.len() + self.events.len() + self.graphs.len() + self.ready.len() + self.modules.len();
+        let streams = self.streams.values().filter(|stream| !stream.is_gone).count();
+        let handles = streams + self.events.len() + self.graphs.len() + self.ready.len() + self.modules.len();
         Counts {
             living_memory: self.memory.len() as u64,
             living_locks: self.locks.len() as u64,
