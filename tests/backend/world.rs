@@ -60,7 +60,7 @@ fn port(name: &str, side: Side, shape: &[Option<usize>]) -> Port {
     Port { name: name.to_owned(), side, shape: shape.to_vec() }
 }
 
-fn step_ports() -> Vec<Port> {
+pub fn step_ports() -> Vec<Port> {
     vec![
         port("x", Side::Input, &[None, Some(3)]),
         port("state", Side::Input, &[None, Some(2)]),
