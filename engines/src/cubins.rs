@@ -1,7 +1,9 @@
 //! Compiled kernels on disk, found by what they were made from, whole or not at all.
 //!
-//! Decides where a cubin lies and when it is believed. Does not know how to compile. Cubins are small, so that each is read and
-//! held to its digest whenever it is used; two processes that want the same one both make it, and the later renames it in place.
+//! Decides where a cubin lies, when it is believed, and how many stay. Does not know how to compile. Cubins are small, so that
+//! each is read and held to its digest whenever it is used; two processes that want the same one both make it, and the later
+//! renames it in place. All kernels for all cards come to some hundred kilobytes, and are compiled in seconds: what was
+//! compiled longest ago goes first.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -14,6 +16,10 @@ use crate::{Digest, Sm, Version};
 
 const CUBIN: &str = "cubin";
 const SIDECAR: &str = "json";
+const DRAFT: &str = "draft";
+
+/// What stays in a folder at most: every version of our sources and of NVRTC leaves its own cubins.
+const LIMIT_BYTES: u64 = 64 << 20;
 
 /// What a cubin is made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +93,7 @@ pub enum FoundCubin {
 #[derive(Clone, Debug)]
 pub struct Cubins {
     folder: PathBuf,
+    limit_bytes: u64,
 }
 
 impl Cubins {
@@ -96,7 +103,7 @@ impl Cubins {
     /// If it cannot be made.
     pub fn open(folder: PathBuf) -> Result<Self, CacheError> {
         fs::create_dir_all(&folder).map_err(CacheError::to("make the folder of kernels", &folder))?;
-        Ok(Self { folder })
+        Ok(Self { folder, limit_bytes: LIMIT_BYTES })
     }
 
     /// Where it is.
@@ -155,7 +162,8 @@ impl Cubins {
         whole.max_by_key(|cubin| cubin.sidecar.key.version)
     }
 
-    /// Keeps a cubin: its bytes reach the disk before its name does, and the description comes last.
+    /// Keeps a cubin: its bytes reach the disk before its name does, and the description comes last. Then those that were
+    /// kept longest ago go, as far as there are too many.
     ///
     /// # Errors
     /// If it cannot be written; then nothing half done bears its name.
@@ -167,7 +175,27 @@ impl Cubins {
         let text = text.map_err(CacheError::to("describe a kernel", &path))?;
         self.write(&path, bytes)?;
         self.write(&self.path(&stem, SIDECAR), &text)?;
+        self.thin_out(&stem);
         Ok(StoredCubin { path, bytes: bytes.to_vec(), sidecar })
+    }
+
+    /// Removes what was written longest ago until the limit is kept, but nothing of `newest`. What cannot be removed stays.
+    fn thin_out(&self, newest: &str) {
+        let files = fs::read_dir(&self.folder).into_iter().flatten().flatten().filter_map(|entry| {
+            let (path, facts) = (entry.path(), entry.metadata().ok()?);
+            let is_ours =
+                path.extension().is_some_and(|ending| [CUBIN, SIDECAR, DRAFT].iter().any(|own| ending == *own));
+            is_ours.then_some((facts.modified().ok()?, facts.len(), path))
+        });
+        let mut files: Vec<_> = files.collect();
+        files.sort();
+        let mut left_bytes: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+        for (_, bytes, path) in files {
+            let is_newest = path.file_stem().is_some_and(|stem| stem == newest);
+            if left_bytes > self.limit_bytes && !is_newest && fs::remove_file(path).is_ok() {
+                left_bytes -= bytes;
+            }
+        }
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
@@ -249,6 +277,33 @@ mod tests {
         }
         cubins.put(&key(), b"cubin").expect("written");
         assert!(matches!(cubins.find(&key()), FoundCubin::Whole(_)));
+    }
+
+    #[test]
+    fn what_was_compiled_longest_ago_goes_when_there_is_too_much() {
+        let (_folder, mut cubins) = cubins();
+        let version = |minor| KernelKey { version: Version::two(12, minor), ..key() };
+        let put = |cubins: &Cubins, minor| cubins.put(&version(minor), &[7; 5000]).expect("written").path;
+        let first = put(&cubins, 1);
+        let draft = cubins.folder().join("colour.sm89.cubin.4711.draft");
+        fs::write(&draft, [7; 5000]).expect("left by one that was killed");
+        fs::write(cubins.folder().join("notes.txt"), [7; 50_000]).expect("somebody else's");
+        for path in [&first, &first.with_extension("json"), &draft] {
+            let long_ago = std::time::SystemTime::UNIX_EPOCH;
+            File::options().append(true).open(path).and_then(|file| file.set_modified(long_ago)).expect("its time");
+        }
+        put(&cubins, 2);
+        assert!(first.exists() && draft.exists(), "there is room");
+        cubins.limit_bytes = 13_000;
+        put(&cubins, 3);
+        assert!(!first.exists() && !draft.exists() && cubins.folder().join("notes.txt").exists());
+        for minor in [2, 3] {
+            assert!(matches!(cubins.find(&version(minor)), FoundCubin::Whole(_)), "{minor}");
+        }
+        cubins.limit_bytes = 0;
+        put(&cubins, 4);
+        assert!(matches!(cubins.find(&version(4)), FoundCubin::Whole(_)), "what was just made stays");
+        assert_eq!(cubins.find(&version(3)), FoundCubin::Nothing);
     }
 
     #[test]

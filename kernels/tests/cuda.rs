@@ -194,7 +194,26 @@ fn a_copy_that_does_not_fit_is_refused_before_the_driver_hears_of_it() {
     assert!(world.down.copy_down(&world.memory, 1, BYTES, block(&world)).is_err());
     assert!(world.down.copy_down(&world.memory, usize::MAX, 2, block(&world)).is_err());
     assert!(world.run.copy_across((&world.memory, 0), (&world.memory, 4), BYTES).is_err());
+    let longer = Memory::take(&world.device, 2 * world.pool.block_bytes()).expect("memory");
+    assert!(world.up.copy_up(block(&world), &longer, longer.bytes()).is_err(), "longer than its block");
+    assert!(world.down.copy_down(&longer, 0, longer.bytes(), block(&world)).is_err());
     assert_eq!((standin.counts().copies, world.pool.free()), (copies, BLOCKS));
+}
+
+#[test]
+fn a_block_whose_flight_is_let_go_comes_back_when_its_copy_is_done() {
+    let (standin, driver) = on_standin();
+    for seed in 0..SEEDS {
+        standin.seed(seed);
+        let world = World::open(&driver);
+        drop(world.send(7.0).expect("a copy"));
+        assert_eq!(world.pool.free(), BLOCKS);
+        // Whoever gets the block next may write it at once.
+        let mut again: Vec<Pinned> = (0..BLOCKS).map(|_| world.pool.take().expect("a block")).collect();
+        again.iter_mut().for_each(|block| block.fill(0));
+        drop(again);
+        assert_eq!(world.fetch().expect("a copy").0, vec![7.0; COUNT], "seed {seed}");
+    }
 }
 
 #[test]

@@ -151,6 +151,35 @@ fn admission_is_closed_from_the_fault_until_the_device_is_open_again() {
 }
 
 #[test]
+fn without_memory_no_session_is_admitted_until_a_step_has_some_again_or_nobody_is_left() {
+    let standin = StandIn::new();
+    for is_left in [true, false] {
+        standin.seed(1);
+        let (card, mut owner) = on(&standin);
+        let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
+        let [mut short, mut other] = [(); 2].map(|()| graph.slot().expect("a slot"));
+        let (given, state) = (x(0, 0).into(), Value::from(Tensor::zeros(&[1, 2])));
+        standin.fail(Fault::Call(OUT_OF_MEMORY), 1);
+        let [_, mut y] = advance(short.as_mut(), &given, &state).expect("a step that fails later");
+        y.ask().expect("room");
+        owner.turn();
+        let health = card.health();
+        assert!(matches!(&health, Health::Recovering { found } if found.contains("out of memory")), "{health:?}");
+        assert!(graph.slot().err().expect("nobody is admitted").to_string().contains("out of memory"));
+        assert!(y.take().expect_err("its session ends").to_string().contains("CUDA_ERROR_OUT_OF_MEMORY"));
+        drop(short);
+        if is_left {
+            advance(other.as_mut(), &given, &state).expect("a step");
+        } else {
+            drop(other);
+        }
+        owner.turn();
+        assert_eq!((card.health(), card.tally().reopenings.load(Ordering::Relaxed)), (Health::Open, 0));
+        assert!(graph.slot().is_ok());
+    }
+}
+
+#[test]
 fn a_graph_for_which_there_is_no_memory_is_refused_and_nothing_is_kept() {
     let standin = StandIn::new();
     for n in 1..400 {

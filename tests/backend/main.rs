@@ -5,7 +5,11 @@
 mod contract;
 
 #[cfg(feature = "cuda")]
+mod capture;
+#[cfg(feature = "cuda")]
 mod card;
+#[cfg(feature = "cuda")]
+mod driver;
 #[cfg(feature = "cuda")]
 #[path = "../../kernels/tests/driver/engine.rs"]
 mod engine;
@@ -16,6 +20,9 @@ mod real;
 #[cfg(feature = "cuda")]
 #[path = "../../kernels/tests/driver/standin.rs"]
 mod standin;
+#[cfg(feature = "cuda")]
+#[path = "../../kernels/tests/driver/step.rs"]
+mod step;
 #[cfg(feature = "cuda")]
 mod studio;
 #[cfg(feature = "cuda")]

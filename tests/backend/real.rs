@@ -61,7 +61,7 @@ fn the_mouth_says_the_same_on_a_card() {
     println!("{}", engine.path.display());
     let source = BuiltEngines::new(vec![engine]);
     let (card, owner) = card(config(Path::new(LIBRARY)), Box::new(source));
-    let thread = thread::spawn(move || owner.run());
+    let thread = thread::spawn(move || owner.run(|_| ()));
     let graph = card.load("mouth", Onnx::Bytes(MOUTH)).expect("the engine loads");
     let (found, times) = mouth_steps(graph.as_ref());
     let (wanted, _) = mouth_steps(Cpu::new().load("mouth", Onnx::Bytes(MOUTH)).expect("a graph").as_ref());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -77,7 +77,8 @@ fn a_session_on_a_lost_device_ends_with_its_reason_and_the_studio_goes_on() {
     let standin = StandIn::new();
     standin.seed(2);
     let (card, owner) = on(&standin);
-    let thread = thread::spawn(move || owner.run());
+    let (tell, told) = channel();
+    let thread = thread::spawn(move || owner.run(|health| tell.send(health.clone()).expect("somebody listens")));
     let studio = studio(&card);
     let ended = SessionEvent::Ended { reason: EndReason::EngineLost.to_string() };
     assert_eq!(lose(&studio, &standin, Fault::Sticky(999)), ended);
@@ -92,9 +93,16 @@ fn a_session_on_a_lost_device_ends_with_its_reason_and_the_studio_goes_on() {
     assert_eq!(lose(&studio, &standin, Fault::Gone(999)), ended);
     let refused = studio.admit(&ShowRequest::default(), Box::new(Nowhere)).expect_err("no device");
     assert!(refused.to_string().contains("answered 999"), "{refused}");
+    assert!(refused.to_string().contains("start visage again"), "{refused}");
     studio.close();
     drop((studio, card));
     thread.join().expect("the loop ends");
+    // Each turn of its health was told once, as it came.
+    let told: Vec<Health> = told.into_iter().collect();
+    assert!(
+        matches!(told.as_slice(), [Health::Recovering { .. }, Health::Open, Health::Lost { found }] if found.contains("999")),
+        "{told:?}"
+    );
     standin.assert_obeyed();
     assert_eq!(standin.counts().living(), 0, "{:?}", standin.counts());
 }

@@ -17,7 +17,7 @@ use crate::world::{MOUTH, MOUTH_JSON, on};
 /// Runs `sessions` with a card whose loop is on a thread, and sees that all is given back.
 fn with_a_thread(standin: &StandIn, sessions: impl FnOnce(Card)) {
     let (card, owner) = on(standin);
-    let thread = thread::spawn(move || owner.run());
+    let thread = thread::spawn(move || owner.run(|_| ()));
     sessions(card);
     thread.join().expect("the loop ends when nobody can order any more");
     standin.assert_obeyed();

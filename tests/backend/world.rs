@@ -27,7 +27,8 @@ pub fn with(config: CardConfig) -> (Card, CardLoop) {
     card(config, Box::new(HostEngines(engines())))
 }
 
-fn engines() -> Open {
+/// Reckons as the CPU does.
+pub fn engines() -> Open {
     Box::new(|name, onnx| {
         let Onnx::Bytes(onnx) = onnx else { return Err(unfit(name, "no bytes")) };
         let ports = if name == "mouth" { mouth_ports() } else { step_ports() };
@@ -59,7 +60,7 @@ fn port(name: &str, side: Side, shape: &[Option<usize>]) -> Port {
     Port { name: name.to_owned(), side, shape: shape.to_vec() }
 }
 
-fn step_ports() -> Vec<Port> {
+pub fn step_ports() -> Vec<Port> {
     vec![
         port("x", Side::Input, &[None, Some(3)]),
         port("state", Side::Input, &[None, Some(2)]),

@@ -56,8 +56,15 @@ pub trait Engine: Send {
     /// Its tensors, in the order of addresses.
     fn ports(&self) -> &[Port];
 
+    /// The most rows that a run may have, where its first axes are free.
+    fn most_rows(&self) -> usize {
+        usize::MAX
+    }
+
     /// Queues one run over `rows` rows on `stream`, from and to the addresses of the device that stand in the order of
-    /// [`Engine::ports`]. May be captured; whoever keeps the capture keeps the engine and what is at the addresses.
+    /// [`Engine::ports`]. May be captured, after it has run for as many rows; whoever keeps the capture keeps the engine and
+    /// what is at the addresses. Runs of other numbers of rows leave the capture valid. An engine that cannot be captured
+    /// fails where it is, and runs on.
     ///
     /// # Errors
     /// If it cannot be queued.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::sys::Status;
+use super::sys::{CUresult, Status};
 
 /// What a fault means for whoever runs on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,8 +62,11 @@ impl CudaError {
     pub fn kind(&self) -> FaultKind {
         match self.status {
             2 => FaultKind::OutOfMemory,
-            46 | 101 | 205 | 214 | 220 | 221 | 708 | 709 | 999 => FaultKind::Lost,
-            4 | 700 | 702 | 710 | 714..=719 => FaultKind::Launch,
+            // The driver is leaving, the device is unavailable, memory or links are damaged, the context was destroyed, the
+            // service between programs is gone, nobody knows.
+            4 | 46 | 101 | 214 | 220 | 226 | 709 | 806 | 810 | 999 => FaultKind::Lost,
+            // An address, a time-out, an assertion, or an instruction of what ran.
+            700 | 702 | 710 | 714..=719 => FaultKind::Launch,
             _ => FaultKind::Refused,
         }
     }
@@ -72,33 +75,63 @@ impl CudaError {
 /// Number of "not yet": an event that has not come to pass.
 pub(super) const NOT_READY: Status = 600;
 
-/// Names of cuda.h for the errors that people paste.
-fn name_of(status: Status) -> &'static str {
-    match status {
-        1 => "CUDA_ERROR_INVALID_VALUE",
-        2 => "CUDA_ERROR_OUT_OF_MEMORY",
-        3 => "CUDA_ERROR_NOT_INITIALIZED",
-        4 => "CUDA_ERROR_DEINITIALIZED",
-        46 => "CUDA_ERROR_DEVICE_UNAVAILABLE",
-        100 => "CUDA_ERROR_NO_DEVICE",
-        101 => "CUDA_ERROR_INVALID_DEVICE",
-        200 => "CUDA_ERROR_INVALID_IMAGE",
-        201 => "CUDA_ERROR_INVALID_CONTEXT",
-        209 => "CUDA_ERROR_NO_BINARY_FOR_GPU",
-        214 => "CUDA_ERROR_ECC_UNCORRECTABLE",
-        400 => "CUDA_ERROR_INVALID_HANDLE",
-        500 => "CUDA_ERROR_NOT_FOUND",
-        600 => "CUDA_ERROR_NOT_READY",
-        700 => "CUDA_ERROR_ILLEGAL_ADDRESS",
-        702 => "CUDA_ERROR_LAUNCH_TIMEOUT",
-        708 => "CUDA_ERROR_CONTEXT_ALREADY_IN_USE",
-        709 => "CUDA_ERROR_CONTEXT_IS_DESTROYED",
-        719 => "CUDA_ERROR_LAUNCH_FAILED",
-        999 => "CUDA_ERROR_UNKNOWN",
-        803 => "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
-        900..=909 => "one of CUDA_ERROR_STREAM_CAPTURE_*",
-        _ => "see cuda.h",
-    }
+/// Names by the headers' numbers, for the errors that people paste.
+macro_rules! names {
+    ($($name:ident)*) => {
+        fn name_of(status: Status) -> &'static str {
+            match status {
+                $(number if number == CUresult::$name as Status => stringify!($name),)*
+                900..=909 => "one of CUDA_ERROR_STREAM_CAPTURE_*",
+                _ => "see cuda.h",
+            }
+        }
+    };
+}
+
+names! {
+    CUDA_ERROR_INVALID_VALUE
+    CUDA_ERROR_OUT_OF_MEMORY
+    CUDA_ERROR_NOT_INITIALIZED
+    CUDA_ERROR_DEINITIALIZED
+    CUDA_ERROR_STUB_LIBRARY
+    CUDA_ERROR_DEVICE_UNAVAILABLE
+    CUDA_ERROR_NO_DEVICE
+    CUDA_ERROR_INVALID_DEVICE
+    CUDA_ERROR_INVALID_IMAGE
+    CUDA_ERROR_INVALID_CONTEXT
+    CUDA_ERROR_NO_BINARY_FOR_GPU
+    CUDA_ERROR_ECC_UNCORRECTABLE
+    CUDA_ERROR_INVALID_PTX
+    CUDA_ERROR_NVLINK_UNCORRECTABLE
+    CUDA_ERROR_JIT_COMPILER_NOT_FOUND
+    CUDA_ERROR_UNSUPPORTED_PTX_VERSION
+    CUDA_ERROR_CONTAINED
+    CUDA_ERROR_OPERATING_SYSTEM
+    CUDA_ERROR_INVALID_HANDLE
+    CUDA_ERROR_ILLEGAL_STATE
+    CUDA_ERROR_NOT_FOUND
+    CUDA_ERROR_NOT_READY
+    CUDA_ERROR_ILLEGAL_ADDRESS
+    CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES
+    CUDA_ERROR_LAUNCH_TIMEOUT
+    CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE
+    CUDA_ERROR_CONTEXT_IS_DESTROYED
+    CUDA_ERROR_ASSERT
+    CUDA_ERROR_HARDWARE_STACK_ERROR
+    CUDA_ERROR_ILLEGAL_INSTRUCTION
+    CUDA_ERROR_MISALIGNED_ADDRESS
+    CUDA_ERROR_INVALID_ADDRESS_SPACE
+    CUDA_ERROR_INVALID_PC
+    CUDA_ERROR_LAUNCH_FAILED
+    CUDA_ERROR_NOT_PERMITTED
+    CUDA_ERROR_NOT_SUPPORTED
+    CUDA_ERROR_SYSTEM_NOT_READY
+    CUDA_ERROR_SYSTEM_DRIVER_MISMATCH
+    CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE
+    CUDA_ERROR_MPS_CONNECTION_FAILED
+    CUDA_ERROR_MPS_RPC_FAILURE
+    CUDA_ERROR_MPS_CLIENT_TERMINATED
+    CUDA_ERROR_UNKNOWN
 }
 
 /// Why there is no driver.
@@ -136,4 +169,67 @@ pub enum DriverError {
         /// How many there are.
         found: u32,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(status: CUresult) -> FaultKind {
+        CudaError { call: "cuEventQuery", status: status as Status }.kind()
+    }
+
+    #[test]
+    fn an_error_ends_the_context_where_the_headers_say_that_nothing_more_runs() {
+        use CUresult as E;
+        let launch = [
+            E::CUDA_ERROR_ILLEGAL_ADDRESS,
+            E::CUDA_ERROR_LAUNCH_TIMEOUT,
+            E::CUDA_ERROR_ASSERT,
+            E::CUDA_ERROR_HARDWARE_STACK_ERROR,
+            E::CUDA_ERROR_ILLEGAL_INSTRUCTION,
+            E::CUDA_ERROR_MISALIGNED_ADDRESS,
+            E::CUDA_ERROR_INVALID_ADDRESS_SPACE,
+            E::CUDA_ERROR_INVALID_PC,
+            E::CUDA_ERROR_LAUNCH_FAILED,
+        ];
+        let lost = [
+            E::CUDA_ERROR_DEINITIALIZED,
+            E::CUDA_ERROR_DEVICE_UNAVAILABLE,
+            E::CUDA_ERROR_INVALID_DEVICE,
+            E::CUDA_ERROR_ECC_UNCORRECTABLE,
+            E::CUDA_ERROR_NVLINK_UNCORRECTABLE,
+            E::CUDA_ERROR_CONTAINED,
+            E::CUDA_ERROR_CONTEXT_IS_DESTROYED,
+            E::CUDA_ERROR_MPS_RPC_FAILURE,
+            E::CUDA_ERROR_MPS_CLIENT_TERMINATED,
+            E::CUDA_ERROR_UNKNOWN,
+        ];
+        // Calls that were wrong or came too early: the context goes on.
+        let refused = [
+            E::CUDA_ERROR_INVALID_VALUE,
+            E::CUDA_ERROR_JIT_COMPILER_NOT_FOUND,
+            E::CUDA_ERROR_MAP_FAILED,
+            E::CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES,
+            E::CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE,
+            E::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED,
+        ];
+        assert_eq!(kind(E::CUDA_ERROR_OUT_OF_MEMORY), FaultKind::OutOfMemory);
+        assert!(launch.into_iter().all(|status| kind(status) == FaultKind::Launch));
+        assert!(lost.into_iter().all(|status| kind(status) == FaultKind::Lost));
+        assert!(refused.into_iter().all(|status| kind(status) == FaultKind::Refused));
+        assert!(launch.into_iter().chain(lost).all(|status| kind(status).ends_the_context()));
+        assert!(!kind(E::CUDA_ERROR_OUT_OF_MEMORY).ends_the_context());
+    }
+
+    #[test]
+    fn capture_errors_are_those_between_the_first_and_the_last_of_the_headers() {
+        let is_about = |status| CudaError { call: "cuLaunchKernel", status }.is_about_capture();
+        let [first, last] =
+            [CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, CUresult::CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD];
+        assert!((first as Status..=last as Status).all(is_about));
+        assert!(!is_about(CUresult::CUDA_ERROR_NOT_READY as Status) && !is_about(910));
+        let said = CudaError { call: "cuInit", status: 803 }.to_string();
+        assert_eq!(said, "cuInit answered 803 (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)");
+    }
 }

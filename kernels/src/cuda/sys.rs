@@ -13,7 +13,7 @@ use libloading::Library;
 
 pub use cudarc::driver::sys::{
     CUcontext, CUdevice, CUdevice_attribute, CUdeviceptr, CUevent, CUfunction, CUgraph, CUgraphExec, CUhostFn,
-    CUmodule, CUstream, CUstreamCaptureMode,
+    CUmodule, CUresult, CUstream, CUstreamCaptureMode,
 };
 
 /// What a call answers: 0 or an error's number. A driver may know errors that no header of ours names, so it is no enum.

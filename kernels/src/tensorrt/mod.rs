@@ -11,6 +11,8 @@ mod library;
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 mod mapped;
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
+mod rows;
+#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 mod runtime;
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 mod talk;

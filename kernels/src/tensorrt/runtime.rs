@@ -1,7 +1,8 @@
 //! Engines from the cache, run on a card: TensorRT's `enqueueV3` on the stream that the backend gives.
 //!
 //! Decides which engines fit the backend's contract (tensors of `f32`, at most the first axis free) and that what a card
-//! compiles just in time is kept beside the engine. One execution context per engine: all sessions are fed through it in turn.
+//! compiles just in time is kept beside the engine. All sessions are fed in turn through the same execution contexts, one for
+//! each number of rows.
 
 #[cfg(feature = "tensorrt-rtx")]
 use std::rc::Rc;
@@ -13,6 +14,7 @@ use visage_engines::Onnx;
 use visage_engines::cache::Engine as Cached;
 
 use super::mapped::Mapped;
+use super::rows::{ByRows, rows_of};
 use super::talk::{Heard, Listener};
 use crate::cuda::{Device, Engine, EngineError, EngineSource, Port, Side, Stream};
 
@@ -41,21 +43,27 @@ impl EngineSource for BuiltEngines {
     }
 }
 
-/// An engine with its context. Fields are dropped in the order in which TensorRT wants it.
+/// An engine with its contexts. Fields are dropped in the order in which TensorRT wants it.
 struct Running {
-    context: ExecutionContext<'static>,
-    #[cfg(feature = "tensorrt-rtx")]
-    compiled: Arc<trtx::RuntimeCache>,
-    _engine: CudaEngine<'static>,
+    contexts: ByRows<Bound>,
+    making: Making,
+    engine: CudaEngine<'static>,
     _runtime: Runtime<'static>,
     _plan: Mapped,
     cached: Cached,
     heard: Arc<Heard>,
     ports: Vec<Port>,
+    most_rows: usize,
+}
+
+/// A context, and the addresses that its tensors have. What was captured of it stays valid for as long as neither changes.
+struct Bound {
+    context: ExecutionContext<'static>,
+    addresses: Vec<u64>,
 }
 
 // SAFETY: TensorRT lets a context, engine or runtime be used on any thread, by one at a time, which `&mut self` keeps. The
-// counted pointer to the runtime's configuration is held by the context alone, which moves with it.
+// counted pointers to the runtime's configuration are held by the contexts and by `making`, which all move together.
 unsafe impl Send for Running {}
 
 impl Running {
@@ -68,35 +76,44 @@ impl Running {
         let mut runtime = Runtime::new(logger).map_err(|error| said(&error))?;
         let mut engine = runtime.deserialize_cuda_engine(&plan).map_err(|error| said(&error))?;
         let ports = ports(&engine)?;
-        #[cfg(feature = "tensorrt-rtx")]
-        let (context, compiled) = context(&mut engine, &cached).map_err(|error| said(&error))?;
-        #[cfg(not(feature = "tensorrt-rtx"))]
-        let context = engine.create_execution_context().map_err(|error| said(&error))?;
-        Ok(Self {
-            context,
-            #[cfg(feature = "tensorrt-rtx")]
-            compiled,
-            _engine: engine,
-            _runtime: runtime,
-            _plan: plan,
-            cached,
-            heard: Arc::clone(heard),
-            ports,
-        })
+        let most_rows = rows_of(cached.sidecar.key.profiles.first(), &ports)?;
+        let making = Making::new(&mut engine, &cached).map_err(|error| said(&error))?;
+        let (contexts, heard) = (ByRows::default(), Arc::clone(heard));
+        Ok(Self { contexts, making, engine, _runtime: runtime, _plan: plan, cached, heard, ports, most_rows })
     }
 
     fn try_enqueue(&mut self, stream: &Stream, rows: usize, addresses: &[u64]) -> trtx::Result<()> {
-        for (port, address) in self.ports.iter().zip(addresses) {
-            if port.side == Side::Input && port.shape.first().is_some_and(Option::is_none) {
-                let lengths: Vec<i64> = port.shape.iter().map(|axis| axis.unwrap_or(rows) as i64).collect();
-                self.context.set_input_shape(&port.name, &Dims64::from_slice(&lengths))?;
-            }
+        let (making, engine) = (&self.making, &mut self.engine);
+        let bound = self.contexts.of(rows, || Bound::new(making.context(engine)?, &self.ports, rows))?;
+        bound.bind(&self.ports, addresses)?;
+        // SAFETY: the stream is one of the driver's, of the context in which the engine was loaded; every tensor has its
+        // address.
+        unsafe { bound.context.enqueue_v3(stream.raw().cast()) }
+    }
+}
+
+impl Bound {
+    /// For so many rows.
+    fn new(mut context: ExecutionContext<'static>, ports: &[Port], rows: usize) -> trtx::Result<Self> {
+        let is_free = |port: &&Port| port.side == Side::Input && port.shape.first().is_some_and(Option::is_none);
+        for port in ports.iter().filter(is_free) {
+            let lengths: Vec<i64> = port.shape.iter().map(|axis| axis.unwrap_or(rows) as i64).collect();
+            context.set_input_shape(&port.name, &Dims64::from_slice(&lengths))?;
+        }
+        Ok(Self { context, addresses: Vec::new() })
+    }
+
+    /// Gives every tensor its address, unless it has it.
+    fn bind(&mut self, ports: &[Port], addresses: &[u64]) -> trtx::Result<()> {
+        if self.addresses == addresses {
+            return Ok(());
+        }
+        for (port, address) in ports.iter().zip(addresses) {
             // SAFETY: the backend gives memory of the device for as many rows, and keeps it while it keeps the engine.
             unsafe { self.context.set_tensor_address(&port.name, *address as *mut std::ffi::c_void) }?;
         }
-        // SAFETY: the stream is one of the driver's, of the context in which the engine was loaded; every tensor has its
-        // address.
-        unsafe { self.context.enqueue_v3(stream.raw().cast()) }
+        self.addresses = addresses.to_vec();
+        Ok(())
     }
 }
 
@@ -111,38 +128,72 @@ impl Engine for Running {
             .map_err(|error| EngineError::Run { found: self.heard.take_complaint(&error.to_string()) })
     }
 
-    /// A cache that cannot be written costs the next start some time, and nothing else.
-    #[cfg(feature = "tensorrt-rtx")]
+    fn most_rows(&self) -> usize {
+        self.most_rows
+    }
+
     fn keep(&mut self) {
-        let draft = self.cached.jit_path.with_extension("jit.draft");
+        self.making.keep(&self.cached);
+    }
+}
+
+/// How contexts are made: with what was compiled just in time at an earlier start.
+#[cfg(feature = "tensorrt-rtx")]
+struct Making {
+    config: Rc<trtx::RuntimeConfig<'static>>,
+    compiled: Arc<trtx::RuntimeCache>,
+}
+
+#[cfg(feature = "tensorrt-rtx")]
+impl Making {
+    fn new(engine: &mut CudaEngine<'static>, cached: &Cached) -> trtx::Result<Self> {
+        let mut config = engine.create_runtime_config()?;
+        let compiled = Arc::new(config.create_runtime_cache()?);
+        if let Ok(bytes) = std::fs::read(&cached.jit_path) {
+            // One that another driver wrote is refused, and compiled anew.
+            let _is_optional = compiled.deserialize(&bytes);
+        }
+        config.set_runtime_cache(Arc::clone(&compiled))?;
+        // What is captured stays as it is, so the kernels for its shape must be there before: by default they are compiled
+        // beside the first runs, and until then slower ones run, which would be captured and kept for good.
+        config
+            .set_dynamic_shapes_kernel_specialization_strategy(trtx::DynamicShapesKernelSpecializationStrategy::kEAGER);
+        Ok(Self { config: Rc::new(config), compiled })
+    }
+
+    fn context(&self, engine: &mut CudaEngine<'static>) -> trtx::Result<ExecutionContext<'static>> {
+        engine.create_execution_context_with_config(Rc::clone(&self.config))
+    }
+
+    /// A cache that cannot be written costs the next start some time, and nothing else.
+    fn keep(&self, cached: &Cached) {
+        let draft = cached.jit_path.with_extension("jit.draft");
         let Ok(bytes) = self.compiled.serialize() else { return };
-        let kept = std::fs::write(&draft, &*bytes).and_then(|()| std::fs::rename(&draft, &self.cached.jit_path));
+        let kept = std::fs::write(&draft, &*bytes).and_then(|()| std::fs::rename(&draft, &cached.jit_path));
         if kept.is_err() {
             let _was_never_there = std::fs::remove_file(&draft);
         }
     }
-
-    #[cfg(not(feature = "tensorrt-rtx"))]
-    fn keep(&mut self) {
-        // Classic engines are whole: there is nothing to keep of `self.cached`.
-        let _ = &self.cached;
-    }
 }
 
-/// A context that knows what was compiled just in time at an earlier start.
-#[cfg(feature = "tensorrt-rtx")]
-fn context(
-    engine: &mut CudaEngine<'static>,
-    cached: &Cached,
-) -> trtx::Result<(ExecutionContext<'static>, Arc<trtx::RuntimeCache>)> {
-    let mut config = engine.create_runtime_config()?;
-    let compiled = Arc::new(config.create_runtime_cache()?);
-    if let Ok(bytes) = std::fs::read(&cached.jit_path) {
-        // One that another driver wrote is refused, and compiled anew.
-        let _is_optional = compiled.deserialize(&bytes);
+/// Classic engines are whole: nothing is compiled just in time.
+#[cfg(not(feature = "tensorrt-rtx"))]
+struct Making;
+
+#[cfg(not(feature = "tensorrt-rtx"))]
+impl Making {
+    #[expect(clippy::unnecessary_wraps, reason = "the other flavour may fail")]
+    fn new(_engine: &mut CudaEngine<'static>, _cached: &Cached) -> trtx::Result<Self> {
+        Ok(Self)
     }
-    config.set_runtime_cache(Arc::clone(&compiled))?;
-    Ok((engine.create_execution_context_with_config(Rc::new(config))?, compiled))
+
+    #[expect(clippy::unused_self, reason = "the other flavour has something to make it with")]
+    fn context(&self, engine: &mut CudaEngine<'static>) -> trtx::Result<ExecutionContext<'static>> {
+        engine.create_execution_context()
+    }
+
+    #[expect(clippy::unused_self, reason = "the other flavour has something to keep")]
+    fn keep(&self, _cached: &Cached) {}
 }
 
 fn ports(engine: &CudaEngine<'_>) -> Result<Vec<Port>, String> {

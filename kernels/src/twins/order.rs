@@ -112,6 +112,8 @@ const LINE: [u32; 3] = [128, 1, 1];
 const PLANE: [u32; 3] = [32, 4, 1];
 /// The most blocks of a grid along its second and third axis.
 const MOST_BLOCKS: u32 = 65_535;
+/// What [`Order::grid`] makes of more threads than that, no card takes.
+const MOST_THREADS: [u32; 2] = [MOST_BLOCKS * PLANE[1], MOST_BLOCKS * PLANE[2]];
 
 impl Order {
     /// The launch of `kernel` that `work` describes.
@@ -121,7 +123,8 @@ impl Order {
     pub(super) fn new(kernel: &'static Kernel, work: &impl Work) -> Result<Self, SizeError> {
         let (lengths, threads) = (work.lengths(), work.threads());
         if lengths.iter().any(|length| !(1..=u64::from(u32::MAX / 8)).contains(length))
-            || threads[1].div_ceil(PLANE[1]) > MOST_BLOCKS
+            || threads[1] > MOST_THREADS[0]
+            || threads[2] > MOST_THREADS[1]
         {
             let found = format!("{} over {lengths:?} elements", kernel.name);
             return Err(SizeError { wanted: "something in every buffer, and at most half a milliard", found });

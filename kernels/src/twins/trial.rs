@@ -42,7 +42,8 @@ impl Verdict {
 #[must_use]
 pub fn tolerance(element: Element) -> f64 {
     match element {
-        Element::U8 => 1.0 / 255.0,
+        // And what rounding adds to the difference of two shares of 255.
+        Element::U8 => 1.0 / 255.0 + 1e-9,
         Element::F16 => 1e-3,
         Element::I16 | Element::I32 | Element::F32 => 1e-5,
     }
@@ -219,6 +220,14 @@ fn of_floats(values: &[f32]) -> HostBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_may_be_one_apart_wherever_they_are_and_no_two() {
+        let of = |bytes: &[u8]| values(&HostBuffer::of(bytes), Element::U8);
+        let apart = |a: u8, b: u8| difference(of(&[a])[0], of(&[b])[0]) <= tolerance(Element::U8);
+        assert!((0..255).all(|byte| apart(byte, byte + 1) && apart(byte + 1, byte)));
+        assert!((0..254).all(|byte| !apart(byte, byte + 2)));
+    }
 
     #[test]
     fn every_kernel_is_tried() {

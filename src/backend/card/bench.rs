@@ -56,9 +56,9 @@ pub enum Run {
     Queued,
 }
 
-/// Rows that one run of a graph with these ports takes at most.
-pub fn most_rows(ports: &[Port], config: &CardConfig) -> usize {
-    if ports.iter().any(has_rows) { config.rows.max(1) } else { 1 }
+/// Rows that one run of an engine takes at most.
+pub fn most_rows(engine: &dyn Engine, config: &CardConfig) -> usize {
+    if engine.ports().iter().any(has_rows) { config.rows.min(engine.most_rows()).max(1) } else { 1 }
 }
 
 fn has_rows(port: &Port) -> bool {
@@ -159,8 +159,21 @@ fn warm_up(
     run.synchronise()?;
     match Graph::capture(run, |stream| engine.enqueue(stream, rows, addresses)) {
         Ok(graph) => Ok(Some(graph)),
-        // It runs all the same; the tally shows runs that were no replays.
-        Err(EngineError::Cuda(error)) if error.is_about_capture() => Ok(None),
+        Err(error) if is_about_capture(&error) => {
+            // It runs all the same, or says now why it does not; the tally shows runs that were no replays.
+            engine.enqueue(run, rows, addresses)?;
+            run.synchronise()?;
+            Ok(None)
+        }
         Err(error) => Err(error),
+    }
+}
+
+/// Whether an engine that has just run may have failed for being captured: TensorRT says no more than that it failed.
+fn is_about_capture(error: &EngineError) -> bool {
+    match error {
+        EngineError::Cuda(error) => error.is_about_capture(),
+        EngineError::Run { .. } => true,
+        EngineError::Unfit { .. } => false,
     }
 }

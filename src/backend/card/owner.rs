@@ -20,6 +20,9 @@ use super::{Board, CardConfig, NAME, ORDERS, Tally};
 /// How often it is looked whether something has arrived, while something is under way.
 const LOOK: Duration = Duration::from_micros(100);
 
+/// What is left to do about a device that is lost for good.
+const RESTART: &str = "start visage again, after visage doctor --for gpu";
+
 /// Owns the device. Whoever starts threads runs it on one: [`CardLoop::run`].
 pub struct CardLoop {
     config: CardConfig,
@@ -58,8 +61,9 @@ impl CardLoop {
         Self { config, source, board, orders, queue, open: None, opening: 0, loaded, state: State::Well }
     }
 
-    /// Works until nobody can give an order any more.
-    pub fn run(mut self) {
+    /// Works until nobody can give an order any more. `tell` hears whenever the device begins or ceases to take sessions.
+    pub fn run(mut self, mut tell: impl FnMut(&Health)) {
+        let mut told = self.state;
         loop {
             let order = if self.is_busy() {
                 self.orders.recv_timeout(LOOK)
@@ -72,6 +76,10 @@ impl CardLoop {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.turn();
+            if told != self.state {
+                told = self.state;
+                tell(&self.board.health());
+            }
         }
     }
 
@@ -142,7 +150,7 @@ impl CardLoop {
         }
         let engine = self.engine(name, onnx)?;
         let (ports, slots) = (engine.ports().to_vec(), self.config.slots);
-        let most = most_rows(&ports, &self.config);
+        let most = most_rows(&*engine, &self.config);
         let desk = Arc::new(Desk::new(self.loaded.len(), name.to_owned(), ports, (slots, most)));
         self.set_up(engine, &desk)?;
         Ok(desk)
@@ -183,7 +191,7 @@ impl CardLoop {
         self.state = if is_first { State::Fallen } else { State::Over };
         self.board.say(match self.state {
             State::Fallen => Health::Recovering { found: found.clone() },
-            _ => Health::Lost { found: found.clone() },
+            _ => Health::Lost { found: format!("{found}; it was opened anew before, which is done once: {RESTART}") },
         });
         self.loaded.iter().for_each(|(desk, _)| desk.supply(None));
         open.abandon(&found);
@@ -196,7 +204,7 @@ impl CardLoop {
             Ok(()) => self.recover(),
             Err(error) => {
                 self.state = State::Over;
-                self.board.say(Health::Lost { found: error.to_string() });
+                self.board.say(Health::Lost { found: format!("{error}; it could not be opened anew: {RESTART}") });
                 self.loaded.iter().for_each(|(desk, _)| desk.supply(None));
                 self.open.take().into_iter().for_each(|open| open.abandon(&error.to_string()));
             }

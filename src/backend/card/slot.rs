@@ -112,6 +112,9 @@ impl Graph for CardGraph {
     }
 
     fn slot(&self) -> Result<Box<dyn Slot>, BackendError> {
+        if let Health::Recovering { found } | Health::Lost { found } = self.health() {
+            return Err(BackendError::Device { found });
+        }
         let opening = self.desk.opening().ok_or_else(gone)?;
         let mut places = self.desk.places.lock().unwrap_or_else(PoisonError::into_inner);
         let full = || BackendError::Full { graph: self.desk.name.clone(), slots: places.len() };

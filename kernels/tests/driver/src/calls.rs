@@ -5,12 +5,13 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::sim::{Captured, Needs, Stream, call, set_current};
+use crate::sim::{Capture, Captured, Event, Needs, Stream, call, set_current};
 use crate::work::{
-    CAPTURE_UNSUPPORTED, HostFunction, INVALID_HANDLE, INVALID_VALUE, Mark, NOT_FOUND, NOT_READY, OUT_OF_MEMORY, Work,
+    ALREADY_LOCKED, CAPTURE_INVALIDATED, CAPTURE_UNSUPPORTED, CAPTURE_WRONG_THREAD, HostFunction, ILLEGAL_STATE,
+    INVALID_HANDLE, INVALID_VALUE, Mark, NOT_FOUND, NOT_READY, OUT_OF_MEMORY, Work,
 };
 
-use Needs::{Context, GivesBack, Nothing};
+use Needs::{Context, GivesBack, GivesBackStill, Nothing, Still};
 
 /// Writes an answer.
 ///
@@ -70,29 +71,35 @@ driver! {
         unsafe { answer(free, 1 << 33) | answer(total, 1 << 34) }
     }
 
-    Context cuMemAlloc_v2(address: *mut u64, bytes: usize) |sim| {
+    Still cuMemAlloc_v2(address: *mut u64, bytes: usize) |sim| {
         sim.counts.allocations += 1;
-        if sim.captures() {
-            return sim.violation("memory taken in a capture", CAPTURE_UNSUPPORTED);
-        }
         // SAFETY: as above.
         sim.allocate(bytes).map_or(OUT_OF_MEMORY, |found| unsafe { answer(address, found) })
     }
 
-    GivesBack cuMemFree_v2(address: u64) |sim| {
-        let status = sim.run_all();
-        if sim.free(address) { status } else { sim.violation("memory freed that is none", INVALID_VALUE) }
+    // NVIDIA's documents do not say that these two wait for what is queued, so nobody may rely on it.
+    GivesBackStill cuMemFree_v2(address: u64) |sim| {
+        sim.counts.frees += 1;
+        if sim.length(address).is_some_and(|bytes| sim.is_awaited(address, bytes)) {
+            return sim.violation("memory freed that queued work touches", INVALID_VALUE);
+        }
+        if sim.free(address) { sim.sticky } else { sim.violation("memory freed that is none", INVALID_VALUE) }
     }
 
-    Context cuMemHostRegister_v2(start: *mut c_void, bytes: usize, _flags: c_uint) |sim| {
+    Still cuMemHostRegister_v2(start: *mut c_void, bytes: usize, _flags: c_uint) |sim| {
         sim.counts.page_locks += 1;
-        sim.lock_pages(start as usize, bytes);
-        0
+        if sim.lock_pages(start as usize, bytes) { 0 } else { sim.violation("locked twice", ALREADY_LOCKED) }
     }
 
-    GivesBack cuMemHostUnregister(start: *mut c_void) |sim| {
-        let status = sim.run_all();
-        if sim.unlock_pages(start as usize) { status } else { sim.violation("unlocked what was not locked", INVALID_VALUE) }
+    GivesBackStill cuMemHostUnregister(start: *mut c_void) |sim| {
+        sim.counts.frees += 1;
+        match sim.unlock_pages(start as usize) {
+            Some(bytes) if sim.is_awaited(start as u64, bytes) => {
+                sim.violation("unlocked what queued work touches", INVALID_VALUE)
+            }
+            Some(_) => sim.sticky,
+            None => sim.violation("unlocked what was not locked", INVALID_VALUE),
+        }
     }
 
     Context cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, stream: u64) |sim| {
@@ -114,48 +121,52 @@ driver! {
         unsafe { answer(stream, handle) }
     }
 
+    // What is queued is done all the same, whenever its turn comes.
     GivesBack cuStreamDestroy_v2(stream: u64) |sim| {
-        let status = sim.run_stream(stream);
-        if sim.streams.remove(&stream).is_some() { status } else { sim.violation("a stream destroyed twice", INVALID_HANDLE) }
+        if sim.let_go(stream) { sim.sticky } else { sim.violation("a stream destroyed twice", INVALID_HANDLE) }
     }
 
-    Context cuStreamSynchronize(stream: u64) |sim| {
+    Still cuStreamSynchronize(stream: u64) |sim| {
         sim.counts.stream_waits += 1;
         // The default stream waits for all others.
         if stream == 0 {
             sim.counts.device_waits += 1;
             return sim.run_all();
         }
-        if sim.captures() {
-            return sim.violation("a stream waited for in a capture", CAPTURE_UNSUPPORTED);
-        }
         sim.run_stream(stream)
     }
 
-    Context cuCtxSynchronize() |sim| {
+    Still cuCtxSynchronize() |sim| {
         sim.counts.device_waits += 1;
         sim.run_all()
     }
 
-    Context cuStreamWaitEvent(stream: u64, event: u64, _flags: c_uint) |sim| {
-        let Some(marked) = sim.events.get(&event).cloned() else {
+    Context cuStreamWaitEvent(stream: u64, event: u64, flags: c_uint) |sim| {
+        let Some(found) = sim.events.get(&event).cloned() else {
             return sim.violation("a wait for an event that is not there", INVALID_HANDLE);
         };
+        if flags != 0 {
+            return sim.violation("a wait with flags", INVALID_VALUE);
+        }
         // An event that marks nothing yet is not waited for.
-        let Some(mark) = marked else { return 0 };
+        let Some(mark) = found.mark else { return 0 };
         sim.counts.waits += 1;
         if sim.counts.waits == sim.ignored_wait { 0 } else { sim.queue(stream, Work::Wait(mark)) }
     }
 
-    Context cuStreamBeginCapture_v2(stream: u64, _mode: c_int) |sim| {
+    Context cuStreamBeginCapture_v2(stream: u64, mode: c_int) |sim| {
         let Some(found) = sim.streams.get_mut(&stream) else { return INVALID_HANDLE };
-        found.capture = Some(Vec::new());
+        if found.capture.is_some() {
+            return sim.violation("a capture begun twice", ILLEGAL_STATE);
+        }
+        found.capture = Some(Capture::begin(mode));
         0
     }
 
-    Context cuEventCreate(event: *mut u64, _flags: c_uint) |sim| {
+    Context cuEventCreate(event: *mut u64, flags: c_uint) |sim| {
         let handle = sim.handle();
-        sim.events.insert(handle, None);
+        // 2 leaves the time out.
+        sim.events.insert(handle, Event { mark: None, is_timed: flags & 2 == 0 });
         // SAFETY: as above.
         unsafe { answer(event, handle) }
     }
@@ -169,15 +180,15 @@ driver! {
         let Some(found) = sim.events.get_mut(&event) else {
             return sim.violation("a record of an event that is not there", INVALID_HANDLE);
         };
-        *found = Some(Arc::clone(&mark));
+        found.mark = Some(Arc::clone(&mark));
         sim.queue(stream, Work::Record(mark))
     }
 
-    Context cuEventQuery(event: u64) |sim| {
+    Still cuEventQuery(event: u64) |sim| {
         let Some(found) = sim.events.get(&event).cloned() else {
             return sim.violation("a question about an event that is not there", INVALID_HANDLE);
         };
-        let Some(mark) = found else { return 0 };
+        let Some(mark) = found.mark else { return 0 };
         // Whoever asks again and again is answered some day.
         if !mark.done.load(Ordering::Relaxed) && sim.draw(4) == 0 {
             sim.run_until(&mark);
@@ -185,18 +196,19 @@ driver! {
         if sim.sticky != 0 { sim.sticky } else if mark.done.load(Ordering::Relaxed) { 0 } else { NOT_READY }
     }
 
-    Context cuEventSynchronize(event: u64) |sim| {
+    Still cuEventSynchronize(event: u64) |sim| {
         let Some(found) = sim.events.get(&event).cloned() else {
             return sim.violation("a wait for an event that is not there", INVALID_HANDLE);
         };
-        found.map_or(0, |mark| sim.run_until(&mark))
+        found.mark.map_or(0, |mark| sim.run_until(&mark))
     }
 
     Context cuEventElapsedTime(elapsed_ms: *mut f32, start: u64, end: u64) |sim| {
-        let time = |event: &u64| {
-            let mark = sim.events.get(event)?.as_ref()?;
-            mark.done.load(Ordering::Relaxed).then(|| mark.at_us.load(Ordering::Relaxed))
+        let marks = [start, end].map(|event| sim.events.get(&event).filter(|event| event.is_timed)?.mark.clone());
+        let [Some(start), Some(end)] = marks else {
+            return sim.violation("a time between events that have none", INVALID_HANDLE);
         };
+        let time = |mark: &Mark| mark.done.load(Ordering::Relaxed).then(|| mark.at_us.load(Ordering::Relaxed));
         let (Some(start), Some(end)) = (time(&start), time(&end)) else { return NOT_READY };
         // SAFETY: as above.
         unsafe { answer(elapsed_ms, (end as f32 - start as f32) / 1000.0) }
@@ -215,10 +227,9 @@ driver! {
         sim.queue(stream, Work::Captured(all))
     }
 
+    // Replays that are queued are done all the same.
     GivesBack cuGraphExecDestroy(ready: u64) |sim| {
-        // Real drivers let it finish first.
-        let status = sim.run_all();
-        if sim.ready.remove(&ready).is_some() { status } else { sim.violation("a graph destroyed twice", INVALID_HANDLE) }
+        if sim.ready.remove(&ready).is_some() { sim.sticky } else { sim.violation("a graph destroyed twice", INVALID_HANDLE) }
     }
 
     GivesBack cuGraphDestroy(graph: u64) |sim| {
@@ -229,7 +240,7 @@ driver! {
         sim.queue(stream, Work::Host { function, argument: argument as usize })
     }
 
-    Context cuModuleLoadData(module: *mut u64, _image: *const c_void) |sim| {
+    Still cuModuleLoadData(module: *mut u64, _image: *const c_void) |sim| {
         let handle = sim.handle();
         sim.modules.insert(handle);
         // SAFETY: as above.
@@ -300,6 +311,9 @@ pub unsafe extern "C" fn cuLaunchKernel(
         };
         let arguments = sizes.iter().enumerate().map(copied).collect();
         let grid = [blocks_x, blocks_y, blocks_z, threads_x, threads_y, threads_z];
+        if !is_grid(grid) {
+            return sim.violation("a grid that no card takes", INVALID_VALUE);
+        }
         sim.queue(stream, Work::Kernel { twin, arguments, grid })
     })
 }
@@ -310,15 +324,33 @@ pub unsafe extern "C" fn cuStreamEndCapture(stream: u64, graph: *mut u64) -> u32
     let captured =
         crate::sim::lock().as_mut().and_then(|sim| sim.streams.get_mut(&stream)).and_then(|found| found.capture.take());
     call(Context, |sim| {
+        // SAFETY: as above.
+        let _none = unsafe { answer(graph, 0) };
         let Some(captured) = captured else {
             return sim.violation("a capture ended that was not begun", INVALID_HANDLE);
         };
-        if captured.iter().any(|work| matches!(work, Work::Record(_) | Work::Wait(_))) {
+        if !captured.may_end_here() {
+            return sim.violation("a capture ended by another thread", CAPTURE_WRONG_THREAD);
+        }
+        if captured.is_broken {
+            return CAPTURE_INVALIDATED;
+        }
+        if captured.work.iter().any(|work| matches!(work, Work::Record(_) | Work::Wait(_))) {
             return sim.violation("a capture that reaches out of its stream", CAPTURE_UNSUPPORTED);
         }
         let handle = sim.handle();
-        sim.graphs.insert(handle, Captured(Arc::new(captured)));
+        sim.graphs.insert(handle, Captured(Arc::new(captured.work)));
         // SAFETY: as above.
         unsafe { answer(graph, handle) }
     })
+}
+
+/// Whether every card takes it: blocks x, y, z, then threads of a block.
+fn is_grid([x, y, z, threads @ ..]: [c_uint; 6]) -> bool {
+    let is_within = |number: c_uint, most: c_uint| (1..=most).contains(&number);
+    is_within(x, i32::MAX as c_uint)
+        && is_within(y, 65_535)
+        && is_within(z, 65_535)
+        && threads.iter().zip([1024, 1024, 64]).all(|(number, most)| is_within(*number, most))
+        && threads.iter().product::<c_uint>() <= 1024
 }

@@ -11,6 +11,12 @@ const STALL: u32 = 64;
 /// What a piece of work takes at most, in microseconds; a slow copy takes a hundred times as much.
 const LONGEST_US: u64 = 400;
 
+/// Seeds below this one keep to their temper to the letter; those above now and then do not.
+const STRICT_SEEDS: u64 = 64;
+/// So seldom, and then for at most so many calls.
+const WHIM: u64 = 12;
+const LONGEST_WHIM: u64 = 24;
+
 /// The ways in which three streams may stand before each other.
 const RANKS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
 
@@ -46,18 +52,34 @@ impl Sim {
         self.streams.keys().nth(n).copied()
     }
 
+    /// Whether the seed forgets its temper for a moment.
+    fn has_a_whim(&mut self) -> bool {
+        self.sown() >= STRICT_SEEDS && self.draw(WHIM) == 0
+    }
+
     /// After a call: lets work run as the seed says.
     pub fn go_on(&mut self) {
+        if self.idle_calls > 0 {
+            self.idle_calls -= 1;
+            return;
+        }
+        if self.has_a_whim() {
+            self.step_any(None);
+            self.idle_calls = self.draw(LONGEST_WHIM);
+            return;
+        }
         match self.temper() {
-            Temper::Eager => while self.step_any(None) {},
+            Temper::Eager => while !self.has_a_whim() && self.step_any(None) {},
             Temper::Lazy => (),
             Temper::Now { of } => {
                 if self.draw(of) == 0 {
                     self.step_any(None);
                 }
             }
-            Temper::Partial { favourite } => while self.step_of(favourite) {},
-            Temper::Ranked { streams: [first, second, _] } => while self.step_of(first) || self.step_of(second) {},
+            Temper::Partial { favourite } => while !self.has_a_whim() && self.step_of(favourite) {},
+            Temper::Ranked { streams: [first, second, _] } => {
+                while !self.has_a_whim() && (self.step_of(first) || self.step_of(second)) {}
+            }
         }
     }
 
@@ -67,6 +89,9 @@ impl Sim {
 
     /// One piece of what may run, before somebody's wait is over.
     fn step_towards(&mut self, mark: &Arc<Mark>) -> bool {
+        if self.has_a_whim() {
+            return false;
+        }
         match self.temper() {
             Temper::Lazy => {
                 let needed = self.stream_towards(mark);
@@ -143,6 +168,7 @@ impl Sim {
         let took_us = 1 + self.draw(LONGEST_US);
         let Some(work) = self.streams.get_mut(&name).and_then(|stream| stream.queue.pop_front()) else { return };
         self.counts.done += 1;
+        self.note(name, &work);
         let failed = if work.is_launch() { self.fault_of_work(FaultKind::Launch) } else { None };
         let status = failed.map_or_else(|| work.run(self), |fault| fault.status);
         if status != 0 {
@@ -158,6 +184,16 @@ impl Sim {
             Work::Delay => (stream.stalled, stream.now_us) = (STALL, stream.now_us + LONGEST_US * 100),
             _ => stream.now_us += took_us,
         }
+        self.bury();
+    }
+
+    /// Counts what is done into the number of this order (FNV-1a over streams and kinds of work; marks are left out).
+    fn note(&mut self, name: u64, work: &Work) {
+        if matches!(work, Work::Record(_) | Work::Wait(_)) {
+            return;
+        }
+        let place = self.streams.keys().position(|other| *other == name).unwrap_or_default() as u64;
+        self.counts.order = (self.counts.order ^ (place * 16 + work.kind())).wrapping_mul(0x0100_0000_01b3);
     }
 
     /// Puts work behind what a stream holds, or into what it captures.
@@ -165,15 +201,14 @@ impl Sim {
         let slow = work.is_copy() && self.fault_of_work(FaultKind::SlowCopy).is_some();
         self.counts.copies += u64::from(work.is_copy());
         self.counts.launches += u64::from(work.is_launch());
-        let Some(stream) = self.streams.get_mut(&name) else {
+        let Some(stream) = self.streams.get_mut(&name).filter(|stream| !stream.is_gone) else {
             return self.violation("work for a stream that is not there", crate::work::INVALID_HANDLE);
         };
         if let Some(capture) = &mut stream.capture {
-            capture.push(work);
-        } else {
-            stream.queue.extend(slow.then_some(Work::Delay));
-            stream.queue.push_back(work);
+            return capture.gather(work);
         }
+        stream.queue.extend(slow.then_some(Work::Delay));
+        stream.queue.push_back(work);
         0
     }
 }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::work::{Mark, Twin, Work};
+use crate::work::{CAPTURE_INVALIDATED, CAPTURE_UNSUPPORTED, Mark, Twin, Work};
 
 /// What new memory holds: as `f32` a number that no test means.
 const POISON: u8 = 0xA5;
@@ -24,7 +24,11 @@ pub struct Counts {
     pub waits: u64,
     pub stream_waits: u64,
     pub device_waits: u64,
+    /// Memory given back, of the device or locked.
+    pub frees: u64,
     pub done: u64,
+    /// What was done in which order, as a number: another order has another.
+    pub order: u64,
     pub violations: u64,
     pub living_memory: u64,
     pub living_locks: u64,
@@ -58,11 +62,50 @@ pub enum FaultKind {
 #[derive(Default)]
 pub struct Stream {
     pub queue: VecDeque<Work>,
-    pub capture: Option<Vec<Work>>,
+    pub capture: Option<Capture>,
     /// Its own time.
     pub now_us: u64,
     /// So often it is passed over, for the sake of a slow copy.
     pub stalled: u32,
+    /// It was destroyed, and is there only for what it holds.
+    pub is_gone: bool,
+}
+
+/// A capture under way.
+pub struct Capture {
+    pub work: Vec<Work>,
+    /// Who began it, and whom it forbids calls that wait or take memory: 0 everybody, 1 that thread, 2 nobody.
+    pub thread: usize,
+    pub mode: i32,
+    /// Such a call was made: nothing comes of it any more.
+    pub is_broken: bool,
+}
+
+impl Capture {
+    pub fn begin(mode: i32) -> Self {
+        Self { work: Vec::new(), thread: this_thread(), mode, is_broken: false }
+    }
+
+    fn is_mine(&self) -> bool {
+        self.thread == this_thread()
+    }
+
+    pub fn gather(&mut self, work: Work) -> u32 {
+        self.work.push(work);
+        if self.is_broken { CAPTURE_INVALIDATED } else { 0 }
+    }
+
+    /// Whether it may be ended by this thread.
+    pub fn may_end_here(&self) -> bool {
+        self.mode == 2 || self.is_mine()
+    }
+}
+
+/// What an event marks.
+#[derive(Clone, Default)]
+pub struct Event {
+    pub mark: Option<Arc<Mark>>,
+    pub is_timed: bool,
 }
 
 /// Work that a capture has gathered.
@@ -75,6 +118,8 @@ pub struct Sim {
     draws: u64,
     /// What was sown: it says how work runs.
     sown: u64,
+    /// For so many calls nothing runs.
+    pub idle_calls: u64,
     pub counts: Counts,
     pub faults: Vec<Fault>,
     pub sticky: u32,
@@ -86,7 +131,7 @@ pub struct Sim {
     memory: BTreeMap<u64, usize>,
     locks: BTreeMap<usize, usize>,
     pub streams: BTreeMap<u64, Stream>,
-    pub events: BTreeMap<u64, Option<Arc<Mark>>>,
+    pub events: BTreeMap<u64, Event>,
     pub graphs: BTreeMap<u64, Captured>,
     pub ready: BTreeMap<u64, Captured>,
     pub modules: BTreeSet<u64>,
@@ -113,8 +158,22 @@ pub fn lock() -> MutexGuard<'static, Option<Sim>> {
 pub enum Needs {
     Nothing,
     Context,
-    /// As well; and since it takes nothing, it is none that lacks something.
+    /// As well, and that no capture forbids it: it may wait, or takes memory.
+    Still,
+    /// A context; and since it takes nothing, it is none that lacks something.
     GivesBack,
+    /// Both.
+    GivesBackStill,
+}
+
+impl Needs {
+    fn gives_back(self) -> bool {
+        matches!(self, Self::GivesBack | Self::GivesBackStill)
+    }
+
+    fn is_still(self) -> bool {
+        matches!(self, Self::Still | Self::GivesBackStill)
+    }
 }
 
 /// One call: counted, failed if it is its turn, done otherwise; then streams go on as the seed says.
@@ -122,12 +181,15 @@ pub fn call(needs: Needs, body: impl FnOnce(&mut Sim) -> u32) -> u32 {
     let mut guard = lock();
     let sim = guard.get_or_insert_with(Sim::default);
     sim.counts.calls += 1;
-    let failed = if needs == Needs::GivesBack { sim.sticky } else { sim.fault_of_call() };
+    let failed = if needs.gives_back() { sim.sticky } else { sim.fault_of_call() };
     if failed != 0 {
         return failed;
     }
     if needs != Needs::Nothing && (sim.retained == 0 || CURRENT.get() != sim.retained) {
         return sim.violation("a call without a context", crate::work::INVALID_CONTEXT);
+    }
+    if needs.is_still() && sim.breaks_a_capture() {
+        return sim.violation("a call that a capture forbids", CAPTURE_UNSUPPORTED);
     }
     let status = body(sim);
     sim.go_on();
@@ -136,6 +198,11 @@ pub fn call(needs: Needs, body: impl FnOnce(&mut Sim) -> u32) -> u32 {
 
 pub fn set_current(context: u64) {
     CURRENT.set(context);
+}
+
+/// A number of this thread's own. The standard library's has a destructor, which outlives the library once it is unloaded.
+fn this_thread() -> usize {
+    CURRENT.with(|current| std::ptr::from_ref(current) as usize)
 }
 
 impl Sim {
@@ -159,6 +226,7 @@ impl Sim {
 
     /// Begins a row of numbers.
     pub fn sow(&mut self, seed: u64) {
+        self.idle_calls = 0;
         // Zero would only give zeros.
         (self.sown, self.draws) = (seed, seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     }
@@ -176,9 +244,16 @@ impl Sim {
         (self.draws.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % below.max(1)
     }
 
-    /// Whether some stream is being captured.
-    pub fn captures(&self) -> bool {
-        self.streams.values().any(|stream| stream.capture.is_some())
+    /// Whether a call that may wait or takes memory is forbidden to this thread now; then what forbids it is broken.
+    fn breaks_a_capture(&mut self) -> bool {
+        let captures = self.streams.values_mut().filter_map(|stream| stream.capture.as_mut());
+        let forbidding = captures.filter(|capture| capture.mode == 0 || capture.mode == 1 && capture.is_mine());
+        forbidding.map(|capture| capture.is_broken = true).count() > 0
+    }
+
+    /// Whether work that touches these addresses is still to be done.
+    pub fn is_awaited(&self, start: u64, bytes: usize) -> bool {
+        self.streams.values().flat_map(|stream| &stream.queue).any(|work| work.touches(start, start + bytes as u64))
     }
 
     fn fault_of_call(&mut self) -> u32 {
@@ -228,17 +303,39 @@ impl Sim {
         true
     }
 
+    /// Destroys a stream, once what it holds is done. False if there is none.
+    pub fn let_go(&mut self, name: u64) -> bool {
+        let Some(stream) = self.streams.get_mut(&name).filter(|stream| !stream.is_gone) else { return false };
+        stream.is_gone = true;
+        self.bury();
+        true
+    }
+
+    /// Forgets streams that are destroyed and done.
+    pub fn bury(&mut self) {
+        self.streams.retain(|_, stream| !stream.is_gone || !stream.queue.is_empty());
+    }
+
+    /// How long the memory is that begins there.
+    pub fn length(&self, address: u64) -> Option<usize> {
+        self.memory.get(&address).copied()
+    }
+
     pub fn is_memory(&self, address: u64, bytes: usize) -> bool {
         let found = self.memory.range(..=address).next_back();
         found.is_some_and(|(start, length)| address + bytes as u64 <= start + *length as u64)
     }
 
-    pub fn lock_pages(&mut self, start: usize, bytes: usize) {
-        self.locks.insert(start, bytes);
+    /// False if a part of them is locked already.
+    pub fn lock_pages(&mut self, start: usize, bytes: usize) -> bool {
+        let last = self.locks.range(..start + bytes).next_back();
+        let is_free = last.is_none_or(|(other, length)| other + length <= start);
+        is_free && self.locks.insert(start, bytes).is_none()
     }
 
-    pub fn unlock_pages(&mut self, start: usize) -> bool {
-        self.locks.remove(&start).is_some()
+    /// How many bytes were locked there.
+    pub fn unlock_pages(&mut self, start: usize) -> Option<usize> {
+        self.locks.remove(&start)
     }
 
     pub fn is_locked(&self, address: usize, bytes: usize) -> bool {
@@ -271,8 +368,8 @@ impl Sim {
     }
 
     pub fn counts(&self) -> Counts {
-        let handles =
-            self.streams.len() + self.events.len() + self.graphs.len() + self.ready.len() + self.modules.len();
+        let streams = self.streams.values().filter(|stream| !stream.is_gone).count();
+        let handles = streams + self.events.len() + self.graphs.len() + self.ready.len() + self.modules.len();
         Counts {
             living_memory: self.memory.len() as u64,
             living_locks: self.locks.len() as u64,

@@ -11,10 +11,14 @@ pub const OUT_OF_MEMORY: u32 = 2;
 pub const INVALID_VALUE: u32 = 1;
 pub const INVALID_CONTEXT: u32 = 201;
 pub const INVALID_HANDLE: u32 = 400;
+pub const ILLEGAL_STATE: u32 = 401;
 pub const NOT_FOUND: u32 = 500;
 pub const NOT_READY: u32 = 600;
 pub const ILLEGAL_ADDRESS: u32 = 700;
+pub const ALREADY_LOCKED: u32 = 712;
 pub const CAPTURE_UNSUPPORTED: u32 = 900;
+pub const CAPTURE_INVALIDATED: u32 = 901;
+pub const CAPTURE_WRONG_THREAD: u32 = 908;
 
 /// A place in a stream that others wait for.
 #[derive(Debug, Default)]
@@ -69,6 +73,36 @@ impl Work {
 
     pub fn is_launch(&self) -> bool {
         matches!(self, Self::Host { .. } | Self::Kernel { .. } | Self::Captured(_))
+    }
+
+    /// Whether it touches addresses between these, as far as can be told: what functions of the host's touch is not known.
+    pub fn touches(&self, start: u64, end: u64) -> bool {
+        let overlaps = |from: u64, bytes: usize| from < end && start < from + bytes as u64;
+        match self {
+            Self::Up { from, to, bytes } => overlaps(*from as u64, *bytes) || overlaps(*to, *bytes),
+            Self::Down { from, to, bytes } => overlaps(*from, *bytes) || overlaps(*to as u64, *bytes),
+            Self::Across { from, to, bytes } => overlaps(*from, *bytes) || overlaps(*to, *bytes),
+            Self::Kernel { arguments, .. } => arguments
+                .iter()
+                .any(|argument| argument.first_chunk().is_some_and(|bytes| overlaps(u64::from_ne_bytes(*bytes), 1))),
+            Self::Captured(all) => all.iter().any(|work| work.touches(start, end)),
+            Self::Record(_) | Self::Wait(_) | Self::Host { .. } | Self::Delay => false,
+        }
+    }
+
+    /// A number for what kind of work it is.
+    pub fn kind(&self) -> u64 {
+        match self {
+            Self::Up { .. } => 1,
+            Self::Down { .. } => 2,
+            Self::Across { .. } => 3,
+            Self::Record(_) => 4,
+            Self::Wait(_) => 5,
+            Self::Host { .. } => 6,
+            Self::Kernel { .. } => 7,
+            Self::Captured(_) => 8,
+            Self::Delay => 9,
+        }
     }
 
     /// Whether it may be done now, as far as other streams go.

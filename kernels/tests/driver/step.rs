@@ -1,0 +1,99 @@
+//! An engine that is one kernel of our own: with it the backend runs on any driver, a real one too, without TensorRT.
+//!
+//! Taken in by path in the tests of the root package.
+
+use std::ffi::c_void;
+use std::mem::ManuallyDrop;
+
+use visage_kernels::cuda::{
+    Argument, Device, Driver, Engine, EngineError, EngineSource, Function, Grid, Module, Port, Source, Stream,
+};
+
+/// What `tests/assets/step.onnx` reckons.
+const STEP: &[u8] = concat!(include_str!("step.ptx"), "\0").as_bytes();
+
+/// Lengths of the kernel's arguments, for the stand-in.
+pub const ARGUMENT_BYTES: [usize; 5] = [8, 8, 8, 8, 4];
+
+/// The kernel's name.
+pub const NAME: &std::ffi::CStr = c"step";
+
+/// The kernel on the host.
+///
+/// # Safety
+/// The arguments must be those of the kernel, the addresses those of memory of the host for as many rows.
+pub unsafe extern "C" fn step_twin(arguments: *const *const c_void, _grid: *const u32) {
+    // SAFETY: as promised above.
+    let address = |at: usize| unsafe { (*arguments.add(at)).cast::<u64>().read_unaligned() };
+    // SAFETY: as promised above.
+    let rows = unsafe { (*arguments.add(4)).cast::<u32>().read_unaligned() } as usize;
+    // SAFETY: as promised above; what is read and what is written are pieces of their own.
+    let (x, state) = unsafe {
+        let x = std::slice::from_raw_parts(address(0) as *const f32, rows * 3);
+        (x, std::slice::from_raw_parts(address(1) as *const f32, rows * 2))
+    };
+    // SAFETY: as above.
+    let (y, next) = unsafe {
+        let y = std::slice::from_raw_parts_mut(address(2) as *mut f32, rows * 2);
+        (y, std::slice::from_raw_parts_mut(address(3) as *mut f32, rows * 2))
+    };
+    for at in 0..rows * 2 {
+        let x = &x[at / 2 * 3..][..3];
+        next[at] = state[at] + if at % 2 == 0 { x[0] + x[2] } else { 2.0 * x[1] - x[2] };
+        y[at] = next[at].tanh();
+    }
+}
+
+/// Gives the engine for one graph and no other.
+pub struct StepEngines {
+    /// The graph that the kernel reckons.
+    pub onnx: &'static [u8],
+    /// Its tensors: `x`, `state`, `y` and `next_state`.
+    pub ports: Vec<Port>,
+}
+
+impl EngineSource for StepEngines {
+    fn engine(&mut self, device: &Device, name: &str, source: Source<'_>) -> Result<Box<dyn Engine>, EngineError> {
+        if !matches!(source, Source::Bytes(bytes) if bytes == self.onnx) {
+            return Err(EngineError::Unfit { graph: name.to_owned(), found: "another graph".to_owned() });
+        }
+        // SAFETY: the text ends with a zero.
+        let module = unsafe { Module::load(device, STEP) }?;
+        Ok(Box::new(StepEngine { function: module.function(NAME)?, ports: self.ports.clone() }))
+    }
+}
+
+struct StepEngine {
+    function: Function,
+    ports: Vec<Port>,
+}
+
+impl Engine for StepEngine {
+    fn ports(&self) -> &[Port] {
+        &self.ports
+    }
+
+    fn enqueue(&mut self, stream: &Stream, rows: usize, addresses: &[u64]) -> Result<(), EngineError> {
+        let places = addresses.iter().map(|address| Argument::Address(*address));
+        let arguments: Vec<_> = places.chain([Argument::U32(rows as u32)]).collect();
+        let grid = Grid { blocks: [(rows * 2).div_ceil(32) as u32, 1, 1], threads: [32, 1, 1] };
+        // SAFETY: the kernel takes four places and a count; whoever enqueues gives memory for so many rows and keeps it.
+        unsafe { self.function.launch(stream, grid, &arguments) }?;
+        Ok(())
+    }
+}
+
+/// Has a kernel fail in the context that everybody shares, and waits until it has.
+pub fn break_context(driver: &Driver) {
+    let device = ManuallyDrop::new(Device::open(driver, 0).expect("a device"));
+    // SAFETY: the text ends with a zero.
+    let module = ManuallyDrop::new(unsafe { Module::load(&device, STEP) }.expect("PTX"));
+    let function = ManuallyDrop::new(module.function(NAME).expect("the kernel"));
+    let stream = ManuallyDrop::new(Stream::new(&device).expect("a stream"));
+    // What is made here goes with the context, which somebody else throws away; nothing of it is given back.
+    let nowhere = [Argument::Address(16); 4].into_iter().chain([Argument::U32(16)]).collect::<Vec<_>>();
+    let grid = Grid { blocks: [1, 1, 1], threads: [32, 1, 1] };
+    // SAFETY: it is not kept: the kernel is to fail on the device, which harms nothing of the host's.
+    unsafe { function.launch(&stream, grid, &nowhere) }.expect("a launch");
+    stream.synchronise().expect_err("a kernel that fails");
+}

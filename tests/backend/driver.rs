@@ -1,0 +1,117 @@
+//! The backend over a kernel in place of an engine: against the stand-in for the driver, and on a real one where `VISAGE_CUDA=1`
+//! says that there is a card (`tests/gpu/backend.sh`).
+
+#![expect(clippy::disallowed_methods, reason = "a test is told by its environment whether there is a card")]
+#![expect(clippy::print_stdout, reason = "what is skipped says so, and figures are shown")]
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use visage::backend::card::{Card, CardLoop, card};
+use visage::backend::{Backend, BackendError, Cpu, Graph, Health, Onnx, StepTimes, Tensor, Value};
+use visage_kernels::cuda::{Driver, LIBRARY};
+
+use crate::card::{SEEDS, advance, load, show, wanted, x};
+use crate::contract::{CLAUSES, STEP, Stage};
+use crate::standin::{Fault, StandIn};
+use crate::step::{ARGUMENT_BYTES, NAME, StepEngines, break_context, step_twin};
+use crate::world::{config, step_ports};
+
+fn on(driver: &Path) -> (Card, CardLoop) {
+    card(config(driver), Box::new(StepEngines { onnx: STEP, ports: step_ports() }))
+}
+
+fn keep_the_contract(driver: &Path) {
+    for (_, keep) in CLAUSES {
+        let (card, mut owner) = on(driver);
+        let open = |turn: &mut dyn FnMut(), onnx: &[u8]| load(&card, turn, onnx);
+        keep(&mut Stage { open: &open, drive: &mut || owner.turn() });
+    }
+}
+
+/// A show that says what the CPU does, but for rounding.
+fn show_well(graph: &dyn Graph, owner: &mut CardLoop, wanted: &[Vec<f32>]) {
+    let seen = show(graph, &mut || owner.turn()).expect("a show");
+    let pairs = seen.iter().flatten().zip(wanted.iter().flatten());
+    let apart = pairs.map(|(seen, wanted)| (seen - wanted).abs()).fold(0.0, f32::max);
+    assert!(seen.iter().flatten().count() == wanted.iter().flatten().count() && apart < 1e-5, "{apart}");
+}
+
+/// A show, a fault, a show on the device opened anew, and the fault that is the last. Gives the times of a step.
+fn show_and_outlive_a_fault(driver: &Path, break_it: impl Fn()) -> StepTimes {
+    let wanted = wanted();
+    let (card, mut owner) = on(driver);
+    let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
+    show_well(graph.as_ref(), &mut owner, &wanted);
+    let tally = card.tally();
+    let count = || [&tally.runs, &tally.replays, &tally.asked_in_loop].map(|count| count.load(Ordering::Relaxed));
+    assert_eq!(count(), [6, 6, 0], "runs, replays, asked in the loop");
+    let times = times(graph.as_ref(), &mut owner);
+    break_it();
+    let error = show(graph.as_ref(), &mut || owner.turn()).expect_err("a failed kernel");
+    assert!(matches!(error, BackendError::Device { .. }), "{error}");
+    while matches!(card.health(), Health::Recovering { .. }) {
+        owner.turn();
+    }
+    assert_eq!((card.health(), tally.reopenings.load(Ordering::Relaxed)), (Health::Open, 1));
+    show_well(graph.as_ref(), &mut owner, &wanted);
+    break_it();
+    show(graph.as_ref(), &mut || owner.turn()).expect_err("a failed kernel");
+    owner.turn();
+    assert!(matches!(card.health(), Health::Lost { .. }), "{:?}", card.health());
+    times
+}
+
+fn times(graph: &dyn Graph, owner: &mut CardLoop) -> StepTimes {
+    let mut slot = graph.slot().expect("a slot");
+    let zero = Value::from(Tensor::zeros(&[1, 2]));
+    let [_, mut y] = advance(slot.as_mut(), &x(0, 0).into(), &zero).expect("a step");
+    y.ask().expect("room");
+    while !y.is_here() {
+        owner.turn();
+    }
+    y.take_timed().expect("a tensor").1
+}
+
+#[test]
+fn a_kernel_in_place_of_an_engine_is_captured_replayed_and_outlives_a_fault() {
+    let standin = StandIn::new();
+    standin.twin(NAME, step_twin, &ARGUMENT_BYTES);
+    for seed in 0..SEEDS / 4 {
+        standin.seed(seed);
+        keep_the_contract(standin.path());
+        let times = show_and_outlive_a_fault(standin.path(), || standin.fail(Fault::Launch(719), 1));
+        assert!(matches!(times, StepTimes { up: Some(_), run: Some(_), down: Some(_) }), "seed {seed}: {times:?}");
+        standin.assert_obeyed();
+        assert_eq!(standin.counts().living(), 0, "seed {seed}: {:?}", standin.counts());
+    }
+}
+
+#[test]
+fn the_fault_that_is_tried_on_a_card_is_one_for_the_standin_too() {
+    let standin = StandIn::new();
+    standin.twin(NAME, step_twin, &ARGUMENT_BYTES);
+    standin.seed(3);
+    let driver = standin.driver();
+    show_and_outlive_a_fault(standin.path(), || {
+        standin.fail(Fault::Launch(719), 1);
+        break_context(&driver);
+    });
+    standin.assert_obeyed();
+}
+
+#[test]
+fn on_a_card_the_backend_keeps_its_contract_and_outlives_a_fault() {
+    if std::env::var_os("VISAGE_CUDA").is_none() {
+        println!("skipped: backend on a card: VISAGE_CUDA is not set; tests/gpu/backend.sh does it");
+        return;
+    }
+    let driver = Driver::open(Path::new(LIBRARY)).expect("VISAGE_CUDA says that there is a card");
+    keep_the_contract(Path::new(LIBRARY));
+    let times = show_and_outlive_a_fault(Path::new(LIBRARY), || break_context(&driver));
+    println!("times of a step {times:?}");
+    let StepTimes { up: Some(up), run: Some(run), down: Some(down) } = times else { panic!("{times:?}") };
+    assert!(!up.is_zero() && !run.is_zero() && !down.is_zero(), "{times:?}");
+    // The process lives, and so does the CPU's engine beside.
+    assert!(Cpu::new().load("step", Onnx::Bytes(STEP)).is_ok());
+}
