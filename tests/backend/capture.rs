@@ -1,11 +1,10 @@
 //! Engines that are not as the backend would like them: one that no graph can be captured of, one that takes few rows.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use visage::backend::card::card;
-use visage::backend::{BackendError, Graph, Health, Slot, Tensor};
-use visage_kernels::cuda::{Device, Engine, EngineError, EngineSource, Memory, Port, Source, Stream};
+use visage::backend::{BackendError, Graph, Health, Onnx, Slot, Tensor};
+use visage_kernels::cuda::{Device, Engine, EngineError, EngineSource, Memory, Port, Stream};
 
 use crate::card::{advance, load, show, wanted, x};
 use crate::contract::{STEP, rows};
@@ -17,7 +16,7 @@ use crate::world::{config, engines};
 struct Changed<F>(HostEngines, F);
 
 impl<E: Engine + 'static, F: FnMut(Box<dyn Engine>, &Device) -> E + Send> EngineSource for Changed<F> {
-    fn engine(&mut self, device: &Device, name: &str, source: Source<'_>) -> Result<Box<dyn Engine>, EngineError> {
+    fn engine(&mut self, device: &Device, name: &str, source: Onnx<'_>) -> Result<Box<dyn Engine>, EngineError> {
         let engine = self.0.engine(device, name, source)?;
         Ok(Box::new((self.1)(engine, device)))
     }
@@ -67,8 +66,8 @@ fn an_engine_that_cannot_be_captured_runs_all_the_same_and_the_counts_show_it() 
         // Refused once for each number of rows, and not tried again.
         assert_eq!((standin.counts().violations, standin.complaint().as_str()), (4, "a call that a capture forbids"));
         assert_eq!(show(graph.as_ref(), &mut || owner.turn()), Ok(wanted.clone()), "seed {seed}");
-        let tally = card.tally();
-        let counts = [&tally.runs, &tally.replays, &tally.asked_in_loop].map(|count| count.load(Ordering::Relaxed));
+        let work = card.work();
+        let counts = [work.runs, work.replays, work.asked_in_loop];
         assert_eq!(counts, [6, 0, 6], "seed {seed}: runs, replays, asked in the loop");
         drop((graph, card, owner));
         assert_eq!((standin.counts().living(), standin.counts().violations), (0, 4), "seed {seed}");
@@ -116,7 +115,7 @@ fn an_order_for_the_device_as_it_was_before_a_fault_is_not_begun_on_the_new_one(
     owner.turn();
     assert!(matches!(card.health(), Health::Recovering { .. }), "{:?}", card.health());
     owner.turn();
-    assert_eq!((card.health(), card.tally().steps.load(Ordering::Relaxed)), (Health::Open, 0));
+    assert_eq!((card.health(), card.work().steps), (Health::Open, 0));
     // Its block of locked memory went with the old context; nothing of it reached the new one. Captures were refused anew.
     drop((lost, kept, one, graph, card, owner));
     assert_eq!((standin.counts().violations, standin.counts().living()), (refused + 4, 0));
@@ -131,7 +130,7 @@ fn no_run_has_more_rows_than_its_engine_takes() {
     let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
     assert_eq!(show(graph.as_ref(), &mut || owner.turn()), Ok(wanted));
     // Three sessions of six steps, two steps in each run.
-    assert_eq!(card.tally().runs.load(Ordering::Relaxed), 9);
+    assert_eq!(card.work().runs, 9);
     assert!(three_rows(graph.as_ref()).expect_err("three").to_string().contains("3 rows, 1 to 2 fit"));
 }
 

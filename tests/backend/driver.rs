@@ -5,10 +5,10 @@
 #![expect(clippy::print_stdout, reason = "what is skipped says so, and figures are shown")]
 
 use std::path::Path;
-use std::sync::atomic::Ordering;
 
 use visage::backend::card::{Card, CardLoop, card};
-use visage::backend::{Backend, BackendError, Cpu, Graph, Health, Onnx, StepTimes, Tensor, Value};
+use visage::backend::{Backend, BackendError, Cpu, Graph, Health, Onnx, Tensor, Value};
+use visage::telemetry::StepTimes;
 use visage_kernels::cuda::{Driver, LIBRARY};
 
 use crate::card::{SEEDS, advance, load, show, wanted, x};
@@ -43,9 +43,8 @@ fn show_and_outlive_a_fault(driver: &Path, break_it: impl Fn()) -> StepTimes {
     let (card, mut owner) = on(driver);
     let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
     show_well(graph.as_ref(), &mut owner, &wanted);
-    let tally = card.tally();
-    let count = || [&tally.runs, &tally.replays, &tally.asked_in_loop].map(|count| count.load(Ordering::Relaxed));
-    assert_eq!(count(), [6, 6, 0], "runs, replays, asked in the loop");
+    let work = card.work();
+    assert_eq!([work.runs, work.replays, work.asked_in_loop], [6, 6, 0], "runs, replays, asked in the loop");
     let times = times(graph.as_ref(), &mut owner);
     break_it();
     let error = show(graph.as_ref(), &mut || owner.turn()).expect_err("a failed kernel");
@@ -53,7 +52,7 @@ fn show_and_outlive_a_fault(driver: &Path, break_it: impl Fn()) -> StepTimes {
     while matches!(card.health(), Health::Recovering { .. }) {
         owner.turn();
     }
-    assert_eq!((card.health(), tally.reopenings.load(Ordering::Relaxed)), (Health::Open, 1));
+    assert_eq!((card.health(), card.work().reopenings), (Health::Open, 1));
     show_well(graph.as_ref(), &mut owner, &wanted);
     break_it();
     show(graph.as_ref(), &mut || owner.turn()).expect_err("a failed kernel");

@@ -174,7 +174,7 @@ fn without_memory_no_session_is_admitted_until_a_step_has_some_again_or_nobody_i
             drop(other);
         }
         owner.turn();
-        assert_eq!((card.health(), card.tally().reopenings.load(Ordering::Relaxed)), (Health::Open, 0));
+        assert_eq!((card.health(), card.work().reopenings), (Health::Open, 0));
         assert!(graph.slot().is_ok());
     }
 }

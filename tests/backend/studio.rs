@@ -117,7 +117,7 @@ fn a_picture_tells_how_long_its_step_took_up_on_and_down_and_the_studio_what_the
     let standin = StandIn::new();
     standin.seed(3);
     let (card, owner) = on(&standin);
-    let thread = thread::spawn(move || owner.run());
+    let thread = thread::spawn(move || owner.run(|_| ()));
     let studio = studio(&card);
     let (taken, pictures) = sync_channel(16);
     let ticket = studio.admit(&ShowRequest::default(), Box::new(Marked(taken))).expect("a place");

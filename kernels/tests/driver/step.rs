@@ -5,8 +5,9 @@
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
 
+use visage_engines::Onnx;
 use visage_kernels::cuda::{
-    Argument, Device, Driver, Engine, EngineError, EngineSource, Function, Grid, Module, Port, Source, Stream,
+    Argument, Device, Driver, Engine, EngineError, EngineSource, Function, Grid, Module, Port, Stream,
 };
 
 /// What `tests/assets/step.onnx` reckons.
@@ -53,8 +54,8 @@ pub struct StepEngines {
 }
 
 impl EngineSource for StepEngines {
-    fn engine(&mut self, device: &Device, name: &str, source: Source<'_>) -> Result<Box<dyn Engine>, EngineError> {
-        if !matches!(source, Source::Bytes(bytes) if bytes == self.onnx) {
+    fn engine(&mut self, device: &Device, name: &str, source: Onnx<'_>) -> Result<Box<dyn Engine>, EngineError> {
+        if !matches!(source, Onnx::Bytes(bytes) if bytes == self.onnx) {
             return Err(EngineError::Unfit { graph: name.to_owned(), found: "another graph".to_owned() });
         }
         // SAFETY: the text ends with a zero.
