@@ -190,5 +190,6 @@ fn made_row(planned: &Planned<'_>, made: &Made) -> Value {
         "engine": planned.key.stem(), "path": made.engine.path, "bytes": sidecar.size_bytes,
         "megabytes": megabytes(sidecar.size_bytes), "seconds": (made.took.as_secs_f64() * 10.0).round() / 10.0,
         "state": if made.was_built { "built" } else { "there" }, "peak_memory_bytes": sidecar.built.peak_memory_bytes,
+        "activation_bytes": sidecar.built.activation_bytes,
     })
 }

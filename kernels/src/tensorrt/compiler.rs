@@ -40,7 +40,7 @@ impl Compiler for TensorRt {
             if heard.was_stopped() { CompileError::Stopped } else { CompileError::Graph { flavour: FLAVOUR, found } }
         })?;
         written.map_err(|source| CompileError::Write { path: engine.to_owned(), source })?;
-        Ok(Compiled::default())
+        Ok(Compiled { activation_bytes: heard.activation_bytes() })
     }
 }
 

@@ -1,8 +1,8 @@
-//! What TensorRT says: complaints are kept for the error, progress goes to whoever watches.
+//! What TensorRT says: complaints are kept for the error, the memory of a step is noted, progress goes to whoever watches.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use trtx::interfaces::MonitorProgress;
@@ -17,7 +17,13 @@ const KEPT: usize = 3;
 pub(super) struct Heard {
     complaints: Mutex<Vec<String>>,
     stopped: AtomicBool,
+    /// 0 if it was not told.
+    activation_bytes: AtomicU64,
 }
+
+/// How the library begins the line that tells what a step needs on the card besides the weights. Nothing else tells it without
+/// a card; with other words it is not known.
+const ACTIVATION: &str = "Total Activation Memory: ";
 
 impl Heard {
     /// The complaints in one line; `other` if there was none.
@@ -33,17 +39,26 @@ impl Heard {
         complaint
     }
 
+    /// Memory on the card that a step needs besides the weights.
+    pub(super) fn activation_bytes(&self) -> Option<u64> {
+        Some(self.activation_bytes.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
+    }
+
     /// Whether the watcher said to stop.
     pub(super) fn was_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
 }
 
-/// Keeps errors, lets the rest go.
+/// Keeps errors and what a step needs, lets the rest go.
 pub(super) struct Listener(pub Arc<Heard>);
 
 impl LogHandler for Listener {
     fn log(&self, severity: Severity, message: &str) {
+        let told = message.strip_prefix(ACTIVATION).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        if let Some(bytes) = told {
+            self.0.activation_bytes.fetch_max(bytes, Ordering::Relaxed);
+        }
         if severity > Severity::Error {
             return;
         }

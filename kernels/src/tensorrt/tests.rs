@@ -53,7 +53,8 @@ fn graphs_become_engines_for_a_card_that_is_not_here() {
             *count.lock().expect("no panic") += 1;
             ControlFlow::Continue(())
         });
-        library.compile(&order, &path, &watch).expect(name);
+        let compiled = library.compile(&order, &path, &watch).expect(name);
+        assert!(compiled.activation_bytes > Some(1000), "{name}: {compiled:?}");
         let bytes = std::fs::read(&path).expect("an engine");
         assert!(bytes.len() > 1000, "{name}: {} bytes", bytes.len());
         assert!(*told.lock().expect("no panic") > 0, "{name} says how far it is");
