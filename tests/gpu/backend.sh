@@ -5,6 +5,7 @@
 # toolkit and no TensorRT. Prints the card and the figures; fails if anything is wrong.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,compute_cap,memory.total --format=csv,noheader
-VISAGE_CUDA=1 cargo test --release -p visage-kernels --features cuda --test cuda -- --nocapture --test-threads=1 card
-VISAGE_CUDA=1 cargo test --release --features cuda --test backend -- --nocapture --test-threads=1 driver::
+source tests/gpu/programs.sh
+export VISAGE_CUDA=1
+"$(program visage-kernels cuda cuda)" --nocapture --test-threads=1 card
+"$(program visage cuda backend)" --nocapture --test-threads=1 driver::

@@ -6,11 +6,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 command -v nvidia-smi >/dev/null || { echo "wanted nvidia-smi, which comes with NVIDIA's driver, found none" >&2; exit 1; }
-visage=${VISAGE:-target/release/visage}
+source tests/gpu/programs.sh
+own=${VISAGE:-$packed/programs/visage}
+[ -x "$own" ] || { cargo build --release && own=target/release/visage; }
 if [ -z "${VISAGE_URL:-}" ]; then
-    [ -x "$visage" ] || cargo build --release
     said=$(mktemp)
-    "$visage" serve --port 0 --udp-port 0 --json >"$said" &
+    "$own" serve --port 0 --udp-port 0 --json >"$said" &
     trap 'kill $! 2>/dev/null; rm -f "$said"' EXIT
     until [ -s "$said" ]; do kill -0 $!; sleep 0.2; done
     VISAGE_URL=$(python3 -c 'import json, sys; print(json.loads(sys.stdin.readline())["url"])' <"$said")
@@ -65,4 +66,4 @@ if wrong:
     sys.exit(f"too far apart: {'; '.join(wrong)}")
 PYTHON
 done
-"$visage" doctor --for gpu || true
+"$own" doctor --for gpu || true
