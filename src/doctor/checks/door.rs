@@ -37,14 +37,16 @@ fn port(kind: &str, flag: &str, host: IpAddr, port: &Port) -> Judgement {
             ),
         Some(Refusal::Forbidden) => Judgement::fail(format!("{place} is not for this user"))
             .because("ports below 1024 are the administrator's")
-            .so("choose a higher one", &["visage serve --port 8010"]),
+            .so("choose a higher one", &[&format!("visage serve {flag} 8010")]),
         Some(Refusal::NotOurs) => Judgement::fail(format!("{host} is not an address of this machine"))
             .because("--host names the address to listen on, not the one that browsers use")
             .so(
                 "listen everywhere and tell browsers the other one",
                 &[&format!("visage serve --host 0.0.0.0 --public-ip {host}")],
             ),
-        Some(Refusal::Other(said)) => Judgement::fail(format!("{place} cannot be had: {said}")),
+        Some(Refusal::Other(said)) => Judgement::fail(format!("{place} cannot be had: {said}"))
+            .because("the system refuses it to this program, or has no such network")
+            .so("try another address and port", &[&format!("visage serve --host 127.0.0.1 {flag} 0")]),
     }
 }
 
@@ -56,8 +58,11 @@ pub fn microphone(machine: &Machine) -> Judgement {
         Some(_) if door.is_https => Judgement::ok("https"),
         Some(host) if host.is_loopback() => Judgement::ok("http on this machine itself"),
         Some(host) => {
-            let pages =
-                if host.is_unspecified() { "other machines over http".to_owned() } else { format!("http://{host}") };
+            let pages = match host {
+                _ if host.is_unspecified() => "other machines over http".to_owned(),
+                IpAddr::V4(host) => format!("http://{host}"),
+                IpAddr::V6(host) => format!("http://[{host}]"),
+            };
             Judgement::warn(format!("refused to pages from {pages}"))
                 .because("browsers give it to https and to localhost only")
                 .so(

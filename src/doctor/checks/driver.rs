@@ -62,6 +62,8 @@ pub fn kernel(machine: &Machine) -> Judgement {
     }
     match (gpu.kernel_driver, gpu.modules.iter().any(|module| module == "nouveau")) {
         (Some(driver), _) => Judgement::ok(written(driver)),
+        // Jetsons and some sandboxes have no such file: what answers is there.
+        (None, _) if !gpu.cards.is_empty() => Judgement::ok(format!("{}, and the card answers", of(gpu.driver))),
         (None, true) => Judgement::fail("nouveau drives the card")
             .because("the free driver that Linux brings has no CUDA")
             .so(format!("install NVIDIA's driver{} and restart", on_the_host(machine)), INSTALL),
@@ -137,6 +139,10 @@ pub fn container(machine: &Machine) -> Judgement {
     };
     if !machine.has_card() {
         return Judgement::unknown(format!("in {kind}, and {NO_CARD}"));
+    }
+    let has_started = machine.gpu.cuda.answer().is_some() && machine.gpu.cuda_start_code == Some(0);
+    if has_started && !machine.gpu.cards.is_empty() {
+        return Judgement::ok(format!("in {kind}, with the card"));
     }
     let files = machine.gpu.nodes.iter().any(|node| node.path.starts_with("/dev/nvidia") || node.path == "/dev/dxg");
     let missing = if matches!(machine.gpu.cuda, Told::Absent(_)) {
@@ -256,9 +262,10 @@ pub fn version(machine: &Machine) -> Judgement {
     let advised =
         needs.iter().filter_map(|(card, row)| Some((card, row, row.advised_driver.filter(|it| driver < *it)?)));
     if let Some((card, row, advised)) = advised.max_by_key(|(_, _, advised)| *advised) {
+        let asked = written(row.driver(machine.system));
         return Judgement::warn(format!("{found} runs CUDA {newest}, {} or newer is advised", written(advised)))
-            .because(format!("{} (SM {}) has fp8 from there on", card.name, row.sm))
-            .so(format!("install driver {} or newer", written(advised)), update(machine.system));
+            .because(format!("advised for fp8 on {} (SM {}); NVIDIA asks for {asked} only", card.name, row.sm))
+            .so("update the driver; until then take the libraries for CUDA 12", LIBRARIES_12);
     }
     if newest < CUDA_MAJOR {
         return Judgement::warn(format!("{found} runs CUDA 12, not {CUDA_MAJOR}"))

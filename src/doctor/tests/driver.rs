@@ -376,5 +376,18 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
         &[],
         "in podman, with the card",
     ),
+    case(
+        "a sandbox without the driver's files in which CUDA starts all the same",
+        || {
+            with(ada(), |machine| {
+                machine.container = Some("docker".into());
+                let gpu = &mut machine.gpu;
+                (gpu.pci, gpu.modules, gpu.nodes, gpu.kernel_driver) = (Vec::new(), Vec::new(), Vec::new(), None);
+            })
+        },
+        &[],
+        &[],
+        "580.95.05, and the card answers",
+    ),
     case("macOS", || with(bare(), |machine| machine.system = System::MacOs), &["card"], &[], "macOS has no driver"),
 ];

@@ -64,6 +64,30 @@ pub(super) const OF_THE_HOUSE: &[Case] = &[
         "the administrator's",
     ),
     case(
+        "a UDP port below 1024",
+        || {
+            with(ada(), |machine| {
+                machine.door.udp = Port { number: 443, refused: Some(Refusal::Forbidden) };
+            })
+        },
+        &["udp-port"],
+        &[],
+        "visage serve --udp-port 8010",
+    ),
+    case(
+        "no IPv6 on this machine",
+        || {
+            with(ada(), |machine| {
+                machine.door.host = Some(IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1]));
+                let said = "Address family not supported by protocol (os error 97)".to_owned();
+                machine.door.tcp.refused = Some(Refusal::Other(said));
+            })
+        },
+        &["tcp-port"],
+        &["microphone"],
+        "refused to pages from http://[fd00::1]",
+    ),
+    case(
         "the router's address",
         || {
             with(ada(), |machine| {
