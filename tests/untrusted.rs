@@ -1,5 +1,7 @@
 //! Strangers' bytes, damaged in many ways, always the same: a short run of what the fuzz targets do for hours.
 
+#![expect(clippy::duplicate_mod, reason = "each target takes the entries in by itself")]
+
 #[path = "fuzz/entries.rs"]
 mod entries;
 #[path = "fuzz/targets/json.rs"]
@@ -31,8 +33,10 @@ macro_rules! fuzz_target {
     };
 }
 
+type Target = (&'static str, fn(&[u8]));
+
 /// Not called: the one for sound silences every panic of its process.
-const TARGETS: [(&str, fn(&[u8])); 4] =
+const TARGETS: [Target; 4] =
     [("json", json::target), ("offer", offer::target), ("pack", pack::target), ("sound", sound::target)];
 
 /// What damages bytes most: lengths and counts at their ends, and what opens and closes.

@@ -43,7 +43,8 @@ pub struct GraphManifest {
     pub name: String,
     /// ONNX files by the precision they reckon with, paths inside the pack.
     pub onnx: BTreeMap<Precision, String>,
-    /// Files with its weights, of all precisions, where they are not in the ONNX files.
+    /// Files with its weights, of all precisions, where they are not in the ONNX files. They stand in the same folder and end
+    /// in `.data` or `.onnx_data`, as exporters have it: the CPU's engine opens no others.
     #[serde(default)]
     pub weights: Vec<String>,
     /// What its numbers mean, a path inside the pack.
@@ -132,6 +133,14 @@ impl GraphManifest {
         found.map(|(precision, path)| (*precision, path.as_str()))
     }
 
+    fn may_hold_weights(&self, file: &str) -> bool {
+        let folder = |path: &str| path.rfind('/').map_or(0, |end| end + 1);
+        let (place, name) = file.split_at(folder(file));
+        let is_beside = |onnx: &String| onnx[..folder(onnx)] == *place;
+        let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+        ["data", "onnx_data"].contains(&ending) && self.onnx.values().any(is_beside)
+    }
+
     fn check(&self) -> Result<(), String> {
         let about = |found: String| format!("the graph \"{}\" with {found}", self.name);
         if self.onnx.is_empty() {
@@ -139,6 +148,10 @@ impl GraphManifest {
         }
         if !is_plain(&self.shapes) {
             return Err(about(format!("shapes \"{}\": letters, digits and '-' only", self.shapes)));
+        }
+        if let Some(wrong) = self.weights.iter().find(|weights| !self.may_hold_weights(weights)) {
+            let wanted = "beside its onnx files, with a name that ends in .data or .onnx_data";
+            return Err(about(format!("weights in \"{wrong}\": they stand {wanted}")));
         }
         self.profiles.iter().try_for_each(Profile::check).map_err(|error| about(error.to_string()))
     }
@@ -170,6 +183,23 @@ mod tests {
     fn an_unknown_key_is_named() {
         let error = AvatarManifest::parse("mira", "title = \"Mira\"\nkolor = \"red\"").expect_err("unknown key");
         assert!(error.to_string().contains("kolor"), "{error}");
+    }
+
+    #[test]
+    fn weights_are_where_every_engine_finds_them() {
+        let parsed = |weights: &str| {
+            PackManifest::parse(&format!(
+                "name='p'\ntitle='P'\nmodel='portrait'\nlicence='MIT'\navatars=['a']\n[[graphs]]\nname='g'\nshapes='1'
+onnx={{fp32='g/g.onnx'}}\nweights=['{weights}']\n"
+            ))
+        };
+        for good in ["g/g.data", "g/g.onnx.data", "g/g.onnx_data"] {
+            assert!(parsed(good).is_ok(), "{good}");
+        }
+        for bad in ["g/g.bin", "g.data", "g/h/g.data", "g/data"] {
+            let error = parsed(bad).expect_err(bad).to_string();
+            assert!(error.contains(bad) && error.contains(".onnx_data"), "{error}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ wanted_bytes = float(sys.argv[2] if len(sys.argv) > 2 else 3.0) * 1e9
 folder.mkdir(parents=True, exist_ok=True)
 random = np.random.default_rng(7)
 nodes, tensors, names = [], [], iter(range(1 << 20))
-weights_file = open(folder / "unet.bin", "wb")
+weights_file = open(folder / "unet.onnx_data", "wb")
 
 
 def add(op, inputs, **attributes):
@@ -35,7 +35,7 @@ def weights(*shape):
     fan_in = int(np.prod(shape[1:])) if len(shape) == 4 else shape[0]
     values = (random.standard_normal(shape, dtype=np.float32) / np.sqrt(fan_in)).astype(np.float16).tobytes()
     tensor = TensorProto(name=f"w{next(names)}", data_type=TensorProto.FLOAT16, dims=shape, data_location=TensorProto.EXTERNAL)
-    for key, value in [("location", "unet.bin"), ("offset", weights_file.tell()), ("length", len(values))]:
+    for key, value in [("location", "unet.onnx_data"), ("offset", weights_file.tell()), ("length", len(values))]:
         tensor.external_data.add(key=key, value=str(value))
     weights_file.write(values)
     tensors.append(tensor)
@@ -108,11 +108,11 @@ graph = helper.make_graph(nodes, "standin", [value("latents", 8)], [value("noise
 onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "unet.onnx")
 (folder / "pack.toml").write_text(
     'name = "standin"\ntitle = "Stand-in of a video UNet"\nmodel = "portrait"\nlicence = "MIT OR Apache-2.0"\navatars = ["none"]\n\n'
-    '[[graphs]]\nname = "unet"\nonnx = { fp16 = "unet.onnx" }\nweights = ["unet.bin"]\nshapes = "512x25"\n'
+    '[[graphs]]\nname = "unet"\nonnx = { fp16 = "unet.onnx" }\nweights = ["unet.onnx_data"]\nshapes = "512x25"\n'
 )
 sums = ""
-for name in ("pack.toml", "unet.bin", "unet.onnx"):
+for name in ("pack.toml", "unet.onnx_data", "unet.onnx"):
     with open(folder / name, "rb") as file:
         sums += f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n"
 (folder / "SHA256SUMS").write_text(sums)
-print(f"{(folder / 'unet.bin').stat().st_size / 1e9:.2f} GB of weights in {len(nodes)} nodes")
+print(f"{(folder / 'unet.onnx_data').stat().st_size / 1e9:.2f} GB of weights in {len(nodes)} nodes")

@@ -109,11 +109,12 @@ pub fn cards_here() -> Vec<Sm> {
 pub fn cards(card: &CardFlags) -> Result<Vec<Sm>, Complaint> {
     let sms = if card.sm.is_empty() { cards_here() } else { card.sm.clone() };
     if sms.is_empty() {
-        let known = listed(tensorrt::FLAVOUR.compiles_for());
-        return Err(Complaint::said(
-            "wanted cards to compile for, found none in this machine",
-            format!("name them: visage engines build --sm 8.9 ({} compiles for {known})", tensorrt::FLAVOUR),
-        ));
+        let (flavour, known) = (tensorrt::FLAVOUR, listed(tensorrt::FLAVOUR.compiles_for()));
+        let hint = match flavour {
+            Flavour::Rtx => format!("name them: visage engines build --sm 8.9 ({flavour} compiles for {known})"),
+            Flavour::Classic => format!("{flavour} compiles on the card itself: run it where the card is"),
+        };
+        return Err(Complaint::said("wanted cards to compile for, found none in this machine", hint));
     }
     Ok(sms)
 }

@@ -37,7 +37,7 @@ impl Compiler for Pretender {
 
 const MANIFEST: &str = "name='p'\ntitle='P'\nmodel='portrait'\nlicence='MIT'\navatars=['a']
 [[graphs]]\nname='small'\nshapes='1'\nonnx={fp32='small.onnx'}
-[[graphs]]\nname='large'\nshapes='512x25'\nonnx={fp16='large.16.onnx', fp32='large.onnx'}\nweights=['large.bin']
+[[graphs]]\nname='large'\nshapes='512x25'\nonnx={fp16='large.16.onnx', fp32='large.onnx'}\nweights=['large.data']
 [[graphs.profiles]]\nx={min=[1], opt=[2], max=[3]}\n";
 
 /// A pack of two graphs; the weights of one are too large to be held.
@@ -48,7 +48,7 @@ fn pack(folder: &Path) -> PackFiles {
         ("small.onnx", b"small"),
         ("large.onnx", b"large"),
         ("large.16.onnx", b"large, 16 bits"),
-        ("large.bin", &weights),
+        ("large.data", &weights),
     ];
     written(folder, &files)
 }
@@ -139,11 +139,11 @@ fn a_stop_leaves_nothing_and_damaged_weights_are_not_compiled() {
     let stopped = forge(&pack, &RTX, &cache).make(&planned[1], PLENTY, &mut |_| (), &stop).expect_err("stopped");
     assert!(matches!(stopped, MakeError::Compile { source: CompileError::Stopped, .. }));
     assert!(cache.list().expect("a list").is_empty());
-    let mut weights = fs::read(folder.path().join("large.bin")).expect("bytes");
+    let mut weights = fs::read(folder.path().join("large.data")).expect("bytes");
     weights[1_000_000] ^= 1;
-    fs::write(folder.path().join("large.bin"), weights).expect("written");
+    fs::write(folder.path().join("large.data"), weights).expect("written");
     let damaged = forge(&pack, &RTX, &cache).make(&planned[1], PLENTY, &mut |_| (), &go_on()).expect_err("damaged");
-    assert!(damaged.to_string().contains("large.bin"), "{damaged}");
+    assert!(damaged.to_string().contains("large.data"), "{damaged}");
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn what_making_an_engine_took_stands_beside_it() {
 #[test]
 fn weights_that_the_manifest_does_not_name_are_refused_and_those_of_another_precision_do_not_count() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (narrow, wide) = (onnx::tests::graph("16.bin", "16.bin"), onnx::tests::graph("32.bin", "more.bin"));
+    let (narrow, wide) = (onnx::tests::graph("16.data", "16.data"), onnx::tests::graph("32.data", "more.data"));
     let manifest = |weights: &str| {
         format!(
             "name='p'\ntitle='P'\nmodel='portrait'\nlicence='MIT'\navatars=['a']\n[[graphs]]\nname='g'\nshapes='1'
@@ -173,9 +173,9 @@ onnx={{fp16='g/16.onnx', fp32='g/32.onnx'}}\nweights=[{weights}]\n"
             ("pack.toml", manifest.as_bytes()),
             ("g/16.onnx", &narrow),
             ("g/32.onnx", &wide),
-            ("g/16.bin", &[1; 1000]),
-            ("g/32.bin", &[2; 2000]),
-            ("g/more.bin", &[3; 4000]),
+            ("g/16.data", &[1; 1000]),
+            ("g/32.data", &[2; 2000]),
+            ("g/more.data", &[3; 4000]),
         ];
         let (pack, cache) =
             (written(folder.path(), &files), Cache::open(folder.path().join("engines")).expect("a cache"));
@@ -186,12 +186,12 @@ onnx={{fp16='g/16.onnx', fp32='g/32.onnx'}}\nweights=[{weights}]\n"
             planned.remove(0).key.weights.into_keys().collect::<Vec<_>>(),
         ))
     };
-    let all = "'g/16.bin', 'g/32.bin', 'g/more.bin'";
+    let all = "'g/16.data', 'g/32.data', 'g/more.data'";
     let (bytes, files) = planned(all, Precision::Fp16).expect("a plan");
-    assert_eq!((bytes, files), (COMPILER_RATIO * (1000 + narrow.len() as u64), vec!["g/16.bin".to_owned()]));
-    assert_eq!(planned(all, Precision::Fp32).expect("a plan").1, ["g/32.bin", "g/more.bin"]);
-    let error = planned("'g/16.bin', 'g/32.bin'", Precision::Fp32).expect_err("nobody would see that they changed");
-    assert!(error.contains("g/more.bin") && error.contains("pack.toml"), "{error}");
+    assert_eq!((bytes, files), (COMPILER_RATIO * (1000 + narrow.len() as u64), vec!["g/16.data".to_owned()]));
+    assert_eq!(planned(all, Precision::Fp32).expect("a plan").1, ["g/32.data", "g/more.data"]);
+    let error = planned("'g/16.data', 'g/32.data'", Precision::Fp32).expect_err("nobody would see that they changed");
+    assert!(error.contains("g/more.data") && error.contains("pack.toml"), "{error}");
 }
 
 #[test]
