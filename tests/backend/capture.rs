@@ -140,6 +140,16 @@ fn three_rows(graph: &dyn Graph) -> Result<(), BackendError> {
     graph.slot()?.step(&[("x", &x), ("state", &state)], &["y"]).map(drop)
 }
 
+#[test]
+fn every_captured_graph_has_been_replayed_before_a_session_comes() {
+    let standin = StandIn::new();
+    standin.seed(2);
+    let (card, mut owner) = crate::world::on(&standin);
+    let _graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
+    // For each of four numbers of rows: a run, a run that is captured, a replay.
+    assert_eq!(standin.counts().launches, 12);
+}
+
 /// Adds one, so that each step can be fed by the one before.
 fn adding() -> Open {
     let port = |name: &str, side| Port { name: name.to_owned(), side, shape: vec![None, Some(2)] };
