@@ -8,7 +8,7 @@
 mod standin;
 
 use std::ffi::c_void;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use standin::{Fault, StandIn};
@@ -171,6 +171,34 @@ fn a_failed_kernel_ends_the_context_and_the_device_works_on_in_a_new_one() {
     }
 }
 
+/// Whether some memory of this program's begins before `at` and ends behind it.
+fn is_mapped(at: usize) -> bool {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("the program's memory");
+    maps.lines().any(|line| {
+        let (start, end) = line.split(' ').next().and_then(|range| range.split_once('-')).expect("a range");
+        let [start, end] = [start, end].map(|place| usize::from_str_radix(place, 16).expect("a place"));
+        (start..end).contains(&at)
+    })
+}
+
+#[test]
+fn locked_memory_goes_back_to_the_system_only_if_the_driver_says_that_nothing_copies_any_more() {
+    let (standin, driver) = on_standin();
+    for (fault, stays) in [(Fault::Sticky(719), false), (Fault::Gone(999), true)] {
+        standin.seed(1);
+        let device = Device::open(&driver, 0).expect("a device");
+        let pool = PinnedPool::reserve(&device, 1, 64 << 20).expect("blocks");
+        let at = pool.take().expect("a block").as_ptr() as usize + (32 << 20);
+        assert!(is_mapped(at));
+        standin.fail(fault, 1);
+        Stream::new(&device).expect_err("a fault");
+        assert_eq!(device.reset().is_err(), stays);
+        drop((pool, device));
+        // What went back may be somebody else's by now.
+        assert!(is_mapped(at) || !stays, "{fault:?}");
+    }
+}
+
 #[test]
 fn a_slow_copy_is_seen_in_its_time() {
     let (standin, driver) = on_standin();
@@ -229,6 +257,24 @@ fn without_a_driver_or_with_another_library_nothing_is_called() {
     assert_eq!((driver.version(), standin.counts().living_contexts), (Ok(12080), 0));
 }
 
+/// The files of this package's sources.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn no_call_of_cudarc_is_reached_since_nobody_but_the_table_of_calls_names_it() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let names = |path: &PathBuf| std::fs::read_to_string(path).is_ok_and(|text| text.contains("cudarc::"));
+    let found: Vec<_> = sources(&src).into_iter().filter(names).collect();
+    assert_eq!(found, [src.join("cuda/sys.rs")]);
+    let text = std::fs::read_to_string(&found[0]).expect("the table");
+    // Taken for their types, behind which no address is looked up.
+    assert_eq!(text.matches("= sys::$name;").count(), 1);
+    assert_eq!(text.matches("sys::$name").count() + text.matches("sys::cu").count(), 1);
+}
+
 #[test]
 fn the_loader_finds_the_standin_as_it_would_find_the_driver() {
     let standin = StandIn::new();
@@ -279,6 +325,8 @@ fn copies_both_ways_overlap_on_a_card() {
     let [to, from] = [(); 2].map(|()| Memory::take(&device, LARGE_BYTES).expect("memory"));
     let pool = PinnedPool::reserve(&device, 2, LARGE_BYTES).expect("blocks");
     let [begun, done] = [(); 2].map(|()| Event::new(&device).expect("an event"));
+    // A sanitizer minds what comes down and was never written.
+    drop(up.copy_up(pool.take().expect("a block"), &from, LARGE_BYTES).expect("a copy"));
     up.record(&begun).expect("a mark");
     down.wait(&begun).expect("a wait");
     let upwards = up.copy_up(pool.take().expect("a block"), &to, LARGE_BYTES).expect("a copy");

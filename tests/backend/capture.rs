@@ -1,14 +1,14 @@
-//! Engines that are not as the backend would like them: one that no graph can be captured of, one that takes few rows.
+//! Engines that are not as usual: one that no graph can be captured of, one that takes few rows, one that is fed by itself alone.
 
 use std::sync::{Arc, Mutex};
 
 use visage::backend::card::card;
 use visage::backend::{BackendError, Graph, Health, Onnx, Slot, Tensor};
-use visage_kernels::cuda::{Device, Engine, EngineError, EngineSource, Memory, Port, Stream};
+use visage_kernels::cuda::{Device, Engine, EngineError, EngineSource, Memory, Port, Side, Stream};
 
 use crate::card::{advance, load, show, wanted, x};
 use crate::contract::{STEP, rows};
-use crate::engine::HostEngines;
+use crate::engine::{HostEngines, Open, Reckon};
 use crate::standin::{Fault, StandIn};
 use crate::world::{config, engines};
 
@@ -137,4 +137,46 @@ fn no_run_has_more_rows_than_its_engine_takes() {
 fn three_rows(graph: &dyn Graph) -> Result<(), BackendError> {
     let (x, state) = (rows([3, 3], &[0.0; 9]).into(), rows([3, 2], &[0.0; 6]).into());
     graph.slot()?.step(&[("x", &x), ("state", &state)], &["y"]).map(drop)
+}
+
+#[test]
+fn every_captured_graph_has_been_replayed_before_a_session_comes() {
+    let standin = StandIn::new();
+    standin.seed(2);
+    let (card, mut owner) = crate::world::on(&standin);
+    let _graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
+    // For each of four numbers of rows: a run, a run that is captured, a replay.
+    assert_eq!(standin.counts().launches, 12);
+}
+
+/// Adds one, so that each step can be fed by the one before.
+fn adding() -> Open {
+    let port = |name: &str, side| Port { name: name.to_owned(), side, shape: vec![None, Some(2)] };
+    Box::new(move |_, _| {
+        let ports = vec![port("state", Side::Input), port("next_state", Side::Output)];
+        let reckon: Reckon = Arc::new(|given| vec![given[0].1.iter().map(|value| value + 1.0).collect()]);
+        Ok((ports, reckon))
+    })
+}
+
+#[test]
+fn a_step_that_sends_nothing_up_has_no_time_of_doing_so() {
+    let standin = StandIn::new();
+    standin.seed(5);
+    let (card, mut owner) = card(config(standin.path()), Box::new(HostEngines(adding())));
+    let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
+    let mut slot = graph.slot().expect("a slot");
+    let mut state = rows([1, 2], &[0.0, 5.0]).into();
+    for (step, goes_up) in [(1, true), (2, false), (3, false)] {
+        let next = slot.step(&[("state", &state)], &["next_state", "next_state"]).expect("a step");
+        let [next, mut shown] = <[_; 2]>::try_from(next).expect("two of the same");
+        shown.ask().expect("room");
+        while !shown.is_here() {
+            owner.turn();
+        }
+        let (tensor, times) = shown.take_timed().expect("a tensor");
+        assert_eq!(tensor.values, [step as f32, 5.0 + step as f32]);
+        assert_eq!((times.up.is_some(), times.run.is_some()), (goes_up, true), "step {step}: {times:?}");
+        state = next;
+    }
 }

@@ -2,7 +2,6 @@
 //! says that there is a card (`tests/gpu/backend.sh`).
 
 #![expect(clippy::disallowed_methods, reason = "a test is told by its environment whether there is a card")]
-#![expect(clippy::print_stdout, reason = "what is skipped says so, and figures are shown")]
 
 use std::path::Path;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ fn a_session_on_a_lost_device_ends_with_its_reason_and_the_studio_goes_on() {
     let standin = StandIn::new();
     standin.seed(2);
     let (card, owner) = on(&standin);
-    let (tell, told) = channel();
+    let (tell, told) = sync_channel(8);
     let thread = thread::spawn(move || owner.run(|health| tell.send(health.clone()).expect("somebody listens")));
     let studio = studio(&card);
     let ended = SessionEvent::Ended { reason: EndReason::EngineLost.to_string() };

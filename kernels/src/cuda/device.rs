@@ -31,6 +31,8 @@ pub(super) struct Context {
     pub counts: Counts,
     /// Its handles mean nothing any more; the driver may have given the same numbers to others.
     is_over: AtomicBool,
+    /// The driver has said that it is destroyed: nothing of it runs any more.
+    is_destroyed: AtomicBool,
 }
 
 /// How often the driver was asked for what must not happen while a show runs, since the device was opened.
@@ -84,6 +86,7 @@ impl Device {
             context,
             counts: Counts::default(),
             is_over: AtomicBool::default(),
+            is_destroyed: AtomicBool::default(),
         };
         let opened = Self { context: Arc::new(context) };
         opened.enter().map_err(failed)?;
@@ -169,6 +172,7 @@ impl Device {
         self.context.is_over.store(true, Ordering::Relaxed);
         // SAFETY: the device is one that the driver gave. No handle into the context is used again: all look at `is_over`.
         let status = unsafe { (self.calls().cuDevicePrimaryCtxReset_v2)(self.context.device) };
+        self.context.is_destroyed.store(status == 0, Ordering::Relaxed);
         check("cuDevicePrimaryCtxReset_v2", status)
     }
 
@@ -200,6 +204,11 @@ impl Context {
     /// Whether it was thrown away.
     pub fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing of it runs any more. One that is over may not have got that far, or have been refused.
+    pub fn is_destroyed(&self) -> bool {
+        self.is_destroyed.load(Ordering::Relaxed)
     }
 
     /// The error of a call about something that is not on the device or too short.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::device::{Context, Device};
 use super::driver::check;
 use super::error::CudaError;
-use super::stream::Event;
+use super::event::Event;
 
 const PAGE_BYTES: usize = 4096;
 /// The lock holds for every context of the process.
@@ -227,9 +227,9 @@ impl Drop for Region {
         // SAFETY: locked once in `lock`, unlocked once here.
         let unlocked =
             self.context.takes_back() && unsafe { (self.context.calls().cuMemHostUnregister)(self.start.cast()) } == 0;
-        if unlocked && !self.is_touched.load(Ordering::Relaxed) || self.context.is_over() {
+        if unlocked && !self.is_touched.load(Ordering::Relaxed) || self.context.is_destroyed() {
             // SAFETY: allocated with this layout; all blocks are gone, and with them every copy: each was seen to land, or
-            // the context that copied is destroyed. Otherwise it is left, as nobody knows who touches it.
+            // the driver says that the context that copied is destroyed. Otherwise it is left, as nobody knows who touches it.
             unsafe { dealloc(self.start, self.layout) };
         }
     }

@@ -148,7 +148,8 @@ fn new_set(device: &Device, inputs: usize, outputs: usize) -> Result<Set, CudaEr
     })
 }
 
-/// Runs once, since engines do at their first run what cannot be captured, then captures.
+/// Runs once, since engines do at their first run what cannot be captured, then captures, and replays once, since drivers take
+/// memory for a graph when it is first replayed.
 fn warm_up(
     engine: &mut dyn Engine,
     run: &Stream,
@@ -158,7 +159,11 @@ fn warm_up(
     engine.enqueue(run, rows, addresses)?;
     run.synchronise()?;
     match Graph::capture(run, |stream| engine.enqueue(stream, rows, addresses)) {
-        Ok(graph) => Ok(Some(graph)),
+        Ok(graph) => {
+            graph.replay(run)?;
+            run.synchronise()?;
+            Ok(Some(graph))
+        }
         Err(error) if is_about_capture(&error) => {
             // It runs all the same, or says now why it does not; the tally shows runs that were no replays.
             engine.enqueue(run, rows, addresses)?;

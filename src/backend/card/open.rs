@@ -159,7 +159,11 @@ impl Open {
 
     /// What goes up of a step, behind the run that last read its set.
     fn send_up(&mut self, member: &mut StepOrder) -> Result<(), CudaError> {
-        let Some((block, bytes)) = member.block.take() else { return Ok(()) };
+        let Some((block, bytes)) = member.block.take() else {
+            // The time of the step before would be taken for this one's.
+            self.set_mut(member.set).up = None;
+            return Ok(());
+        };
         let set = &self.benches[member.set.graph].sets[member.set.slot][member.set.set];
         if set.last_run > self.seen.runs_by_up {
             self.up.wait(&set.ran)?;

@@ -282,10 +282,12 @@ pub unsafe extern "C" fn cuDevicePrimaryCtxRelease_v2(_device: c_int) -> u32 {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDevicePrimaryCtxReset_v2(_device: c_int) -> u32 {
-    // It is the way out of a failure, so no failure holds it up.
+    // It is the way out of a failure, so no failure holds it up; a device that is gone says so.
     let mut guard = crate::sim::lock();
-    guard.iter_mut().for_each(crate::sim::Sim::reset);
-    0
+    guard.as_mut().map_or(0, |sim| {
+        sim.reset();
+        sim.sticky
+    })
 }
 
 #[unsafe(no_mangle)]
