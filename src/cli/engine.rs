@@ -3,14 +3,14 @@
 use visage_engines::cache::Engine;
 
 use super::complaint::Complaint;
-use super::flags::{BackendChoice, ServeFlags};
+use super::flags::BackendChoice;
 use crate::backend::{Backend, Cpu};
 
-/// The engine that the flags choose; `engines` are those compiled for the cards that were named or are here.
-pub fn chosen(wanted: &ServeFlags, engines: Vec<Engine>) -> Result<Box<dyn Backend>, Complaint> {
-    match wanted.backend {
+/// The engine of that name, for `sessions` at once; `engines` are those compiled for the cards that were named or are here.
+pub fn chosen(name: BackendChoice, sessions: usize, engines: Vec<Engine>) -> Result<Box<dyn Backend>, Complaint> {
+    match name {
         BackendChoice::Cpu => Ok(Box::new(Cpu::new())),
-        BackendChoice::Tensorrt => on_card(usize::from(wanted.max_sessions), engines),
+        BackendChoice::Tensorrt => on_card(sessions, engines),
     }
 }
 

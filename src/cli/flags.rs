@@ -142,10 +142,6 @@ pub struct ServeFlags {
     #[arg(long, env = "VISAGE_MAX_SESSIONS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_sessions: u16,
 
-    /// What runs the networks: cpu, or tensorrt on an NVIDIA card
-    #[arg(long, env = "VISAGE_BACKEND", value_enum, default_value_t = BackendChoice::Cpu, hide_possible_values = true)]
-    pub backend: BackendChoice,
-
     /// Secret that every API request must carry
     #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
@@ -170,11 +166,22 @@ pub struct ServeFlags {
     pub trace: Option<PathBuf>,
 
     #[command(flatten)]
-    pub card: CardFlags,
+    pub engine: EngineFlags,
 
     /// Say where it listens as one line of JSON on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+/// What runs the networks.
+#[derive(Args, Debug)]
+pub struct EngineFlags {
+    /// What runs the networks: cpu, or tensorrt on an NVIDIA card
+    #[arg(long, env = "VISAGE_BACKEND", value_enum, default_value_t = BackendChoice::Cpu, hide_possible_values = true)]
+    pub backend: BackendChoice,
+
+    #[command(flatten)]
+    pub card: CardFlags,
 }
 
 /// Where a certificate comes from.
@@ -206,6 +213,9 @@ pub struct RenderFlags {
     /// Bits a second of the picture
     #[arg(long, env = "VISAGE_RENDER_BITRATE", default_value_t = 2_500_000, value_parser = clap::value_parser!(u32).range(100_000..=50_000_000))]
     pub bitrate: u32,
+
+    #[command(flatten)]
+    pub engine: EngineFlags,
 
     /// Print the result as JSON
     #[arg(long)]

@@ -3,12 +3,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use visage_engines::cache::Engine;
 use visage_engines::{PackError, PackFiles, places};
 
 use super::complaint::Complaint;
-use super::embedded;
-use super::flags::Flags;
-use crate::backend::{Backend, Cpu};
+use super::flags::{BackendChoice, Flags};
+use super::{embedded, engine};
 use crate::model::portrait::Portrait;
 
 /// The files of the pack that the flags choose.
@@ -23,14 +23,22 @@ pub fn pack_files(flags: &Flags) -> Result<PackFiles, Complaint> {
     })
 }
 
-/// The pack itself, its network loaded on the CPU.
-pub fn open_pack(flags: &Flags) -> Result<Portrait, Complaint> {
-    open_pack_on(flags, &Cpu::new(), "the pack does not fit this visage")
-}
-
-/// The pack itself, its network loaded by `backend`; where it does not load, `hint` says what to do.
-pub fn open_pack_on(flags: &Flags, backend: &dyn Backend, hint: &str) -> Result<Portrait, Complaint> {
-    Portrait::open(pack_files(flags)?, backend).map_err(|error| Complaint::new(error, hint))
+/// The pack itself, its network loaded by the engine that was asked for, with places for so many sessions; `engines` are
+/// those compiled for the cards that were named or are here, and are trusted once they were opened.
+pub fn open_pack(
+    flags: &Flags,
+    backend: BackendChoice,
+    sessions: usize,
+    engines: Vec<Engine>,
+) -> Result<Portrait, Complaint> {
+    let hint = match backend {
+        BackendChoice::Cpu => "the pack does not fit this visage",
+        BackendChoice::Tensorrt => "visage doctor says what is wrong with the card; --backend cpu does without",
+    };
+    let opened = Portrait::open(pack_files(flags)?, &*engine::chosen(backend, sessions, engines.clone())?);
+    let pack = opened.map_err(|error| Complaint::new(error, hint))?;
+    engines.iter().for_each(Engine::trust);
+    Ok(pack)
 }
 
 /// The folder for what must be kept.

@@ -6,7 +6,7 @@ use thiserror::Error;
 use visage_engines::places;
 
 use super::complaint::Complaint;
-use super::flags::{BackendChoice, DoorFlags, Flags, ServeFlags, TlsFlags};
+use super::flags::{BackendChoice, DoorFlags, EngineFlags, Flags, ServeFlags, TlsFlags};
 use super::packs::{data_dir, environment};
 use crate::doctor::probe::{Asked, DoorAsked, look_before_start};
 use crate::doctor::{Finding, Target, Verdict, examine_before_start};
@@ -28,13 +28,17 @@ struct Because(String);
 /// Looks before `serve` begins; what could be better is said in the log.
 pub fn before_serving(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
     let door = door_asked(&wanted.door, &wanted.tls, wanted.max_sessions);
-    let tensorrt_lib = wanted.card.library.tensorrt_lib.clone();
-    look_and_stop(&Asked { door: Some(door), tensorrt_lib, ..asked(flags) }, wanted.backend.into())
+    look_for_engine(&wanted.engine, Asked { door: Some(door), ..asked(flags) })
 }
 
-/// Looks before `render` begins, which draws on the CPU.
-pub fn before_rendering(flags: &Flags) -> Result<(), Complaint> {
-    look_and_stop(&asked(flags), Target::Cpu)
+/// Looks before `render` begins.
+pub fn before_rendering(flags: &Flags, wanted: &EngineFlags) -> Result<(), Complaint> {
+    look_for_engine(wanted, asked(flags))
+}
+
+fn look_for_engine(wanted: &EngineFlags, asked: Asked) -> Result<(), Complaint> {
+    let tensorrt_lib = wanted.card.library.tensorrt_lib.clone();
+    look_and_stop(&Asked { tensorrt_lib, ..asked }, wanted.backend.into())
 }
 
 impl From<BackendChoice> for Target {

@@ -1,4 +1,4 @@
-//! What `visage serve` does before its doors open: engines that are missing are compiled.
+//! What is done before a network runs on a card: engines that are missing are compiled.
 //!
 //! Decides whether there is anything to do, and who hears of it.
 
@@ -11,21 +11,24 @@ use visage_engines::compile::{Planned, Watch};
 use visage_kernels::tensorrt;
 
 use super::complaint::Complaint;
-use super::flags::{BackendChoice, Flags, ServeFlags};
+use super::flags::{BackendChoice, EngineFlags, Flags};
 use super::packs::pack_files;
 use super::workshop::{Workshop, cards_here, check_memory, open_cache, told};
-use crate::serve::{Doors, Preparation};
+use crate::serve::Preparation;
 use crate::time::Wall;
 
 /// Says whether somebody wants the program to end.
 pub type IsClosing = Arc<dyn Fn() -> bool + Send + Sync>;
 
+/// Hears how far it is.
+pub type Tell = Arc<dyn Fn(Preparation) + Send + Sync>;
+
 /// Compiles what is missing for the cards that are named, or for those here that are to be used, and gives all of them. Ends
 /// early and well, with those that are there, when it is asked to. Those that are used are in doubt until they were opened.
 pub fn engines(
     flags: &Flags,
-    wanted: &ServeFlags,
-    doors: &Doors,
+    wanted: &EngineFlags,
+    tell: Tell,
     is_closing: &IsClosing,
 ) -> Result<Vec<Engine>, Complaint> {
     let card = &wanted.card;
@@ -45,7 +48,7 @@ pub fn engines(
         tracing::info!("engines are compiled first: {} of them, in about {expected_seconds} s", missing.len());
     }
     for planned in missing {
-        let watch = watch(planned, expected_seconds, doors, is_closing);
+        let watch = watch(planned, expected_seconds, &tell, is_closing);
         let made =
             workshop.make(planned, &|step| told(step).into_iter().for_each(|line| tracing::warn!("{line}")), &watch);
         if is_closing() {
@@ -86,12 +89,12 @@ fn usable_here() -> Vec<Sm> {
     usable
 }
 
-fn watch(planned: &Planned<'_>, expected_seconds: u64, doors: &Doors, is_closing: &IsClosing) -> Watch {
-    let (stem, doors, is_closing) = (planned.key.stem(), doors.clone(), Arc::clone(is_closing));
-    doors.say(Preparation { what: format!("compiling {stem}"), done: 0, of: 1, expected_seconds });
+fn watch(planned: &Planned<'_>, expected_seconds: u64, tell: &Tell, is_closing: &IsClosing) -> Watch {
+    let (stem, tell, is_closing) = (planned.key.stem(), Arc::clone(tell), Arc::clone(is_closing));
+    tell(Preparation { what: format!("compiling {stem}"), done: 0, of: 1, expected_seconds });
     Arc::new(move |progress| {
         let what = format!("compiling {stem}: {}", progress.stage);
-        doors.say(Preparation { what, done: progress.done, of: progress.of, expected_seconds });
+        tell(Preparation { what, done: progress.done, of: progress.of, expected_seconds });
         if is_closing() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })
 }

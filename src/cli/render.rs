@@ -7,19 +7,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::runtime::Runtime;
+use visage_engines::cache::Engine;
 
 use super::complaint::Complaint;
-use super::flags::{Flags, RenderFlags};
+use super::flags::{BackendChoice, Flags, RenderFlags};
 use super::packs::open_pack;
 use super::preflight::before_rendering;
+use super::prepare::{self, IsClosing};
 use crate::codec::sound::SoundError;
 use crate::model::ModelError;
 use crate::render::{Mp4Error, RenderError, RenderPlan, Rendered, render};
+use crate::serve::Preparation;
 
 /// Renders a film.
 pub fn run(flags: &Flags, wanted: &RenderFlags) -> Result<(), Complaint> {
-    before_rendering(flags)?;
-    let pack = open_pack(flags)?;
+    before_rendering(flags, &wanted.engine)?;
     let plan = RenderPlan {
         audio: wanted.audio.clone(),
         out: wanted.out.clone(),
@@ -30,10 +32,32 @@ pub fn run(flags: &Flags, wanted: &RenderFlags) -> Result<(), Complaint> {
     let runtime = Runtime::new()?;
     let stop = stop_on_signal(&runtime)?;
     let bar = progress_bar();
+    let pack = open_pack(flags, wanted.engine.backend, 1, engines(flags, wanted, &stop, &bar)?)?;
     let rendered = render(&plan, &pack, &stop, &mut |share| move_on(&bar, (share * 1000.0) as u64));
     bar.finish_and_clear();
     tell(wanted, &rendered.map_err(hinted)?);
     Ok(())
+}
+
+/// The engines of the pack, where it is to run on a card; the bar says which is compiled.
+fn engines(
+    flags: &Flags,
+    wanted: &RenderFlags,
+    stop: &Arc<AtomicBool>,
+    bar: &ProgressBar,
+) -> Result<Vec<Engine>, Complaint> {
+    if wanted.engine.backend == BackendChoice::Cpu {
+        return Ok(Vec::new());
+    }
+    let (stopped, told) = (Arc::clone(stop), bar.clone());
+    let is_closing: IsClosing = Arc::new(move || stopped.load(Ordering::Relaxed));
+    let tell = Arc::new(move |preparation: Preparation| told.set_message(preparation.what));
+    let engines = prepare::engines(flags, &wanted.engine, tell, &is_closing)?;
+    bar.set_message("");
+    if is_closing() {
+        return Err(Complaint::said("stopped before the film began", "what was compiled is kept for the next time"));
+    }
+    Ok(engines)
 }
 
 /// Ctrl-C ends the film early but whole.
@@ -50,7 +74,7 @@ const STEPS: u64 = 1000;
 const TELLING: u64 = STEPS / 50;
 
 fn progress_bar() -> ProgressBar {
-    ProgressBar::new(STEPS).with_style(style("{bar:40} {percent:>3} %"))
+    ProgressBar::new(STEPS).with_style(style("{bar:40} {percent:>3} %  {msg}"))
 }
 
 fn style(template: &str) -> ProgressStyle {

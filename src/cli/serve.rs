@@ -12,11 +12,11 @@ use visage_engines::cache::Engine;
 use visage_kernels::watch::CardWatch;
 
 use super::complaint::Complaint;
-use super::flags::{BackendChoice, Flags, ServeFlags};
-use super::packs::{data_dir, open_pack_on};
+use super::embedded;
+use super::flags::{Flags, ServeFlags};
+use super::packs::{data_dir, open_pack};
 use super::preflight::before_serving;
 use super::prepare::{self, IsClosing};
-use super::{embedded, engine};
 use crate::codec::PICTURE_CODECS;
 use crate::model::Pack;
 use crate::model::portrait::Portrait;
@@ -50,7 +50,9 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
     let stop = async move { drop(closed.wait_for(|is_closing| *is_closing).await) };
     let serving = runtime.spawn(serve::serve(listener, doors.router(), tls, stop));
     let asked = closing.clone();
-    let engines = prepare::engines(flags, wanted, &doors, &(Arc::new(move || *asked.borrow()) as IsClosing))?;
+    let told = doors.clone();
+    let say = Arc::new(move |preparation| told.say(preparation));
+    let engines = prepare::engines(flags, &wanted.engine, say, &(Arc::new(move || *asked.borrow()) as IsClosing))?;
     if *closing.borrow() {
         return runtime.block_on(serving)?.map_err(Complaint::from);
     }
@@ -73,12 +75,7 @@ struct House {
 
 impl House {
     fn open(flags: &Flags, wanted: &ServeFlags, port: u16, engines: Vec<Engine>) -> Result<Self, Complaint> {
-        let hint = match wanted.backend {
-            BackendChoice::Cpu => "the pack does not fit this visage",
-            BackendChoice::Tensorrt => "visage doctor says what is wrong with the card; --backend cpu does without",
-        };
-        let pack = open_pack_on(flags, &*engine::chosen(wanted, engines.clone())?, hint)?;
-        engines.iter().for_each(Engine::trust);
+        let pack = open_pack(flags, wanted.engine.backend, usize::from(wanted.max_sessions), engines)?;
         let cards = CardWatch::open();
         let facts = facts(&pack, cards.as_ref());
         let studio = open_studio(wanted, Arc::new(pack))?;
