@@ -18,6 +18,13 @@ pub struct Card {
     pub driver: String,
 }
 
+/// A place on the PCI bus as nvidia-smi writes it. CUDA and NVML number cards each in their own order, and one of them may be
+/// shown fewer; the address is the same for both.
+#[must_use]
+pub fn bus_address(domain: u32, bus: u32, device: u32) -> String {
+    format!("{domain:08X}:{bus:02X}:{device:02X}.0")
+}
+
 /// The cards of this machine; none where there is no driver, or one that does not answer.
 #[must_use]
 pub fn find_cards() -> Vec<Card> {

@@ -11,7 +11,7 @@ use nvml_wrapper::{Device, Nvml};
 use serde::{Deserialize, Serialize};
 use visage_engines::{Sm, Version};
 
-use crate::watch::bus_address;
+use crate::cards::bus_address;
 
 /// How the management library took the question.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ pub enum Management {
 pub struct CardState {
     /// Its name, such as `NVIDIA GeForce RTX 4090`.
     pub name: String,
-    /// Where it is on the bus, as [`crate::watch::bus_address`] writes it.
+    /// Where it is on the bus, as [`crate::cards::bus_address`] writes it.
     pub bus_address: Option<String>,
     /// Compute capability.
     pub sm: Option<Sm>,

@@ -14,7 +14,7 @@ use thiserror::Error;
 use visage_engines::Version;
 use visage_engines::places::{Place, search_order};
 
-use crate::watch::bus_address;
+use crate::cards::bus_address;
 
 /// The CUDA driver's library.
 pub const CUDA: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };

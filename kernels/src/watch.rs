@@ -8,6 +8,7 @@ use nvml_wrapper::{Device, Nvml};
 use serde::{Deserialize, Serialize};
 use visage_engines::Sm;
 
+use crate::cards::bus_address;
 use crate::inventory::slowed_by;
 
 /// One card at one moment. What it does not tell is `None`.
@@ -48,13 +49,6 @@ pub struct CardReading {
     pub slowed_by: Vec<String>,
     /// Sessions of its video encoder, anybody's.
     pub encoder_sessions: Option<u32>,
-}
-
-/// A place on the PCI bus as nvidia-smi writes it. CUDA and NVML number cards each in their own order, and one of them may be
-/// shown fewer; the address is the same for both.
-#[must_use]
-pub fn bus_address(domain: u32, bus: u32, device: u32) -> String {
-    format!("{domain:08X}:{bus:02X}:{device:02X}.0")
 }
 
 /// The cards of this machine, asked as often as one likes.

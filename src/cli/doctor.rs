@@ -14,6 +14,7 @@ use super::complaint::Complaint;
 use super::flags::{DoctorFlags, DoctorTarget, Flags, ListFlags};
 use super::preflight::{asked, door_asked};
 use super::rules;
+use super::words::{COLUMNS, tell_words};
 use crate::doctor::probe::{aside, look, relay};
 use crate::doctor::symptoms::{self, Explained, Here, Weighed};
 use crate::doctor::{Finding, Machine, Target, Verdict, examine};
@@ -176,30 +177,6 @@ fn tell_one(finding: &Finding) {
     }
 }
 
-/// Words go on under themselves; what is to be typed is never broken.
-pub fn tell_words(lead: &str, words: &str) {
-    wrapped(lead, words).iter().for_each(|line| println!("{line}"));
-}
-
-/// Columns of a terminal that nobody made wider.
-const COLUMNS: usize = 80;
-
-fn wrapped(lead: &str, words: &str) -> Vec<String> {
-    let mut lines = vec![lead.to_owned()];
-    let (indent, mut is_begun) = (" ".repeat(lead.chars().count()), false);
-    for word in words.split(' ') {
-        let Some(line) = lines.last_mut() else { continue };
-        if is_begun && line.chars().count() + 1 + word.chars().count() > COLUMNS {
-            lines.push(format!("{indent}{word}"));
-            continue;
-        }
-        line.push_str(if is_begun { " " } else { "" });
-        line.push_str(word);
-        is_begun = true;
-    }
-    lines
-}
-
 fn summary((target, served): (Target, Target), findings: &[Finding]) -> String {
     let stops: Vec<&str> = findings.iter().filter(|finding| finding.stops()).map(|finding| finding.id).collect();
     let name = name(target);
@@ -260,23 +237,4 @@ fn tell_cause(number: usize, cause: &Weighed) {
     tell_words(&format!("   {lead}"), &cause.because);
     tell_words("   hint: ", &cause.remedy.says);
     cause.remedy.types.iter().for_each(|line| println!("         {line}"));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_go_on_under_themselves_and_none_is_lost_or_broken() {
-        let words = "one of many words that together do not fit into the eighty columns of a terminal, /a/path/that/is/longer/than/any/line/that/would/fit/into/them/and/is/not/broken and the end";
-        let lines = wrapped("cause: ", words);
-        assert!(
-            lines.len() == 4 && lines[0].starts_with("cause: one") && lines[1].starts_with("       "),
-            "{lines:#?}"
-        );
-        assert!(lines.iter().all(|line| line.len() <= COLUMNS || line.trim().starts_with("/a/path")), "{lines:#?}");
-        let joined = lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
-        assert_eq!(joined, format!("cause: {words}"));
-        assert_eq!(wrapped("", "short"), ["short"]);
-    }
 }

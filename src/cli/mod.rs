@@ -23,6 +23,7 @@ mod render;
 mod rules;
 mod serve;
 mod top;
+mod words;
 mod workshop;
 
 use std::io::IsTerminal;

@@ -4,9 +4,9 @@
 
 use serde_json::{Value, json};
 
-use super::doctor::tell_words;
 use super::flags::ListFlags;
 use super::lists::print_rows;
+use super::words::tell_words;
 use crate::doctor::machine::System;
 use crate::doctor::rules::{CAPABILITIES, SmRow, TOOLKITS, ToolkitRow, Use, flavours, least_driver, written};
 

@@ -11,8 +11,8 @@ use visage_kernels::cuda::{
 };
 
 use super::super::BackendError;
-use super::CardConfig;
-use super::slot::{Desk, SETS, bytes_of};
+use super::board::CardConfig;
+use super::desk::{Desk, SETS, bytes_of};
 
 /// Where outputs begin in a set: at multiples of what a card reads at once.
 const ALIGNMENT_BYTES: usize = 256;

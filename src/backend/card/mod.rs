@@ -5,18 +5,23 @@
 //! [`EngineSource`]: TensorRT's in production.
 
 mod bench;
+mod board;
+mod counter;
+mod desk;
 mod open;
 mod order;
 mod owner;
 mod slot;
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
 
+pub use board::CardConfig;
+use board::{Board, NAME};
+use counter::{Counter, closed};
+use desk::Desk;
 use order::{LoadOrder, Order, Reply, StoredOnnx};
-use slot::{CardGraph, Desk};
+use slot::CardGraph;
 pub use slot::{Coming, Resident};
 pub use visage_kernels::cuda::{EngineSource, LIBRARY as DRIVER};
 
@@ -24,102 +29,6 @@ pub use owner::CardLoop;
 
 use super::{Backend, BackendError, Graph, Health, Onnx};
 use crate::cards::{CardUse, CardWork};
-
-/// The engine's name in errors and reports.
-const NAME: &str = "tensorrt";
-/// Orders that may wait for the thread that owns the device.
-const ORDERS: usize = 256;
-
-/// How the card is used.
-#[derive(Clone, Debug)]
-pub struct CardConfig {
-    /// The driver's library.
-    pub driver: PathBuf,
-    /// Which card.
-    pub ordinal: u32,
-    /// Sessions at once on each graph.
-    pub slots: usize,
-    /// Rows that one run takes at most, of however many sessions, where the graph takes any number.
-    pub rows: usize,
-    /// Blocks of locked memory for each graph: each step to be uploaded and each output on its way back has one.
-    pub blocks: usize,
-}
-
-/// What was done so far; [`CardWork`] says what each count is of.
-#[derive(Debug, Default)]
-struct Tally {
-    steps: AtomicU64,
-    runs: AtomicU64,
-    replays: AtomicU64,
-    fetches: AtomicU64,
-    failures: AtomicU64,
-    reopenings: AtomicU64,
-    asked_in_loop: AtomicU64,
-}
-
-impl Tally {
-    fn count(counter: &AtomicU64, more: u64) {
-        counter.fetch_add(more, Ordering::Relaxed);
-    }
-
-    fn work(&self) -> CardWork {
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        CardWork {
-            steps: of(&self.steps),
-            runs: of(&self.runs),
-            replays: of(&self.replays),
-            fetches: of(&self.fetches),
-            failures: of(&self.failures),
-            reopenings: of(&self.reopenings),
-            asked_in_loop: of(&self.asked_in_loop),
-        }
-    }
-}
-
-/// What is true of the device, for both sides to read.
-#[derive(Debug)]
-struct Board {
-    health: Mutex<Health>,
-    tally: Tally,
-    /// Where the device is on the bus, once it was opened.
-    bus_address: OnceLock<String>,
-}
-
-impl Board {
-    fn health(&self) -> Health {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn say(&self, health: Health) {
-        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
-    }
-}
-
-/// The way to the thread that owns the device.
-#[derive(Clone, Debug)]
-struct Counter {
-    orders: SyncSender<Order>,
-    board: Arc<Board>,
-}
-
-impl Counter {
-    /// Whether both lead to the same device.
-    fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.board, &other.board)
-    }
-
-    /// Hands an order over, or does not if too many wait.
-    fn hand_over(&self, order: Order) -> Result<(), BackendError> {
-        self.orders.try_send(order).map_err(|refused| match refused {
-            TrySendError::Full(_) => BackendError::Busy { found: "too many orders wait for the card" },
-            TrySendError::Disconnected(_) => closed(),
-        })
-    }
-}
-
-fn closed() -> BackendError {
-    BackendError::Device { found: "the thread that owns it has ended".to_owned() }
-}
 
 /// Graphs on a card.
 pub struct Card {
@@ -130,10 +39,8 @@ pub struct Card {
 /// A card and what runs it. The device is opened when the first graph is loaded, on the thread that runs the loop.
 #[must_use]
 pub fn card(config: CardConfig, source: Box<dyn EngineSource>) -> (Card, CardLoop) {
-    let (orders, taken) = sync_channel(ORDERS);
-    let board =
-        Arc::new(Board { health: Mutex::new(Health::Open), tally: Tally::default(), bus_address: OnceLock::new() });
-    let counter = Counter { orders, board: Arc::clone(&board) };
+    let board = Arc::<Board>::default();
+    let (counter, taken) = Counter::new(Arc::clone(&board));
     let ordinal = config.ordinal;
     (Card { counter, ordinal }, CardLoop::new(config, source, board, taken))
 }

@@ -16,9 +16,9 @@ use visage_kernels::cuda::{CudaError, Device, Driver, Engine, EngineError, Fligh
 
 use super::super::BackendError;
 use super::bench::{Bench, Run, Set};
+use super::board::{CardConfig, Tally};
+use super::desk::{Desk, bytes_of};
 use super::order::{Feed, FetchOrder, Reply, SetName, StepOrder};
-use super::slot::{Desk, bytes_of};
-use super::{CardConfig, Tally};
 use crate::telemetry::StepTimes;
 
 /// Who waits for an output.

@@ -7,7 +7,7 @@ use std::sync::mpsc::SyncSender;
 use visage_kernels::cuda::Pinned;
 
 use super::super::{BackendError, Onnx};
-use super::slot::Desk;
+use super::desk::Desk;
 use crate::telemetry::StepTimes;
 
 /// What comes back.

@@ -12,10 +12,11 @@ use visage_kernels::cuda::{CudaError, Engine, EngineError, EngineSource, FaultKi
 
 use super::super::{BackendError, Health};
 use super::bench::most_rows;
+use super::board::{Board, CardConfig, NAME, Tally};
+use super::counter::ORDERS;
+use super::desk::Desk;
 use super::open::{Open, reason};
 use super::order::{LoadOrder, Order, StepOrder, StoredOnnx};
-use super::slot::Desk;
-use super::{Board, CardConfig, NAME, ORDERS, Tally};
 
 /// How often it is looked whether something has arrived, while something is under way.
 const LOOK: Duration = Duration::from_micros(100);

@@ -2,90 +2,18 @@
 //!
 //! Decides when a step is not begun. Calls no driver.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use visage_kernels::cuda::{Pinned, PinnedPool, Port, Side};
+use visage_kernels::cuda::{Pinned, Side};
 
 use super::super::value::Held;
 use super::super::{BackendError, Graph, Health, Slot, Tensor, Value};
+use super::counter::{Counter, closed};
+use super::desk::{Desk, NUMBER_BYTES, SETS, gone};
 use super::order::{Feed, FetchOrder, Order, Reply, SetName, StepOrder};
-use super::{Counter, closed};
 use crate::cards::CardWork;
 use crate::telemetry::StepTimes;
-
-/// Bytes of one number.
-const NUMBER_BYTES: usize = 4;
-/// Sets of buffers of a slot: one is filled while the other is worked on.
-pub const SETS: usize = 2;
-
-/// What both sides know of a loaded graph.
-#[derive(Debug)]
-pub struct Desk {
-    pub graph: usize,
-    pub name: String,
-    pub ports: Vec<Port>,
-    /// Rows that a step may have.
-    pub most_rows: usize,
-    places: Mutex<Vec<Place>>,
-    /// Locked memory, and which opening of the device it belongs to. None while there is no device.
-    reserve: Mutex<Option<(u64, PinnedPool)>>,
-}
-
-/// A slot: whether a session has it, and for each set what is alive as long as its outputs are held.
-#[derive(Debug, Default)]
-struct Place {
-    is_taken: bool,
-    held: [Arc<()>; SETS],
-}
-
-impl Desk {
-    pub fn new(graph: usize, name: String, ports: Vec<Port>, (slots, most_rows): (usize, usize)) -> Self {
-        let places = (0..slots).map(|_| Place::default()).collect();
-        Self { graph, name, ports, most_rows, places: Mutex::new(places), reserve: Mutex::new(None) }
-    }
-
-    /// Says which memory is locked from now on, or that none is.
-    pub fn supply(&self, reserve: Option<(u64, PinnedPool)>) {
-        *self.reserve.lock().unwrap_or_else(PoisonError::into_inner) = reserve;
-    }
-
-    /// The inputs or the outputs, with their numbers among all ports.
-    pub fn side(&self, side: Side) -> impl Iterator<Item = (usize, &Port)> {
-        self.ports.iter().enumerate().filter(move |(_, port)| port.side == side)
-    }
-
-    /// Whether no session has a slot.
-    pub fn is_empty(&self) -> bool {
-        !self.places.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|place| place.is_taken)
-    }
-
-    fn opening(&self) -> Option<u64> {
-        self.reserve.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(opening, _)| *opening)
-    }
-
-    /// A free block, for a slot of that opening.
-    fn block(&self, opening: u64) -> Result<Pinned, BackendError> {
-        let reserve = self.reserve.lock().unwrap_or_else(PoisonError::into_inner);
-        let pool = reserve.as_ref().filter(|(current, _)| *current == opening).map(|(_, pool)| pool);
-        let pool = pool.ok_or_else(gone)?;
-        pool.take().ok_or(BackendError::Busy { found: "all blocks of locked memory are in use" })
-    }
-
-    fn port(&self, side: Side, name: &str) -> Result<usize, BackendError> {
-        let found = self.side(side).find(|(_, port)| port.name == name);
-        found.map(|(number, _)| number).ok_or_else(|| {
-            let mut names: Vec<&str> = self.side(side).map(|(_, port)| port.name.as_str()).collect();
-            names.sort_unstable();
-            BackendError::NoSuchName { name: name.to_owned(), found: names.join(", ") }
-        })
-    }
-}
-
-/// Bytes of a port's tensor of so many rows.
-pub fn bytes_of(port: &Port, rows: usize) -> usize {
-    port.shape.iter().map(|axis| axis.unwrap_or(rows)).product::<usize>() * NUMBER_BYTES
-}
 
 /// Where each input of a step comes from, and what goes up for it.
 type Packed = (Vec<Feed>, Option<(Pinned, usize)>);
@@ -116,11 +44,7 @@ impl Graph for CardGraph {
             return Err(BackendError::Device { found });
         }
         let opening = self.desk.opening().ok_or_else(gone)?;
-        let mut places = self.desk.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = || BackendError::Full { graph: self.desk.name.clone(), slots: places.len() };
-        let slot = places.iter().position(|place| !place.is_taken).ok_or_else(full)?;
-        places[slot].is_taken = true;
-        let held = places[slot].held.clone();
+        let (slot, held) = self.desk.take_slot()?;
         let (desk, counter) = (Arc::clone(&self.desk), self.counter.clone());
         Ok(Box::new(CardSlot { desk, counter, opening, slot, held, next: 0 }))
     }
@@ -139,7 +63,7 @@ struct CardSlot {
 
 impl Drop for CardSlot {
     fn drop(&mut self) {
-        self.desk.places.lock().unwrap_or_else(PoisonError::into_inner)[self.slot].is_taken = false;
+        self.desk.leave(self.slot);
     }
 }
 
@@ -321,8 +245,4 @@ fn read(bytes: &[u8], count: usize) -> Vec<f32> {
 
 fn run_failed(found: String) -> BackendError {
     BackendError::Run { found }
-}
-
-fn gone() -> BackendError {
-    BackendError::Device { found: "what was on it is gone: it is being opened anew, or was".to_owned() }
 }
