@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use visage::backend::card::Card;
 use visage::backend::{Backend, BackendError, Cpu, Graph, Onnx, Slot, Tensor, Value};
+use visage::telemetry::StepTimes;
 
 use crate::contract::{CLAUSES, STEP, Stage, rows};
 use crate::standin::{Counts, StandIn};
@@ -78,6 +79,18 @@ fn arrive(coming: Vec<Value>, turn: &mut dyn FnMut()) -> Result<Vec<f32>, Backen
         seen.extend(value.take()?.values);
     }
     Ok(seen)
+}
+
+/// The times of a step.
+pub fn times(graph: &dyn Graph, turn: &mut dyn FnMut()) -> StepTimes {
+    let mut slot = graph.slot().expect("a slot");
+    let zero = Value::from(Tensor::zeros(&[1, 2]));
+    let [_, mut y] = advance(slot.as_mut(), &x(0, 0).into(), &zero).expect("a step");
+    y.ask().expect("room");
+    while !y.is_here() {
+        turn();
+    }
+    y.take_timed().expect("a tensor").1
 }
 
 pub fn wanted() -> Vec<Vec<f32>> {
@@ -199,5 +212,17 @@ fn without_any_one_of_its_waits_a_show_is_seen_to_go_wrong() {
     for n in 1..=waits {
         let seen = (0..SEEDS).any(|seed| show_without(&standin, (seed, n)).as_ref() != Some(&wanted));
         assert!(seen, "wait {n} of {waits} may be left out and no order shows it");
+    }
+}
+
+#[test]
+fn in_every_order_a_step_is_timed_up_on_and_down() {
+    let standin = StandIn::new();
+    for seed in 0..SEEDS {
+        standin.seed(seed);
+        let (card, mut owner) = on(&standin);
+        let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
+        let times = times(graph.as_ref(), &mut || owner.turn());
+        assert_eq!(times.parts().count(), 3, "seed {seed}: {times:?}");
     }
 }

@@ -6,11 +6,11 @@
 use std::path::Path;
 
 use visage::backend::card::{Card, CardLoop, card};
-use visage::backend::{Backend, BackendError, Cpu, Graph, Health, Onnx, Tensor, Value};
+use visage::backend::{Backend, BackendError, Cpu, Graph, Health, Onnx};
 use visage::telemetry::StepTimes;
 use visage_kernels::cuda::{Driver, LIBRARY};
 
-use crate::card::{SEEDS, advance, load, show, wanted, x};
+use crate::card::{SEEDS, load, show, times, wanted};
 use crate::contract::{CLAUSES, STEP, Stage};
 use crate::standin::{Fault, StandIn};
 use crate::step::{ARGUMENT_BYTES, NAME, StepEngines, break_context, step_twin};
@@ -44,7 +44,7 @@ fn show_and_outlive_a_fault(driver: &Path, break_it: impl Fn()) -> StepTimes {
     show_well(graph.as_ref(), &mut owner, &wanted);
     let work = card.work();
     assert_eq!([work.runs, work.replays, work.asked_in_loop], [6, 6, 0], "runs, replays, asked in the loop");
-    let times = times(graph.as_ref(), &mut owner);
+    let times = times(graph.as_ref(), &mut || owner.turn());
     break_it();
     let error = show(graph.as_ref(), &mut || owner.turn()).expect_err("a failed kernel");
     assert!(matches!(error, BackendError::Device { .. }), "{error}");
@@ -58,17 +58,6 @@ fn show_and_outlive_a_fault(driver: &Path, break_it: impl Fn()) -> StepTimes {
     owner.turn();
     assert!(matches!(card.health(), Health::Lost { .. }), "{:?}", card.health());
     times
-}
-
-fn times(graph: &dyn Graph, owner: &mut CardLoop) -> StepTimes {
-    let mut slot = graph.slot().expect("a slot");
-    let zero = Value::from(Tensor::zeros(&[1, 2]));
-    let [_, mut y] = advance(slot.as_mut(), &x(0, 0).into(), &zero).expect("a step");
-    y.ask().expect("room");
-    while !y.is_here() {
-        owner.turn();
-    }
-    y.take_timed().expect("a tensor").1
 }
 
 #[test]

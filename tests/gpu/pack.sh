@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 part=${1:-40}
 features=cuda,tensorrt-rtx
-out=$PWD/target/gpu packed=$PWD/target/gpu-packed
+out=$PWD/target/gpu-whole packed=$PWD/target/gpu-packed
 rm -rf "$out" "$packed"
 mkdir -p "$out/programs" "$out/tensorrt-rtx" "$out/nvrtc" "$packed"
 
@@ -41,4 +41,5 @@ rm -f "$out"/nvrtc/*.alt.*
 for what in programs tensorrt-rtx nvrtc; do
     tar -C "$out" -c "$what" | xz --x86 --lzma2=preset=9e,dict=256MiB | split -b "${part}M" - "$packed/$what.tar.xz."
 done
+rm -r "$out"
 ls -l "$packed"

@@ -159,9 +159,9 @@ impl Open {
 
     /// What goes up of a step, behind the run that last read its set.
     fn send_up(&mut self, member: &mut StepOrder) -> Result<(), CudaError> {
+        // The time of the step before would be taken for this one's.
+        self.set_mut(member.set).up = None;
         let Some((block, bytes)) = member.block.take() else {
-            // The time of the step before would be taken for this one's.
-            self.set_mut(member.set).up = None;
             return Ok(());
         };
         let set = &self.benches[member.set.graph].sets[member.set.slot][member.set.set];
@@ -240,17 +240,11 @@ impl Open {
 
     /// Gives away what has arrived. Both ways are in order, so the first that has not is the end.
     pub fn land(&mut self) -> Result<(), CudaError> {
-        while let Some((flight, set)) = self.ups.pop_front() {
-            match flight.land()? {
-                Ok((_block, took)) => self.set_mut(set).up = Some(took),
-                Err(flight) => {
-                    self.ups.push_front((flight, set));
-                    break;
-                }
-            }
-        }
+        self.land_ups()?;
         while let Some((flight, set, reply)) = self.downs.pop_front() {
-            match flight.land() {
+            // What went up for it was there before it ran, but perhaps not yet when the ups were looked at.
+            let landed = flight.land().and_then(|landed| self.land_ups().map(|()| landed));
+            match landed {
                 Ok(Ok((block, took))) => {
                     let Set { began, ran, up, .. } = self.set(set);
                     let times = StepTimes { up: *up, run: ran.since(began).ok(), down: Some(took) };
@@ -263,6 +257,19 @@ impl Open {
                 Err(error) => {
                     let _nobody_waits = reply.send(Err(reason(&error.clone().into())));
                     return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn land_ups(&mut self) -> Result<(), CudaError> {
+        while let Some((flight, set)) = self.ups.pop_front() {
+            match flight.land()? {
+                Ok((_block, took)) => self.set_mut(set).up = Some(took),
+                Err(flight) => {
+                    self.ups.push_front((flight, set));
+                    break;
                 }
             }
         }
