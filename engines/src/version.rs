@@ -12,6 +12,8 @@ use thiserror::Error;
 #[serde(into = "String", try_from = "String")]
 pub struct Version {
     parts: [u32; 4],
+    /// Digits that each was said with: NVIDIA writes 535.104.05.
+    digits: [u8; 4],
     /// How many were said, 1 to 4.
     said: u8,
 }
@@ -28,26 +30,26 @@ impl Version {
     /// A version of two numbers.
     #[must_use]
     pub const fn two(major: u32, minor: u32) -> Self {
-        Self { parts: [major, minor, 0, 0], said: 2 }
+        Self { parts: [major, minor, 0, 0], digits: [1; 4], said: 2 }
     }
 
     /// A version of three numbers.
     #[must_use]
     pub const fn three(major: u32, minor: u32, patch: u32) -> Self {
-        Self { parts: [major, minor, patch, 0], said: 3 }
+        Self { parts: [major, minor, patch, 0], digits: [1; 4], said: 3 }
     }
 
     /// A version of four numbers.
     #[must_use]
     pub const fn four(major: u32, minor: u32, patch: u32, build: u32) -> Self {
-        Self { parts: [major, minor, patch, build], said: 4 }
+        Self { parts: [major, minor, patch, build], digits: [1; 4], said: 4 }
     }
 
     /// The first three numbers, or as many as were said: how a name tells it.
     #[must_use]
     pub const fn release(self) -> Self {
         let [major, minor, patch, _] = self.parts;
-        Self { parts: [major, minor, patch, 0], said: if self.said > 3 { 3 } else { self.said } }
+        Self { parts: [major, minor, patch, 0], digits: self.digits, said: if self.said > 3 { 3 } else { self.said } }
     }
 
     /// The first number.
@@ -68,11 +70,13 @@ impl FromStr for Version {
 
     fn from_str(text: &str) -> Result<Self, VersionError> {
         let bad = || VersionError { found: text.chars().take(40).collect() };
-        let mut version = Self { parts: [0; 4], said: 0 };
+        let mut version = Self { parts: [0; 4], digits: [1; 4], said: 0 };
         for part in text.trim().split('.') {
             let place = version.parts.get_mut(usize::from(version.said)).ok_or_else(bad)?;
             let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
             *place = part.parse().ok().filter(|_| is_number).ok_or_else(bad)?;
+            // More digits than a number has are zeros that nobody means.
+            version.digits[usize::from(version.said)] = part.len().min(10) as u8;
             version.said += 1;
         }
         Ok(version)
@@ -95,9 +99,12 @@ impl From<Version> for String {
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let said = &self.parts[..usize::from(self.said).clamp(1, 4)];
-        write!(f, "{}", said[0])?;
-        said[1..].iter().try_for_each(|part| write!(f, ".{part}"))
+        let said = usize::from(self.said).clamp(1, 4);
+        let mut parts = self.parts.iter().zip(self.digits).take(said).enumerate();
+        parts.try_for_each(|(at, (part, digits))| {
+            let (dot, width) = (if at > 0 { "." } else { "" }, usize::from(digits));
+            write!(f, "{dot}{part:0>width$}")
+        })
     }
 }
 
@@ -141,7 +148,7 @@ mod tests {
     fn what_was_said_is_said_again() {
         for text in ["12", "535.104.05", "1.7.1.116"] {
             let said = version(text);
-            assert_eq!(said.to_string(), text.replace(".05", ".5"));
+            assert_eq!(said.to_string(), text);
         }
         assert_eq!(Version::four(1, 7, 1, 116).release().to_string(), "1.7.1");
         assert_eq!(version("12").release().to_string(), "12");
