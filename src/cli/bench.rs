@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ValueEnum as _;
 use indicatif::ProgressBar;
 use tokio::runtime::Runtime;
 
@@ -65,7 +66,8 @@ fn target(flags: &Flags, wanted: &BenchFlags, sessions: usize) -> Result<Target,
     let program: PathBuf = std::env::current_exe()?;
     // One place more than callers, so that a caller that comes back finds one.
     let places = (sessions + 1).to_string();
-    let fixed = ["--log", "warn", "--max-sessions", &places, "--backend", wanted.backend.word()];
+    let backend = wanted.backend.to_possible_value().expect("every engine has a name");
+    let fixed = ["--log", "warn", "--max-sessions", &places, "--backend", backend.get_name()];
     let folders = [("--pack", &flags.pack), ("--data-dir", &flags.data_dir)];
     let folders = folders.into_iter().filter_map(|(flag, folder)| Some([OsString::from(flag), folder.clone()?.into()]));
     let arguments = fixed.map(OsString::from).into_iter().chain(folders.flatten()).collect();

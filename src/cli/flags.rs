@@ -255,16 +255,6 @@ pub enum BackendChoice {
     Tensorrt,
 }
 
-impl BackendChoice {
-    /// As the flag spells it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Tensorrt => "tensorrt",
-        }
-    }
-}
-
 /// Flags of `doctor`.
 #[derive(Args, Debug)]
 pub struct DoctorFlags {

@@ -165,7 +165,7 @@ fn warm_up(
             Ok(Some(graph))
         }
         Err(error) if is_about_capture(&error) => {
-            // It runs all the same, or says now why it does not; the tally shows runs that were no replays.
+            // It runs all the same, or says now why it does not; the counts show runs that were no replays.
             engine.enqueue(run, rows, addresses)?;
             run.synchronise()?;
             Ok(None)

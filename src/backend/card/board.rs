@@ -3,7 +3,6 @@
 //! Decides nothing: the owner writes, sessions and reports read.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::super::Health;
@@ -27,53 +26,32 @@ pub struct CardConfig {
     pub blocks: usize,
 }
 
-/// What was done so far; [`CardWork`] says what each count is of.
-#[derive(Debug, Default)]
-pub struct Tally {
-    pub steps: AtomicU64,
-    pub runs: AtomicU64,
-    pub replays: AtomicU64,
-    pub fetches: AtomicU64,
-    pub failures: AtomicU64,
-    pub reopenings: AtomicU64,
-    pub asked_in_loop: AtomicU64,
-}
-
-impl Tally {
-    pub fn count(counter: &AtomicU64, more: u64) {
-        counter.fetch_add(more, Ordering::Relaxed);
-    }
-
-    pub fn work(&self) -> CardWork {
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        CardWork {
-            steps: of(&self.steps),
-            runs: of(&self.runs),
-            replays: of(&self.replays),
-            fetches: of(&self.fetches),
-            failures: of(&self.failures),
-            reopenings: of(&self.reopenings),
-            asked_in_loop: of(&self.asked_in_loop),
-        }
-    }
-}
-
 /// What is true of the device, for both sides to read.
 #[derive(Debug)]
 pub struct Board {
     health: Mutex<Health>,
-    pub tally: Tally,
+    work: Mutex<CardWork>,
     /// Where the device is on the bus, once it was opened.
     pub bus_address: OnceLock<String>,
 }
 
 impl Default for Board {
     fn default() -> Self {
-        Self { health: Mutex::new(Health::Open), tally: Tally::default(), bus_address: OnceLock::new() }
+        Self { health: Mutex::new(Health::Open), work: Mutex::default(), bus_address: OnceLock::new() }
     }
 }
 
 impl Board {
+    /// Counts what was done.
+    pub fn count(&self, more: impl FnOnce(&mut CardWork)) {
+        more(&mut self.work.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What was done so far.
+    pub fn work(&self) -> CardWork {
+        *self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub fn health(&self) -> Health {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -69,7 +69,7 @@ impl Card {
     /// What was done so far.
     #[must_use]
     pub fn work(&self) -> CardWork {
-        self.counter.board.tally.work()
+        self.counter.board.work()
     }
 }
 

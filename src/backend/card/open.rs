@@ -16,7 +16,7 @@ use visage_kernels::cuda::{CudaError, Device, Driver, Engine, EngineError, Fligh
 
 use super::super::BackendError;
 use super::bench::{Bench, Run, Set};
-use super::board::{CardConfig, Tally};
+use super::board::{Board, CardConfig};
 use super::desk::{Desk, bytes_of};
 use super::order::{Feed, FetchOrder, Reply, SetName, StepOrder};
 use crate::telemetry::StepTimes;
@@ -107,7 +107,7 @@ impl Open {
     }
 
     /// Begins steps that share a run. Where it fails, their sets say so.
-    pub fn begin(&mut self, mut members: Vec<StepOrder>, tally: &Tally) -> Result<(), EngineError> {
+    pub fn begin(&mut self, mut members: Vec<StepOrder>, board: &Board) -> Result<(), EngineError> {
         members.retain(|member| {
             let failed = self.failed_feed(member);
             let set = self.set_mut(member.set);
@@ -117,9 +117,9 @@ impl Open {
         if members.is_empty() {
             return Ok(());
         }
-        let begun = self.try_begin(&mut members, tally);
+        let begun = self.try_begin(&mut members, board);
         if let Err(error) = &begun {
-            Tally::count(&tally.failures, members.len() as u64);
+            board.count(|work| work.failures += members.len() as u64);
             for member in &members {
                 self.set_mut(member.set).failed = Some(reason(error));
             }
@@ -127,7 +127,7 @@ impl Open {
         begun
     }
 
-    fn try_begin(&mut self, members: &mut [StepOrder], tally: &Tally) -> Result<(), EngineError> {
+    fn try_begin(&mut self, members: &mut [StepOrder], board: &Board) -> Result<(), EngineError> {
         for member in members.iter_mut() {
             self.send_up(member)?;
         }
@@ -151,9 +151,11 @@ impl Open {
             self.run.record(&self.set(member.set).ran)?;
             self.set_mut(member.set).last_run = self.seen.runs;
         }
-        Tally::count(&tally.steps, members.len() as u64);
-        Tally::count(&tally.runs, 1);
-        Tally::count(&tally.replays, u64::from(run == Run::Replayed));
+        board.count(|work| {
+            work.steps += members.len() as u64;
+            work.runs += 1;
+            work.replays += u64::from(run == Run::Replayed);
+        });
         Ok(())
     }
 
@@ -161,9 +163,7 @@ impl Open {
     fn send_up(&mut self, member: &mut StepOrder) -> Result<(), CudaError> {
         // The time of the step before would be taken for this one's.
         self.set_mut(member.set).up = None;
-        let Some((block, bytes)) = member.block.take() else {
-            return Ok(());
-        };
+        let Some((block, bytes)) = member.block.take() else { return Ok(()) };
         let set = &self.benches[member.set.graph].sets[member.set.slot][member.set.set];
         if set.last_run > self.seen.runs_by_up {
             self.up.wait(&set.ran)?;
@@ -206,7 +206,7 @@ impl Open {
     }
 
     /// Begins to bring an output back.
-    pub fn fetch(&mut self, order: FetchOrder, tally: &Tally) -> Result<(), CudaError> {
+    pub fn fetch(&mut self, order: FetchOrder, board: &Board) -> Result<(), CudaError> {
         if let Some(failed) = self.set(order.set).failed.clone() {
             let _nobody_waits = order.reply.send(Err(failed));
             return Ok(());
@@ -214,7 +214,7 @@ impl Open {
         match self.try_fetch(order.set, order.port, order.bytes, order.block) {
             Ok(flight) => {
                 self.downs.push_back((flight, order.set, order.reply));
-                Tally::count(&tally.fetches, 1);
+                board.count(|work| work.fetches += 1);
                 Ok(())
             }
             Err(error) => {
@@ -242,8 +242,13 @@ impl Open {
     pub fn land(&mut self) -> Result<(), CudaError> {
         self.land_ups()?;
         while let Some((flight, set, reply)) = self.downs.pop_front() {
-            // What went up for it was there before it ran, but perhaps not yet when the ups were looked at.
-            let landed = flight.land().and_then(|landed| self.land_ups().map(|()| landed));
+            let landed = flight.land().and_then(|landed| {
+                // What went up for it was there before it ran, but perhaps not yet when the ups were looked at.
+                if landed.is_ok() {
+                    self.land_ups()?;
+                }
+                Ok(landed)
+            });
             match landed {
                 Ok(Ok((block, took))) => {
                     let Set { began, ran, up, .. } = self.set(set);

@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use visage_kernels::cuda::{CudaError, Engine, EngineError, EngineSource, FaultKi
 
 use super::super::{BackendError, Health};
 use super::bench::most_rows;
-use super::board::{Board, CardConfig, NAME, Tally};
+use super::board::{Board, CardConfig, NAME};
 use super::counter::ORDERS;
 use super::desk::Desk;
 use super::open::{Open, reason};
@@ -100,13 +99,13 @@ impl CardLoop {
                         let _nobody_waits = order.reply.send(Err(self.lost()));
                         continue;
                     };
-                    let fetched = open.fetch(order, &self.board.tally);
+                    let fetched = open.fetch(order, &self.board);
                     self.judge(fetched.map_err(EngineError::from));
                 }
             }
         }
         if let Some(open) = &mut self.open {
-            self.board.tally.asked_in_loop.store(open.asked_in_loop(), Ordering::Relaxed);
+            self.board.count(|work| work.asked_in_loop = open.asked_in_loop());
             let landed = open.land();
             self.judge(landed.map_err(EngineError::from));
         }
@@ -123,7 +122,7 @@ impl CardLoop {
     fn step(&mut self, order: StepOrder) {
         let Some(open) = self.open.as_mut().filter(|_| order.opening == self.opening) else { return };
         let members = gather(open, &mut self.queue, order);
-        let begun = open.begin(members, &self.board.tally);
+        let begun = open.begin(members, &self.board);
         if begun.is_ok() && self.state == State::Short {
             self.recover();
         }
@@ -188,7 +187,7 @@ impl CardLoop {
     fn fall(&mut self, error: &CudaError) {
         let Some(open) = self.open.take() else { return };
         let found = describe(error);
-        let is_first = self.board.tally.reopenings.load(Ordering::Relaxed) == 0;
+        let is_first = self.board.work().reopenings == 0;
         self.state = if is_first { State::Fallen } else { State::Over };
         self.board.say(match self.state {
             State::Fallen => Health::Recovering { found: found.clone() },
@@ -199,7 +198,7 @@ impl CardLoop {
     }
 
     fn open_anew(&mut self) {
-        Tally::count(&self.board.tally.reopenings, 1);
+        self.board.count(|work| work.reopenings += 1);
         self.opening += 1;
         match self.try_open_anew() {
             Ok(()) => self.recover(),

@@ -36,7 +36,7 @@ impl Graph for CardGraph {
     }
 
     fn work(&self) -> Option<CardWork> {
-        Some(self.counter.board.tally.work())
+        Some(self.counter.board.work())
     }
 
     fn slot(&self) -> Result<Box<dyn Slot>, BackendError> {
