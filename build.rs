@@ -42,7 +42,7 @@ fn compile_engines(built_in: &Path) -> Result<(), Box<dyn Error>> {
     use std::time::SystemTime;
 
     use visage_engines::cache::Cache;
-    use visage_engines::compile::{Forge, Watch, Wish};
+    use visage_engines::compile::{BuildRequest, EngineBuilder, Watch};
     use visage_engines::memory;
     use visage_engines::places::{data_dir, engines_in, python_roots, search_order};
     use visage_kernels::tensorrt;
@@ -57,8 +57,8 @@ fn compile_engines(built_in: &Path) -> Result<(), Box<dyn Error>> {
     let given = env::var_os("VISAGE_TENSORRT_LIB").map(PathBuf::from);
     let order = search_order(given.as_deref(), &python_roots(&environment), tensorrt::PYTHON_PACKAGE);
     let compiler = tensorrt::load(&order).map_err(|error| format!("{error}; {}", error.hint()))?;
-    let forge = Forge { pack: &pack, compiler: &*compiler, cache: &cache, clock: SystemTime::now };
-    let wish = Wish { sms: cards()?, ..Wish::default() };
+    let forge = EngineBuilder { pack: &pack, compiler: &*compiler, cache: &cache, clock: SystemTime::now };
+    let wish = BuildRequest { sms: cards()?, ..BuildRequest::default() };
     let watch: Watch = Arc::new(|_| ControlFlow::Continue(()));
     for planned in forge.plan(&wish).map_err(|error| error.to_string())? {
         let free_bytes = memory::free_bytes().unwrap_or(u64::MAX);
@@ -74,7 +74,7 @@ fn cards() -> Result<Vec<visage_engines::Sm>, Box<dyn Error>> {
     let named = env::var("VISAGE_SM").unwrap_or_default();
     let mut sms = named.split(',').filter(|sm| !sm.is_empty()).map(str::parse).collect::<Result<Vec<_>, _>>()?;
     if sms.is_empty() {
-        sms.extend(visage_kernels::find_cards().into_iter().map(|card| card.sm));
+        sms.extend(visage_kernels::find_gpus().into_iter().map(|card| card.sm));
     }
     if sms.is_empty() {
         return Err("wanted cards to compile engines for, found none in this machine; name them: VISAGE_SM=8.9".into());

@@ -9,17 +9,17 @@ pub mod media;
 pub mod telemetry;
 pub mod time;
 
-pub mod cards;
-pub mod listen;
-pub mod pace;
-pub mod picture;
+pub mod adapt;
+pub mod audio;
+pub mod face;
+pub mod gpu_load;
 
 pub mod backend;
 pub mod codec;
 
 pub mod model;
 
-pub mod pipeline;
+pub mod session;
 
 pub mod bench;
 pub mod cli;

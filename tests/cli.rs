@@ -125,7 +125,7 @@ fn parity_ends_badly_if_a_narrower_file_is_past_the_packs_tolerance_or_fails() {
         let verdict = rows.as_array().and_then(|rows| rows.last()).map(|row| row["verdict"].clone());
         (output.status.code(), verdict.and_then(|verdict| verdict.as_str().map(str::to_owned)).expect("a verdict"))
     };
-    if cfg!(feature = "tensorrt-rtx") && !visage_kernels::find_cards().is_empty() {
+    if cfg!(feature = "tensorrt-rtx") && !visage_kernels::find_gpus().is_empty() {
         println!("skipped: files compared on the CPU (there is a card)");
         return;
     }

@@ -12,14 +12,14 @@ use expect_test::{ExpectFile, expect_file};
 use tempfile::TempDir;
 
 /// A folder with a few files in it, and what was typed there and answered.
-struct Desk {
+struct LoadedGraph {
     folder: TempDir,
     transcript: String,
     /// What differs from run to run, and the word that stands for it.
     names: Vec<(String, &'static str)>,
 }
 
-impl Desk {
+impl LoadedGraph {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let names = vec![(env!("CARGO_PKG_VERSION").to_owned(), "VERSION")];
@@ -77,7 +77,7 @@ fn without_speed(text: &str) -> String {
 
 #[test]
 fn help_reads_as_it_was_written() {
-    let mut desk = Desk::new();
+    let mut desk = LoadedGraph::new();
     for line in ["visage --help", "visage --version", "visage", "visage serv", "visage completions powersh"] {
         desk.enter(line);
     }
@@ -96,7 +96,7 @@ fn help_reads_as_it_was_written() {
         ("kernels build", expect_file!["./assets/cli/kernels_build.txt"]),
         ("completions", expect_file!["./assets/cli/completions.txt"]),
     ] {
-        let mut desk = Desk::new();
+        let mut desk = LoadedGraph::new();
         desk.enter(&format!("visage {command} --help"));
         desk.compare(&golden);
     }
@@ -104,7 +104,7 @@ fn help_reads_as_it_was_written() {
 
 #[test]
 fn lists_are_as_they_were() {
-    let mut desk = Desk::new();
+    let mut desk = LoadedGraph::new();
     let packs: serde_json::Value = serde_json::from_slice(&desk.run("visage packs --json").stdout).expect("JSON");
     desk.names.push((packs[0]["bytes"].to_string(), "BYTES"));
     for line in ["visage avatars", "visage avatars --json", "visage packs", "visage packs --json"] {
@@ -119,7 +119,7 @@ fn a_film_that_cannot_be_made_is_told_with_a_cure() {
         println!("skipped: the words of errors (the system's own words are kept as Linux says them)");
         return;
     }
-    let mut desk = Desk::new();
+    let mut desk = LoadedGraph::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let voice = fs::read(root.join("web/samples/hello.wav")).expect("a voice");
     fs::create_dir(desk.folder.path().join("folder")).expect("a folder");
@@ -155,7 +155,7 @@ fn a_server_that_cannot_start_is_told_with_a_cure() {
         println!("skipped: the words of errors (the system's own words are kept as Linux says them)");
         return;
     }
-    let mut desk = Desk::new();
+    let mut desk = LoadedGraph::new();
     let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
     let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let port = tcp.local_addr().expect("an address").port();
@@ -186,7 +186,7 @@ fn a_server_that_cannot_start_is_told_with_a_cure() {
 
 #[test]
 fn what_is_wrong_with_a_described_machine_is_told_with_a_cure() {
-    let mut desk = Desk::new();
+    let mut desk = LoadedGraph::new();
     let machines = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/assets/machines");
     for name in ["bare.json", "h100.json", "laptop.json"] {
         desk.put(name, &fs::read(machines.join(name)).expect("a described machine"));
@@ -216,7 +216,7 @@ fn what_is_wrong_with_a_described_machine_is_told_with_a_cure() {
 
 #[test]
 fn this_machine_is_fine_for_the_cpu_and_says_what_a_card_would_need() {
-    let desk = Desk::new();
+    let desk = LoadedGraph::new();
     let ports = "--port 0 --udp-port 0";
     let cpu = desk.run(&format!("visage doctor --for cpu {ports} --json"));
     assert_eq!(cpu.status.code(), Some(0), "{cpu:?}");
@@ -244,7 +244,7 @@ fn engines_are_told_with_or_without_tensorrt() {
         println!("skipped: words about engines (they are those of a program without TensorRT)");
         return;
     }
-    let mut desk = Desk::new();
+    let mut desk = LoadedGraph::new();
     desk.names.push((desk.folder.path().display().to_string(), "HOME"));
     for line in [
         "visage engines",
@@ -273,7 +273,7 @@ fn kernels_are_told_with_or_without_their_compiler() {
         println!("skipped: words about kernels (they are those of a program without NVRTC)");
         return;
     }
-    let mut desk = Desk::new();
+    let mut desk = LoadedGraph::new();
     desk.names.push((desk.folder.path().display().to_string(), "HOME"));
     for line in [
         "visage kernels",

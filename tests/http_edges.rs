@@ -15,21 +15,23 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
-use visage::codec::sound::decode_sound;
-use visage::media::Picture;
-use visage::model::{Actor, AvatarCard, ModelError, Pack, Still};
-use visage::pipeline::{EndReason, Outgoing, Outlet, SessionEvent, ShowRequest, Studio, StudioConfig, Ticket};
-use visage::rtc::{Net, NetConfig};
+use visage::codec::audio_file::decode_sound;
+use visage::media::VideoFrame;
+use visage::model::{Animator, AvatarInfo, ModelError, Pack, Still};
+use visage::rtc::{RtcConfig, RtcServer};
 use visage::serve::{self, AppState, Facts, ServeError, Shared, TlsFiles, TraceFile};
+use visage::session::{
+    EndReason, Outgoing, Outlet, SessionEvent, SessionHandle, SessionRequest, Sessions, SessionsConfig,
+};
 use visage::telemetry::{Marks, Stage};
 use visage::time::{SampleIndex, Wall};
 
 /// A pack whose faces cost nothing.
-struct Paper(Vec<AvatarCard>);
+struct Paper(Vec<AvatarInfo>);
 
 struct PaperFace;
 
-impl Actor for PaperFace {
+impl Animator for PaperFace {
     fn look_ahead_samples(&self) -> u64 {
         1280
     }
@@ -38,7 +40,7 @@ impl Actor for PaperFace {
         Ok(())
     }
 
-    fn show(&mut self, _at: SampleIndex, _picture: &mut Picture, _marks: &mut Marks, _wall: Wall) {}
+    fn show(&mut self, _at: SampleIndex, _picture: &mut VideoFrame, _marks: &mut Marks, _wall: Wall) {}
 
     fn hush(&mut self) {}
 }
@@ -48,11 +50,11 @@ impl Pack for Paper {
         "paper"
     }
 
-    fn avatars(&self) -> &[AvatarCard] {
+    fn avatars(&self) -> &[AvatarInfo] {
         &self.0
     }
 
-    fn actor(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Actor>, ModelError> {
+    fn actor(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
         Ok(Box::new(PaperFace))
     }
 
@@ -80,7 +82,7 @@ impl Outlet for Sink {
 /// A server inside the test, with a session of its own that needs no network.
 struct House {
     address: SocketAddr,
-    studio: Arc<Studio>,
+    studio: Arc<Sessions>,
     close: watch::Sender<bool>,
     stop: Option<oneshot::Sender<()>>,
     runtime: Runtime,
@@ -90,12 +92,12 @@ fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
     let runtime = Runtime::new().expect("a runtime");
     let inside = runtime.enter();
     let card =
-        AvatarCard { name: "sheet".into(), title: "Sheet".into(), kind: "drawn".into(), background: "#ffffff".into() };
-    let config = StudioConfig { max_sessions: 4, workers: 1, picture_px: 128, bitrate_bps: 300_000 };
-    let studio = Studio::open(config, Arc::new(Paper(vec![card])), Wall).expect("a studio");
+        AvatarInfo { name: "sheet".into(), title: "Sheet".into(), kind: "drawn".into(), background: "#ffffff".into() };
+    let config = SessionsConfig { max_sessions: 4, workers: 1, picture_px: 128, bitrate_bps: 300_000 };
+    let studio = Sessions::open(config, Arc::new(Paper(vec![card])), Wall).expect("a studio");
     let net =
-        NetConfig { host: "127.0.0.1".parse().expect("an address"), udp_port: 0, public_ips: Vec::new(), places: 4 };
-    let net = Arc::new(Net::start(&net, studio.clone(), studio.counters(), Wall).expect("a door"));
+        RtcConfig { host: "127.0.0.1".parse().expect("an address"), udp_port: 0, public_ips: Vec::new(), places: 4 };
+    let net = Arc::new(RtcServer::start(&net, studio.clone(), studio.counters(), Wall).expect("a door"));
     let listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let address = listener.address;
     let (close, closing) = watch::channel(false);
@@ -121,8 +123,8 @@ fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
 }
 
 impl House {
-    fn session(&self) -> Ticket {
-        self.studio.admit(&ShowRequest::default(), Box::new(Sink)).expect("a place")
+    fn session(&self) -> SessionHandle {
+        self.studio.admit(&SessionRequest::default(), Box::new(Sink)).expect("a place")
     }
 
     fn dial(&self) -> TcpStream {

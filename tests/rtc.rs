@@ -11,10 +11,12 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, RawPacket, RtpHeader};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 use tokio::net::UdpSocket;
-use visage::media::{PcmBlock, Picture};
-use visage::model::{Actor, AvatarCard, ModelError, Pack, Still};
-use visage::pipeline::{AdmitError, EndReason, Outgoing, Outlet, SessionEvent, ShowRequest, Studio, StudioConfig};
-use visage::rtc::{JoinError, Joined, Net, NetConfig};
+use visage::media::{PcmBlock, VideoFrame};
+use visage::model::{Animator, AvatarInfo, ModelError, Pack, Still};
+use visage::rtc::{JoinError, Joined, RtcConfig, RtcServer};
+use visage::session::{
+    AdmitError, EndReason, Outgoing, Outlet, SessionEvent, SessionRequest, Sessions, SessionsConfig,
+};
 use visage::telemetry::{Loss, Marks, Stage};
 use visage::time::{SampleIndex, Wall};
 
@@ -25,7 +27,7 @@ const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
 /// A face that is a grey ramp which moves.
 struct Ramp;
 
-impl Actor for Ramp {
+impl Animator for Ramp {
     fn look_ahead_samples(&self) -> u64 {
         1280
     }
@@ -34,7 +36,7 @@ impl Actor for Ramp {
         Ok(())
     }
 
-    fn show(&mut self, at: SampleIndex, picture: &mut Picture, marks: &mut Marks, wall: Wall) {
+    fn show(&mut self, at: SampleIndex, picture: &mut VideoFrame, marks: &mut Marks, wall: Wall) {
         let start = (at.0 / 64) as u8;
         picture.planes_mut().0.iter_mut().zip(0_usize..).for_each(|(luma, n)| *luma = start.wrapping_add(n as u8));
         marks.stamp(Stage::Modelled, wall.now());
@@ -44,18 +46,18 @@ impl Actor for Ramp {
     fn hush(&mut self) {}
 }
 
-struct Ramps([AvatarCard; 1]);
+struct Ramps([AvatarInfo; 1]);
 
 impl Pack for Ramps {
     fn name(&self) -> &'static str {
         "ramps"
     }
 
-    fn avatars(&self) -> &[AvatarCard] {
+    fn avatars(&self) -> &[AvatarInfo] {
         &self.0
     }
 
-    fn actor(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Actor>, ModelError> {
+    fn actor(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
         Ok(Box::new(Ramp))
     }
 
@@ -65,18 +67,18 @@ impl Pack for Ramps {
 }
 
 struct House {
-    studio: Arc<Studio>,
-    net: Net,
+    studio: Arc<Sessions>,
+    net: RtcServer,
 }
 
 fn house(max_sessions: usize) -> House {
     let text = || "ramp".to_owned();
-    let card = AvatarCard { name: text(), title: text(), kind: text(), background: text() };
-    let config = StudioConfig { max_sessions, workers: 1, picture_px: 128, bitrate_bps: 300_000 };
-    let studio = Studio::open(config, Arc::new(Ramps([card])), Wall).expect("a studio");
-    let config = NetConfig { host: LOOPBACK, udp_port: 0, public_ips: Vec::new(), places: max_sessions };
+    let card = AvatarInfo { name: text(), title: text(), kind: text(), background: text() };
+    let config = SessionsConfig { max_sessions, workers: 1, picture_px: 128, bitrate_bps: 300_000 };
+    let studio = Sessions::open(config, Arc::new(Ramps([card])), Wall).expect("a studio");
+    let config = RtcConfig { host: LOOPBACK, udp_port: 0, public_ips: Vec::new(), places: max_sessions };
     let lobby = Arc::clone(&studio);
-    let net = Net::start(&config, lobby, studio.counters(), Wall).expect("a door");
+    let net = RtcServer::start(&config, lobby, studio.counters(), Wall).expect("a door");
     House { studio, net }
 }
 
@@ -165,7 +167,7 @@ impl Client {
     }
 
     async fn joining(mut self, house: &House, offer: &str) -> (Self, Joined) {
-        let joined = house.net.join(offer, ShowRequest::default()).await.expect("a session");
+        let joined = house.net.join(offer, SessionRequest::default()).await.expect("a session");
         let answer = SdpAnswer::from_sdp_string(&joined.answer).expect("an answer");
         let pending = self.pending.take().expect("an offer");
         self.rtc.sdp_api().accept_answer(pending, answer).expect("a fitting answer");
@@ -409,7 +411,7 @@ impl Outlet for Pit {
 fn frames_that_are_on_their_way_when_a_session_ends_are_dropped() {
     runtime().block_on(async {
         let house = house(1);
-        let ticket = house.studio.admit(&ShowRequest::default(), Box::new(Pit)).expect("a session");
+        let ticket = house.studio.admit(&SessionRequest::default(), Box::new(Pit)).expect("a session");
         ticket.inbox.watch();
         let mut events = ticket.events.subscribe();
         while !matches!(events.recv().await.expect("an event"), SessionEvent::Quality(_)) {}
@@ -445,7 +447,7 @@ fn goodbyes_are_heard_on_both_sides() {
         assert!(Wall.now() - began < Duration::from_secs(2));
         assert!(last.live(Duration::from_secs(2), |client| client.is_closed).await, "closing says goodbye");
         let (_, offer) = Client::offering(&CALL).await;
-        assert!(matches!(house.net.join(&offer, ShowRequest::default()).await, Err(JoinError::Closing)));
+        assert!(matches!(house.net.join(&offer, SessionRequest::default()).await, Err(JoinError::Closing)));
         assert!(house.studio.sessions().is_empty(), "nobody is left");
     });
 }
@@ -481,7 +483,7 @@ fn refused_offers_leave_nobody_behind() {
         let house = house(1);
         let net = &house.net;
         let join =
-            |offer: String| async move { net.join(&offer, ShowRequest::default()).await.map(|joined| joined.id) };
+            |offer: String| async move { net.join(&offer, SessionRequest::default()).await.map(|joined| joined.id) };
         let (_, offer) = Client::offering(&CALL).await;
         let unusable = offer.replace("packetization-mode=1", "packetization-mode=0").replace("VP8/", "VP9/");
         assert!(matches!(join(unusable).await, Err(JoinError::NoUsableVideo { offered }) if offered.contains("VP9")));
@@ -511,7 +513,7 @@ fn an_offer_of_vp8_alone_is_refused_by_a_build_without_it() {
     runtime().block_on(async {
         let house = house(1);
         let (_, offer) = Client::offering_pictures(&[Codec::Vp8], &CALL).await;
-        let refused = house.net.join(&offer, ShowRequest::default()).await.map(|joined| joined.id);
+        let refused = house.net.join(&offer, SessionRequest::default()).await.map(|joined| joined.id);
         assert!(
             matches!(&refused, Err(JoinError::NoUsableVideo { offered }) if offered.starts_with("VP8/90000")),
             "{refused:?}"
@@ -523,8 +525,8 @@ fn an_offer_of_vp8_alone_is_refused_by_a_build_without_it() {
 #[cfg(feature = "vp8")]
 mod vp8 {
     use super::*;
-    use visage::codec::PictureCodec;
-    use visage::pipeline::Order;
+    use visage::codec::VideoCodec;
+    use visage::session::SessionCommand;
     use visage_kernels::vp8::Decoder;
 
     /// Whether a frame is one to start from (RFC 6386, section 9.1).
@@ -539,7 +541,7 @@ mod vp8 {
             let (client, offer) = Client::offering_pictures(&[Codec::Vp8], &CALL).await;
             let (mut client, joined) = client.joining(&house, &offer).await;
             assert!(joined.answer.contains("VP8/90000") && !joined.answer.contains("H264"), "{}", joined.answer);
-            assert_eq!(house.studio.find(&joined.id).expect("a session").codec, PictureCodec::Vp8);
+            assert_eq!(house.studio.find(&joined.id).expect("a session").codec, VideoCodec::Vp8);
             let (mut decoder, mut seen, mut keys) = (Decoder::new().expect("a decoder"), 0, Vec::new());
             assert!(client.live(WHILE, |client| client.pictures.len() >= 20).await, "{} came", client.pictures.len());
 
@@ -549,7 +551,7 @@ mod vp8 {
             assert!(client.live(WHILE, has_key).await, "a picture that was lost is answered with a key picture");
 
             let ticket = house.studio.find(&joined.id).expect("a session");
-            ticket.inbox.order(Order::Bitrate(120_000)).expect("room for an order");
+            ticket.inbox.order(SessionCommand::Bitrate(120_000)).expect("room for an order");
             let after = client.pictures.len() + 25;
             assert!(client.live(WHILE, |client| client.pictures.len() >= after).await, "the stream goes on");
             for (n, frame) in client.pictures.iter().enumerate() {
@@ -571,7 +573,7 @@ mod vp8 {
         runtime().block_on(async {
             let house = house(1);
             let (mut client, joined) = Client::join(&house, &CALL).await;
-            assert_eq!(house.studio.find(&joined.id).expect("a session").codec, PictureCodec::H264);
+            assert_eq!(house.studio.find(&joined.id).expect("a session").codec, VideoCodec::H264);
             assert!(!joined.answer.contains("VP8"), "{}", joined.answer);
             assert!(client.live(WHILE, |client| client.picture_times().len() >= 5).await);
         });

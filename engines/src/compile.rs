@@ -28,7 +28,7 @@ pub trait Compiler {
     ///
     /// # Errors
     /// If the graph cannot be compiled or the file not written, or if `watch` says to stop.
-    fn compile(&self, order: &Order<'_>, engine: &Path, watch: &Watch) -> Result<Compiled, CompileError>;
+    fn compile(&self, order: &CompileRequest<'_>, engine: &Path, watch: &Watch) -> Result<Compiled, CompileError>;
 }
 
 /// What a compiler tells of an engine that it made.
@@ -54,7 +54,7 @@ pub struct Progress<'a> {
 
 /// What is to be compiled.
 #[derive(Clone, Copy, Debug)]
-pub struct Order<'a> {
+pub struct CompileRequest<'a> {
     /// The ONNX file.
     pub onnx: Onnx<'a>,
     /// The cards.
@@ -180,7 +180,7 @@ pub struct Planned<'a> {
 
 /// What to make.
 #[derive(Clone, Debug, Default)]
-pub struct Wish {
+pub struct BuildRequest {
     /// The cards.
     pub sms: Vec<Sm>,
     /// The precision, for graphs that have it; others run in the next wider one. The narrowest of each unless said.
@@ -197,7 +197,7 @@ const COMPILER_SECONDS: u64 = 20;
 
 /// A pack, what compiles its graphs, and where the engines go.
 #[derive(Clone, Copy)]
-pub struct Forge<'a> {
+pub struct EngineBuilder<'a> {
     /// Where the graphs come from.
     pub pack: &'a PackFiles,
     /// What compiles them.
@@ -208,12 +208,12 @@ pub struct Forge<'a> {
     pub clock: fn() -> SystemTime,
 }
 
-impl<'a> Forge<'a> {
+impl<'a> EngineBuilder<'a> {
     /// The engines that the pack needs for a wish, and which of them are there already.
     ///
     /// # Errors
     /// If the pack lacks a file or a precision, the compiler does not know the cards, or the cache cannot be read.
-    pub fn plan(&self, wish: &Wish) -> Result<Vec<Planned<'a>>, MakeError> {
+    pub fn plan(&self, wish: &BuildRequest) -> Result<Vec<Planned<'a>>, MakeError> {
         let manifest = self.pack.manifest()?;
         wish.precision.map_or(Ok(()), |wanted| has(&manifest, wanted))?;
         let mut planned: Vec<Planned<'a>> = Vec::new();
@@ -227,7 +227,7 @@ impl<'a> Forge<'a> {
         Ok(planned)
     }
 
-    fn planned(&self, graph: &GraphManifest, wish: &Wish, sm: Sm) -> Result<Planned<'a>, MakeError> {
+    fn planned(&self, graph: &GraphManifest, wish: &BuildRequest, sm: Sm) -> Result<Planned<'a>, MakeError> {
         let absent = || PackError::Absent { path: graph.name.clone() };
         let (precision, path) = graph.in_precision(wish.precision).ok_or_else(absent)?;
         let key = self.key(graph, (precision, path), wish, sm)?;
@@ -244,7 +244,7 @@ impl<'a> Forge<'a> {
         &self,
         graph: &GraphManifest,
         (precision, path): (Precision, &str),
-        wish: &Wish,
+        wish: &BuildRequest,
         sm: Sm,
     ) -> Result<EngineKey, MakeError> {
         let (flavour, version) = (self.compiler.flavour(), self.compiler.version());
@@ -300,7 +300,7 @@ impl<'a> Forge<'a> {
         planned.check_memory(free_bytes)?;
         let files = planned.key.weights.keys().chain([&planned.onnx_path]);
         files.into_iter().try_for_each(|file| self.pack.check_large(file))?;
-        let order = Order { onnx: planned.onnx, sm: planned.key.sm, profiles: &planned.key.profiles };
+        let order = CompileRequest { onnx: planned.onnx, sm: planned.key.sm, profiles: &planned.key.profiles };
         let began = (self.clock)();
         memory::forget_peak();
         let compiled = self.compiler.compile(&order, path, watch).map_err(|source| planned.failed(source))?;

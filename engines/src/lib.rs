@@ -14,7 +14,7 @@ mod manifest;
 pub mod memory;
 mod onnx;
 mod pack;
-pub mod places;
+pub mod search_paths;
 mod sm;
 mod version;
 

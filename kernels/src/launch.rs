@@ -10,8 +10,8 @@ use thiserror::Error;
 
 use crate::cuda::{Argument, CudaError, Device, Function, Grid, Memory, Module, PinnedPool, Stream};
 use crate::nvrtc::Cubin;
-use crate::twins::trial::{Trial, Verdict};
-use crate::twins::{HostBuffer, Number, Order, SizeError, kernels};
+use crate::reference::check::{Check, Verdict};
+use crate::reference::{HostBuffer, Launch, Number, SizeError, kernels};
 
 /// The kernels, ready to be queued.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl Kernels {
     ///
     /// # Errors
     /// If the kernel was not loaded, a piece is too short, or as the driver says.
-    pub fn queue(&self, stream: &Stream, order: &Order, memory: &[&Memory]) -> Result<(), LaunchError> {
+    pub fn queue(&self, stream: &Stream, order: &Launch, memory: &[&Memory]) -> Result<(), LaunchError> {
         let name = order.kernel().name;
         let function = self.functions.get(name).ok_or(LaunchError::Unknown { name })?;
         fits(order.bytes(), memory)?;
@@ -86,7 +86,7 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::queue`].
-    pub fn attempt(&self, device: &Device, trial: &Trial) -> Result<Vec<Verdict>, LaunchError> {
+    pub fn attempt(&self, device: &Device, trial: &Check) -> Result<Vec<Verdict>, LaunchError> {
         let stream = Stream::new(device)?;
         let held: Vec<Vec<u8>> = trial.buffers.iter().map(HostBuffer::to_bytes).collect();
         let longest = held.iter().map(Vec::len).max().unwrap_or(1);

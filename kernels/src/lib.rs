@@ -4,27 +4,27 @@
 
 #![warn(missing_docs)]
 
-mod cards;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod disk;
+pub mod gpu_watch;
+mod gpus;
 #[cfg(feature = "h264")]
 pub mod h264;
-pub mod inventory;
 #[cfg(feature = "cuda")]
 mod launch;
 pub mod libraries;
-pub mod memory;
+pub mod malloc;
+pub mod nvml;
 #[cfg(feature = "cuda")]
 pub mod nvrtc;
 pub mod pipe;
 pub mod pixels;
+pub mod reference;
 pub mod tensorrt;
-pub mod twins;
 #[cfg(feature = "vp8")]
 pub mod vp8;
-pub mod watch;
 
-pub use cards::{Card, find_cards};
+pub use gpus::{Card, find_gpus};
 #[cfg(feature = "cuda")]
 pub use launch::{Kernels, LaunchError};

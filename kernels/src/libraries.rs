@@ -12,9 +12,9 @@ use libloading::{Library, Symbol};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use visage_engines::Version;
-use visage_engines::places::{Place, search_order};
+use visage_engines::search_paths::{Place, search_order};
 
-use crate::cards::bus_address;
+use crate::gpus::bus_address;
 
 /// The CUDA driver's library.
 pub const CUDA: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };

@@ -4,14 +4,14 @@
 #![expect(clippy::disallowed_methods, reason = "a test is told by its environment whether there is a card")]
 #![expect(clippy::print_stdout, reason = "what is skipped says so, and figures are shown")]
 
-#[path = "driver/standin.rs"]
-mod standin;
+#[path = "driver/stub_driver.rs"]
+mod stub_driver;
 
 use std::ffi::c_void;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use standin::{Fault, StandIn};
+use stub_driver::{Fault, StubDriver};
 use visage_engines::Sm;
 use visage_kernels::cuda::{
     Argument, CudaError, Device, Driver, DriverError, Event, FaultKind, Flight, Function, Graph, Grid, LIBRARY, Memory,
@@ -134,8 +134,8 @@ fn fail(driver: &Driver, break_it: impl FnOnce(&World)) {
     pass(driver, 5.0);
 }
 
-fn on_standin() -> (StandIn, Driver) {
-    let standin = StandIn::new();
+fn on_standin() -> (StubDriver, Driver) {
+    let standin = StubDriver::new();
     let driver = standin.driver();
     standin.twin(c"add_one", add_one, &[8, 4]);
     (standin, driver)
@@ -277,7 +277,7 @@ fn no_call_of_cudarc_is_reached_since_nobody_but_the_table_of_calls_names_it() {
 
 #[test]
 fn the_loader_finds_the_standin_as_it_would_find_the_driver() {
-    let standin = StandIn::new();
+    let standin = StubDriver::new();
     if std::env::var_os("VISAGE_STANDIN_CHILD").is_some() {
         let driver = Driver::open(Path::new(LIBRARY)).expect("found by its name");
         let device = Device::open(&driver, 0).expect("a device");

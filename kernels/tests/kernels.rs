@@ -3,20 +3,20 @@
 
 #![expect(clippy::disallowed_methods, reason = "a test is told by its environment whether there is a card")]
 
-#[path = "driver/standin.rs"]
-mod standin;
+#[path = "driver/stub_driver.rs"]
+mod stub_driver;
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
-use standin::StandIn;
+use stub_driver::StubDriver;
 use visage_engines::cubins::Cubins;
 use visage_kernels::cuda::{Device, Driver, LIBRARY, Memory, Stream};
 use visage_kernels::libraries::nvrtc_places;
 use visage_kernels::nvrtc::{Cubin, Nvrtc, obtain_all};
-use visage_kernels::twins::trial::{Verdict, trials};
-use visage_kernels::twins::{PcmToF32, Source, kernels};
+use visage_kernels::reference::check::{Verdict, trials};
+use visage_kernels::reference::{PcmToF32, Source, kernels};
 use visage_kernels::{Kernels, LaunchError};
 
 /// Cubins that the stand-in takes without looking at them.
@@ -25,8 +25,8 @@ fn untried() -> Vec<Cubin> {
     Source::ALL.map(|source| unsafe { Cubin::trusted(source, b"for the stand-in".to_vec()) }).into()
 }
 
-fn standin() -> StandIn {
-    let standin = StandIn::new();
+fn standin() -> StubDriver {
+    let standin = StubDriver::new();
     standin.seed(7);
     for kernel in kernels() {
         let name = CString::new(kernel.name).expect("a name");

@@ -15,13 +15,13 @@ use super::{Backend, BackendError, Graph, Onnx, Signature, Slot, Tensor, Value};
 /// The engine's name in errors and reports.
 const NAME: &str = "cpu";
 
-/// The engine for any CPU. All graphs that one `Cpu` loads share one thread.
+/// The engine for any CPU. All graphs that one `CpuBackend` loads share one thread.
 #[derive(Clone, Debug)]
-pub struct Cpu {
+pub struct CpuBackend {
     pool: Arc<ThreadPool>,
 }
 
-impl Cpu {
+impl CpuBackend {
     /// An engine with a thread of its own.
     #[must_use]
     pub fn new() -> Self {
@@ -29,7 +29,7 @@ impl Cpu {
     }
 }
 
-impl Cpu {
+impl CpuBackend {
     /// What a graph takes and gives.
     ///
     /// # Errors
@@ -46,13 +46,13 @@ impl Cpu {
     }
 }
 
-impl Default for Cpu {
+impl Default for CpuBackend {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Backend for Cpu {
+impl Backend for CpuBackend {
     fn name(&self) -> &'static str {
         NAME
     }

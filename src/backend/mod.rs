@@ -2,15 +2,15 @@
 //!
 //! Decides how a graph is loaded, who has a slot on it and how a step is run. Does not know what its numbers mean.
 
-#[cfg(feature = "cuda")]
-pub mod card;
 mod cpu;
 mod error;
+#[cfg(feature = "cuda")]
+pub mod gpu;
 mod parity;
 mod value;
 
-use crate::cards::{CardUse, CardWork};
-pub use cpu::Cpu;
+use crate::gpu_load::{DeviceCounts, GpuRequirement};
+pub use cpu::CpuBackend;
 pub use error::BackendError;
 pub use parity::{Difference, ParityError, Signature, compare, run, seeded};
 pub use value::{Tensor, Value};
@@ -20,7 +20,7 @@ pub use visage_engines::Onnx;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
     /// It does.
-    Open,
+    Ready,
     /// Not now: it is short of memory, or being opened anew.
     Recovering {
         /// What happened.
@@ -39,7 +39,7 @@ pub trait Backend: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// The graphics card that it reckons on, known best once a graph is loaded; none for a processor.
-    fn card(&self) -> Option<CardUse> {
+    fn card(&self) -> Option<GpuRequirement> {
         None
     }
 
@@ -54,11 +54,11 @@ pub trait Backend: Send + Sync {
 pub trait Graph: Send + Sync {
     /// Whether the engine takes new sessions. A CPU always does.
     fn health(&self) -> Health {
-        Health::Open
+        Health::Ready
     }
 
     /// What was done on its card, for all its graphs; none for a processor.
-    fn work(&self) -> Option<CardWork> {
+    fn work(&self) -> Option<DeviceCounts> {
         None
     }
 

@@ -2,7 +2,7 @@
 
 use super::BackendError;
 #[cfg(feature = "cuda")]
-use super::card::{Coming, Resident};
+use super::gpu::{DeviceTensor, Downloading};
 use crate::telemetry::StepTimes;
 
 /// A dense tensor of `f32`, row major.
@@ -33,10 +33,10 @@ pub(super) enum Held {
     Here(Tensor),
     /// On the card.
     #[cfg(feature = "cuda")]
-    There(Resident),
+    There(DeviceTensor),
     /// On its way from the card.
     #[cfg(feature = "cuda")]
-    Coming(Coming),
+    Downloading(Downloading),
 }
 
 impl From<Tensor> for Value {
@@ -54,7 +54,7 @@ impl Value {
             #[cfg(feature = "cuda")]
             Held::There(resident) => resident.shape(),
             #[cfg(feature = "cuda")]
-            Held::Coming(coming) => coming.shape(),
+            Held::Downloading(coming) => coming.shape(),
         }
     }
 
@@ -65,7 +65,7 @@ impl Value {
     pub fn ask(&mut self) -> Result<(), BackendError> {
         #[cfg(feature = "cuda")]
         if let Held::There(resident) = &self.0 {
-            self.0 = Held::Coming(resident.ask()?);
+            self.0 = Held::Downloading(resident.ask()?);
         }
         Ok(())
     }
@@ -78,7 +78,7 @@ impl Value {
             #[cfg(feature = "cuda")]
             Held::There(_) => false,
             #[cfg(feature = "cuda")]
-            Held::Coming(coming) => coming.is_here(),
+            Held::Downloading(coming) => coming.is_here(),
         }
     }
 
@@ -104,7 +104,7 @@ impl Value {
                 coming.take()
             }
             #[cfg(feature = "cuda")]
-            Held::Coming(coming) => coming.take(),
+            Held::Downloading(coming) => coming.take(),
         }
     }
 }

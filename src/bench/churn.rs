@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::BenchError;
-use super::caller::{Caller, CallerPlan, Pictures, Speech};
+use super::client::{Client, ClientPlan, Pictures, Speech};
 use super::plan::{BenchPlan, Progress};
 use super::report::Churn;
 use super::server::Server;
-use super::spread::plain;
-use super::voice::VoiceLoop;
+use super::signed_percentiles::plain;
+use super::speech_loop::VoiceLoop;
 use crate::telemetry::Footprint;
 use crate::time::Wall;
 
@@ -92,8 +92,8 @@ async fn one(
     number: usize,
 ) -> Result<f64, BenchError> {
     let epoch = Wall.now();
-    let who = CallerPlan { number, pictures: Pictures::Count, speech: Speech::Loop, epoch };
-    let caller = Caller::call(&server, voice, who, avatar.as_deref()).await?;
+    let who = ClientPlan { number, pictures: Pictures::Count, speech: Speech::Loop, epoch };
+    let caller = Client::call(&server, voice, who, avatar.as_deref()).await?;
     let took = Wall.now().saturating_duration_since(epoch);
     let has_picture = see(&caller).await;
     tokio::time::sleep(STAY).await;
@@ -102,7 +102,7 @@ async fn one(
 }
 
 /// Waits for the first picture; a call without one has failed.
-async fn see(caller: &Caller) -> bool {
+async fn see(caller: &Client) -> bool {
     for _ in 0..PICTURE_LOOKS {
         if caller.look(|tape| !tape.video.is_empty()) {
             return true;

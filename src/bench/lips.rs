@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::BenchError;
-use super::caller::{Caller, CallerPlan, Pictures, Speech};
-use super::eye::{Seen, distance, mouth, rest, watch};
+use super::client::{Client, ClientPlan, Pictures, Speech};
+use super::mouth_tracker::{Seen, distance, mouth, rest, watch};
 use super::plan::BenchPlan;
+use super::recording::{Recording, Unwrapped};
 use super::server::Server;
-use super::tape::{Tape, Unwrapped};
-use super::voice::VoiceLoop;
+use super::speech_loop::VoiceLoop;
 use crate::time::Wall;
 
 /// A packet louder than this sounds; softer than a tenth of it is silent.
@@ -23,17 +23,17 @@ const SILENT_PACKETS: usize = 4;
 /// If the server refuses or the call does not stand.
 pub async fn measure(server: &Server, voice: &Arc<VoiceLoop>, plan: &BenchPlan) -> Result<Vec<f64>, BenchError> {
     let epoch = Wall.now();
-    let who = CallerPlan { number: 0, pictures: Pictures::Keep, speech: Speech::Loop, epoch };
-    let caller = Caller::call(server, Arc::clone(voice), who, plan.avatar.as_deref()).await?;
+    let who = ClientPlan { number: 0, pictures: Pictures::Keep, speech: Speech::Loop, epoch };
+    let caller = Client::call(server, Arc::clone(voice), who, plan.avatar.as_deref()).await?;
     tokio::time::sleep(plan.warm_up + plan.measured).await;
     let tape = caller.hang_up(server).await;
-    let seen = watch(&tape).map_err(|e| BenchError::Picture { found: e.to_string() })?;
+    let seen = watch(&tape).map_err(|e| BenchError::VideoFrame { found: e.to_string() })?;
     let onsets = onsets(&tape, plan.warm_up)?;
     Ok(lags(&seen, &onsets))
 }
 
 /// Where bursts begin on the RTP line of the returned voice, in milliseconds of media time (to 2 ms).
-fn onsets(tape: &Tape, after: Duration) -> Result<Vec<f64>, opus::Error> {
+fn onsets(tape: &Recording, after: Duration) -> Result<Vec<f64>, opus::Error> {
     let mut decoder = opus::Decoder::new(48_000, opus::Channels::Mono)?;
     let (mut line, mut block, mut silent, mut found) = (Unwrapped::default(), [0.0; 5760], 0, Vec::new());
     for packet in &tape.voice {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::marker::{Chirp, Echo, VoiceMap, find};
-use super::tape::{Frame, PACKET_SAMPLES, ReportedClock, Tape, Unwrapped, frames, ms_between};
-use super::voice::VoiceLoop;
+use super::recording::{Frame, PACKET_SAMPLES, Recording, ReportedClock, Unwrapped, frames, ms_between};
+use super::speech_loop::VoiceLoop;
 use crate::telemetry::Histogram;
 
 /// Length of a frame in milliseconds.
@@ -71,7 +71,7 @@ pub struct CallNumbers {
 ///
 /// # Errors
 /// If no decoder can be made.
-pub fn judge(tape: &Tape, voice: &VoiceLoop, window: Window) -> Result<CallNumbers, opus::Error> {
+pub fn judge(tape: &Recording, voice: &VoiceLoop, window: Window) -> Result<CallNumbers, opus::Error> {
     let heard = Heard::decode(tape)?;
     let (map, markers) = heard.map(tape, voice, window);
     let all: Vec<Frame> =
@@ -97,7 +97,7 @@ pub fn judge(tape: &Tape, voice: &VoiceLoop, window: Window) -> Result<CallNumbe
     })
 }
 
-fn send_lateness(tape: &Tape, window: Window) -> Histogram {
+fn send_lateness(tape: &Recording, window: Window) -> Histogram {
     let mut histogram = Histogram::default();
     let sent = tape.sent.iter().zip(&tape.send_lateness);
     sent.filter(|(at, _)| **at >= window.from && **at < window.to).for_each(|(_, late)| histogram.record(*late));
@@ -114,7 +114,7 @@ struct Heard {
 }
 
 impl Heard {
-    fn decode(tape: &Tape) -> Result<Self, opus::Error> {
+    fn decode(tape: &Recording) -> Result<Self, opus::Error> {
         let mut line = Unwrapped::default();
         let mut placed: Vec<_> = tape.voice.iter().map(|packet| (line.place(packet.rtp.0), packet)).collect();
         placed.sort_by_key(|(at, _)| *at);
@@ -134,7 +134,7 @@ impl Heard {
     }
 
     /// Looks for each marker among the packets that came in the second after it was sent.
-    fn map(&self, tape: &Tape, voice: &VoiceLoop, window: Window) -> (VoiceMap, (u64, u64)) {
+    fn map(&self, tape: &Recording, voice: &VoiceLoop, window: Window) -> (VoiceMap, (u64, u64)) {
         let sent_to = |limit: Duration| tape.sent.partition_point(|at| *at < limit) as i64 * PACKET_SAMPLES;
         let from = sent_to(window.from.saturating_sub(Duration::from_secs(2)));
         let to = sent_to(window.to.saturating_sub(Duration::from_secs(1)));
@@ -145,7 +145,7 @@ impl Heard {
         (map, (due.len() as u64, found))
     }
 
-    fn echo(&self, tape: &Tape, sent: i64, chirp: Chirp) -> Option<Echo> {
+    fn echo(&self, tape: &Recording, sent: i64, chirp: Chirp) -> Option<Echo> {
         let left = *tape.sent.get(usize::try_from(sent / PACKET_SAMPLES).ok()?)?;
         let first = self.packets.iter().position(|(_, arrived)| *arrived >= left)?;
         let start = usize::try_from(self.packets[first].0 - self.origin).ok()?;
@@ -164,7 +164,7 @@ impl Heard {
 
 /// Frames against voice.
 struct Aligned<'a> {
-    tape: &'a Tape,
+    tape: &'a Recording,
     heard: &'a Heard,
     map: &'a VoiceMap,
     codec_delay: i64,

@@ -3,24 +3,24 @@
 //! Decides what is measured and how it is said. Does not parse flags or print: `cli` does. It uses the Opus library and
 //! the `webrtc` stack directly, not through `codec` and `rtc`: what measures shares nothing with what is measured.
 
-mod caller;
 mod churn;
+mod client;
 mod compare;
-mod eye;
+mod interference;
 mod lips;
 mod marker;
 mod measure;
-mod noise;
+mod mouth_tracker;
 mod plan;
+mod procfs;
 mod ramp;
+mod recording;
 mod report;
 mod run;
 mod server;
-mod spread;
+mod signed_percentiles;
+mod speech_loop;
 mod stop;
-mod tape;
-mod usage;
-mod voice;
 
 use std::sync::Arc;
 
@@ -30,12 +30,12 @@ pub use churn::PLACES as CHURN_PLACES;
 pub use compare::compare;
 pub use measure::FrameTally;
 pub use plan::{BenchKind, BenchPlan, Progress};
+pub use procfs::{Machine, MachineUse};
 pub use report::{BenchReport, Churn, Cost, MarkerCount, RampStep, Wire};
 pub use server::{Server, Target};
-pub use spread::SignedPercentiles;
-pub use usage::{Machine, MachineUse};
+pub use signed_percentiles::SignedPercentiles;
 
-use voice::VoiceLoop;
+use speech_loop::VoiceLoop;
 
 /// Runs a bench. Needs a tokio runtime with timers and network; two threads are enough.
 ///
@@ -43,10 +43,10 @@ use voice::VoiceLoop;
 /// If the server does not start or answer, a call does not come to stand, or no frame comes back.
 pub async fn run(plan: BenchPlan, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<BenchReport, BenchError> {
     let voice = Arc::new(VoiceLoop::new()?);
-    let timer = noise::idle_timer().await;
+    let timer = interference::idle_timer().await;
     let server = Arc::new(Server::open(&plan.target).await?);
     let mut report = measured(&server, &voice, &plan, progress).await?;
-    let idle = noise::Disturbance { timer_p95_ms: timer.p95, ..noise::Disturbance::default() };
+    let idle = interference::Interference { timer_p95_ms: timer.p95, ..interference::Interference::default() };
     report.warnings.extend(idle.warnings());
     Ok(report)
 }
@@ -73,13 +73,13 @@ async fn measured(
     };
     if plan.stops > 0 {
         let stops = stop::measure(server, voice, plan, progress).await?;
-        report.stop_voice_ms = spread::plain(stops.voice.iter().copied().flatten());
-        report.stop_picture_ms = spread::plain(stops.picture.iter().copied().flatten());
-        report.stop_ms = spread::plain(stops.later());
+        report.stop_voice_ms = signed_percentiles::plain(stops.voice.iter().copied().flatten());
+        report.stop_picture_ms = signed_percentiles::plain(stops.picture.iter().copied().flatten());
+        report.stop_ms = signed_percentiles::plain(stops.later());
     }
     if plan.kind == BenchKind::Lips {
         progress(Progress::Began { what: "the lips".into(), takes });
-        report.lip_lag_ms = Some(spread::signed(lips::measure(server, voice, plan).await?));
+        report.lip_lag_ms = Some(signed_percentiles::signed(lips::measure(server, voice, plan).await?));
     }
     Ok(report)
 }
@@ -122,7 +122,7 @@ pub enum BenchError {
     },
     /// Pictures could not be decoded.
     #[error("wanted to decode the pictures, found: {found}")]
-    Picture {
+    VideoFrame {
         /// What was found.
         found: String,
     },

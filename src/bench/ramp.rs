@@ -8,7 +8,7 @@ use super::plan::{BenchPlan, Progress};
 use super::report::{BenchReport, RampStep};
 use super::run::latency;
 use super::server::Server;
-use super::voice::VoiceLoop;
+use super::speech_loop::VoiceLoop;
 
 /// Numbers of callers that are tried, until one breaks.
 const STEPS: [usize; 15] = [1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 20, 24, 32, 48, 64];

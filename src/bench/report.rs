@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::measure::FrameTally;
-use super::spread::SignedPercentiles;
-use super::usage::Machine;
+use super::procfs::Machine;
+use super::signed_percentiles::SignedPercentiles;
 use crate::telemetry::{Percentiles, Stage, StepTimes};
 
 /// The result of a bench. The names in JSON stay as they are; new ones may come.

@@ -7,15 +7,15 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::BenchError;
-use super::caller::{Caller, CallerPlan, Pictures, Speech};
+use super::client::{Client, ClientPlan, Pictures, Speech};
+use super::interference::Interference;
 use super::measure::{CallNumbers, Window, judge};
-use super::noise::Disturbance;
 use super::plan::BenchPlan;
+use super::procfs::{Machine, MachineUse, of_process};
 use super::report::{BenchReport, Cost, MarkerCount, Wire};
 use super::server::Server;
-use super::spread::{plain, signed};
-use super::usage::{Machine, MachineUse, of_process};
-use super::voice::VoiceLoop;
+use super::signed_percentiles::{plain, signed};
+use super::speech_loop::VoiceLoop;
 use crate::telemetry::{Footprint, Histogram, Percentiles};
 use crate::time::Wall;
 
@@ -33,8 +33,8 @@ pub async fn latency(
     let idle = server.used();
     let mut callers = Vec::with_capacity(sessions);
     for number in 0..sessions {
-        let who = CallerPlan { number, pictures: Pictures::Count, speech: Speech::Loop, epoch };
-        callers.push(Caller::call(server, Arc::clone(voice), who, plan.avatar.as_deref()).await?);
+        let who = ClientPlan { number, pictures: Pictures::Count, speech: Speech::Loop, epoch };
+        callers.push(Client::call(server, Arc::clone(voice), who, plan.avatar.as_deref()).await?);
     }
     tokio::time::sleep(plan.warm_up).await;
     let before = Snapshot::take(server);
@@ -63,7 +63,7 @@ pub async fn latency(
     Ok(report)
 }
 
-async fn hang_up(server: &Server, callers: Vec<Caller>) -> (Vec<Value>, Vec<super::tape::Tape>) {
+async fn hang_up(server: &Server, callers: Vec<Client>) -> (Vec<Value>, Vec<super::recording::Recording>) {
     let (mut stats, mut tapes) = (Vec::new(), Vec::new());
     for caller in &callers {
         // Without the server's own numbers the callers' are still good.
@@ -104,7 +104,7 @@ fn cost(idle: Option<Footprint>, before: Snapshot, after: Snapshot, window: Wind
     }
 }
 
-fn disturbance(before: Snapshot, after: Snapshot, window: Window, judged: &[CallNumbers]) -> Disturbance {
+fn disturbance(before: Snapshot, after: Snapshot, window: Window, judged: &[CallNumbers]) -> Interference {
     let own = spent(before.server, after.server) + spent(before.callers, after.callers);
     let halves = |second: bool| {
         plain(judged.iter().flat_map(|numbers| {
@@ -117,7 +117,7 @@ fn disturbance(before: Snapshot, after: Snapshot, window: Window, judged: &[Call
     let mut found = before
         .machine
         .zip(after.machine)
-        .map_or_else(Disturbance::default, |(b, a)| Disturbance::between(b, a, own, wall));
+        .map_or_else(Interference::default, |(b, a)| Interference::between(b, a, own, wall));
     found.halves_ms = (halves(false), halves(true));
     found
 }

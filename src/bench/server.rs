@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::BenchError;
-use super::usage::of_process;
+use super::procfs::of_process;
 use crate::telemetry::Footprint;
 
 /// Where the server is, or how to start one.

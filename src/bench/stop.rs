@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::BenchError;
-use super::caller::{Caller, CallerPlan, Pictures, Speech};
-use super::eye::{Opening, Seen, between, rest, watch};
+use super::client::{Client, ClientPlan, Pictures, Speech};
+use super::mouth_tracker::{Opening, Seen, between, rest, watch};
 use super::plan::{BenchPlan, Progress};
+use super::recording::{Recording, ms_between};
 use super::server::Server;
-use super::tape::{Tape, ms_between};
-use super::voice::{VoiceLoop, long_vowel_wav};
+use super::speech_loop::{VoiceLoop, long_vowel_wav};
 use crate::time::Wall;
 
 /// Length of speech before the stop, and of quiet after it.
@@ -49,8 +49,8 @@ pub async fn measure(
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Stops, BenchError> {
     let epoch = Wall.now();
-    let who = CallerPlan { number: 0, pictures: Pictures::Keep, speech: Speech::Silence, epoch };
-    let caller = Caller::call(server, Arc::clone(voice), who, plan.avatar.as_deref()).await?;
+    let who = ClientPlan { number: 0, pictures: Pictures::Keep, speech: Speech::Silence, epoch };
+    let caller = Client::call(server, Arc::clone(voice), who, plan.avatar.as_deref()).await?;
     tokio::time::sleep(QUIET).await;
     let mut asked = Vec::new();
     let wav = long_vowel_wav(6);
@@ -63,7 +63,7 @@ pub async fn measure(
         progress(Progress::Step { done: n + 1, of: plan.stops });
     }
     let tape = caller.hang_up(server).await;
-    let (heard, seen) = (levels(&tape)?, watch(&tape).map_err(|e| BenchError::Picture { found: e.to_string() })?);
+    let (heard, seen) = (levels(&tape)?, watch(&tape).map_err(|e| BenchError::VideoFrame { found: e.to_string() })?);
     let mut stops = Stops::default();
     for at in &asked {
         stops.voice.push(last_heard(&heard, *at).map(|last| ms_between(*at, last).max(0.0)));
@@ -74,7 +74,7 @@ pub async fn measure(
 }
 
 /// Arrival and level of each packet.
-fn levels(tape: &Tape) -> Result<Vec<(Duration, f32)>, opus::Error> {
+fn levels(tape: &Recording) -> Result<Vec<(Duration, f32)>, opus::Error> {
     let mut decoder = opus::Decoder::new(48_000, opus::Channels::Mono)?;
     let mut block = [0.0; 5760];
     let mut level = |payload: &[u8]| {

@@ -9,7 +9,7 @@ use clap::ValueEnum as _;
 use indicatif::ProgressBar;
 use tokio::runtime::Runtime;
 
-use super::complaint::Complaint;
+use super::error::CliError;
 use super::flags::{BenchFlags, Flags};
 use crate::bench::{
     BenchError, BenchKind, BenchPlan, BenchReport, CHURN_PLACES, Progress, Target, compare, run as measure,
@@ -19,7 +19,7 @@ use crate::bench::{
 const RAMP_MOST: usize = 64;
 
 /// Measures, or compares what was measured.
-pub fn run(flags: &Flags, wanted: &BenchFlags) -> Result<(), Complaint> {
+pub fn run(flags: &Flags, wanted: &BenchFlags) -> Result<(), CliError> {
     if let Some([before, after]) = wanted.compare.as_deref() {
         println!("{}", compare(before, after).map_err(hinted)?);
         return Ok(());
@@ -35,7 +35,7 @@ pub fn run(flags: &Flags, wanted: &BenchFlags) -> Result<(), Complaint> {
     tell(wanted, &report.map_err(hinted)?)
 }
 
-fn plan(flags: &Flags, wanted: &BenchFlags) -> Result<BenchPlan, Complaint> {
+fn plan(flags: &Flags, wanted: &BenchFlags) -> Result<BenchPlan, CliError> {
     let kind = match (wanted.ramp, wanted.churn, wanted.lips) {
         (true, _, _) => BenchKind::Ramp,
         (_, Some(times), _) => BenchKind::Churn(times as usize),
@@ -59,7 +59,7 @@ fn plan(flags: &Flags, wanted: &BenchFlags) -> Result<BenchPlan, Complaint> {
 }
 
 /// The server named by flag, or one of this program's own on a free port.
-fn target(flags: &Flags, wanted: &BenchFlags, sessions: usize) -> Result<Target, Complaint> {
+fn target(flags: &Flags, wanted: &BenchFlags, sessions: usize) -> Result<Target, CliError> {
     if let Some(url) = &wanted.url {
         return Ok(Target::Url { url: url.clone(), token: wanted.token.clone() });
     }
@@ -74,12 +74,12 @@ fn target(flags: &Flags, wanted: &BenchFlags, sessions: usize) -> Result<Target,
     Ok(Target::Own { program, arguments })
 }
 
-fn tell(wanted: &BenchFlags, report: &BenchReport) -> Result<(), Complaint> {
+fn tell(wanted: &BenchFlags, report: &BenchReport) -> Result<(), CliError> {
     match wanted.json.as_deref() {
         Some("-") => println!("{}", report.json()),
         Some(path) => {
             fs::write(path, report.json())
-                .map_err(|error| Complaint::new(error, format!("--json wants a file that can be written: {path}")))?;
+                .map_err(|error| CliError::new(error, format!("--json wants a file that can be written: {path}")))?;
             println!("{}", report.table());
         }
         None => println!("{}", report.table()),
@@ -87,13 +87,13 @@ fn tell(wanted: &BenchFlags, report: &BenchReport) -> Result<(), Complaint> {
     Ok(())
 }
 
-fn hinted(error: BenchError) -> Complaint {
+fn hinted(error: BenchError) -> CliError {
     let hint = match &error {
         BenchError::NoServer { .. } => "visage serve must start on this machine, or --url name a server that answers",
         BenchError::Refused { .. } => "a server with a token wants --token; one with few places fewer --sessions",
         BenchError::NoCall { .. } | BenchError::NoFrames { .. } => "UDP between here and the server must pass",
         BenchError::File { .. } => "--compare wants two files that --json wrote",
-        BenchError::Opus(_) | BenchError::Picture { .. } => "this is a bug of the bench",
+        BenchError::Opus(_) | BenchError::VideoFrame { .. } => "this is a bug of the bench",
     };
-    Complaint::new(error, hint)
+    CliError::new(error, hint)
 }

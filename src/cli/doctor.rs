@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::WRONG_USAGE;
-use super::complaint::Complaint;
+use super::compatibility;
+use super::error::CliError;
 use super::flags::{DoctorFlags, DoctorTarget, Flags, ListFlags};
 use super::preflight::{asked, door_asked};
-use super::rules;
-use super::words::{COLUMNS, tell_words};
-use crate::doctor::probe::{aside, look, relay};
-use crate::doctor::symptoms::{self, Explained, Here, Weighed};
+use super::wrap::{COLUMNS, tell_words};
+use crate::doctor::probe::{look, relay, subprocess};
+use crate::doctor::symptoms::{self, Explained, Here, RankedCause};
 use crate::doctor::{Finding, Machine, Target, Verdict, examine};
 use crate::time::Wall;
 
@@ -31,13 +31,13 @@ pub fn run(flags: &Flags, wanted: &DoctorFlags) -> ExitCode {
     }
 }
 
-fn examined(flags: &Flags, wanted: &DoctorFlags) -> Result<ExitCode, Complaint> {
+fn examined(flags: &Flags, wanted: &DoctorFlags) -> Result<ExitCode, CliError> {
     if let Some(question) = wanted.ask {
-        println!("{}", aside::answer(question));
+        println!("{}", subprocess::answer(question));
         return Ok(ExitCode::SUCCESS);
     }
     if wanted.rules {
-        rules::tell(&ListFlags { json: wanted.json });
+        compatibility::tell(&ListFlags { json: wanted.json });
         return Ok(ExitCode::SUCCESS);
     }
     let machine = match &wanted.machine {
@@ -64,30 +64,30 @@ impl From<DoctorTarget> for Target {
     fn from(target: DoctorTarget) -> Self {
         match target {
             DoctorTarget::Gpu => Self::Gpu,
-            DoctorTarget::Cpu => Self::Cpu,
+            DoctorTarget::CpuBackend => Self::CpuBackend,
         }
     }
 }
 
 fn other(target: Target) -> Target {
     match target {
-        Target::Gpu => Target::Cpu,
-        Target::Cpu => Target::Gpu,
+        Target::Gpu => Target::CpuBackend,
+        Target::CpuBackend => Target::Gpu,
     }
 }
 
 /// A machine that `--json` described: the whole report, or the machine alone.
-fn read(file: &Path) -> Result<Machine, Complaint> {
+fn read(file: &Path) -> Result<Machine, CliError> {
     let hint = "--machine wants what `visage doctor --json` printed on that machine";
     let wrong =
-        |found: String| Complaint::said(format!("wanted a described machine, found {found}: {}", file.display()), hint);
+        |found: String| CliError::said(format!("wanted a described machine, found {found}: {}", file.display()), hint);
     let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
     let mut value: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     let machine = value.get_mut("machine").map(Value::take);
     serde_json::from_value(machine.unwrap_or(value)).map_err(|error| wrong(error.to_string()))
 }
 
-fn look_here(flags: &Flags, wanted: &DoctorFlags) -> Result<Machine, Complaint> {
+fn look_here(flags: &Flags, wanted: &DoctorFlags) -> Result<Machine, CliError> {
     let mut asked = asked(flags);
     asked.door = Some(door_asked(&wanted.door, &wanted.tls, wanted.max_sessions));
     asked.tensorrt_lib.clone_from(&wanted.library.tensorrt_lib);
@@ -115,7 +115,7 @@ fn report(machine: &Machine, target: Target, findings: &[Finding]) -> Value {
 fn name(target: Target) -> &'static str {
     match target {
         Target::Gpu => "gpu",
-        Target::Cpu => "cpu",
+        Target::CpuBackend => "cpu",
     }
 }
 
@@ -200,14 +200,14 @@ fn tell_what_to_type(target: Target, findings: &[Finding]) {
     }
 }
 
-fn explained(text: &str, machine: &Machine) -> Result<Vec<Explained>, Complaint> {
+fn explained(text: &str, machine: &Machine) -> Result<Vec<Explained>, CliError> {
     let explained = symptoms::explain(text, machine);
     if !explained.is_empty() {
         return Ok(explained);
     }
     let known = symptoms::all().map(|symptom| symptom.id).collect::<Vec<_>>().join(", ");
     let found: String = text.trim().chars().take(COLUMNS).collect();
-    Err(Complaint::said(
+    Err(CliError::said(
         format!("wanted an error or a sight that doctor knows, found \"{found}\""),
         format!(
             "paste the line with the error, its code alone, or one of: {known}; without --explain everything is looked at"
@@ -226,7 +226,7 @@ fn tell_causes(wanted: &DoctorFlags, symptoms: &[Explained]) {
     }
 }
 
-fn tell_cause(number: usize, cause: &Weighed) {
+fn tell_cause(number: usize, cause: &RankedCause) {
     let (word, lead) = match cause.here {
         Here::Yes => ("seen here", "found: "),
         Here::Unknown => ("this machine does not tell", "to tell: "),

@@ -2,14 +2,14 @@
 
 use visage_engines::cache::Engine;
 
-use super::complaint::Complaint;
+use super::error::CliError;
 use super::flags::BackendChoice;
-use crate::backend::{Backend, Cpu};
+use crate::backend::{Backend, CpuBackend};
 
 /// The engine of that name, for `sessions` at once; `engines` are those compiled for the cards that were named or are here.
-pub fn chosen(name: BackendChoice, sessions: usize, engines: Vec<Engine>) -> Result<Box<dyn Backend>, Complaint> {
+pub fn chosen(name: BackendChoice, sessions: usize, engines: Vec<Engine>) -> Result<Box<dyn Backend>, CliError> {
     match name {
-        BackendChoice::Cpu => Ok(Box::new(Cpu::new())),
+        BackendChoice::CpuBackend => Ok(Box::new(CpuBackend::new())),
         BackendChoice::Tensorrt => on_card(sessions, engines),
     }
 }
@@ -24,19 +24,18 @@ const BLOCKS_PER_SESSION: usize = 6;
 
 /// The first card, on a thread of its own; of the engines it takes those that are for it.
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
-pub fn on_card(slots: usize, engines: Vec<Engine>) -> Result<Box<dyn Backend>, Complaint> {
-    use crate::backend::card::{CardConfig, DRIVER, card};
-    use crate::pipeline::start_card;
+pub fn on_card(slots: usize, engines: Vec<Engine>) -> Result<Box<dyn Backend>, CliError> {
+    use crate::backend::gpu::{DRIVER, GpuConfig, card};
+    use crate::session::start_device_thread;
 
-    let config =
-        CardConfig { driver: DRIVER.into(), ordinal: 0, slots, rows: ROWS, blocks: slots * BLOCKS_PER_SESSION };
+    let config = GpuConfig { driver: DRIVER.into(), ordinal: 0, slots, rows: ROWS, blocks: slots * BLOCKS_PER_SESSION };
     let (card, owner) = card(config, Box::new(visage_kernels::tensorrt::BuiltEngines::new(engines)));
-    start_card(owner)?;
+    start_device_thread(owner)?;
     Ok(Box::new(card))
 }
 
 /// There is no such engine in this program.
 #[cfg(not(any(feature = "tensorrt-rtx", feature = "tensorrt")))]
-pub fn on_card(_slots: usize, _engines: Vec<Engine>) -> Result<Box<dyn Backend>, Complaint> {
-    Err(Complaint::new(visage_kernels::tensorrt::LibraryError::NotBuilt, "or run on the CPU: --backend cpu"))
+pub fn on_card(_slots: usize, _engines: Vec<Engine>) -> Result<Box<dyn Backend>, CliError> {
+    Err(CliError::new(visage_kernels::tensorrt::LibraryError::NotBuilt, "or run on the CPU: --backend cpu"))
 }

@@ -9,19 +9,19 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use visage_engines::cache::{Cache, Found, Stocked};
+use visage_engines::cache::{Cache, CacheEntry, Found};
 use visage_engines::compile::{Planned, Watch};
 use visage_engines::memory;
 
-use super::complaint::Complaint;
+use super::engine_build::{EngineBuild, Made, cards, check_memory, open_cache, told};
+use super::error::CliError;
 use super::flags::{BuildFlags, EnginesCommand, Flags, ListFlags, PruneFlags};
 use super::lists::print_rows;
 use super::packs::pack_files;
-use super::workshop::{Made, Workshop, cards, check_memory, open_cache, told};
 use crate::time::Wall;
 
 /// Does what `visage engines` is asked for.
-pub fn run(flags: &Flags, wanted: &EnginesCommand) -> Result<(), Complaint> {
+pub fn run(flags: &Flags, wanted: &EnginesCommand) -> Result<(), CliError> {
     let cache = open_cache(flags)?;
     match wanted {
         EnginesCommand::Build(wanted) => build(flags, wanted, &cache),
@@ -42,8 +42,8 @@ pub fn run(flags: &Flags, wanted: &EnginesCommand) -> Result<(), Complaint> {
 
 const COLUMNS: &[&str] = &["engine", "megabytes", "state"];
 
-fn rows(stocked: &[Stocked]) -> Vec<Value> {
-    let row = |stocked: &Stocked| {
+fn rows(stocked: &[CacheEntry]) -> Vec<Value> {
+    let row = |stocked: &CacheEntry| {
         let state = match &stocked.damage {
             _ if stocked.is_being_built => "being built".to_owned(),
             Some(damage) => damage.to_string(),
@@ -57,7 +57,7 @@ fn rows(stocked: &[Stocked]) -> Vec<Value> {
     stocked.iter().map(row).collect()
 }
 
-fn is_damaged(stocked: &Stocked) -> bool {
+fn is_damaged(stocked: &CacheEntry) -> bool {
     stocked.damage.is_some() && !stocked.is_being_built
 }
 
@@ -69,20 +69,20 @@ fn gigabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e9
 }
 
-fn verify(list: &ListFlags, cache: &Cache) -> Result<(), Complaint> {
+fn verify(list: &ListFlags, cache: &Cache) -> Result<(), CliError> {
     let all = cache.verify(&mut |stem| eprintln!("reading {stem}"))?;
     print_rows(list, &rows(&all), COLUMNS);
     let damaged = all.iter().filter(|stocked| is_damaged(stocked)).count();
     if damaged == 0 {
         return Ok(());
     }
-    Err(Complaint::said(
+    Err(CliError::said(
         format!("wanted whole engines, found {damaged} damaged"),
         "they were put aside and are compiled anew when needed, or now: visage engines build",
     ))
 }
 
-fn prune(wanted: &PruneFlags, cache: &Cache) -> Result<(), Complaint> {
+fn prune(wanted: &PruneFlags, cache: &Cache) -> Result<(), CliError> {
     let pruned = cache.prune(wanted.keep.bytes())?;
     if wanted.json {
         println!("{}", json!(pruned));
@@ -93,10 +93,10 @@ fn prune(wanted: &PruneFlags, cache: &Cache) -> Result<(), Complaint> {
     Ok(())
 }
 
-fn build(flags: &Flags, wanted: &BuildFlags, cache: &Cache) -> Result<(), Complaint> {
+fn build(flags: &Flags, wanted: &BuildFlags, cache: &Cache) -> Result<(), CliError> {
     let (began, sms) = (Wall.date(), cards(&wanted.card)?);
     let pack = pack_files(flags)?;
-    let workshop = Workshop::open(&wanted.card.library, &pack, cache)?;
+    let workshop = EngineBuild::open(&wanted.card.library, &pack, cache)?;
     let planned = workshop.plan(sms, wanted.precision)?;
     let list = ListFlags { json: wanted.json };
     if wanted.dry_run {
@@ -137,7 +137,7 @@ fn planned_row(planned: &Planned<'_>) -> Value {
 }
 
 /// Compiles under a bar.
-fn make_in_sight(workshop: &Workshop<'_>, planned: &Planned<'_>, stop: &Arc<AtomicBool>) -> Result<Made, Complaint> {
+fn make_in_sight(workshop: &EngineBuild<'_>, planned: &Planned<'_>, stop: &Arc<AtomicBool>) -> Result<Made, CliError> {
     let bar = bar(planned);
     if planned.is_missing() {
         let free =

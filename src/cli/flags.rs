@@ -9,13 +9,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use engines::{
-    BuildFlags, CardFlags, EnginesCommand, KernelsCommand, LibraryFlags, NvrtcLibraryFlags, ParityFlags, PruneFlags,
+    BuildFlags, EnginesCommand, GpuFlags, KernelsCommand, LibraryFlags, NvrtcLibraryFlags, ParityFlags, PruneFlags,
 };
 #[cfg(feature = "cuda")]
 pub use engines::{KernelBuildFlags, NvrtcFlags};
 
-use crate::doctor::probe::aside::Question;
 use crate::doctor::probe::relay::Server;
+use crate::doctor::probe::subprocess::Question;
 
 /// Live talking avatars in a browser: a voice comes in, a face that speaks it goes out, in step.
 #[derive(Debug, Parser)]
@@ -98,7 +98,7 @@ pub enum Command {
 
 /// Where to listen.
 #[derive(Args, Clone, Copy, Debug)]
-pub struct DoorFlags {
+pub struct ListenFlags {
     /// Address to listen on; 0.0.0.0 for all
     #[arg(long, env = "VISAGE_HOST", default_value = "127.0.0.1")]
     pub host: IpAddr,
@@ -132,7 +132,7 @@ pub struct TlsFlags {
 #[derive(Args, Debug)]
 pub struct ServeFlags {
     #[command(flatten)]
-    pub door: DoorFlags,
+    pub door: ListenFlags,
 
     /// Address under which browsers reach this machine, where it differs from its own; repeatable
     #[arg(long, env = "VISAGE_PUBLIC_IP", value_delimiter = ',', value_name = "ADDRESS")]
@@ -177,11 +177,11 @@ pub struct ServeFlags {
 #[derive(Args, Debug)]
 pub struct EngineFlags {
     /// What runs the networks: cpu, or tensorrt on an NVIDIA card
-    #[arg(long, env = "VISAGE_BACKEND", value_enum, default_value_t = BackendChoice::Cpu, hide_possible_values = true)]
+    #[arg(long, env = "VISAGE_BACKEND", value_enum, default_value_t = BackendChoice::CpuBackend, hide_possible_values = true)]
     pub backend: BackendChoice,
 
     #[command(flatten)]
-    pub card: CardFlags,
+    pub card: GpuFlags,
 }
 
 /// Where a certificate comes from.
@@ -194,11 +194,11 @@ pub enum Tls {
 /// Flags of `render`.
 #[derive(Args, Debug)]
 pub struct RenderFlags {
-    /// Sound file: WAV, MP3, FLAC or Ogg
+    /// AudioClip file: WAV, MP3, FLAC or Ogg
     #[arg(long, value_name = "FILE")]
     pub audio: PathBuf,
 
-    /// Film to write, MP4
+    /// VideoFile to write, MP4
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 
@@ -250,7 +250,7 @@ pub struct ListFlags {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BackendChoice {
     /// Any CPU
-    Cpu,
+    CpuBackend,
     /// An NVIDIA card, where the program was built for it
     Tensorrt,
 }
@@ -283,7 +283,7 @@ pub struct DoctorFlags {
     pub machine: Option<PathBuf>,
 
     #[command(flatten)]
-    pub door: DoorFlags,
+    pub door: ListenFlags,
 
     #[command(flatten)]
     pub tls: TlsFlags,
@@ -299,7 +299,7 @@ pub struct DoctorFlags {
     pub nvrtc: NvrtcLibraryFlags,
 
     /// What serve would use here
-    #[arg(long, env = "VISAGE_BACKEND", value_enum, default_value_t = BackendChoice::Cpu, hide = true)]
+    #[arg(long, env = "VISAGE_BACKEND", value_enum, default_value_t = BackendChoice::CpuBackend, hide = true)]
     pub backend: BackendChoice,
 
     /// Print findings and the machine as JSON
@@ -317,7 +317,7 @@ pub enum DoctorTarget {
     /// An NVIDIA card.
     Gpu,
     /// The processor.
-    Cpu,
+    CpuBackend,
 }
 
 /// Flags of `bench`.
@@ -344,7 +344,7 @@ pub struct BenchFlags {
     pub token: Option<String>,
 
     /// What runs the networks of a server of its own: cpu, or tensorrt on an NVIDIA card
-    #[arg(long, env = "VISAGE_BACKEND", value_enum, default_value_t = BackendChoice::Cpu, hide_possible_values = true)]
+    #[arg(long, env = "VISAGE_BACKEND", value_enum, default_value_t = BackendChoice::CpuBackend, hide_possible_values = true)]
     pub backend: BackendChoice,
 
     /// Avatar [default: the pack's first]

@@ -3,24 +3,24 @@
 use serde_json::{Value, json};
 use visage_engines::Sm;
 use visage_engines::cubins::Cubins;
-use visage_engines::places::python_roots;
+use visage_engines::search_paths::python_roots;
 use visage_kernels::Kernels;
 use visage_kernels::cuda::{Device, Driver, LIBRARY};
 use visage_kernels::libraries::nvrtc_places;
 use visage_kernels::nvrtc::{self, CompileError, Nvrtc, NvrtcError, Obtained};
-use visage_kernels::twins;
+use visage_kernels::reference;
 
-use super::complaint::Complaint;
+use super::engine_build::cards_here;
+use super::error::CliError;
 use super::flags::{Flags, KernelBuildFlags, KernelsCommand, ListFlags, NvrtcFlags};
 use super::lists::print_rows;
 use super::packs::{data_dir, environment};
-use super::workshop::cards_here;
 use crate::time::Wall;
 
 /// Does what `visage kernels` is asked for.
-pub fn run(flags: &Flags, wanted: &KernelsCommand) -> Result<(), Complaint> {
+pub fn run(flags: &Flags, wanted: &KernelsCommand) -> Result<(), CliError> {
     let cubins = Cubins::open(data_dir(flags).join("kernels"))
-        .map_err(|error| Complaint::new(error, "--data-dir names another folder"))?;
+        .map_err(|error| CliError::new(error, "--data-dir names another folder"))?;
     match wanted {
         KernelsCommand::Build(wanted) => build(wanted, &cubins),
         KernelsCommand::List(list) => {
@@ -35,10 +35,10 @@ fn load(wanted: &NvrtcFlags) -> Result<Nvrtc, NvrtcError> {
     Nvrtc::load(&nvrtc_places(wanted.library.nvrtc_lib.as_deref(), &python_roots(&environment)))
 }
 
-fn build(wanted: &KernelBuildFlags, cubins: &Cubins) -> Result<(), Complaint> {
+fn build(wanted: &KernelBuildFlags, cubins: &Cubins) -> Result<(), CliError> {
     let sms = if wanted.sm.is_empty() { cards_here() } else { wanted.sm.clone() };
     if sms.is_empty() {
-        return Err(Complaint::said(
+        return Err(CliError::said(
             "wanted cards to compile for, found none in this machine",
             "name them: visage kernels build --sm 8.9",
         ));
@@ -46,7 +46,7 @@ fn build(wanted: &KernelBuildFlags, cubins: &Cubins) -> Result<(), Complaint> {
     let compiler = load(&wanted.nvrtc)?;
     let mut made = Vec::new();
     for sm in sms {
-        for source in twins::Source::ALL {
+        for source in reference::Source::ALL {
             let started = Wall.now();
             let obtained = nvrtc::obtain(source, sm, &compiler, cubins).map_err(hinted)?;
             let seconds = Wall.now().duration_since(started).as_secs_f64();
@@ -57,7 +57,7 @@ fn build(wanted: &KernelBuildFlags, cubins: &Cubins) -> Result<(), Complaint> {
     Ok(())
 }
 
-fn row(source: twins::Source, sm: Sm, obtained: &Obtained, seconds: f64) -> Value {
+fn row(source: reference::Source, sm: Sm, obtained: &Obtained, seconds: f64) -> Value {
     if let Some(damage) = &obtained.damage {
         eprintln!("compiled anew: {}: {damage}", obtained.stored.path.display());
     }
@@ -71,12 +71,12 @@ fn row(source: twins::Source, sm: Sm, obtained: &Obtained, seconds: f64) -> Valu
 }
 
 fn list_kernels(list: &ListFlags, cubins: &Cubins) {
-    let compiled = |source: twins::Source| {
+    let compiled = |source: reference::Source| {
         let is_there = |sm: &Sm| nvrtc::kept(source, *sm, cubins).is_some();
         Sm::KNOWN.into_iter().filter(is_there).map(|sm| sm.to_string()).collect::<Vec<_>>().join(",")
     };
-    let by_source = twins::Source::ALL.map(|source| (source, compiled(source)));
-    let rows = twins::kernels().map(|kernel| {
+    let by_source = reference::Source::ALL.map(|source| (source, compiled(source)));
+    let rows = reference::kernels().map(|kernel| {
         let sms = by_source.iter().find(|(source, _)| *source == kernel.source).map_or("", |(_, sms)| sms);
         json!({ "kernel": kernel.name, "source": kernel.source.name(), "compiled_for": if sms.is_empty() { "-" } else { sms } })
     });
@@ -84,12 +84,12 @@ fn list_kernels(list: &ListFlags, cubins: &Cubins) {
 }
 
 /// Every trial of every kernel on the first card.
-fn check(wanted: &NvrtcFlags, cubins: &Cubins) -> Result<(), Complaint> {
+fn check(wanted: &NvrtcFlags, cubins: &Cubins) -> Result<(), CliError> {
     let device = Device::open(&Driver::open(LIBRARY.as_ref())?, 0)?;
     let all = nvrtc::obtain_all(device.sm()?, || load(wanted), cubins).map_err(hinted)?;
     let kernels = Kernels::load(&device, &all)?;
     let mut rows: Vec<Value> = Vec::new();
-    for trial in twins::trial::trials()? {
+    for trial in reference::check::trials()? {
         let name = trial.order.kernel().name;
         for verdict in kernels.attempt(&device, &trial)? {
             let before = rows.iter_mut().find(|row| row["kernel"] == name);
@@ -107,13 +107,13 @@ fn check(wanted: &NvrtcFlags, cubins: &Cubins) -> Result<(), Complaint> {
     if rows.iter().all(|row| row["state"] == "passed") {
         return Ok(());
     }
-    Err(Complaint::said(
+    Err(CliError::said(
         "wanted kernels that reckon as their twins do, found some that do not",
         "a card that reckons wrongly is damaged or overclocked: try it with its usual clocks, then report it",
     ))
 }
 
-fn hinted(error: CompileError) -> Complaint {
+fn hinted(error: CompileError) -> CliError {
     let hint = match &error {
         CompileError::UnknownSm { .. } => "cards from 7.5 on are served; 10.0 and newer need NVRTC 12.8 or newer",
         CompileError::Cache(_) => "make room, or name another folder with --data-dir",
@@ -122,5 +122,5 @@ fn hinted(error: CompileError) -> Complaint {
             "another NVRTC may do: visage kernels build --nvrtc-lib"
         }
     };
-    Complaint::new(error, hint)
+    CliError::new(error, hint)
 }

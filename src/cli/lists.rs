@@ -5,12 +5,12 @@ use clap_complete::Shell;
 use serde_json::json;
 use visage_engines::PackFiles;
 
-use super::complaint::Complaint;
+use super::error::CliError;
 use super::flags::{Flags, ListFlags};
 use super::packs::pack_files;
 
 /// Lists the avatars.
-pub fn avatars(flags: &Flags, list: &ListFlags) -> Result<(), Complaint> {
+pub fn avatars(flags: &Flags, list: &ListFlags) -> Result<(), CliError> {
     let files = pack_files(flags)?;
     let manifest = files.manifest()?;
     let mut rows = Vec::new();
@@ -23,13 +23,13 @@ pub fn avatars(flags: &Flags, list: &ListFlags) -> Result<(), Complaint> {
 }
 
 /// Lists the packs.
-pub fn packs(flags: &Flags, list: &ListFlags) -> Result<(), Complaint> {
+pub fn packs(flags: &Flags, list: &ListFlags) -> Result<(), CliError> {
     let files = pack_files(flags)?;
     print_rows(list, &[pack_row(flags, &files)?], &["name", "model", "avatars", "bytes", "from"]);
     Ok(())
 }
 
-fn pack_row(flags: &Flags, files: &PackFiles) -> Result<serde_json::Value, Complaint> {
+fn pack_row(flags: &Flags, files: &PackFiles) -> Result<serde_json::Value, CliError> {
     let manifest = files.manifest()?;
     let from = flags.pack.as_ref().map_or_else(|| "built in".to_owned(), |folder| folder.display().to_string());
     Ok(json!({

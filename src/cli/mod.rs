@@ -5,12 +5,14 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program speaks")]
 
 mod bench;
-mod complaint;
+mod compatibility;
 mod doctor;
 mod embedded;
 mod engine;
+mod engine_build;
 mod engines;
 mod environment;
+mod error;
 mod flags;
 #[cfg(feature = "cuda")]
 mod kernels;
@@ -20,11 +22,9 @@ mod parity;
 mod preflight;
 mod prepare;
 mod render;
-mod rules;
 mod serve;
 mod top;
-mod words;
-mod workshop;
+mod wrap;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -32,7 +32,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use tracing_subscriber::EnvFilter;
 
-use complaint::Complaint;
+use error::CliError;
 use flags::{Command, Flags};
 
 /// The exit code of wrong usage, as clap has it.
@@ -41,12 +41,12 @@ const WRONG_USAGE: u8 = 2;
 /// Runs the program: 0 done, 1 not done, 2 wrong usage.
 #[must_use]
 pub fn main() -> ExitCode {
-    visage_kernels::memory::give_back_early();
+    visage_kernels::malloc::give_back_early();
     let flags = Flags::parse();
     start_log(&flags);
     if let Err(unknown) = environment::check(&Flags::command(), variables()) {
         let hint = unknown.hint();
-        Complaint::new(unknown, hint).tell();
+        CliError::new(unknown, hint).tell();
         return ExitCode::from(WRONG_USAGE);
     }
     match run(&flags) {
@@ -55,7 +55,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(flags: &Flags) -> Result<ExitCode, Complaint> {
+fn run(flags: &Flags) -> Result<ExitCode, CliError> {
     if !matches!(flags.command, Command::Serve(_) | Command::Render(_) | Command::Bench(_)) {
         visage_kernels::pipe::end_quietly();
     }
@@ -70,7 +70,7 @@ fn run(flags: &Flags) -> Result<ExitCode, Complaint> {
         #[cfg(feature = "cuda")]
         Command::Kernels(wanted) => kernels::run(flags, wanted),
         #[cfg(not(feature = "cuda"))]
-        Command::Kernels(_) => Err(Complaint::said(
+        Command::Kernels(_) => Err(CliError::said(
             "wanted kernels for graphics cards, this program was built without them",
             "build it with: cargo build --release --features cuda",
         )),

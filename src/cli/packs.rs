@@ -4,22 +4,22 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use visage_engines::cache::Engine;
-use visage_engines::{PackError, PackFiles, places};
+use visage_engines::{PackError, PackFiles, search_paths};
 
-use super::complaint::Complaint;
+use super::error::CliError;
 use super::flags::{BackendChoice, Flags};
 use super::{embedded, engine};
 use crate::model::portrait::Portrait;
 
 /// The files of the pack that the flags choose.
-pub fn pack_files(flags: &Flags) -> Result<PackFiles, Complaint> {
+pub fn pack_files(flags: &Flags) -> Result<PackFiles, CliError> {
     let Some(folder) = &flags.pack else { return Ok(PackFiles::built_in(embedded::PACK)) };
     PackFiles::read(folder).map_err(|error| {
         let hint = match &error {
             PackError::Digest(_) => "get the pack again: a file of it changed since it was made",
             _ => "--pack wants a folder with pack.toml and SHA256SUMS in it",
         };
-        Complaint::new(error, hint)
+        CliError::new(error, hint)
     })
 }
 
@@ -30,20 +30,20 @@ pub fn open_pack(
     backend: BackendChoice,
     sessions: usize,
     engines: Vec<Engine>,
-) -> Result<Portrait, Complaint> {
+) -> Result<Portrait, CliError> {
     let hint = match backend {
-        BackendChoice::Cpu => "the pack does not fit this visage",
+        BackendChoice::CpuBackend => "the pack does not fit this visage",
         BackendChoice::Tensorrt => "visage doctor says what is wrong with the card; --backend cpu does without",
     };
     let opened = Portrait::open(pack_files(flags)?, &*engine::chosen(backend, sessions, engines.clone())?);
-    let pack = opened.map_err(|error| Complaint::new(error, hint))?;
+    let pack = opened.map_err(|error| CliError::new(error, hint))?;
     engines.iter().for_each(Engine::trust);
     Ok(pack)
 }
 
 /// The folder for what must be kept.
 pub fn data_dir(flags: &Flags) -> PathBuf {
-    flags.data_dir.clone().unwrap_or_else(|| places::data_dir(&environment))
+    flags.data_dir.clone().unwrap_or_else(|| search_paths::data_dir(&environment))
 }
 
 /// A variable of the environment, for whoever may not read it.

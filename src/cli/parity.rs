@@ -12,19 +12,19 @@ use visage_engines::compile::Watch;
 use visage_engines::{GraphManifest, PackFiles, Precision, Tolerance};
 use visage_kernels::tensorrt;
 
-use super::complaint::Complaint;
 use super::engine::on_card;
+use super::engine_build::{EngineBuild, cards_here_in_order, open_cache};
+use super::error::CliError;
 use super::flags::{Flags, ListFlags, ParityFlags};
 use super::lists::print_rows;
 use super::packs::pack_files;
-use super::workshop::{Workshop, cards_here_in_order, open_cache};
-use crate::backend::{Backend, Cpu, Difference, compare, run as run_once, seeded};
+use crate::backend::{Backend, CpuBackend, Difference, compare, run as run_once, seeded};
 
 const COLUMNS: &[&str] =
     &["graph", "precision", "on", "output", "cosine", "psnr_db", "max_error", "mean_error", "verdict", "why"];
 
 /// Compares all graphs.
-pub fn run(flags: &Flags, wanted: &ParityFlags) -> Result<(), Complaint> {
+pub fn run(flags: &Flags, wanted: &ParityFlags) -> Result<(), CliError> {
     let pack = pack_files(flags)?;
     let graphs = pack.manifest()?.graphs;
     let precisions: BTreeSet<Precision> = graphs.iter().flat_map(|graph| graph.onnx.keys().copied()).collect();
@@ -39,7 +39,7 @@ pub fn run(flags: &Flags, wanted: &ParityFlags) -> Result<(), Complaint> {
     let count = |verdict: &str| rows.iter().filter(|row| row["verdict"] == verdict).count();
     match (count(PAST), count(FAILED)) {
         (0, 0) => Ok(()),
-        (past, failed) => Err(Complaint::said(
+        (past, failed) => Err(CliError::said(
             format!(
                 "wanted every output within the pack's tolerances, found {past} past them and {failed} graphs that failed"
             ),
@@ -57,7 +57,7 @@ const ALONE: &str = "runs on the CPU, not compared";
 type Rival = Result<Box<dyn Backend>, &'static str>;
 
 /// What there is to compare the CPU with; engines that are missing are compiled.
-fn rival(flags: &Flags, wanted: &ParityFlags, pack: &PackFiles, precision: Precision) -> Result<Rival, Complaint> {
+fn rival(flags: &Flags, wanted: &ParityFlags, pack: &PackFiles, precision: Precision) -> Result<Rival, CliError> {
     if !tensorrt::IS_BUILT {
         return Ok(Err("this program was built without TensorRT"));
     }
@@ -65,7 +65,7 @@ fn rival(flags: &Flags, wanted: &ParityFlags, pack: &PackFiles, precision: Preci
         return Ok(Err("no NVIDIA GPU found"));
     };
     let cache = open_cache(flags)?;
-    let workshop = Workshop::open(&wanted.library, pack, &cache)?;
+    let workshop = EngineBuild::open(&wanted.library, pack, &cache)?;
     let go_on: Watch = Arc::new(|_| ControlFlow::Continue(()));
     let mut engines = Vec::new();
     for planned in workshop.plan(vec![sm], Some(precision))? {
@@ -101,7 +101,7 @@ fn judged(
     // The widest file that the pack has says what is right.
     let Some((widest, path)) = graph.onnx.first_key_value() else { return Ok(Vec::new()) };
     let (reference, compared) = (pack.onnx(path, &graph.weights)?, pack.onnx(&graph.onnx[&precision], &graph.weights)?);
-    let cpu = Cpu::new();
+    let cpu = CpuBackend::new();
     let signature = cpu.signature(reference)?;
     let inputs = seeded(&signature, seed, &|input, axis| profiled(graph, input, axis));
     let first = cpu.load(&graph.name, reference)?;

@@ -3,10 +3,10 @@
 //! Decides what is asked of the machine. What is right and wrong, `doctor` knows.
 
 use thiserror::Error;
-use visage_engines::places;
+use visage_engines::search_paths;
 
-use super::complaint::Complaint;
-use super::flags::{BackendChoice, DoorFlags, EngineFlags, Flags, ServeFlags, TlsFlags};
+use super::error::CliError;
+use super::flags::{BackendChoice, EngineFlags, Flags, ListenFlags, ServeFlags, TlsFlags};
 use super::packs::{data_dir, environment};
 use crate::doctor::probe::{Asked, DoorAsked, look_before_start};
 use crate::doctor::{Finding, Target, Verdict, examine_before_start};
@@ -26,17 +26,17 @@ struct Stopped {
 struct Because(String);
 
 /// Looks before `serve` begins; what could be better is said in the log.
-pub fn before_serving(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
+pub fn before_serving(flags: &Flags, wanted: &ServeFlags) -> Result<(), CliError> {
     let door = door_asked(&wanted.door, &wanted.tls, wanted.max_sessions);
     look_for_engine(&wanted.engine, Asked { door: Some(door), ..asked(flags) })
 }
 
 /// Looks before `render` begins.
-pub fn before_rendering(flags: &Flags, wanted: &EngineFlags) -> Result<(), Complaint> {
+pub fn before_rendering(flags: &Flags, wanted: &EngineFlags) -> Result<(), CliError> {
     look_for_engine(wanted, asked(flags))
 }
 
-fn look_for_engine(wanted: &EngineFlags, asked: Asked) -> Result<(), Complaint> {
+fn look_for_engine(wanted: &EngineFlags, asked: Asked) -> Result<(), CliError> {
     let tensorrt_lib = wanted.card.library.tensorrt_lib.clone();
     look_and_stop(&Asked { tensorrt_lib, ..asked }, wanted.backend.into())
 }
@@ -44,13 +44,13 @@ fn look_for_engine(wanted: &EngineFlags, asked: Asked) -> Result<(), Complaint> 
 impl From<BackendChoice> for Target {
     fn from(backend: BackendChoice) -> Self {
         match backend {
-            BackendChoice::Cpu => Self::Cpu,
+            BackendChoice::CpuBackend => Self::CpuBackend,
             BackendChoice::Tensorrt => Self::Gpu,
         }
     }
 }
 
-fn look_and_stop(asked: &Asked, target: Target) -> Result<(), Complaint> {
+fn look_and_stop(asked: &Asked, target: Target) -> Result<(), CliError> {
     let findings = examine_before_start(&look_before_start(asked, target), target);
     for finding in findings.iter().filter(|finding| finding.verdict == Verdict::Warn) {
         let hint = finding.remedy.as_ref().and_then(|remedy| remedy.types.first()).map_or("", String::as_str);
@@ -59,13 +59,13 @@ fn look_and_stop(asked: &Asked, target: Target) -> Result<(), Complaint> {
     findings.into_iter().find(Finding::stops).map_or(Ok(()), |finding| Err(stopped(finding)))
 }
 
-fn stopped(finding: Finding) -> Complaint {
+fn stopped(finding: Finding) -> CliError {
     let Finding { id, looks_at, finding, cause, remedy, .. } = finding;
     let says = remedy.map_or_else(String::new, |remedy| match remedy.types.as_slice() {
         [] => remedy.says,
         lines => format!("{}: {}", remedy.says, lines.join("; ")),
     });
-    Complaint::new(Stopped { looks_at, finding, cause: cause.map(Because) }, format!("{says} (visage doctor: {id})"))
+    CliError::new(Stopped { looks_at, finding, cause: cause.map(Because) }, format!("{says} (visage doctor: {id})"))
 }
 
 /// What to look at, with what the environment says of it.
@@ -74,7 +74,7 @@ pub fn asked(flags: &Flags) -> Asked {
         data_dir: data_dir(flags),
         tensorrt_lib: None,
         nvrtc_lib: None,
-        python_roots: places::python_roots(&environment),
+        python_roots: search_paths::python_roots(&environment),
         program: std::env::current_exe().ok(),
         hidden_by: hidden_by(),
         seen_by: seen_by(),
@@ -84,7 +84,7 @@ pub fn asked(flags: &Flags) -> Asked {
 }
 
 /// Where `serve` would listen.
-pub fn door_asked(door: &DoorFlags, tls: &TlsFlags, max_sessions: u16) -> DoorAsked {
+pub fn door_asked(door: &ListenFlags, tls: &TlsFlags, max_sessions: u16) -> DoorAsked {
     DoorAsked {
         host: door.host,
         port: door.port,
@@ -128,7 +128,7 @@ mod tests {
     fn what_stops_a_start_is_told_with_cause_and_hint() {
         let mut machine = Machine::default();
         machine.limits.open_files = Some(16);
-        let finding = examine(&machine, Target::Cpu).into_iter().find(Finding::stops).expect("too few files");
+        let finding = examine(&machine, Target::CpuBackend).into_iter().find(Finding::stops).expect("too few files");
         assert_eq!(
             stopped(finding).to_string(),
             "error: open files that the system allows: wanted 32 open files, allowed are 16\n\

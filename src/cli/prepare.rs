@@ -10,18 +10,18 @@ use visage_engines::cache::{Engine, Found};
 use visage_engines::compile::{Planned, Watch};
 use visage_kernels::tensorrt;
 
-use super::complaint::Complaint;
+use super::engine_build::{EngineBuild, cards_here, check_memory, open_cache, told};
+use super::error::CliError;
 use super::flags::{BackendChoice, EngineFlags, Flags};
 use super::packs::pack_files;
-use super::workshop::{Workshop, cards_here, check_memory, open_cache, told};
-use crate::serve::Preparation;
+use crate::serve::StartupTask;
 use crate::time::Wall;
 
 /// Says whether somebody wants the program to end.
 pub type IsClosing = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Hears how far it is.
-pub type Tell = Arc<dyn Fn(Preparation) + Send + Sync>;
+pub type Tell = Arc<dyn Fn(StartupTask) + Send + Sync>;
 
 /// Compiles what is missing for the cards that are named, or for those here that are to be used, and gives all of them. Ends
 /// early and well, with those that are there, when it is asked to. Those that are used are in doubt until they were opened.
@@ -30,7 +30,7 @@ pub fn engines(
     wanted: &EngineFlags,
     tell: Tell,
     is_closing: &IsClosing,
-) -> Result<Vec<Engine>, Complaint> {
+) -> Result<Vec<Engine>, CliError> {
     let card = &wanted.card;
     let is_used = wanted.backend == BackendChoice::Tensorrt;
     let sms = if card.sm.is_empty() && is_used { usable_here() } else { card.sm.clone() };
@@ -38,7 +38,7 @@ pub fn engines(
         return Ok(Vec::new());
     }
     let (began, pack, cache) = (Wall.date(), pack_files(flags)?, open_cache(flags)?);
-    let workshop = Workshop::open(&card.library, &pack, &cache)?;
+    let workshop = EngineBuild::open(&card.library, &pack, &cache)?;
     let planned = workshop.plan(sms, None)?;
     let mut engines: Vec<Engine> = planned.iter().filter_map(there).collect();
     let missing: Vec<_> = planned.iter().filter(|planned| planned.is_missing()).collect();
@@ -91,10 +91,10 @@ fn usable_here() -> Vec<Sm> {
 
 fn watch(planned: &Planned<'_>, expected_seconds: u64, tell: &Tell, is_closing: &IsClosing) -> Watch {
     let (stem, tell, is_closing) = (planned.key.stem(), Arc::clone(tell), Arc::clone(is_closing));
-    tell(Preparation { what: format!("compiling {stem}"), done: 0, of: 1, expected_seconds });
+    tell(StartupTask { what: format!("compiling {stem}"), done: 0, of: 1, expected_seconds });
     Arc::new(move |progress| {
         let what = format!("compiling {stem}: {}", progress.stage);
-        tell(Preparation { what, done: progress.done, of: progress.of, expected_seconds });
+        tell(StartupTask { what, done: progress.done, of: progress.of, expected_seconds });
         if is_closing() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })
 }

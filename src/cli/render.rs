@@ -9,18 +9,18 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 use visage_engines::cache::Engine;
 
-use super::complaint::Complaint;
+use super::error::CliError;
 use super::flags::{BackendChoice, Flags, RenderFlags};
 use super::packs::open_pack;
 use super::preflight::before_rendering;
 use super::prepare::{self, IsClosing};
-use crate::codec::sound::SoundError;
+use crate::codec::audio_file::AudioFileError;
 use crate::model::ModelError;
 use crate::render::{Mp4Error, RenderError, RenderPlan, Rendered, render};
-use crate::serve::Preparation;
+use crate::serve::StartupTask;
 
 /// Renders a film.
-pub fn run(flags: &Flags, wanted: &RenderFlags) -> Result<(), Complaint> {
+pub fn run(flags: &Flags, wanted: &RenderFlags) -> Result<(), CliError> {
     before_rendering(flags, &wanted.engine)?;
     let plan = RenderPlan {
         audio: wanted.audio.clone(),
@@ -45,17 +45,17 @@ fn engines(
     wanted: &RenderFlags,
     stop: &Arc<AtomicBool>,
     bar: &ProgressBar,
-) -> Result<Vec<Engine>, Complaint> {
-    if wanted.engine.backend == BackendChoice::Cpu {
+) -> Result<Vec<Engine>, CliError> {
+    if wanted.engine.backend == BackendChoice::CpuBackend {
         return Ok(Vec::new());
     }
     let (stopped, told) = (Arc::clone(stop), bar.clone());
     let is_closing: IsClosing = Arc::new(move || stopped.load(Ordering::Relaxed));
-    let tell = Arc::new(move |preparation: Preparation| told.set_message(preparation.what));
+    let tell = Arc::new(move |preparation: StartupTask| told.set_message(preparation.what));
     let engines = prepare::engines(flags, &wanted.engine, tell, &is_closing)?;
     bar.set_message("");
     if is_closing() {
-        return Err(Complaint::said("stopped before the film began", "what was compiled is kept for the next time"));
+        return Err(CliError::said("stopped before the film began", "what was compiled is kept for the next time"));
     }
     Ok(engines)
 }
@@ -88,20 +88,25 @@ fn move_on(bar: &ProgressBar, step: u64) {
     bar.set_position(step);
 }
 
-fn hinted(error: RenderError) -> Complaint {
+fn hinted(error: RenderError) -> CliError {
     let hint = match &error {
         RenderError::Read { .. } => "--audio wants the path of a WAV, MP3, FLAC or Ogg file",
-        RenderError::Sound { source: SoundError::Empty | SoundError::NoTrack | SoundError::NoSamples, .. } => {
-            "there is nothing in it to say: choose another file with --audio"
+        RenderError::AudioClip {
+            source: AudioFileError::Empty | AudioFileError::NoTrack | AudioFileError::NoSamples,
+            ..
+        } => "there is nothing in it to say: choose another file with --audio",
+        RenderError::AudioClip { source: AudioFileError::TooLong { .. }, .. } => {
+            "try: ffmpeg -i FILE -t 3600 voice.wav"
         }
-        RenderError::Sound { source: SoundError::TooLong { .. }, .. } => "try: ffmpeg -i FILE -t 3600 voice.wav",
-        RenderError::Sound { .. } => "if it is sound of another kind: ffmpeg -i FILE -ac 1 -ar 48000 voice.wav",
+        RenderError::AudioClip { .. } => "if it is sound of another kind: ffmpeg -i FILE -ac 1 -ar 48000 voice.wav",
         RenderError::Model(ModelError::UnknownAvatar { .. }) => "visage avatars lists them",
         RenderError::Write { source: Mp4Error::Write(found), .. } => written(found.kind()),
         RenderError::Write { .. } => "this is a bug of visage",
-        RenderError::Model(_) | RenderError::Codec(_) | RenderError::Show(_) => "visage render --log debug says more",
+        RenderError::Model(_) | RenderError::Codec(_) | RenderError::Session(_) => {
+            "visage render --log debug says more"
+        }
     };
-    Complaint::new(error, hint)
+    CliError::new(error, hint)
 }
 
 fn written(found: io::ErrorKind) -> &'static str {

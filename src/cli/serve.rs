@@ -9,29 +9,29 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use visage_engines::cache::Engine;
-use visage_kernels::watch::CardWatch;
+use visage_kernels::gpu_watch::GpuWatch;
 
-use super::complaint::Complaint;
 use super::embedded;
+use super::error::CliError;
 use super::flags::{Flags, ServeFlags};
 use super::packs::{data_dir, open_pack};
 use super::preflight::before_serving;
 use super::prepare::{self, IsClosing};
-use crate::codec::PICTURE_CODECS;
+use crate::codec::VIDEO_CODECS;
 use crate::model::Pack;
 use crate::model::portrait::Portrait;
-use crate::pipeline::{Studio, StudioConfig};
-use crate::rtc::{Net, NetConfig, NetError};
-use crate::serve::{self, AppState, Doors, Facts, Secured, ServeError, Shared, TlsFiles, TraceFile};
+use crate::rtc::{RtcConfig, RtcServer, RtcServerError};
+use crate::serve::{self, AppState, Facts, Secured, ServeError, Shared, Startup, TlsFiles, TraceFile};
+use crate::session::{Sessions, SessionsConfig};
 use crate::time::Wall;
 
 /// Bits a second a session begins with.
 const FIRST_BITRATE_BPS: u32 = 1_200_000;
 
 /// Serves until a signal comes.
-pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
+pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), CliError> {
     serve::check_origins(&wanted.allow_origin)
-        .map_err(|error| Complaint::new(error, "--allow-origin https://example.org"))?;
+        .map_err(|error| CliError::new(error, "--allow-origin https://example.org"))?;
     before_serving(flags, wanted)?;
     let runtime = Runtime::new()?;
     let listener = serve::bind(SocketAddr::new(wanted.door.host, wanted.door.port)).map_err(port_hint)?;
@@ -45,7 +45,7 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
         // Event streams end when this turns.
         let _ = close.send(true);
     })?;
-    let doors = Doors::default();
+    let doors = Startup::default();
     let mut closed = closing.clone();
     let stop = async move { drop(closed.wait_for(|is_closing| *is_closing).await) };
     let serving = runtime.spawn(serve::serve(listener, doors.router(), tls, stop));
@@ -54,29 +54,29 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), Complaint> {
     let say = Arc::new(move |preparation| told.say(preparation));
     let engines = prepare::engines(flags, &wanted.engine, say, &(Arc::new(move || *asked.borrow()) as IsClosing))?;
     if *closing.borrow() {
-        return runtime.block_on(serving)?.map_err(Complaint::from);
+        return runtime.block_on(serving)?.map_err(CliError::from);
     }
-    let house = House::open(flags, wanted, address.port(), engines)?;
+    let house = Services::open(flags, wanted, address.port(), engines)?;
     doors.open(serve::router(house.state(wanted, closing)));
     tell(wanted, &url(scheme, address), &house.net, &house.facts);
     tell_fingerprint(wanted, files.as_ref())?;
     let served = runtime.block_on(serving);
     house.close(&runtime)?;
-    served?.map_err(Complaint::from)
+    served?.map_err(CliError::from)
 }
 
 /// What is behind the doors.
-struct House {
-    studio: Arc<Studio>,
-    net: Arc<Net>,
+struct Services {
+    studio: Arc<Sessions>,
+    net: Arc<RtcServer>,
     facts: Facts,
     trace: Option<TraceFile>,
 }
 
-impl House {
-    fn open(flags: &Flags, wanted: &ServeFlags, port: u16, engines: Vec<Engine>) -> Result<Self, Complaint> {
+impl Services {
+    fn open(flags: &Flags, wanted: &ServeFlags, port: u16, engines: Vec<Engine>) -> Result<Self, CliError> {
         let pack = open_pack(flags, wanted.engine.backend, usize::from(wanted.max_sessions), engines)?;
-        let cards = CardWatch::open();
+        let cards = GpuWatch::open();
         let facts = facts(&pack, cards.as_ref());
         let studio = open_studio(wanted, Arc::new(pack))?;
         if let Some(mut cards) = cards {
@@ -101,7 +101,7 @@ impl House {
         })
     }
 
-    fn close(self, runtime: &Runtime) -> Result<(), Complaint> {
+    fn close(self, runtime: &Runtime) -> Result<(), CliError> {
         self.studio.begin_closing();
         runtime.block_on(self.net.close());
         self.studio.close();
@@ -114,85 +114,87 @@ impl House {
 }
 
 /// Begins the trace, if one is wanted; sessions from now on are in it.
-fn trace_file(wanted: &ServeFlags, studio: &Studio) -> Result<Option<TraceFile>, Complaint> {
+fn trace_file(wanted: &ServeFlags, studio: &Sessions) -> Result<Option<TraceFile>, CliError> {
     let Some(path) = &wanted.trace else { return Ok(None) };
     let file = TraceFile::create(path, Wall)
         .map_err(|error| {
             io::Error::new(error.kind(), format!("wanted to write a trace, found {error}: {}", path.display()))
         })
-        .map_err(|error| Complaint::new(error, "--trace names a file in a folder that can be written"))?;
+        .map_err(|error| CliError::new(error, "--trace names a file in a folder that can be written"))?;
     studio.trace(file.trace());
     Ok(Some(file))
 }
 
 /// What a person compares with what the browser shows, before trusting a certificate that nobody else vouches for.
-fn tell_fingerprint(wanted: &ServeFlags, tls: Option<&TlsFiles>) -> Result<(), Complaint> {
+fn tell_fingerprint(wanted: &ServeFlags, tls: Option<&TlsFiles>) -> Result<(), CliError> {
     if let (Some(files), Some(_)) = (tls, wanted.tls.tls) {
         let fingerprint =
-            files.fingerprint().map_err(|error| Complaint::new(error, "--data-dir names another folder"))?;
+            files.fingerprint().map_err(|error| CliError::new(error, "--data-dir names another folder"))?;
         tracing::info!("the certificate's SHA-256 fingerprint is {fingerprint}");
     }
     Ok(())
 }
 
-fn open_studio(wanted: &ServeFlags, pack: Arc<dyn Pack>) -> Result<Arc<Studio>, Complaint> {
+fn open_studio(wanted: &ServeFlags, pack: Arc<dyn Pack>) -> Result<Arc<Sessions>, CliError> {
     let cores = thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    let config = StudioConfig {
+    let config = SessionsConfig {
         max_sessions: usize::from(wanted.max_sessions),
         workers: wanted.workers.unwrap_or(cores).max(1),
         picture_px: wanted.picture_px & !1,
         bitrate_bps: FIRST_BITRATE_BPS,
     };
-    Ok(Studio::open(config, pack, Wall)?)
+    Ok(Sessions::open(config, pack, Wall)?)
 }
 
-fn open_net(wanted: &ServeFlags, studio: &Arc<Studio>, port: u16) -> Result<Arc<Net>, Complaint> {
-    let config = NetConfig {
+fn open_net(wanted: &ServeFlags, studio: &Arc<Sessions>, port: u16) -> Result<Arc<RtcServer>, CliError> {
+    let config = RtcConfig {
         host: wanted.door.host,
         udp_port: wanted.door.udp_port.unwrap_or(port),
         public_ips: wanted.public_ip.clone(),
         places: usize::from(wanted.max_sessions),
     };
     let lobby = Arc::clone(studio);
-    let net = Net::start(&config, lobby, studio.counters(), Wall).map_err(|error| {
+    let net = RtcServer::start(&config, lobby, studio.counters(), Wall).map_err(|error| {
         let hint = match &error {
-            NetError::Bind { .. } => "another program has that UDP port: choose one with --udp-port, or 0 for any",
+            RtcServerError::Bind { .. } => {
+                "another program has that UDP port: choose one with --udp-port, or 0 for any"
+            }
             _ => "visage serve --host 127.0.0.1 needs the least of the machine",
         };
-        Complaint::new(error, hint)
+        CliError::new(error, hint)
     })?;
     Ok(Arc::new(net))
 }
 
-fn port_hint(error: ServeError) -> Complaint {
-    Complaint::new(
+fn port_hint(error: ServeError) -> CliError {
+    CliError::new(
         error,
         "another program has that port, or the address is not this machine's: choose with --port and --host",
     )
 }
 
-fn tls_files(flags: &Flags, wanted: &ServeFlags) -> Result<Option<TlsFiles>, Complaint> {
+fn tls_files(flags: &Flags, wanted: &ServeFlags) -> Result<Option<TlsFiles>, CliError> {
     if wanted.tls.tls.is_some() {
         let files = serve::self_signed(&data_dir(flags))
-            .map_err(|error| Complaint::new(error, "--data-dir names another folder"))?;
+            .map_err(|error| CliError::new(error, "--data-dir names another folder"))?;
         return Ok(Some(files));
     }
     let given = wanted.tls.tls_cert.clone().zip(wanted.tls.tls_key.clone());
     Ok(given.map(|(cert, key)| TlsFiles { cert, key }))
 }
 
-fn secured(files: &TlsFiles) -> Result<Secured, Complaint> {
+fn secured(files: &TlsFiles) -> Result<Secured, CliError> {
     let hint = "--tls-cert and --tls-key name PEM files that belong together; --tls self-signed makes a pair";
-    files.secured().map_err(|error| Complaint::new(error, hint))
+    files.secured().map_err(|error| CliError::new(error, hint))
 }
 
-fn facts(pack: &Portrait, cards: Option<&CardWatch>) -> Facts {
-    let gpu = cards.and_then(CardWatch::first);
+fn facts(pack: &Portrait, cards: Option<&GpuWatch>) -> Facts {
+    let gpu = cards.and_then(GpuWatch::first);
     Facts {
         version: env!("CARGO_PKG_VERSION"),
         pack: pack.name().to_owned(),
         backend: pack.backend().to_owned(),
-        codec: PICTURE_CODECS,
+        codec: VIDEO_CODECS,
         gpu: gpu.map(|(name, sm)| format!("{name} (SM {sm})")),
     }
 }
@@ -203,7 +205,7 @@ fn url(scheme: &str, address: SocketAddr) -> String {
     format!("{scheme}://{}", SocketAddr::new(host, address.port()))
 }
 
-fn tell(wanted: &ServeFlags, url: &str, net: &Net, facts: &Facts) {
+fn tell(wanted: &ServeFlags, url: &str, net: &RtcServer, facts: &Facts) {
     if wanted.json {
         let line = json!({
             "url": url, "udp_port": net.udp_port(), "pid": std::process::id(), "pack": facts.pack,

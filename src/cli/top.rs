@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use visage_kernels::watch::CardWatch;
+use visage_kernels::gpu_watch::GpuWatch;
 
-use super::complaint::Complaint;
+use super::error::CliError;
 use super::flags::{ListFlags, TopFlags};
 use super::lists::print_rows;
 use crate::bench::{BenchError, MachineUse, Server, Target};
-use crate::cards::{Allowance, CardReading, slowed_by};
+use crate::gpu_load::{Allowance, GpuReading, slowed_by};
 use crate::time::Wall;
 
 /// Between two looks.
@@ -31,7 +31,7 @@ enum Watched {
     /// A server, elsewhere or here.
     Server(Box<Server>),
     /// This machine, with its cards if it has any.
-    Here(Option<Box<CardWatch>>),
+    Here(Option<Box<GpuWatch>>),
 }
 
 /// How often is looked.
@@ -67,7 +67,7 @@ struct Cores {
 /// As `GET /v1/gpu` tells it.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct CardsLook {
-    cards: Vec<CardReading>,
+    cards: Vec<GpuReading>,
     read_ms_ago: Option<u64>,
     admission: Option<Allowance>,
 }
@@ -80,7 +80,7 @@ struct Spent {
 }
 
 /// Looks once a second until it is ended, or once: for JSON, and where nobody sits at a terminal.
-pub fn run(wanted: &TopFlags) -> Result<(), Complaint> {
+pub fn run(wanted: &TopFlags) -> Result<(), CliError> {
     let is_once = wanted.json || !std::io::stdout().is_terminal();
     let looks = if is_once { Looks::One } else { Looks::Many };
     Runtime::new()?.block_on(async {
@@ -102,13 +102,13 @@ pub fn run(wanted: &TopFlags) -> Result<(), Complaint> {
 }
 
 impl Watched {
-    async fn open(wanted: &TopFlags) -> Result<Self, Complaint> {
-        let Some(url) = &wanted.url else { return Ok(Self::Here(CardWatch::open().map(Box::new))) };
+    async fn open(wanted: &TopFlags) -> Result<Self, CliError> {
+        let Some(url) = &wanted.url else { return Ok(Self::Here(GpuWatch::open().map(Box::new))) };
         let target = Target::Url { url: url.clone(), token: wanted.token.clone() };
         Ok(Self::Server(Box::new(Server::open(&target).await.map_err(hinted)?)))
     }
 
-    async fn spent(&self) -> Result<Spent, Complaint> {
+    async fn spent(&self) -> Result<Spent, CliError> {
         let busy_s = match self {
             Self::Server(server) => cpu_seconds(&server.metrics().await.map_err(hinted)?),
             Self::Here(_) => MachineUse::now().map(|used| used.busy_s),
@@ -116,7 +116,7 @@ impl Watched {
         Ok(Spent { busy_s, at: Wall.now() })
     }
 
-    async fn look(&mut self, before: Spent, now: Spent) -> Result<Look, Complaint> {
+    async fn look(&mut self, before: Spent, now: Spent) -> Result<Look, CliError> {
         let span_s = (now.at - before.at).as_secs_f64();
         let busy = now.busy_s.zip(before.busy_s).map(|(now, before)| (now - before).max(0.0) / span_s);
         let busy = busy.map(|cores| (cores * 100.0).round() / 100.0);
@@ -148,7 +148,7 @@ fn cpu_seconds(metrics: &str) -> Option<f64> {
     metrics.lines().find_map(|line| line.strip_prefix("process_cpu_seconds_total "))?.parse().ok()
 }
 
-fn hinted(error: BenchError) -> Complaint {
+fn hinted(error: BenchError) -> CliError {
     let hint = match &error {
         BenchError::Refused { status: 401, .. } => "--token or VISAGE_TOKEN gives the server's token",
         BenchError::Refused { status: 404, .. } => "a visage of this version must answer there",
@@ -156,7 +156,7 @@ fn hinted(error: BenchError) -> Complaint {
             "--url names a server that answers over http, such as http://127.0.0.1:8010; without it this machine is watched"
         }
     };
-    Complaint::new(error, hint)
+    CliError::new(error, hint)
 }
 
 fn tell(wanted: &TopFlags, look: &Look, looks: Looks) {
@@ -208,7 +208,7 @@ fn admission(Allowance { places, of, more_fit, .. }: Allowance) -> String {
     format!("admitted  {places} of {of}{memory}")
 }
 
-fn row(card: &CardReading) -> Value {
+fn row(card: &GpuReading) -> Value {
     let gigabytes = |bytes: u64| bytes as f64 / 1e9;
     let memory = card.memory_used_bytes.zip(card.memory_bytes);
     let memory = memory.map(|(used, all)| format!("{:.1}/{:.1} GB", gigabytes(used), gigabytes(all)));
@@ -235,7 +235,7 @@ fn short(name: &str) -> String {
 }
 
 /// What is wrong with a card, under the table.
-fn trouble(card: &CardReading) -> Option<String> {
+fn trouble(card: &GpuReading) -> Option<String> {
     if let Some(silence) = &card.silence {
         return Some(format!("silent    card {}: {silence}", card.index));
     }
@@ -270,16 +270,16 @@ mod tests {
 
     #[test]
     fn what_a_card_does_not_tell_is_left_open_and_a_silent_one_says_why() {
-        let card = CardReading { temperature_c: Some(62), power_w: Some(312.4), ..CardReading::default() };
+        let card = GpuReading { temperature_c: Some(62), power_w: Some(312.4), ..GpuReading::default() };
         let told = row(&card);
         assert_eq!((&told["temp"], &told["power"], &told["memory"]), (&json!("62 C"), &json!("312 W"), &Value::Null));
-        let silent = CardReading { silence: Some("a GPU was lost".into()), ..CardReading::default() };
+        let silent = GpuReading { silence: Some("a GPU was lost".into()), ..GpuReading::default() };
         assert_eq!(trouble(&silent).as_deref(), Some("silent    card 0: a GPU was lost"));
     }
 
     #[test]
     fn the_largest_card_fits_into_eighty_columns() {
-        let card = CardReading {
+        let card = GpuReading {
             index: 15,
             name: "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition".into(),
             temperature_c: Some(100),
@@ -291,7 +291,7 @@ mod tests {
             sm_clock_mhz: Some(2520),
             encoder_sessions: Some(12),
             slowed_by: vec!["hw_slowdown".into(), "hw_thermal_slowdown".into(), "sw_power_cap".into()],
-            ..CardReading::default()
+            ..GpuReading::default()
         };
         let told = row(&card);
         let cell = |column: &&str| told[*column].as_str().map_or_else(|| told[*column].to_string(), str::to_owned);

@@ -12,13 +12,13 @@ use openh264::formats::YUVSlices;
 use openh264::{OpenH264API, Timestamp};
 use visage_kernels::h264;
 
-use super::stream::{Aim, Library, PictureStream};
-use super::{CodecError, EncodedPicture, PictureKind};
-use crate::media::Picture;
+use super::video_encoder::{Aim, Library, VideoStream};
+use super::{CodecError, EncodedFrame, FrameKind};
+use crate::media::VideoFrame;
 use crate::time::Rate;
 
 /// Pictures to Annex B access units; SPS and PPS come with every key picture.
-pub type H264Encoder = PictureStream<OpenH264>;
+pub type H264Encoder = VideoStream<OpenH264>;
 
 /// The library's encoder.
 pub struct OpenH264 {
@@ -33,8 +33,8 @@ impl Library for OpenH264 {
         Ok(Self { encoder: encoder(aim)?, fps: aim.fps, pictures: 0 })
     }
 
-    fn encode(&mut self, picture: &Picture, kind: PictureKind) -> Result<EncodedPicture, CodecError> {
-        if kind == PictureKind::Key && self.pictures > 0 {
+    fn encode(&mut self, picture: &VideoFrame, kind: FrameKind) -> Result<EncodedFrame, CodecError> {
+        if kind == FrameKind::Key && self.pictures > 0 {
             self.encoder.force_intra_frame();
         }
         let (width, height) = (picture.size().width(), picture.size().height());
@@ -47,7 +47,7 @@ impl Library for OpenH264 {
             return Err(refused("encode a picture", &"no bytes"));
         }
         self.pictures += 1;
-        Ok(EncodedPicture { bytes, is_key })
+        Ok(EncodedFrame { bytes, is_key })
     }
 
     fn change_bitrate(&mut self, bits_per_second: u32) -> Result<(), CodecError> {
@@ -100,12 +100,12 @@ mod tests {
     #[test]
     fn a_stream_starts_with_a_key_picture_of_constrained_baseline() {
         let mut encoder = encoder(600_000);
-        let first = any::encode(&mut encoder, any::SIDE, 0, PictureKind::Any);
+        let first = any::encode(&mut encoder, any::SIDE, 0, FrameKind::Any);
         assert!(first.is_key);
         assert_eq!(kinds_of_units(&first.bytes), [7, 8, 5]);
         let sps = openh264::nal_units(&first.bytes).next().expect("sps");
         assert_eq!(sps[4..6], [66, 0xc0], "baseline, constrained");
-        let second = any::encode(&mut encoder, any::SIDE, 1, PictureKind::Any);
+        let second = any::encode(&mut encoder, any::SIDE, 1, FrameKind::Any);
         assert!(!second.is_key && kinds_of_units(&second.bytes) == [1]);
     }
 

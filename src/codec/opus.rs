@@ -7,10 +7,10 @@ use bytes::Bytes;
 use opus::{Application, Bitrate, Channels, Decoder, Encoder, Signal};
 
 use super::CodecError;
-use crate::listen::{Decode, Undecodable};
-use crate::media::BLOCK_VOICE_SAMPLES;
-use crate::pace::{USUAL_VOICE, VoicePlan};
-use crate::time::VOICE_HZ;
+use crate::adapt::{AudioPlan, DEFAULT_AUDIO_PLAN};
+use crate::audio::{Decode, Undecodable};
+use crate::media::BLOCK_OPUS_SAMPLES;
+use crate::time::OPUS_HZ;
 
 /// The longest packet of Opus, 120 ms, in samples at 48 kHz (RFC 6716, section 3.2.5).
 const LONGEST_PACKET_SAMPLES: usize = 5_760;
@@ -23,26 +23,26 @@ const COMPLEXITY: i32 = 5;
 
 /// Packets of 2.5 to 120 ms to mono samples at 48 kHz in [-1, 1]; stereo packets are mixed. One stream.
 #[derive(Debug)]
-pub struct VoiceDecoder {
+pub struct OpusDecoder {
     decoder: Decoder,
     /// Room for the longest packet.
     samples: Vec<f32>,
 }
 
-impl VoiceDecoder {
+impl OpusDecoder {
     /// A decoder that heard nothing yet.
     ///
     /// # Errors
     /// If the library has no memory for one.
     pub fn new() -> Result<Self, CodecError> {
-        let decoder = Decoder::new(VOICE_HZ, Channels::Mono).map_err(failed("make a decoder"))?;
+        let decoder = Decoder::new(OPUS_HZ, Channels::Mono).map_err(failed("make a decoder"))?;
         Ok(Self { decoder, samples: vec![0.0; LONGEST_PACKET_SAMPLES] })
     }
 
     /// Samples at 48 kHz that `packet` holds, if its head is that of an Opus packet.
     #[must_use]
     pub fn packet_samples(packet: &[u8]) -> Option<usize> {
-        let samples = opus::packet::get_nb_samples(packet, VOICE_HZ).ok()?;
+        let samples = opus::packet::get_nb_samples(packet, OPUS_HZ).ok()?;
         (1..=LONGEST_PACKET_SAMPLES).contains(&samples).then_some(samples)
     }
 
@@ -90,7 +90,7 @@ impl VoiceDecoder {
     }
 }
 
-impl Decode for VoiceDecoder {
+impl Decode for OpusDecoder {
     fn samples(&self, packet: &[u8]) -> Option<usize> {
         Self::packet_samples(packet)
     }
@@ -133,20 +133,20 @@ fn whole_frames(samples: usize) -> Result<usize, CodecError> {
 
 /// Mono voice at 48 kHz to packets of 20 ms. One stream.
 #[derive(Debug)]
-pub struct VoiceEncoder {
+pub struct OpusEncoder {
     encoder: Encoder,
-    clean: Box<[f32; BLOCK_VOICE_SAMPLES]>,
+    clean: Box<[f32; BLOCK_OPUS_SAMPLES]>,
 }
 
-impl VoiceEncoder {
+impl OpusEncoder {
     /// An encoder for speech by the usual plan, with in-band error correction, no pauses in the stream (no DTX).
     ///
     /// # Errors
     /// If the library has no memory for one or refuses a setting.
     pub fn new() -> Result<Self, CodecError> {
         let encoder = configured().map_err(failed("make an encoder"))?;
-        let mut encoder = Self { encoder, clean: Box::new([0.0; BLOCK_VOICE_SAMPLES]) };
-        encoder.follow(USUAL_VOICE)?;
+        let mut encoder = Self { encoder, clean: Box::new([0.0; BLOCK_OPUS_SAMPLES]) };
+        encoder.follow(DEFAULT_AUDIO_PLAN)?;
         Ok(encoder)
     }
 
@@ -154,7 +154,7 @@ impl VoiceEncoder {
     ///
     /// # Errors
     /// If the library refuses the block. The encoder goes on with the next.
-    pub fn encode(&mut self, voice: &[f32; BLOCK_VOICE_SAMPLES]) -> Result<Bytes, CodecError> {
+    pub fn encode(&mut self, voice: &[f32; BLOCK_OPUS_SAMPLES]) -> Result<Bytes, CodecError> {
         for (clean, sample) in self.clean.iter_mut().zip(voice) {
             *clean = if sample.is_finite() { sample.clamp(-1.0, 1.0) } else { 0.0 };
         }
@@ -177,7 +177,7 @@ impl VoiceEncoder {
     ///
     /// # Errors
     /// If the library refuses.
-    pub fn follow(&mut self, plan: VoicePlan) -> Result<(), CodecError> {
+    pub fn follow(&mut self, plan: AudioPlan) -> Result<(), CodecError> {
         let bits = plan.bitrate_bps.clamp(6_000, 128_000).cast_signed();
         self.encoder.set_bitrate(Bitrate::Bits(bits)).map_err(failed("change its bitrate"))?;
         let loss = i32::from(plan.loss_percent.min(100));
@@ -186,7 +186,7 @@ impl VoiceEncoder {
 }
 
 fn configured() -> opus::Result<Encoder> {
-    let mut encoder = Encoder::new(VOICE_HZ, Channels::Mono, Application::Voip)?;
+    let mut encoder = Encoder::new(OPUS_HZ, Channels::Mono, Application::Voip)?;
     encoder.set_complexity(COMPLEXITY)?;
     encoder.set_signal(Signal::Voice)?;
     encoder.set_inband_fec(true)?;
@@ -207,9 +207,9 @@ mod tests {
     use super::*;
 
     /// A voice-like buzz: 150 Hz with overtones, swelling four times a second.
-    fn buzz(block: usize) -> [f32; BLOCK_VOICE_SAMPLES] {
+    fn buzz(block: usize) -> [f32; BLOCK_OPUS_SAMPLES] {
         std::array::from_fn(|i| {
-            let t = (block * BLOCK_VOICE_SAMPLES + i) as f32 / VOICE_HZ as f32;
+            let t = (block * BLOCK_OPUS_SAMPLES + i) as f32 / OPUS_HZ as f32;
             let swell = 0.5 - 0.5 * (t * 4.0 * std::f32::consts::TAU).cos();
             let tone = |n: f32| (t * 150.0 * n * std::f32::consts::TAU).sin() / n;
             swell * 0.2 * (1..12).map(|n| tone(n as f32)).sum::<f32>()
@@ -221,18 +221,18 @@ mod tests {
     }
 
     fn packets(count: usize) -> Vec<Bytes> {
-        let mut encoder = VoiceEncoder::new().expect("encoder");
-        encoder.follow(VoicePlan { loss_percent: 20, ..USUAL_VOICE }).expect("a plan");
+        let mut encoder = OpusEncoder::new().expect("encoder");
+        encoder.follow(AudioPlan { loss_percent: 20, ..DEFAULT_AUDIO_PLAN }).expect("a plan");
         (0..count).map(|n| encoder.encode(&buzz(n)).expect("packet")).collect()
     }
 
-    fn play(decoder: &mut VoiceDecoder, packets: &[Bytes]) {
+    fn play(decoder: &mut OpusDecoder, packets: &[Bytes]) {
         packets.iter().for_each(|packet| assert_eq!(decoder.decode(packet).expect("voice").len(), 960));
     }
 
     #[test]
     fn a_voice_comes_back_as_loud_as_it_went() {
-        let mut decoder = VoiceDecoder::new().expect("decoder");
+        let mut decoder = OpusDecoder::new().expect("decoder");
         let heard: Vec<f32> = packets(50).iter().flat_map(|p| decoder.decode(p).expect("voice").to_vec()).collect();
         let said: Vec<f32> = (0..50).flat_map(buzz).collect();
         assert_eq!(heard.len(), said.len());
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn a_lost_packet_is_recovered_from_the_next_one() {
         let packets = packets(20);
-        let mut decoder = VoiceDecoder::new().expect("decoder");
+        let mut decoder = OpusDecoder::new().expect("decoder");
         play(&mut decoder, &packets[..10]);
         let recovered = decoder.decode_fec(&packets[11], 960).expect("recovered").to_vec();
         assert_eq!(recovered.len(), 960);
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_long_gap_fades_to_nothing() {
-        let mut decoder = VoiceDecoder::new().expect("decoder");
+        let mut decoder = OpusDecoder::new().expect("decoder");
         play(&mut decoder, &packets(10));
         (0..25).for_each(|_| assert_eq!(decoder.conceal(960).expect("concealed").len(), 960));
         assert!(level(decoder.conceal(960).expect("concealed")) < 0.01);
@@ -262,8 +262,8 @@ mod tests {
 
     #[test]
     fn a_decoder_that_forgets_hears_the_next_packet_as_a_fresh_one_does() {
-        let (packets, fresh) = (packets(12), || VoiceDecoder::new().expect("decoder"));
-        let next = |mut decoder: VoiceDecoder| decoder.decode(&packets[11]).expect("voice").to_vec();
+        let (packets, fresh) = (packets(12), || OpusDecoder::new().expect("decoder"));
+        let next = |mut decoder: OpusDecoder| decoder.decode(&packets[11]).expect("voice").to_vec();
         let (mut ringing, mut forgetful) = (fresh(), fresh());
         play(&mut ringing, &packets[..11]);
         play(&mut forgetful, &packets[..11]);
@@ -276,12 +276,12 @@ mod tests {
     #[test]
     fn garbage_is_refused_and_the_voice_goes_on() {
         let mut random = fastrand::Rng::with_seed(7);
-        let mut decoder = VoiceDecoder::new().expect("decoder");
+        let mut decoder = OpusDecoder::new().expect("decoder");
         assert!(decoder.decode(&[]).is_err());
         assert!(decoder.decode_fec(&[], 960).is_err());
         for _ in 0..2_000 {
             let junk: Vec<u8> = (0..random.usize(1..1_500)).map(|_| random.u8(..)).collect();
-            let expected = VoiceDecoder::packet_samples(&junk);
+            let expected = OpusDecoder::packet_samples(&junk);
             if let Ok(samples) = decoder.decode(&junk) {
                 assert_eq!(Some(samples.len()), expected);
                 assert!(samples.iter().all(|s| s.abs() <= 1.0));
@@ -293,9 +293,9 @@ mod tests {
 
     #[test]
     fn samples_that_are_no_numbers_encode_as_silence() {
-        let mut encoder = VoiceEncoder::new().expect("encoder");
-        assert!(encoder.encode(&[f32::NAN; BLOCK_VOICE_SAMPLES]).is_ok());
-        assert!(encoder.encode(&[f32::INFINITY; BLOCK_VOICE_SAMPLES]).is_ok());
+        let mut encoder = OpusEncoder::new().expect("encoder");
+        assert!(encoder.encode(&[f32::NAN; BLOCK_OPUS_SAMPLES]).is_ok());
+        assert!(encoder.encode(&[f32::INFINITY; BLOCK_OPUS_SAMPLES]).is_ok());
         assert!(encoder.pre_skip_samples().expect("delay") > 0);
     }
 }

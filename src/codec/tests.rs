@@ -1,14 +1,14 @@
 //! What every encoder of pictures must do, whatever its codec.
 
-use super::{EncodedPicture, PictureEncoder, PictureKind};
-use crate::media::{Picture, PictureSize};
+use super::{EncodedFrame, FrameKind, VideoEncoder};
+use crate::media::{FrameSize, VideoFrame};
 use crate::time::Rate;
 
 /// Side of the pictures, unless one says another.
 pub const SIDE: u32 = 256;
 
-pub fn size() -> PictureSize {
-    PictureSize::square(SIDE)
+pub fn size() -> FrameSize {
+    FrameSize::square(SIDE)
 }
 
 pub fn fps() -> Rate {
@@ -16,8 +16,8 @@ pub fn fps() -> Rate {
 }
 
 /// A bright bar that moves over a gradient with some grain.
-pub fn picture(side: u32, n: usize) -> Picture {
-    let mut picture = Picture::black(PictureSize::square(side));
+pub fn picture(side: u32, n: usize) -> VideoFrame {
+    let mut picture = VideoFrame::black(FrameSize::square(side));
     let side = side as usize;
     let mut random = fastrand::Rng::with_seed(n as u64);
     let (luma, blue, _) = picture.planes_mut();
@@ -30,43 +30,40 @@ pub fn picture(side: u32, n: usize) -> Picture {
     picture
 }
 
-pub fn encode(encoder: &mut dyn PictureEncoder, side: u32, n: usize, kind: PictureKind) -> EncodedPicture {
+pub fn encode(encoder: &mut dyn VideoEncoder, side: u32, n: usize, kind: FrameKind) -> EncodedFrame {
     encoder.encode(&picture(side, n), kind).expect("a picture")
 }
 
-pub fn bytes_of(encoder: &mut dyn PictureEncoder, pictures: std::ops::Range<usize>) -> usize {
-    pictures.map(|n| encode(encoder, SIDE, n, PictureKind::Any).bytes.len()).sum()
+pub fn bytes_of(encoder: &mut dyn VideoEncoder, pictures: std::ops::Range<usize>) -> usize {
+    pictures.map(|n| encode(encoder, SIDE, n, FrameKind::Any).bytes.len()).sum()
 }
 
-pub fn a_key_picture_comes_when_asked_and_never_else(encoder: &mut dyn PictureEncoder) {
-    let ask = |n| if n == 120 { PictureKind::Key } else { PictureKind::Any };
+pub fn a_key_picture_comes_when_asked_and_never_else(encoder: &mut dyn VideoEncoder) {
+    let ask = |n| if n == 120 { FrameKind::Key } else { FrameKind::Any };
     let keys: Vec<usize> = (0..200).filter(|n| encode(encoder, SIDE, *n, ask(*n)).is_key).collect();
     assert_eq!(keys, [0, 120]);
 }
 
 /// `encoder` aims at 800 kbit/s.
-pub fn the_bitrate_follows_without_a_key_picture(encoder: &mut dyn PictureEncoder) {
+pub fn the_bitrate_follows_without_a_key_picture(encoder: &mut dyn VideoEncoder) {
     let rich = bytes_of(encoder, 0..100);
     encoder.set_bitrate(150_000);
     let poor = bytes_of(encoder, 100..200);
     encoder.set_bitrate(1_600_000);
     let richer = bytes_of(encoder, 200..300);
     assert!(poor * 3 < rich && richer > rich, "{rich} {poor} {richer}");
-    assert!(!encode(encoder, SIDE, 300, PictureKind::Any).is_key);
+    assert!(!encode(encoder, SIDE, 300, FrameKind::Any).is_key);
     let aim = 150_000 * 4 / 8;
     assert!(poor < aim * 3 / 2, "{poor} bytes in 4 s, wanted about {aim}");
 }
 
 /// `look` sees the first picture of each size.
-pub fn a_picture_of_another_size_starts_over(
-    encoder: &mut dyn PictureEncoder,
-    mut look: impl FnMut(u32, &EncodedPicture),
-) {
+pub fn a_picture_of_another_size_starts_over(encoder: &mut dyn VideoEncoder, mut look: impl FnMut(u32, &EncodedFrame)) {
     bytes_of(encoder, 0..3);
     for side in [384, 128, 256] {
-        let first = encode(encoder, side, 0, PictureKind::Any);
+        let first = encode(encoder, side, 0, FrameKind::Any);
         assert!(first.is_key, "{side}");
         look(side, &first);
-        assert!(!encode(encoder, side, 1, PictureKind::Any).is_key);
+        assert!(!encode(encoder, side, 1, FrameKind::Any).is_key);
     }
 }

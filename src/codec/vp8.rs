@@ -5,9 +5,9 @@
 use bytes::Bytes;
 use visage_kernels::vp8::{Encoded, Encoder, Refusal, Settings, Start};
 
-use super::stream::{Aim, Library, PictureStream};
-use super::{CodecError, EncodedPicture, PictureKind};
-use crate::media::Picture;
+use super::video_encoder::{Aim, Library, VideoStream};
+use super::{CodecError, EncodedFrame, FrameKind};
+use crate::media::VideoFrame;
 use crate::time::Rate;
 
 /// `cpu-used` of libvpx. Of the steps that were tried, -8 costs a fifth more and gains 0.7 to 1.5 dB; -16 saves up to a fifth and
@@ -15,7 +15,7 @@ use crate::time::Rate;
 const SPEED: i32 = -12;
 
 /// Pictures to VP8 frames (RFC 6386).
-pub type Vp8Encoder = PictureStream<Libvpx>;
+pub type Vp8Encoder = VideoStream<Libvpx>;
 
 /// The library's encoder.
 pub struct Libvpx {
@@ -33,15 +33,15 @@ impl Library for Libvpx {
         Ok(Self { encoder, fps: aim.fps, pictures: 0 })
     }
 
-    fn encode(&mut self, picture: &Picture, kind: PictureKind) -> Result<EncodedPicture, CodecError> {
-        let start = if kind == PictureKind::Key { Start::Forced } else { Start::Open };
+    fn encode(&mut self, picture: &VideoFrame, kind: FrameKind) -> Result<EncodedFrame, CodecError> {
+        let start = if kind == FrameKind::Key { Start::Forced } else { Start::Open };
         let (luma, blue, red) = picture.planes();
         let at = |pictures: u64| (pictures as f64 * 1e6 / self.fps.per_second()) as i64;
         let (now, next) = (at(self.pictures), at(self.pictures + 1));
         let encoded = self.encoder.encode([luma, blue, red], now, (next - now) as u32, start);
         let Encoded { bytes, is_key } = encoded.map_err(refused("encode a picture"))?;
         self.pictures += 1;
-        Ok(EncodedPicture { bytes: Bytes::from(bytes), is_key })
+        Ok(EncodedFrame { bytes: Bytes::from(bytes), is_key })
     }
 
     fn change_bitrate(&mut self, bits_per_second: u32) -> Result<(), CodecError> {
@@ -64,7 +64,7 @@ mod tests {
     }
 
     /// The mean difference of luma between what was drawn and what a decoder shows.
-    fn error_of(drawn: &Picture, seen: &[u8]) -> f64 {
+    fn error_of(drawn: &VideoFrame, seen: &[u8]) -> f64 {
         let luma = drawn.planes().0;
         assert_eq!(luma.len(), seen.len());
         luma.iter().zip(seen).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / luma.len() as f64
@@ -75,7 +75,7 @@ mod tests {
         let mut encoder = encoder(600_000);
         let mut decoder = Decoder::new().expect("decoder");
         for n in 0..50 {
-            let frame = any::encode(&mut encoder, any::SIDE, n, PictureKind::Any);
+            let frame = any::encode(&mut encoder, any::SIDE, n, FrameKind::Any);
             assert_eq!(frame.is_key, n == 0);
             assert_eq!(frame.bytes[0] & 1 == 0, frame.is_key, "RFC 6386, section 9.1");
             let (width, height, seen) = decoder.decode(&frame.bytes).expect("picture");
@@ -89,10 +89,10 @@ mod tests {
     fn a_decoder_can_start_at_a_key_picture_that_was_asked_for() {
         let mut encoder = encoder(600_000);
         any::bytes_of(&mut encoder, 0..20);
-        let key = any::encode(&mut encoder, any::SIDE, 20, PictureKind::Key);
+        let key = any::encode(&mut encoder, any::SIDE, 20, FrameKind::Key);
         let (_, _, seen) = Decoder::new().expect("decoder").decode(&key.bytes).expect("picture");
         assert!(error_of(&any::picture(any::SIDE, 20), &seen) < 4.0);
-        let next = any::encode(&mut encoder, any::SIDE, 21, PictureKind::Any);
+        let next = any::encode(&mut encoder, any::SIDE, 21, FrameKind::Any);
         assert!(Decoder::new().expect("decoder").decode(&next.bytes).is_err(), "no other can be started with");
     }
 

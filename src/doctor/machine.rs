@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 use visage_engines::{Flavour, Version};
-use visage_kernels::inventory::{CardState, Management};
+use visage_kernels::nvml::{GpuState, Management};
 
 /// A machine. Everything that is not said is not known.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -119,14 +119,14 @@ pub struct Gpu {
     /// Where the card is on the bus that CUDA names first: faces are drawn on it.
     pub first_card: Option<String>,
     /// The cards that answered.
-    pub cards: Vec<CardState>,
+    pub cards: Vec<GpuState>,
 }
 
 impl Gpu {
     /// The card that faces would be drawn on with its number, or all where CUDA does not tell which that is.
     #[must_use]
-    pub fn judged(&self) -> Vec<(usize, &CardState)> {
-        let is_first = |card: &CardState| self.first_card.is_some() && card.bus_address == self.first_card;
+    pub fn judged(&self) -> Vec<(usize, &GpuState)> {
+        let is_first = |card: &GpuState| self.first_card.is_some() && card.bus_address == self.first_card;
         let all = || self.cards.iter().enumerate();
         all().find(|(_, card)| is_first(card)).map_or_else(|| all().collect(), |first| vec![first])
     }

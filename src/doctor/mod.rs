@@ -3,9 +3,9 @@
 //! Decides what is looked at, what is right and what to do. Prints nothing; only `probe` touches the machine.
 
 mod checks;
+pub mod compatibility;
 pub mod machine;
 pub mod probe;
-pub mod rules;
 pub mod symptoms;
 
 #[cfg(test)]
@@ -23,7 +23,7 @@ pub enum Target {
     /// An NVIDIA card.
     Gpu,
     /// The processor.
-    Cpu,
+    CpuBackend,
 }
 
 /// A thing to look at.

@@ -2,10 +2,10 @@
 //!
 //! Decides what a block and a picture are. Does not produce, encode or send them.
 
-mod picture;
-mod sound;
+mod pcm;
 mod timed;
+mod video_frame;
 
-pub use picture::{Picture, PictureSize, SizeError};
-pub use sound::{BLOCK_LINE_SAMPLES, BLOCK_MS, BLOCK_VOICE_SAMPLES, PcmBlock};
+pub use pcm::{BLOCK_MS, BLOCK_OPUS_SAMPLES, BLOCK_SPEECH_SAMPLES, PcmBlock};
 pub use timed::{Timed, Utterance};
+pub use video_frame::{FrameSize, SizeError, VideoFrame};

@@ -7,14 +7,14 @@ pub mod portrait;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::cards::{CardUse, CardWork};
-use crate::media::{PcmBlock, Picture};
+use crate::gpu_load::{DeviceCounts, GpuRequirement};
+use crate::media::{PcmBlock, VideoFrame};
 use crate::telemetry::Marks;
 use crate::time::{SampleIndex, Wall};
 
 /// An avatar as lists show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct AvatarCard {
+pub struct AvatarInfo {
     /// The name in requests.
     pub name: String,
     /// The name for people.
@@ -80,7 +80,7 @@ pub struct Still {
 }
 
 /// One avatar at work in one session: hears the line block by block, shows a picture for a moment of it.
-pub trait Actor: Send {
+pub trait Animator: Send {
     /// How much of the line after a moment must be heard before that moment can be shown.
     fn look_ahead_samples(&self) -> u64;
 
@@ -92,7 +92,7 @@ pub trait Actor: Send {
 
     /// Draws the moment `at` into `picture`, stamping `Modelled` and `Drawn` and noting the step that
     /// a device timed. Moments never go back.
-    fn show(&mut self, at: SampleIndex, picture: &mut Picture, marks: &mut Marks, wall: Wall);
+    fn show(&mut self, at: SampleIndex, picture: &mut VideoFrame, marks: &mut Marks, wall: Wall);
 
     /// Forgets the voice heard so far: what was being said is over, the mouth shuts.
     fn hush(&mut self);
@@ -104,7 +104,7 @@ pub trait Pack: Send + Sync {
     fn name(&self) -> &str;
 
     /// Its avatars, the default first.
-    fn avatars(&self) -> &[AvatarCard];
+    fn avatars(&self) -> &[AvatarInfo];
 
     /// Whether a new session could be given an actor now.
     ///
@@ -115,12 +115,12 @@ pub trait Pack: Send + Sync {
     }
 
     /// The graphics card that its sessions need; none where they draw on the processor.
-    fn card(&self) -> Option<CardUse> {
+    fn card(&self) -> Option<GpuRequirement> {
         None
     }
 
     /// What its card did so far; none where it needs no card.
-    fn work(&self) -> Option<CardWork> {
+    fn work(&self) -> Option<DeviceCounts> {
         None
     }
 
@@ -128,7 +128,7 @@ pub trait Pack: Send + Sync {
     ///
     /// # Errors
     /// If there is no such avatar, or its files are damaged.
-    fn actor(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Actor>, ModelError>;
+    fn actor(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, ModelError>;
 
     /// The avatar at rest.
     ///

@@ -2,8 +2,8 @@
 //!
 //! Decides where the film begins and ends. Nothing is dropped here: the clock waits for the work.
 
-mod film;
 mod mp4;
+mod video_file;
 
 use std::fs;
 use std::io;
@@ -17,11 +17,11 @@ use thiserror::Error;
 pub use mp4::{Mp4Error, Mp4Writer};
 
 use crate::codec::CodecError;
-use crate::codec::sound::{Sound, SoundError, decode_sound};
+use crate::codec::audio_file::{AudioClip, AudioFileError, decode_sound};
 use crate::model::{ModelError, Pack};
-use crate::pipeline::ShowError;
+use crate::session::SessionError;
 use crate::time::Wall;
-use film::Film;
+use video_file::VideoFile;
 
 /// Longest sound that is rendered.
 const LONGEST: Duration = Duration::from_hours(2);
@@ -69,11 +69,11 @@ pub enum RenderError {
     },
     /// It is not a sound file that can be played.
     #[error("{source}: {path}")]
-    Sound {
+    AudioClip {
         /// Which.
         path: PathBuf,
         /// What was wrong.
-        source: SoundError,
+        source: AudioFileError,
     },
     /// The avatar cannot be used.
     #[error(transparent)]
@@ -83,7 +83,7 @@ pub enum RenderError {
     Codec(#[from] CodecError),
     /// The show could not begin.
     #[error(transparent)]
-    Show(#[from] ShowError),
+    Session(#[from] SessionError),
     /// The film cannot be written; nothing half is left behind.
     #[error("wanted to write a film, found {source}: {path}")]
     Write {
@@ -113,7 +113,7 @@ pub fn render(
         return Err(write_error(plan, Mp4Error::Write(io::ErrorKind::IsADirectory.into())));
     }
     let unfinished = Unfinished::beside(plan);
-    let mut film = Film::begin(plan, pack, Arc::new(sound), &unfinished.0)?;
+    let mut film = VideoFile::begin(plan, pack, Arc::new(sound), &unfinished.0)?;
     let was_stopped = loop {
         if stop.load(Ordering::Relaxed) {
             break true;
@@ -133,10 +133,10 @@ fn write_error(plan: &RenderPlan, source: Mp4Error) -> RenderError {
     RenderError::Write { path: plan.out.clone(), source }
 }
 
-fn read_sound(plan: &RenderPlan) -> Result<Sound, RenderError> {
+fn read_sound(plan: &RenderPlan) -> Result<AudioClip, RenderError> {
     let path = plan.audio.clone();
     let bytes = fs::read(&path).map_err(|source| RenderError::Read { path: path.clone(), source })?;
-    decode_sound(&bytes, LONGEST).map_err(|source| RenderError::Sound { path, source })
+    decode_sound(&bytes, LONGEST).map_err(|source| RenderError::AudioClip { path, source })
 }
 
 /// The film under its unfinished name; removed unless it was renamed.

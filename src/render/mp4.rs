@@ -13,13 +13,13 @@ use shiguredo_mp4::mux::{Mp4FileMuxer, MuxError, Sample};
 use shiguredo_mp4::{Encode, FixedPointNumber, TrackKind, Uint};
 use thiserror::Error;
 
-use crate::codec::EncodedPicture;
-use crate::media::{BLOCK_VOICE_SAMPLES, PictureSize};
-use crate::time::{VIDEO_CLOCK_HZ, VOICE_HZ};
+use crate::codec::EncodedFrame;
+use crate::media::{BLOCK_OPUS_SAMPLES, FrameSize};
+use crate::time::{OPUS_HZ, VIDEO_CLOCK_HZ};
 
 /// Ticks of one picture at 25 a second.
 const PICTURE_TICKS: u32 = VIDEO_CLOCK_HZ / 25;
-const VOICE_CLOCK: NonZeroU32 = NonZeroU32::new(VOICE_HZ).expect("above zero");
+const VOICE_CLOCK: NonZeroU32 = NonZeroU32::new(OPUS_HZ).expect("above zero");
 const PICTURE_CLOCK: NonZeroU32 = NonZeroU32::new(VIDEO_CLOCK_HZ).expect("above zero");
 const FIRST: NonZeroU16 = NonZeroU16::MIN;
 
@@ -43,7 +43,7 @@ pub struct Mp4Writer<W> {
     to: W,
     at: u64,
     muxer: Mp4FileMuxer,
-    size: PictureSize,
+    size: FrameSize,
     has_picture: bool,
     has_voice: bool,
     pre_skip_samples: u16,
@@ -54,7 +54,7 @@ impl<W: Write + Seek> Mp4Writer<W> {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn new(mut to: W, size: PictureSize, pre_skip_samples: u16) -> Result<Self, Mp4Error> {
+    pub fn new(mut to: W, size: FrameSize, pre_skip_samples: u16) -> Result<Self, Mp4Error> {
         let muxer = Mp4FileMuxer::new()?;
         let head = muxer.initial_boxes_bytes();
         to.write_all(head).map_err(Mp4Error::Write)?;
@@ -73,7 +73,7 @@ impl<W: Write + Seek> Mp4Writer<W> {
             sample_entry: entry,
             keyframe: true,
             timescale: VOICE_CLOCK,
-            duration: BLOCK_VOICE_SAMPLES as u32,
+            duration: BLOCK_OPUS_SAMPLES as u32,
             composition_time_offset: None,
             data_offset,
             data_size: packet.len(),
@@ -84,7 +84,7 @@ impl<W: Write + Seek> Mp4Writer<W> {
     ///
     /// # Errors
     /// If the first one has no parameter sets, or it cannot be written.
-    pub fn picture(&mut self, picture: &EncodedPicture) -> Result<(), Mp4Error> {
+    pub fn picture(&mut self, picture: &EncodedFrame) -> Result<(), Mp4Error> {
         let units = nal_units(&picture.bytes);
         let entry = if self.has_picture { None } else { Some(picture_entry(self.size, &units)?) };
         self.has_picture = true;
@@ -133,7 +133,7 @@ fn skip_run_in(moov: &MoovBox, pre_skip: u16) -> MoovBox {
     for voice in voices {
         let heard = voice.mdia_box.mdhd_box.duration.saturating_sub(u64::from(pre_skip));
         let entry = ElstEntry {
-            edit_duration: heard * movie_hz / u64::from(VOICE_HZ),
+            edit_duration: heard * movie_hz / u64::from(OPUS_HZ),
             media_time: i64::from(pre_skip),
             media_rate: FixedPointNumber::new(1, 0),
         };
@@ -149,13 +149,13 @@ fn voice_entry(pre_skip: u16) -> SampleEntry {
         data_reference_index: FIRST,
         channelcount: 1,
         samplesize: 16,
-        samplerate: FixedPointNumber::new(VOICE_HZ as u16, 0),
+        samplerate: FixedPointNumber::new(OPUS_HZ as u16, 0),
     };
-    let dops_box = DopsBox { output_channel_count: 1, pre_skip, input_sample_rate: VOICE_HZ, output_gain: 0 };
+    let dops_box = DopsBox { output_channel_count: 1, pre_skip, input_sample_rate: OPUS_HZ, output_gain: 0 };
     SampleEntry::Opus(OpusBox { audio, dops_box, unknown_boxes: Vec::new() })
 }
 
-fn picture_entry(size: PictureSize, units: &[&[u8]]) -> Result<SampleEntry, Mp4Error> {
+fn picture_entry(size: FrameSize, units: &[&[u8]]) -> Result<SampleEntry, Mp4Error> {
     let of_type = |kind: u8| units.iter().find(|unit| unit[0] & 0x1f == kind).map(|unit| unit.to_vec());
     let (Some(sps), Some(pps)) = (of_type(7).filter(|sps| sps.len() > 4), of_type(8)) else {
         return Err(Mp4Error::NoParameters);
@@ -219,8 +219,8 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::codec::{H264Encoder, PictureEncoder, PictureKind, VoiceEncoder};
-    use crate::media::Picture;
+    use crate::codec::{FrameKind, H264Encoder, OpusEncoder, VideoEncoder};
+    use crate::media::VideoFrame;
     use crate::time::Rate;
 
     #[test]
@@ -233,25 +233,24 @@ mod tests {
 
     #[test]
     fn a_film_that_does_not_start_with_a_key_picture_is_refused() {
-        let mut writer =
-            Mp4Writer::new(std::io::Cursor::new(Vec::new()), PictureSize::square(64), 312).expect("a file");
-        let delta = EncodedPicture { bytes: vec![0, 0, 1, 0x41, 7].into(), is_key: false };
+        let mut writer = Mp4Writer::new(std::io::Cursor::new(Vec::new()), FrameSize::square(64), 312).expect("a file");
+        let delta = EncodedFrame { bytes: vec![0, 0, 1, 0x41, 7].into(), is_key: false };
         assert!(matches!(writer.picture(&delta), Err(Mp4Error::NoParameters)));
     }
 
     /// A second of film: white pictures and a loud tone in its second half, black and silence before.
     fn film_of_a_beep() -> Vec<u8> {
-        let (size, rate) = (PictureSize::square(64), Rate::new(25, 1).expect("a rate"));
+        let (size, rate) = (FrameSize::square(64), Rate::new(25, 1).expect("a rate"));
         let mut pictures = H264Encoder::new(size, rate, 200_000).expect("an encoder");
-        let mut voices = VoiceEncoder::new().expect("an encoder");
+        let mut voices = OpusEncoder::new().expect("an encoder");
         let mut bytes = std::io::Cursor::new(Vec::new());
         let mut writer = Mp4Writer::new(&mut bytes, size, voices.pre_skip_samples().expect("a delay")).expect("a film");
         for frame in 0..25_usize {
-            let mut picture = Picture::black(size);
+            let mut picture = VideoFrame::black(size);
             picture.planes_mut().0.fill(if frame < 13 { 16 } else { 235 });
-            writer.picture(&pictures.encode(&picture, PictureKind::Any).expect("a picture")).expect("written");
+            writer.picture(&pictures.encode(&picture, FrameKind::Any).expect("a picture")).expect("written");
             for block in frame * 2..frame * 2 + 2 {
-                let at = |n: usize| (n + block * BLOCK_VOICE_SAMPLES) as f32;
+                let at = |n: usize| (n + block * BLOCK_OPUS_SAMPLES) as f32;
                 let loud = if block < 26 { 0.0 } else { 0.5 };
                 let tone = std::array::from_fn(|n| (at(n) * 0.06).sin() * loud);
                 writer.voice(&voices.encode(&tone).expect("a packet")).expect("written");
@@ -283,7 +282,7 @@ mod tests {
         assert!(said.contains("h264,0.000000,25") && said.contains("opus,0.000000"), "{said}");
         let loud = voice.as_chunks::<2>().0.iter().position(|two| i16::from_le_bytes(*two).abs() > 3_000);
         let onset = loud.expect("a beep");
-        assert!(onset.abs_diff(26 * BLOCK_VOICE_SAMPLES) < 120, "the beep starts at sample {onset}");
+        assert!(onset.abs_diff(26 * BLOCK_OPUS_SAMPLES) < 120, "the beep starts at sample {onset}");
     }
 
     #[test]
@@ -303,7 +302,7 @@ mod tests {
                 Ok(0)
             }
         }
-        let refused = Mp4Writer::new(Full, PictureSize::square(64), 312).expect_err("full");
+        let refused = Mp4Writer::new(Full, FrameSize::square(64), 312).expect_err("full");
         assert!(matches!(refused, Mp4Error::Write(error) if error.kind() == io::ErrorKind::StorageFull));
     }
 }

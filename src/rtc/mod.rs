@@ -2,25 +2,25 @@
 //!
 //! Decides how peers are met, kept and let go. Negotiation, encryption and pacing are str0m's.
 
-mod bitrate;
-mod floor;
-mod idle;
-mod index;
-mod leaving;
-mod machine;
-mod mending;
-mod net;
-mod network;
-mod outlook;
-mod passage;
+mod bitrate_allocator;
+mod bwe_guard;
+mod congestion_controller;
+mod demux;
+mod event_loop;
+mod liveness;
+mod nack;
+mod network_stats;
 mod peer;
 mod peers;
-mod proof;
+mod rtc_factory;
 mod sdp;
+mod send_queue;
+mod server;
 mod sockets;
 #[cfg(test)]
 mod tests;
-mod trust;
+mod timeouts;
+mod twcc_history;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -28,20 +28,20 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-pub use bitrate::BITRATE_BPS;
-pub use machine::Machines;
-pub use net::Net;
-pub use network::NetworkStats;
-pub use peer::{Peer, Way};
+pub use bitrate_allocator::BITRATE_BPS;
+pub use network_stats::NetworkStats;
+pub use peer::{Peer, Transmitter};
 pub use peers::{Datagram, Peers};
+pub use rtc_factory::RtcFactory;
 pub use sdp::LONGEST_OFFER;
+pub use server::RtcServer;
 pub use sockets::BUFFER_BYTES;
 
-use crate::pipeline::{AdmitError, EndReason, Outlet, ShowRequest, Studio, Ticket};
+use crate::session::{AdmitError, EndReason, Outlet, SessionHandle, SessionRequest, Sessions};
 
 /// Where peers are met.
 #[derive(Clone, Debug)]
-pub struct NetConfig {
+pub struct RtcConfig {
     /// Address to listen on; unspecified: all of the machine's.
     pub host: IpAddr,
     /// UDP port; 0 picks a free one.
@@ -54,7 +54,7 @@ pub struct NetConfig {
 
 /// Why the door cannot open.
 #[derive(Debug, Error)]
-pub enum NetError {
+pub enum RtcServerError {
     /// The port is taken, or the address is not this machine's.
     #[error("wanted UDP {}, found: {source}", SocketAddr::new(*address, *port))]
     Bind {
@@ -124,19 +124,19 @@ pub struct Joined {
 }
 
 /// Who admits sessions.
-pub trait Lobby: Send + Sync + 'static {
+pub trait Admission: Send + Sync + 'static {
     /// Admits a session whose output goes to `outlet`.
     ///
     /// # Errors
-    /// As [`Studio::admit`].
-    fn admit(&self, request: &ShowRequest, outlet: Box<dyn Outlet>) -> Result<Ticket, AdmitError>;
+    /// As [`Sessions::admit`].
+    fn admit(&self, request: &SessionRequest, outlet: Box<dyn Outlet>) -> Result<SessionHandle, AdmitError>;
 
     /// Ends a session.
     fn end(&self, id: &str, reason: EndReason);
 }
 
-impl Lobby for Studio {
-    fn admit(&self, request: &ShowRequest, outlet: Box<dyn Outlet>) -> Result<Ticket, AdmitError> {
+impl Admission for Sessions {
+    fn admit(&self, request: &SessionRequest, outlet: Box<dyn Outlet>) -> Result<SessionHandle, AdmitError> {
         Self::admit(self, request, outlet)
     }
 

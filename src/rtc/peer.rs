@@ -1,7 +1,7 @@
 //! One session's WebRTC machine: datagrams in and out, packets of voice to the show, pictures from it.
 
-mod lines;
-mod way_out;
+mod egress;
+mod media_lines;
 
 use std::time::Instant;
 
@@ -12,20 +12,20 @@ use str0m::net::{Receive, Transmit};
 use str0m::rtp::{RawPacket, RtpHeader, SeqNo};
 use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
-use super::idle::PeerLife;
-use super::index;
-use super::leaving::Leaving;
-use super::machine::Pacing;
-use super::network::{Network, NetworkStats};
-use super::outlook::Outlook;
-use super::proof::Proof;
-use crate::listen::VoicePacket;
-use crate::pipeline::{EndReason, Order, Outgoing, OutgoingMedia, Ticket};
+use super::congestion_controller::CongestionController;
+use super::demux;
+use super::liveness::Liveness;
+use super::network_stats::{Network, NetworkStats};
+use super::rtc_factory::Pacing;
+use super::send_queue::SendQueue;
+use super::timeouts::Timeouts;
+use crate::audio::AudioPacket;
+use crate::session::{EndReason, Outgoing, OutgoingMedia, SessionCommand, SessionHandle};
 use crate::telemetry::{Loss, LossCounts, Stage};
-use crate::time::{AudioRtpTime, LINE_HZ, RtpTime, SampleIndex, VIDEO_CLOCK_HZ, VOICE_HZ};
+use crate::time::{AudioRtpTime, OPUS_HZ, RtpTime, SPEECH_HZ, SampleIndex, VIDEO_CLOCK_HZ};
 
 /// Takes a datagram to the socket and says when.
-pub type Way<'a> = dyn FnMut(&Transmit) -> Instant + 'a;
+pub type Transmitter<'a> = dyn FnMut(&Transmit) -> Instant + 'a;
 
 /// Room on the way out for the voice, headers and repairs, in bits a second.
 const BESIDE_PICTURES_BPS: u64 = 100_000;
@@ -36,23 +36,23 @@ const WAKES: usize = 8;
 pub struct Peer {
     rtc: Rtc,
     /// The session's handles.
-    pub ticket: Ticket,
+    pub ticket: SessionHandle,
     /// When it counts as gone.
-    pub life: PeerLife,
+    pub life: Timeouts,
     /// When the machine wants to be woken.
     pub wake_at: Instant,
     voice: Option<(Mid, Pt)>,
     picture: Option<(Mid, Pt)>,
     mids: Vec<(Mid, MediaKind)>,
-    outlook: Outlook,
+    outlook: CongestionController,
     pacing: Pacing,
     /// The way became narrow: where the estimation is to begin anew, in bits a second.
     begin_bps: Option<u64>,
-    pictures_out: Leaving<VIDEO_CLOCK_HZ>,
-    voice_out: Leaving<VOICE_HZ>,
+    pictures_out: SendQueue<VIDEO_CLOCK_HZ>,
+    voice_out: SendQueue<OPUS_HZ>,
     network: Network,
     heard: Heard,
-    proof: Proof,
+    proof: Liveness,
 }
 
 /// What came from the peer.
@@ -67,7 +67,7 @@ struct Heard {
 
 /// How a peer stands after it said all it had to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum PeerState {
     /// It waits.
     Waiting,
     /// It is gone, for this reason.
@@ -77,23 +77,23 @@ pub enum Standing {
 impl Peer {
     /// A peer whose offer was accepted by `rtc`.
     #[must_use]
-    pub fn new(rtc: Rtc, ticket: Ticket, now: Instant) -> Self {
+    pub fn new(rtc: Rtc, ticket: SessionHandle, now: Instant) -> Self {
         Self {
             rtc,
             ticket,
-            life: PeerLife::new(now),
+            life: Timeouts::new(now),
             wake_at: now,
             voice: None,
             picture: None,
             mids: Vec::new(),
-            outlook: Outlook::new(now),
+            outlook: CongestionController::new(now),
             pacing: Pacing::default(),
             begin_bps: None,
-            pictures_out: Leaving::default(),
-            voice_out: Leaving::default(),
+            pictures_out: SendQueue::default(),
+            voice_out: SendQueue::default(),
             network: Network::new(now),
             heard: Heard::default(),
-            proof: Proof::default(),
+            proof: Liveness::default(),
         }
     }
 
@@ -113,7 +113,12 @@ impl Peer {
     ///
     /// # Errors
     /// If the machine cannot go on; the session ends.
-    pub fn receive(&mut self, now: Instant, datagram: Receive<'_>, way: &mut Way<'_>) -> Result<Standing, RtcError> {
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        datagram: Receive<'_>,
+        way: &mut Transmitter<'_>,
+    ) -> Result<PeerState, RtcError> {
         self.rtc.handle_input(Input::Receive(now, datagram))?;
         self.speak(now, way)
     }
@@ -126,11 +131,11 @@ impl Peer {
         &mut self,
         now: Instant,
         datagram: Receive<'_>,
-        way: &mut Way<'_>,
-    ) -> Result<Standing, RtcError> {
+        way: &mut Transmitter<'_>,
+    ) -> Result<PeerState, RtcError> {
         let (before, was_connected) = (self.heard.greeted, self.network.stats.is_connected);
         let standing = self.receive(now, datagram, way)?;
-        if was_connected && standing == Standing::Waiting && self.heard.greeted == before {
+        if was_connected && standing == PeerState::Waiting && self.heard.greeted == before {
             self.lose(Loss::StrayPacket);
         }
         Ok(standing)
@@ -144,8 +149,8 @@ impl Peer {
         &mut self,
         now: Instant,
         datagram: Receive<'_>,
-        way: &mut Way<'_>,
-    ) -> Result<Standing, RtcError> {
+        way: &mut Transmitter<'_>,
+    ) -> Result<PeerState, RtcError> {
         let before = self.heard.authentic;
         let standing = self.receive(now, datagram, way)?;
         if self.heard.authentic == before {
@@ -158,7 +163,7 @@ impl Peer {
     ///
     /// # Errors
     /// As for [`Peer::receive`].
-    pub fn wake(&mut self, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
+    pub fn wake(&mut self, now: Instant, way: &mut Transmitter<'_>) -> Result<PeerState, RtcError> {
         self.rtc.handle_input(Input::Timeout(now))?;
         self.tell_bitrate(now);
         let given_up = self.pictures_out.give_up(now);
@@ -170,7 +175,7 @@ impl Peer {
     ///
     /// # Errors
     /// As for [`Peer::receive`].
-    pub fn close(&mut self, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
+    pub fn close(&mut self, now: Instant, way: &mut Transmitter<'_>) -> Result<PeerState, RtcError> {
         self.rtc.close()?;
         self.speak(now, way)
     }
@@ -185,10 +190,15 @@ impl Peer {
     ///
     /// # Errors
     /// As for [`Peer::receive`].
-    pub fn send(&mut self, outgoing: &Outgoing, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
+    pub fn send(
+        &mut self,
+        outgoing: &Outgoing,
+        now: Instant,
+        way: &mut Transmitter<'_>,
+    ) -> Result<PeerState, RtcError> {
         match &outgoing.media.value {
             OutgoingMedia::Voice(packet) => self.write_voice(outgoing, now, packet)?,
-            OutgoingMedia::Picture(picture) => self.write_picture(outgoing, now, &picture.bytes)?,
+            OutgoingMedia::VideoFrame(picture) => self.write_picture(outgoing, now, &picture.bytes)?,
         }
         self.speak(now, way)
     }
@@ -225,7 +235,7 @@ impl Peer {
         }
         let Some((mid, pt)) = self.voice else { return Ok(()) };
         let Some(writer) = self.rtc.writer(mid) else { return Ok(()) };
-        let time = MediaTime::new(ticks(outgoing.media.at, VOICE_HZ), Frequency::FORTY_EIGHT_KHZ);
+        let time = MediaTime::new(ticks(outgoing.media.at, OPUS_HZ), Frequency::FORTY_EIGHT_KHZ);
         writer.write(pt, outgoing.clock.min(now), time, &**packet)?;
         // Only measured: voice is not paced, it leaves with the next word of the machine.
         self.voice_out.enter(outgoing.media.at.to_rtp(), outgoing.media.marks, now);
@@ -233,7 +243,7 @@ impl Peer {
     }
 
     /// Lets the machine say all it has to say now.
-    fn speak(&mut self, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
+    fn speak(&mut self, now: Instant, way: &mut Transmitter<'_>) -> Result<PeerState, RtcError> {
         let mut standing = self.say_all(now, way);
         if let Some(bps) = self.begin_bps.take() {
             standing = standing.and(self.begin_anew(bps, now, way));
@@ -242,20 +252,20 @@ impl Peer {
         standing
     }
 
-    fn say_all(&mut self, now: Instant, way: &mut Way<'_>) -> Result<Standing, RtcError> {
+    fn say_all(&mut self, now: Instant, way: &mut Transmitter<'_>) -> Result<PeerState, RtcError> {
         for _ in 0..WAKES {
             let (at, over) = self.drain(now, way)?;
             self.wake_at = at;
             if over.is_some() || at > now {
-                return Ok(over.map_or(Standing::Waiting, Standing::Over));
+                return Ok(over.map_or(PeerState::Waiting, PeerState::Over));
             }
             self.rtc.handle_input(Input::Timeout(now))?;
         }
-        Ok(Standing::Waiting)
+        Ok(PeerState::Waiting)
     }
 
     /// Polls until the machine waits; gives until when, and why the peer is gone, if it is.
-    fn drain(&mut self, now: Instant, way: &mut Way<'_>) -> Result<(Instant, Option<EndReason>), RtcError> {
+    fn drain(&mut self, now: Instant, way: &mut Transmitter<'_>) -> Result<(Instant, Option<EndReason>), RtcError> {
         let mut over = None;
         loop {
             match self.rtc.poll_output()? {
@@ -264,8 +274,8 @@ impl Peer {
                 Output::Transmit(datagram) => {
                     let sent = way(&datagram);
                     self.count_sent(&datagram.contents, sent);
-                    self.heard.greeted += u64::from(index::is_dtls(&datagram.contents));
-                    if let Some(question) = index::stun_answered(&datagram.contents) {
+                    self.heard.greeted += u64::from(demux::is_dtls(&datagram.contents));
+                    if let Some(question) = demux::stun_answered(&datagram.contents) {
                         self.heard.authentic += 1;
                         if self.proof.is_new_question(question) {
                             self.life.hear(now);
@@ -278,7 +288,7 @@ impl Peer {
 
     /// Counts pictures and voice as sent with their first packet.
     fn count_sent(&mut self, datagram: &[u8], now: Instant) {
-        let Some((pt, rtp)) = index::rtp_head(datagram) else { return };
+        let Some((pt, rtp)) = demux::rtp_head(datagram) else { return };
         if self.picture.is_some_and(|(_, its)| *its == pt) {
             self.picture_left(RtpTime(rtp), now);
         } else if self.voice.is_some_and(|(_, its)| *its == pt)
@@ -302,7 +312,7 @@ impl Peer {
             Event::Connected => self.connect(),
             Event::MediaAdded(media) => self.add(&media),
             Event::RawPacket(packet) => self.take_packet(*packet, now),
-            Event::KeyframeRequest(_) => self.order(Order::KeyPicture),
+            Event::KeyframeRequest(_) => self.order(SessionCommand::KeyPicture),
             Event::EgressBitrateEstimate(kind) => self.estimate(&kind, now),
             Event::PeerStats(stats) => self.note(&stats),
             Event::MediaEgressStats(stats) if self.voice.is_some_and(|(mid, _)| mid == stats.mid) => {
@@ -342,7 +352,7 @@ impl Peer {
         }
         let sequence = header.sequence_number(self.heard.newest);
         self.heard.newest = self.heard.newest.max(Some(sequence));
-        self.ticket.inbox.hear(VoicePacket {
+        self.ticket.inbox.hear(AudioPacket {
             rtp: AudioRtpTime::from_ticks(u128::from(header.timestamp)),
             sequence: Some(*sequence),
             payload: Bytes::from(payload),
@@ -350,7 +360,7 @@ impl Peer {
         });
     }
 
-    fn order(&self, order: Order) {
+    fn order(&self, order: SessionCommand) {
         // A show with a full inbox does not keep up; it gets the next one.
         let _ = self.ticket.inbox.order(order);
     }
@@ -369,6 +379,6 @@ impl Peer {
 
 /// The moment as unwrapped ticks of an RTP clock; the machine wraps them.
 fn ticks(at: SampleIndex, clock_hz: u32) -> u64 {
-    let ticks = u128::from(at.0) * u128::from(clock_hz) / u128::from(LINE_HZ);
+    let ticks = u128::from(at.0) * u128::from(clock_hz) / u128::from(SPEECH_HZ);
     u64::try_from(ticks).unwrap_or(u64::MAX)
 }

@@ -3,7 +3,7 @@
 //! Pure text work (RFC 8866, RFC 8829). Negotiation itself is the library's.
 
 use super::JoinError;
-use crate::codec::PictureCodec;
+use crate::codec::VideoCodec;
 
 /// Longest offer that is read, in bytes.
 pub const LONGEST_OFFER: usize = 64 * 1024;
@@ -15,7 +15,7 @@ const STREAM: &str = "visage";
 ///
 /// # Errors
 /// If it is too long, no session description, or has no codec that an encoder speaks.
-pub fn check_offer(offer: &str) -> Result<PictureCodec, JoinError> {
+pub fn check_offer(offer: &str) -> Result<VideoCodec, JoinError> {
     let bad = |found: String| Err(JoinError::BadOffer { found });
     if offer.len() > LONGEST_OFFER {
         return bad(format!("{} bytes, {LONGEST_OFFER} at most", offer.len()));
@@ -49,13 +49,13 @@ fn check_voice(offer: &str) -> Result<(), JoinError> {
 }
 
 /// The codec for a peer that offers these lines: H.264 if it can, for its encoder costs less.
-fn codec_of<'a>(video: impl Iterator<Item = &'a str> + Clone) -> Option<PictureCodec> {
+fn codec_of<'a>(video: impl Iterator<Item = &'a str> + Clone) -> Option<VideoCodec> {
     if video.clone().any(is_baseline) {
-        return Some(PictureCodec::H264);
+        return Some(VideoCodec::H264);
     }
     #[cfg(feature = "vp8")]
     if video.clone().any(is_vp8) {
-        return Some(PictureCodec::Vp8);
+        return Some(VideoCodec::Vp8);
     }
     None
 }
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn an_offer_with_baseline_h264_is_taken() {
-        assert_eq!(check_offer(OFFER).expect("a codec"), PictureCodec::H264);
+        assert_eq!(check_offer(OFFER).expect("a codec"), VideoCodec::H264);
     }
 
     /// The offer with VP8 in the first place, and H.264 (if at all) behind it.
@@ -172,15 +172,15 @@ mod tests {
 
     #[test]
     fn h264_is_preferred_wherever_it_stands() {
-        assert_eq!(check_offer(&with_vp8("H264/90000")).expect("a codec"), PictureCodec::H264);
+        assert_eq!(check_offer(&with_vp8("H264/90000")).expect("a codec"), VideoCodec::H264);
     }
 
     #[cfg(feature = "vp8")]
     #[test]
     fn a_peer_without_usable_h264_gets_vp8() {
         let mode_0 = with_vp8("H264/90000").replace("packetization-mode=1", "packetization-mode=0");
-        assert_eq!(check_offer(&mode_0).expect("a codec"), PictureCodec::Vp8);
-        assert_eq!(check_offer(&mode_0.replace("VP8", "vp8")).expect("a codec"), PictureCodec::Vp8);
+        assert_eq!(check_offer(&mode_0).expect("a codec"), VideoCodec::Vp8);
+        assert_eq!(check_offer(&mode_0.replace("VP8", "vp8")).expect("a codec"), VideoCodec::Vp8);
     }
 
     #[cfg(not(feature = "vp8"))]

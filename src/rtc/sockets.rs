@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::UdpSocket;
 
-use super::{NetConfig, NetError};
+use super::{RtcConfig, RtcServerError};
 
 /// A socket and the addresses under which browsers reach it.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ const PORT_TRIALS: usize = 8;
 ///
 /// # Errors
 /// If the port is taken or no address can be bound. Call it inside a tokio runtime.
-pub fn bind(config: &NetConfig) -> Result<Vec<Socket>, NetError> {
+pub fn bind(config: &RtcConfig) -> Result<Vec<Socket>, RtcServerError> {
     let places = places(config)?;
     let trials = if config.udp_port == 0 { PORT_TRIALS } else { 1 };
     let mut last = None;
@@ -44,13 +44,13 @@ pub fn bind(config: &NetConfig) -> Result<Vec<Socket>, NetError> {
         }
     }
     let nothing = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    Err(last.unwrap_or(NetError::Bind { address: config.host, port: config.udp_port, source: nothing }))
+    Err(last.unwrap_or(RtcServerError::Bind { address: config.host, port: config.udp_port, source: nothing }))
 }
 
-fn bind_all(places: &[Place], mut port: u16) -> Result<Vec<Socket>, NetError> {
+fn bind_all(places: &[Place], mut port: u16) -> Result<Vec<Socket>, RtcServerError> {
     let mut sockets = Vec::new();
     for Place { bound, advertised } in places {
-        let wrong = |source| NetError::Bind { address: *bound, port, source };
+        let wrong = |source| RtcServerError::Bind { address: *bound, port, source };
         match bind_one(SocketAddr::new(*bound, port)) {
             Ok(socket) => {
                 port = socket.local_addr().map_err(wrong)?.port();
@@ -65,7 +65,7 @@ fn bind_all(places: &[Place], mut port: u16) -> Result<Vec<Socket>, NetError> {
     if sockets.is_empty() {
         let (bound, source) = (places.first(), io::Error::from(io::ErrorKind::AddrNotAvailable));
         let address = bound.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |place| place.bound);
-        return Err(NetError::Bind { address, port, source });
+        return Err(RtcServerError::Bind { address, port, source });
     }
     Ok(sockets)
 }
@@ -91,14 +91,14 @@ struct Place {
     advertised: Vec<IpAddr>,
 }
 
-fn places(config: &NetConfig) -> Result<Vec<Place>, NetError> {
+fn places(config: &RtcConfig) -> Result<Vec<Place>, RtcServerError> {
     if !config.public_ips.is_empty() {
         return Ok(public_places(config.host, &config.public_ips));
     }
     if !config.host.is_unspecified() {
         return Ok(vec![Place { bound: config.host, advertised: vec![config.host] }]);
     }
-    let interfaces = if_addrs::get_if_addrs().map_err(|source| NetError::Interfaces { source })?;
+    let interfaces = if_addrs::get_if_addrs().map_err(|source| RtcServerError::Interfaces { source })?;
     let mut found: Vec<IpAddr> = interfaces.iter().map(if_addrs::Interface::ip).filter(is_usable).collect();
     // IPv4 first: its socket decides the port.
     found.sort_by_key(|ip| (ip.is_ipv6(), ip.is_loopback(), *ip));
@@ -152,7 +152,7 @@ mod tests {
         let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
         let port = taken.local_addr().expect("an address").port();
         let host = ips(&["127.0.0.1"])[0];
-        let error = bind(&NetConfig { host, udp_port: port, public_ips: Vec::new(), places: 1 }).expect_err("taken");
+        let error = bind(&RtcConfig { host, udp_port: port, public_ips: Vec::new(), places: 1 }).expect_err("taken");
         assert!(error.to_string().contains(&port.to_string()), "{error}");
     }
 }

@@ -11,11 +11,11 @@ use str0m::media::{Direction, Frequency, MediaKind, MediaTime, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 
-use super::Machines;
+use super::RtcFactory;
 use super::peer::Peer;
-use crate::codec::{EncodedPicture, PictureCodec};
+use crate::codec::{EncodedFrame, VideoCodec};
 use crate::media::{Timed, Utterance};
-use crate::pipeline::{Inbox, Meter, Outgoing, OutgoingMedia, SessionKey, Terms, Ticket};
+use crate::session::{Inbox, Meter, Outgoing, OutgoingMedia, SessionHandle, SessionKey, SessionLimits};
 use crate::telemetry::{Loss, Marks, Stage};
 use crate::time::{SampleIndex, Wall};
 
@@ -38,13 +38,13 @@ struct Call {
     recorded: Vec<Vec<u8>>,
 }
 
-fn ticket(now: Instant) -> Ticket {
-    Ticket {
+fn ticket(now: Instant) -> SessionHandle {
+    SessionHandle {
         id: Arc::from("session"),
         key: SessionKey(1),
         avatar: Arc::from("nobody"),
-        codec: PictureCodec::H264,
-        terms: Terms { picture_px: 512, bitrate_bps: None, hear: true },
+        codec: VideoCodec::H264,
+        terms: SessionLimits { picture_px: 512, bitrate_bps: None, hear: true },
         inbox: Inbox::new(Arc::default()),
         meter: Arc::new(Meter::default()),
         events: tokio::sync::broadcast::channel(1).0,
@@ -62,7 +62,7 @@ impl Call {
         let voice = change.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None);
         change.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
         let (offer, pending) = change.apply().expect("an offer");
-        let (rtc, _, answer) = Machines::new(&[door]).answer(&offer.to_sdp_string(), now).expect("an answer");
+        let (rtc, _, answer) = RtcFactory::new(&[door]).answer(&offer.to_sdp_string(), now).expect("an answer");
         let answer = SdpAnswer::from_sdp_string(&answer).expect("an answer");
         browser.sdp_api().accept_answer(pending, answer).expect("a fitting answer");
         let peer = Peer::new(rtc, ticket(now), now);
@@ -156,7 +156,7 @@ impl Call {
         self.peer.ticket.meter.frame_due();
         let mut marks = Marks::default();
         marks.stamp(Stage::Listened, self.now);
-        let value = OutgoingMedia::Picture(EncodedPicture { bytes: Bytes::from(vec![0x65; bytes]), is_key: true });
+        let value = OutgoingMedia::VideoFrame(EncodedFrame { bytes: Bytes::from(vec![0x65; bytes]), is_key: true });
         let media = Timed { at: SampleIndex(number * 640), utterance: Utterance::default(), marks, value };
         let outgoing = Outgoing { session: SessionKey(1), clock: self.now, media };
         let (now, out) = (self.now, &mut self.to_browser);
@@ -189,8 +189,8 @@ fn a_peer_that_lives_is_kept_and_garbage_from_its_address_does_not_keep_a_dead_o
             bytes[from..from + 8].iter_mut().for_each(|byte| *byte = random.u8(..));
             reached += u32::from(call.reach_peer(&bytes));
             // What is not signed, or was sent before, says nothing either.
-            let is_rtp = super::index::is_rtp(kind);
-            reached += u32::from((is_rtp || super::index::is_dtls(kind)) && call.reach_peer(kind));
+            let is_rtp = super::demux::is_rtp(kind);
+            reached += u32::from((is_rtp || super::demux::is_dtls(kind)) && call.reach_peer(kind));
         }
         (0..20).for_each(|_| call.pass());
     }
@@ -206,7 +206,7 @@ fn a_peer_that_only_looks_is_kept_and_what_it_said_does_not_keep_a_dead_one_when
         assert_eq!(call.peer.life.end_reason(call.now), None, "after {number} pictures, without a word of voice");
     }
     // Somebody on the way wrote down all that was signed, and says it again and again, oldest and newest.
-    let is_signed = |bytes: &&Vec<u8>| !super::index::is_dtls(bytes) && !super::index::is_rtp(bytes);
+    let is_signed = |bytes: &&Vec<u8>| !super::demux::is_dtls(bytes) && !super::demux::is_rtp(bytes);
     let signed: Vec<Vec<u8>> = call.recorded.iter().filter(is_signed).cloned().collect();
     let has = |kind: std::ops::Range<u8>| signed.iter().any(|bytes| kind.contains(&bytes[0]));
     assert!(has(0..4) && has(128..192) && signed.len() > 100, "{} of STUN and RTCP", signed.len());
@@ -264,7 +264,7 @@ fn pictures_that_the_way_out_is_too_narrow_for_are_counted() {
     (0..200).for_each(|number| call.show(number, 30_000));
     call.live(Duration::from_secs(5));
     let meter = Arc::clone(&call.peer.ticket.meter);
-    let on_the_way = |frames: crate::pipeline::FrameCounts| frames.due - frames.on_time - frames.late - frames.dropped;
+    let on_the_way = |frames: crate::session::FrameCounts| frames.due - frames.on_time - frames.late - frames.dropped;
     let report = meter.report();
     assert!(on_the_way(report.frames) <= 64 && report.frames.dropped >= 100, "{:?}", report.frames);
     assert_eq!(report.losses[Loss::UnsentFrame.name()], report.frames.dropped);

@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 use super::problem::Problem;
 use super::sessions::summary;
 use super::state::AppState;
-use crate::pipeline::{EndReason, SessionEvent};
+use crate::session::{EndReason, SessionEvent};
 use crate::telemetry::{Counters, Loss};
 
 /// Proxies close streams that are silent for a minute.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::cards::{cards, work};
+use super::gpu::{cards, work};
 use super::state::AppState;
 use crate::rtc::NetworkStats;
 use crate::telemetry::MetricKind::{Counter, Gauge};

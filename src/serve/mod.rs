@@ -2,19 +2,19 @@
 //!
 //! Decides paths, statuses and limits. Sessions, faces and networks are other rooms'.
 
-mod about;
 mod body;
-mod cards;
-mod doors;
 mod events;
-mod gate;
-mod ledger;
+mod gpu;
+mod info;
 mod metrics;
+mod middleware;
 mod options;
 mod page;
 mod problem;
+mod request_metrics;
 mod sessions;
 mod speech;
+mod startup;
 mod state;
 mod tls;
 mod trace;
@@ -26,14 +26,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderValue, Method, header};
-use axum::middleware;
 use axum::routing::{MethodRouter, get, post};
 use axum_server::{Address, Handle, Server};
 use thiserror::Error;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-pub use doors::{Doors, Preparation};
 pub use sessions::{avatar_in, offer_in};
+pub use startup::{Startup, StartupTask};
 pub use state::{AppState, Asset, Facts, Shared};
 pub use tls::{Secured, TlsError, TlsFiles, self_signed};
 pub use trace::{TraceFile, TraceReport};
@@ -138,17 +137,17 @@ pub fn check_origins(origins: &[String]) -> Result<(), ServeError> {
 pub fn router(state: AppState) -> Router {
     let mut router = Router::new();
     for (path, methods) in routes() {
-        router = router.route(path, methods.fallback(gate::method_not_allowed));
+        router = router.route(path, methods.fallback(middleware::method_not_allowed));
     }
     let gated = router
         .fallback(page::file)
-        .layer(middleware::from_fn(gate::problems))
-        .layer(middleware::from_fn_with_state(state.clone(), gate::token));
+        .layer(axum::middleware::from_fn(middleware::problems))
+        .layer(axum::middleware::from_fn_with_state(state.clone(), middleware::token));
     // Without origins there is no answer to a browser's question whether another page may call.
     let origins = &state.origins;
     let open = if origins.is_empty() { gated } else { gated.layer(cors(origins)) };
-    let about = (state.clone(), gate::policy(origins));
-    open.layer(middleware::from_fn_with_state(about, gate::headers)).with_state(state)
+    let about = (state.clone(), middleware::policy(origins));
+    open.layer(axum::middleware::from_fn_with_state(about, middleware::headers)).with_state(state)
 }
 
 /// The paths of the API, for whoever checks its description.
@@ -159,20 +158,20 @@ pub fn paths() -> impl Iterator<Item = &'static str> {
 /// Every path of the API; `web/openapi.json` describes the same, and a test compares them.
 fn routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
     vec![
-        ("/v1/server", get(about::server)),
-        ("/v1/avatars", get(about::avatars)),
-        ("/v1/avatars/{name}/still.png", get(about::still)),
-        ("/v1/packs", get(about::packs)),
-        ("/v1/gpu", get(about::cards)),
+        ("/v1/server", get(info::server)),
+        ("/v1/avatars", get(info::avatars)),
+        ("/v1/avatars/{name}/still.png", get(info::still)),
+        ("/v1/packs", get(info::packs)),
+        ("/v1/gpu", get(info::cards)),
         ("/v1/sessions", get(sessions::list).post(sessions::join)),
         ("/v1/sessions/{id}", get(sessions::show).patch(sessions::change).delete(sessions::leave)),
         ("/v1/sessions/{id}/stats", get(sessions::stats)),
         ("/v1/sessions/{id}/events", get(events::events)),
         ("/v1/sessions/{id}/speech", post(speech::speak)),
         ("/v1/sessions/{id}/stop", post(sessions::stop)),
-        ("/healthz", get(about::health)),
-        ("/readyz", get(about::ready)),
-        ("/metrics", get(about::prometheus)),
+        ("/healthz", get(info::health)),
+        ("/readyz", get(info::ready)),
+        ("/metrics", get(info::prometheus)),
     ]
 }
 

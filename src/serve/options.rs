@@ -5,8 +5,8 @@ use serde::Deserialize;
 use serde_json::Number;
 
 use super::problem::Problem;
-use crate::pipeline::Wishes;
 use crate::rtc::BITRATE_BPS;
+use crate::session::SessionOptions;
 
 /// What a session can be tuned by; what is left out is the server's to choose.
 #[derive(Debug, Deserialize)]
@@ -25,10 +25,10 @@ impl Options {
     ///
     /// # Errors
     /// 400 if a number is none that is taken.
-    pub fn wishes(self) -> Result<Wishes, Problem> {
+    pub fn wishes(self) -> Result<SessionOptions, Problem> {
         let picture_px = self.picture_px.map(side).transpose()?;
         let bitrate_bps = self.bitrate_bps.map(bitrate).transpose()?;
-        Ok(Wishes { picture_px, bitrate_bps, hear: self.hear })
+        Ok(SessionOptions { picture_px, bitrate_bps, hear: self.hear })
     }
 }
 

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
-use super::gate;
+use super::middleware;
 use super::problem::Problem;
 use super::state::{AppState, is_known};
 
@@ -16,7 +16,7 @@ pub async fn file(State(state): State<AppState>, method: Method, uri: Uri, heade
         return Problem::no_route(uri.path()).into_response();
     };
     if method != Method::GET && method != Method::HEAD {
-        return gate::wrong_method(&method, uri.path()).with(header::ALLOW, "GET,HEAD").into_response();
+        return middleware::wrong_method(&method, uri.path()).with(header::ALLOW, "GET,HEAD").into_response();
     }
     let about = [(header::CONTENT_TYPE, content_type(path)), (header::ETAG, tag), (header::CACHE_CONTROL, "no-cache")];
     if is_known(&headers, tag) {

@@ -12,8 +12,10 @@ use super::body::{self, Object};
 use super::options::Options;
 use super::problem::Problem;
 use super::state::AppState;
-use crate::pipeline::{AdmitError, EndReason, Order, OrderError, SessionSummary, ShowRequest, Wishes};
 use crate::rtc::{JoinError, Joined, LONGEST_OFFER};
+use crate::session::{
+    AdmitError, CommandError, EndReason, SessionCommand, SessionOptions, SessionRequest, SessionSummary,
+};
 
 /// Body of `POST /v1/sessions`.
 #[derive(Deserialize)]
@@ -28,7 +30,7 @@ struct JoinBody {
 struct Wanted {
     sdp: String,
     avatar: Option<String>,
-    wishes: Wishes,
+    wishes: SessionOptions,
 }
 
 /// Query of `POST /v1/sessions` with a bare offer.
@@ -73,7 +75,7 @@ pub async fn join(
     let kind = body::media_type(&headers);
     let body = body::read(&headers, body, largest_join_bytes(&kind)?).await?;
     let wanted = wanted_session(&kind, query, &body)?;
-    let request = ShowRequest { avatar: wanted.avatar, wishes: wanted.wishes, ..ShowRequest::default() };
+    let request = SessionRequest { avatar: wanted.avatar, wishes: wanted.wishes, ..SessionRequest::default() };
     let joined = state.net.join(&wanted.sdp, request).await.map_err(|error| {
         state.ledger().refuse(&error);
         refusal(&error)
@@ -131,7 +133,7 @@ fn bare_offer(query: JoinQuery, body: &[u8]) -> Result<Wanted, Problem> {
         let detail = format!("wanted an offer in UTF-8, found: {error}");
         Problem::new(StatusCode::BAD_REQUEST, detail, "send pc.localDescription.sdp").at("sdp")
     })?;
-    Ok(Wanted { sdp, avatar: query.avatar, wishes: Wishes::default() })
+    Ok(Wanted { sdp, avatar: query.avatar, wishes: SessionOptions::default() })
 }
 
 fn json_offer(query: &JoinQuery, body: &[u8]) -> Result<Wanted, Problem> {
@@ -181,11 +183,11 @@ fn not_admitted(error: &AdmitError) -> Problem {
             let cure = "try again in some seconds, or start the server with a larger --max-sessions";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, cure).with(header::RETRY_AFTER, "10")
         }
-        AdmitError::CardHot { .. } => {
+        AdmitError::GpuHot { .. } => {
             let cure = "try again in a minute: places come back as the card cools; GET /v1/gpu says how it is";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, cure).with(header::RETRY_AFTER, "60")
         }
-        AdmitError::CardFull { .. } => {
+        AdmitError::GpuFull { .. } => {
             let cure = "try again in some seconds; GET /v1/gpu says how full the card is";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, cure).with(header::RETRY_AFTER, "10")
         }
@@ -235,14 +237,14 @@ pub async fn change(
     }
     let wanted = wanted_change(&body::read(&headers, body, LARGEST_CHANGE_BYTES).await?)?;
     let (studio, session) = (state.studio.clone(), id.clone());
-    let recast = tokio::task::spawn_blocking(move || studio.recast(&session, &wanted.avatar)).await;
-    match recast
+    let swap_avatar = tokio::task::spawn_blocking(move || studio.swap_avatar(&session, &wanted.avatar)).await;
+    match swap_avatar
         .map_err(|_our_bug| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the change broke down", "try again"))?
     {
         Ok(()) => summary(&state, &id).map(Json),
-        Err(OrderError::NoSession { id }) => Err(Problem::no_session(&id)),
-        Err(OrderError::Avatar(error)) => Err(not_admitted(&error)),
-        Err(OrderError::Busy(error)) => Err(busy(&error.to_string())),
+        Err(CommandError::NoSession { id }) => Err(Problem::no_session(&id)),
+        Err(CommandError::Avatar(error)) => Err(not_admitted(&error)),
+        Err(CommandError::Busy(error)) => Err(busy(&error.to_string())),
     }
 }
 
@@ -269,6 +271,6 @@ pub async fn stats(State(state): State<AppState>, Path(id): Path<String>) -> Res
 /// `POST /v1/sessions/{id}/stop`: say no more of it.
 pub async fn stop(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     let ticket = state.studio.find(&id).ok_or_else(|| Problem::no_session(&id))?;
-    ticket.inbox.order(Order::Hush).map_err(|error| busy(&error.to_string()))?;
+    ticket.inbox.order(SessionCommand::Interrupt).map_err(|error| busy(&error.to_string()))?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -14,8 +14,8 @@ use super::body;
 use super::problem::Problem;
 use super::sessions::busy;
 use super::state::AppState;
-use crate::codec::sound::{Sound, SoundError, decode_sound};
-use crate::pipeline::Order;
+use crate::codec::audio_file::{AudioClip, AudioFileError, decode_sound};
+use crate::session::SessionCommand;
 
 /// Largest file.
 const LARGEST_BYTES: usize = 10 << 20;
@@ -45,14 +45,14 @@ pub async fn speak(
     if ticket.inbox.has_ended() {
         return Err(Problem::no_session(&id));
     }
-    let said = ticket.inbox.order(Order::Say(Arc::new(sound)));
+    let said = ticket.inbox.order(SessionCommand::Speak(Arc::new(sound)));
     let utterance = said.map_err(|error| busy(&error.to_string()))?.0;
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let answer = json!({ "utterance": utterance, "duration_ms": duration_ms, "is_truncated": is_truncated });
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }
 
-/// Sound says what it is by its first bytes; the type only keeps out what is surely something else.
+/// AudioClip says what it is by its first bytes; the type only keeps out what is surely something else.
 fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
     let found = body::media_type(headers);
     let is_sound = found.starts_with("audio/") || found.starts_with("video/");
@@ -74,7 +74,7 @@ async fn place(places: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> 
     })
 }
 
-async fn decoded(file: Bytes, place: OwnedSemaphorePermit) -> Result<Sound, Problem> {
+async fn decoded(file: Bytes, place: OwnedSemaphorePermit) -> Result<AudioClip, Problem> {
     let work = move || {
         let decoded = decode_sound(&file, LONGEST);
         drop(place);
@@ -87,10 +87,10 @@ async fn decoded(file: Bytes, place: OwnedSemaphorePermit) -> Result<Sound, Prob
     decoded.map_err(|error| not_speakable(&error))
 }
 
-fn not_speakable(error: &SoundError) -> Problem {
+fn not_speakable(error: &AudioFileError) -> Problem {
     let cure = match error {
-        SoundError::Empty => "send the bytes of a sound file as the body",
-        SoundError::TooLong { .. } => "cut it into parts and send each after the event said_all of the one before",
+        AudioFileError::Empty => "send the bytes of a sound file as the body",
+        AudioFileError::TooLong { .. } => "cut it into parts and send each after the event said_all of the one before",
         _ => "send the bytes of a WAV, MP3, FLAC or Ogg file as the body",
     };
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string(), cure).at("body")

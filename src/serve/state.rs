@@ -9,9 +9,9 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, watch};
 
-use super::ledger::Ledger;
-use crate::pipeline::Studio;
-use crate::rtc::Net;
+use super::request_metrics::RequestMetrics;
+use crate::rtc::RtcServer;
+use crate::session::Sessions;
 use crate::time::Wall;
 
 /// A file of the page.
@@ -41,7 +41,7 @@ pub struct AppState(Arc<Inner>);
 
 struct Inner {
     shared: Shared,
-    ledger: Ledger,
+    ledger: RequestMetrics,
     tags: Vec<String>,
     event_places: Arc<Semaphore>,
     upload_places: Arc<Semaphore>,
@@ -50,17 +50,17 @@ struct Inner {
 
 /// Event streams at once.
 const EVENT_STREAMS: usize = 256;
-/// Sound files read or waiting to be decoded at once: 10 MB each at most. Slow ones keep none from being decoded.
+/// AudioClip files read or waiting to be decoded at once: 10 MB each at most. Slow ones keep none from being decoded.
 const READ_AT_ONCE: usize = 16;
-/// Sound files decoded at once: ten minutes of sound fill 150 MB.
+/// AudioClip files decoded at once: ten minutes of sound fill 150 MB.
 const DECODED_AT_ONCE: usize = 3;
 
 /// What [`AppState`] holds.
 pub struct Shared {
     /// Sessions.
-    pub studio: Arc<Studio>,
+    pub studio: Arc<Sessions>,
     /// The WebRTC door.
-    pub net: Arc<Net>,
+    pub net: Arc<RtcServer>,
     /// What runs.
     pub facts: Facts,
     /// The secret, if requests must carry one.
@@ -85,14 +85,14 @@ impl AppState {
         Self(Arc::new(Inner {
             shared,
             tags,
-            ledger: Ledger::default(),
+            ledger: RequestMetrics::default(),
             event_places: Arc::new(Semaphore::new(EVENT_STREAMS)),
             upload_places: Arc::new(Semaphore::new(READ_AT_ONCE)),
             decode_places: Arc::new(Semaphore::new(DECODED_AT_ONCE)),
         }))
     }
 
-    pub(super) fn ledger(&self) -> &Ledger {
+    pub(super) fn ledger(&self) -> &RequestMetrics {
         &self.0.ledger
     }
 

@@ -1,13 +1,13 @@
 //! RTP timestamps: 32 bits that wrap, on a clock whose rate is part of the type.
 
-use super::{VIDEO_CLOCK_HZ, VOICE_HZ};
+use super::{OPUS_HZ, VIDEO_CLOCK_HZ};
 
 /// A timestamp of an RTP stream with `HZ` ticks a second (RFC 3550, section 5.1). It wraps at 2^32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RtpTime<const HZ: u32>(pub u32);
 
 /// RTP time of Opus.
-pub type AudioRtpTime = RtpTime<VOICE_HZ>;
+pub type AudioRtpTime = RtpTime<OPUS_HZ>;
 /// RTP time of video.
 pub type VideoRtpTime = RtpTime<VIDEO_CLOCK_HZ>;
 
@@ -49,10 +49,10 @@ mod tests {
         #[test]
         fn voice_and_video_time_of_one_sample_stay_in_step(sample in 0_u64..1 << 40) {
             let frame = SampleIndex(sample / 8 * 8);
-            let (video, voice) = (frame.to_rtp::<VIDEO_CLOCK_HZ>(), frame.to_rtp::<VOICE_HZ>());
+            let (video, voice) = (frame.to_rtp::<VIDEO_CLOCK_HZ>(), frame.to_rtp::<OPUS_HZ>());
             let next = frame + 640;
             prop_assert_eq!(next.to_rtp::<VIDEO_CLOCK_HZ>().ticks_since(video), 3600);
-            prop_assert_eq!(next.to_rtp::<VOICE_HZ>().ticks_since(voice), 1920);
+            prop_assert_eq!(next.to_rtp::<OPUS_HZ>().ticks_since(voice), 1920);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-use super::{LINE_HZ, RtpTime};
+use super::{RtpTime, SPEECH_HZ};
 
 /// A position on a session's unbroken line of 16 kHz samples; 0 is the moment the session began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,22 +16,22 @@ impl SampleIndex {
     /// Time from the start of the line to this sample.
     #[must_use]
     pub fn since_start(self) -> Duration {
-        let seconds = self.0 / u64::from(LINE_HZ);
-        let rest = self.0 % u64::from(LINE_HZ);
-        Duration::new(seconds, u32::try_from(rest * 1_000_000_000 / u64::from(LINE_HZ)).unwrap_or(0))
+        let seconds = self.0 / u64::from(SPEECH_HZ);
+        let rest = self.0 % u64::from(SPEECH_HZ);
+        Duration::new(seconds, u32::try_from(rest * 1_000_000_000 / u64::from(SPEECH_HZ)).unwrap_or(0))
     }
 
     /// The last sample at or before `elapsed` since the start of the line.
     #[must_use]
     pub fn at(elapsed: Duration) -> Self {
-        let whole = elapsed.as_secs() * u64::from(LINE_HZ);
-        Self(whole + u64::from(elapsed.subsec_nanos()) * u64::from(LINE_HZ) / 1_000_000_000)
+        let whole = elapsed.as_secs() * u64::from(SPEECH_HZ);
+        Self(whole + u64::from(elapsed.subsec_nanos()) * u64::from(SPEECH_HZ) / 1_000_000_000)
     }
 
     /// The same moment on an RTP clock of `HZ` ticks a second, wrapping as RTP does (RFC 3550, section 5.1).
     #[must_use]
     pub fn to_rtp<const HZ: u32>(self) -> RtpTime<HZ> {
-        RtpTime::from_ticks(u128::from(self.0) * u128::from(HZ) / u128::from(LINE_HZ))
+        RtpTime::from_ticks(u128::from(self.0) * u128::from(HZ) / u128::from(SPEECH_HZ))
     }
 
     /// Samples from `earlier` to `self`; zero if `earlier` is later.

@@ -1,4 +1,4 @@
-//! The only reader of the wall clock. Machines get their time as an argument.
+//! The only reader of the wall clock. RtcFactory get their time as an argument.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

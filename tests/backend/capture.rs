@@ -2,15 +2,15 @@
 
 use std::sync::{Arc, Mutex};
 
-use visage::backend::card::card;
+use visage::backend::gpu::card;
 use visage::backend::{BackendError, Graph, Health, Onnx, Slot, Tensor};
 use visage_kernels::cuda::{Device, Engine, EngineError, EngineSource, Memory, Port, Side, Stream};
 
-use crate::card::{advance, load, show, wanted, x};
 use crate::contract::{STEP, rows};
 use crate::engine::{HostEngines, Open, Reckon};
-use crate::standin::{Fault, StandIn};
-use crate::world::{config, engines};
+use crate::fixture::{config, engines};
+use crate::gpu::{advance, load, show, wanted, x};
+use crate::stub_driver::{Fault, StubDriver};
 
 /// The engines that reckon on the host, each made another by `change`.
 struct Changed<F>(HostEngines, F);
@@ -57,7 +57,7 @@ impl Engine for Narrow {
 
 #[test]
 fn an_engine_that_cannot_be_captured_runs_all_the_same_and_the_counts_show_it() {
-    let (standin, wanted) = (StandIn::new(), wanted());
+    let (standin, wanted) = (StubDriver::new(), wanted());
     for seed in 0..64 {
         standin.seed(seed);
         let change = |engine, device: &Device| Taking(engine, device.clone());
@@ -95,7 +95,7 @@ impl Engine for Slow {
 
 #[test]
 fn an_order_for_the_device_as_it_was_before_a_fault_is_not_begun_on_the_new_one() {
-    let standin = Arc::new(StandIn::new());
+    let standin = Arc::new(StubDriver::new());
     standin.seed(6);
     let meanwhile = Meanwhile::default();
     let hook = Arc::clone(&meanwhile);
@@ -115,7 +115,7 @@ fn an_order_for_the_device_as_it_was_before_a_fault_is_not_begun_on_the_new_one(
     owner.turn();
     assert!(matches!(card.health(), Health::Recovering { .. }), "{:?}", card.health());
     owner.turn();
-    assert_eq!((card.health(), card.work().steps), (Health::Open, 0));
+    assert_eq!((card.health(), card.work().steps), (Health::Ready, 0));
     // Its block of locked memory went with the old context; nothing of it reached the new one. Captures were refused anew.
     drop((lost, kept, one, graph, card, owner));
     assert_eq!((standin.counts().violations, standin.counts().living()), (refused + 4, 0));
@@ -123,7 +123,7 @@ fn an_order_for_the_device_as_it_was_before_a_fault_is_not_begun_on_the_new_one(
 
 #[test]
 fn no_run_has_more_rows_than_its_engine_takes() {
-    let (standin, wanted) = (StandIn::new(), wanted());
+    let (standin, wanted) = (StubDriver::new(), wanted());
     standin.seed(4);
     let (card, mut owner) =
         card(config(standin.path()), Box::new(Changed(HostEngines(engines()), |engine, _: &Device| Narrow(engine))));
@@ -141,9 +141,9 @@ fn three_rows(graph: &dyn Graph) -> Result<(), BackendError> {
 
 #[test]
 fn every_captured_graph_has_been_replayed_before_a_session_comes() {
-    let standin = StandIn::new();
+    let standin = StubDriver::new();
     standin.seed(2);
-    let (card, mut owner) = crate::world::on(&standin);
+    let (card, mut owner) = crate::fixture::on(&standin);
     let _graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
     // For each of four numbers of rows: a run, a run that is captured, a replay.
     assert_eq!(standin.counts().launches, 12);
@@ -161,7 +161,7 @@ fn adding() -> Open {
 
 #[test]
 fn a_step_that_sends_nothing_up_has_no_time_of_doing_so() {
-    let standin = StandIn::new();
+    let standin = StubDriver::new();
     standin.seed(5);
     let (card, mut owner) = card(config(standin.path()), Box::new(HostEngines(adding())));
     let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");

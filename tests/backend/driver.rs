@@ -5,18 +5,18 @@
 
 use std::path::Path;
 
-use visage::backend::card::{Card, CardLoop, card};
-use visage::backend::{Backend, BackendError, Cpu, Graph, Health, Onnx};
+use visage::backend::gpu::{DeviceLoop, GpuBackend, card};
+use visage::backend::{Backend, BackendError, CpuBackend, Graph, Health, Onnx};
 use visage::telemetry::StepTimes;
 use visage_kernels::cuda::{Driver, LIBRARY};
 
-use crate::card::{SEEDS, load, show, times, wanted};
 use crate::contract::{CLAUSES, STEP, Stage};
-use crate::standin::{Fault, StandIn};
+use crate::fixture::{config, step_ports};
+use crate::gpu::{SEEDS, load, show, times, wanted};
 use crate::step::{ARGUMENT_BYTES, NAME, StepEngines, break_context, step_twin};
-use crate::world::{config, step_ports};
+use crate::stub_driver::{Fault, StubDriver};
 
-fn on(driver: &Path) -> (Card, CardLoop) {
+fn on(driver: &Path) -> (GpuBackend, DeviceLoop) {
     card(config(driver), Box::new(StepEngines { onnx: STEP, ports: step_ports() }))
 }
 
@@ -29,7 +29,7 @@ fn keep_the_contract(driver: &Path) {
 }
 
 /// A show that says what the CPU does, but for rounding.
-fn show_well(graph: &dyn Graph, owner: &mut CardLoop, wanted: &[Vec<f32>]) {
+fn show_well(graph: &dyn Graph, owner: &mut DeviceLoop, wanted: &[Vec<f32>]) {
     let seen = show(graph, &mut || owner.turn()).expect("a show");
     let pairs = seen.iter().flatten().zip(wanted.iter().flatten());
     let apart = pairs.map(|(seen, wanted)| (seen - wanted).abs()).fold(0.0, f32::max);
@@ -51,7 +51,7 @@ fn show_and_outlive_a_fault(driver: &Path, break_it: impl Fn()) -> StepTimes {
     while matches!(card.health(), Health::Recovering { .. }) {
         owner.turn();
     }
-    assert_eq!((card.health(), card.work().reopenings), (Health::Open, 1));
+    assert_eq!((card.health(), card.work().reopenings), (Health::Ready, 1));
     show_well(graph.as_ref(), &mut owner, &wanted);
     break_it();
     show(graph.as_ref(), &mut || owner.turn()).expect_err("a failed kernel");
@@ -62,7 +62,7 @@ fn show_and_outlive_a_fault(driver: &Path, break_it: impl Fn()) -> StepTimes {
 
 #[test]
 fn a_kernel_in_place_of_an_engine_is_captured_replayed_and_outlives_a_fault() {
-    let standin = StandIn::new();
+    let standin = StubDriver::new();
     standin.twin(NAME, step_twin, &ARGUMENT_BYTES);
     for seed in 0..SEEDS / 4 {
         standin.seed(seed);
@@ -76,7 +76,7 @@ fn a_kernel_in_place_of_an_engine_is_captured_replayed_and_outlives_a_fault() {
 
 #[test]
 fn the_fault_that_is_tried_on_a_card_is_one_for_the_standin_too() {
-    let standin = StandIn::new();
+    let standin = StubDriver::new();
     standin.twin(NAME, step_twin, &ARGUMENT_BYTES);
     standin.seed(3);
     let driver = standin.driver();
@@ -100,5 +100,5 @@ fn on_a_card_the_backend_keeps_its_contract_and_outlives_a_fault() {
     let StepTimes { up: Some(up), run: Some(run), down: Some(down) } = times else { panic!("{times:?}") };
     assert!(!up.is_zero() && !run.is_zero() && !down.is_zero(), "{times:?}");
     // The process lives, and so does the CPU's engine beside.
-    assert!(Cpu::new().load("step", Onnx::Bytes(STEP)).is_ok());
+    assert!(CpuBackend::new().load("step", Onnx::Bytes(STEP)).is_ok());
 }

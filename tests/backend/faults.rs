@@ -1,12 +1,12 @@
 //! What follows when the device fails: whoever was on it hears why, nobody sees wrong bytes, and the process goes on.
 
-use visage::backend::card::{Card, CardLoop};
+use visage::backend::gpu::{DeviceLoop, GpuBackend};
 use visage::backend::{BackendError, Graph, Health, Onnx, Tensor, Value};
 
-use crate::card::{SEEDS, advance, load, show, wanted, x};
 use crate::contract::STEP;
-use crate::standin::{Fault, StandIn};
-use crate::world::{config, on};
+use crate::fixture::{config, on};
+use crate::gpu::{SEEDS, advance, load, show, wanted, x};
+use crate::stub_driver::{Fault, StubDriver};
 
 const OUT_OF_MEMORY: u32 = 2;
 const LAUNCH_FAILED: u32 = 719;
@@ -17,18 +17,23 @@ const CALLS: u64 = 230;
 
 /// A card with a graph, the first fault still to come.
 struct Trial {
-    standin: StandIn,
+    standin: StubDriver,
     wanted: Vec<Vec<f32>>,
 }
 
 impl Trial {
     fn new() -> Self {
-        Self { standin: StandIn::new(), wanted: wanted() }
+        Self { standin: StubDriver::new(), wanted: wanted() }
     }
 
     /// A show with a fault in it, then what `after` looks at; in the end everything must have been given back. True if the
     /// show heard of the fault.
-    fn run(&self, seed: u64, (fault, n): (Fault, u64), after: impl FnOnce(&Card, &mut CardLoop, &dyn Graph)) -> bool {
+    fn run(
+        &self,
+        seed: u64,
+        (fault, n): (Fault, u64),
+        after: impl FnOnce(&GpuBackend, &mut DeviceLoop, &dyn Graph),
+    ) -> bool {
         self.standin.seed(seed);
         let (card, mut owner) = on(&self.standin);
         let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
@@ -49,11 +54,11 @@ impl Trial {
     }
 
     /// A show that must be as if nothing had happened.
-    fn goes_on(&self, card: &Card, owner: &mut CardLoop, graph: &dyn Graph) {
+    fn goes_on(&self, card: &GpuBackend, owner: &mut DeviceLoop, graph: &dyn Graph) {
         while owner.is_busy() {
             owner.turn();
         }
-        assert_eq!(card.health(), Health::Open);
+        assert_eq!(card.health(), Health::Ready);
         assert_eq!(show(graph, &mut || owner.turn()).as_ref(), Ok(&self.wanted));
     }
 }
@@ -128,7 +133,7 @@ fn a_slow_copy_is_waited_for() {
 
 #[test]
 fn admission_is_closed_from_the_fault_until_the_device_is_open_again() {
-    let standin = StandIn::new();
+    let standin = StubDriver::new();
     standin.seed(1);
     let (card, mut owner) = on(&standin);
     let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
@@ -142,7 +147,7 @@ fn admission_is_closed_from_the_fault_until_the_device_is_open_again() {
     assert!(graph.slot().is_err(), "no session is admitted meanwhile");
     assert!(y.take().expect_err("lost").to_string().contains("it is being opened anew"));
     owner.turn();
-    assert_eq!(card.health(), Health::Open);
+    assert_eq!(card.health(), Health::Ready);
     // What was on the device before is not on it now: sessions of before are over.
     assert!(advance(old.as_mut(), &given, &state).is_err());
     let mut new = graph.slot().expect("a slot");
@@ -152,7 +157,7 @@ fn admission_is_closed_from_the_fault_until_the_device_is_open_again() {
 
 #[test]
 fn without_memory_no_session_is_admitted_until_a_step_has_some_again_or_nobody_is_left() {
-    let standin = StandIn::new();
+    let standin = StubDriver::new();
     for is_left in [true, false] {
         standin.seed(1);
         let (card, mut owner) = on(&standin);
@@ -174,14 +179,14 @@ fn without_memory_no_session_is_admitted_until_a_step_has_some_again_or_nobody_i
             drop(other);
         }
         owner.turn();
-        assert_eq!((card.health(), card.work().reopenings), (Health::Open, 0));
+        assert_eq!((card.health(), card.work().reopenings), (Health::Ready, 0));
         assert!(graph.slot().is_ok());
     }
 }
 
 #[test]
 fn a_graph_for_which_there_is_no_memory_is_refused_and_nothing_is_kept() {
-    let standin = StandIn::new();
+    let standin = StubDriver::new();
     for n in 1..400 {
         standin.seed(n);
         standin.fail(Fault::Call(OUT_OF_MEMORY), n);
@@ -197,11 +202,11 @@ fn a_graph_for_which_there_is_no_memory_is_refused_and_nothing_is_kept() {
 
 #[test]
 fn a_step_without_room_is_not_begun_and_may_be_tried_again() {
-    let standin = StandIn::new();
+    let standin = StubDriver::new();
     standin.seed(3);
     let mut few = config(standin.path());
     few.blocks = 2;
-    let (card, mut owner) = crate::world::with(few);
+    let (card, mut owner) = crate::fixture::with(few);
     let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
     let mut slots: Vec<_> = (0..3).map(|_| graph.slot().expect("a slot")).collect();
     assert!(matches!(graph.slot().err(), Some(BackendError::Full { slots: 3, .. })));
@@ -218,7 +223,7 @@ fn a_step_without_room_is_not_begun_and_may_be_tried_again() {
 
 #[test]
 fn an_output_of_one_card_is_no_input_for_another() {
-    let (first, second) = (StandIn::new(), StandIn::new());
+    let (first, second) = (StubDriver::new(), StubDriver::new());
     let [(here, mut owner), (there, mut other)] = [on(&first), on(&second)];
     let graph = load(&here, &mut || owner.turn(), STEP).expect("a graph");
     let another = load(&there, &mut || other.turn(), STEP).expect("a graph");
@@ -234,7 +239,7 @@ fn an_output_of_one_card_is_no_input_for_another() {
 #[test]
 fn without_a_driver_a_card_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (card, mut owner) = crate::world::with(config(&folder.path().join("libcuda.so.1")));
+    let (card, mut owner) = crate::fixture::with(config(&folder.path().join("libcuda.so.1")));
     let error = load(&card, &mut || owner.turn(), STEP).err().expect("no driver").to_string();
     assert!(error.contains("NVIDIA's driver") && error.contains("run on the CPU"), "{error}");
     let refused = card.begin_load("step", Onnx::Bytes(STEP)).expect("an order");

@@ -7,36 +7,36 @@ mod contract;
 #[cfg(feature = "cuda")]
 mod capture;
 #[cfg(feature = "cuda")]
-mod card;
-#[cfg(feature = "cuda")]
 mod driver;
 #[cfg(feature = "cuda")]
 #[path = "../../kernels/tests/driver/engine.rs"]
 mod engine;
 #[cfg(feature = "cuda")]
 mod faults;
+#[cfg(feature = "cuda")]
+mod fixture;
+#[cfg(feature = "cuda")]
+mod gpu;
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 mod real;
 #[cfg(feature = "cuda")]
-#[path = "../../kernels/tests/driver/standin.rs"]
-mod standin;
+mod sessions;
 #[cfg(feature = "cuda")]
 #[path = "../../kernels/tests/driver/step.rs"]
 mod step;
 #[cfg(feature = "cuda")]
-mod studio;
+#[path = "../../kernels/tests/driver/stub_driver.rs"]
+mod stub_driver;
 #[cfg(feature = "cuda")]
 mod threads;
-#[cfg(feature = "cuda")]
-mod world;
 
 use contract::{CLAUSES, Stage};
-use visage::backend::{Backend, Cpu, Onnx};
+use visage::backend::{Backend, CpuBackend, Onnx};
 
 #[test]
 fn the_cpu_keeps_the_contract() {
     for (clause, keep) in CLAUSES {
-        let open = |_: &mut dyn FnMut(), onnx: &[u8]| Cpu::new().load("step", Onnx::Bytes(onnx));
+        let open = |_: &mut dyn FnMut(), onnx: &[u8]| CpuBackend::new().load("step", Onnx::Bytes(onnx));
         let mut stage = Stage { open: &open, drive: &mut || () };
         eprintln!("{clause}");
         keep(&mut stage);

@@ -9,17 +9,17 @@ use std::sync::Arc;
 use std::thread;
 use std::time::SystemTime;
 
-use visage::backend::card::card;
-use visage::backend::{Backend, Cpu, Onnx};
+use visage::backend::gpu::card;
+use visage::backend::{Backend, CpuBackend, Onnx};
 use visage_engines::cache::{Built, Cache, Engine, Step};
-use visage_engines::compile::{Compiler, Order, Watch};
-use visage_engines::places::search_order;
+use visage_engines::compile::{Compiler, SessionCommand, Watch};
+use visage_engines::search_paths::search_order;
 use visage_engines::{Digest, EngineKey, Precision, Sm};
 use visage_kernels::cuda::{Device, Driver, LIBRARY};
 use visage_kernels::tensorrt::{BuiltEngines, load};
 
+use crate::fixture::{MOUTH, config};
 use crate::threads::mouth_steps;
-use crate::world::{MOUTH, config};
 
 /// The engine of the mouth, compiled for the card that is there.
 fn engine(cache: &Cache, compiler: &dyn Compiler, sm: Sm) -> Engine {
@@ -37,7 +37,7 @@ fn engine(cache: &Cache, compiler: &dyn Compiler, sm: Sm) -> Engine {
         flags: BTreeSet::new(),
     };
     let watch: Watch = Arc::new(|_| ControlFlow::Continue(()));
-    let order = Order { onnx: Onnx::Bytes(MOUTH), sm, profiles: &[] };
+    let order = SessionCommand { onnx: Onnx::Bytes(MOUTH), sm, profiles: &[] };
     let compile = |path: &Path| compiler.compile(&order, path, &watch).map(|_| Built::default());
     let mut silent = |_: Step<'_>| ControlFlow::Continue(());
     cache.obtain(&key, SystemTime::UNIX_EPOCH, &mut silent, compile).expect("an engine for this card")
@@ -64,7 +64,7 @@ fn the_mouth_says_the_same_on_a_card() {
     let thread = thread::spawn(move || owner.run(|_| ()));
     let graph = card.load("mouth", Onnx::Bytes(MOUTH)).expect("the engine loads");
     let (found, times) = mouth_steps(graph.as_ref());
-    let (wanted, _) = mouth_steps(Cpu::new().load("mouth", Onnx::Bytes(MOUTH)).expect("a graph").as_ref());
+    let (wanted, _) = mouth_steps(CpuBackend::new().load("mouth", Onnx::Bytes(MOUTH)).expect("a graph").as_ref());
     let apart = found.iter().zip(&wanted).map(|(found, wanted)| (found - wanted).abs()).fold(0.0, f32::max);
     println!("largest difference {apart}, times of the last step {times:?}");
     assert!(found.len() == wanted.len() && apart < 1e-3, "{apart}");

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::thread;
 
-use visage::backend::card::Card;
-use visage::backend::{Backend, Cpu, Graph, Onnx, Tensor, Value};
+use visage::backend::gpu::GpuBackend;
+use visage::backend::{Backend, CpuBackend, Graph, Onnx, Tensor, Value};
 use visage::model::portrait::{Mouth, MouthNet};
 use visage::telemetry::StepTimes;
 use visage::time::SampleIndex;
 
-use crate::card::{advance, x};
 use crate::contract::STEP;
-use crate::standin::StandIn;
-use crate::world::{MOUTH, MOUTH_JSON, on};
+use crate::fixture::{MOUTH, MOUTH_JSON, on};
+use crate::gpu::{advance, x};
+use crate::stub_driver::StubDriver;
 
 /// Runs `sessions` with a card whose loop is on a thread, and sees that all is given back.
-fn with_a_thread(standin: &StandIn, sessions: impl FnOnce(Card)) {
+fn with_a_thread(standin: &StubDriver, sessions: impl FnOnce(GpuBackend)) {
     let (card, owner) = on(standin);
     let thread = thread::spawn(move || owner.run(|_| ()));
     sessions(card);
@@ -61,11 +61,12 @@ pub fn mouth_steps(graph: &dyn Graph) -> (Vec<f32>, StepTimes) {
 
 #[test]
 fn every_way_of_a_step_is_timed() {
-    let standin = StandIn::new();
+    let standin = StubDriver::new();
     standin.seed(9);
     with_a_thread(&standin, |card| {
         let (on_card, times) = mouth_steps(card.load("mouth", Onnx::Bytes(MOUTH)).expect("a graph").as_ref());
-        let (wanted, none) = mouth_steps(Cpu::new().load("mouth", Onnx::Bytes(MOUTH)).expect("a graph").as_ref());
+        let (wanted, none) =
+            mouth_steps(CpuBackend::new().load("mouth", Onnx::Bytes(MOUTH)).expect("a graph").as_ref());
         assert!(on_card == wanted && none == StepTimes::default());
         let StepTimes { up: Some(up), run: Some(run), down: Some(down) } = times else { panic!("{times:?}") };
         assert!(!up.is_zero() && !run.is_zero() && !down.is_zero(), "{times:?}");
@@ -74,14 +75,14 @@ fn every_way_of_a_step_is_timed() {
 
 #[test]
 fn sessions_on_threads_of_their_own_share_a_card() {
-    let standin = StandIn::new();
+    let standin = StubDriver::new();
     for seed in 0..8 {
         standin.seed(seed);
         with_a_thread(&standin, |card| {
             thread::scope(|scope| {
                 for session in 0..3 {
                     let card = &card;
-                    scope.spawn(move || assert_eq!(sums(card, session), sums(&Cpu::new(), session)));
+                    scope.spawn(move || assert_eq!(sums(card, session), sums(&CpuBackend::new(), session)));
                 }
             });
         });
@@ -101,9 +102,9 @@ fn the_portraits_mouth_says_the_same_through_a_card() {
         });
         moments.collect::<Vec<_>>()
     };
-    let wanted = says(&Cpu::new());
+    let wanted = says(&CpuBackend::new());
     assert!(wanted.iter().flatten().any(|weight| weight.abs() > 0.01), "a mouth that moves");
-    let standin = StandIn::new();
+    let standin = StubDriver::new();
     standin.seed(5);
     with_a_thread(&standin, |card| assert!(says(&card) == wanted, "another mouth"));
 }

@@ -1,4 +1,4 @@
-//! What strangers' bytes go through, one function for each kind: called by the fuzz targets and by `tests/untrusted.rs`.
+//! What strangers' bytes go through, one function for each kind: called by the fuzz targets and by `tests/untrusted_input.rs`.
 //!
 //! Decides what must hold whatever the bytes are. Does not make them. A leading byte chooses where there is a choice.
 
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use visage::codec::sound::decode_sound;
-use visage::media::PictureSize;
-use visage::picture::drawn::{DrawnFace, Rig};
-use visage::picture::head::{HeadFace, HeadModel};
-use visage::picture::{ARKIT_NAMES, Face, Pose, Surface};
-use visage::rtc::{JoinError, LONGEST_OFFER, Machines};
+use visage::codec::audio_file::decode_sound;
+use visage::face::drawn::{DrawnFace, Rig};
+use visage::face::head::{HeadFace, HeadModel};
+use visage::face::{ARKIT_NAMES, Face, Pose, Surface};
+use visage::media::FrameSize;
+use visage::rtc::{JoinError, LONGEST_OFFER, RtcFactory};
 use visage::serve::{avatar_in, offer_in};
 use visage::time::Wall;
 use visage_engines::{AvatarManifest, DigestList, PackManifest};
@@ -21,7 +21,8 @@ use visage_engines::{AvatarManifest, DigestList, PackManifest};
 const MOST: Duration = Duration::from_secs(10);
 const SIDE_PX: u32 = 64;
 
-static MACHINES: LazyLock<Machines> = LazyLock::new(|| Machines::new(&["127.0.0.1:9".parse().expect("an address")]));
+static MACHINES: LazyLock<RtcFactory> =
+    LazyLock::new(|| RtcFactory::new(&["127.0.0.1:9".parse().expect("an address")]));
 
 /// A body of `POST /v1/sessions`, through the SDP reader to the answer; `{` begins JSON, all else is a bare offer.
 pub fn offer(body: &[u8]) {
@@ -97,7 +98,7 @@ fn drawn(rig: &[u8]) -> bool {
 }
 
 fn draw(mut face: impl Face) {
-    let mut surface = Surface::new(PictureSize::square(SIDE_PX));
+    let mut surface = Surface::new(FrameSize::square(SIDE_PX));
     for (yaw_degrees, weight) in [(0.0, 0.0), (9.0, 1.0), (-9.0, 0.5)] {
         let weights = [weight; ARKIT_NAMES.len()];
         face.draw(&Pose { weights, yaw_degrees, lag: weight, seconds: weight, ..Pose::default() }, &mut surface);

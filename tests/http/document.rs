@@ -303,7 +303,7 @@ fn losses_and_stages_are_described_by_their_names() {
 
 #[test]
 fn every_event_that_a_session_can_tell_is_described() {
-    use visage::pipeline::{Quality, SessionEvent};
+    use visage::session::{Quality, SessionEvent};
     let document = document();
     for event in [
         SessionEvent::SpeakingStarted { at_ms: 20 },

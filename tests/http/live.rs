@@ -81,8 +81,8 @@ async fn options_change_what_is_sent_and_a_live_session_shows_in_every_number() 
         assert!(value(&page, family, &[("stat", "max")]).is_some(), "{family} in {page:#?}");
     }
 
-    let recast = house.ask(Method::PATCH, &held.place).json(&json!({ "avatar": "mira" }));
-    assert_eq!(told(recast).await.0, StatusCode::OK);
+    let swap_avatar = house.ask(Method::PATCH, &held.place).json(&json!({ "avatar": "mira" }));
+    assert_eq!(told(swap_avatar).await.0, StatusCode::OK);
     let before = held.pictures.len();
     assert!(held.live(LIMIT, |call| call.pictures.len() > before + 10).await);
     assert_eq!(held.width_px(), 256, "another face keeps to the options");

@@ -1,9 +1,9 @@
 //! The API over real HTTP: every bad request gets a problem that names field and cure, and nothing is left behind.
 
 mod call;
-mod cards;
 mod document;
 mod exposition;
+mod gpu;
 mod live;
 mod schema;
 
@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
-use visage::backend::Cpu;
+use visage::backend::CpuBackend;
 use visage::model::Pack;
 use visage::model::portrait::Portrait;
-use visage::pipeline::{Studio, StudioConfig};
-use visage::rtc::{BITRATE_BPS, Net, NetConfig};
+use visage::rtc::{BITRATE_BPS, RtcConfig, RtcServer};
 use visage::serve::{self, AppState, Facts, Shared};
+use visage::session::{Sessions, SessionsConfig};
 use visage::time::Wall;
 use visage_engines::PackFiles;
 
@@ -31,8 +31,8 @@ fn document() -> Value {
 /// A server inside the test.
 struct House {
     base: String,
-    studio: Arc<Studio>,
-    net: Arc<Net>,
+    studio: Arc<Sessions>,
+    net: Arc<RtcServer>,
     client: Client,
     stop: Option<oneshot::Sender<()>>,
     _close: watch::Sender<bool>,
@@ -48,15 +48,15 @@ fn house_of(places: usize, token: Option<&str>, picture_px: u32) -> House {
 
 fn portrait() -> Portrait {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/packs/portrait");
-    Portrait::open(PackFiles::read(&folder).expect("a whole pack"), &Cpu::new()).expect("a pack that opens")
+    Portrait::open(PackFiles::read(&folder).expect("a whole pack"), &CpuBackend::new()).expect("a pack that opens")
 }
 
 fn house_with(pack: Arc<dyn Pack>, places: usize, token: Option<&str>, picture_px: u32) -> House {
-    let config = StudioConfig { max_sessions: places, workers: 1, picture_px, bitrate_bps: 500_000 };
-    let studio = Studio::open(config, pack, Wall).expect("a studio");
+    let config = SessionsConfig { max_sessions: places, workers: 1, picture_px, bitrate_bps: 500_000 };
+    let studio = Sessions::open(config, pack, Wall).expect("a studio");
     let host = "127.0.0.1".parse().expect("an address");
-    let net = NetConfig { host, udp_port: 0, public_ips: Vec::new(), places };
-    let net = Arc::new(Net::start(&net, studio.clone(), studio.counters(), Wall).expect("a door"));
+    let net = RtcConfig { host, udp_port: 0, public_ips: Vec::new(), places };
+    let net = Arc::new(RtcServer::start(&net, studio.clone(), studio.counters(), Wall).expect("a door"));
     let listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let base = format!("http://{}", listener.address);
     let (close, closing) = watch::channel(false);

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use visage::codec::{CodecError, EncodedPicture, PictureEncoder, PictureKind, VoiceDecoder, VoiceEncoder};
-use visage::listen::VoicePacket;
-use visage::media::{PcmBlock, Picture, PictureSize};
-use visage::model::{Actor, ModelError};
-use visage::pipeline::{Inbox, Outgoing, OutgoingMedia, Outlet, SessionKey, Show, ShowParts};
+use visage::audio::AudioPacket;
+use visage::codec::{CodecError, EncodedFrame, FrameKind, OpusDecoder, OpusEncoder, VideoEncoder};
+use visage::media::{FrameSize, PcmBlock, VideoFrame};
+use visage::model::{Animator, ModelError};
+use visage::session::{Inbox, Outgoing, OutgoingMedia, Outlet, Session, SessionKey, SessionParts};
 use visage::telemetry::Marks;
 use visage::time::{AudioRtpTime, SampleIndex, Wall};
 
@@ -26,7 +26,7 @@ const CODEC_DELAY_S: f64 = 0.0065;
 #[derive(Default)]
 struct Gauge(Vec<(u64, f32)>);
 
-impl Actor for Gauge {
+impl Animator for Gauge {
     fn look_ahead_samples(&self) -> u64 {
         1280
     }
@@ -36,7 +36,7 @@ impl Actor for Gauge {
         Ok(())
     }
 
-    fn show(&mut self, at: SampleIndex, picture: &mut Picture, _marks: &mut Marks, _wall: Wall) {
+    fn show(&mut self, at: SampleIndex, picture: &mut VideoFrame, _marks: &mut Marks, _wall: Wall) {
         let shown: f32 =
             self.0.iter().filter(|(start, _)| (at.0..at.0 + 640).contains(start)).map(|(_, sum)| sum).sum();
         self.0.retain(|(start, _)| *start >= at.0);
@@ -49,10 +49,10 @@ impl Actor for Gauge {
 /// "Encodes" a picture as what the gauge drew.
 struct Reading;
 
-impl PictureEncoder for Reading {
-    fn encode(&mut self, picture: &Picture, kind: PictureKind) -> Result<EncodedPicture, CodecError> {
+impl VideoEncoder for Reading {
+    fn encode(&mut self, picture: &VideoFrame, kind: FrameKind) -> Result<EncodedFrame, CodecError> {
         let bytes = Bytes::copy_from_slice(&picture.planes().0[..4]);
-        Ok(EncodedPicture { bytes, is_key: kind == PictureKind::Key })
+        Ok(EncodedFrame { bytes, is_key: kind == FrameKind::Key })
     }
 
     fn set_bitrate(&mut self, _bits_per_second: u32) {}
@@ -77,7 +77,7 @@ impl Middle {
 /// The receiver: takes what leaves the show, and finds the middles of swells in pictures and in the voice.
 struct Receiver {
     start: Instant,
-    decoder: VoiceDecoder,
+    decoder: OpusDecoder,
     pictures: Vec<Middle>,
     voices: Vec<Middle>,
     last_at: SampleIndex,
@@ -102,7 +102,7 @@ impl Receiver {
         let clock_s = (outgoing.clock - self.start).as_secs_f64();
         self.last_at = outgoing.media.at;
         match &outgoing.media.value {
-            OutgoingMedia::Picture(picture) => {
+            OutgoingMedia::VideoFrame(picture) => {
                 let rtp_s = outgoing.media.at.0 as f64 * 90_000.0 / 16_000.0 / 90_000.0;
                 let shown = f32::from_le_bytes(picture.bytes[..4].try_into().expect("four bytes"));
                 note(&mut self.pictures, f64::from(shown), rtp_s + 0.020, clock_s + 0.020);
@@ -132,7 +132,7 @@ fn note(middles: &mut Vec<Middle>, strength: f64, rtp_s: f64, clock_s: f64) {
 
 /// The packets of one cycle; the swell is in its middle.
 fn cycle() -> Vec<Bytes> {
-    let mut encoder = VoiceEncoder::new().expect("an encoder");
+    let mut encoder = OpusEncoder::new().expect("an encoder");
     let packet = |n: u32| {
         let sample = |i: usize| {
             let t = (n * 960 + i as u32) as f32 / 48_000.0 - 5.0;
@@ -151,24 +151,24 @@ fn hour(faster_ppm: f64) -> Receiver {
     let start = Wall.now();
     let receiver = Receiver {
         start,
-        decoder: VoiceDecoder::new().expect("a decoder"),
+        decoder: OpusDecoder::new().expect("a decoder"),
         pictures: Vec::new(),
         voices: Vec::new(),
         last_at: SampleIndex::ZERO,
     };
     let (sink, inbox) = (Sink(Arc::new(Mutex::new(receiver))), Inbox::new(Arc::default()));
     inbox.watch();
-    let parts = ShowParts {
+    let parts = SessionParts {
         key: SessionKey(1),
         inbox: inbox.clone(),
         outlet: Box::new(sink.clone()),
         actor: Box::new(Gauge::default()),
         encoder: Box::new(Reading),
-        canvas: Picture::black(PictureSize::square(16)),
+        canvas: VideoFrame::black(FrameSize::square(16)),
         meter: Arc::default(),
         events: tokio::sync::broadcast::channel(8).0,
     };
-    let mut show = Show::new(parts, 1_000_000, start).expect("a show");
+    let mut show = Session::new(parts, 1_000_000, start).expect("a show");
     let (packets, mut random) = (cycle(), fastrand::Rng::with_seed(5));
     for n in 0..HOUR_S * 50 {
         let spoken_s = f64::from(n) * 0.02 / (1.0 + faster_ppm * 1e-6);
@@ -177,7 +177,7 @@ fn hour(faster_ppm: f64) -> Receiver {
             show.tick(show.next_tick(), Wall);
         }
         let payload = packets[(n % CYCLE_PACKETS) as usize].clone();
-        inbox.hear(VoicePacket {
+        inbox.hear(AudioPacket {
             rtp: AudioRtpTime::default().plus(n * 960),
             sequence: Some(n.into()),
             payload,
@@ -188,7 +188,7 @@ fn hour(faster_ppm: f64) -> Receiver {
     Arc::into_inner(sink.0).expect("the show is gone").into_inner().expect("a receiver")
 }
 
-/// Picture minus voice of every swell, in milliseconds, by RTP time and by the clock of the reports.
+/// VideoFrame minus voice of every swell, in milliseconds, by RTP time and by the clock of the reports.
 fn offsets_ms(receiver: &Receiver) -> Vec<(f64, f64)> {
     let pairs =
         receiver.pictures.iter().zip(&receiver.voices).filter(|(picture, voice)| picture.weight * voice.weight > 0.0);

@@ -8,34 +8,34 @@ mod assembly;
 mod client;
 mod drift;
 
+mod simulation;
+mod test_network;
 mod voice;
-mod wire;
-mod world;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use visage::codec::VoiceDecoder;
+use visage::codec::OpusDecoder;
 use visage::telemetry::Loss;
 use visage::time::SampleIndex;
 
 use client::Seen;
+use simulation::{Noise, Plan, World, portrait};
+use test_network::{CALM, Impairments, Neck};
 use voice::{Voice, correlation, levels_of};
-use wire::{CALM, Neck, Weather};
-use world::{Noise, Plan, World, portrait};
 
 const SEED: u64 = 3;
 
 /// A call with the built-in face, small so that it is fast.
-fn call(wire: Weather) -> World {
+fn call(wire: Impairments) -> World {
     let (face, voice) = (portrait(), Voice::speech());
     begin(Plan { face, picture_px: 256, voice, faster_ppm: 200.0, up: wire, down: wire, seed: SEED })
 }
 
 /// A call with pictures that always fill what the encoder may spend.
-fn busy_call(down: Weather) -> World {
+fn busy_call(down: Impairments) -> World {
     let (face, voice) = (Noise::pack(30), Voice::speech());
     begin(Plan { face, picture_px: 256, voice, faster_ppm: 0.0, up: CALM, down, seed: SEED })
 }
@@ -126,7 +126,7 @@ fn line_hears(world: &World, said: &Voice) -> f32 {
 /// Forty seconds of a storm: how many pictures were seen, and the longest wait for one in seconds.
 fn storm() -> (usize, f64) {
     let jitter = Duration::from_millis(300);
-    let mut world = call(Weather { loss_ratio: 0.2, double_ratio: 0.02, jitter, ..CALM });
+    let mut world = call(Impairments { loss_ratio: 0.2, double_ratio: 0.02, jitter, ..CALM });
     world.run(10.0);
     // And the server has no time for a while: what would be late is not begun.
     world.stalled_until = world.now + Duration::from_millis(400);
@@ -160,7 +160,7 @@ fn a_call_through_a_storm_goes_on() {
 
 #[test]
 fn on_a_middling_wire_the_mouth_that_is_seen_follows_the_voice() {
-    let mut world = call(Weather { loss_ratio: 0.03, jitter: Duration::from_millis(20), ..CALM });
+    let mut world = call(Impairments { loss_ratio: 0.03, jitter: Duration::from_millis(20), ..CALM });
     world.run(30.0);
     assert_unbroken(&world);
     assert_every_frame_is_accounted_for(&mut world, 0);
@@ -261,7 +261,7 @@ fn lately(world: &World) -> (f64, f64) {
 #[test]
 fn a_wire_that_narrows_gets_less_and_one_that_widens_more() {
     let longest_queue = Duration::from_millis(300);
-    let neck = |bits_per_second| Weather { neck: Some(Neck { bits_per_second, longest_queue }), ..CALM };
+    let neck = |bits_per_second| Impairments { neck: Some(Neck { bits_per_second, longest_queue }), ..CALM };
     let aim = |world: &World| world.studio.stats(&world.ticket.id).expect("a session").state.quality.bitrate_bps;
     let estimate = |world: &World| world.network().estimate_bps.expect("an estimate");
     let side = |world: &World| world.client.seen.last().expect("a picture").side_px;
@@ -298,7 +298,7 @@ fn a_wire_that_narrows_gets_less_and_one_that_widens_more() {
 /// How wrong the voice is where a packet is read out of the correction in the next one, of every fifth packet: energy of
 /// the difference by energy of the voice.
 fn recovery_error(packets: &[(SampleIndex, Bytes)]) -> f64 {
-    let (mut whole, mut holed) = (VoiceDecoder::new().expect("a decoder"), VoiceDecoder::new().expect("a decoder"));
+    let (mut whole, mut holed) = (OpusDecoder::new().expect("a decoder"), OpusDecoder::new().expect("a decoder"));
     let (mut wrong, mut all) = (0.0, 0.0);
     for (n, pair) in packets.windows(2).enumerate() {
         let was = whole.decode(&pair[0].1).expect("our own packet").to_vec();

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use visage::codec::sound::decode_sound;
-use visage::codec::{VoiceDecoder, VoiceEncoder};
-use visage::media::BLOCK_VOICE_SAMPLES;
+use visage::codec::audio_file::decode_sound;
+use visage::codec::{OpusDecoder, OpusEncoder};
+use visage::media::BLOCK_OPUS_SAMPLES;
 
 /// Packets of 20 ms, and how loud each is.
 pub struct Voice {
@@ -28,8 +28,8 @@ impl Voice {
     }
 
     fn of(line: &[f32]) -> Self {
-        let mut encoder = VoiceEncoder::new().expect("an encoder");
-        let blocks: Vec<&[f32; BLOCK_VOICE_SAMPLES]> = line.as_chunks().0.iter().collect();
+        let mut encoder = OpusEncoder::new().expect("an encoder");
+        let blocks: Vec<&[f32; BLOCK_OPUS_SAMPLES]> = line.as_chunks().0.iter().collect();
         let packets = blocks.iter().map(|block| encoder.encode(block).expect("a packet")).collect();
         Self { packets, levels: blocks.iter().map(|block| level(*block)).collect() }
     }
@@ -45,7 +45,7 @@ pub fn levels_of(packets: &[(u64, Bytes)]) -> Vec<(u64, f32)> {
     let mut sorted = packets.to_vec();
     sorted.sort_by_key(|(at, _)| *at);
     sorted.dedup_by_key(|(at, _)| *at);
-    let mut decoder = VoiceDecoder::new().expect("a decoder");
+    let mut decoder = OpusDecoder::new().expect("a decoder");
     sorted.iter().map(|(at, packet)| (*at, level(decoder.decode(packet).expect("our own packet")))).collect()
 }
 

@@ -13,11 +13,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use visage::codec::{PictureCodec, PictureKind};
-use visage::media::{Picture, PictureSize};
-use visage::picture::drawn::{DrawnFace, Rig};
-use visage::picture::head::{HeadFace, HeadModel};
-use visage::picture::{Face, Pose, Surface, arkit_index};
+use visage::codec::{FrameKind, VideoCodec};
+use visage::face::drawn::{DrawnFace, Rig};
+use visage::face::head::{HeadFace, HeadModel};
+use visage::face::{Face, Pose, Surface, arkit_index};
+use visage::media::{FrameSize, VideoFrame};
 use visage::time::{Rate, Wall};
 
 const USAGE: &str = "faces time [--evict MB] NAME... | faces sheet POSES.txt OUT.png";
@@ -84,9 +84,9 @@ fn time(names: &[&str], evict_megabytes: usize) -> Result<(), String> {
     println!("{:8}{:>33}{:>33}", "us", "draw p5 p50 p95", "encode p5 p50 p95");
     for name in names {
         let mut face = load(name)?;
-        let size = PictureSize::square(SIDE);
-        let (mut surface, mut picture) = (Surface::new(size), Picture::black(size));
-        let mut encoder = PictureCodec::H264
+        let size = FrameSize::square(SIDE);
+        let (mut surface, mut picture) = (Surface::new(size), VideoFrame::black(size));
+        let mut encoder = VideoCodec::H264
             .encoder(size, Rate::new(25, 1).ok_or(USAGE)?, 600_000)
             .map_err(|error| error.to_string())?;
         let (mut draws, mut encodes) = (Vec::new(), Vec::new());
@@ -97,7 +97,7 @@ fn time(names: &[&str], evict_megabytes: usize) -> Result<(), String> {
             face.draw(&talking(f32::from(frame) / 25.0), &mut surface);
             surface.write_i420(&mut picture);
             let drawn = wall.now();
-            encoder.encode(&picture, PictureKind::Any).map_err(|error| error.to_string())?;
+            encoder.encode(&picture, FrameKind::Any).map_err(|error| error.to_string())?;
             draws.push(drawn - begun);
             encodes.push(wall.now() - drawn);
         }
@@ -149,7 +149,7 @@ fn cell(line: &str) -> Result<Vec<[u8; 4]>, String> {
             _ => return Err(format!("{key}={value} in \"{line}\": no shape or not a number")),
         }
     }
-    let mut surface = Surface::new(PictureSize::square(SIDE));
+    let mut surface = Surface::new(FrameSize::square(SIDE));
     load(name)?.draw(&pose, &mut surface);
     let [left, top, side] = crop;
     let place = |at: usize, from: f32| ((at as f32 + 0.5) / CELL as f32 * side + from).clamp(0.0, SIDE as f32 - 1.0);

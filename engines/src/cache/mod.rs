@@ -7,9 +7,9 @@
 //! compiles just in time on the card lies beside it as `.jit`. While an engine is opened `.doubt` lies there too: one whose
 //! opening never came to an end is read whole before it is believed again. The folder `aside/` holds what was found damaged.
 
+mod entries;
 mod error;
 mod sidecar;
-mod stock;
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -20,9 +20,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::EngineKey;
 
+pub use entries::{CacheEntry, Pruned};
 pub use error::{CacheError, Damage, ObtainError};
 pub use sidecar::{Built, Sidecar, sample_digest};
-pub use stock::{Pruned, Stocked};
 
 /// The endings of an engine's files.
 const ENGINE: &str = "engine";

@@ -23,7 +23,7 @@ impl Compiler for Pretender {
         self.version
     }
 
-    fn compile(&self, order: &Order<'_>, engine: &Path, watch: &Watch) -> Result<Compiled, CompileError> {
+    fn compile(&self, order: &CompileRequest<'_>, engine: &Path, watch: &Watch) -> Result<Compiled, CompileError> {
         for done in 0..3 {
             if watch(Progress { stage: "Pretending", done, of: 3 }).is_break() {
                 return Err(CompileError::Stopped);
@@ -66,8 +66,8 @@ fn written(folder: &Path, files: &[(&str, &[u8])]) -> PackFiles {
     PackFiles::read(folder).expect("a pack")
 }
 
-fn wish(sms: &[Sm]) -> Wish {
-    Wish { sms: sms.to_vec(), precision: None, kernels: BTreeMap::new() }
+fn wish(sms: &[Sm]) -> BuildRequest {
+    BuildRequest { sms: sms.to_vec(), precision: None, kernels: BTreeMap::new() }
 }
 
 /// A second passes whenever it is asked.
@@ -79,8 +79,8 @@ fn clock() -> SystemTime {
 const RTX: Pretender = Pretender { version: Version::four(1, 7, 1, 116) };
 const PLENTY: u64 = 1 << 40;
 
-fn forge<'a>(pack: &'a PackFiles, compiler: &'a dyn Compiler, cache: &'a Cache) -> Forge<'a> {
-    Forge { pack, compiler, cache, clock }
+fn forge<'a>(pack: &'a PackFiles, compiler: &'a dyn Compiler, cache: &'a Cache) -> EngineBuilder<'a> {
+    EngineBuilder { pack, compiler, cache, clock }
 }
 
 fn go_on() -> Watch {
@@ -112,10 +112,10 @@ fn what_cannot_be_made_is_said_before_it_begins() {
     let (pack, cache) = (pack(folder.path()), Cache::open(folder.path().join("engines")).expect("a cache"));
     let hopper = forge(&pack, &RTX, &cache).plan(&wish(&[Sm::SM90])).expect_err("it does not know Hopper");
     assert!(hopper.to_string().contains("7.5, 8.0, 8.6, 8.9, 12.0, 12.1"), "{hopper}");
-    let fp8 = Wish { precision: Some(Precision::Fp8), ..wish(&[Sm::SM89]) };
+    let fp8 = BuildRequest { precision: Some(Precision::Fp8), ..wish(&[Sm::SM89]) };
     let error = forge(&pack, &RTX, &cache).plan(&fp8).expect_err("no such file");
     assert_eq!(error.to_string(), "wanted a graph in fp8, the pack has small in fp32, large in fp32 and fp16");
-    let fp16 = Wish { precision: Some(Precision::Fp16), ..wish(&[Sm::SM89, Sm::SM89]) };
+    let fp16 = BuildRequest { precision: Some(Precision::Fp16), ..wish(&[Sm::SM89, Sm::SM89]) };
     let mixed = forge(&pack, &RTX, &cache).plan(&fp16).expect("a plan");
     let precisions: Vec<_> = mixed.iter().map(|planned| planned.key.precision).collect();
     assert_eq!(
@@ -179,7 +179,7 @@ onnx={{fp16='g/16.onnx', fp32='g/32.onnx'}}\nweights=[{weights}]\n"
         ];
         let (pack, cache) =
             (written(folder.path(), &files), Cache::open(folder.path().join("engines")).expect("a cache"));
-        let wish = Wish { precision: Some(precision), ..wish(&[Sm::SM89]) };
+        let wish = BuildRequest { precision: Some(precision), ..wish(&[Sm::SM89]) };
         let mut planned = forge(&pack, &RTX, &cache).plan(&wish).map_err(|error| error.to_string())?;
         Ok::<_, String>((
             planned[0].memory_bytes - COMPILER_BYTES,

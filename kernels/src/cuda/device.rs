@@ -11,7 +11,7 @@ use visage_engines::Sm;
 use super::driver::{Driver, check};
 use super::error::{CudaError, DriverError};
 use super::sys::{CUcontext, CUdevice, CUdevice_attribute, Calls};
-use crate::cards::bus_address;
+use crate::gpus::bus_address;
 
 /// What the driver would answer, where asking it is no longer safe.
 const CONTEXT_IS_DESTROYED: u32 = 709;

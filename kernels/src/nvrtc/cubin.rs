@@ -4,7 +4,7 @@
 
 use visage_engines::Sm;
 
-use crate::twins::Source;
+use crate::reference::Source;
 
 /// A compiled source, from the compiler itself or from a cache that holds it to its digest.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::ptr;
 
 use libloading::Library;
-use visage_engines::places::{Place, Searched};
+use visage_engines::search_paths::{Place, Searched};
 use visage_engines::{Sm, Version};
 
 use super::sys::{Calls, Program};
 use super::{CompileError, FLAGS, NvrtcError};
 use crate::libraries::NVRTC;
-use crate::twins::Source;
+use crate::reference::Source;
 
 /// NVRTC, ready to compile.
 pub struct Nvrtc {

@@ -14,7 +14,7 @@ pub use cubin::{Cubin, card_of};
 pub use error::{CompileError, NvrtcError};
 pub use library::Nvrtc;
 
-use crate::twins::Source;
+use crate::reference::Source;
 
 /// What it is told besides the card. Without contraction a kernel reckons as its twin does.
 const FLAGS: [&str; 2] = ["--fmad=false", "--std=c++17"];

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use visage_engines::Version;
-use visage_engines::places::{Place, Searched};
+use visage_engines::search_paths::{Place, Searched};
 
 use super::LibraryError;
 use super::error::{MADE_FOR, NAMES};

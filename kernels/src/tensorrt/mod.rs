@@ -5,21 +5,21 @@
 mod error;
 
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
+mod batch_contexts;
+#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 mod compiler;
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 mod library;
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
-mod mapped;
+mod logger;
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
-mod rows;
+mod mmap;
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 mod runtime;
-#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
-mod talk;
 
 use visage_engines::Flavour;
 use visage_engines::compile::Compiler;
-use visage_engines::places::Place;
+use visage_engines::search_paths::Place;
 
 pub use error::{LibraryError, MADE_FOR, NAMES};
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]

@@ -13,9 +13,9 @@ use trtx::{CudaEngine, ExecutionContext, Logger, Runtime};
 use visage_engines::Onnx;
 use visage_engines::cache::Engine as Cached;
 
-use super::mapped::Mapped;
-use super::rows::{ByRows, rows_of};
-use super::talk::{Heard, Listener};
+use super::batch_contexts::{ByRows, rows_of};
+use super::logger::{Heard, Listener};
+use super::mmap::Mapped;
 use crate::cuda::{Device, Engine, EngineError, EngineSource, Port, Side, Stream};
 
 /// Engines that were built.

@@ -29,7 +29,7 @@ pub enum EnginesCommand {
 
 /// Flags of whatever compiles for graphics cards.
 #[derive(Args, Debug)]
-pub struct CardFlags {
+pub struct GpuFlags {
     /// Compute capabilities to compile for [default: this machine's cards]
     #[arg(long, env = "VISAGE_SM", value_delimiter = ',', value_name = "SM")]
     pub sm: Vec<Sm>,
@@ -74,7 +74,7 @@ pub struct LibraryFlags {
 #[derive(Args, Debug)]
 pub struct BuildFlags {
     #[command(flatten)]
-    pub card: CardFlags,
+    pub card: GpuFlags,
 
     /// fp32, fp16, bf16 or fp8 [default: the narrowest that a graph has]
     #[arg(long)]

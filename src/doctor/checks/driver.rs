@@ -1,10 +1,12 @@
 //! Checks of what stands between visage and a card: the driver, its files, the container, its CUDA library.
 
 use visage_engines::Version;
-use visage_kernels::inventory::Management;
+use visage_kernels::nvml::Management;
 
+use crate::doctor::compatibility::{
+    CUDA_MAJOR, OLDEST_CUDA_MAJOR, SmRow, capability, least_driver, newest_major, written,
+};
 use crate::doctor::machine::{Gpu, System, Told};
-use crate::doctor::rules::{CUDA_MAJOR, OLDEST_CUDA_MAJOR, SmRow, capability, least_driver, newest_major, written};
 use crate::doctor::{Judgement, Machine};
 
 /// What depends on a card is not looked at without one.
@@ -37,7 +39,7 @@ pub fn card(machine: &Machine) -> Judgement {
 const CPU: &[&str] = &["visage serve"];
 
 fn names(gpu: &Gpu) -> String {
-    let name = |card: &visage_kernels::inventory::CardState| match card.sm {
+    let name = |card: &visage_kernels::nvml::GpuState| match card.sm {
         Some(sm) if card.memory_bytes == 0 => format!("{} (SM {sm})", card.name),
         Some(sm) => format!("{} (SM {sm}, {})", card.name, super::gigabytes(card.memory_bytes)),
         None => card.name.clone(),

@@ -3,8 +3,8 @@
 use visage_engines::{Flavour, Version};
 
 use super::driver::NO_CARD;
+use crate::doctor::compatibility::{CUDA_MAJOR, OLDEST_CUDA_MAJOR, capability, newest_major, toolkit, written};
 use crate::doctor::machine::{Library, Told};
-use crate::doctor::rules::{CUDA_MAJOR, OLDEST_CUDA_MAJOR, capability, newest_major, toolkit, written};
 use crate::doctor::{Judgement, Machine};
 
 /// TensorRT: there, and of the version that this program was built with.

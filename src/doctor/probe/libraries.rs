@@ -5,11 +5,11 @@
 use std::path::Path;
 
 use visage_engines::Version;
-use visage_engines::places::{Place, Searched, search_order};
+use visage_engines::search_paths::{Place, Searched, search_order};
 use visage_kernels::libraries::{self, Silent};
 use visage_kernels::tensorrt;
 
-use super::{Asked, aside};
+use super::{Asked, subprocess};
 use crate::doctor::machine::{Library, Machine, Told};
 
 /// `CUDA_ERROR_NO_DEVICE`.
@@ -17,7 +17,7 @@ const NO_DEVICE: i32 = 100;
 
 /// Asks all libraries.
 pub fn look(asked: &Asked, machine: &mut Machine) {
-    let (told, cuda) = aside::ask(asked.program.as_deref());
+    let (told, cuda) = subprocess::ask(asked.program.as_deref());
     let gpu = &mut machine.gpu;
     (gpu.management, gpu.driver, gpu.cards) = (told.management, told.driver, told.cards);
     gpu.cuda = match cuda {

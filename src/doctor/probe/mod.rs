@@ -2,12 +2,12 @@
 //!
 //! Decides what is read. What it means, the checks say. Environment variables come from the command line.
 
-pub mod aside;
-mod door;
 mod files;
 mod libraries;
+mod ports;
 pub mod relay;
 mod stun;
+pub mod subprocess;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ pub struct DoorAsked {
 #[must_use]
 pub fn look(asked: &Asked) -> Machine {
     let mut machine = look_at_files(asked);
-    machine.door = asked.door.map(door::look_at_ports).unwrap_or_default();
+    machine.door = asked.door.map(ports::look_at_ports).unwrap_or_default();
     libraries::look(asked, &mut machine);
     machine
 }
@@ -70,10 +70,10 @@ pub fn look(asked: &Asked) -> Machine {
 #[must_use]
 pub fn look_before_start(asked: &Asked, target: Target) -> Machine {
     let mut machine = match target {
-        Target::Cpu => Machine { limits: files::limits(Path::new("/")), ..Machine::default() },
+        Target::CpuBackend => Machine { limits: files::limits(Path::new("/")), ..Machine::default() },
         Target::Gpu => look_at_files(asked),
     };
-    machine.door = asked.door.map(door::look).unwrap_or_default();
+    machine.door = asked.door.map(ports::look).unwrap_or_default();
     if target == Target::Gpu {
         libraries::look(asked, &mut machine);
     }

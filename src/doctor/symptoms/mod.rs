@@ -2,9 +2,9 @@
 //!
 //! Decides which words mean which symptom. What tells causes apart is in `signs`, what is said of each in `symptoms/`.
 
-mod looks;
-mod signs;
-mod told;
+mod artifacts;
+mod errors;
+mod evidence;
 
 use serde::Serialize;
 
@@ -68,7 +68,7 @@ pub enum Here {
 
 /// A cause, held against a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Weighed {
+pub struct RankedCause {
     /// What it is.
     pub cause: &'static str,
     /// Whether it is seen here.
@@ -87,12 +87,12 @@ pub struct Explained {
     /// What it is.
     pub title: &'static str,
     /// Its causes: those that are seen here first, then by likelihood.
-    pub causes: Vec<Weighed>,
+    pub causes: Vec<RankedCause>,
 }
 
 /// All symptoms.
 pub fn all() -> impl Iterator<Item = &'static Symptom> {
-    told::SYMPTOMS.iter().chain(looks::SYMPTOMS)
+    errors::SYMPTOMS.iter().chain(artifacts::SYMPTOMS)
 }
 
 /// What `text`, pasted from a log or a code alone, can come from on `machine`; empty if it is none that is known.
@@ -114,7 +114,7 @@ impl Symptom {
     }
 
     fn weigh(&self, machine: &Machine) -> Explained {
-        let mut causes: Vec<Weighed> = self.causes.iter().map(|cause| cause.weigh(machine)).collect();
+        let mut causes: Vec<RankedCause> = self.causes.iter().map(|cause| cause.weigh(machine)).collect();
         // Stable: likelihood stays the order among equals.
         causes.sort_by_key(|cause| cause.here);
         Explained { id: self.id, title: self.title, causes }
@@ -142,7 +142,7 @@ fn is_said(code: &str, words: &[&str]) -> bool {
 }
 
 impl Cause {
-    fn weigh(&self, machine: &Machine) -> Weighed {
+    fn weigh(&self, machine: &Machine) -> RankedCause {
         let types = if self.types == DRIVER { driver_install(machine.system) } else { self.types };
         let types = types.iter().map(|line| (*line).to_owned()).collect();
         let remedy = Remedy { says: self.remedy.to_owned(), types };
@@ -152,7 +152,7 @@ impl Cause {
             Sign::NotSeen(because) => (Here::No, because, remedy),
             Sign::Hidden(how) => (Here::Unknown, how.to_owned(), remedy),
         };
-        Weighed { cause: self.says, here, because, remedy }
+        RankedCause { cause: self.says, here, because, remedy }
     }
 }
 
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn what_is_seen_by_a_check_is_answered_as_the_check_answers_it() {
         let updated = with(ada(), |machine| {
-            machine.gpu.management = visage_kernels::inventory::Management::Mismatch;
+            machine.gpu.management = visage_kernels::nvml::Management::Mismatch;
             machine.gpu.cards.clear();
         });
         let cause = explain("CUDA initialization failed", &updated).swap_remove(0).causes.swap_remove(0);
@@ -319,7 +319,7 @@ mod tests {
             ("mouth", &["1.0 to 1.2", "1.1", "align"][..]),
             ("out of memory", &["768", "fp16", "driver"]),
             ("out of step", &["as long as its sound"]),
-            ("black frames", &["Studio", "reinstall", "Xid"]),
+            ("black frames", &["Sessions", "reinstall", "Xid"]),
         ] {
             let said = said(text);
             assert!(words.iter().all(|word| said.contains(word)), "{text}: {words:?} in {said}");

@@ -1,7 +1,7 @@
-//! Machines whose driver, container or settings stand between visage and the card.
+//! RtcFactory whose driver, container or settings stand between visage and the card.
 
 use visage_engines::Sm;
-use visage_kernels::inventory::Management;
+use visage_kernels::nvml::Management;
 
 use super::{Case, ada, bare, card, case, driver, driverless, hopper, library, version, with, wsl};
 use crate::doctor::machine::{System, Told};

@@ -1,13 +1,13 @@
 //! Dozens of machines that are not here: what is said of each, and nothing else.
 
-mod cards;
 mod driver;
-mod house;
+mod gpus;
+mod host;
 
 use std::net::IpAddr;
 
 use visage_engines::{Flavour, Sm, Version};
-use visage_kernels::inventory::{CardState, Management};
+use visage_kernels::nvml::{GpuState, Management};
 
 use super::machine::{Door, Library, Limits, Machine, Node, Port, Refusal, System, Told};
 use super::{BEFORE_A_CARD, BEFORE_START, CHECKS, Finding, Target, Verdict, examine, examine_before_start};
@@ -22,8 +22,8 @@ pub(super) fn library(path: &str, text: &str) -> Told<Library> {
     Told::Is(Library { path: path.to_owned(), version: version(text) })
 }
 
-fn card(name: &str, sm: Sm, memory_gb: u64) -> CardState {
-    CardState {
+fn card(name: &str, sm: Sm, memory_gb: u64) -> GpuState {
+    GpuState {
         name: format!("NVIDIA {name}"),
         sm: Some(sm),
         memory_bytes: memory_gb * GB,
@@ -33,7 +33,7 @@ fn card(name: &str, sm: Sm, memory_gb: u64) -> CardState {
         power_default_w: Some(450),
         is_on_battery: Some(false),
         is_mig: None,
-        ..CardState::default()
+        ..GpuState::default()
     }
 }
 
@@ -91,7 +91,7 @@ fn driver(machine: &mut Machine, text: &str, cuda: &str) {
     machine.gpu.cuda = Told::Is(version(cuda));
 }
 
-pub(super) fn sole_card(machine: &mut Machine) -> &mut CardState {
+pub(super) fn sole_card(machine: &mut Machine) -> &mut GpuState {
     machine.gpu.cards.first_mut().expect("one card")
 }
 
@@ -162,7 +162,7 @@ fn sorted(ids: &[&'static str]) -> Vec<&'static str> {
 
 /// All cases, with their machines.
 fn all_cases() -> impl Iterator<Item = (&'static Case, Machine)> {
-    [driver::OF_THE_DRIVER, cards::OF_THE_CARD, house::OF_THE_HOUSE]
+    [driver::OF_THE_DRIVER, gpus::OF_THE_CARD, host::OF_THE_HOUSE]
         .into_iter()
         .flatten()
         .map(|case| (case, (case.machine)()))
@@ -222,7 +222,7 @@ fn whatever_is_wrong_has_a_cause_or_a_remedy_and_whatever_fails_has_both() {
 #[test]
 fn the_cpu_minds_nothing_that_is_a_cards_business() {
     for (Case { name, fails, .. }, machine) in all_cases() {
-        let findings = examine(&machine, Target::Cpu);
+        let findings = examine(&machine, Target::CpuBackend);
         let of_all = ["disk", "open-files", "tcp-port", "udp-port", "turn"];
         let stopped = findings.iter().any(Finding::stops);
         assert_eq!(stopped, fails.iter().any(|id| of_all.contains(id)), "{name}");
@@ -232,9 +232,9 @@ fn the_cpu_minds_nothing_that_is_a_cards_business() {
 #[test]
 fn a_start_looks_at_what_it_needs_and_leaves_ports_to_whoever_binds_them() {
     let taken = with(bare(), |machine| machine.door.tcp.refused = Some(Refusal::InUse));
-    assert!(!examine_before_start(&taken, Target::Cpu).iter().any(Finding::stops));
+    assert!(!examine_before_start(&taken, Target::CpuBackend).iter().any(Finding::stops));
     let few = with(bare(), |machine| machine.limits.open_files = Some(16));
-    assert!(examine_before_start(&few, Target::Cpu).iter().any(Finding::stops));
+    assert!(examine_before_start(&few, Target::CpuBackend).iter().any(Finding::stops));
     let full = with(ada(), |machine| sole_card(machine).memory_free_bytes = GB);
     assert!(!examine_before_start(&full, Target::Gpu).iter().any(Finding::stops), "a small pack may fit all the same");
     let fuller = with(ada(), |machine| sole_card(machine).memory_free_bytes = GB / 5);

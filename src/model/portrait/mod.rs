@@ -1,26 +1,26 @@
 //! The built-in model: a small network moves the mouth, a life of its own the rest, a renderer draws the face.
 
-mod cast;
-mod life;
+mod idle_motion;
 mod mouth;
+mod pack;
 
 use std::sync::Arc;
 
-pub use cast::Portrait;
-pub use life::Life;
+pub use idle_motion::IdleMotion;
 pub use mouth::{Mouth, MouthMoment, MouthNet};
+pub use pack::Portrait;
 
-use super::{Actor, ModelError};
-use crate::media::{PcmBlock, Picture, PictureSize};
-use crate::picture::{Face, Pose, Surface};
+use super::{Animator, ModelError};
+use crate::face::{Face, Pose, Surface};
+use crate::media::{FrameSize, PcmBlock, VideoFrame};
 use crate::telemetry::{Marks, Stage};
 use crate::time::{SampleIndex, Wall};
 
 /// One face at work.
-struct PortraitActor {
+struct PortraitAnimator {
     mouth: Mouth,
     look_ahead_samples: u64,
-    life: Life,
+    life: IdleMotion,
     face: Box<dyn Face>,
     surface: Surface,
     level: f32,
@@ -28,12 +28,12 @@ struct PortraitActor {
     heard_blocks: u64,
 }
 
-impl PortraitActor {
-    fn new(net: &Arc<MouthNet>, face: Box<dyn Face>, size: PictureSize, seed: u64) -> Result<Self, ModelError> {
+impl PortraitAnimator {
+    fn new(net: &Arc<MouthNet>, face: Box<dyn Face>, size: FrameSize, seed: u64) -> Result<Self, ModelError> {
         Ok(Self {
             mouth: Mouth::new(Arc::clone(net))?,
             look_ahead_samples: net.look_ahead_samples(),
-            life: Life::new(seed),
+            life: IdleMotion::new(seed),
             face,
             surface: Surface::new(size),
             level: 0.0,
@@ -43,7 +43,7 @@ impl PortraitActor {
     }
 }
 
-impl Actor for PortraitActor {
+impl Animator for PortraitAnimator {
     fn look_ahead_samples(&self) -> u64 {
         self.look_ahead_samples
     }
@@ -59,7 +59,7 @@ impl Actor for PortraitActor {
         self.mouth.hear(&block.line[..])
     }
 
-    fn show(&mut self, at: SampleIndex, picture: &mut Picture, marks: &mut Marks, wall: Wall) {
+    fn show(&mut self, at: SampleIndex, picture: &mut VideoFrame, marks: &mut Marks, wall: Wall) {
         let moment = self.mouth.at(SampleIndex(at.samples_since(self.hears_from)));
         let mut pose = Pose { weights: moment.weights, ..Pose::default() };
         self.life.live(at, self.level * moment.voice, &mut pose);

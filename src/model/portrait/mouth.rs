@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use crate::audio::mel::{LogMel, MelSpec};
 use crate::backend::{Backend, BackendError, Graph, Health, Onnx, Slot, Tensor, Value};
-use crate::cards::CardWork;
-use crate::listen::mel::{LogMel, MelSpec};
-use crate::media::BLOCK_LINE_SAMPLES;
+use crate::face::{ArkitWeights, arkit_index};
+use crate::gpu_load::DeviceCounts;
+use crate::media::BLOCK_SPEECH_SAMPLES;
 use crate::model::ModelError;
-use crate::picture::{ArkitWeights, arkit_index};
 use crate::telemetry::StepTimes;
 use crate::time::SampleIndex;
 
@@ -79,14 +79,14 @@ impl MouthNet {
     /// With what is wrong with the engine.
     pub fn takes_sessions(&self) -> Result<(), ModelError> {
         match self.graph.health() {
-            Health::Open => Ok(()),
+            Health::Ready => Ok(()),
             Health::Recovering { found } | Health::Lost { found } => Err(ModelError::Lost { name: NAME, found }),
         }
     }
 
     /// What was done on the card that it runs on.
     #[must_use]
-    pub fn work(&self) -> Option<CardWork> {
+    pub fn work(&self) -> Option<DeviceCounts> {
         self.graph.work()
     }
 
@@ -108,7 +108,7 @@ fn best_phase(spec: &MouthSpec, frame_samples: u64) -> (u64, u64) {
 
 /// The look-ahead with `pad` samples of silence before the line: the first picture whose moment is covered tells.
 fn look_ahead_of(spec: &MouthSpec, pad: u64, frame_samples: u64) -> u64 {
-    let block = BLOCK_LINE_SAMPLES as u64;
+    let block = BLOCK_SPEECH_SAMPLES as u64;
     let window = spec.mel.window_samples as u64 + spec.mel.hop_samples as u64 * (STEP_FRAMES as u64 - 1);
     let moment = frame_samples * 100;
     let covered = |heard: u64| {
@@ -260,7 +260,7 @@ fn between(before: &MouthMoment, after: &MouthMoment, at: SampleIndex) -> MouthM
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Cpu;
+    use crate::backend::CpuBackend;
 
     const ONNX: &[u8] = include_bytes!("../../../engines/packs/portrait/mouth/mouth.onnx");
     const JSON: &[u8] = include_bytes!("../../../engines/packs/portrait/mouth/mouth.json");
@@ -274,7 +274,7 @@ mod tests {
 
     /// The network without the silence that fits it to pictures: the golden files know none.
     fn unfitted() -> MouthNet {
-        let mut net = MouthNet::load(&Cpu::new(), ONNX, JSON, 640).expect("the shipped network loads");
+        let mut net = MouthNet::load(&CpuBackend::new(), ONNX, JSON, 640).expect("the shipped network loads");
         net.pad_samples = 0;
         net
     }
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn after_a_hush_no_moment_depends_on_the_voice_before_it() {
-        let net = Arc::new(MouthNet::load(&Cpu::new(), ONNX, JSON, 640).expect("the shipped network loads"));
+        let net = Arc::new(MouthNet::load(&CpuBackend::new(), ONNX, JSON, 640).expect("the shipped network loads"));
         let pcm = pcm();
         // 100 ms later the phase of mel frames and of the network's steps is another one.
         for before in [16_000, 16_320, 17_600, 17_920] {

@@ -1,4 +1,4 @@
-//! Sound files, made by libFuzzer.
+//! AudioClip files, made by libFuzzer.
 
 #![no_main]
 #[path = "../entries.rs"]

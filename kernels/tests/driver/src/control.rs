@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_char};
 
 use crate::sim::{Counts, Fault, FaultKind, Sim, lock};
-use crate::work::Twin;
+use crate::work::Reference;
 
 fn with<T>(body: impl FnOnce(&mut Sim) -> T) -> T {
     body(lock().get_or_insert_with(Sim::default))
@@ -55,7 +55,7 @@ pub extern "C" fn standin_ignore_wait(n: u64) {
 /// # Safety
 /// `name` must end with a zero; `sizes` must be `count` long and say what `twin` takes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn standin_twin(name: *const c_char, twin: Twin, sizes: *const usize, count: usize) {
+pub unsafe extern "C" fn standin_twin(name: *const c_char, twin: Reference, sizes: *const usize, count: usize) {
     // SAFETY: as promised above.
     let (name, sizes) = unsafe { (CStr::from_ptr(name), std::slice::from_raw_parts(sizes, count)) };
     with(|sim| _ = sim.twins.insert(name.to_string_lossy().into_owned(), (twin, sizes.to_vec())));

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::work::{CAPTURE_INVALIDATED, CAPTURE_UNSUPPORTED, Mark, Twin, Work};
+use crate::work::{CAPTURE_INVALIDATED, CAPTURE_UNSUPPORTED, Mark, Reference, Work};
 
 /// What new memory holds: as `f32` a number that no test means.
 const POISON: u8 = 0xA5;
@@ -136,7 +136,7 @@ pub struct Sim {
     pub ready: BTreeMap<u64, Captured>,
     pub modules: BTreeSet<u64>,
     pub functions: BTreeMap<u64, String>,
-    pub twins: BTreeMap<String, (Twin, Vec<usize>)>,
+    pub twins: BTreeMap<String, (Reference, Vec<usize>)>,
     pub complaint: String,
     handles: u64,
 }

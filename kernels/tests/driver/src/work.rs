@@ -30,7 +30,7 @@ pub struct Mark {
 
 /// A function of the host's, or of a kernel's twin.
 pub type HostFunction = unsafe extern "C" fn(*mut c_void);
-pub type Twin = unsafe extern "C" fn(*const *const c_void, *const u32);
+pub type Reference = unsafe extern "C" fn(*const *const c_void, *const u32);
 
 /// One thing that a stream does.
 #[derive(Clone)]
@@ -57,7 +57,7 @@ pub enum Work {
         argument: usize,
     },
     Kernel {
-        twin: Twin,
+        twin: Reference,
         arguments: Vec<Vec<u8>>,
         grid: [u32; 6],
     },

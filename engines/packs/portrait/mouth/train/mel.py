@@ -1,4 +1,4 @@
-"""The log-mel front end, the twin of `src/listen/mel.rs`. Decides how sound becomes numbers; both sides must agree exactly.
+"""The log-mel front end, the twin of `src/audio/mel.rs`. Decides how sound becomes numbers; both sides must agree exactly.
 
 Frame i covers samples [160 i, 160 i + 400): no padding before the first sample. The 400 samples are multiplied by a *periodic* Hann
 window, followed by 112 zeros, and transformed (512-point real FFT, no scaling). The power |X|^2 of bins 0..256 goes through 48

@@ -1,0 +1,160 @@
+//! The stand-in for the driver as tests use it: a copy of the library for each, so that tests run beside each other.
+//!
+//! Taken in by path in the tests of both packages.
+
+use std::ffi::c_void;
+use std::path::{Path, PathBuf};
+
+use libloading::Library;
+use visage_kernels::cuda::Driver;
+
+/// What was asked and what is alive.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub calls: u64,
+    pub allocations: u64,
+    pub page_locks: u64,
+    pub copies: u64,
+    pub launches: u64,
+    pub waits: u64,
+    pub stream_waits: u64,
+    pub device_waits: u64,
+    pub frees: u64,
+    pub done: u64,
+    pub order: u64,
+    pub violations: u64,
+    pub living_memory: u64,
+    pub living_locks: u64,
+    pub living_handles: u64,
+    pub living_contexts: u64,
+}
+
+impl Counts {
+    /// What was not given back.
+    pub fn living(&self) -> u64 {
+        self.living_memory + self.living_locks + self.living_handles + self.living_contexts
+    }
+}
+
+/// What is to go wrong.
+#[allow(dead_code, reason = "not every test breaks everything")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// One call answers so.
+    Call(u32),
+    /// So does every call after it, until the context is thrown away.
+    Sticky(u32),
+    /// And for good.
+    Gone(u32),
+    /// A launch fails when it runs.
+    Launch(u32),
+    /// A copy takes very long.
+    SlowCopy,
+}
+
+/// One test's driver.
+pub struct StubDriver {
+    path: PathBuf,
+    library: Library,
+    _folder: tempfile::TempDir,
+}
+
+impl StubDriver {
+    /// A copy of its own.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("libcuda.so.1");
+        let built = std::env::current_exe().expect("this test").with_file_name("libvisage_driver.so");
+        std::fs::copy(&built, &path).expect("cargo has built the stand-in beside this test");
+        // SAFETY: it is the library of `kernels/tests/driver`, which has no initialisers.
+        let library = unsafe { Library::new(&path) }.expect("the stand-in loads");
+        Self { path, library, _folder: folder }
+    }
+
+    /// Where it lies.
+    #[allow(dead_code, reason = "not every test looks")]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Loads it as the real one is loaded.
+    #[allow(dead_code, reason = "not every test loads it itself")]
+    pub fn driver(&self) -> Driver {
+        Driver::open(&self.path).expect("the stand-in has every call")
+    }
+
+    /// Begins anew.
+    pub fn seed(&self, seed: u64) {
+        // SAFETY: declared so in `control.rs`.
+        let call = unsafe { self.library.get::<extern "C" fn(u64)>(b"standin_seed") }.expect("the call");
+        call(seed);
+    }
+
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        // SAFETY: declared so in `control.rs`, with the same fields.
+        let call = unsafe { self.library.get::<unsafe extern "C" fn(*mut Counts)>(b"standin_counts") };
+        // SAFETY: the place is that of a value that outlives the call.
+        unsafe { call.expect("the call")(&raw mut counts) };
+        counts
+    }
+
+    /// The `n`th from now on goes wrong.
+    #[allow(dead_code, reason = "not every test breaks something")]
+    pub fn fail(&self, fault: Fault, n: u64) {
+        let (kind, status) = match fault {
+            Fault::Call(status) => (0, status),
+            Fault::Sticky(status) => (1, status),
+            Fault::Gone(status) => (2, status),
+            Fault::Launch(status) => (3, status),
+            Fault::SlowCopy => (4, 0),
+        };
+        // SAFETY: declared so in `control.rs`.
+        let call = unsafe { self.library.get::<extern "C" fn(u32, u64, u32)>(b"standin_fail") }.expect("the call");
+        call(kind, n, status);
+    }
+
+    /// The `n`th wait of a stream for an event, counted from the seed, is forgotten.
+    #[allow(dead_code, reason = "not every test breaks something")]
+    pub fn ignore_wait(&self, n: u64) {
+        // SAFETY: declared so in `control.rs`.
+        let call = unsafe { self.library.get::<extern "C" fn(u64)>(b"standin_ignore_wait") }.expect("the call");
+        call(n);
+    }
+
+    /// What runs when the kernel is launched, and the lengths of its arguments.
+    #[allow(dead_code, reason = "not every test launches")]
+    pub fn twin(
+        &self,
+        name: &std::ffi::CStr,
+        twin: unsafe extern "C" fn(*const *const c_void, *const u32),
+        sizes: &[usize],
+    ) {
+        type Call = unsafe extern "C" fn(
+            *const i8,
+            unsafe extern "C" fn(*const *const c_void, *const u32),
+            *const usize,
+            usize,
+        );
+        // SAFETY: declared so in `control.rs`.
+        let call = unsafe { self.library.get::<Call>(b"standin_twin") }.expect("the call");
+        // SAFETY: the name ends with a zero; the sizes are as many as said.
+        unsafe { call(name.as_ptr().cast(), twin, sizes.as_ptr(), sizes.len()) };
+    }
+
+    /// What it complained of last.
+    pub fn complaint(&self) -> String {
+        let mut text = [0_u8; 256];
+        // SAFETY: declared so in `control.rs`.
+        let call = unsafe { self.library.get::<unsafe extern "C" fn(*mut u8, usize) -> usize>(b"standin_complaint") };
+        // SAFETY: the text is as long as said.
+        let bytes = unsafe { call.expect("the call")(text.as_mut_ptr(), text.len()) };
+        String::from_utf8_lossy(&text[..bytes]).into_owned()
+    }
+
+    /// Fails with the complaint if anything was done that a real driver would not forgive.
+    pub fn assert_obeyed(&self) {
+        assert_eq!(self.counts().violations, 0, "{}", self.complaint());
+    }
+}

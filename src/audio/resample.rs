@@ -1,0 +1,109 @@
+//! From 48 kHz to the 16 kHz line.
+//!
+//! Decides the filter: an FFT resampler over blocks of 5 ms, flat to 6.5 kHz, late by 2.5 ms in every block alike.
+//! The sender of the voice may hold the voice back by as much, so that both stay aligned.
+
+use rubato::audioadapter_buffers::direct::InterleavedSlice;
+use rubato::{Fft, FixedSync, Resampler, WindowFunction};
+
+use crate::media::{BLOCK_OPUS_SAMPLES, BLOCK_SPEECH_SAMPLES};
+use crate::time::{OPUS_HZ, SPEECH_HZ};
+
+/// One block of the resampler at 48 kHz: 5 ms.
+const STEP_VOICE_SAMPLES: usize = 240;
+
+/// How late the 16 kHz samples are behind the 48 kHz samples they come from, in samples at 16 kHz: 2.5 ms.
+pub const DOWNSAMPLER_DELAY_SAMPLES: usize = STEP_VOICE_SAMPLES / 6;
+
+/// Blocks of 20 ms at 48 kHz to blocks at 16 kHz. One stream.
+pub struct Downsampler(Fft<f32>);
+
+impl std::fmt::Debug for Downsampler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Downsampler")
+    }
+}
+
+impl Default for Downsampler {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Downsampler {
+    /// A resampler that heard only silence.
+    #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "the settings are constants that the library takes")]
+    pub fn new() -> Self {
+        let resampler = Fft::new_custom(
+            OPUS_HZ as usize,
+            SPEECH_HZ as usize,
+            STEP_VOICE_SAMPLES,
+            1,
+            1,
+            WindowFunction::Hann2,
+            FixedSync::Both,
+        );
+        Self(resampler.expect("5 ms at 48 kHz make whole blocks at 16 kHz"))
+    }
+
+    /// Forgets what was heard, as if it had been silence.
+    pub fn hush(&mut self) {
+        self.0.reset();
+    }
+
+    /// Resamples 20 ms; what comes out is late by [`DOWNSAMPLER_DELAY_SAMPLES`].
+    #[expect(clippy::missing_panics_doc, reason = "block lengths are fixed by the types")]
+    pub fn push(&mut self, voice: &[f32; BLOCK_OPUS_SAMPLES], line: &mut [f32; BLOCK_SPEECH_SAMPLES]) {
+        let steps = voice.chunks_exact(STEP_VOICE_SAMPLES).zip(line.chunks_exact_mut(STEP_VOICE_SAMPLES / 3));
+        for (voice, line) in steps {
+            let voice = InterleavedSlice::new(voice, 1, voice.len()).expect("one channel");
+            let length = line.len();
+            let mut line = InterleavedSlice::new_mut(line, 1, length).expect("one channel");
+            self.0.process_into_buffer(&voice, &mut line, None).expect("blocks of the resampler's own length");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tone(hz: f32) -> (Vec<f32>, Vec<f32>) {
+        let at = |rate: u32, n: usize| (n as f32 / rate as f32 * hz * std::f32::consts::TAU).sin() * 0.5;
+        let voice: Vec<f32> = (0..BLOCK_OPUS_SAMPLES * 10).map(|n| at(OPUS_HZ, n)).collect();
+        let mut downsampler = Downsampler::new();
+        let mut line = Vec::new();
+        for block in voice.as_chunks::<BLOCK_OPUS_SAMPLES>().0 {
+            let mut out = [0.0; BLOCK_SPEECH_SAMPLES];
+            downsampler.push(block, &mut out);
+            line.extend(out);
+        }
+        (line, (0..BLOCK_SPEECH_SAMPLES * 10).map(|n| at(SPEECH_HZ, n)).collect())
+    }
+
+    fn level(samples: &[f32]) -> f32 {
+        (samples.iter().map(|s| s * s).sum::<f32>() / samples.len() as f32).sqrt()
+    }
+
+    #[test]
+    fn a_tone_comes_out_late_by_the_stated_delay_and_else_unchanged() {
+        for hz in [150.0, 1_000.0, 4_000.0, 6_000.0] {
+            let (line, wanted) = tone(hz);
+            let error: Vec<f32> = line[DOWNSAMPLER_DELAY_SAMPLES..]
+                .iter()
+                .zip(&wanted)
+                .map(|(got, wanted)| got - wanted)
+                .skip(320)
+                .collect();
+            assert!(level(&error) < 0.01, "{hz} Hz: {}", level(&error));
+        }
+    }
+
+    #[test]
+    fn what_the_line_cannot_hold_does_not_fold_back() {
+        for hz in [9_500.0, 12_000.0, 20_000.0] {
+            assert!(level(&tone(hz).0[320..]) < 0.002, "{hz} Hz: {}", level(&tone(hz).0[320..]));
+        }
+    }
+}

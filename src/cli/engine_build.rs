@@ -1,0 +1,152 @@
+//! Engines that a pack needs: for which cards, which are missing, and compiling them while somebody is told.
+//!
+//! Decides which compiler is taken and how its errors are hinted. What is shown of the progress is up to whoever asks.
+
+use std::time::Duration;
+
+use visage_engines::cache::{Cache, Engine, Step};
+use visage_engines::compile::{BuildRequest, CompileError, Compiler, EngineBuilder, MakeError, Planned, Watch};
+use visage_engines::search_paths::{engines_in, python_roots, search_order};
+use visage_engines::{Flavour, PackError, PackFiles, Precision, Sm, listed, memory};
+use visage_kernels::tensorrt;
+
+use super::error::CliError;
+use super::flags::{Flags, GpuFlags, LibraryFlags};
+use super::packs::{data_dir, environment};
+use crate::time::Wall;
+
+/// A pack, a compiler, and the folder where engines go.
+pub struct EngineBuild<'a> {
+    pack: &'a PackFiles,
+    cache: &'a Cache,
+    compiler: Box<dyn Compiler>,
+}
+
+/// An engine, and what having it took.
+pub struct Made {
+    /// The engine.
+    pub engine: Engine,
+    /// Whether it was compiled now.
+    pub was_built: bool,
+    /// Time until it was there.
+    pub took: Duration,
+}
+
+impl<'a> EngineBuild<'a> {
+    /// Loads the compiler.
+    pub fn open(library: &LibraryFlags, pack: &'a PackFiles, cache: &'a Cache) -> Result<Self, CliError> {
+        let order =
+            search_order(library.tensorrt_lib.as_deref(), &python_roots(&environment), tensorrt::PYTHON_PACKAGE);
+        let compiler = tensorrt::load(&order).map_err(without_library)?;
+        Ok(Self { pack, cache, compiler })
+    }
+
+    /// The engines that are wanted, there or missing.
+    pub fn plan(&self, sms: Vec<Sm>, precision: Option<Precision>) -> Result<Vec<Planned<'_>>, CliError> {
+        let wish = BuildRequest { sms, precision, ..BuildRequest::default() };
+        self.forge().plan(&wish).map_err(hinted)
+    }
+
+    /// Compiles an engine, unless it is there or another process makes it.
+    pub fn make(&self, planned: &Planned<'_>, tell: &dyn Fn(&Step<'_>), watch: &Watch) -> Result<Made, CliError> {
+        let mut was_built = false;
+        let mut step = |step: Step<'_>| {
+            was_built |= step == Step::Building;
+            tell(&step);
+        };
+        let started = Wall.now();
+        let engine = self.forge().make(planned, free_bytes(), &mut step, watch).map_err(hinted)?;
+        Ok(Made { engine, was_built, took: Wall.now().duration_since(started) })
+    }
+
+    fn forge(&self) -> EngineBuilder<'_> {
+        EngineBuilder { pack: self.pack, compiler: &*self.compiler, cache: self.cache, clock: || Wall.date() }
+    }
+}
+
+/// Looks whether the machine has the memory for all that is missing, before any of it is begun.
+pub fn check_memory(planned: &[Planned<'_>]) -> Result<(), CliError> {
+    let free_bytes = free_bytes();
+    let mut missing = planned.iter().filter(|planned| planned.is_missing());
+    missing.try_for_each(|planned| planned.check_memory(free_bytes)).map_err(hinted)
+}
+
+/// Memory that may be taken. Where the system does not tell, nothing is refused.
+fn free_bytes() -> u64 {
+    memory::free_bytes().unwrap_or(u64::MAX)
+}
+
+/// The folder of engines.
+pub fn open_cache(flags: &Flags) -> Result<Cache, CliError> {
+    Cache::open(engines_in(&data_dir(flags))).map_err(|error| CliError::new(error, "--data-dir names another folder"))
+}
+
+/// What a step is to people.
+pub fn told(step: &Step<'_>) -> Option<String> {
+    match step {
+        Step::PutAside(folder, damage) => {
+            Some(format!("a damaged engine was put aside in {}: {damage}", folder.display()))
+        }
+        Step::Waiting(lock) => Some(format!("another process builds it; waiting for {}", lock.display())),
+        Step::StillWaiting | Step::Building => None,
+    }
+}
+
+/// The capabilities of the cards in this machine, in the driver's order.
+pub fn cards_here_in_order() -> Vec<Sm> {
+    visage_kernels::find_gpus().into_iter().map(|card| card.sm).collect()
+}
+
+/// The capabilities of the cards in this machine, each once.
+pub fn cards_here() -> Vec<Sm> {
+    let mut sms = cards_here_in_order();
+    sms.sort_unstable();
+    sms.dedup();
+    sms
+}
+
+/// The cards to compile for: those named, or those here.
+pub fn cards(card: &GpuFlags) -> Result<Vec<Sm>, CliError> {
+    let sms = if card.sm.is_empty() { cards_here() } else { card.sm.clone() };
+    if sms.is_empty() {
+        let (flavour, known) = (tensorrt::FLAVOUR, listed(tensorrt::FLAVOUR.compiles_for()));
+        let hint = match flavour {
+            Flavour::Rtx => format!("name them: visage engines build --sm 8.9 ({flavour} compiles for {known})"),
+            Flavour::Classic => format!("{flavour} compiles on the card itself: run it where the card is"),
+        };
+        return Err(CliError::said("wanted cards to compile for, found none in this machine", hint));
+    }
+    Ok(sms)
+}
+
+/// Why there is no TensorRT, with what to type next.
+pub fn without_library(error: tensorrt::LibraryError) -> CliError {
+    let hint = error.hint();
+    CliError::new(error, hint)
+}
+
+fn hinted(error: MakeError) -> CliError {
+    let hint = match &error {
+        MakeError::Precision { .. } => "name one that it has with --precision, or leave it out",
+        MakeError::Memory { .. } => "engines are compiled for any card on any machine: a larger one will do",
+        MakeError::Cache(error) if error.is_disk_full() => "make room: visage engines prune --keep-gb 0",
+        MakeError::Compile { source: CompileError::Write { .. }, .. } => {
+            "make room, or look at who may write there: visage engines path"
+        }
+        MakeError::Compile { source: CompileError::Stopped, .. } => "nothing half done was left; run it again",
+        MakeError::Compile { source: CompileError::UnknownSm { sm, .. }, .. } if Flavour::Classic.knows(*sm) => {
+            "such cards need classic TensorRT: cargo build --release --features tensorrt"
+        }
+        MakeError::Compile { source: CompileError::UnknownSm { .. }, .. } => {
+            "no TensorRT of today compiles for such cards: visage doctor says what does"
+        }
+        MakeError::Compile { source: CompileError::NotHere { .. }, .. } => {
+            "run it on a machine with such a card; TensorRT for RTX compiles without one: cargo build --release --features tensorrt-rtx"
+        }
+        MakeError::Compile { .. } => "the pack's graphs and this TensorRT do not fit each other",
+        MakeError::Pack(PackError::Digest(_)) => "get the pack again: a file of it changed since it was made",
+        MakeError::Pack(_) => "the pack is not whole: get it again, or mend its pack.toml and make its SHA256SUMS anew",
+        MakeError::Cache(_) => "visage engines path says where engines are kept; --data-dir names another folder",
+    };
+    CliError::new(error, hint)
+}

@@ -1,0 +1,21 @@
+//! Drawn characters: layers that follow the head, outlines that change, stencils.
+//!
+//! Decides how a rig is drawn for a pose.
+
+mod art;
+mod check;
+mod error;
+mod face;
+mod format;
+mod mesh;
+mod parameters;
+mod rig;
+mod shape;
+mod warp;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::RigError;
+pub use face::DrawnFace;
+pub use rig::Rig;

@@ -1,0 +1,395 @@
+//! How many sessions a card may bear, from what it says once a second.
+//!
+//! Decides the limit; whoever admits keeps to it. Running sessions are never ended for heat: a limit below their number
+//! holds as they leave. What cannot be seen changes nothing: a silent card keeps the limit that it had.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::{GpuReading, GpuRequirement};
+
+/// Degrees Celsius: above this for ten seconds, the limit goes down a step.
+pub const HOT_C: u32 = 80;
+const HOT_FOR: Duration = Duration::from_secs(10);
+/// Below this for [`COOL_FOR`], it goes up a step. In between nothing happens.
+const COOL_C: u32 = 75;
+const COOL_FOR: Duration = Duration::from_mins(1);
+/// A step is this part of all places.
+const STEPS: usize = 4;
+/// However hot: a card that one face overheats has a fault of its own, and lowers its clocks by itself.
+const FEWEST: usize = 1;
+/// A card that says nothing for this long is called silent. Nothing is concluded across such a gap.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
+/// Once memory was short there must be this much, in percent of a session's need, before it is enough again.
+const ENOUGH_PERCENT: u64 = 125;
+
+/// What a card leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowance {
+    /// Sessions at once that its temperature leaves.
+    pub places: usize,
+    /// Sessions at once that there are places for when it is cool.
+    pub of: usize,
+    /// Sessions that fit into its free memory besides those of the moment it was read; none where it does not tell, or
+    /// they take none.
+    pub more_fit: Option<u64>,
+    /// Memory that one more session takes.
+    pub session_bytes: u64,
+    /// Degrees Celsius, as far as it tells.
+    pub temperature_c: Option<u32>,
+    /// Memory that nobody held.
+    pub memory_free_bytes: Option<u64>,
+}
+
+/// What is worth being told, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It was hot for long: fewer sessions.
+    Lowered,
+    /// It was cool for long: more sessions.
+    Restored,
+    /// Its memory does not hold another session.
+    MemoryShort,
+    /// It does again.
+    MemoryEnough,
+    /// It stopped answering.
+    Silent,
+    /// It answers again.
+    Answering,
+}
+
+impl Change {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Lowered, Self::Restored, Self::MemoryShort, Self::MemoryEnough, Self::Silent, Self::Answering];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lowered => "lowered",
+            Self::Restored => "restored",
+            Self::MemoryShort => "memory_short",
+            Self::MemoryEnough => "memory_enough",
+            Self::Silent => "silent",
+            Self::Answering => "answering",
+        }
+    }
+}
+
+/// The policy over one card.
+#[derive(Clone, Debug)]
+pub struct Governor {
+    card: GpuRequirement,
+    allowance: Allowance,
+    hot_since: Option<Instant>,
+    cool_since: Option<Instant>,
+    /// When it last told its temperature.
+    felt_at: Instant,
+    answered_at: Instant,
+    is_silent: bool,
+    is_short: bool,
+}
+
+impl Governor {
+    /// Over `card`, with all `places` until it says otherwise.
+    #[must_use]
+    pub fn new(card: GpuRequirement, places: usize, now: Instant) -> Self {
+        let allowance = Allowance {
+            places,
+            of: places,
+            more_fit: None,
+            session_bytes: card.session_bytes,
+            temperature_c: None,
+            memory_free_bytes: None,
+        };
+        let (hot_since, cool_since) = (None, None);
+        Self {
+            card,
+            allowance,
+            hot_since,
+            cool_since,
+            felt_at: now,
+            answered_at: now,
+            is_silent: false,
+            is_short: false,
+        }
+    }
+
+    /// What the card leaves.
+    #[must_use]
+    pub fn allowance(&self) -> Allowance {
+        self.allowance
+    }
+
+    /// Whether the card answered the last time.
+    #[must_use]
+    pub fn is_answered(&self, now: Instant) -> bool {
+        self.answered_at == now
+    }
+
+    /// Takes what was read at `now`, while `running` sessions were there.
+    pub fn see(&mut self, readings: &[GpuReading], running: usize, now: Instant) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let own = readings.iter().find(|reading| self.card.is_of(reading));
+        let Some(reading) = own.filter(|reading| reading.silence.is_none()) else {
+            changes.extend(self.miss(now));
+            return changes;
+        };
+        self.answered_at = now;
+        changes.extend(std::mem::take(&mut self.is_silent).then_some(Change::Answering));
+        self.allowance.temperature_c = reading.temperature_c;
+        changes.extend(reading.temperature_c.and_then(|degrees| self.feel(degrees, running, now)));
+        changes.extend(self.fit(reading.memory_free_bytes));
+        changes
+    }
+
+    /// The card did not answer.
+    fn miss(&mut self, now: Instant) -> Option<Change> {
+        if self.is_silent || now.saturating_duration_since(self.answered_at) < SILENT_AFTER {
+            return None;
+        }
+        self.is_silent = true;
+        self.allowance.temperature_c = None;
+        Some(Change::Silent)
+    }
+
+    /// Counts how long it has been hot or cool. A moment in which it did not tell changes nothing, a long one all.
+    fn feel(&mut self, degrees: u32, running: usize, now: Instant) -> Option<Change> {
+        let felt_at = std::mem::replace(&mut self.felt_at, now);
+        if now.saturating_duration_since(felt_at) >= SILENT_AFTER {
+            (self.hot_since, self.cool_since) = (None, None);
+        }
+        let since = |is_so: bool, since: Option<Instant>| is_so.then(|| since.unwrap_or(now));
+        self.hot_since = since(degrees > HOT_C, self.hot_since);
+        self.cool_since = since(degrees < COOL_C, self.cool_since);
+        let lasted =
+            |since: Option<Instant>, long| since.is_some_and(|since| now.saturating_duration_since(since) >= long);
+        if lasted(self.hot_since, HOT_FOR) {
+            self.hot_since = Some(now);
+            return self.move_to(self.lower(running), Change::Lowered);
+        }
+        if lasted(self.cool_since, COOL_FOR) {
+            self.cool_since = Some(now);
+            return self.move_to((self.allowance.places + self.step()).min(self.allowance.of), Change::Restored);
+        }
+        None
+    }
+
+    fn step(&self) -> usize {
+        self.allowance.of.div_ceil(STEPS)
+    }
+
+    /// A step down, and never more than are there already: places that nobody has do not cool a card by being taken away.
+    fn lower(&self, running: usize) -> usize {
+        let Allowance { places, .. } = self.allowance;
+        places.saturating_sub(self.step()).min(running).max(FEWEST).min(places)
+    }
+
+    fn move_to(&mut self, places: usize, change: Change) -> Option<Change> {
+        let before = std::mem::replace(&mut self.allowance.places, places);
+        (before != places).then_some(change)
+    }
+
+    /// Reckons how many more sessions fit into what is free.
+    fn fit(&mut self, free_bytes: Option<u64>) -> Option<Change> {
+        let free = free_bytes?;
+        self.allowance.memory_free_bytes = free_bytes;
+        let need = self.card.session_bytes;
+        let enough = if self.is_short { need.saturating_mul(ENOUGH_PERCENT) / 100 } else { need };
+        let was_short = std::mem::replace(&mut self.is_short, free < enough);
+        let fits = free.checked_div(need);
+        self.allowance.more_fit = if self.is_short { Some(0) } else { fits };
+        match (was_short, self.is_short) {
+            (false, true) => Some(Change::MemoryShort),
+            (true, false) => Some(Change::MemoryEnough),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Wall;
+
+    const MB: u64 = 1_000_000;
+    const CARD: GpuRequirement = GpuRequirement { bus_address: None, index: 0, session_bytes: 500 * MB };
+
+    /// A governor of eight places, fed once a second.
+    struct Trace {
+        governor: Governor,
+        now: Instant,
+        running: usize,
+        free_bytes: u64,
+        told: Vec<(u64, Change, usize)>,
+        begun: Instant,
+    }
+
+    impl Trace {
+        fn new() -> Self {
+            let begun = Wall.now();
+            let governor = Governor::new(CARD, 8, begun);
+            Self { governor, now: begun, running: 8, free_bytes: 8000 * MB, told: Vec::new(), begun }
+        }
+
+        fn see(&mut self, readings: &[GpuReading]) {
+            self.now += Duration::from_secs(1);
+            let changes = self.governor.see(readings, self.running, self.now);
+            let (second, places) = ((self.now - self.begun).as_secs(), self.governor.allowance().places);
+            self.told.extend(changes.into_iter().map(|change| (second, change, places)));
+        }
+
+        fn at(&mut self, temperature_c: u32) {
+            let memory_free_bytes = Some(self.free_bytes);
+            self.see(&[GpuReading { temperature_c: Some(temperature_c), memory_free_bytes, ..GpuReading::default() }]);
+        }
+
+        fn hold(&mut self, temperature_c: u32, seconds: u32) {
+            (0..seconds).for_each(|_| self.at(temperature_c));
+        }
+
+        fn silent(&mut self, seconds: u32) {
+            let reading = GpuReading { silence: Some("a GPU was lost".into()), ..GpuReading::default() };
+            (0..seconds).for_each(|_| self.see(std::slice::from_ref(&reading)));
+        }
+    }
+
+    #[test]
+    fn a_card_that_heats_and_cools_loses_places_step_by_step_and_gets_them_back() {
+        let mut trace = Trace::new();
+        trace.hold(70, 5);
+        trace.hold(84, 60);
+        trace.hold(78, 100);
+        trace.hold(74, 260);
+        let wanted = [
+            (16, Change::Lowered, 6),
+            (26, Change::Lowered, 4),
+            (36, Change::Lowered, 2),
+            (46, Change::Lowered, 1),
+            (226, Change::Restored, 3),
+            (286, Change::Restored, 5),
+            (346, Change::Restored, 7),
+            (406, Change::Restored, 8),
+        ];
+        assert_eq!(trace.told, wanted);
+    }
+
+    #[test]
+    fn a_card_that_flaps_around_eighty_degrees_keeps_its_places() {
+        let mut trace = Trace::new();
+        (0..100).for_each(|second| trace.at(if second % 9 == 0 { 80 } else { 81 }));
+        assert_eq!(trace.told, []);
+        trace.hold(81, 11);
+        assert_eq!(trace.told.len(), 1, "{:?}", trace.told);
+        // Nor does one that flaps around 75 get them back.
+        (0..600).for_each(|second| trace.at(if second % 50 == 0 { 75 } else { 74 }));
+        assert_eq!(trace.told.len(), 1, "{:?}", trace.told);
+    }
+
+    #[test]
+    fn the_first_step_down_stops_at_what_is_running() {
+        let mut trace = Trace::new();
+        trace.running = 3;
+        trace.hold(90, 31);
+        assert_eq!(trace.told, [(11, Change::Lowered, 3), (21, Change::Lowered, 1)]);
+    }
+
+    #[test]
+    fn a_card_that_stops_answering_keeps_its_limit_and_is_told_once() {
+        let mut trace = Trace::new();
+        trace.hold(85, 11);
+        trace.silent(120);
+        assert_eq!(trace.told, [(11, Change::Lowered, 6), (16, Change::Silent, 6)]);
+        trace.hold(85, 10);
+        assert_eq!(trace.told.split_off(2), [(132, Change::Answering, 6)], "heat is counted from the return");
+        trace.at(85);
+        assert_eq!(trace.told.pop(), Some((142, Change::Lowered, 4)));
+    }
+
+    #[test]
+    fn nothing_is_concluded_across_a_gap_in_the_readings() {
+        let mut trace = Trace::new();
+        trace.hold(85, 2);
+        // The driver did not come back for half a minute.
+        trace.now += Duration::from_secs(30);
+        trace.hold(85, 10);
+        assert_eq!(trace.told, []);
+        // A miss or two in between does not matter.
+        trace.silent(2);
+        trace.hold(85, 1);
+        assert_eq!(trace.told, [(45, Change::Lowered, 6)]);
+    }
+
+    #[test]
+    fn a_sensor_that_leaves_out_a_reading_now_and_then_hides_no_heat() {
+        let mut trace = Trace::new();
+        let mute = GpuReading { memory_free_bytes: Some(8000 * MB), ..GpuReading::default() };
+        (0..20).for_each(|second| if second % 3 == 2 { trace.see(std::slice::from_ref(&mute)) } else { trace.at(85) });
+        assert_eq!(trace.told, [(11, Change::Lowered, 6)]);
+        // One that falls mute for long is no heat, and no cold either.
+        (0..120).for_each(|_| trace.see(std::slice::from_ref(&mute)));
+        trace.hold(85, 10);
+        assert_eq!(trace.told.len(), 1, "{:?}", trace.told);
+        trace.at(85);
+        assert_eq!(trace.told.pop(), Some((151, Change::Lowered, 4)));
+    }
+
+    #[test]
+    fn a_card_that_leaps_between_hot_and_cold_keeps_its_places_and_a_clock_that_goes_back_breaks_nothing() {
+        let mut trace = Trace::new();
+        (0..200).for_each(|second| trace.at([200, 0, 81, 74][second % 4]));
+        assert_eq!(trace.told, []);
+        trace.now = trace.begun;
+        trace.hold(85, 5);
+        assert!(trace.told.is_empty() && trace.governor.allowance().places == 8, "{:?}", trace.told);
+    }
+
+    #[test]
+    fn a_card_that_is_gone_from_the_list_and_comes_back_is_told_each_once() {
+        let mut trace = Trace::new();
+        trace.hold(60, 1);
+        (0..30).for_each(|_| trace.see(&[]));
+        trace.hold(60, 5);
+        assert_eq!(trace.told, [(6, Change::Silent, 8), (32, Change::Answering, 8)]);
+    }
+
+    #[test]
+    fn memory_that_falls_closes_before_it_is_gone_and_opens_with_a_margin() {
+        let mut trace = Trace::new();
+        let mut fits = |free_mb: u64| {
+            trace.free_bytes = free_mb * MB;
+            trace.at(60);
+            trace.governor.allowance().more_fit
+        };
+        let seen = [8000, 1400, 500, 499, 510, 624, 625, 500, 0].map(&mut fits);
+        assert_eq!(seen, [16, 2, 1, 0, 0, 0, 1, 1, 0].map(Some));
+        let told: Vec<Change> = trace.told.iter().map(|(_, change, _)| *change).collect();
+        assert_eq!(told, [Change::MemoryShort, Change::MemoryEnough, Change::MemoryShort]);
+    }
+
+    #[test]
+    fn another_card_is_not_this_ones_business_and_a_mute_sensor_is_no_heat() {
+        let mut trace = Trace::new();
+        let own = GpuReading { memory_free_bytes: Some(8000 * MB), ..GpuReading::default() };
+        let other = GpuReading { index: 1, temperature_c: Some(95), memory_free_bytes: Some(0), ..own.clone() };
+        (0..60).for_each(|_| trace.see(&[own.clone(), other.clone()]));
+        assert_eq!(trace.told, []);
+    }
+
+    #[test]
+    fn a_card_is_known_by_its_place_on_the_bus_before_its_number() {
+        let mut trace = Trace::new();
+        let card = GpuRequirement { bus_address: Some("00000000:0A:00.0".into()), ..CARD };
+        trace.governor = Governor::new(card, 8, trace.begun);
+        let at = |index, bus_address: &str, degrees| {
+            let memory_free_bytes = Some(8000 * MB);
+            let (bus_address, temperature_c) = (Some(bus_address.to_owned()), Some(degrees));
+            GpuReading { index, bus_address, temperature_c, memory_free_bytes, ..GpuReading::default() }
+        };
+        let readings = [at(0, "00000000:01:00.0", 95), at(1, "00000000:0A:00.0", 60)];
+        (0..60).for_each(|_| trace.see(&readings));
+        assert_eq!((trace.told.len(), trace.governor.allowance().temperature_c), (0, Some(60)));
+    }
+}

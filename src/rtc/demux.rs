@@ -1,0 +1,188 @@
+//! Whose datagram it is: by the name in a STUN request (RFC 8445, section 7.2.2), else by the address it came from.
+//!
+//! Decides where to look, not whether to believe it: the peer's machine checks what is signed.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use crate::session::SessionKey;
+
+/// Addresses kept for one session; a peer that roams further loses its oldest.
+const SOURCES_PER_SESSION: usize = 8;
+const STUN_HEADER_BYTES: usize = 20;
+const STUN_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+const USERNAME: u16 = 0x0006;
+
+/// The sessions by name and by address.
+#[derive(Debug, Default)]
+pub struct Demux {
+    names: HashMap<Box<str>, SessionKey>,
+    sources: HashMap<SocketAddr, SessionKey>,
+    kept: HashMap<SessionKey, Entry>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    name: Box<str>,
+    sources: Vec<SocketAddr>,
+}
+
+impl Demux {
+    /// Notes a session under its own ICE user name fragment.
+    pub fn add(&mut self, key: SessionKey, name: &str) {
+        self.names.insert(name.into(), key);
+        self.kept.insert(key, Entry { name: name.into(), sources: Vec::new() });
+    }
+
+    /// The session that is called `name`.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<SessionKey> {
+        self.names.get(name).copied()
+    }
+
+    /// The session that was last heard from `source`.
+    #[must_use]
+    pub fn at(&self, source: SocketAddr) -> Option<SessionKey> {
+        self.sources.get(&source).copied()
+    }
+
+    /// Notes that a session was heard from `source`, proven by a signed request.
+    pub fn learn(&mut self, source: SocketAddr, key: SessionKey) {
+        let Some(entry) = self.kept.get_mut(&key) else { return };
+        if self.sources.insert(source, key) == Some(key) {
+            return;
+        }
+        entry.sources.retain(|known| *known != source);
+        entry.sources.push(source);
+        if entry.sources.len() > SOURCES_PER_SESSION {
+            let oldest = entry.sources.remove(0);
+            self.sources.remove(&oldest);
+        }
+    }
+
+    /// Forgets a session.
+    pub fn forget(&mut self, key: SessionKey) {
+        let Some(entry) = self.kept.remove(&key) else { return };
+        self.names.remove(&entry.name);
+        for source in entry.sources {
+            if self.sources.get(&source) == Some(&key) {
+                self.sources.remove(&source);
+            }
+        }
+    }
+
+    /// Whether nothing is kept.
+    #[cfg(test)]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.sources.is_empty() && self.kept.is_empty()
+    }
+}
+
+/// Whether a datagram is STUN (RFC 7983, section 7).
+#[must_use]
+pub fn is_stun(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|first| *first < 4)
+}
+
+/// Whether a datagram is DTLS (RFC 7983, section 7).
+#[must_use]
+pub fn is_dtls(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|first| (20..64).contains(first))
+}
+
+/// The number of the STUN request that a datagram answers, which was believed: that of a success response (RFC 8489,
+/// section 5); none if it is something else.
+#[must_use]
+pub fn stun_answered(datagram: &[u8]) -> Option<[u8; 12]> {
+    let is_answer = datagram.starts_with(&[0x01, 0x01]) && datagram.get(4..8) == Some(&STUN_COOKIE);
+    datagram.get(8..20).filter(|_| is_answer)?.try_into().ok()
+}
+
+/// Whether a datagram is RTP or SRTP, not RTCP (RFC 5761, section 4; RFC 7983, section 7).
+#[must_use]
+pub fn is_rtp(datagram: &[u8]) -> bool {
+    let is_rtcp = |second: &u8| (64..96).contains(&(second & 0x7f));
+    datagram.first().is_some_and(|first| (128..192).contains(first))
+        && datagram.get(1).is_some_and(|second| !is_rtcp(second))
+}
+
+/// Payload type and time of an RTP packet; none for anything else (RFC 3550, section 5.1).
+#[must_use]
+pub fn rtp_head(datagram: &[u8]) -> Option<(u8, u32)> {
+    let time = datagram.get(4..8)?.try_into().ok()?;
+    is_rtp(datagram).then_some((datagram.get(1)? & 0x7f, u32::from_be_bytes(time)))
+}
+
+/// The name of ours that a STUN request is addressed to: what stands before the colon of its USERNAME.
+#[must_use]
+pub fn name_in(datagram: &[u8]) -> Option<&str> {
+    if !is_stun(datagram) || datagram.get(4..8)? != STUN_COOKIE {
+        return None;
+    }
+    let mut rest = datagram.get(STUN_HEADER_BYTES..)?;
+    loop {
+        let (kind, length) = (two_bytes(rest, 0)?, usize::from(two_bytes(rest, 2)?));
+        if kind == USERNAME {
+            let name = std::str::from_utf8(rest.get(4..4 + length)?).ok()?;
+            return name.split_once(':').map(|(ours, _)| ours);
+        }
+        rest = rest.get(4 + length.next_multiple_of(4)..)?;
+    }
+}
+
+fn two_bytes(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn request(username: &str) -> Vec<u8> {
+        let mut bytes = vec![0, 1, 0, 0];
+        bytes.extend(STUN_COOKIE);
+        bytes.extend([7; 12]);
+        bytes.extend([0x00, 0x24, 0, 4, 1, 2, 3, 4]);
+        bytes.extend([0, 6, 0, u8::try_from(username.len()).expect("short")]);
+        bytes.extend(username.as_bytes());
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    #[test]
+    fn a_request_names_its_session() {
+        assert_eq!(name_in(&request("ours:theirs")), Some("ours"));
+        assert_eq!(name_in(&request("nothing")), None);
+        let whole = request("ours:theirs");
+        assert!((0..whole.len() - 1).all(|end| name_in(&whole[..end]).is_none()));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_session_that_left() {
+        let mut index = Demux::default();
+        let (one, two) = (SessionKey(1), SessionKey(2));
+        index.add(one, "a");
+        index.add(two, "b");
+        (0..100).for_each(|port| index.learn(SocketAddr::from(([10, 0, 0, 1], port)), one));
+        let last = SocketAddr::from(([10, 0, 0, 1], 99));
+        assert_eq!(index.at(last), Some(one));
+        assert_eq!(index.at(SocketAddr::from(([10, 0, 0, 1], 1))), None, "the oldest addresses go");
+        index.learn(last, two);
+        index.forget(one);
+        assert_eq!((index.at(last), index.named("a"), index.named("b")), (Some(two), None, Some(two)));
+        index.forget(two);
+        assert!(index.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn no_datagram_breaks_the_reading_of_names(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Some(cookie) = bytes.get_mut(4..8) {
+                cookie.copy_from_slice(&STUN_COOKIE);
+            }
+            let _ = name_in(&bytes);
+        }
+    }
+}

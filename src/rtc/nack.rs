@@ -1,0 +1,89 @@
+//! Packets that the receiver asks for again, and when it is better given a key picture.
+//!
+//! A browser waits three seconds for a packet that does not come before it asks for one. A machine: time is given.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use str0m::rtp::rtcp::NackEntry;
+
+/// What is asked for so often, and still after so many round trips, will not be mended in time.
+const ASKED_FOR: u32 = 4;
+const ROUND_TRIPS: u32 = 2;
+/// From one key picture to the next.
+const KEY_EVERY: Duration = Duration::from_millis(1_500);
+/// Packets remembered.
+const MOST: usize = 512;
+/// For how long.
+const REMEMBERED: Duration = Duration::from_secs(4);
+
+/// What is missing at the receiver.
+#[derive(Debug, Default)]
+pub struct NackTracker {
+    /// Packets, when each was first asked for, and how often it was.
+    asked: VecDeque<(u16, Instant, u32)>,
+    key_at: Option<Instant>,
+}
+
+impl NackTracker {
+    /// The receiver asks for these. Whether it is given a key picture instead.
+    pub fn ask<'a>(
+        &mut self,
+        missing: impl Iterator<Item = &'a NackEntry>,
+        round_trip: Duration,
+        now: Instant,
+    ) -> bool {
+        let age = |first: Instant| now.saturating_duration_since(first);
+        self.asked.retain(|(_, first, _)| age(*first) < REMEMBERED);
+        let mut is_beyond = false;
+        for sequence in missing.flat_map(numbers) {
+            match self.asked.iter_mut().find(|(known, ..)| *known == sequence) {
+                Some((_, first, times)) => {
+                    *times += 1;
+                    is_beyond |= *times >= ASKED_FOR && age(*first) > round_trip * ROUND_TRIPS;
+                }
+                None => self.asked.push_back((sequence, now, 1)),
+            }
+        }
+        self.asked.drain(..self.asked.len().saturating_sub(MOST));
+        let is_soon = self.key_at.is_some_and(|at| age(at) < KEY_EVERY);
+        let is_given = !is_soon && is_beyond;
+        if is_given {
+            self.give_key(now);
+        }
+        is_given
+    }
+
+    /// A key picture is on its way: nothing before it is worth mending.
+    pub fn give_key(&mut self, now: Instant) {
+        self.key_at = Some(now);
+        self.asked.clear();
+    }
+}
+
+/// The packets that an entry asks for (RFC 4585, section 6.2.1).
+fn numbers(entry: &NackEntry) -> impl Iterator<Item = u16> {
+    let NackEntry { pid, blp } = *entry;
+    let more = (0..16).filter(move |bit| blp >> bit & 1 == 1).map(move |bit| pid.wrapping_add(bit + 1));
+    std::iter::once(pid).chain(more)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Wall;
+
+    #[test]
+    fn what_is_asked_for_again_and_again_is_answered_with_a_key_picture_but_not_within_two_round_trips() {
+        let (start, mut mending) = (Wall.now(), NackTracker::default());
+        let missing = [NackEntry { pid: 65_535, blp: 0b10 }];
+        let mut ask = |ms: u64, round_trip_ms: u64| {
+            let at = start + Duration::from_millis(ms);
+            mending.ask(missing.iter(), Duration::from_millis(round_trip_ms), at)
+        };
+        assert_eq!([0, 50, 100, 150].map(|ms| ask(ms, 50)), [false, false, false, true]);
+        // All is forgotten with the key picture, and the next one takes its time.
+        assert_eq!([200, 250, 300, 350].map(|ms| ask(ms, 50)), [false; 4]);
+        assert_eq!([2_000, 4_000, 4_300, 4_600].map(|ms| ask(ms, 500)), [true, false, false, false]);
+    }
+}

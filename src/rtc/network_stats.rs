@@ -1,0 +1,59 @@
+//! What the network says about a session, in numbers. A machine: time comes with the statistics.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use str0m::stats::PeerStats;
+
+/// Bits a second are counted over at least this long.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What the network says about a session.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct NetworkStats {
+    /// Whether the peer is connected.
+    pub is_connected: bool,
+    /// Housekeeping trip in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Share of our packets that the peer lost, 0 to 1.
+    pub egress_loss_ratio: Option<f64>,
+    /// What the way out is thought to carry, in bits a second.
+    pub estimate_bps: Option<u64>,
+    /// Bits a second sent during the last second, of everything: pictures, voice, repairs, probes.
+    pub sent_bps: u64,
+    /// Bytes sent.
+    pub sent_bytes: u64,
+    /// Bytes received.
+    pub received_bytes: u64,
+}
+
+/// The numbers, and what the next ones are compared with.
+#[derive(Clone, Copy, Debug)]
+pub struct Network {
+    /// The numbers.
+    pub stats: NetworkStats,
+    counted_at: Instant,
+    counted_bytes: u64,
+}
+
+impl Network {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self { stats: NetworkStats::default(), counted_at: now, counted_bytes: 0 }
+    }
+
+    /// Takes new statistics.
+    pub fn note(&mut self, news: &PeerStats) {
+        self.stats.rtt_ms = news.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0).or(self.stats.rtt_ms);
+        self.stats.egress_loss_ratio = news.egress_loss_fraction.map(f64::from);
+        self.stats.sent_bytes = news.peer_bytes_tx;
+        self.stats.received_bytes = news.peer_bytes_rx;
+        let passed = news.timestamp.saturating_duration_since(self.counted_at);
+        if passed >= SECOND {
+            let sent_bytes = news.peer_bytes_tx.saturating_sub(self.counted_bytes);
+            self.stats.sent_bps = sent_bytes * 8000 / passed.as_millis() as u64;
+            (self.counted_at, self.counted_bytes) = (news.timestamp, news.peer_bytes_tx);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What the server tells about itself: facts, avatars, packs, health, metrics.
+
+use std::sync::PoisonError;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::metrics;
+use super::problem::Problem;
+use super::state::{AppState, is_known, tag_of};
+use crate::model::{ModelError, Still};
+use crate::session::AdmitError;
+
+/// `GET /v1/server`.
+pub async fn server(State(state): State<AppState>) -> Json<Value> {
+    let config = state.studio.config();
+    let mut facts = json!(state.facts);
+    facts["sessions"] = json!({ "used": state.studio.sessions().len(), "limit": config.max_sessions });
+    facts["udp_port"] = json!(state.net.udp_port());
+    facts["picture_px"] = json!(config.picture_px);
+    facts["allow_origin"] = json!(state.origins);
+    facts["token_required"] = json!(state.token.is_some());
+    Json(facts)
+}
+
+/// `GET /v1/avatars`.
+pub async fn avatars(State(state): State<AppState>) -> Json<Value> {
+    let cards = state.studio.avatars().iter().map(|card| {
+        let mut row = json!(card);
+        row["still"] = json!(format!("/v1/avatars/{}/still.png", card.name));
+        row
+    });
+    Json(cards.collect())
+}
+
+/// `GET /v1/packs`.
+pub async fn packs(State(state): State<AppState>) -> Json<Value> {
+    let avatars: Vec<_> = state.studio.avatars().iter().map(|card| &card.name).collect();
+    Json(json!([{ "name": state.facts.pack, "backend": state.facts.backend, "avatars": avatars }]))
+}
+
+/// Query of a still.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StillQuery {
+    #[serde(default = "usual_side")]
+    px: u32,
+}
+
+fn usual_side() -> u32 {
+    256
+}
+
+/// Sides that stills are made in, so that the cache is small.
+const SIDES: [u32; 3] = [128, 256, 512];
+
+/// `GET /v1/avatars/{name}/still.png`.
+pub async fn still(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    Query(query): Query<StillQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if !SIDES.contains(&query.px) {
+        let detail = format!("wanted px to be one of {SIDES:?}, found {}", query.px);
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail, "leave px out for 256").at("px"));
+    }
+    let drawn = tokio::task::spawn_blocking(move || png(&state, &name, query.px)).await;
+    let drawn =
+        drawn.map_err(|_our_bug| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "drawing broke down", "try again"))?;
+    let bytes = drawn?;
+    let tag = tag_of(&bytes);
+    // The picture of a name changes only with the program; browsers ask again after an hour.
+    let about = [(header::CONTENT_TYPE, "image/png"), (header::ETAG, &tag), (header::CACHE_CONTROL, "max-age=3600")];
+    if is_known(&headers, &tag) {
+        return Ok((StatusCode::NOT_MODIFIED, about).into_response());
+    }
+    Ok((about, bytes).into_response())
+}
+
+fn png(state: &AppState, name: &str, side_px: u32) -> Result<Bytes, Problem> {
+    let key = (name.to_owned(), side_px);
+    if let Some(found) = state.stills.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        return Ok(found.clone());
+    }
+    let still = state.studio.still(name, side_px).map_err(|error| match error {
+        ModelError::UnknownAvatar { .. } => {
+            Problem::new(StatusCode::NOT_FOUND, error.to_string(), "GET /v1/avatars lists them").at("name")
+        }
+        other => undrawable(&other),
+    })?;
+    let bytes = encoded(&still).map_err(|error| undrawable(&error))?;
+    state.stills.lock().unwrap_or_else(PoisonError::into_inner).insert(key, bytes.clone());
+    Ok(bytes)
+}
+
+fn undrawable(error: &dyn std::error::Error) -> Problem {
+    let cure = "choose another avatar: GET /v1/avatars lists them";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), cure)
+}
+
+fn encoded(still: &Still) -> Result<Bytes, png::EncodingError> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, still.side_px, still.side_px);
+    encoder.set_color(png::ColorType::Rgba);
+    encoder.write_header()?.write_image_data(&still.rgba)?;
+    Ok(bytes.into())
+}
+
+/// `GET /healthz`: the process answers.
+pub async fn health() -> &'static str {
+    "ok"
+}
+
+/// `GET /readyz`: a session would be admitted, or the reasons why not.
+pub async fn ready(State(state): State<AppState>) -> Response {
+    let (used, limit) = (state.studio.sessions().len(), state.studio.config().max_sessions);
+    let is_closing = *state.closing.borrow();
+    let reasons = [(is_closing, "the server is closing"), (used >= limit, "all places are taken")];
+    let mut reasons: Vec<String> =
+        reasons.into_iter().filter(|(is_so, _)| *is_so).map(|(_, reason)| reason.to_owned()).collect();
+    let of_the_engine = |error: &AdmitError| !matches!(error, AdmitError::Full { .. } | AdmitError::Closing);
+    reasons.extend(state.studio.refusal().filter(of_the_engine).map(|error| error.to_string()));
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut answer = (status, Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response();
+    if !reasons.is_empty() {
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+    }
+    answer
+}
+
+/// `GET /v1/gpu`: what the graphics cards said last, and what that leaves; empty where there is none.
+pub async fn cards(State(state): State<AppState>) -> Json<Value> {
+    let Some(now) = state.studio.cards() else {
+        return Json(json!({ "cards": [], "read_ms_ago": null, "admission": null }));
+    };
+    let read_ms_ago = state.wall.now().saturating_duration_since(now.read_at).as_millis() as u64;
+    Json(json!({ "cards": now.readings, "read_ms_ago": read_ms_ago, "admission": now.allowance }))
+}
+
+/// `GET /metrics`.
+pub async fn prometheus(State(state): State<AppState>) -> Response {
+    let text = metrics::text(&state, &state.net.all_stats().await);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}

@@ -1,0 +1,149 @@
+//! The doors before they open: the port answers from the first moment, says what is being made ready and lets nobody in.
+//!
+//! Decides what a caller hears until then. What has to be ready, and when it is, others know.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::{Json, Router};
+use serde::Serialize;
+use serde_json::json;
+use tower::ServiceExt;
+
+use super::info;
+use super::problem::Problem;
+
+/// When to ask again.
+const AGAIN_S: HeaderValue = HeaderValue::from_static("2");
+
+/// What is being made ready, and how far it is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StartupTask {
+    /// What it is: `unet.512x25.fp16.sm89.rtx1.7.1-0123456789ab, building the engine`.
+    pub what: String,
+    /// Parts that are done.
+    pub done: u32,
+    /// Parts that there are.
+    pub of: u32,
+    /// Seconds that all of it will take, as far as can be told before.
+    pub expected_seconds: u64,
+}
+
+impl Default for StartupTask {
+    fn default() -> Self {
+        Self { what: "starting".to_owned(), done: 0, of: 1, expected_seconds: 1 }
+    }
+}
+
+/// Startup that are shut at first. Clones are the same doors.
+#[derive(Clone, Debug, Default)]
+pub struct Startup(Arc<Inside>);
+
+#[derive(Debug, Default)]
+struct Inside {
+    router: OnceLock<Router>,
+    preparation: Mutex<StartupTask>,
+}
+
+impl Startup {
+    /// Says how far things are.
+    pub fn say(&self, preparation: StartupTask) {
+        *self.0.preparation.lock().unwrap_or_else(PoisonError::into_inner) = preparation;
+    }
+
+    /// Opens them, for good.
+    pub fn open(&self, router: Router) {
+        // Nobody opens them twice.
+        let _ = self.0.router.set(router);
+    }
+
+    /// What answers, shut or open.
+    pub fn router(&self) -> Router {
+        Router::new().fallback(enter).with_state(self.clone())
+    }
+
+    fn preparation(&self) -> StartupTask {
+        self.0.preparation.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+async fn enter(State(doors): State<Startup>, request: Request) -> Response {
+    if let Some(router) = doors.0.router.get() {
+        return router.clone().oneshot(request).await.into_response();
+    }
+    let preparation = doors.preparation();
+    let mut answer = match request.uri().path() {
+        "/healthz" => return info::health().await.into_response(),
+        "/readyz" => not_ready(&preparation),
+        _ if wants_a_page(request.headers()) => page(&preparation),
+        _ => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, sentence(&preparation), "ask again when GET /readyz says 200")
+                .into_response()
+        }
+    };
+    answer.headers_mut().insert(header::RETRY_AFTER, AGAIN_S);
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+fn sentence(StartupTask { what, done, of, expected_seconds }: &StartupTask) -> String {
+    format!("getting ready: {what} ({done} of {of}); all of it takes about {expected_seconds} s")
+}
+
+fn not_ready(preparation: &StartupTask) -> Response {
+    let answer = json!({ "ready": false, "reasons": [sentence(preparation)], "preparing": preparation });
+    (StatusCode::SERVICE_UNAVAILABLE, Json(answer)).into_response()
+}
+
+fn wants_a_page(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    accepted.is_some_and(|accepted| accepted.contains("text/html"))
+}
+
+/// A page that asks again by itself. No name in it comes from a caller.
+fn page(preparation: &StartupTask) -> Response {
+    let text = sentence(preparation);
+    let page = format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
+         <meta http-equiv=refresh content=2><title>visage is getting ready</title>\
+         <style>:root{{color-scheme:light dark}}body{{font:1.1rem/1.5 system-ui;max-width:36rem;margin:20vh auto;padding:0 1rem}}</style>\
+         <h1>One moment</h1><p>visage is {text}. This page looks again by itself.</p></html>"
+    );
+    (StatusCode::SERVICE_UNAVAILABLE, Html(page)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::routing::get;
+
+    use super::*;
+
+    async fn ask(doors: &Startup, path: &str, accept: &str) -> (StatusCode, HeaderMap, String) {
+        let request = Request::get(path).header(header::ACCEPT, accept).body(Body::empty()).expect("a request");
+        let response = doors.router().oneshot(request).await.expect("infallible");
+        let (parts, body) = response.into_parts();
+        let text = String::from_utf8(to_bytes(body, 10_000).await.expect("a body").to_vec()).expect("text");
+        (parts.status, parts.headers, text)
+    }
+
+    #[tokio::test]
+    async fn shut_doors_say_what_is_being_made_ready_and_open_ones_let_in() {
+        let doors = Startup::default();
+        doors.say(StartupTask { what: "unet, building".into(), done: 3, of: 40, expected_seconds: 62 });
+        let (status, headers, text) = ask(&doors, "/readyz", "*/*").await;
+        assert_eq!((status.as_u16(), &headers[header::RETRY_AFTER]), (503, &AGAIN_S));
+        let told: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!((&told["ready"], &told["preparing"]["done"]), (&json!(false), &json!(3)));
+        assert_eq!(ask(&doors, "/healthz", "*/*").await.0.as_u16(), 200);
+        let (status, _, text) = ask(&doors, "/v1/sessions", "application/json").await;
+        assert!(status.as_u16() == 503 && text.contains("unet, building (3 of 40)"), "{text}");
+        let (_, _, page) = ask(&doors, "/", "text/html,*/*").await;
+        assert!(page.contains("http-equiv=refresh") && page.contains("about 62 s"), "{page}");
+        doors.open(Router::new().route("/readyz", get(|| async { "in" })));
+        assert_eq!(ask(&doors, "/readyz", "*/*").await.2, "in");
+        assert_eq!(ask(&doors, "/nowhere", "*/*").await.0.as_u16(), 404);
+    }
+}

@@ -1,0 +1,25 @@
+//! The thread that owns a card.
+//!
+//! Decides what the log says of it.
+
+use std::io;
+
+use crate::backend::Health;
+use crate::backend::gpu::DeviceLoop;
+
+/// Starts the loop of a card on a thread of its own. It ends when nobody can order anything any more.
+///
+/// # Errors
+/// If the thread cannot be started.
+pub fn start_device_thread(owner: DeviceLoop) -> io::Result<()> {
+    std::thread::Builder::new().name("gpu".to_owned()).spawn(move || owner.run(log)).map(drop)
+}
+
+/// Whoever looks after a server learns of a fault before callers do.
+fn log(health: &Health) {
+    match health {
+        Health::Ready => tracing::info!("the card takes sessions again"),
+        Health::Recovering { found } => tracing::warn!("the card takes no sessions for now: {found}"),
+        Health::Lost { found } => tracing::error!("the card takes no sessions any more: {found}"),
+    }
+}

@@ -1,0 +1,409 @@
+//! What a running show tells the world: its state in numbers, and the events of its life.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::limits::SessionLimits;
+use crate::audio::{AudioReceiverStats, Speaking};
+use crate::codec::VideoCodec;
+use crate::telemetry::{Distribution, Histogram, Loss, LossCounts, Marks, Percentiles, Stage, Trace};
+use crate::time::SampleIndex;
+
+/// Something that happened in a session. Serialised with a `type` tag in snake case.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum SessionEvent {
+    /// The avatar began to speak; `at_ms` is the moment on the session's line.
+    SpeakingStarted {
+        /// Milliseconds since the session began.
+        at_ms: u64,
+    },
+    /// The avatar stopped speaking.
+    SpeakingStopped {
+        /// Milliseconds since the session began.
+        at_ms: u64,
+    },
+    /// A sound that was to be said is over (or was interrupted).
+    SaidAll {
+        /// The utterance it was.
+        utterance: u64,
+        /// Whether it was cut short.
+        interrupted: bool,
+    },
+    /// About once a second while connected.
+    Quality(Quality),
+    /// The session is over.
+    Ended {
+        /// Why, in a few words.
+        reason: String,
+    },
+}
+
+/// The last second or so of a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Quality {
+    /// Delay from a packet of voice to the frame that shows it, in milliseconds.
+    pub voice_to_frame_ms: Percentiles,
+    /// Frames sent a second.
+    pub fps: f64,
+    /// Bits a second the encoder aims at.
+    pub bitrate_bps: u32,
+    /// Side of the picture in pixels.
+    pub picture_px: u32,
+    /// Share of voice packets lost on the way here, 0 to 1.
+    pub voice_loss_ratio: f64,
+}
+
+/// Frames of a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FrameCounts {
+    /// Frames whose moment came.
+    pub due: u64,
+    /// Of these, handed to the network less than one frame after they were due.
+    pub on_time: u64,
+    /// Of these, later than that.
+    pub late: u64,
+    /// Of these, never begun, or given up before they left.
+    pub dropped: u64,
+}
+
+/// Everything that is counted about one session. Shared by its worker and its door; locked for microseconds.
+#[derive(Debug, Default)]
+pub struct Meter {
+    state: Mutex<MeterState>,
+    /// Where sent frames are traced, and under which number.
+    trace: Option<(Trace, u64)>,
+}
+
+#[derive(Debug, Default)]
+struct MeterState {
+    stages: BTreeMap<Stage, Histogram>,
+    voice_stages: BTreeMap<Stage, Histogram>,
+    gpu: BTreeMap<&'static str, Histogram>,
+    voice_to_frame: Histogram,
+    server_share: Histogram,
+    frames: FrameCounts,
+    losses: LossCounts,
+    recent: Histogram,
+    latest: Latest,
+    is_closed: bool,
+}
+
+/// What is true now rather than counted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Latest {
+    quality: Quality,
+    is_speaking: bool,
+    look_ahead_samples: u64,
+    line: AudioReceiverStats,
+}
+
+/// What a [`Meter`] says.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct MeterReport {
+    /// Frames.
+    pub frames: FrameCounts,
+    /// From a packet of voice read to the first frame that shows it handed to the socket, in milliseconds.
+    pub voice_to_frame_ms: Percentiles,
+    /// From the newest packet a frame needs to that frame handed to the socket: the same without look-ahead and slot wait.
+    pub server_share_ms: Percentiles,
+    /// Time that frames spent in each stage, by [`Stage::name`], in milliseconds.
+    pub stages: BTreeMap<&'static str, Percentiles>,
+    /// The same of blocks of voice; `queue` is the wait for the picture of their moment.
+    pub voice_stages: BTreeMap<&'static str, Percentiles>,
+    /// Time that the device took for the parts of the network's steps, by [`crate::telemetry::StepTimes::NAMES`]; empty on a processor.
+    pub gpu: BTreeMap<&'static str, Percentiles>,
+    /// Losses by [`crate::telemetry::Loss::name`].
+    pub losses: BTreeMap<&'static str, u64>,
+    /// The same durations by bucket, for metrics.
+    #[serde(skip)]
+    pub buckets: Buckets,
+}
+
+/// Durations by bucket, for metrics that are added up over time and machines.
+#[derive(Clone, Debug, Default)]
+pub struct Buckets {
+    /// Behind [`MeterReport::voice_to_frame_ms`].
+    pub voice_to_frame: Distribution,
+    /// Behind [`MeterReport::server_share_ms`].
+    pub server_share: Distribution,
+    /// Behind [`MeterReport::stages`].
+    pub stages: BTreeMap<&'static str, Distribution>,
+    /// Behind [`MeterReport::voice_stages`].
+    pub voice_stages: BTreeMap<&'static str, Distribution>,
+    /// Behind [`MeterReport::gpu`].
+    pub gpu: BTreeMap<&'static str, Distribution>,
+}
+
+impl Meter {
+    /// A meter that also reports sent frames to `trace`, as frames of the session with this number.
+    #[must_use]
+    pub fn traced(trace: Option<Trace>, session: u64) -> Self {
+        Self { state: Mutex::default(), trace: trace.map(|trace| (trace, session)) }
+    }
+
+    /// Counts a frame that was handed to the socket. Frames without voice behind them count as frames only.
+    pub fn frame_sent(&self, marks: &Marks, lateness: Duration) {
+        let traced = self.trace.as_ref().map_or(Ok(()), |(trace, session)| trace.frame(*session, marks));
+        self.while_open(|state| {
+            traced.err().iter().for_each(|loss| state.losses.count(*loss));
+            let on_time = lateness < Duration::from_millis(40);
+            if on_time {
+                state.frames.on_time += 1;
+            } else {
+                state.frames.late += 1;
+            }
+            state.record(marks);
+        });
+    }
+
+    /// Counts 20 ms of voice that were handed to the socket.
+    pub fn voice_sent(&self, marks: &Marks) {
+        self.while_open(|state| {
+            marks.spans().for_each(|(stage, span)| state.voice_stages.entry(stage).or_default().record(span));
+        });
+    }
+
+    /// Counts a frame whose moment came.
+    pub fn frame_due(&self) {
+        self.while_open(|state| state.frames.due += 1);
+    }
+
+    /// Counts a frame that will not be sent.
+    pub fn frame_dropped(&self) {
+        self.while_open(|state| state.frames.dropped += 1);
+    }
+
+    /// The session is over: frames still on their way are dropped, and nothing is counted from now on. So every frame
+    /// that was due is in the end on time, late or dropped.
+    pub fn close(&self) {
+        self.while_open(|state| {
+            let on_the_way = state.frames.on_the_way();
+            state.frames.dropped += on_the_way;
+            state.losses.count_many(Loss::UnsentFrame, on_the_way);
+            state.is_closed = true;
+        });
+    }
+
+    /// Percentiles of the voice-to-frame delay since this was last asked.
+    pub(super) fn take_recent(&self) -> Percentiles {
+        self.with(|state| std::mem::take(&mut state.recent).percentiles())
+    }
+
+    /// Notes what is true now.
+    pub(super) fn note(&self, quality: Quality, look_ahead_samples: u64, line: AudioReceiverStats) {
+        self.with(|state| {
+            state.latest = Latest { quality, look_ahead_samples, line, ..state.latest };
+        });
+    }
+
+    /// Notes whether the avatar speaks.
+    pub(super) fn note_speaking(&self, change: Speaking) {
+        self.with(|state| state.latest.is_speaking = matches!(change, Speaking::Started(_)));
+    }
+
+    /// Whether the avatar speaks.
+    #[must_use]
+    pub fn is_speaking(&self) -> bool {
+        self.with(|state| state.latest.is_speaking)
+    }
+
+    /// Everything about the session that `summary` names.
+    #[must_use]
+    pub fn stats(&self, summary: SessionSummary) -> SessionStats {
+        SessionStats { summary, meter: self.report(), state: self.state() }
+    }
+
+    /// What is true of the session now.
+    #[must_use]
+    pub fn state(&self) -> SessionState {
+        let latest = self.with(|state| state.latest);
+        SessionState {
+            quality: latest.quality,
+            look_ahead_ms: SampleIndex(latest.look_ahead_samples).since_start().as_secs_f64() * 1000.0,
+            jitter_depth_ms: latest.line.depth_ms,
+            drift_ppm: latest.line.drift_ppm,
+        }
+    }
+
+    /// Adds losses.
+    pub fn lose(&self, losses: &LossCounts) {
+        self.with(|state| state.losses.add(losses));
+    }
+
+    /// Everything so far.
+    #[must_use]
+    pub fn report(&self) -> MeterReport {
+        self.with(|state| MeterReport {
+            frames: state.frames,
+            voice_to_frame_ms: state.voice_to_frame.percentiles(),
+            server_share_ms: state.server_share.percentiles(),
+            stages: by_name(&state.stages, Histogram::percentiles),
+            voice_stages: by_name(&state.voice_stages, Histogram::percentiles),
+            gpu: state.gpu.iter().map(|(part, spans)| (*part, spans.percentiles())).collect(),
+            losses: state.losses.iter().map(|(loss, n)| (loss.name(), n)).collect(),
+            buckets: state.buckets(),
+        })
+    }
+
+    /// Adds all that was measured here to the totals of the process.
+    pub fn merge_into(&self, totals: &Self) {
+        self.with(|mine| totals.with(|sum| sum.add(mine)));
+    }
+
+    fn while_open(&self, change: impl FnOnce(&mut MeterState)) {
+        self.with(|state| (!state.is_closed).then(|| change(state)));
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut MeterState) -> T) -> T {
+        // A poisoned meter only means that a reader of numbers died: the numbers are still whole.
+        change(&mut self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+impl MeterState {
+    fn buckets(&self) -> Buckets {
+        Buckets {
+            voice_to_frame: self.voice_to_frame.distribution(),
+            server_share: self.server_share.distribution(),
+            stages: by_name(&self.stages, Histogram::distribution),
+            voice_stages: by_name(&self.voice_stages, Histogram::distribution),
+            gpu: self.gpu.iter().map(|(part, spans)| (*part, spans.distribution())).collect(),
+        }
+    }
+
+    fn record(&mut self, marks: &Marks) {
+        marks.spans().for_each(|(stage, span)| self.stages.entry(stage).or_default().record(span));
+        marks.step.parts().for_each(|(part, took)| self.gpu.entry(part).or_default().record(took));
+        if let Some(span) = marks.between(Stage::Spoken, Stage::Sent) {
+            self.voice_to_frame.record(span);
+            self.recent.record(span);
+        }
+        if let Some(span) = marks.between(Stage::Heard, Stage::Sent) {
+            self.server_share.record(span);
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        merge(&mut self.stages, &other.stages);
+        merge(&mut self.voice_stages, &other.voice_stages);
+        merge(&mut self.gpu, &other.gpu);
+        self.voice_to_frame.merge(&other.voice_to_frame);
+        self.server_share.merge(&other.server_share);
+        self.losses.add(&other.losses);
+        self.frames.due += other.frames.due;
+        self.frames.on_time += other.frames.on_time;
+        self.frames.late += other.frames.late;
+        self.frames.dropped += other.frames.dropped;
+    }
+}
+
+impl FrameCounts {
+    /// Frames of which it is not known yet what becomes of them.
+    fn on_the_way(self) -> u64 {
+        self.due.saturating_sub(self.on_time + self.late + self.dropped)
+    }
+}
+
+fn by_name<T>(stages: &BTreeMap<Stage, Histogram>, told: fn(&Histogram) -> T) -> BTreeMap<&'static str, T> {
+    stages.iter().map(|(stage, spans)| (stage.name(), told(spans))).collect()
+}
+
+fn merge<K: Ord + Copy>(sum: &mut BTreeMap<K, Histogram>, more: &BTreeMap<K, Histogram>) {
+    more.iter().for_each(|(name, spans)| sum.entry(*name).or_default().merge(spans));
+}
+
+/// A session as `GET /v1/sessions` lists it.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionSummary {
+    /// Its id.
+    pub id: String,
+    /// Its avatar.
+    pub avatar: String,
+    /// How its pictures are coded.
+    pub codec: VideoCodec,
+    /// Seconds since it began.
+    pub age_s: f64,
+    /// Whether the avatar speaks now.
+    pub is_speaking: bool,
+    /// What it is held to.
+    pub options: SessionLimits,
+}
+
+/// A session in full, as `GET /v1/sessions/{id}/stats` tells it.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionStats {
+    /// Who.
+    #[serde(flatten)]
+    pub summary: SessionSummary,
+    /// What was measured since it began.
+    #[serde(flatten)]
+    pub meter: MeterReport,
+    /// What is true now.
+    #[serde(flatten)]
+    pub state: SessionState,
+}
+
+/// What is true of a session now, looked at once a second.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct SessionState {
+    /// The last second.
+    pub quality: Quality,
+    /// Look-ahead of the model in milliseconds.
+    pub look_ahead_ms: f64,
+    /// Depth of the jitter buffer in milliseconds.
+    pub jitter_depth_ms: f64,
+    /// Drift of the sender's clock against ours in parts per million.
+    pub drift_ppm: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Wall;
+
+    #[test]
+    fn every_frame_that_was_due_is_in_the_end_on_time_late_or_dropped() {
+        let meter = Meter::default();
+        (0..10).for_each(|_| meter.frame_due());
+        meter.frame_sent(&Marks::default(), Duration::from_millis(39));
+        meter.frame_sent(&Marks::default(), Duration::from_millis(40));
+        meter.frame_dropped();
+        let totals = Meter::default();
+        meter.close();
+        meter.frame_due();
+        meter.frame_dropped();
+        meter.merge_into(&totals);
+        let report = totals.report();
+        assert_eq!(report.frames, FrameCounts { due: 10, on_time: 1, late: 1, dropped: 8 });
+        assert_eq!(report.losses[Loss::UnsentFrame.name()], 7);
+    }
+
+    #[test]
+    fn a_frame_that_its_trace_has_no_room_for_is_counted() {
+        let (trace, reader) = Trace::new();
+        let meter = Meter::traced(Some(trace), 1);
+        drop(reader);
+        meter.frame_sent(&Marks::default(), Duration::ZERO);
+        assert_eq!(meter.report().losses[Loss::UntracedFrame.name()], 1);
+    }
+
+    #[test]
+    fn the_way_of_voice_is_split_by_its_own_marks() {
+        let (meter, start) = (Meter::default(), Wall.now());
+        let mut marks = Marks::default();
+        for (stage, ms) in
+            [(Stage::Heard, 0), (Stage::Listened, 5), (Stage::Begun, 65), (Stage::Encoded, 66), (Stage::Sent, 67)]
+        {
+            marks.stamp(stage, start + Duration::from_millis(ms));
+        }
+        meter.voice_sent(&marks);
+        let report = meter.report();
+        let max_ms = |stage: &str| report.voice_stages[stage].max.round() as u32;
+        assert_eq!(["listen", "queue", "encode", "send"].map(max_ms), [5, 60, 1, 1]);
+        assert!(report.stages.is_empty() && report.buckets.voice_stages.len() == 4);
+    }
+}

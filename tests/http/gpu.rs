@@ -1,0 +1,202 @@
+//! A graphics card that heats up, fills up and falls silent: who is let in, and what is said of it, with invented readings.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use visage::gpu_load::{DeviceCounts, GpuReading, GpuRequirement};
+use visage::model::portrait::Portrait;
+use visage::model::{Animator, AvatarInfo, ModelError, Pack, Still};
+use visage::session::GpuMonitor;
+use visage::time::Wall;
+
+use super::{House, document, exposition, house, house_with, offer, portrait, schema};
+
+const GB: u64 = 1_000_000_000;
+
+/// A pack that says that it draws on a card.
+struct OnCard(Portrait);
+
+impl Pack for OnCard {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn avatars(&self) -> &[AvatarInfo] {
+        self.0.avatars()
+    }
+
+    fn card(&self) -> Option<GpuRequirement> {
+        Some(GpuRequirement { bus_address: None, index: 1, session_bytes: GB })
+    }
+
+    fn work(&self) -> Option<DeviceCounts> {
+        Some(DeviceCounts { steps: 400, runs: 120, replays: 119, ..DeviceCounts::default() })
+    }
+
+    fn actor(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
+        self.0.actor(avatar, side_px)
+    }
+
+    fn still(&self, avatar: &str, side_px: u32) -> Result<Still, ModelError> {
+        self.0.still(avatar, side_px)
+    }
+}
+
+/// A server of four places, and a second card that says what it is told to, once a second.
+struct Warm {
+    house: House,
+    watcher: GpuMonitor,
+    now: Instant,
+}
+
+impl Warm {
+    fn new() -> Self {
+        let house = house_with(Arc::new(OnCard(portrait())), 4, None, 128);
+        let now = Wall.now();
+        Self { watcher: house.studio.watcher(now), house, now }
+    }
+
+    fn read(&mut self, temperature_c: u32, free_bytes: u64) {
+        self.now += Duration::from_secs(1);
+        let idle = GpuReading { name: "A \"small\" card".into(), temperature_c: Some(30), ..GpuReading::default() };
+        let own = GpuReading {
+            index: 1,
+            name: "A card".into(),
+            temperature_c: Some(temperature_c),
+            memory_bytes: Some(24 * GB),
+            memory_used_bytes: Some(24 * GB - free_bytes),
+            memory_free_bytes: Some(free_bytes),
+            busy_percent: Some(71),
+            power_w: Some(312.5),
+            sm_clock_mhz: Some(1980),
+            slowed_by: if temperature_c > 80 { vec!["sw_thermal_slowdown".into()] } else { Vec::new() },
+            encoder_sessions: Some(0),
+            ..GpuReading::default()
+        };
+        self.watcher.heed(vec![idle, own], self.now);
+    }
+
+    fn hold(&mut self, temperature_c: u32, seconds: u32) {
+        (0..seconds).for_each(|_| self.read(temperature_c, 20 * GB));
+    }
+
+    /// Tries to join: the status, when to come back, and what was said.
+    async fn join(&self) -> (StatusCode, Option<String>, Value) {
+        let request = self.house.ask(Method::POST, "/v1/sessions").header("content-type", "application/sdp");
+        let response = request.body(offer()).send().await.expect("an answer");
+        let again = response.headers().get("retry-after").map(|value| value.to_str().expect("text").to_owned());
+        let status = response.status();
+        (status, again, serde_json::from_slice(&response.bytes().await.expect("a body")).unwrap_or_default())
+    }
+
+    async fn get(&self, path: &str) -> String {
+        self.house.ask(Method::GET, path).send().await.expect("an answer").text().await.expect("text")
+    }
+
+    async fn told(&self, path: &str) -> Value {
+        serde_json::from_str(&self.get(path).await).expect("JSON")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hot_card_lets_fewer_in_says_so_and_lets_them_in_again_when_it_has_cooled() {
+    let mut warm = Warm::new();
+    warm.hold(60, 2);
+    for _ in 0..3 {
+        assert_eq!(warm.join().await.0, StatusCode::CREATED);
+    }
+    warm.hold(86, 11);
+    let (status, again, problem) = warm.join().await;
+    assert_eq!((status, again.as_deref()), (StatusCode::SERVICE_UNAVAILABLE, Some("60")), "{problem}");
+    let detail =
+        "wanted a free place, the graphics card is at 86 °C after being too hot and leaves 3 of 4, all are taken";
+    assert_eq!(problem["detail"], detail);
+    let ready = json!({ "ready": false, "reasons": [detail] });
+    assert_eq!(warm.told("/readyz").await, ready);
+    assert_eq!(warm.told("/v1/gpu").await["admission"]["places"], 3);
+    // Nobody is sent away; who leaves makes room for nobody while it is still hot.
+    warm.hold(86, 10);
+    assert_eq!(warm.house.studio.sessions().len(), 3);
+    let first = warm.house.studio.sessions()[0].id.clone();
+    warm.house.studio.end(&first, visage::session::EndReason::Deleted);
+    assert_eq!(warm.join().await.0, StatusCode::SERVICE_UNAVAILABLE);
+    let metrics = warm.get("/metrics").await;
+    for line in [
+        "visage_gpu_places 2",
+        "visage_gpu_steps_total 400",
+        "visage_gpu_replays_total 119",
+        "visage_gpu_loop_stalls_total 0",
+        "visage_gpu_changes_total{change=\"lowered\"} 2",
+        "visage_sessions_refused_total{reason=\"card_hot\"} 2",
+        "visage_gpu_temperature_celsius{gpu=\"1\"} 86",
+        "visage_gpu_memory_free_bytes{gpu=\"1\"} 20000000000",
+        "visage_gpu_slowed{gpu=\"1\",reason=\"sw_thermal_slowdown\"} 1",
+    ] {
+        assert!(metrics.contains(&format!("{line}\n")), "{line} in\n{metrics}");
+    }
+    warm.hold(70, 122);
+    assert_eq!(warm.join().await.0, StatusCode::CREATED);
+    assert_eq!(warm.told("/readyz").await, json!({ "ready": true, "reasons": [] }));
+    warm.house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_card_without_memory_for_one_more_lets_nobody_in() {
+    let mut warm = Warm::new();
+    // Two fit, whenever they come between two readings.
+    warm.read(60, 2 * GB + GB / 2);
+    let joined = [warm.join().await.0, warm.join().await.0, warm.join().await.0];
+    assert_eq!(joined, [StatusCode::CREATED, StatusCode::CREATED, StatusCode::SERVICE_UNAVAILABLE]);
+    warm.read(60, GB / 2);
+    let (_, again, problem) = warm.join().await;
+    assert_eq!(again.as_deref(), Some("10"));
+    let detail = "wanted 1000 MB of the graphics card's memory for one more session, 500 MB are free";
+    assert_eq!(problem["detail"], detail);
+    assert_eq!(warm.told("/readyz").await["reasons"], json!([detail]));
+    assert!(warm.get("/metrics").await.contains("visage_sessions_refused_total{reason=\"card_full\"} 2\n"));
+    (0..3).for_each(|_| warm.read(60, 8 * GB));
+    assert_eq!(warm.join().await.0, StatusCode::CREATED);
+    warm.house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cards_say_is_as_described_and_a_silent_one_is_in_it() {
+    let mut warm = Warm::new();
+    warm.hold(60, 1);
+    let document = document();
+    let faults = |told: &Value| schema::faults(&document, &json!({ "$ref": "#/components/schemas/Cards" }), told);
+    let told = warm.told("/v1/gpu").await;
+    assert_eq!(faults(&told), Vec::<String>::new(), "{told}");
+    assert_eq!((&told["cards"][1]["power_w"], &told["admission"]["more_fit"]), (&json!(312.5), &json!(20)));
+    let lost = GpuReading { index: 1, silence: Some("a GPU was lost".into()), ..GpuReading::default() };
+    for _ in 0..6 {
+        warm.now += Duration::from_secs(1);
+        warm.watcher.heed(vec![lost.clone()], warm.now);
+    }
+    let told = warm.told("/v1/gpu").await;
+    assert_eq!(faults(&told), Vec::<String>::new(), "{told}");
+    assert_eq!(told["cards"][0]["silence"], "a GPU was lost");
+    let metrics = warm.get("/metrics").await;
+    exposition::read(&metrics);
+    assert!(metrics.contains("visage_gpu_answers{gpu=\"1\"} 0\n"), "{metrics}");
+    assert!(metrics.contains("visage_gpu_changes_total{change=\"silent\"} 1\n"), "{metrics}");
+    assert!(!metrics.contains("visage_gpu_temperature_celsius{"), "what is not known is left out: {metrics}");
+    warm.house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_faces_are_drawn_on_the_processor_a_hot_card_is_shown_and_limits_nobody() {
+    let house = house(1, None);
+    let begun = Wall.now();
+    let mut watcher = house.studio.watcher(begun);
+    for second in 0..60 {
+        let hot = GpuReading { temperature_c: Some(95), memory_free_bytes: Some(0), ..GpuReading::default() };
+        watcher.heed(vec![hot], begun + Duration::from_secs(second));
+    }
+    assert_eq!(house.studio.refusal(), None);
+    let seen = house.studio.cards().expect("a reading");
+    assert_eq!((seen.readings[0].temperature_c, seen.allowance), (Some(95), None));
+    house.close().await;
+}

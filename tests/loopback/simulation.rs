@@ -1,0 +1,319 @@
+//! The whole of it: our server's machines, a client and the wire between them, on a clock that only exists here.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use str0m::net::Transmit;
+use tokio::sync::mpsc;
+use visage::backend::CpuBackend;
+use visage::media::{PcmBlock, VideoFrame};
+use visage::model::portrait::Portrait;
+use visage::model::{Animator, AvatarInfo, ModelError, Pack, Still};
+use visage::rtc::{Datagram, NetworkStats, Peer, Peers, RtcFactory};
+use visage::session::{Outgoing, OutgoingMedia, Session, SessionHandle, SessionRequest, Sessions, SessionsConfig};
+use visage::telemetry::Marks;
+use visage::time::{SampleIndex, Wall};
+use visage_engines::PackFiles;
+
+use crate::client::{CLIENT, Client, SERVER, cells};
+use crate::test_network::{Impairments, Wire};
+use crate::voice::Voice;
+
+/// As often as the net thread looks after its peers.
+const ROUND: Duration = Duration::from_millis(100);
+
+/// How a world begins.
+pub struct Plan {
+    pub face: Arc<dyn Pack>,
+    pub picture_px: u32,
+    pub voice: Voice,
+    /// By how much the client's clock is faster than ours.
+    pub faster_ppm: f64,
+    pub up: Impairments,
+    pub down: Impairments,
+    pub seed: u64,
+}
+
+pub struct World {
+    pub start: Instant,
+    pub now: Instant,
+    pub studio: Arc<Sessions>,
+    pub ticket: SessionHandle,
+    pub client: Client,
+    pub up: Wire,
+    pub down: Wire,
+    /// The server does nothing before this.
+    pub stalled_until: Instant,
+    /// What the actor heard and drew.
+    diary: Arc<Mutex<Diary>>,
+    /// The voice that left the show, and its moments on the line.
+    pub voices: Vec<(SampleIndex, Bytes)>,
+    peers: Peers,
+    show: Session,
+    outlet: mpsc::Receiver<Outgoing>,
+    peers_wake_at: Instant,
+    next_round: Instant,
+}
+
+/// What an actor heard and drew.
+#[derive(Default)]
+pub struct Diary {
+    /// Where the line was heard, and how loud it was there.
+    pub line: Vec<(SampleIndex, f32)>,
+    /// The moments that were drawn, as brightness of squares.
+    pub drawn: Vec<(SampleIndex, Vec<f32>)>,
+}
+
+impl World {
+    pub fn new(plan: Plan) -> Self {
+        let now = Wall.now();
+        let diary = Arc::<Mutex<Diary>>::default();
+        let face = Arc::new(Overheard { face: plan.face, diary: Arc::clone(&diary) });
+        let config =
+            SessionsConfig { max_sessions: 1, workers: 1, picture_px: plan.picture_px, bitrate_bps: 1_000_000 };
+        let studio = Sessions::open(config, face, Wall).expect("a studio");
+        let (mut client, offer) = Client::new(now, plan.voice, plan.faster_ppm);
+        let machines = RtcFactory::new(&[SocketAddr::from(SERVER)]);
+        let (rtc, codec, answer) = machines.answer(&offer, now).expect("an answer");
+        client.accept(&answer);
+        let (sender, outlet) = mpsc::channel(16);
+        let request = SessionRequest { codec, ..SessionRequest::default() };
+        let (ticket, show) = studio.stage(&request, Box::new(sender), now).expect("a place");
+        let lobby = Arc::clone(&studio);
+        let mut peers = Peers::new(lobby, studio.counters());
+        peers.add(Box::new(Peer::new(rtc, ticket.clone(), now)));
+        Self {
+            start: now,
+            now,
+            studio,
+            ticket,
+            client,
+            up: Wire::new(plan.up, plan.seed),
+            down: Wire::new(plan.down, plan.seed ^ 0x5555),
+            stalled_until: now,
+            diary,
+            voices: Vec::new(),
+            peers,
+            show,
+            outlet,
+            peers_wake_at: now,
+            next_round: now + ROUND,
+        }
+    }
+
+    /// Lives for so long.
+    pub fn run(&mut self, seconds: f64) {
+        let end = self.now + Duration::from_secs_f64(seconds);
+        self.run_until(seconds, |world| world.now >= end);
+    }
+
+    /// Lives until `is_done`; false if the limit comes first.
+    pub fn run_until(&mut self, limit_s: f64, is_done: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now + Duration::from_secs_f64(limit_s);
+        while !is_done(self) {
+            let next = self.next_event();
+            if next > end {
+                self.now = end;
+                return is_done(self);
+            }
+            // A machine whose timer is rounded down asks for the same moment again and again: a real clock would move on.
+            self.now = next.max(self.now + Duration::from_micros(1));
+            self.step();
+        }
+        true
+    }
+
+    fn next_event(&self) -> Instant {
+        let server = self.peers_wake_at.min(self.show.next_tick()).min(self.next_round);
+        let server = self.up.next_at().map_or(server, |at| at.min(server)).max(self.stalled_until);
+        let client = self.client.speaks_at().map_or(self.client.wake_at, |at| at.min(self.client.wake_at));
+        let client = self.down.next_at().map_or(client, |at| at.min(client));
+        server.min(client)
+    }
+
+    fn step(&mut self) {
+        let now = self.now;
+        while let Some(bytes) = self.down.take(now) {
+            let sent = self.client.receive(now, &bytes);
+            self.post_up(sent);
+        }
+        if self.client.wake_at <= now {
+            let sent = self.client.wake(now);
+            self.post_up(sent);
+        }
+        if self.client.speaks_at().is_some_and(|at| at <= now) {
+            let sent = self.client.talk(now);
+            self.post_up(sent);
+        }
+        if self.stalled_until <= now {
+            self.serve();
+        }
+    }
+
+    fn post_up(&mut self, sent: Vec<Vec<u8>>) {
+        sent.iter().for_each(|bytes| self.up.post(self.now, bytes));
+    }
+
+    /// Puts a datagram before the server as if the client's address had sent it.
+    pub fn inject(&mut self, bytes: &[u8]) {
+        let Self { peers, down, now, .. } = self;
+        let datagram = Datagram { source: SocketAddr::from(CLIENT), here: SocketAddr::from(SERVER), bytes };
+        peers.hear(*now, datagram, &mut |sent: &Transmit| post(down, *now, sent));
+    }
+
+    fn serve(&mut self) {
+        let now = self.now;
+        while let Some(bytes) = self.up.take(now) {
+            self.inject(&bytes);
+        }
+        while self.show.next_tick() <= now && !self.show.has_ended() {
+            self.show.tick(now, Wall);
+            self.send();
+        }
+        let mut way = |sent: &Transmit| post(&mut self.down, now, sent);
+        if self.next_round <= now {
+            self.next_round = now + ROUND;
+            self.peers.look_after(now, &mut way);
+        }
+        self.peers_wake_at = self.peers.wake_due(now, &mut way).unwrap_or(now + ROUND);
+    }
+
+    fn send(&mut self) {
+        let now = self.now;
+        while let Ok(thing) = self.outlet.try_recv() {
+            if let OutgoingMedia::Voice(packet) = &thing.media.value {
+                self.voices.push((thing.media.at, packet.clone()));
+            }
+            self.peers.send(now, &thing, &mut |sent: &Transmit| post(&mut self.down, now, sent));
+        }
+    }
+
+    pub fn diary(&self) -> MutexGuard<'_, Diary> {
+        self.diary.lock().expect("nobody panics with the diary")
+    }
+
+    /// What the network says at the server.
+    pub fn network(&self) -> NetworkStats {
+        self.peers.stats(&self.ticket.id).expect("a peer")
+    }
+}
+
+fn post(wire: &mut Wire, now: Instant, sent: &Transmit) -> Instant {
+    wire.post(now, &sent.contents);
+    now
+}
+
+/// The built-in pack.
+pub fn portrait() -> Arc<dyn Pack> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/packs/portrait");
+    let files = PackFiles::read(&folder).expect("a whole pack");
+    Arc::new(Portrait::open(files, &CpuBackend::new()).expect("a pack that opens"))
+}
+
+/// A pack whose actors keep a diary.
+struct Overheard {
+    face: Arc<dyn Pack>,
+    diary: Arc<Mutex<Diary>>,
+}
+
+struct OverheardActor(Box<dyn Animator>, Arc<Mutex<Diary>>);
+
+impl Pack for Overheard {
+    fn name(&self) -> &str {
+        self.face.name()
+    }
+
+    fn avatars(&self) -> &[AvatarInfo] {
+        self.face.avatars()
+    }
+
+    fn actor(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
+        Ok(Box::new(OverheardActor(self.face.actor(avatar, side_px)?, Arc::clone(&self.diary))))
+    }
+
+    fn still(&self, avatar: &str, side_px: u32) -> Result<Still, ModelError> {
+        self.face.still(avatar, side_px)
+    }
+}
+
+impl Animator for OverheardActor {
+    fn look_ahead_samples(&self) -> u64 {
+        self.0.look_ahead_samples()
+    }
+
+    fn hear(&mut self, block: &PcmBlock, at: SampleIndex) -> Result<(), ModelError> {
+        self.1.lock().expect("nobody panics with the diary").line.push((at, block.level()));
+        self.0.hear(block, at)
+    }
+
+    fn show(&mut self, at: SampleIndex, picture: &mut VideoFrame, marks: &mut Marks, wall: Wall) {
+        self.0.show(at, picture, marks, wall);
+        let (width, height) = (picture.size().width(), picture.size().height());
+        let drawn = cells(picture.planes().0, width, width, height);
+        self.1.lock().expect("nobody panics with the diary").drawn.push((at, drawn));
+    }
+
+    fn hush(&mut self) {
+        self.0.hush();
+    }
+}
+
+/// A face without a mouth: noise, of which `busy` of 100 rows change with every picture. It costs an encoder what it is given.
+pub struct Noise {
+    cards: [AvatarInfo; 1],
+    busy_percent: usize,
+}
+
+impl Noise {
+    pub fn pack(busy_percent: usize) -> Arc<dyn Pack> {
+        let text = || "noise".to_owned();
+        let card = AvatarInfo { name: text(), title: text(), kind: text(), background: text() };
+        Arc::new(Self { cards: [card], busy_percent })
+    }
+}
+
+impl Pack for Noise {
+    fn name(&self) -> &'static str {
+        "noise"
+    }
+
+    fn avatars(&self) -> &[AvatarInfo] {
+        &self.cards
+    }
+
+    fn actor(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
+        Ok(Box::new(NoiseActor(self.busy_percent)))
+    }
+
+    fn still(&self, avatar: &str, _side_px: u32) -> Result<Still, ModelError> {
+        Err(ModelError::Broken { name: avatar.to_owned(), found: "no still".to_owned() })
+    }
+}
+
+struct NoiseActor(usize);
+
+impl Animator for NoiseActor {
+    fn look_ahead_samples(&self) -> u64 {
+        1280
+    }
+
+    fn hear(&mut self, _block: &PcmBlock, _at: SampleIndex) -> Result<(), ModelError> {
+        Ok(())
+    }
+
+    fn show(&mut self, at: SampleIndex, picture: &mut VideoFrame, _marks: &mut Marks, _wall: Wall) {
+        let (width, luma) = (picture.size().width(), picture.planes_mut().0);
+        let rows = luma.len() / width;
+        for (y, row) in luma.chunks_exact_mut(width).enumerate() {
+            let seed = if y * 100 < rows * self.0 { at.0 } else { 1 };
+            let mut random = fastrand::Rng::with_seed(seed ^ (y as u64) << 32);
+            // Blotches of four pixels: noise that a codec can still make something of.
+            row.chunks_mut(4).for_each(|blotch| blotch.fill(64 + random.u8(..128)));
+        }
+    }
+
+    fn hush(&mut self) {}
+}

@@ -1,0 +1,430 @@
+//! A session's machine on a virtual clock: no thread, no socket, an hour in a second where the face is a fake one.
+
+use std::collections::VecDeque;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use visage::audio::AudioPacket;
+use visage::backend::CpuBackend;
+use visage::codec::{CodecError, EncodedFrame, FrameKind, OpusDecoder, OpusEncoder, VideoCodec, VideoEncoder};
+use visage::media::{FrameSize, PcmBlock, VideoFrame};
+use visage::model::portrait::Portrait;
+use visage::model::{Animator, ModelError, Pack};
+use visage::session::{
+    Inbox, Meter, Outgoing, OutgoingMedia, Outlet, Session, SessionCommand, SessionEvent, SessionKey, SessionLimits,
+    SessionParts, SessionSummary,
+};
+use visage::telemetry::{Loss, Marks, Stage};
+use visage::time::{AudioRtpTime, SampleIndex, Wall};
+use visage_engines::PackFiles;
+
+/// What left a show.
+#[derive(Clone, Default)]
+struct Tray(Arc<Mutex<Vec<Outgoing>>>);
+
+impl Tray {
+    fn take(&self) -> Vec<Outgoing> {
+        std::mem::take(&mut *self.0.lock().expect("nobody panics with the tray"))
+    }
+}
+
+impl Outlet for Tray {
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn send(&mut self, outgoing: Outgoing) -> Result<(), Box<Outgoing>> {
+        self.0.lock().expect("nobody panics with the tray").push(outgoing);
+        Ok(())
+    }
+}
+
+/// "Encodes" a picture as a hash of its pixels, so that two pictures can be told apart at no cost, and its first pixel.
+struct Fingerprint;
+
+impl VideoEncoder for Fingerprint {
+    fn encode(&mut self, picture: &VideoFrame, kind: FrameKind) -> Result<EncodedFrame, CodecError> {
+        let mut hasher = DefaultHasher::new();
+        picture.planes().0.hash(&mut hasher);
+        let told = [&hasher.finish().to_le_bytes()[..], &picture.planes().0[..1]].concat();
+        let bytes = Bytes::from(told);
+        Ok(EncodedFrame { bytes, is_key: kind == FrameKind::Key })
+    }
+
+    fn set_bitrate(&mut self, _bits_per_second: u32) {}
+}
+
+/// A face that is as bright as the voice of the moment is loud.
+#[derive(Default)]
+struct LevelFace(VecDeque<(SampleIndex, f32)>);
+
+impl Animator for LevelFace {
+    fn look_ahead_samples(&self) -> u64 {
+        1280
+    }
+
+    fn hear(&mut self, block: &PcmBlock, at: SampleIndex) -> Result<(), ModelError> {
+        self.0.push_back((at, block.level()));
+        self.0.drain(..self.0.len().saturating_sub(16));
+        Ok(())
+    }
+
+    fn show(&mut self, at: SampleIndex, picture: &mut VideoFrame, _marks: &mut Marks, _wall: Wall) {
+        let level = self.0.iter().find(|(its, _)| *its == at).map_or(0.0, |(_, level)| *level);
+        picture.planes_mut().0.fill((level * 255.0) as u8);
+    }
+
+    fn hush(&mut self) {
+        self.0.clear();
+    }
+}
+
+struct Rig {
+    show: Session,
+    inbox: Inbox,
+    tray: Tray,
+    meter: Arc<Meter>,
+    events: tokio::sync::broadcast::Receiver<SessionEvent>,
+    start: Instant,
+}
+
+fn rig(actor: Box<dyn Animator>, side_px: u32) -> Rig {
+    let rig = rig_before_nobody(actor, side_px);
+    rig.inbox.watch();
+    rig
+}
+
+fn rig_before_nobody(actor: Box<dyn Animator>, side_px: u32) -> Rig {
+    rig_into(Tray::default(), actor, side_px)
+}
+
+fn rig_into(tray: Tray, actor: Box<dyn Animator>, side_px: u32) -> Rig {
+    let (inbox, meter) = (Inbox::new(Arc::default()), Arc::<Meter>::default());
+    let (sender, events) = tokio::sync::broadcast::channel(1024);
+    let parts = SessionParts {
+        key: SessionKey(1),
+        inbox: inbox.clone(),
+        outlet: Box::new(tray.clone()),
+        actor,
+        encoder: Box::new(Fingerprint),
+        canvas: VideoFrame::black(FrameSize::square(side_px)),
+        meter: Arc::clone(&meter),
+        events: sender,
+    };
+    let start = Wall.now();
+    let show = Session::new(parts, 1_000_000, start).expect("a show");
+    Rig { show, inbox, tray, meter, events, start }
+}
+
+impl Rig {
+    /// Ticks until the line reaches `seconds`, posting each packet when it arrives.
+    fn run(&mut self, seconds: f64, packets: &mut Vec<AudioPacket>) {
+        let end = self.start + Duration::from_secs_f64(seconds);
+        while self.show.next_tick() < end {
+            self.step(packets);
+        }
+    }
+
+    /// One tick, before which the packets are posted that have arrived by then; when it was.
+    fn step(&mut self, packets: &mut Vec<AudioPacket>) -> Instant {
+        let now = self.show.next_tick();
+        while packets.last().is_some_and(|packet| packet.arrived <= now) {
+            self.inbox.hear(packets.pop().expect("there is a last one"));
+        }
+        self.show.tick(now, Wall);
+        now
+    }
+
+    /// As `run`; gives what left, and at which tick.
+    fn watch(&mut self, seconds: f64, packets: &mut Vec<AudioPacket>) -> Vec<(Instant, Outgoing)> {
+        let end = self.start + Duration::from_secs_f64(seconds);
+        let mut left = Vec::new();
+        while self.show.next_tick() < end {
+            let now = self.step(packets);
+            left.extend(self.tray.take().into_iter().map(|thing| (now, thing)));
+        }
+        left
+    }
+
+    fn depth_ms(&self) -> f64 {
+        let (id, avatar) = (String::new(), String::new());
+        let options = SessionLimits { picture_px: 512, bitrate_bps: None, hear: true };
+        let summary = SessionSummary { id, avatar, codec: VideoCodec::H264, age_s: 0.0, is_speaking: false, options };
+        self.meter.stats(summary).state.jitter_depth_ms
+    }
+}
+
+/// Each packet is late by up to 300 ms; the first to arrive comes last.
+fn through_a_rough_wire(mut packets: Vec<AudioPacket>) -> Vec<AudioPacket> {
+    let mut random = fastrand::Rng::with_seed(21);
+    packets.iter_mut().for_each(|packet| packet.arrived += Duration::from_secs_f64(random.f64() * 0.3));
+    packets.sort_by_key(|packet| std::cmp::Reverse(packet.arrived));
+    packets
+}
+
+/// When sound left, and when pictures of it did.
+fn loud_and_bright(left: &[(Instant, Outgoing)]) -> (Vec<Instant>, Vec<Instant>) {
+    let mut decoder = OpusDecoder::new().expect("a decoder");
+    let (mut loud, mut bright) = (Vec::new(), Vec::new());
+    for (at, thing) in left {
+        match &thing.media.value {
+            OutgoingMedia::Voice(packet) => {
+                let samples = decoder.decode(packet).expect("our own packet");
+                let power = samples.iter().map(|sample| sample * sample).sum::<f32>() / samples.len() as f32;
+                loud.extend((power.sqrt() > 0.02).then_some(*at));
+            }
+            OutgoingMedia::VideoFrame(picture) => bright.extend((picture.bytes[8] > 5).then_some(*at)),
+        }
+    }
+    (loud, bright)
+}
+
+/// A voice of vowel-like bursts, 20 ms a packet from `from` on; sorted so that the first comes last.
+fn voice(start: Instant, from: f64, seconds: f64, pitch_hz: f32) -> Vec<AudioPacket> {
+    let mut encoder = OpusEncoder::new().expect("an encoder");
+    let count = (seconds * 50.0) as u32;
+    let packet = |n: u32| {
+        let mut block = [0.0_f32; 960];
+        for (i, sample) in block.iter_mut().enumerate() {
+            let t = (n * 960 + i as u32) as f32 / 48_000.0;
+            let burst = if (t * 2.0).fract() < 0.6 { 0.3 } else { 0.0 };
+            let wave = |k: f32| (t * pitch_hz * k * std::f32::consts::TAU).sin() / k;
+            *sample = burst * (wave(1.0) + wave(2.0) + wave(3.0) + wave(5.0)) / 2.0;
+        }
+        let arrived = start + Duration::from_secs_f64(from + f64::from(n) * 0.02);
+        let payload = encoder.encode(&block).expect("a packet");
+        AudioPacket { rtp: AudioRtpTime::default().plus(n * 960), sequence: Some(u64::from(n)), payload, arrived }
+    };
+    let mut packets: Vec<_> = (0..count).map(packet).collect();
+    packets.reverse();
+    packets
+}
+
+fn portrait() -> Portrait {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/packs/portrait");
+    Portrait::open(PackFiles::read(&folder).expect("a whole pack"), &CpuBackend::new()).expect("a pack that opens")
+}
+
+fn pictures(outgoing: &[Outgoing]) -> Vec<(u64, Bytes)> {
+    let picture = |thing: &Outgoing| match &thing.media.value {
+        OutgoingMedia::VideoFrame(picture) => Some((thing.media.at.0, picture.bytes.clone())),
+        OutgoingMedia::Voice(_) => None,
+    };
+    outgoing.iter().filter_map(picture).collect()
+}
+
+#[test]
+fn every_forty_milliseconds_there_is_a_picture_and_every_twenty_a_voice() {
+    let mut rig = rig(Box::new(LevelFace::default()), 64);
+    let mut packets = voice(rig.start, 0.5, 8.0, 120.0);
+    rig.run(10.0, &mut packets);
+    let out = rig.tray.take();
+    let frames = pictures(&out);
+    assert!(frames.windows(2).all(|pair| pair[1].0 - pair[0].0 == 640), "a picture is missing");
+    assert!((245..=250).contains(&frames.len()), "{} pictures in 10 s", frames.len());
+    let voices: Vec<_> = out.iter().filter(|thing| matches!(thing.media.value, OutgoingMedia::Voice(_))).collect();
+    assert!(
+        voices.windows(2).all(|pair| pair[1].media.at.0 - pair[0].media.at.0 == 320),
+        "a block of voice is missing"
+    );
+}
+
+#[test]
+fn picture_and_voice_of_one_moment_leave_together_and_share_a_clock() {
+    let mut rig = rig(Box::new(LevelFace::default()), 64);
+    let mut packets = voice(rig.start, 0.2, 3.0, 120.0);
+    while rig.show.next_tick() < rig.start + Duration::from_secs(4) {
+        let now = rig.step(&mut packets);
+        let out = rig.tray.take();
+        for picture in out.iter().filter(|thing| matches!(thing.media.value, OutgoingMedia::VideoFrame(_))) {
+            let same = |thing: &&Outgoing| {
+                matches!(thing.media.value, OutgoingMedia::Voice(_)) && thing.media.at == picture.media.at
+            };
+            let voice = out.iter().find(same).expect("the voice of the picture's moment in the same tick");
+            assert_eq!(voice.clock, picture.clock);
+            assert!(picture.clock <= now, "a clock from the future");
+        }
+    }
+}
+
+/// Notes what had left, and when, before it draws.
+struct Painter(Tray, Arc<Mutex<Vec<(usize, Instant)>>>);
+
+impl Animator for Painter {
+    fn look_ahead_samples(&self) -> u64 {
+        1280
+    }
+
+    fn hear(&mut self, _block: &PcmBlock, _at: SampleIndex) -> Result<(), ModelError> {
+        Ok(())
+    }
+
+    fn show(&mut self, _at: SampleIndex, _picture: &mut VideoFrame, _marks: &mut Marks, wall: Wall) {
+        let left = self.0.0.lock().expect("nobody panics with the tray").len();
+        self.1.lock().expect("nobody panics with the notes").push((left, wall.now()));
+    }
+
+    fn hush(&mut self) {}
+}
+
+#[test]
+fn a_voice_has_left_before_its_picture_is_drawn() {
+    let (tray, notes) = (Tray::default(), Arc::<Mutex<Vec<(usize, Instant)>>>::default());
+    let mut rig = rig_into(tray.clone(), Box::new(Painter(tray, Arc::clone(&notes))), 64);
+    rig.inbox.watch();
+    while rig.show.next_tick() < rig.start + Duration::from_secs(1) {
+        rig.step(&mut Vec::new());
+        let (left, drawn) = (rig.tray.take(), notes.lock().expect("nobody panics with the notes").pop());
+        let Some((before, drawn_at)) = drawn else { continue };
+        let [voice, picture] = &left[..] else { panic!("a voice and a picture, not {left:?}") };
+        assert!(before == 1 && matches!(voice.media.value, OutgoingMedia::Voice(_)), "{before} {left:?}");
+        assert!(matches!(picture.media.value, OutgoingMedia::VideoFrame(_)), "{left:?}");
+        let encoded = voice.media.marks.at(Stage::Encoded);
+        assert!(encoded.is_some() && encoded <= Some(drawn_at), "the voice {encoded:?}, the picture {drawn_at:?}");
+    }
+}
+
+#[test]
+fn a_stop_is_told_at_once() {
+    let mut rig = rig(Box::new(LevelFace::default()), 64);
+    let mut packets = voice(rig.start, 1.0, 8.0, 120.0);
+    rig.run(2.2, &mut packets);
+    rig.inbox.order(SessionCommand::Interrupt).expect("room for an order");
+    while rig.events.try_recv().is_ok() {}
+    rig.step(&mut packets);
+    let told = rig.events.try_recv();
+    assert!(matches!(told, Ok(SessionEvent::SpeakingStopped { .. })), "{told:?}");
+}
+
+#[test]
+fn a_stop_silences_the_old_utterance_within_100_ms_though_300_ms_of_it_wait() {
+    let stop_s = 8.25;
+    let mut rig = rig(Box::new(LevelFace::default()), 64);
+    let spoken = voice(rig.start, 0.0, stop_s, 150.0);
+    let mut packets = through_a_rough_wire(spoken);
+    let before = rig.watch(stop_s, &mut packets);
+    assert!(rig.depth_ms() > 250.0, "a jitter buffer of {} ms", rig.depth_ms());
+    assert!(packets.len() > 4, "some of it is still on the wire");
+    rig.inbox.order(SessionCommand::Interrupt).expect("room for an order");
+    let after = rig.watch(stop_s + 1.5, &mut packets);
+    assert!(after.len() > 100 && packets.is_empty());
+    let (loud, bright) = loud_and_bright(&[before, after].concat());
+    let asked = rig.start + Duration::from_secs_f64(stop_s);
+    for last in [loud.last(), bright.last()] {
+        let last = last.expect("something was said before the stop");
+        let after = last.saturating_duration_since(asked);
+        assert!(after <= Duration::from_millis(100), "{after:?} of the old utterance");
+        assert!(asked.saturating_duration_since(*last) < Duration::from_millis(400), "it spoke until the stop");
+    }
+    let stale = rig.meter.report().losses[Loss::StaleUtterance.name()];
+    assert!(stale >= 15, "{stale} stale things counted");
+}
+
+#[test]
+fn a_microphone_that_speaks_on_after_a_stop_is_heard_again_from_then_on() {
+    let mut rig = rig(Box::new(LevelFace::default()), 64);
+    let mut packets = through_a_rough_wire(voice(rig.start, 0.0, 14.0, 150.0));
+    rig.watch(8.25, &mut packets);
+    rig.inbox.order(SessionCommand::Interrupt).expect("room for an order");
+    let (loud, bright) = loud_and_bright(&rig.watch(13.0, &mut packets));
+    for times in [loud, bright] {
+        let after = times.iter().map(|at| at.saturating_duration_since(rig.start).as_secs_f64() - 8.25);
+        let (quiet, again): (Vec<_>, Vec<_>) = after.partition(|after_s| *after_s < 0.25);
+        assert!(quiet.iter().all(|after_s| *after_s <= 0.1), "{quiet:?} of what was spoken before");
+        assert!(again.first().is_some_and(|after_s| *after_s < 1.0) && again.len() > 40, "{again:?}");
+    }
+}
+
+#[test]
+fn nothing_is_drawn_or_counted_before_somebody_watches() {
+    let mut rig = rig_before_nobody(Box::new(LevelFace::default()), 64);
+    rig.run(2.0, &mut Vec::new());
+    assert_eq!((rig.tray.take().len(), rig.meter.report().frames.due), (0, 0));
+    rig.inbox.watch();
+    rig.run(3.0, &mut Vec::new());
+    let pictures = rig.tray.take().iter().filter(|out| matches!(out.media.value, OutgoingMedia::VideoFrame(_))).count();
+    assert!((24..=26).contains(&pictures) && rig.meter.report().frames.due == pictures as u64, "{pictures} pictures");
+}
+
+#[test]
+fn an_hour_of_silence_loses_nothing() {
+    let mut rig = rig(Box::new(LevelFace::default()), 64);
+    for _ in 0..60 {
+        let next = rig.show.next_tick().duration_since(rig.start).as_secs_f64() + 60.0;
+        rig.run(next, &mut Vec::new());
+        rig.tray.take();
+    }
+    let report = rig.meter.report();
+    assert!((89_990..=90_002).contains(&report.frames.due), "{} frames", report.frames.due);
+    assert_eq!(report.frames.dropped, 0);
+    assert!(report.losses.values().all(|count| *count == 0), "{:?}", report.losses);
+}
+
+#[test]
+fn a_clock_200_ppm_fast_is_followed_for_five_minutes() {
+    let mut rig = rig(Box::new(LevelFace::default()), 64);
+    let mut packets = voice(rig.start, 0.1, 300.0, 110.0);
+    for (n, packet) in packets.iter_mut().rev().enumerate() {
+        packet.arrived = rig.start + Duration::from_secs_f64((0.1 + n as f64 * 0.02) / 1.0002);
+    }
+    rig.run(295.0, &mut packets);
+    let report = rig.meter.report();
+    let lost = |loss: Loss| report.losses[loss.name()];
+    assert!(lost(Loss::TrimmedBlock) + lost(Loss::LatePacket) + lost(Loss::OverflowPacket) <= 3, "{:?}", report.losses);
+}
+
+#[test]
+fn garbage_for_packets_ends_nothing() {
+    let mut rig = rig(Box::new(LevelFace::default()), 64);
+    let mut random = fastrand::Rng::with_seed(9);
+    let mut packets = voice(rig.start, 0.1, 4.0, 110.0);
+    for packet in packets.iter_mut().step_by(3) {
+        let length = random.usize(0..200);
+        packet.payload = (0..length).map(|_| random.u8(..)).collect::<Vec<_>>().into();
+        packet.rtp = AudioRtpTime::default().plus(random.u32(..));
+    }
+    rig.run(5.0, &mut packets);
+    let frames = pictures(&rig.tray.take());
+    assert!(frames.len() > 115, "{} pictures in 5 s", frames.len());
+}
+
+#[test]
+fn speaking_is_told_when_it_starts_and_stops() {
+    let mut rig = rig(Box::new(LevelFace::default()), 64);
+    let mut packets = voice(rig.start, 1.0, 0.6, 120.0);
+    rig.run(4.0, &mut packets);
+    let told: Vec<_> = std::iter::from_fn(|| rig.events.try_recv().ok()).collect();
+    let started = told.iter().find_map(|event| match event {
+        SessionEvent::SpeakingStarted { at_ms } => Some(*at_ms),
+        _ => None,
+    });
+    assert!(started.is_some_and(|at| (950..1200).contains(&at)), "{told:?}");
+    assert!(told.iter().any(|event| matches!(event, SessionEvent::SpeakingStopped { .. })), "{told:?}");
+}
+
+/// The pictures of a session that hears `pitch_hz`, alone or beside another one.
+fn face_of(pitch_hz: f32, neighbour_hz: Option<f32>) -> Vec<(u64, Bytes)> {
+    let pack = portrait();
+    let mut own = rig(pack.actor("mira", 256).expect("mira"), 256);
+    let mut other = neighbour_hz.map(|hz| (rig(pack.actor("mira", 256).expect("mira again"), 256), hz));
+    let mut packets = voice(own.start, 0.1, 1.8, pitch_hz);
+    let mut others = other.as_ref().map(|(rig, hz)| voice(rig.start, 0.1, 1.8, *hz)).unwrap_or_default();
+    for step in 1..20 {
+        own.run(f64::from(step) * 0.1, &mut packets);
+        if let Some((rig, _)) = &mut other {
+            rig.run(f64::from(step) * 0.1, &mut others);
+        }
+    }
+    pictures(&own.tray.take())
+}
+
+#[test]
+fn a_neighbours_voice_never_moves_my_face() {
+    let alone = face_of(120.0, None);
+    assert_eq!(alone, face_of(120.0, Some(210.0)), "the neighbour's voice changed my pictures");
+    assert_ne!(alone, face_of(210.0, None), "two voices gave the same pictures: the test sees nothing");
+}

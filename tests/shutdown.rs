@@ -1,0 +1,128 @@
+//! The program told to end while somebody watches: the caller hears a goodbye, and the program ends well and soon.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use str0m::change::SdpAnswer;
+use str0m::media::{Direction, MediaKind};
+use str0m::net::{Protocol, Receive};
+use str0m::{Candidate, Event, Input, Output, Rtc};
+use visage::time::Wall;
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// The program; killed if a test ends before it does.
+struct Server {
+    child: Child,
+    http: SocketAddr,
+}
+
+impl Server {
+    fn start() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_visage"))
+            .args(["serve", "--json", "--port", "0", "--udp-port", "0"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+        let told: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        let url = told["url"].as_str().expect("an address");
+        let http = url.trim_start_matches("http://").parse().expect("an address");
+        Self { child, http }
+    }
+
+    /// Sends an offer and gives the answer.
+    fn join(&self, offer: &str) -> String {
+        let mut stream = TcpStream::connect(self.http).expect("a server");
+        let length = offer.len();
+        let head = format!(
+            "POST /v1/sessions HTTP/1.1\r\nhost: {}\r\ncontent-type: application/sdp\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n",
+            self.http
+        );
+        stream.write_all((head + offer).as_bytes()).expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+        answer.split_once("\r\n\r\n").expect("a body").1.to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Somebody who only watches.
+struct GpuMonitor {
+    rtc: Rtc,
+    socket: UdpSocket,
+    pictures: usize,
+    is_closed: bool,
+}
+
+impl GpuMonitor {
+    fn join(server: &Server) -> Self {
+        let socket = UdpSocket::bind((LOOPBACK, 0)).expect("a socket");
+        let mut rtc = Rtc::builder().clear_codecs().enable_h264(true).build(Wall.now());
+        let here = socket.local_addr().expect("an address");
+        rtc.add_local_candidate(Candidate::host(here, "udp").expect("a candidate"));
+        let mut change = rtc.sdp_api();
+        change.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
+        let (offer, pending) = change.apply().expect("an offer");
+        let answer = SdpAnswer::from_sdp_string(&server.join(&offer.to_sdp_string())).expect("an answer");
+        rtc.sdp_api().accept_answer(pending, answer).expect("a fitting answer");
+        Self { rtc, socket, pictures: 0, is_closed: false }
+    }
+
+    /// Lives until `is_done`; false if the limit comes first.
+    fn live(&mut self, limit: Duration, is_done: impl Fn(&Self) -> bool) -> bool {
+        let (end, mut buffer) = (Wall.now() + limit, vec![0; 2048]);
+        self.socket.set_read_timeout(Some(Duration::from_millis(5))).expect("a limit");
+        while Wall.now() < end && !is_done(self) {
+            self.poll();
+            if let Ok((length, source)) = self.socket.recv_from(&mut buffer) {
+                let here = self.socket.local_addr().expect("an address");
+                let datagram = Receive::new(Protocol::Udp, source, here, &buffer[..length]).expect("a datagram");
+                self.rtc.handle_input(Input::Receive(Wall.now(), datagram)).expect("a sane datagram");
+            }
+            self.rtc.handle_input(Input::Timeout(Wall.now())).expect("a sane clock");
+        }
+        is_done(self)
+    }
+
+    fn poll(&mut self) {
+        loop {
+            match self.rtc.poll_output().expect("a machine that works") {
+                Output::Timeout(_) => return,
+                Output::Transmit(datagram) => {
+                    // Once the server is gone its port is closed, which the system may tell here.
+                    let _ = self.socket.send_to(&datagram.contents, datagram.destination);
+                }
+                Output::Event(Event::MediaData(_)) => self.pictures += 1,
+                Output::Event(Event::Closed) => self.is_closed = true,
+                Output::Event(_) => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn a_server_that_is_told_to_end_says_goodbye_to_who_watches() {
+    for signal in ["-INT", "-TERM"] {
+        let mut server = Server::start();
+        let mut watcher = GpuMonitor::join(&server);
+        assert!(watcher.live(Duration::from_secs(20), |watcher| watcher.pictures >= 3), "{signal}: no pictures");
+        let began = Wall.now();
+        let told = Command::new("kill").args([signal, &server.child.id().to_string()]).status().expect("kill runs");
+        assert!(told.success());
+        assert!(watcher.live(Duration::from_secs(5), |watcher| watcher.is_closed), "{signal}: no goodbye");
+        let status = server.child.wait().expect("it ends");
+        assert_eq!(status.code(), Some(0), "{signal}");
+        assert!(Wall.now() - began < Duration::from_secs(5), "{signal}: after {:?}", Wall.now() - began);
+    }
+}
