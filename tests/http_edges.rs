@@ -93,7 +93,7 @@ fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
     let inside = runtime.enter();
     let card =
         AvatarInfo { name: "sheet".into(), title: "Sheet".into(), kind: "drawn".into(), background: "#ffffff".into() };
-    let config = SessionsConfig { max_sessions: 4, workers: 1, picture_px: 128, bitrate_bps: 300_000 };
+    let config = SessionsConfig { max_sessions: 4, workers: 1, resolution_px: 128, bitrate_bps: 300_000 };
     let studio = Sessions::open(config, Arc::new(Paper(vec![card])), Wall).expect("a studio");
     let net =
         RtcConfig { host: "127.0.0.1".parse().expect("an address"), udp_port: 0, public_ips: Vec::new(), places: 4 };
@@ -106,7 +106,7 @@ fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
     let state = AppState::new(Shared {
         studio: studio.clone(),
         net,
-        facts: Facts { version: "0", pack: "paper \"white\"".into(), backend: "cpu".into(), codec: "h264", gpu: None },
+        facts: Facts { version: "0", pack: "paper \"white\"".into(), backend: "cpu".into(), video_codecs: "h264", gpu: None },
         token: None,
         origins,
         assets: &[("index.html", b"<!doctype html>"), ("app.js", b"1")],
@@ -161,7 +161,7 @@ fn problem(answer: &str) -> Value {
     assert!(answer.to_lowercase().contains("content-type: application/problem+json"), "{answer}");
     let body = answer.split_once("\r\n\r\n").expect("a body").1;
     let found: Value = serde_json::from_str(body).expect("JSON");
-    assert!(found["detail"].is_string() && found["cure"].is_string() && found["title"].is_string(), "{found}");
+    assert!(found["detail"].is_string() && found["hint"].is_string() && found["title"].is_string(), "{found}");
     found
 }
 
@@ -308,7 +308,7 @@ fn a_stream_begins_with_the_session_tells_its_events_and_ends_with_it() {
     drop(ticket);
     socket.read_to_string(&mut told).expect("the end");
     assert!(told.contains("text/event-stream") && told.contains("event: speaking_started"), "{told}");
-    assert!(told.contains("event: ended") && told.contains("\"reason\":\"the peer said goodbye\""), "{told}");
+    assert!(told.contains("event: ended") && told.contains("\"reason\":\"peer_closed\""), "{told}");
     house.shut();
 }
 
@@ -322,7 +322,7 @@ fn streams_end_and_requests_finish_when_the_server_closes() {
     house.close.send(true).expect("the server listens");
     drop(house.stop.take());
     socket.read_to_string(&mut told).expect("the end");
-    assert!(told.contains("the server is closing"), "{told}");
+    assert!(told.contains("server_closing"), "{told}");
     house.shut();
 }
 
@@ -457,10 +457,10 @@ fn metrics_hold_the_rules_of_the_text_format() {
         "pack=\"paper \\\"white\\\"\"",
         "visage_sessions 1\n",
         "visage_frames_total{outcome=\"on_time\"} ",
-        "visage_sessions_refused_total{reason=\"full\"} 0\n",
-        "visage_voice_to_frame_seconds_bucket{le=\"0.08\"} 1\n",
-        "visage_voice_to_frame_seconds_count 1\n",
-        "visage_stage_seconds_bucket{stage=\"encode\",le=\"0.01\"} 1\n",
+        "visage_sessions_refused_total{reason=\"at_capacity\"} 0\n",
+        "visage_audio_to_frame_seconds_bucket{le=\"0.08\"} 1\n",
+        "visage_audio_to_frame_seconds_count 1\n",
+        "visage_video_stage_seconds_bucket{stage=\"encode\",le=\"0.01\"} 1\n",
     ] {
         assert!(text.contains(wanted), "{wanted} in\n{text}");
     }

@@ -54,9 +54,9 @@ pub async fn latency(
     report.seconds = (window.to - window.from).as_secs_f64();
     report.cost = cost(idle, before, after, window, sessions);
     report.server = server.about().await?;
-    report.server_share_ms = merged(stats.iter().map(|stats| &stats["server_share_ms"]));
-    report.stages = stages(&stats, "stages");
-    report.voice_stages = stages(&stats, "voice_stages");
+    report.server_share_ms = merged(stats.iter().map(|stats| &stats["processing_ms"]));
+    report.stages = stages(&stats, "video_stages");
+    report.voice_stages = stages(&stats, "audio_stages");
     report.gpu = stages(&stats, "gpu");
     report.warnings = disturbance(before, after, window, &judged).warnings();
     report.warnings.extend(doubts(&report));

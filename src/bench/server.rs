@@ -138,7 +138,7 @@ impl Server {
     /// # Errors
     /// If the server refuses.
     pub async fn stop(&self, id: &str) -> Result<(), BenchError> {
-        self.ask(self.http.post(format!("{}/v1/sessions/{id}/stop", self.url))).await.map(drop)
+        self.ask(self.http.post(format!("{}/v1/sessions/{id}/interrupt", self.url))).await.map(drop)
     }
 
     /// What the server measured about a session.
@@ -162,7 +162,7 @@ impl Server {
     /// # Errors
     /// If it does not answer, or wants its token.
     pub async fn cards(&self) -> Result<Value, BenchError> {
-        self.get("/v1/gpu").await
+        self.get("/v1/gpus").await
     }
 
     /// Its metrics, in Prometheus' text format.

@@ -154,8 +154,8 @@ pub struct ServeFlags {
     pub allow_origin: Vec<String>,
 
     /// Side of the picture in pixels
-    #[arg(long, env = "VISAGE_PICTURE_PX", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=1024))]
-    pub picture_px: u32,
+    #[arg(long, env = "VISAGE_RESOLUTION_PX", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=1024))]
+    pub resolution_px: u32,
 
     /// Threads that draw [default: one for each core]
     #[arg(long, env = "VISAGE_WORKERS")]
@@ -207,8 +207,8 @@ pub struct RenderFlags {
     pub avatar: Option<String>,
 
     /// Side of the picture in pixels
-    #[arg(long, env = "VISAGE_PICTURE_PX", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=1024))]
-    pub picture_px: u32,
+    #[arg(long, env = "VISAGE_RESOLUTION_PX", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=1024))]
+    pub resolution_px: u32,
 
     /// Bits a second of the picture
     #[arg(long, env = "VISAGE_RENDER_BITRATE", default_value_t = 2_500_000, value_parser = clap::value_parser!(u32).range(100_000..=50_000_000))]

@@ -140,7 +140,7 @@ fn open_studio(wanted: &ServeFlags, pack: Arc<dyn Pack>) -> Result<Arc<Sessions>
     let config = SessionsConfig {
         max_sessions: usize::from(wanted.max_sessions),
         workers: wanted.workers.unwrap_or(cores).max(1),
-        picture_px: wanted.picture_px & !1,
+        resolution_px: wanted.resolution_px & !1,
         bitrate_bps: FIRST_BITRATE_BPS,
     };
     Ok(Sessions::open(config, pack, Wall)?)
@@ -194,7 +194,7 @@ fn facts(pack: &Portrait, cards: Option<&GpuWatch>) -> Facts {
         version: env!("CARGO_PKG_VERSION"),
         pack: pack.name().to_owned(),
         backend: pack.backend().to_owned(),
-        codec: VIDEO_CODECS,
+        video_codecs: VIDEO_CODECS,
         gpu: gpu.map(|(name, sm)| format!("{name} (SM {sm})")),
     }
 }
@@ -209,12 +209,12 @@ fn tell(wanted: &ServeFlags, url: &str, net: &RtcServer, facts: &Facts) {
     if wanted.json {
         let line = json!({
             "url": url, "udp_port": net.udp_port(), "pid": std::process::id(), "pack": facts.pack,
-            "backend": facts.backend, "codec": facts.codec, "gpu": facts.gpu,
+            "backend": facts.backend, "video_codecs": facts.video_codecs.split(", ").collect::<Vec<_>>(), "gpu": facts.gpu,
         });
         println!("{line}");
     } else {
         let gpu = facts.gpu.as_deref().unwrap_or("no NVIDIA GPU found");
-        println!("{url}   {} on {}, {}, UDP {}   ({gpu})", facts.pack, facts.backend, facts.codec, net.udp_port());
+        println!("{url}   {} on {}, {}, UDP {}   ({gpu})", facts.pack, facts.backend, facts.video_codecs, net.udp_port());
     }
 }
 

@@ -22,6 +22,7 @@ pub struct AvatarInfo {
     /// `drawn` or `head`.
     pub kind: String,
     /// The wall behind it, `#rrggbb`.
+    #[serde(rename = "background_color")]
     pub background: String,
 }
 

@@ -55,11 +55,11 @@ impl VideoFile {
         sound: Arc<AudioClip>,
         to: &Path,
     ) -> Result<Self, RenderError> {
-        let size = FrameSize::square(plan.picture_px);
+        let size = FrameSize::square(plan.resolution_px);
         let end = SampleIndex::at(sound.duration() + AFTERMATH);
         let (tray, inbox) = (Tray::default(), Inbox::new(Arc::<Counters>::default()));
         let first = pack.avatars().first().map(|card| card.name.clone()).unwrap_or_default();
-        let actor = pack.actor(plan.avatar.as_ref().unwrap_or(&first), plan.picture_px)?;
+        let actor = pack.actor(plan.avatar.as_ref().unwrap_or(&first), plan.resolution_px)?;
         let rate = Rate::new(SPEECH_HZ, FRAME_SAMPLES as u32).expect("both are constants above zero");
         let parts = SessionParts {
             key: SessionKey(0),

@@ -169,7 +169,7 @@ impl Session {
     fn raise(&mut self, utterance: Utterance, sound: Option<Arc<AudioClip>>) {
         self.utterance = utterance;
         if let Some(cut) = self.speech.take() {
-            self.tell(SessionEvent::SaidAll { utterance: cut.utterance.0, interrupted: true });
+            self.tell(SessionEvent::UtteranceFinished { utterance: cut.utterance.0, interrupted: true });
         }
         self.speech = sound.map(|sound| Speech::new(sound, self.utterance));
         let change = self.line.raise(self.utterance);
@@ -196,7 +196,7 @@ impl Session {
         if block.is_none()
             && let Some(done) = self.speech.take()
         {
-            self.tell(SessionEvent::SaidAll { utterance: done.utterance.0, interrupted: false });
+            self.tell(SessionEvent::UtteranceFinished { utterance: done.utterance.0, interrupted: false });
         }
         block
     }
@@ -331,11 +331,11 @@ impl Session {
         }
         let line = self.line.stats();
         let quality = Quality {
-            voice_to_frame_ms: self.parts.meter.take_recent(),
+            audio_to_frame_ms: self.parts.meter.take_recent(),
             fps: f64::from(self.second.frames) * f64::from(SPEECH_HZ) / samples as f64,
             bitrate_bps: self.steps.bitrate_bps(),
-            picture_px: self.steps.size().width() as u32,
-            voice_loss_ratio: f64::from(line.concealed_ratio),
+            resolution_px: self.steps.size().width() as u32,
+            audio_concealed_ratio: f64::from(line.concealed_ratio),
         };
         self.second = Second { began: Some(now), frames: 0 };
         self.parts.meter.note(quality, self.parts.actor.look_ahead_samples(), line);

@@ -43,7 +43,7 @@ impl Stage {
         match self {
             Self::Spoken => "spoken",
             Self::Heard => "look_ahead",
-            Self::Listened => "listen",
+            Self::Listened => "jitter_buffer",
             Self::Begun => "queue",
             Self::Modelled => "model",
             Self::Drawn => "draw",
@@ -66,7 +66,7 @@ pub struct StepTimes {
 
 impl StepTimes {
     /// Names of the parts in reports, in order.
-    pub const NAMES: [&'static str; 3] = ["up", "run", "down"];
+    pub const NAMES: [&'static str; 3] = ["upload", "compute", "download"];
 
     /// The parts that were timed.
     pub fn parts(self) -> impl Iterator<Item = (&'static str, Duration)> {

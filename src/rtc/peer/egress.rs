@@ -41,7 +41,7 @@ impl Peer {
 
     pub(super) fn estimate(&mut self, kind: &BweKind, now: Instant) {
         let (BweKind::Twcc { estimate, .. } | BweKind::Remb { estimate, .. }) = kind else { return };
-        self.network.stats.estimate_bps = Some(estimate.as_u64());
+        self.network.stats.bandwidth_estimate_bps = Some(estimate.as_u64());
         self.outlook.teller.estimate(estimate.as_u64());
         self.tell_bitrate(now);
     }
