@@ -304,10 +304,7 @@ fn what_nvml_says_arrives_in_top_and_at_a_server_and_a_lost_card_is_silent() {
     });
     assert_eq!(cards[0], wanted);
     // The second one can tell nothing; that is no silence.
-    assert_eq!(
-        (&cards[1]["error"], &cards[1]["temperature_c"]),
-        (&serde_json::Value::Null, &serde_json::Value::Null)
-    );
+    assert_eq!((&cards[1]["error"], &cards[1]["temperature_c"]), (&serde_json::Value::Null, &serde_json::Value::Null));
     let table = text(&visage(&["top"]).output().expect("the program runs").stdout);
     assert!(
         table.contains("19.5/24.0 GB") && table.contains("312/450 W") && table.contains("card 0: by heat"),

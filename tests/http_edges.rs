@@ -106,7 +106,13 @@ fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
     let state = AppState::new(Shared {
         studio: studio.clone(),
         net,
-        facts: Facts { version: "0", pack: "paper \"white\"".into(), backend: "cpu".into(), video_codecs: "h264", gpu: None },
+        facts: Facts {
+            version: "0",
+            pack: "paper \"white\"".into(),
+            backend: "cpu".into(),
+            video_codecs: "h264",
+            gpu: None,
+        },
         token: None,
         origins,
         assets: &[("index.html", b"<!doctype html>"), ("app.js", b"1")],

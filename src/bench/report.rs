@@ -174,10 +174,7 @@ impl BenchReport {
         let codecs = self.server["video_codecs"].as_array().into_iter().flatten().filter_map(|name| name.as_str());
         let codecs = codecs.collect::<Vec<_>>().join(", ");
         let what = if self.ramp.is_empty() { sessions(self.sessions) } else { "ramp, each step".to_owned() };
-        line(
-            out,
-            &format!("{what}, {:.0} s, {} on {}, {}", self.seconds, said("pack"), said("backend"), codecs),
-        );
+        line(out, &format!("{what}, {:.0} s, {} on {}, {}", self.seconds, said("pack"), said("backend"), codecs));
         line(
             out,
             &format!(

@@ -214,7 +214,13 @@ fn tell(wanted: &ServeFlags, url: &str, net: &RtcServer, facts: &Facts) {
         println!("{line}");
     } else {
         let gpu = facts.gpu.as_deref().unwrap_or("no NVIDIA GPU found");
-        println!("{url}   {} on {}, {}, UDP {}   ({gpu})", facts.pack, facts.backend, facts.video_codecs, net.udp_port());
+        println!(
+            "{url}   {} on {}, {}, UDP {}   ({gpu})",
+            facts.pack,
+            facts.backend,
+            facts.video_codecs,
+            net.udp_port()
+        );
     }
 }
 

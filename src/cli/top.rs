@@ -239,7 +239,8 @@ fn trouble(card: &GpuReading) -> Option<String> {
     if let Some(silence) = &card.error {
         return Some(format!("silent    card {}: {silence}", card.index));
     }
-    (!card.throttle_reasons.is_empty()).then(|| format!("slowed    card {}: by {}", card.index, slowed_by(&card.throttle_reasons)))
+    (!card.throttle_reasons.is_empty())
+        .then(|| format!("slowed    card {}: by {}", card.index, slowed_by(&card.throttle_reasons)))
 }
 
 fn text(value: &Value) -> &str {

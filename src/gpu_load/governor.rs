@@ -172,7 +172,8 @@ impl Governor {
         }
         if lasted(self.cool_since, COOL_FOR) {
             self.cool_since = Some(now);
-            return self.move_to((self.allowance.capacity + self.step()).min(self.allowance.max_capacity), Change::Restored);
+            return self
+                .move_to((self.allowance.capacity + self.step()).min(self.allowance.max_capacity), Change::Restored);
         }
         None
     }

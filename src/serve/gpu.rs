@@ -22,7 +22,9 @@ const FAMILIES: [Told; 12] = [
     ("visage_gpu_memory_free_bytes", "Memory that nobody holds; the driver keeps some for itself.", |card| {
         bytes(card.memory_free_bytes)
     }),
-    ("visage_gpu_utilization_ratio", "Share of time in which it computed, 0 to 1.", |card| share(card.utilization_percent)),
+    ("visage_gpu_utilization_ratio", "Share of time in which it computed, 0 to 1.", |card| {
+        share(card.utilization_percent)
+    }),
     ("visage_gpu_memory_utilization_ratio", "Share of time in which its memory was read or written, 0 to 1.", |card| {
         share(card.memory_utilization_percent)
     }),

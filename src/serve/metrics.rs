@@ -42,7 +42,12 @@ fn build(page: &mut Exposition, state: &AppState) {
 fn sessions(page: &mut Exposition, state: &AppState) {
     let ledger = state.ledger();
     page.one(Gauge, "visage_sessions", "Sessions now.", state.studio.sessions().len() as f64);
-    page.one(Gauge, "visage_sessions_capacity", "Largest number of sessions at once.", state.studio.config().max_sessions as f64);
+    page.one(
+        Gauge,
+        "visage_sessions_capacity",
+        "Largest number of sessions at once.",
+        state.studio.config().max_sessions as f64,
+    );
     page.one(Counter, "visage_sessions_admitted_total", "Sessions opened.", ledger.admitted());
     let help = "Sessions not opened, by reason.";
     page.by(Counter, "visage_sessions_refused_total", help, ("reason", ledger.refused()));

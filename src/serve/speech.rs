@@ -90,7 +90,9 @@ async fn decoded(file: Bytes, place: OwnedSemaphorePermit) -> Result<AudioClip, 
 fn not_speakable(error: &AudioFileError) -> Problem {
     let hint = match error {
         AudioFileError::Empty => "send the bytes of a sound file as the body",
-        AudioFileError::TooLong { .. } => "cut it into parts and send each after the event utterance_finished of the one before",
+        AudioFileError::TooLong { .. } => {
+            "cut it into parts and send each after the event utterance_finished of the one before"
+        }
         _ => "send the bytes of a WAV, MP3, FLAC or Ogg file as the body",
     };
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string(), hint).at("body")

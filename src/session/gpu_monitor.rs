@@ -108,13 +108,26 @@ impl GpuMonitor {
     }
 }
 
-fn tell(change: Change, Allowance { capacity, max_capacity, temperature_c, memory_free_bytes, session_bytes, .. }: Allowance) {
+fn tell(
+    change: Change,
+    Allowance { capacity, max_capacity, temperature_c, memory_free_bytes, session_bytes, .. }: Allowance,
+) {
     match change {
         Change::Lowered => {
-            tracing::warn!(temperature_c, capacity, max_capacity, "the graphics card is hot: fewer sessions are admitted");
+            tracing::warn!(
+                temperature_c,
+                capacity,
+                max_capacity,
+                "the graphics card is hot: fewer sessions are admitted"
+            );
         }
         Change::Restored => {
-            tracing::info!(temperature_c, capacity, max_capacity, "the graphics card has cooled: more sessions are admitted");
+            tracing::info!(
+                temperature_c,
+                capacity,
+                max_capacity,
+                "the graphics card has cooled: more sessions are admitted"
+            );
         }
         Change::MemoryShort => {
             tracing::warn!(memory_free_bytes, session_bytes, "the graphics card's memory holds no further session");

@@ -401,7 +401,7 @@ mod tests {
         meter.voice_sent(&marks);
         let report = meter.report();
         let max_ms = |stage: &str| report.audio_stages[stage].max.round() as u32;
-        assert_eq!(["listen", "queue", "encode", "send"].map(max_ms), [5, 60, 1, 1]);
+        assert_eq!(["jitter_buffer", "queue", "encode", "send"].map(max_ms), [5, 60, 1, 1]);
         assert!(report.video_stages.is_empty() && report.buckets.audio_stages.len() == 4);
     }
 }

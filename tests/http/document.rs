@@ -168,7 +168,8 @@ async fn refusals_of_every_route(witness: &mut Witness) {
 
 /// What the server says about itself.
 async fn facts(witness: &mut Witness) {
-    for path in ["/v1/server", "/v1/avatars", "/v1/packs", "/v1/gpus", "/v1/sessions", "/healthz", "/readyz", "/metrics"]
+    for path in
+        ["/v1/server", "/v1/avatars", "/v1/packs", "/v1/gpus", "/v1/sessions", "/healthz", "/readyz", "/metrics"]
     {
         let request = witness.ask("get", path);
         witness.see_inside("get", path, request).await;

@@ -46,7 +46,8 @@ async fn options_change_what_is_sent_and_a_live_session_shows_in_every_number() 
     let document = document();
     let faults = schema::faults(&document, &document["components"]["schemas"]["Stats"], &stats);
     assert!(faults.is_empty(), "{faults:#?}");
-    for number in ["rtt_ms", "egress_loss_ratio", "bandwidth_estimate_bps", "sent_bps", "sent_bytes", "received_bytes"] {
+    for number in ["rtt_ms", "egress_loss_ratio", "bandwidth_estimate_bps", "sent_bps", "sent_bytes", "received_bytes"]
+    {
         assert!(stats["network"][number].is_number(), "{number} in {stats}");
     }
     assert!(stats["jitter_buffer_ms"].as_f64().is_some_and(|depth| depth > 0.0), "{stats}");
