@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program speaks")]
 
+#[cfg(feature = "bench")]
 mod bench;
 mod compatibility;
 mod doctor;
@@ -64,7 +65,13 @@ fn run(flags: &Flags) -> Result<ExitCode, CliError> {
     let done = match &flags.command {
         Command::Serve(wanted) => serve::run(flags, wanted),
         Command::Render(wanted) => render::run(flags, wanted),
+        #[cfg(feature = "bench")]
         Command::Bench(wanted) => bench::run(flags, wanted),
+        #[cfg(not(feature = "bench"))]
+        Command::Bench(_) => Err(CliError::said(
+            "this program was built without bench",
+            "build it with: cargo build --release --features bench",
+        )),
         Command::Top(wanted) => top::run(wanted),
         Command::Avatars(list) => lists::avatars(flags, list),
         Command::Packs(list) => lists::packs(flags, list),
