@@ -60,7 +60,7 @@ impl From<&JoinError> for Refusal {
             JoinError::Closing => Self::Closing,
             JoinError::BadOffer { .. } => Self::BadOffer,
             JoinError::NoUsableVideo { .. } => Self::NoUsableVideo,
-            JoinError::NoUsableVoice { .. } => Self::NoUsableVoice,
+            JoinError::NoUsableAudio { .. } => Self::NoUsableVoice,
         }
     }
 }

@@ -160,7 +160,7 @@ fn refusal(error: &JoinError) -> Problem {
         JoinError::NoUsableVideo { offered } => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, video_hint(offered)).at("sdp")
         }
-        JoinError::NoUsableVoice { .. } => {
+        JoinError::NoUsableAudio { .. } => {
             let hint = "offer Opus, as every browser does by default, or no m=audio line at all";
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, hint).at("sdp")
         }

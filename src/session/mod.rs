@@ -33,3 +33,7 @@ pub use report::{
 };
 pub use session::{FRAME_SAMPLES, Session, SessionError, SessionParts};
 pub use sessions::{CommandError, Sessions};
+pub use speech::{
+    SPEECH_QUEUE_BLOCKS, SPEECH_STALL, SpeechClosed, SpeechProgress, SpeechSink, SpeechSource, SpeechState,
+    speech_queue,
+};
