@@ -196,13 +196,13 @@ impl BenchReport {
         // The first stage is where the time begins: nothing was done before it.
         for name in Stage::ALL.into_iter().skip(1).map(Stage::name) {
             stage(name).into_iter().for_each(|spans| row(out, &format!("  {name}").replace('_', " "), spans));
-            if name == Stage::Modelled.name() {
+            if name == Stage::Inferred.name() {
                 self.on_the_card(out);
             }
         }
-        for name in ["listen", "queue", "encode", "send"] {
+        for name in ["jitter_buffer", "queue", "encode", "send"] {
             let spans = self.voice_stages.get(&format!("{name}_ms"));
-            spans.into_iter().for_each(|spans| row(out, &format!("  voice: {name}"), spans));
+            spans.into_iter().for_each(|spans| row(out, &format!("  voice: {name}").replace('_', " "), spans));
         }
         let s = self.av_offset_ms;
         row(out, "picture after voice", &s.upper());

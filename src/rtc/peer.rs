@@ -303,7 +303,7 @@ impl Peer {
         let Some(mut left) = self.pictures_out.leave(rtp) else { return };
         self.drop_pictures(left.passed_over);
         left.marks.stamp(Stage::Sent, now);
-        let due = left.marks.at(Stage::Listened).unwrap_or(now);
+        let due = left.marks.at(Stage::PlayoutDue).unwrap_or(now);
         self.ticket.meter.frame_sent(&left.marks, now.saturating_duration_since(due));
     }
 
