@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::BufWriter;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,8 @@ use crate::codec::{H264Encoder, OpusEncoder};
 use crate::media::{FrameSize, VideoFrame};
 use crate::model::{Cadence, Pack};
 use crate::session::{
-    Inbox, Meter, Outgoing, OutgoingMedia, Outlet, Session, SessionCommand, SessionKey, SessionParts,
+    Inbox, Meter, Outgoing, OutgoingMedia, Outlet, Session, SessionCommand, SessionKey, SessionParts, SpeechSink,
+    speech_queue,
 };
 use crate::telemetry::Counters;
 use crate::time::{SampleIndex, VIDEO_CLOCK_HZ, Wall};
@@ -30,6 +30,9 @@ type Tray = Arc<Mutex<Vec<Outgoing>>>;
 
 pub(super) struct VideoFile {
     show: Session,
+    sound: Arc<AudioClip>,
+    next_block: usize,
+    sink: Option<SpeechSink>,
     tray: Tray,
     writer: Mp4Writer<BufWriter<File>>,
     cadence: Cadence,
@@ -57,7 +60,7 @@ impl VideoFile {
         plan: &RenderPlan,
         pack: &dyn Pack,
         sound: Arc<AudioClip>,
-        to: &Path,
+        file: File,
     ) -> Result<Self, RenderError> {
         let size = FrameSize::square(plan.picture_px);
         let end = SampleIndex::at(sound.duration() + AFTERMATH);
@@ -76,18 +79,35 @@ impl VideoFile {
             events: broadcast::channel(1).0,
         };
         inbox.watch();
-        inbox.order(SessionCommand::Speak(sound)).expect("an empty inbox has room for an order");
+        let (sink, source) = speech_queue();
+        inbox.order(SessionCommand::Speak(source)).expect("an empty inbox has room for an order");
         // Its own time: any instant will do as the start.
         let show = Session::new(parts, plan.bitrate_bps, Wall.now())?;
         let write = |source| RenderError::Write { path: plan.out.clone(), source };
-        let file = File::create(to).map_err(|source| write(Mp4Error::Write(source)))?;
         let pre_skip_samples = OpusEncoder::new()?.pre_skip_samples()?;
         let writer = Mp4Writer::new(BufWriter::new(file), size, pre_skip_samples).map_err(write)?;
-        Ok(Self { show, tray, writer, cadence, end, shown: SampleIndex::ZERO, pictures: 0 })
+        Ok(Self {
+            show,
+            sound,
+            next_block: 0,
+            sink: Some(sink),
+            tray,
+            writer,
+            cadence,
+            end,
+            shown: SampleIndex::ZERO,
+            pictures: 0,
+        })
     }
 
     /// Moves the film on by 20 ms; false when it is at its end.
     pub(super) fn go_on(&mut self, wall: Wall) -> Result<bool, Mp4Error> {
+        match (self.sound.block(self.next_block), &self.sink) {
+            // One block a tick: there is always room.
+            (Some(block), Some(sink)) => drop(sink.try_push(block)),
+            _ => self.sink.take().into_iter().for_each(SpeechSink::finish),
+        }
+        self.next_block += 1;
         let now: Instant = self.show.next_tick();
         self.show.tick(now, wall);
         while self.show.has_pending_frame() {

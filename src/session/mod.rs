@@ -34,3 +34,7 @@ pub use report::{
 };
 pub use session::{Session, SessionError, SessionParts};
 pub use sessions::{CommandError, Sessions};
+pub use speech::{
+    SPEECH_QUEUE_BLOCKS, SPEECH_STALL, SpeechClosed, SpeechProgress, SpeechSink, SpeechSource, SpeechState,
+    speech_queue,
+};

@@ -17,10 +17,9 @@ use super::audio_delay::AudioOut;
 use super::inbox::{Inbox, SessionCommand};
 use super::outlet::{Outgoing, OutgoingMedia, Outlet, SessionKey};
 use super::report::{Meter, Quality, SessionEvent};
-use super::speech::Speech;
+use super::speech::SpeechSource;
 use super::video_out::{DueFrame, VideoOut};
 use crate::audio::{AudioBlock, AudioReceiver, AudioReceiverStats, Speaking};
-use crate::codec::audio_file::AudioClip;
 use crate::codec::{CodecError, OpusDecoder, VideoEncoder};
 use crate::media::{BLOCK_SPEECH_SAMPLES, PcmBlock, Timed, Utterance, VideoFrame};
 use crate::model::{Animator, FramePoll, ModelError};
@@ -64,7 +63,7 @@ pub struct Session {
     outlet: Box<dyn Outlet>,
     animator: Box<dyn Animator>,
     receiver: AudioReceiver<OpusDecoder>,
-    speech: Option<Speech>,
+    speech: Option<SpeechSource>,
     utterance: Utterance,
     /// End of the audio that the animator has.
     pushed: SampleIndex,
@@ -166,7 +165,7 @@ impl Session {
         let due = self.receiver.next_tick();
         self.take_commands();
         self.take_packets();
-        let speech = self.next_speech();
+        let speech = self.next_speech_block();
         let block = self.receiver.tick(speech);
         self.pushed = block.at + BLOCK_SPEECH_SAMPLES as u64;
         let tick = Tick { pushed: self.pushed, due, now, wall };
@@ -183,7 +182,7 @@ impl Session {
                 SessionCommand::KeyPicture => self.video.request_keyframe(),
                 SessionCommand::Bitrate(bits_per_second) => self.video.set_bitrate(bits_per_second),
                 SessionCommand::Voice(plan) => self.audio.follow(plan),
-                SessionCommand::Speak(clip) => self.begin_utterance(utterance, Some(clip)),
+                SessionCommand::Speak(source) => self.begin_utterance(utterance, Some(source)),
                 SessionCommand::Interrupt => self.begin_utterance(utterance, None),
                 SessionCommand::SwapAvatar(animator) => self.swap_avatar(animator.0),
             }
@@ -191,12 +190,15 @@ impl Session {
     }
 
     /// Discards everything older than `utterance`: speech not yet spoken, audio not yet sent, frames not yet shown.
-    fn begin_utterance(&mut self, utterance: Utterance, clip: Option<Arc<AudioClip>>) {
+    fn begin_utterance(&mut self, utterance: Utterance, source: Option<SpeechSource>) {
         self.utterance = utterance;
-        if let Some(cut) = self.speech.take() {
-            self.tally.publish(SessionEvent::SaidAll { utterance: cut.utterance.0, interrupted: true });
+        if let Some(event) = self.speech.take().and_then(SpeechSource::interrupt) {
+            self.tally.publish(event);
         }
-        self.speech = clip.map(|clip| Speech::new(clip, utterance));
+        self.speech = source.map(|mut source| {
+            source.begin(utterance);
+            source
+        });
         let change = self.receiver.raise(utterance);
         self.tally.note_speaking(change);
         self.audio.begin_utterance(utterance, &mut self.tally.losses);
@@ -224,14 +226,18 @@ impl Session {
         }
     }
 
-    /// The next block of speech that replaces the microphone.
-    fn next_speech(&mut self) -> Option<PcmBlock> {
-        let block = self.speech.as_mut()?.next_block();
-        if block.is_none()
-            && let Some(done) = self.speech.take()
-        {
-            self.tally.publish(SessionEvent::SaidAll { utterance: done.utterance.0, interrupted: false });
+    /// The next block of the speech source, which replaces the microphone.
+    fn next_speech_block(&mut self) -> Option<PcmBlock> {
+        let speech = self.speech.as_mut()?;
+        let block = speech.next_block();
+        if speech.is_late() && block.is_some() {
+            self.tally.losses.count(Loss::LateSpeech);
         }
+        let event = speech.take_event();
+        if block.is_none() {
+            self.speech = None;
+        }
+        event.into_iter().for_each(|event| self.tally.publish(event));
         block
     }
 

@@ -1,30 +1,31 @@
-//! The rules: each looks at one file and says where it is broken.
+//! The rules: each checks one file and reports its violations.
 //!
-//! Decides what breaks a rule. What is allowed stands in the tables of `tests/architecture.rs`.
+//! Decides what violates a rule. The tables of what is allowed are in `tests/architecture.rs`.
 
 use super::source::{Source, is_of_name, name_at};
-use super::{ABSENCES, ANYONE, EMPTY_WORDS, FILE_LINES, FLOORS, FUNCTION_LINES, OWNERS};
+use super::{EMPTY_WORDS, FILE_LINES, FORBIDDEN_CODE, FUNCTION_LINES, LAYERS, OWNERS, UNRESTRICTED};
 
-/// What a rule finds in one file.
+/// Returns the violations in one file as `path:line: text`.
 pub type Rule = fn(&Source) -> Vec<String>;
 
-pub fn floor(room: &str) -> Option<u8> {
-    FLOORS.iter().find(|(name, _)| *name == room).map(|(_, floor)| *floor)
+pub fn layer(module: &str) -> Option<u8> {
+    LAYERS.iter().find(|(name, _)| *name == module).map(|(_, layer)| *layer)
 }
 
-pub fn arrows(source: &Source) -> Vec<String> {
-    if ["lib", "main"].contains(&source.room.as_str()) {
+pub fn layering(source: &Source) -> Vec<String> {
+    if ["lib", "main"].contains(&source.module.as_str()) {
         return Vec::new();
     }
-    let Some(own) = floor(&source.room) else { return vec![source.fault(0, "the room has no floor")] };
+    let Some(own) = layer(&source.module) else { return vec![source.fault(0, "the module is not in the layer table")] };
     let upwards = "super::".repeat(source.depth);
     let named: Vec<_> = source.names_after("crate::").chain(source.names_after(&upwards)).collect();
-    let wrong =
-        named.into_iter().filter(|(_, room)| *room != source.room && floor(room).is_none_or(|room| room >= own));
-    wrong.map(|(at, room)| source.fault(at, &format!("{} may not name {room}", source.room))).collect()
+    let wrong = named
+        .into_iter()
+        .filter(|(_, module)| *module != source.module && layer(module).is_none_or(|module| module >= own));
+    wrong.map(|(at, module)| source.fault(at, &format!("{} may not use {module}", source.module))).collect()
 }
 
-/// Where `library` begins a path, or is taken in whole.
+/// Where `library` begins a path or is imported as a whole.
 pub fn uses<'a>(source: &'a Source, library: &'a str) -> impl Iterator<Item = usize> + 'a {
     source.places(library).filter(move |at| {
         let (before, after) = (source.code[..*at].trim_end(), &source.code[at + library.len()..]);
@@ -36,7 +37,7 @@ pub fn uses<'a>(source: &'a Source, library: &'a str) -> impl Iterator<Item = us
 }
 
 pub fn libraries(source: &Source) -> Vec<String> {
-    let strangers = OWNERS.iter().filter(|(_, owners)| !owners.contains(&source.room.as_str()));
+    let strangers = OWNERS.iter().filter(|(_, owners)| !owners.contains(&source.module.as_str()));
     strangers
         .flat_map(|(library, owners)| {
             uses(source, library).map(move |at| source.fault(at, &format!("{library} belongs to {owners:?}")))
@@ -44,8 +45,9 @@ pub fn libraries(source: &Source) -> Vec<String> {
         .collect()
 }
 
-pub fn absences(source: &Source) -> Vec<String> {
-    let strict = ABSENCES.iter().filter(|(_, places, _)| !places.iter().any(|place| source.path.starts_with(place)));
+pub fn forbidden_code(source: &Source) -> Vec<String> {
+    let strict =
+        FORBIDDEN_CODE.iter().filter(|(_, places, _)| !places.iter().any(|place| source.path.starts_with(place)));
     strict
         .flat_map(|(word, _, reason)| {
             source.places(word).map(move |at| source.fault(at, &format!("\"{word}\": {reason}")))
@@ -53,7 +55,7 @@ pub fn absences(source: &Source) -> Vec<String> {
         .collect()
 }
 
-/// Unsafe code stands in kernels, each piece under the words that say why it is sound.
+/// Unsafe code is only in kernels, each block below a comment that states why it is sound.
 pub fn unsafe_code(source: &Source) -> Vec<String> {
     let mut faults = Vec::new();
     for at in source.places("unsafe") {
@@ -62,18 +64,22 @@ pub fn unsafe_code(source: &Source) -> Vec<String> {
         let ends = |line: &str| line.is_empty() || !line.starts_with("//") && line.ends_with([';', '}']);
         let mut reasons = above.take_while(|line| !ends(line));
         let is_declared = name_at(source.code[at + "unsafe".len()..].trim_start()) == "fn";
-        if source.room != "kernels" {
-            faults.push(source.fault(at, "unsafe code lives in kernels"));
+        if source.module != "kernels" {
+            faults.push(source.fault(at, "unsafe code is allowed only in kernels"));
         } else if !reasons.any(|line| line.contains(if is_declared { "# Safety" } else { "SAFETY:" })) {
-            faults.push(source.fault(at, "unsafe without its \"// SAFETY:\" in the lines above"));
+            faults.push(source.fault(at, "unsafe without \"// SAFETY:\" in the lines above"));
         }
     }
     faults
 }
 
-pub fn heads(source: &Source) -> Vec<String> {
+pub fn file_heads(source: &Source) -> Vec<String> {
     let has_head = source.lines.first().is_some_and(|line| line.starts_with("//! "));
-    if has_head { Vec::new() } else { vec![source.fault(0, "begins with no //! line that says what it decides")] }
+    if has_head {
+        Vec::new()
+    } else {
+        vec![source.fault(0, "the first line is not a //! line that states the file's responsibility")]
+    }
 }
 
 pub fn file_length(source: &Source) -> Vec<String> {
@@ -82,7 +88,7 @@ pub fn file_length(source: &Source) -> Vec<String> {
     if lines > FILE_LINES { vec![fault()] } else { Vec::new() }
 }
 
-/// Files, modules and types do not end in an empty word, functions are not named by one alone.
+/// Names of files, modules and types do not end in an empty word; a function's name is not an empty word alone.
 pub fn names(source: &Source) -> Vec<String> {
     let stem = source.path.rsplit('/').next().unwrap_or_default().trim_end_matches(".rs");
     let mut found = vec![(0, stem, last_word(stem))];
@@ -93,16 +99,16 @@ pub fn names(source: &Source) -> Vec<String> {
         }));
     }
     let empty = found.iter().filter(|(_, _, said)| EMPTY_WORDS.contains(&said.as_str()));
-    empty.map(|(at, name, _)| source.fault(*at, &format!("the name {name} says nothing"))).collect()
+    empty.map(|(at, name, _)| source.fault(*at, &format!("the name {name} carries no meaning"))).collect()
 }
 
-/// The last word of a name, of either way of writing it.
+/// The last word of a name in snake_case or CamelCase.
 fn last_word(name: &str) -> String {
     let begin = name.rfind(|c: char| c == '_' || c.is_uppercase()).unwrap_or(0);
     name[begin..].trim_start_matches('_').to_lowercase()
 }
 
-/// Lengths of functions with where they begin; rustfmt has put their ends at the depth of their beginnings.
+/// Lengths of functions with their first line. rustfmt puts the closing brace at the indentation of the first line.
 pub fn functions(source: &Source) -> Vec<(usize, String)> {
     let mut lengths = Vec::new();
     let mut open: Option<(usize, usize)> = None;
@@ -128,23 +134,25 @@ pub fn function_length(source: &Source) -> Vec<String> {
     long.map(|(lines, place)| format!("{place}: a function of {lines} lines, {FUNCTION_LINES} at most")).collect()
 }
 
-/// Dependencies of the root package that nobody owns, or nobody uses.
-pub fn ledger(manifest: &str, uses: impl Fn(&str, &str) -> bool) -> Vec<String> {
+/// Dependencies of the root package without an owner, or unused by it.
+pub fn ownership(manifest: &str, uses: impl Fn(&str, &str) -> bool) -> Vec<String> {
     let mut faults = Vec::new();
     let lines = manifest.lines().enumerate().skip_while(|(_, line)| *line != "[dependencies]").skip(1);
     let listed = lines.take_while(|(_, line)| !line.starts_with('[')).filter(|(_, line)| line.starts_with(is_of_name));
     for (row, line) in listed {
         let name = line.split([' ', '.', '=']).next().unwrap_or_default().replace('-', "_");
         let owners = OWNERS.iter().find(|(library, _)| *library == name).map(|(_, owners)| *owners);
-        let rooms: Vec<&str> = FLOORS.iter().map(|(room, _)| *room).collect();
+        let modules: Vec<&str> = LAYERS.iter().map(|(module, _)| *module).collect();
         let fault = |what: &str| format!("Cargo.toml:{}: {name} {what}", row + 1);
         match owners {
-            None if !ANYONE.contains(&name.as_str()) => faults.push(fault("has no owner in tests/architecture.rs")),
-            None if !rooms.iter().any(|room| uses(room, &name)) => faults.push(fault("is used by nobody")),
+            None if !UNRESTRICTED.contains(&name.as_str()) => {
+                faults.push(fault("has no owner in tests/architecture.rs"))
+            }
+            None if !modules.iter().any(|module| uses(module, &name)) => faults.push(fault("is used by nobody")),
             None => {}
             Some(owners) => {
-                let idle = owners.iter().filter(|room| !uses(room, &name));
-                faults.extend(idle.map(|room| fault(&format!("belongs to {room}, which does not use it"))));
+                let idle = owners.iter().filter(|module| !uses(module, &name));
+                faults.extend(idle.map(|module| fault(&format!("belongs to {module}, which does not use it"))));
             }
         }
     }

@@ -1,20 +1,20 @@
-//! Rust files as the rules see them: without tests, comments and what stands in quotes, lines kept.
+//! Rust files as the rules read them: tests, comments and string contents are blanked, line numbers are kept.
 //!
-//! Decides what is code and what is named in it. Knows no rule.
+//! Decides what is code and which names it uses. Contains no rule.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One file before its tests.
+/// One file up to its tests.
 pub struct Source {
     pub path: String,
     /// The folder or file below `src/`, or the package.
-    pub room: String,
-    /// How many modules it stands in: so many `super::` lead to the crate's root.
+    pub module: String,
+    /// Module depth: the number of `super::` that lead to the crate root.
     pub depth: usize,
-    /// As written.
+    /// The original lines.
     pub lines: Vec<String>,
-    /// Comments and quotes blanked.
+    /// Comments and strings blanked.
     pub code: String,
 }
 
@@ -22,22 +22,22 @@ impl Source {
     pub fn new(path: &str, text: &str) -> Self {
         let before_tests = text.split("\nmod tests {").next().unwrap_or_default();
         let parts: Vec<&str> = path.trim_end_matches(".rs").split('/').collect();
-        let room = if parts[0] == "src" { parts.get(1).copied().unwrap_or_default() } else { parts[0] };
+        let module = if parts[0] == "src" { parts.get(1).copied().unwrap_or_default() } else { parts[0] };
         Self {
             path: path.to_owned(),
-            room: room.to_owned(),
+            module: module.to_owned(),
             depth: parts.iter().skip(1).filter(|part| **part != "mod").count(),
             lines: before_tests.lines().map(str::to_owned).collect(),
             code: code_of(before_tests),
         }
     }
 
-    /// A fault at a place in `code`.
+    /// A violation at a byte offset of `code`.
     pub fn fault(&self, at: usize, what: &str) -> String {
         format!("{}:{}: {what}", self.path, self.code[..at].matches('\n').count() + 1)
     }
 
-    /// Where `word` stands in code by itself: where it begins or ends with a letter, no letter goes on.
+    /// Byte offsets of `word` in code, as a whole word: a letter at its start or end is not continued by another.
     pub fn places<'a>(&'a self, word: &'a str) -> impl Iterator<Item = usize> + 'a {
         let goes_on =
             |own: Option<char>, next: Option<char>| own.is_some_and(is_of_name) && next.is_some_and(is_of_name);
@@ -48,13 +48,13 @@ impl Source {
         })
     }
 
-    /// The names that follow `path` (`crate::`), one for each branch of a group, wherever its lines break.
+    /// The names that follow `path` (`crate::`), one for each branch of a `{}` group, across line breaks.
     pub fn names_after<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (usize, &'a str)> + 'a {
         self.places(path).flat_map(move |at| branches(&self.code, at + path.len()))
     }
 }
 
-/// The Rust files in `folders` but for those that are taken in for tests only.
+/// The Rust files in `folders` except those compiled for tests only.
 pub fn sources(folders: &[&str]) -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
@@ -71,7 +71,7 @@ fn rust_files(place: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Whether a `mod.rs` takes this file, or a folder that it is in, in for tests only.
+/// Whether a `mod.rs` declares this file, or a folder that contains it, for tests only.
 fn test_only(file: &Path) -> bool {
     let folder = file.parent().unwrap_or(file);
     let (named, home) =
@@ -95,7 +95,7 @@ pub fn name_at(rest: &str) -> &str {
     &rest[..rest.find(|c| !is_of_name(c)).unwrap_or(rest.len())]
 }
 
-/// The name at `at`, or the first names of the branches of the group that opens there.
+/// The name at `at`, or the first name of each branch of the group that opens there.
 fn branches(code: &str, at: usize) -> Vec<(usize, &str)> {
     if !code[at..].starts_with('{') {
         return vec![(at, name_at(&code[at..]))];
@@ -117,7 +117,7 @@ fn branches(code: &str, at: usize) -> Vec<(usize, &str)> {
     names
 }
 
-/// `text` with comments and quotes as spaces.
+/// `text` with comments and strings replaced by spaces.
 fn code_of(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let (mut code, mut at) = (String::with_capacity(text.len()), 0);
@@ -130,7 +130,7 @@ fn code_of(text: &str) -> String {
     code
 }
 
-/// How long the comment or quote at the start of `rest` is; 0 if there is none.
+/// Length of the comment or string at the start of `rest`; 0 if there is none.
 fn blank_length(rest: &[char]) -> usize {
     match rest {
         ['/', '/', ..] => length_to(rest, 2, &['\n']),
