@@ -326,6 +326,31 @@ fn top_watches_a_server_or_this_machine_and_says_what_it_cannot_see() {
     assert!(refused.status.code() == Some(1) && text(&refused.stderr).contains("--token"), "{refused:?}");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_server_with_the_greatest_values_starts_and_ends_when_asked_and_greater_ones_are_wrong_usage() {
+    for (flag, value) in [("--workers", "100000"), ("--workers", "0"), ("--max-sessions", "1025"), ("--token", "")] {
+        let refused = visage(&["serve", "--port", "0", "--udp-port", "0", flag, value]);
+        assert_eq!(refused.status.code(), Some(2), "{flag} {value}: {}", text(&refused.stderr));
+    }
+    let mut server = Server::start(&["--workers", "1024", "--max-sessions", "1024"]);
+    let pid = server.0.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+    assert_eq!(server.0.wait().expect("ended").code(), Some(0));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_may_open_as_many_files_as_the_hard_limit_says() {
+    let mut command = Command::new("sh");
+    let program = env!("CARGO_BIN_EXE_visage");
+    command.args(["-c", "ulimit -Sn 256; ulimit -Hn 2048; exec \"$0\" serve --json --port 0 --udp-port 0", program]);
+    let server = Server::of(command);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.0.id())).expect("limits");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    assert_eq!(line.split_whitespace().filter(|word| *word == "2048").count(), 2, "{line}");
+}
+
 /// A folder with a stand-in for NVIDIA's management library in it, which reads its answers from a file there; none without a
 /// C compiler.
 fn folder_with_cards() -> Option<tempfile::TempDir> {

@@ -117,6 +117,7 @@ fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
         facts: Facts { version: "0", pack: "paper \"white\"".into(), backend: "cpu".into(), codec: "h264", gpu: None },
         token: None,
         origins,
+        allowed_hosts: Vec::new(),
         assets: &[("index.html", b"<!doctype html>"), ("app.js", b"1")],
         closing,
         stills: Mutex::default(),

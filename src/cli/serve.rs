@@ -17,6 +17,7 @@ use super::flags::{Flags, ServeFlags};
 use super::packs::{data_dir, open_pack};
 use super::preflight::before_serving;
 use super::prepare::{self, IsClosing};
+use super::startup_guard::StartupGuard;
 use crate::codec::VIDEO_CODECS;
 use crate::model::Pack;
 use crate::model::portrait::Portrait;
@@ -32,6 +33,7 @@ const FIRST_BITRATE_BPS: u32 = 1_200_000;
 pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), CliError> {
     serve::check_origins(&wanted.allow_origin)
         .map_err(|error| CliError::new(error, "--allow-origin https://example.org"))?;
+    let guard = StartupGuard::arm();
     before_serving(flags, wanted)?;
     let runtime = Runtime::new()?;
     let listener = serve::bind(SocketAddr::new(wanted.door.host, wanted.door.port)).map_err(port_hint)?;
@@ -60,6 +62,7 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), CliError> {
     doors.open(serve::router(house.state(wanted, closing)));
     tell(wanted, &url(scheme, address), &house.net, &house.facts);
     tell_fingerprint(wanted, files.as_ref())?;
+    drop(guard);
     let served = runtime.block_on(serving);
     house.close(&runtime)?;
     served?.map_err(CliError::from)
@@ -94,6 +97,7 @@ impl Services {
             facts: self.facts.clone(),
             token: wanted.token.clone(),
             origins: wanted.allow_origin.clone(),
+            allowed_hosts: wanted.allow_host.clone(),
             assets: embedded::PAGE,
             closing,
             stills: Mutex::default(),
@@ -139,7 +143,7 @@ fn open_studio(wanted: &ServeFlags, pack: Arc<dyn Pack>) -> Result<Arc<Sessions>
     let cores = thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let config = SessionsConfig {
         max_sessions: usize::from(wanted.max_sessions),
-        workers: wanted.workers.unwrap_or(cores).max(1),
+        workers: wanted.workers.map_or(cores, usize::from).max(1),
         picture_px: wanted.picture_px & !1,
         bitrate_bps: FIRST_BITRATE_BPS,
     };

@@ -13,8 +13,9 @@ use visage_kernels::gpu_watch::GpuWatch;
 use super::error::CliError;
 use super::flags::{ListFlags, TopFlags};
 use super::lists::print_rows;
-use crate::bench::{BenchError, MachineUse, Server, Target};
+use crate::api_client::{ApiClient, ApiError};
 use crate::gpu_load::{Allowance, GpuReading, slowed_by};
+use crate::telemetry::MachineCpu;
 use crate::time::Wall;
 
 /// Between two looks.
@@ -29,7 +30,7 @@ const NAME_LETTERS: usize = 18;
 /// Who is asked.
 enum Watched {
     /// A server, elsewhere or here.
-    Server(Box<Server>),
+    Server(Box<ApiClient>),
     /// This machine, with its cards if it has any.
     Here(Option<Box<GpuWatch>>),
 }
@@ -84,7 +85,7 @@ pub fn run(wanted: &TopFlags) -> Result<(), CliError> {
     let is_once = wanted.json || !std::io::stdout().is_terminal();
     let looks = if is_once { Looks::One } else { Looks::Many };
     Runtime::new()?.block_on(async {
-        let mut watched = Watched::open(wanted).await?;
+        let mut watched = Watched::open(wanted)?;
         let mut ticks = tokio::time::interval(PAUSE);
         ticks.tick().await;
         let mut before = watched.spent().await?;
@@ -102,16 +103,15 @@ pub fn run(wanted: &TopFlags) -> Result<(), CliError> {
 }
 
 impl Watched {
-    async fn open(wanted: &TopFlags) -> Result<Self, CliError> {
+    fn open(wanted: &TopFlags) -> Result<Self, CliError> {
         let Some(url) = &wanted.url else { return Ok(Self::Here(GpuWatch::open().map(Box::new))) };
-        let target = Target::Url { url: url.clone(), token: wanted.token.clone() };
-        Ok(Self::Server(Box::new(Server::open(&target).await.map_err(hinted)?)))
+        Ok(Self::Server(Box::new(ApiClient::new(url, wanted.token.clone()).map_err(hinted)?)))
     }
 
     async fn spent(&self) -> Result<Spent, CliError> {
         let busy_s = match self {
             Self::Server(server) => cpu_seconds(&server.metrics().await.map_err(hinted)?),
-            Self::Here(_) => MachineUse::now().map(|used| used.busy_s),
+            Self::Here(_) => MachineCpu::read().map(|used| used.busy_s),
         };
         Ok(Spent { busy_s, at: Wall.now() })
     }
@@ -132,11 +132,11 @@ impl Watched {
                 Ok(Look { server: None, cores: Cores { busy, of }, cards })
             }
             Self::Server(server) => {
-                let mut about = server.about().await.map_err(hinted)?;
+                let mut about = server.server_info().await.map_err(hinted)?;
                 let mut part = |name: &str| about[name].take();
                 let (pack, backend, sessions) = (part("pack"), part("backend"), part("sessions"));
                 let told = ServerLook { pack, backend, sessions };
-                let cards = serde_json::from_value(server.cards().await.map_err(hinted)?)?;
+                let cards = serde_json::from_value(server.gpu_status().await.map_err(hinted)?)?;
                 Ok(Look { server: Some(told), cores: Cores { busy, of: None }, cards })
             }
         }
@@ -148,10 +148,10 @@ fn cpu_seconds(metrics: &str) -> Option<f64> {
     metrics.lines().find_map(|line| line.strip_prefix("process_cpu_seconds_total "))?.parse().ok()
 }
 
-fn hinted(error: BenchError) -> CliError {
+fn hinted(error: ApiError) -> CliError {
     let hint = match &error {
-        BenchError::Refused { status: 401, .. } => "--token or VISAGE_TOKEN gives the server's token",
-        BenchError::Refused { status: 404, .. } => "a visage of this version must answer there",
+        ApiError::Refused { status: 401, .. } => "--token or VISAGE_TOKEN gives the server's token",
+        ApiError::Refused { status: 404, .. } => "a visage of this version must answer there",
         _ => {
             "--url names a server that answers over http, such as http://127.0.0.1:8010; without it this machine is watched"
         }

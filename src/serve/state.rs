@@ -67,6 +67,8 @@ pub struct Shared {
     pub token: Option<String>,
     /// Other pages that may call the API and frame the page; see [`super::check_origins`].
     pub origins: Vec<String>,
+    /// Host names under which requests may ask for this server, besides addresses and `localhost` (`--allow-host`).
+    pub allowed_hosts: Vec<String>,
     /// Files of the page.
     pub assets: &'static [Asset],
     /// True once the server is going down.

@@ -67,6 +67,7 @@ fn house_with(pack: Arc<dyn Pack>, places: usize, token: Option<&str>, picture_p
         facts,
         token: token.map(str::to_owned),
         origins: Vec::new(),
+        allowed_hosts: Vec::new(),
         assets: &[("index.html", b"<!doctype html>"), ("openapi.json", DOCUMENT)],
         closing,
         stills: Mutex::default(),
