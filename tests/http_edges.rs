@@ -17,14 +17,14 @@ use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use visage::codec::audio_file::decode_sound;
 use visage::media::VideoFrame;
-use visage::model::{Animator, AvatarInfo, ModelError, Pack, Still};
+use visage::model::{Animator, AvatarInfo, Cadence, FramePoll, ModelError, Pack, Still};
 use visage::rtc::{RtcConfig, RtcServer};
 use visage::serve::{self, AppState, Facts, ServeError, Shared, TlsFiles, TraceFile};
 use visage::session::{
     EndReason, Outgoing, Outlet, SessionEvent, SessionHandle, SessionRequest, Sessions, SessionsConfig,
 };
 use visage::telemetry::{Marks, Stage};
-use visage::time::{SampleIndex, Wall};
+use visage::time::{Rate, SampleIndex, Wall};
 
 /// A pack whose faces cost nothing.
 struct Paper(Vec<AvatarInfo>);
@@ -32,17 +32,25 @@ struct Paper(Vec<AvatarInfo>);
 struct PaperFace;
 
 impl Animator for PaperFace {
-    fn look_ahead_samples(&self) -> u64 {
-        1280
+    fn cadence(&self) -> Cadence {
+        Cadence::per_frame(Rate::new(25, 1).expect("above zero"), 1280)
     }
 
-    fn hear(&mut self, _block: &visage::media::PcmBlock, _at: SampleIndex) -> Result<(), ModelError> {
+    fn push_audio(&mut self, _block: &visage::media::PcmBlock, _at: SampleIndex) -> Result<(), ModelError> {
         Ok(())
     }
 
-    fn show(&mut self, _at: SampleIndex, _picture: &mut VideoFrame, _marks: &mut Marks, _wall: Wall) {}
+    fn poll(
+        &mut self,
+        _at: SampleIndex,
+        _picture: &mut VideoFrame,
+        _marks: &mut Marks,
+        _wall: Wall,
+    ) -> Result<FramePoll, ModelError> {
+        Ok(FramePoll::Ready)
+    }
 
-    fn hush(&mut self) {}
+    fn reset(&mut self) {}
 }
 
 impl Pack for Paper {
@@ -54,7 +62,7 @@ impl Pack for Paper {
         &self.0
     }
 
-    fn actor(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
+    fn animator(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
         Ok(Box::new(PaperFace))
     }
 

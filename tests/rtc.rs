@@ -12,13 +12,13 @@ use str0m::rtp::{Extension, RawPacket, RtpHeader};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 use tokio::net::UdpSocket;
 use visage::media::{PcmBlock, VideoFrame};
-use visage::model::{Animator, AvatarInfo, ModelError, Pack, Still};
+use visage::model::{Animator, AvatarInfo, Cadence, FramePoll, ModelError, Pack, Still};
 use visage::rtc::{JoinError, Joined, RtcConfig, RtcServer};
 use visage::session::{
     AdmitError, EndReason, Outgoing, Outlet, SessionEvent, SessionRequest, Sessions, SessionsConfig,
 };
 use visage::telemetry::{Loss, Marks, Stage};
-use visage::time::{SampleIndex, Wall};
+use visage::time::{Rate, SampleIndex, Wall};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// One frame of silence (RFC 6716: CELT, 20 ms).
@@ -28,22 +28,29 @@ const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
 struct Ramp;
 
 impl Animator for Ramp {
-    fn look_ahead_samples(&self) -> u64 {
-        1280
+    fn cadence(&self) -> Cadence {
+        Cadence::per_frame(Rate::new(25, 1).expect("above zero"), 1280)
     }
 
-    fn hear(&mut self, _block: &PcmBlock, _at: SampleIndex) -> Result<(), ModelError> {
+    fn push_audio(&mut self, _block: &PcmBlock, _at: SampleIndex) -> Result<(), ModelError> {
         Ok(())
     }
 
-    fn show(&mut self, at: SampleIndex, picture: &mut VideoFrame, marks: &mut Marks, wall: Wall) {
+    fn poll(
+        &mut self,
+        at: SampleIndex,
+        picture: &mut VideoFrame,
+        marks: &mut Marks,
+        wall: Wall,
+    ) -> Result<FramePoll, ModelError> {
         let start = (at.0 / 64) as u8;
         picture.planes_mut().0.iter_mut().zip(0_usize..).for_each(|(luma, n)| *luma = start.wrapping_add(n as u8));
-        marks.stamp(Stage::Modelled, wall.now());
-        marks.stamp(Stage::Drawn, wall.now());
+        marks.stamp(Stage::Inferred, wall.now());
+        marks.stamp(Stage::Rendered, wall.now());
+        Ok(FramePoll::Ready)
     }
 
-    fn hush(&mut self) {}
+    fn reset(&mut self) {}
 }
 
 struct Ramps([AvatarInfo; 1]);
@@ -57,7 +64,7 @@ impl Pack for Ramps {
         &self.0
     }
 
-    fn actor(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
+    fn animator(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
         Ok(Box::new(Ramp))
     }
 

@@ -600,7 +600,7 @@ const percentile = (values, p) => {
 const seen = key => S.history.map(h => h[key]);
 
 const STAGES = [['network', 'Network'], ['look_ahead', 'Look-ahead'], ['jitter_buffer', 'Jitter buffer'], ['queue', 'Queue'],
-  ['model', 'Model'], ['draw', 'Draw'], ['encode', 'Encode'], ['send', 'Send']];
+  ['inference', 'Inference'], ['render', 'Render'], ['encode', 'Encode'], ['send', 'Send']];
 
 /** Delay by stage: the server's own figures since the call began, and the browser's estimate of the network. */
 function delays() {

@@ -206,13 +206,13 @@ impl BenchReport {
         // The first stage is the origin of the times.
         for name in Stage::ALL.into_iter().skip(1).map(Stage::name) {
             stage(name).into_iter().for_each(|spans| row(out, &format!("  {name}").replace('_', " "), spans));
-            if name == Stage::Modelled.name() {
+            if name == Stage::Inferred.name() {
                 self.gpu_steps(out);
             }
         }
         for name in ["jitter_buffer", "queue", "encode", "send"] {
             let spans = self.voice_stages.get(&format!("{name}_ms"));
-            spans.into_iter().for_each(|spans| row(out, &format!("  audio: {name}"), spans));
+            spans.into_iter().for_each(|spans| row(out, &format!("  audio: {name}").replace('_', " "), spans));
         }
         let s = self.av_offset_ms;
         row(out, "video after audio", &s.upper());

@@ -155,7 +155,7 @@ impl Call {
     fn show(&mut self, number: u64, bytes: usize) {
         self.peer.session.meter.frame_due();
         let mut marks = Marks::default();
-        marks.stamp(Stage::Listened, self.now);
+        marks.stamp(Stage::PlayoutDue, self.now);
         let value = OutgoingMedia::VideoFrame(EncodedFrame { bytes: Bytes::from(vec![0x65; bytes]), is_key: true });
         let media = Timed { at: SampleIndex(number * 640), utterance: Utterance::default(), marks, value };
         let outgoing = Outgoing { session: SessionKey(1), clock: self.now, media };

@@ -95,8 +95,12 @@ struct MeterState {
     losses: LossCounts,
     recent: Histogram,
     latest: Latest,
+    frame_interval: Option<Duration>,
     is_closed: bool,
 }
+
+/// A frame is on time if it is sent less than this after it was due, unless [`Meter::set_frame_interval`] was called.
+const FRAME_INTERVAL: Duration = Duration::from_millis(40);
 
 /// What is true now rather than counted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -156,7 +160,7 @@ impl Meter {
         let traced = self.trace.as_ref().map_or(Ok(()), |(trace, session)| trace.frame(*session, marks));
         self.while_open(|state| {
             traced.err().iter().for_each(|loss| state.losses.count(*loss));
-            let on_time = lateness < Duration::from_millis(40);
+            let on_time = lateness < state.frame_interval.unwrap_or(FRAME_INTERVAL);
             if on_time {
                 state.frames.on_time += 1;
             } else {
@@ -197,6 +201,11 @@ impl Meter {
     /// Percentiles of the voice-to-frame delay since this was last asked.
     pub(super) fn take_recent(&self) -> Percentiles {
         self.with(|state| std::mem::take(&mut state.recent).percentiles())
+    }
+
+    /// Time from one frame of the session to the next: a frame is on time if it is sent less than this after it was due.
+    pub(super) fn set_frame_interval(&self, interval: Duration) {
+        self.with(|state| state.frame_interval = Some(interval));
     }
 
     /// Notes what is true now.
@@ -284,11 +293,11 @@ impl MeterState {
     fn record(&mut self, marks: &Marks) {
         marks.spans().for_each(|(stage, span)| self.stages.entry(stage).or_default().record(span));
         marks.step.parts().for_each(|(part, took)| self.gpu.entry(part).or_default().record(took));
-        if let Some(span) = marks.between(Stage::Spoken, Stage::Sent) {
+        if let Some(span) = marks.between(Stage::OldestPacket, Stage::Sent) {
             self.audio_to_frame.record(span);
             self.recent.record(span);
         }
-        if let Some(span) = marks.between(Stage::Heard, Stage::Sent) {
+        if let Some(span) = marks.between(Stage::NewestPacket, Stage::Sent) {
             self.processing.record(span);
         }
     }
@@ -401,9 +410,13 @@ mod tests {
     fn the_way_of_voice_is_split_by_its_own_marks() {
         let (meter, start) = (Meter::default(), Wall.now());
         let mut marks = Marks::default();
-        for (stage, ms) in
-            [(Stage::Heard, 0), (Stage::Listened, 5), (Stage::Begun, 65), (Stage::Encoded, 66), (Stage::Sent, 67)]
-        {
+        for (stage, ms) in [
+            (Stage::NewestPacket, 0),
+            (Stage::PlayoutDue, 5),
+            (Stage::Started, 65),
+            (Stage::Encoded, 66),
+            (Stage::Sent, 67),
+        ] {
             marks.stamp(stage, start + Duration::from_millis(ms));
         }
         meter.voice_sent(&marks);

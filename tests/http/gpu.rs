@@ -35,8 +35,8 @@ impl Pack for OnCard {
         Some(DeviceCounts { steps: 400, runs: 120, replays: 119, ..DeviceCounts::default() })
     }
 
-    fn actor(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
-        self.0.actor(avatar, side_px)
+    fn animator(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
+        self.0.animator(avatar, side_px)
     }
 
     fn still(&self, avatar: &str, side_px: u32) -> Result<Still, ModelError> {
