@@ -249,7 +249,7 @@ impl Session {
         let mut marks = Marks::default();
         block.newest_arrival.iter().for_each(|arrived| marks.stamp(Stage::NewestPacket, *arrived));
         marks.stamp(Stage::PlayoutDue, due);
-        self.audio.push(Timed { at: block.at, utterance: self.utterance, marks, value: block.block.voice });
+        self.audio.push(Timed { at: block.at, utterance: self.utterance, marks, value: block.block.playback_48k });
     }
 
     fn look_ahead_samples(&self) -> u64 {

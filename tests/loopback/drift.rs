@@ -32,7 +32,7 @@ impl Animator for Gauge {
     }
 
     fn push_audio(&mut self, block: &PcmBlock, at: SampleIndex) -> Result<(), ModelError> {
-        self.0.push((at.0, block.line.iter().map(|sample| sample * sample).sum()));
+        self.0.push((at.0, block.speech_16k.iter().map(|sample| sample * sample).sum()));
         Ok(())
     }
 

@@ -57,7 +57,7 @@ impl Animator for PortraitAnimator {
         self.first_block.get_or_insert(at);
         let loud = (block.level() * 9.0).min(1.0);
         self.level += (loud - self.level) * if loud > self.level { 0.6 } else { 0.15 };
-        self.mouth.push_audio(&block.line[..])
+        self.mouth.push_audio(&block.speech_16k[..])
     }
 
     fn poll(
