@@ -3,7 +3,7 @@
 //! A state machine: time and datagrams are passed in, and a [`Transmitter`] takes the datagrams to send. What a datagram
 //! costs does not depend on the number of peers: the peer is found by hash, the next timer in an ordered set.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use super::Admission;
 use super::demux::{self, Demux};
 use super::network_stats::NetworkStats;
 use super::peer::{Peer, PeerState, Transmitter};
+use super::peer_table::PeerTable;
 use super::stall::StallDetector;
 use crate::session::{EndReason, Outgoing, OutgoingMedia, SessionKey};
 use crate::telemetry::{Counters, Loss};
@@ -33,16 +34,13 @@ pub struct Datagram<'a> {
 
 /// Every peer of the endpoint.
 pub struct Peers {
-    peers: HashMap<SessionKey, Box<Peer>>,
+    peers: PeerTable<SessionKey, Box<Peer>>,
     demux: Demux,
     /// When each peer is to be woken, soonest first: one entry per peer, equal to its `wake_at`.
     timers: BTreeSet<(Instant, SessionKey)>,
     stalls: StallDetector,
     admission: Arc<dyn Admission>,
     counters: Arc<Counters>,
-    /// Peers that were read or changed, each time they were.
-    #[cfg(test)]
-    pub(super) touched: u64,
 }
 
 impl Peers {
@@ -50,14 +48,12 @@ impl Peers {
     #[must_use]
     pub fn new(admission: Arc<dyn Admission>, counters: Arc<Counters>) -> Self {
         Self {
-            peers: HashMap::new(),
+            peers: PeerTable::new(),
             demux: Demux::default(),
             timers: BTreeSet::new(),
             stalls: StallDetector::default(),
             admission,
             counters,
-            #[cfg(test)]
-            touched: 0,
         }
     }
 
@@ -72,13 +68,13 @@ impl Peers {
     /// Network statistics of the session with this id.
     #[must_use]
     pub fn stats(&self, id: &str) -> Option<NetworkStats> {
-        self.peers.values().find(|peer| &*peer.session.id == id).map(|peer| peer.stats())
+        self.peers.iter().find(|(_, peer)| &*peer.session.id == id).map(|(_, peer)| peer.stats())
     }
 
     /// Network statistics of every session.
     #[must_use]
     pub fn all_stats(&self) -> Vec<NetworkStats> {
-        self.peers.values().map(|peer| peer.stats()).collect()
+        self.peers.iter().map(|(_, peer)| peer.stats()).collect()
     }
 
     /// Call it at the start of every turn of the event loop. True after a stall: then read the sockets before anything
@@ -96,13 +92,14 @@ impl Peers {
         let Some(key) = self.key_of(source, bytes) else { return self.count_stray() };
         let Ok(received) = Receive::new(Protocol::Udp, source, destination, bytes) else { return self.count_stray() };
         let input = Input::Receive(now, received);
-        let is_accepted = self.peers.get(&key).is_some_and(|peer| peer.accepts(&input));
+        let is_accepted = self.peers.get(key).is_some_and(|peer| peer.accepts(&input));
         let Input::Receive(_, received) = input else { return };
         if !is_accepted {
             return self.count_stray();
         }
-        if demux::is_stun(bytes) {
-            self.demux.bind_address(source, key);
+        if demux::is_stun(bytes) && self.demux.bind_address(source, key) {
+            let session = self.peers.get(key).map(|peer| &*peer.session.id);
+            tracing::debug!(session, remote = %source, local = %destination, "ICE candidate pair");
         }
         if demux::is_dtls(bytes) {
             self.with_peer(key, now, transmit, |peer, transmit| peer.receive_dtls(now, received, transmit));
@@ -115,7 +112,7 @@ impl Peers {
     /// and its audio is counted here.
     pub fn send(&mut self, now: Instant, item: &Outgoing, transmit: &mut Transmitter<'_>) {
         let is_audio = matches!(item.media.value, OutgoingMedia::Voice(_));
-        if is_audio && !self.peers.contains_key(&item.session) {
+        if is_audio && !self.peers.contains(item.session) {
             return self.counters.lose(Loss::BlockedVoice);
         }
         self.with_peer(item.session, now, transmit, |peer, transmit| peer.send(item, now, transmit));
@@ -136,7 +133,7 @@ impl Peers {
     pub fn remove_ended(&mut self, now: Instant, transmit: &mut Transmitter<'_>) {
         let ended = self.peers.iter().filter_map(|(key, peer)| {
             let reason = peer.timeouts().end_reason(now);
-            (peer.session.inbox.has_ended() || reason.is_some()).then_some((*key, reason))
+            (peer.session.inbox.has_ended() || reason.is_some()).then_some((key, reason))
         });
         let ended: Vec<_> = ended.collect();
         for (key, reason) in ended {
@@ -146,7 +143,7 @@ impl Peers {
 
     /// Closes every peer.
     pub fn close(&mut self, now: Instant, transmit: &mut Transmitter<'_>) {
-        let keys: Vec<_> = self.peers.keys().copied().collect();
+        let keys: Vec<_> = self.peers.iter().map(|(key, _)| key).collect();
         keys.into_iter().for_each(|key| self.remove(key, Some(EndReason::Closing), now, transmit));
     }
 
@@ -169,11 +166,7 @@ impl Peers {
     where
         F: FnOnce(&mut Peer, &mut Transmitter<'_>) -> Result<PeerState, RtcError>,
     {
-        let Some(peer) = self.peers.get_mut(&key) else { return };
-        #[cfg(test)]
-        {
-            self.touched += 1;
-        }
+        let Some(peer) = self.peers.get_mut(key) else { return };
         let scheduled_at = peer.wake_at;
         let outcome = catch_unwind(AssertUnwindSafe(|| work(peer, transmit)));
         if peer.wake_at != scheduled_at {
@@ -194,13 +187,21 @@ impl Peers {
 
     /// Closes a peer and removes it. Ends its session for this reason, unless it has ended already.
     fn remove(&mut self, key: SessionKey, reason: Option<EndReason>, now: Instant, transmit: &mut Transmitter<'_>) {
-        let Some(mut peer) = self.peers.remove(&key) else { return };
+        let Some(mut peer) = self.peers.remove(key) else { return };
         self.demux.remove(key);
         self.timers.remove(&(peer.wake_at, key));
+        tracing::debug!(session = &*peer.session.id, ?reason, progress = peer.progress(), "peer removed");
         // A peer that cannot even close is dropped all the same.
         let _ = catch_unwind(AssertUnwindSafe(|| peer.close(now, transmit)));
         if let Some(reason) = reason {
             self.admission.end(&peer.session.id, reason);
         }
+    }
+}
+
+#[cfg(test)]
+impl Peers {
+    pub(super) fn accessed(&self) -> u64 {
+        self.peers.accessed()
     }
 }

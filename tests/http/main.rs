@@ -123,7 +123,7 @@ async fn a_session_is_joined_looked_at_changed_and_left() {
     assert_eq!(status, StatusCode::CREATED, "{joined}");
     let place = joined["location"].as_str().expect("a location").to_owned();
     assert_eq!(joined["avatar"], "finn");
-    assert!(joined["sdp"].as_str().is_some_and(|sdp| sdp.contains("a=msid:visage picture")), "{joined}");
+    assert!(joined["sdp"].as_str().is_some_and(|sdp| sdp.contains("a=msid:visage video")), "{joined}");
     let (status, stats) = told(house.ask(Method::GET, &format!("{place}/stats"))).await;
     assert!(
         status.is_success() && stats["frames"]["due"].is_u64() && stats["network"]["is_connected"] == false,
