@@ -9,6 +9,8 @@ const $ = (selector, root = document) => root.querySelector(selector);
 const icon = name => `<svg class="i" aria-hidden="true"><use href="#i-${name}"/></svg>`;
 const esc = text => String(text).replace(/[&<>"]/g, c => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]);
 const clamp = (x, lo, hi) => Math.min(hi, Math.max(lo, x));
+/** The address of a path of the server this page came from, also where a proxy publishes it below a path of its own. */
+const at = path => new URL(path.replace(/^\//, ''), document.baseURI).href;
 const clock = s => `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, '0')}`;
 const dash = '–';
 const num = (x, digits = 0) => Number.isFinite(x) ? x.toFixed(digits).replace('-', '−') : dash;
@@ -68,7 +70,7 @@ async function api(path, { method = 'GET', body, type, keepalive, signal } = {})
   if (type) headers['content-type'] = type;
   let answer;
   try {
-    answer = await fetch(path, { method, body, headers, keepalive, signal, cache: 'no-store' });
+    answer = await fetch(at(path), { method, body, headers, keepalive, signal, cache: 'no-store' });
   } catch (error) {
     throw new Problem(0, { title: 'The server does not answer', detail: error.message }, 0);
   }
@@ -288,7 +290,7 @@ function cancel() {
 
 function listenToEvents(call) {
   const query = token ? `?token=${encodeURIComponent(token)}` : '';
-  const events = new EventSource(`/v1/sessions/${call.id}/events${query}`);
+  const events = new EventSource(at(`/v1/sessions/${call.id}/events${query}`));
   const on = (name, act) => events.addEventListener(name, e => S.call === call && act(JSON.parse(e.data)));
   on('speech_ended', e => S.sound && e.utterance >= S.sound.utterance && soundOver());
   on('ended', e => lose(e.detail || 'ended by the server'));
@@ -846,11 +848,12 @@ function showWave() {
 // ── avatars and the room ───────────────────────────────────────────────────────────────────────────────────────
 const KINDS = { drawn: 'Drawn', head: '3D' };
 const isDark = () => (document.documentElement.dataset.theme || (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light')) === 'dark';
+const still = avatar => at(`/v1/avatars/${encodeURIComponent(avatar.name)}/still.png`);
 const wall = avatar => avatar.background_color || '#8a9296'; // part of the picture, and so the same in the dark
 
 function showAvatars() {
   $('.avatars').hidden = S.avatars.length < 2;
-  $('#avatars').innerHTML = S.avatars.map(a => `<li><button type="button" class="av" data-name="${esc(a.name)}" aria-pressed="${a.name === S.avatar}"><span class="th" style="background:${esc(wall(a))}"><img src="${esc(a.still)}?px=128" alt="" loading="lazy"></span><span class="nm">${esc(a.title)}<small>${esc(KINDS[a.kind] || a.kind)}</small></span></button></li>`).join('');
+  $('#avatars').innerHTML = S.avatars.map(a => `<li><button type="button" class="av" data-name="${esc(a.name)}" aria-pressed="${a.name === S.avatar}"><span class="th" style="background:${esc(wall(a))}"><img src="${esc(still(a))}?px=128" alt="" loading="lazy"></span><span class="nm">${esc(a.title)}<small>${esc(KINDS[a.kind] || a.kind)}</small></span></button></li>`).join('');
 }
 
 /** The still of the chosen avatar, until the first picture comes. */
@@ -858,13 +861,13 @@ function showFace() {
   const avatar = me() || S.avatars[0];
   if (!avatar) return;
   S.avatar = avatar.name;
-  const still = $('#still');
+  const image = $('#still');
   $('#screen').style.setProperty('--plate-bg', wall(avatar));
   $('#video').setAttribute('aria-label', `${avatar.title}, the avatar`);
   const hasPicture = !$('#last').hidden || (isUp() && !$('#video').hidden);
-  still.alt = `${avatar.title}, the avatar`;
-  still.onload = () => { still.hidden = isUp() || !$('#last').hidden; paintRoom(); };
-  still.src = `${avatar.still}?px=512`;
+  image.alt = `${avatar.title}, the avatar`;
+  image.onload = () => { image.hidden = isUp() || !$('#last').hidden; paintRoom(); };
+  image.src = `${still(avatar)}?px=512`;
   if (!hasPicture) { $('#video').hidden = true; paintWall(wall(avatar)); }
 }
 
@@ -1085,7 +1088,7 @@ function changeMenu({ target }) {
 
 // ── connect page ───────────────────────────────────────────────────────────────────────────────────────────────
 function showConnect() {
-  const base = location.origin, id = S.call?.id || 'SESSION_ID', facts = S.server || {};
+  const base = at('').replace(/\/$/, ''), id = S.call?.id || 'SESSION_ID', facts = S.server || {};
   const auth = facts.token_required ? ' \\\n  -H "Authorization: Bearer $VISAGE_TOKEN"' : '', jsAuth = facts.token_required ? ", authorization: 'Bearer ' + token" : '';
   const other = S.avatars.find(a => a.name !== S.avatar)?.name || S.avatar || 'mira', face = S.avatar || 'mira';
   const block = (title, what, code, more = '') => `<div class="rowx"><dt>${title}<small>${what}</small></dt><dd><div class="codebox"><pre class="code" tabindex="0" role="region" aria-label="${title}">${esc(code)}</pre><button class="sq" type="button" data-copy="${esc(code)}" aria-label="Copy: ${title}" title="Copy">${icon('copy')}</button></div>${more ? `<p>${more}</p>` : ''}</dd></div>`;
@@ -1113,7 +1116,7 @@ const answer = await fetch(url, {
 });
 await pc.setRemoteDescription({ type: 'answer', sdp: await answer.text() });`, `<code>video</code> is a video element of yours. ${origins}`)
     + block('A film from a sound file', 'On the server’s command line', `visage render --audio voice.wav --out talk.mp4 --avatar ${face}`)
-    + `<div class="rowx"><dt>All of it<small>For programs</small></dt><dd><ul class="links"><li><a href="/openapi.json">/openapi.json</a> describes every route</li><li><a href="/v1/server">/v1/server</a> what runs here</li>${facts.token_required ? '<li>/metrics for Prometheus, with the token</li>' : '<li><a href="/metrics">/metrics</a> for Prometheus</li>'}</ul></dd></div>`;
+    + `<div class="rowx"><dt>All of it<small>For programs</small></dt><dd><ul class="links"><li><a href="openapi.json">/openapi.json</a> describes every route</li><li><a href="v1/server">/v1/server</a> what runs here</li>${facts.token_required ? '<li>/metrics for Prometheus, with the token</li>' : '<li><a href="metrics">/metrics</a> for Prometheus</li>'}</ul></dd></div>`;
   const plain = (title, text) => text ? `<div class="rowx plain"><dt>${title}</dt><dd>${esc(text)}</dd></div>` : '';
   $('#about').innerHTML = plain('Version', facts.version && `visage ${facts.version}`) + plain('Pack', facts.pack) + plain('Runs on', facts.backend && `${facts.backend}${facts.gpu ? `, ${facts.gpu}` : ', no GPU'}`)
     + plain('Picture', facts.resolution_px && `${facts.resolution_px} × ${facts.resolution_px}, ${(facts.video_codecs || []).join(', ').toUpperCase()}`) + plain('Places', facts.sessions && `${facts.sessions.active} of ${facts.sessions.capacity} in use`)

@@ -9,7 +9,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { end, energy, expect, flags, isUp, onPage, open, sample, server, shot, sleep, start } from './check.mjs';
-import { card, fullScreen, hot, keyboardAlone, motion, phone, schemes } from './looks.mjs';
+import { card, fullScreen, hot, keyboardAlone, motion, oneScrollBar, phone, schemes } from './looks.mjs';
+import { prefix } from './proxy.mjs';
 import { bestLag, learn, onsetLags, onsets, openings, percentiles } from './mouth.mjs';
 import { avatar, dropped, events, film } from './play.mjs';
 import { insecure, missing, unplugged } from './trouble.mjs';
@@ -244,8 +245,8 @@ const reloads = onPage({}, async page => {
 
 const CHECKS = {
   picture, talk, sample_and_stop: sampleAndStop, heard, dropped, film, events, avatar,
-  phone, schemes, card, hot, motion, full_screen: fullScreen, single_keys: singleKeys, keyboard_alone: keyboardAlone,
-  refused, missing, unplugged, insecure, token, udp, reconnect, leaving, reloads,
+  phone, schemes, one_scroll_bar: oneScrollBar, card, hot, motion, full_screen: fullScreen, single_keys: singleKeys, keyboard_alone: keyboardAlone,
+  refused, missing, unplugged, insecure, prefix, token, udp, reconnect, leaving, reloads,
 };
 
 async function main() {
