@@ -101,7 +101,7 @@ export const hot = onPage({
   return { words: words.split('\n')[0] };
 });
 
-/** The busy line moves, and stands still for whoever asks the system for less motion. */
+/** The busy line moves, and stands still when the system asks for less motion. */
 export const motion = onPage({
   answer: ({ url }) => url.endsWith('/v1/sessions') ? { status: 503, body: { title: 'All places are taken', status: 503 } } : null,
   ready: "window.visage && visage.state.link === 'full'",
@@ -117,7 +117,7 @@ export const motion = onPage({
   await page.click('#k-input');
   still.push(await moving());
   await shot(page, 'reduced_motion');
-  expect(still.every(n => n === 0), 'nothing that moves by itself', { still });
+  expect(still.every(n => n === 0), 'no animation', { still });
   return { still };
 });
 

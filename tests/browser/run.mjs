@@ -133,7 +133,7 @@ const refused = onPage({ microphone: 'denied' }, async page => {
   await page.until("visage.state.trouble === 'refused'");
   await shot(page, 'refused');
   const words = await page.eval("document.querySelector('#plate').innerText");
-  expect(/microphone/i.test(words) && /Try again/.test(words), 'the cure in words', { words });
+  expect(/microphone/i.test(words) && /Try again/.test(words), 'what to do, in words', { words });
   expect(await page.eval(isUp), 'the picture to stay', {});
   return { words: words.split('\n')[0] };
 });
@@ -202,7 +202,7 @@ const udp = onPage({
   await shot(page, 'udp');
   const { link, frames } = await page.eval('visage.state'), words = await page.eval("document.querySelector('#plate').innerText");
   expect(link === 'udp' && frames === 0, 'the page to stay with what it said', { link, frames });
-  expect(/UDP/.test(words) && /port \d+/.test(words), 'the cure, with the port, in words', { words });
+  expect(/UDP/.test(words) && /port \d+/.test(words), 'what to do, with the port, in words', { words });
   return { words: words.split('\n')[0] };
 });
 
