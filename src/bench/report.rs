@@ -182,11 +182,10 @@ impl BenchReport {
 
     fn headline(&self, out: &mut String) {
         let info = |name: &str| self.server[name].as_str().unwrap_or("?").to_owned();
+        let codecs = self.server["video_codecs"].as_array().into_iter().flatten().filter_map(|name| name.as_str());
+        let codecs = codecs.collect::<Vec<_>>().join(", ");
         let what = if self.ramp.is_empty() { sessions(self.sessions) } else { "ramp, each step".to_owned() };
-        line(
-            out,
-            &format!("{what}, {:.0} s, {} on {}, {}", self.seconds, info("pack"), info("backend"), info("codec")),
-        );
+        line(out, &format!("{what}, {:.0} s, {} on {}, {}", self.seconds, info("pack"), info("backend"), codecs));
         line(
             out,
             &format!(
@@ -207,13 +206,13 @@ impl BenchReport {
         // The first stage is the origin of the times.
         for name in Stage::ALL.into_iter().skip(1).map(Stage::name) {
             stage(name).into_iter().for_each(|spans| row(out, &format!("  {name}").replace('_', " "), spans));
-            if name == Stage::Modelled.name() {
+            if name == Stage::Inferred.name() {
                 self.gpu_steps(out);
             }
         }
-        for name in ["listen", "queue", "encode", "send"] {
+        for name in ["jitter_buffer", "queue", "encode", "send"] {
             let spans = self.voice_stages.get(&format!("{name}_ms"));
-            spans.into_iter().for_each(|spans| row(out, &format!("  audio: {name}"), spans));
+            spans.into_iter().for_each(|spans| row(out, &format!("  audio: {name}").replace('_', " "), spans));
         }
         let s = self.av_offset_ms;
         row(out, "video after audio", &s.upper());
@@ -336,7 +335,7 @@ mod tests {
         let mut report = BenchReport::default();
         report.stages.insert("draw_ms".into(), Percentiles::default());
         report.voice_stages.insert("encode_ms".into(), Percentiles::default());
-        report.gpu.insert("run_ms".into(), Percentiles::default());
+        report.gpu.insert("compute_ms".into(), Percentiles::default());
         let json: serde_json::Value = serde_json::from_str(&report.json()).expect("json");
         for path in
             ["/machine", "/sessions", "/frames/due", "/frames/on_time", "/frames/late", "/frames/dropped", "/freezes"]
@@ -344,7 +343,7 @@ mod tests {
             assert!(json.pointer(path).is_some(), "{path}");
         }
         let spans = ["voice_to_frame_ms", "server_share_ms", "av_offset_ms", "stop_ms"];
-        for name in spans.into_iter().chain(["stages/draw_ms", "voice_stages/encode_ms", "gpu/run_ms"]) {
+        for name in spans.into_iter().chain(["stages/draw_ms", "voice_stages/encode_ms", "gpu/compute_ms"]) {
             for part in ["n", "p50", "p90", "p95", "p99", "max"] {
                 assert!(json.pointer(&format!("/{name}/{part}")).is_some(), "{name} {part}");
             }
@@ -367,7 +366,7 @@ mod tests {
         let model = rows.iter().position(|name| name == "    model").expect("a row");
         assert_eq!(rows[model + 1], "    draw");
         report.gpu = StepTimes::NAMES.map(|part| (format!("{part}_ms"), Percentiles::default())).into();
-        assert_eq!(names(&report)[model + 1..][..4], ["      up", "      run", "      down", "    draw"]);
+        assert_eq!(names(&report)[model + 1..][..4], ["      upload", "      compute", "      download", "    draw"]);
     }
 
     #[test]

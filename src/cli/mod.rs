@@ -24,6 +24,7 @@ mod preflight;
 mod prepare;
 mod render;
 mod serve;
+mod startup_guard;
 mod top;
 mod wrap;
 
@@ -43,6 +44,7 @@ const WRONG_USAGE: u8 = 2;
 #[must_use]
 pub fn main() -> ExitCode {
     visage_kernels::malloc::give_back_early();
+    visage_kernels::open_files::raise_limit();
     let flags = Flags::parse();
     start_log(&flags);
     if let Err(unknown) = environment::check(&Flags::command(), variables()) {

@@ -292,7 +292,7 @@ impl Peer {
         let Some(mut frame) = self.egress.video.on_first_packet(rtp) else { return };
         self.count_dropped_frames(frame.skipped);
         frame.marks.stamp(Stage::Sent, sent_at);
-        let due = frame.marks.at(Stage::Listened).unwrap_or(sent_at);
+        let due = frame.marks.at(Stage::PlayoutDue).unwrap_or(sent_at);
         self.session.meter.frame_sent(&frame.marks, sent_at.saturating_duration_since(due));
     }
 

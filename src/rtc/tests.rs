@@ -44,7 +44,7 @@ fn session(now: Instant) -> SessionHandle {
         key: SessionKey(1),
         avatar: Arc::from("nobody"),
         codec: VideoCodec::H264,
-        terms: SessionLimits { picture_px: 512, bitrate_bps: None, hear: true },
+        terms: SessionLimits { resolution_px: 512, bitrate_bps: None, audio: true },
         inbox: Inbox::new(Arc::default()),
         meter: Arc::new(Meter::default()),
         events: tokio::sync::broadcast::channel(1).0,
@@ -155,7 +155,7 @@ impl Call {
     fn show(&mut self, number: u64, bytes: usize) {
         self.peer.session.meter.frame_due();
         let mut marks = Marks::default();
-        marks.stamp(Stage::Listened, self.now);
+        marks.stamp(Stage::PlayoutDue, self.now);
         let value = OutgoingMedia::VideoFrame(EncodedFrame { bytes: Bytes::from(vec![0x65; bytes]), is_key: true });
         let media = Timed { at: SampleIndex(number * 640), utterance: Utterance::default(), marks, value };
         let outgoing = Outgoing { session: SessionKey(1), clock: self.now, media };
