@@ -10,9 +10,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::base_path::BasePath;
 use super::metrics;
 use super::problem::Problem;
 use super::state::{AppState, is_known, tag_of};
+use super::texts::{of_admission, of_model};
 use crate::model::{ModelError, Still};
 use crate::session::AdmitError;
 
@@ -29,10 +31,10 @@ pub async fn server(State(state): State<AppState>) -> Json<Value> {
 }
 
 /// `GET /v1/avatars`.
-pub async fn avatars(State(state): State<AppState>) -> Json<Value> {
+pub async fn avatars(State(state): State<AppState>, base: BasePath) -> Json<Value> {
     let cards = state.studio.avatars().iter().map(|card| {
         let mut row = json!(card);
-        row["still"] = json!(format!("/v1/avatars/{}/still.png", card.name));
+        row["still"] = json!(format!("{}/v1/avatars/{}/still.png", base.as_str(), card.name));
         row
     });
     Json(cards.collect())
@@ -90,18 +92,21 @@ fn png(state: &AppState, name: &str, side_px: u32) -> Result<Bytes, Problem> {
     }
     let still = state.studio.still(name, side_px).map_err(|error| match error {
         ModelError::UnknownAvatar { .. } => {
-            Problem::new(StatusCode::NOT_FOUND, error.to_string(), "GET /v1/avatars lists them").at("name")
+            Problem::new(StatusCode::NOT_FOUND, of_model(&error), "GET /v1/avatars lists the avatars").at("name")
         }
-        other => undrawable(&other),
+        other => cannot_show(of_model(&other)),
     })?;
-    let bytes = encoded(&still).map_err(|error| undrawable(&error))?;
+    let bytes = encoded(&still).map_err(|error| {
+        tracing::error!("cannot encode a still image: {error}");
+        cannot_show("the still image cannot be encoded".to_owned())
+    })?;
     state.stills.lock().unwrap_or_else(PoisonError::into_inner).insert(key, bytes.clone());
     Ok(bytes)
 }
 
-fn undrawable(error: &dyn std::error::Error) -> Problem {
+fn cannot_show(detail: String) -> Problem {
     let hint = "choose another avatar: GET /v1/avatars lists them";
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), hint)
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail, hint)
 }
 
 fn encoded(still: &Still) -> Result<Bytes, png::EncodingError> {
@@ -125,7 +130,7 @@ pub async fn ready(State(state): State<AppState>) -> Response {
     let mut reasons: Vec<String> =
         reasons.into_iter().filter(|(is_so, _)| *is_so).map(|(_, reason)| reason.to_owned()).collect();
     let of_the_engine = |error: &AdmitError| !matches!(error, AdmitError::Full { .. } | AdmitError::Closing);
-    reasons.extend(state.studio.refusal().filter(of_the_engine).map(|error| error.to_string()));
+    reasons.extend(state.studio.refusal().filter(of_the_engine).map(|error| of_admission(&error)));
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut answer = (status, Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response();
     if !reasons.is_empty() {

@@ -67,24 +67,16 @@ impl Problem {
 
     /// There is no such session.
     #[must_use]
-    pub fn no_session(id: &str) -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            format!("wanted a session \"{id}\", there is none"),
-            "GET /v1/sessions lists them",
-        )
-        .at("id")
+    pub fn no_session() -> Self {
+        let detail = "there is no session with this id";
+        Self::new(StatusCode::NOT_FOUND, detail, "GET /v1/sessions lists the sessions").code("no_session").at("id")
     }
 
     /// There is no such path.
     #[must_use]
-    pub fn no_route(path: &str) -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            format!("wanted {path}, there is nothing"),
-            "GET /openapi.json lists what there is",
-        )
-        .at("path")
+    pub fn no_route() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "there is nothing at this path", "GET /openapi.json lists every path")
+            .at("path")
     }
 
     /// Its status.

@@ -8,11 +8,14 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::base_path::BasePath;
 use super::body::{self, Object};
 use super::options::Options;
+use super::per_address::Client;
 use super::problem::Problem;
 use super::request_metrics::refusal_code;
 use super::state::AppState;
+use super::texts::of_admission;
 use crate::rtc::{JoinError, Joined, LONGEST_OFFER};
 use crate::session::{
     AdmitError, CommandError, EndReason, SessionCommand, SessionOptions, SessionRequest, SessionSummary,
@@ -69,6 +72,7 @@ const SDP: &str = "application/sdp";
 /// `POST /v1/sessions`.
 pub async fn join(
     State(state): State<AppState>,
+    (client, base): (Client, BasePath),
     Query(query): Query<JoinQuery>,
     headers: HeaderMap,
     body: Body,
@@ -77,16 +81,31 @@ pub async fn join(
     let body = body::read(&headers, body, largest_join_bytes(&kind)?).await?;
     let wanted = wanted_session(&kind, query, &body)?;
     let request = SessionRequest { avatar: wanted.avatar, wishes: wanted.wishes, ..SessionRequest::default() };
+    let held = state.unconnected().enter(client, &state.net).await;
+    if held.is_none() && state.studio.refusal().is_none() {
+        return Err(too_many_unconnected());
+    }
     let joined = state.net.join(&wanted.sdp, request).await.map_err(|error| {
         state.ledger().refuse(&error);
         refusal(&error)
     })?;
     state.ledger().admit();
-    Ok(welcome(&kind, joined))
+    if let Some(held) = held {
+        state.unconnected().keep(&joined.id, client, held, state.wall.now());
+    }
+    Ok(welcome(&kind, joined, &base))
 }
 
-fn welcome(kind: &str, joined: Joined) -> Response {
-    let location = format!("/v1/sessions/{}", joined.id);
+fn too_many_unconnected() -> Problem {
+    let detail = "this address has opened as many sessions without connecting as it may";
+    let hint = "connect the sessions that were answered, or wait until they are given up after 9 s";
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, detail, hint)
+        .code("too_many_unconnected")
+        .with(header::RETRY_AFTER, "10")
+}
+
+fn welcome(kind: &str, joined: Joined, base: &BasePath) -> Response {
+    let location = format!("{}/v1/sessions/{}", base.as_str(), joined.id);
     let place = [(header::LOCATION, location.clone())];
     if kind == SDP {
         return (StatusCode::CREATED, place, [(header::CONTENT_TYPE, SDP)], joined.answer).into_response();
@@ -179,7 +198,7 @@ fn video_hint(offered: &str) -> String {
 }
 
 fn not_admitted(error: &AdmitError) -> Problem {
-    let detail = error.to_string();
+    let detail = of_admission(error);
     let problem = match error {
         AdmitError::Full { .. } => {
             let hint = "try again in some seconds, or start the server with a larger --max-sessions";
@@ -224,7 +243,7 @@ pub async fn show(State(state): State<AppState>, Path(id): Path<String>) -> Resu
 
 /// The summary of one session.
 pub(super) fn summary(state: &AppState, id: &str) -> Result<SessionSummary, Problem> {
-    state.studio.sessions().into_iter().find(|session| session.id == id).ok_or_else(|| Problem::no_session(id))
+    state.studio.sessions().into_iter().find(|session| session.id == id).ok_or_else(Problem::no_session)
 }
 
 /// `PATCH /v1/sessions/{id}`: another face.
@@ -245,7 +264,7 @@ pub async fn change(
         .map_err(|_our_bug| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the change broke down", "try again"))?
     {
         Ok(()) => summary(&state, &id).map(Json),
-        Err(CommandError::NoSession { id }) => Err(Problem::no_session(&id)),
+        Err(CommandError::NoSession { .. }) => Err(Problem::no_session()),
         Err(CommandError::Avatar(error)) => Err(not_admitted(&error)),
         Err(CommandError::Busy(error)) => Err(busy(&error.to_string())),
     }
@@ -259,12 +278,12 @@ pub fn busy(detail: &str) -> Problem {
 
 /// `DELETE /v1/sessions/{id}`.
 pub async fn leave(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    if state.studio.end(&id, EndReason::Deleted) { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::no_session(&id)) }
+    if state.studio.end(&id, EndReason::Deleted) { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::no_session()) }
 }
 
 /// `GET /v1/sessions/{id}/stats`.
 pub async fn stats(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
-    let stats = state.studio.stats(&id).ok_or_else(|| Problem::no_session(&id))?;
+    let stats = state.studio.stats(&id).ok_or_else(Problem::no_session)?;
     let network = state.net.stats(&id).await;
     let mut all = json!(stats);
     all["network"] = json!(network);
@@ -273,7 +292,7 @@ pub async fn stats(State(state): State<AppState>, Path(id): Path<String>) -> Res
 
 /// `POST /v1/sessions/{id}/interrupt`: drops all speech that is queued.
 pub async fn interrupt(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    let ticket = state.studio.find(&id).ok_or_else(|| Problem::no_session(&id))?;
+    let ticket = state.studio.find(&id).ok_or_else(Problem::no_session)?;
     ticket.inbox.order(SessionCommand::Interrupt).map_err(|error| busy(&error.to_string()))?;
     Ok(StatusCode::NO_CONTENT)
 }

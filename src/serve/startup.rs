@@ -12,6 +12,8 @@ use serde::Serialize;
 use serde_json::json;
 use tower::ServiceExt;
 
+use super::access::Access;
+use super::base_path::BasePath;
 use super::info;
 use super::problem::Problem;
 
@@ -43,11 +45,19 @@ pub struct Startup(Arc<Inside>);
 
 #[derive(Debug, Default)]
 struct Inside {
+    access: Access,
+    base_path: BasePath,
     router: OnceLock<Router>,
     preparation: Mutex<StartupTask>,
 }
 
 impl Startup {
+    /// Answers those whom `access` allows, at `base_path` and at the root.
+    #[must_use]
+    pub fn new(access: Access, base_path: BasePath) -> Self {
+        Self(Arc::new(Inside { access, base_path, ..Inside::default() }))
+    }
+
     /// Says how far things are.
     pub fn say(&self, preparation: StartupTask) {
         *self.0.preparation.lock().unwrap_or_else(PoisonError::into_inner) = preparation;
@@ -61,7 +71,7 @@ impl Startup {
 
     /// What answers, shut or open.
     pub fn router(&self) -> Router {
-        Router::new().fallback(enter).with_state(self.clone())
+        self.0.base_path.clone().strip_from(Router::new().fallback(enter).with_state(self.clone()))
     }
 
     fn preparation(&self) -> StartupTask {
@@ -72,6 +82,9 @@ impl Startup {
 async fn enter(State(doors): State<Startup>, request: Request) -> Response {
     if let Some(router) = doors.0.router.get() {
         return router.clone().oneshot(request).await.into_response();
+    }
+    if let Err(problem) = doors.0.access.check(&request) {
+        return problem.into_response();
     }
     let preparation = doors.preparation();
     let mut answer = match request.uri().path() {
@@ -122,7 +135,11 @@ mod tests {
     use super::*;
 
     async fn ask(doors: &Startup, path: &str, accept: &str) -> (StatusCode, HeaderMap, String) {
-        let request = Request::get(path).header(header::ACCEPT, accept).body(Body::empty()).expect("a request");
+        let request = Request::get(path)
+            .header(header::HOST, "localhost")
+            .header(header::ACCEPT, accept)
+            .body(Body::empty())
+            .expect("a request");
         let response = doors.router().oneshot(request).await.expect("infallible");
         let (parts, body) = response.into_parts();
         let text = String::from_utf8(to_bytes(body, 10_000).await.expect("a body").to_vec()).expect("text");

@@ -166,6 +166,7 @@ impl World {
 
     fn serve(&mut self) {
         let now = self.now;
+        self.peers.on_turn(now);
         while let Some(bytes) = self.up.take(now) {
             self.inject(&bytes);
         }
