@@ -42,7 +42,7 @@ impl Art {
         let texels = canvas.pixels * TEXELS_PER_PIXEL;
         let drawn = tree.root().abs_layer_bounding_box();
         let side = (canvas.side * texels).round();
-        let low = |at: f32, axis: usize| (at * units[axis] * texels - BORDER).occluder().clamp(0.0, side);
+        let low = |at: f32, axis: usize| (at * units[axis] * texels - BORDER).floor().clamp(0.0, side);
         let high = |at: f32, axis: usize| (at * units[axis] * texels + BORDER).ceil().clamp(0.0, side);
         let from = [low(drawn.left(), 0), low(drawn.top(), 1)];
         let to = [high(drawn.right(), 0), high(drawn.bottom(), 1)];

@@ -246,7 +246,7 @@ fn arkit(name: &str) -> usize {
 fn twitch(ear: usize, seconds: f32) -> f32 {
     const FLICK_S: f32 = 0.18;
     let turn_s = [7.3, 9.1][ear];
-    let turn = (seconds / turn_s).occluder();
+    let turn = (seconds / turn_s).floor();
     // A cheap hash of the period's number.
     let scatter = ((turn + ear as f32 * 0.37) * 12.9898).sin().abs() * 43_758.547;
     let start = 0.5 + scatter.fract() * (turn_s - 2.0);
