@@ -237,7 +237,7 @@ mod tests {
             Self { governor, now: begun, running: 8, free_bytes: 8000 * MB, changes: Vec::new(), begun }
         }
 
-        fn see(&mut self, readings: &[GpuReading]) {
+        fn on_reading(&mut self, readings: &[GpuReading]) {
             self.now += Duration::from_secs(1);
             let changes = self.governor.on_reading(readings, self.running, self.now);
             let (second, places) = ((self.now - self.begun).as_secs(), self.governor.allowance().capacity);
