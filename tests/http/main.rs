@@ -191,7 +191,7 @@ async fn every_bad_request_is_told_what_was_wrong() {
         ("application/json", br#"{"sdp":"v=0","colour":1}"#.to_vec(), 400, "colour"),
         ("application/json", br#"{"avatar":"mira"}"#.to_vec(), 400, "sdp"),
         ("application/json", json!({ "sdp": "hello" }).to_string().into_bytes(), 400, "sdp"),
-        ("application/json", json!({ "sdp": "v=0\r\nm=video 9 x" }).to_string().into_bytes(), 422, "sdp"),
+        ("application/json", json!({ "sdp": "v=0\r\nm=video 9 x" }).to_string().into_bytes(), 400, "sdp"),
         ("application/json", json!({ "sdp": no_codec }).to_string().into_bytes(), 422, "sdp"),
         ("application/json", json!({ "sdp": no_opus }).to_string().into_bytes(), 422, "sdp"),
         ("application/json", json!({ "sdp": offer(), "avatar": "nobody" }).to_string().into_bytes(), 400, "avatar"),
