@@ -1,4 +1,4 @@
-//! Why sessions end, in words for people and in names for metrics, and how often each did.
+//! Why sessions and viewers end, in words for people and in names for metrics, and how often each did.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,21 +8,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub enum EndReason {
     /// It was deleted through the API.
     Deleted,
-    /// The server goes down.
+    /// The server is closing.
     Closing,
-    /// The peer left politely.
+    /// The peer closed the connection.
     Goodbye,
-    /// The way to the peer is gone (ICE).
+    /// The path to the peer is gone (ICE disconnected).
     Unreachable,
-    /// Nothing came from the peer any more.
+    /// Nothing arrived from the peer any more.
     Silent,
-    /// The peer got an answer to its offer and was never heard.
+    /// The peer got an answer to its offer and never connected.
     NeverConnected,
-    /// The peer's machine could not go on.
+    /// The WebRTC connection failed.
     Failed,
-    /// The engine lost what the session had on it: the device failed.
+    /// The device failed, and with it the session's state in the inference engine.
     EngineLost,
-    /// A bug of ours ended it.
+    /// A bug in visage ended it.
     Broken,
 }
 
@@ -62,12 +62,12 @@ impl fmt::Display for EndReason {
         f.write_str(match self {
             Self::Deleted => "deleted",
             Self::Closing => "the server is closing",
-            Self::Goodbye => "the peer said goodbye",
-            Self::Unreachable => "the peer is out of reach",
-            Self::Silent => "the peer went silent",
-            Self::NeverConnected => "the peer never connected: UDP may be blocked on the way",
+            Self::Goodbye => "the peer closed the connection",
+            Self::Unreachable => "the path to the peer is gone",
+            Self::Silent => "nothing arrived from the peer for 7 s",
+            Self::NeverConnected => "the peer never connected: UDP may be blocked",
             Self::Failed => "the connection failed",
-            Self::EngineLost => "the device that draws it failed: a new session may be opened in some seconds",
+            Self::EngineLost => "the device that runs it failed: a new session can be opened in some seconds",
             Self::Broken => "internal error",
         })
     }
@@ -79,7 +79,7 @@ pub struct EndCounts([AtomicU64; EndReason::ALL.len()]);
 
 impl EndCounts {
     /// Counts one.
-    pub(super) fn count(&self, reason: EndReason) {
+    pub(in crate::session) fn count(&self, reason: EndReason) {
         self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 

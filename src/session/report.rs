@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::limits::SessionLimits;
+use super::limits::{SessionLifetime, SessionLimits};
 use crate::audio::{AudioReceiverStats, Speaking};
 use crate::codec::VideoCodec;
 use crate::telemetry::{Distribution, Histogram, Loss, LossCounts, Marks, Percentiles, Stage, Trace};
@@ -57,7 +57,11 @@ pub struct Quality {
     pub voice_loss_ratio: f64,
 }
 
-/// Frames of a session.
+/// A frame handed to the network within one frame interval of its deadline is on time.
+pub const FRAME_ON_TIME: Duration = Duration::from_millis(40);
+
+/// Frames of a session. A frame that is sent to several viewers counts once for each of them; one that is never begun
+/// counts once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FrameCounts {
     /// Frames whose moment came.
@@ -150,7 +154,7 @@ impl Meter {
         let traced = self.trace.as_ref().map_or(Ok(()), |(trace, session)| trace.frame(*session, marks));
         self.while_open(|state| {
             traced.err().iter().for_each(|loss| state.losses.count(*loss));
-            let on_time = lateness < Duration::from_millis(40);
+            let on_time = lateness < FRAME_ON_TIME;
             if on_time {
                 state.frames.on_time += 1;
             } else {
@@ -329,8 +333,12 @@ pub struct SessionSummary {
     pub age_s: f64,
     /// Whether the avatar speaks now.
     pub is_speaking: bool,
-    /// What it is held to.
+    /// Its limits.
     pub options: SessionLimits,
+    /// What ends it besides a request.
+    pub lifetime: SessionLifetime,
+    /// How many watch it, its creator included.
+    pub viewer_count: usize,
 }
 
 /// A session in full, as `GET /v1/sessions/{id}/stats` tells it.

@@ -28,8 +28,6 @@ pub const FRAME_SAMPLES: u64 = SPEECH_HZ as u64 / 25;
 
 /// A picture begun later than this after its moment is not begun at all.
 const TOO_LATE: Duration = Duration::from_millis(40);
-/// While so many pictures wait for the network none is begun: each would only come later than the one before.
-const MOST_UNSENT: usize = 2;
 /// From one key picture to the next that is asked for, in samples of the line: whoever asks again before the first can
 /// have come would only crowd the way with them.
 const KEY_GAP: u64 = SPEECH_HZ as u64 * 3 / 10;
@@ -152,12 +150,14 @@ impl Session {
     }
 
     fn take_orders(&mut self) {
-        while let Some((order, utterance)) = self.parts.inbox.next_order() {
+        if self.parts.inbox.take_keyframe_request() {
+            self.wants_key = FrameKind::Key;
+        }
+        self.parts.inbox.take_bitrate().into_iter().for_each(|bps| self.set_bitrate(bps));
+        // An encoder that refuses goes on as it was.
+        self.parts.inbox.take_audio_plan().into_iter().for_each(|plan| drop(self.voice_encoder.follow(plan)));
+        while let Some((order, utterance)) = self.parts.inbox.poll_command() {
             match order {
-                SessionCommand::KeyPicture => self.wants_key = FrameKind::Key,
-                SessionCommand::Bitrate(bits_per_second) => self.set_bitrate(bits_per_second),
-                // An encoder that refuses goes on as it was.
-                SessionCommand::Voice(plan) => drop(self.voice_encoder.follow(plan)),
                 SessionCommand::Speak(sound) => self.raise(utterance, Some(sound)),
                 SessionCommand::Interrupt => self.raise(utterance, None),
                 SessionCommand::SwapAvatar(actor) => self.parts.actor = actor.0,
@@ -185,7 +185,7 @@ impl Session {
     }
 
     fn take_packets(&mut self) {
-        while let Some((packet, utterance)) = self.parts.inbox.next_packet() {
+        while let Some((packet, utterance)) = self.parts.inbox.poll_packet() {
             self.line.hear(packet, utterance);
         }
     }
@@ -269,7 +269,7 @@ impl Session {
     fn drop_reason(&self, lateness: Duration) -> Option<Loss> {
         if lateness > TOO_LATE {
             Some(Loss::LateFrame)
-        } else if self.parts.outlet.has_room() && self.parts.inbox.unsent_pictures() < MOST_UNSENT {
+        } else if self.parts.outlet.has_room() && !self.parts.inbox.has_backlog() {
             None
         } else {
             Some(Loss::BlockedFrame)
