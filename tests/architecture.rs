@@ -77,7 +77,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tracing", &["cli", "session", "rtc"]),
     ("tracing_subscriber", &["cli"]),
     ("uuid", &["session"]),
-    ("visage_engines", &["backend", "cli", "doctor", "model"]),
+    ("visage_engines", &["backend", "cli", "doctor", "model", "render", "serve"]),
     ("visage_kernels", &["backend", "gpu_load", "codec", "doctor", "face", "cli"]),
     ("webrtc", &["bench"]),
     // Not dependencies of the root package: their calls are unsafe, so only `kernels/` may use them.

@@ -13,6 +13,7 @@ mod key;
 mod manifest;
 pub mod memory;
 mod onnx;
+pub mod output_file;
 mod pack;
 pub mod search_paths;
 mod sm;

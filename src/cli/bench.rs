@@ -1,13 +1,13 @@
 //! `visage bench`: flags to plan, what runs while it runs, table and JSON.
 
 use std::ffi::OsString;
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum as _;
 use indicatif::ProgressBar;
 use tokio::runtime::Runtime;
+use visage_engines::output_file::OutputFile;
 
 use super::error::CliError;
 use super::flags::{BenchFlags, Flags};
@@ -78,7 +78,7 @@ fn tell(wanted: &BenchFlags, report: &BenchReport) -> Result<(), CliError> {
     match wanted.json.as_deref() {
         Some("-") => println!("{}", report.json()),
         Some(path) => {
-            fs::write(path, report.json())
+            OutputFile::write(Path::new(path), report.json().as_bytes())
                 .map_err(|error| CliError::new(error, format!("--json wants a file that can be written: {path}")))?;
             println!("{}", report.table());
         }

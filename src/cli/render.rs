@@ -112,7 +112,8 @@ fn hinted(error: RenderError) -> CliError {
 fn written(found: io::ErrorKind) -> &'static str {
     match found {
         io::ErrorKind::NotFound => "make the folder first, or choose another one with --out",
-        io::ErrorKind::IsADirectory => "--out wants the name of the film itself, such as talk.mp4",
+        io::ErrorKind::IsADirectory => "--out wants the name of the video file itself, such as talk.mp4",
+        io::ErrorKind::InvalidInput => "name another file with --out",
         _ => "nothing half was left behind; look at the free space and the folder's permissions",
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::BufWriter;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -53,7 +52,7 @@ impl VideoFile {
         plan: &RenderPlan,
         pack: &dyn Pack,
         sound: Arc<AudioClip>,
-        to: &Path,
+        file: File,
     ) -> Result<Self, RenderError> {
         let size = FrameSize::square(plan.picture_px);
         let end = SampleIndex::at(sound.duration() + AFTERMATH);
@@ -76,7 +75,6 @@ impl VideoFile {
         // Its own time: any instant will do as the start.
         let show = Session::new(parts, plan.bitrate_bps, Wall.now())?;
         let write = |source| RenderError::Write { path: plan.out.clone(), source };
-        let file = File::create(to).map_err(|source| write(Mp4Error::Write(source)))?;
         let pre_skip_samples = OpusEncoder::new()?.pre_skip_samples()?;
         let writer = Mp4Writer::new(BufWriter::new(file), size, pre_skip_samples).map_err(write)?;
         Ok(Self { show, tray, writer, end, shown: SampleIndex::ZERO, pictures: 0 })
