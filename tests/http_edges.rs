@@ -93,11 +93,11 @@ fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
     let inside = runtime.enter();
     let card =
         AvatarInfo { name: "sheet".into(), title: "Sheet".into(), kind: "drawn".into(), background: "#ffffff".into() };
-    let config = SessionsConfig { max_sessions: 4, workers: 1, picture_px: 128, bitrate_bps: 300_000 };
+    let config = SessionsConfig { max_sessions: 4, max_viewers: 50, workers: 1, picture_px: 128, bitrate_bps: 300_000 };
     let studio = Sessions::open(config, Arc::new(Paper(vec![card])), Wall).expect("a studio");
     let net =
         RtcConfig { host: "127.0.0.1".parse().expect("an address"), udp_port: 0, public_ips: Vec::new(), places: 4 };
-    let net = Arc::new(RtcServer::start(&net, studio.clone(), studio.counters(), Wall).expect("a door"));
+    let net = Arc::new(RtcServer::start(&net, studio.clone(), studio.registry().counters(), Wall).expect("a door"));
     let listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let address = listener.address;
     let (close, closing) = watch::channel(false);
@@ -124,7 +124,7 @@ fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
 
 impl House {
     fn session(&self) -> SessionHandle {
-        self.studio.admit(&SessionRequest::default(), Box::new(Sink)).expect("a place")
+        self.studio.start(&SessionRequest::default(), Box::new(Sink)).expect("a place")
     }
 
     fn dial(&self) -> TcpStream {
@@ -428,7 +428,7 @@ fn a_trace_holds_the_sent_frames_of_every_session() {
     let path = folder.path().join("trace.json");
     let house = house(None, &[]);
     let file = TraceFile::create(&path, Wall).expect("a trace");
-    house.studio.trace(file.trace());
+    house.studio.registry().trace(file.trace());
     let ticket = house.session();
     let mut marks = Marks::default();
     let now = Wall.now();

@@ -94,7 +94,7 @@ struct Rig {
 
 fn rig(actor: Box<dyn Animator>, side_px: u32) -> Rig {
     let rig = rig_before_nobody(actor, side_px);
-    rig.inbox.watch();
+    rig.inbox.set_watching(1);
     rig
 }
 
@@ -133,7 +133,7 @@ impl Rig {
     fn step(&mut self, packets: &mut Vec<AudioPacket>) -> Instant {
         let now = self.show.next_tick();
         while packets.last().is_some_and(|packet| packet.arrived <= now) {
-            self.inbox.hear(packets.pop().expect("there is a last one"));
+            self.inbox.push_packet(packets.pop().expect("there is a last one"));
         }
         self.show.tick(now, Wall);
         now
@@ -275,7 +275,7 @@ impl Animator for Painter {
 fn a_voice_has_left_before_its_picture_is_drawn() {
     let (tray, notes) = (Tray::default(), Arc::<Mutex<Vec<(usize, Instant)>>>::default());
     let mut rig = rig_into(tray.clone(), Box::new(Painter(tray, Arc::clone(&notes))), 64);
-    rig.inbox.watch();
+    rig.inbox.set_watching(1);
     while rig.show.next_tick() < rig.start + Duration::from_secs(1) {
         rig.step(&mut Vec::new());
         let (left, drawn) = (rig.tray.take(), notes.lock().expect("nobody panics with the notes").pop());
@@ -293,7 +293,7 @@ fn a_stop_is_told_at_once() {
     let mut rig = rig(Box::new(LevelFace::default()), 64);
     let mut packets = voice(rig.start, 1.0, 8.0, 120.0);
     rig.run(2.2, &mut packets);
-    rig.inbox.order(SessionCommand::Interrupt).expect("room for an order");
+    rig.inbox.push_command(SessionCommand::Interrupt).expect("room for an order");
     while rig.events.try_recv().is_ok() {}
     rig.step(&mut packets);
     let told = rig.events.try_recv();
@@ -309,7 +309,7 @@ fn a_stop_silences_the_old_utterance_within_100_ms_though_300_ms_of_it_wait() {
     let before = rig.watch(stop_s, &mut packets);
     assert!(rig.depth_ms() > 250.0, "a jitter buffer of {} ms", rig.depth_ms());
     assert!(packets.len() > 4, "some of it is still on the wire");
-    rig.inbox.order(SessionCommand::Interrupt).expect("room for an order");
+    rig.inbox.push_command(SessionCommand::Interrupt).expect("room for an order");
     let after = rig.watch(stop_s + 1.5, &mut packets);
     assert!(after.len() > 100 && packets.is_empty());
     let (loud, bright) = loud_and_bright(&[before, after].concat());
@@ -329,7 +329,7 @@ fn a_microphone_that_speaks_on_after_a_stop_is_heard_again_from_then_on() {
     let mut rig = rig(Box::new(LevelFace::default()), 64);
     let mut packets = through_a_rough_wire(voice(rig.start, 0.0, 14.0, 150.0));
     rig.watch(8.25, &mut packets);
-    rig.inbox.order(SessionCommand::Interrupt).expect("room for an order");
+    rig.inbox.push_command(SessionCommand::Interrupt).expect("room for an order");
     let (loud, bright) = loud_and_bright(&rig.watch(13.0, &mut packets));
     for times in [loud, bright] {
         let after = times.iter().map(|at| at.saturating_duration_since(rig.start).as_secs_f64() - 8.25);
@@ -344,7 +344,7 @@ fn nothing_is_drawn_or_counted_before_somebody_watches() {
     let mut rig = rig_before_nobody(Box::new(LevelFace::default()), 64);
     rig.run(2.0, &mut Vec::new());
     assert_eq!((rig.tray.take().len(), rig.meter.report().frames.due), (0, 0));
-    rig.inbox.watch();
+    rig.inbox.set_watching(1);
     rig.run(3.0, &mut Vec::new());
     let pictures = rig.tray.take().iter().filter(|out| matches!(out.media.value, OutgoingMedia::VideoFrame(_))).count();
     assert!((24..=26).contains(&pictures) && rig.meter.report().frames.due == pictures as u64, "{pictures} pictures");

@@ -70,8 +70,8 @@ impl VideoFile {
             meter: Arc::<Meter>::default(),
             events: broadcast::channel(1).0,
         };
-        inbox.watch();
-        inbox.order(SessionCommand::Speak(sound)).expect("an empty inbox has room for an order");
+        inbox.set_watching(1);
+        inbox.push_command(SessionCommand::Speak(sound)).expect("an empty inbox has room for an order");
         // Its own time: any instant will do as the start.
         let show = Session::new(parts, plan.bitrate_bps, Wall.now())?;
         let write = |source| RenderError::Write { path: plan.out.clone(), source };

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use crate::session::SessionKey;
+use crate::session::ViewerKey;
 
 /// Addresses kept for one session; a peer that roams further loses its oldest.
 const SOURCES_PER_SESSION: usize = 8;
@@ -16,9 +16,9 @@ const USERNAME: u16 = 0x0006;
 /// The sessions by name and by address.
 #[derive(Debug, Default)]
 pub struct Demux {
-    names: HashMap<Box<str>, SessionKey>,
-    sources: HashMap<SocketAddr, SessionKey>,
-    kept: HashMap<SessionKey, Entry>,
+    names: HashMap<Box<str>, ViewerKey>,
+    sources: HashMap<SocketAddr, ViewerKey>,
+    kept: HashMap<ViewerKey, Entry>,
 }
 
 #[derive(Debug, Default)]
@@ -29,25 +29,25 @@ struct Entry {
 
 impl Demux {
     /// Notes a session under its own ICE user name fragment.
-    pub fn add(&mut self, key: SessionKey, name: &str) {
+    pub fn add(&mut self, key: ViewerKey, name: &str) {
         self.names.insert(name.into(), key);
         self.kept.insert(key, Entry { name: name.into(), sources: Vec::new() });
     }
 
     /// The session that is called `name`.
     #[must_use]
-    pub fn named(&self, name: &str) -> Option<SessionKey> {
+    pub fn named(&self, name: &str) -> Option<ViewerKey> {
         self.names.get(name).copied()
     }
 
     /// The session that was last heard from `source`.
     #[must_use]
-    pub fn at(&self, source: SocketAddr) -> Option<SessionKey> {
+    pub fn at(&self, source: SocketAddr) -> Option<ViewerKey> {
         self.sources.get(&source).copied()
     }
 
     /// Notes that a session was heard from `source`, proven by a signed request.
-    pub fn learn(&mut self, source: SocketAddr, key: SessionKey) {
+    pub fn learn(&mut self, source: SocketAddr, key: ViewerKey) {
         let Some(entry) = self.kept.get_mut(&key) else { return };
         if self.sources.insert(source, key) == Some(key) {
             return;
@@ -61,7 +61,7 @@ impl Demux {
     }
 
     /// Forgets a session.
-    pub fn forget(&mut self, key: SessionKey) {
+    pub fn forget(&mut self, key: ViewerKey) {
         let Some(entry) = self.kept.remove(&key) else { return };
         self.names.remove(&entry.name);
         for source in entry.sources {
@@ -138,7 +138,12 @@ fn two_bytes(bytes: &[u8], at: usize) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::SessionKey;
     use proptest::prelude::*;
+
+    fn key(number: u32) -> ViewerKey {
+        ViewerKey { session: SessionKey(1), number }
+    }
 
     fn request(username: &str) -> Vec<u8> {
         let mut bytes = vec![0, 1, 0, 0];
@@ -162,7 +167,7 @@ mod tests {
     #[test]
     fn nothing_is_kept_of_a_session_that_left() {
         let mut index = Demux::default();
-        let (one, two) = (SessionKey(1), SessionKey(2));
+        let (one, two) = (key(1), key(2));
         index.add(one, "a");
         index.add(two, "b");
         (0..100).for_each(|port| index.learn(SocketAddr::from(([10, 0, 0, 1], port)), one));

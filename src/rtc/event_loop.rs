@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 use str0m::net::Transmit;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Admission;
 use super::network_stats::NetworkStats;
 use super::peer::Peer;
 use super::peers::{Datagram, Peers};
 use super::sockets::Socket;
-use crate::session::Outgoing;
+use crate::session::{Outgoing, SessionKey, Sessions, ViewerKey};
 use crate::telemetry::{Counters, Loss};
 use crate::time::Wall;
 
@@ -28,8 +27,8 @@ const LARGEST_DATAGRAM: usize = 2048;
 pub enum RtcCommand {
     /// Look after this peer.
     Add(Box<Peer>),
-    /// Tell the numbers of the session with this id.
-    Stats(Arc<str>, oneshot::Sender<Option<NetworkStats>>),
+    /// Give the statistics of each viewer of this session.
+    Stats(SessionKey, oneshot::Sender<Vec<(ViewerKey, NetworkStats)>>),
     /// Tell the numbers of every session.
     AllStats(oneshot::Sender<Vec<NetworkStats>>),
     /// Say goodbye to everybody and end.
@@ -60,8 +59,8 @@ enum Wakeup {
 impl EventLoop {
     /// A floor without peers.
     #[must_use]
-    pub fn new(sockets: Vec<Socket>, lobby: Arc<dyn Admission>, counters: Arc<Counters>, wall: Wall) -> Self {
-        let peers = Peers::new(lobby, Arc::clone(&counters));
+    pub fn new(sockets: Vec<Socket>, sessions: Arc<Sessions>, counters: Arc<Counters>, wall: Wall) -> Self {
+        let peers = Peers::new(sessions, Arc::clone(&counters));
         Self { sockets, peers, counters, wall, buffer: vec![0; LARGEST_DATAGRAM] }
     }
 
@@ -96,7 +95,7 @@ impl EventLoop {
         match command {
             RtcCommand::Add(peer) => self.peers.add(peer),
             // Whoever asked may have left.
-            RtcCommand::Stats(id, answer) => drop(answer.send(self.peers.stats(&id))),
+            RtcCommand::Stats(session, answer) => drop(answer.send(self.peers.stats(session))),
             RtcCommand::AllStats(answer) => drop(answer.send(self.peers.all_stats())),
             RtcCommand::Close => {}
         }
@@ -104,15 +103,17 @@ impl EventLoop {
 
     /// Sends a thing and whatever else already waits.
     fn send_all(&mut self, first: &Outgoing, waiting: &mut mpsc::Receiver<Outgoing>) {
-        self.send(first);
-        for _ in 1..BURST {
+        let mut sent = self.send(first);
+        // A session with many viewers uses up a turn faster: sockets are read in between.
+        while sent < BURST {
             let Ok(next) = waiting.try_recv() else { return };
-            self.send(&next);
+            sent += self.send(&next).max(1);
         }
     }
 
-    fn send(&mut self, thing: &Outgoing) {
-        self.peers.send(self.wall.now(), thing, &mut way(&self.sockets, &self.counters, self.wall));
+    /// Sends one thing; returns to how many viewers.
+    fn send(&mut self, thing: &Outgoing) -> usize {
+        self.peers.send(self.wall.now(), thing, &mut way(&self.sockets, &self.counters, self.wall))
     }
 
     fn read(&mut self, number: usize) {

@@ -7,6 +7,7 @@ mod bwe_guard;
 mod congestion_controller;
 mod demux;
 mod event_loop;
+mod frame_gate;
 mod liveness;
 mod nack;
 mod network_stats;
@@ -37,7 +38,7 @@ pub use sdp::LONGEST_OFFER;
 pub use server::RtcServer;
 pub use sockets::BUFFER_BYTES;
 
-use crate::session::{AdmitError, EndReason, Outlet, SessionHandle, SessionRequest, Sessions};
+use crate::session::{AdmitError, ViewerError};
 
 /// Where peers are met.
 #[derive(Clone, Debug)]
@@ -107,40 +108,40 @@ pub enum JoinError {
     /// The studio said no.
     #[error(transparent)]
     Admit(#[from] AdmitError),
+    /// The session takes no such viewer.
+    #[error(transparent)]
+    Viewer(#[from] ViewerError),
+    /// The offer lacks the codec that the session is encoded with.
+    #[error("the session is encoded as {codec}, the offer has: {offered}")]
+    OtherCodec {
+        /// The session's codec.
+        codec: &'static str,
+        /// The video codecs that were offered.
+        offered: String,
+    },
     /// The door is closing.
     #[error("the server is closing and takes no new sessions")]
     Closing,
 }
 
-/// A session that was joined.
+/// A session that was created for a peer.
 #[derive(Clone, Debug)]
 pub struct Joined {
     /// Its id.
     pub id: Arc<str>,
+    /// The id of the peer among the session's viewers.
+    pub viewer: Arc<str>,
     /// Its avatar.
     pub avatar: Arc<str>,
     /// The answer for the browser.
     pub answer: String,
 }
 
-/// Who admits sessions.
-pub trait Admission: Send + Sync + 'static {
-    /// Admits a session whose output goes to `outlet`.
-    ///
-    /// # Errors
-    /// As [`Sessions::admit`].
-    fn admit(&self, request: &SessionRequest, outlet: Box<dyn Outlet>) -> Result<SessionHandle, AdmitError>;
-
-    /// Ends a session.
-    fn end(&self, id: &str, reason: EndReason);
-}
-
-impl Admission for Sessions {
-    fn admit(&self, request: &SessionRequest, outlet: Box<dyn Outlet>) -> Result<SessionHandle, AdmitError> {
-        Self::admit(self, request, outlet)
-    }
-
-    fn end(&self, id: &str, reason: EndReason) {
-        Self::end(self, id, reason);
-    }
+/// A viewer that joined a session.
+#[derive(Clone, Debug)]
+pub struct JoinedViewer {
+    /// Its id.
+    pub id: Arc<str>,
+    /// The answer for the browser.
+    pub answer: String,
 }

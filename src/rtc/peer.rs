@@ -3,6 +3,7 @@
 mod egress;
 mod media_lines;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -14,14 +15,16 @@ use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
 use super::congestion_controller::CongestionController;
 use super::demux;
+use super::frame_gate::{FrameContext, FrameGate, Verdict};
 use super::liveness::Liveness;
 use super::network_stats::{Network, NetworkStats};
 use super::rtc_factory::Pacing;
 use super::send_queue::SendQueue;
 use super::timeouts::Timeouts;
 use crate::audio::AudioPacket;
-use crate::session::{EndReason, Outgoing, OutgoingMedia, SessionCommand, SessionHandle};
-use crate::telemetry::{Loss, LossCounts, Stage};
+use crate::codec::FrameKind;
+use crate::session::{EndReason, KeyframeReason, Outgoing, OutgoingMedia, ViewerHandle};
+use crate::telemetry::{Loss, Stage};
 use crate::time::{AudioRtpTime, OPUS_HZ, RtpTime, SPEECH_HZ, SampleIndex, VIDEO_CLOCK_HZ};
 
 /// Takes a datagram to the socket and says when.
@@ -35,8 +38,8 @@ const WAKES: usize = 8;
 /// One peer.
 pub struct Peer {
     rtc: Rtc,
-    /// The session's handles.
-    pub ticket: SessionHandle,
+    /// What the session knows of it.
+    pub viewer: ViewerHandle,
     /// When it counts as gone.
     pub life: Timeouts,
     /// When the machine wants to be woken.
@@ -50,6 +53,7 @@ pub struct Peer {
     begin_bps: Option<u64>,
     pictures_out: SendQueue<VIDEO_CLOCK_HZ>,
     voice_out: SendQueue<OPUS_HZ>,
+    gate: FrameGate,
     network: Network,
     heard: Heard,
     proof: Liveness,
@@ -77,10 +81,10 @@ pub enum PeerState {
 impl Peer {
     /// A peer whose offer was accepted by `rtc`.
     #[must_use]
-    pub fn new(rtc: Rtc, ticket: SessionHandle, now: Instant) -> Self {
+    pub fn new(rtc: Rtc, viewer: ViewerHandle, now: Instant) -> Self {
         Self {
             rtc,
-            ticket,
+            viewer,
             life: Timeouts::new(now),
             wake_at: now,
             voice: None,
@@ -91,6 +95,7 @@ impl Peer {
             begin_bps: None,
             pictures_out: SendQueue::default(),
             voice_out: SendQueue::default(),
+            gate: FrameGate::new(now),
             network: Network::new(now),
             heard: Heard::default(),
             proof: Liveness::default(),
@@ -186,24 +191,50 @@ impl Peer {
         self.network.stats
     }
 
-    /// Hands one thing to the machine, which sends it; sender reports are made from its clock.
+    /// What becomes of the session's next frame here; a frame that is skipped is counted.
+    pub fn judge_frame(&mut self, kind: FrameKind, now: Instant) -> Verdict {
+        let is_keyframe = kind == FrameKind::Key;
+        let (is_leader, unsent) = (self.viewer.is_leader(), self.unsent_frames(now));
+        let verdict = match self.picture {
+            Some(_) if self.network.stats.is_connected => {
+                self.gate.on_frame(FrameContext { is_keyframe, is_leader, unsent }, now)
+            }
+            _ => Verdict::NotStarted,
+        };
+        if verdict == Verdict::SkipAndRequestKeyframe {
+            self.viewer.request_keyframe(KeyframeReason::Repair, now);
+        }
+        if matches!(verdict, Verdict::Skip | Verdict::SkipAndRequestKeyframe) {
+            self.viewer.frames_dropped(1, Loss::SkippedFrame);
+        }
+        verdict
+    }
+
+    /// Hands an audio packet or frame to the machine, which sends `bytes`; sender reports are made from its clock.
     ///
     /// # Errors
     /// As for [`Peer::receive`].
     pub fn send(
         &mut self,
         outgoing: &Outgoing,
+        bytes: &Arc<[u8]>,
         now: Instant,
         way: &mut Transmitter<'_>,
     ) -> Result<PeerState, RtcError> {
         match &outgoing.media.value {
-            OutgoingMedia::Voice(packet) => self.write_voice(outgoing, now, packet)?,
-            OutgoingMedia::VideoFrame(picture) => self.write_picture(outgoing, now, &picture.bytes)?,
+            OutgoingMedia::Voice(_) => self.write_voice(outgoing, now, bytes)?,
+            OutgoingMedia::VideoFrame(_) => self.write_picture(outgoing, now, bytes)?,
         }
         self.speak(now, way)
     }
 
-    fn write_picture(&mut self, outgoing: &Outgoing, now: Instant, bytes: &Bytes) -> Result<(), RtcError> {
+    /// Forgets the frames that have not left; they are counted.
+    pub fn drop_unsent(&mut self) {
+        let waiting = self.pictures_out.give_up_all();
+        self.drop_pictures(waiting);
+    }
+
+    fn write_picture(&mut self, outgoing: &Outgoing, now: Instant, bytes: &Arc<[u8]>) -> Result<(), RtcError> {
         let writer = self.picture.and_then(|(mid, pt)| Some((self.rtc.writer(mid)?, pt)));
         let Some((writer, pt)) = writer else {
             self.drop_pictures(1);
@@ -214,7 +245,7 @@ impl Peer {
             (MediaTime::new(0, Frequency::NINETY_KHZ), MediaTime::new(45_000, Frequency::NINETY_KHZ));
         let time = MediaTime::new(ticks(at, VIDEO_CLOCK_HZ), Frequency::NINETY_KHZ);
         // At once, unless the page asks its browser to hold pictures until their voice is played: a most of 0 forbids it.
-        writer.playout_delay(at_once, half_a_second).write(pt, outgoing.clock.min(now), time, &**bytes)?;
+        writer.playout_delay(at_once, half_a_second).write(pt, outgoing.clock.min(now), time, Arc::clone(bytes))?;
         let given_up = self.pictures_out.enter(at.to_rtp(), outgoing.media.marks, now);
         self.drop_pictures(given_up);
         Ok(())
@@ -222,21 +253,18 @@ impl Peer {
 
     /// Counts encoded pictures that will not leave, or too late to be of use.
     fn drop_pictures(&self, count: usize) {
-        for _ in 0..count {
-            self.ticket.meter.frame_dropped();
-            self.lose(Loss::UnsentFrame);
-        }
+        self.viewer.frames_dropped(count, Loss::UnsentFrame);
     }
 
-    fn write_voice(&mut self, outgoing: &Outgoing, now: Instant, packet: &Bytes) -> Result<(), RtcError> {
-        if outgoing.media.utterance < self.ticket.inbox.utterance() {
+    fn write_voice(&mut self, outgoing: &Outgoing, now: Instant, bytes: &Arc<[u8]>) -> Result<(), RtcError> {
+        if outgoing.media.utterance < self.viewer.session.inbox.utterance() {
             self.lose(Loss::StaleUtterance);
             return Ok(());
         }
-        let Some((mid, pt)) = self.voice else { return Ok(()) };
+        let Some((mid, pt)) = self.voice.filter(|_| self.network.stats.is_connected) else { return Ok(()) };
         let Some(writer) = self.rtc.writer(mid) else { return Ok(()) };
         let time = MediaTime::new(ticks(outgoing.media.at, OPUS_HZ), Frequency::FORTY_EIGHT_KHZ);
-        writer.write(pt, outgoing.clock.min(now), time, &**packet)?;
+        writer.write(pt, outgoing.clock.min(now), time, Arc::clone(bytes))?;
         // Only measured: voice is not paced, it leaves with the next word of the machine.
         self.voice_out.enter(outgoing.media.at.to_rtp(), outgoing.media.marks, now);
         Ok(())
@@ -295,7 +323,7 @@ impl Peer {
             && let Some(mut left) = self.voice_out.leave(RtpTime(rtp))
         {
             left.marks.stamp(Stage::Sent, now);
-            self.ticket.meter.voice_sent(&left.marks);
+            self.viewer.session.meter.voice_sent(&left.marks);
         }
     }
 
@@ -304,15 +332,15 @@ impl Peer {
         self.drop_pictures(left.passed_over);
         left.marks.stamp(Stage::Sent, now);
         let due = left.marks.at(Stage::Listened).unwrap_or(now);
-        self.ticket.meter.frame_sent(&left.marks, now.saturating_duration_since(due));
+        self.viewer.frame_sent(&left.marks, now.saturating_duration_since(due));
     }
 
     fn take_event(&mut self, event: Event, now: Instant) -> Option<EndReason> {
         match event {
-            Event::Connected => self.connect(),
+            Event::Connected => self.connect(now),
             Event::MediaAdded(media) => self.add(&media),
             Event::RawPacket(packet) => self.take_packet(*packet, now),
-            Event::KeyframeRequest(_) => self.order(SessionCommand::KeyPicture),
+            Event::KeyframeRequest(_) => self.viewer.request_keyframe(KeyframeReason::Repair, now),
             Event::EgressBitrateEstimate(kind) => self.estimate(&kind, now),
             Event::PeerStats(stats) => self.note(&stats),
             Event::MediaEgressStats(stats) if self.voice.is_some_and(|(mid, _)| mid == stats.mid) => {
@@ -352,17 +380,12 @@ impl Peer {
         }
         let sequence = header.sequence_number(self.heard.newest);
         self.heard.newest = self.heard.newest.max(Some(sequence));
-        self.ticket.inbox.hear(AudioPacket {
+        self.viewer.push_packet(AudioPacket {
             rtp: AudioRtpTime::from_ticks(u128::from(header.timestamp)),
             sequence: Some(*sequence),
             payload: Bytes::from(payload),
             arrived: now,
         });
-    }
-
-    fn order(&self, order: SessionCommand) {
-        // A show with a full inbox does not keep up; it gets the next one.
-        let _ = self.ticket.inbox.order(order);
     }
 
     #[cfg(test)]
@@ -371,9 +394,7 @@ impl Peer {
     }
 
     fn lose(&self, loss: Loss) {
-        let mut lost = LossCounts::default();
-        lost.count(loss);
-        self.ticket.meter.lose(&lost);
+        self.viewer.lose(loss);
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,11 +12,12 @@ use std::time::Instant;
 use str0m::net::{Protocol, Receive};
 use str0m::{Input, RtcError};
 
-use super::Admission;
 use super::demux::{self, Demux};
+use super::frame_gate::Verdict;
 use super::network_stats::NetworkStats;
 use super::peer::{Peer, PeerState, Transmitter};
-use crate::session::{EndReason, Outgoing, OutgoingMedia, SessionKey};
+use crate::codec::FrameKind;
+use crate::session::{EndReason, Outgoing, OutgoingMedia, SessionKey, Sessions, ViewerKey};
 use crate::telemetry::{Counters, Loss};
 
 /// A datagram as a socket gave it.
@@ -31,32 +33,33 @@ pub struct Datagram<'a> {
 
 /// Every peer of the door.
 pub struct Peers {
-    peers: BTreeMap<SessionKey, Box<Peer>>,
+    /// The viewers of one session stand together.
+    peers: BTreeMap<ViewerKey, Box<Peer>>,
     index: Demux,
-    lobby: Arc<dyn Admission>,
+    sessions: Arc<Sessions>,
     counters: Arc<Counters>,
 }
 
 impl Peers {
-    /// Nobody yet. Sessions that are over are ended in `lobby`, datagrams that are nobody's counted in `counters`.
+    /// No peers yet. Peers that are gone leave their session in `sessions`; unroutable datagrams are counted in `counters`.
     #[must_use]
-    pub fn new(lobby: Arc<dyn Admission>, counters: Arc<Counters>) -> Self {
-        Self { peers: BTreeMap::new(), index: Demux::default(), lobby, counters }
+    pub fn new(sessions: Arc<Sessions>, counters: Arc<Counters>) -> Self {
+        Self { peers: BTreeMap::new(), index: Demux::default(), sessions, counters }
     }
 
     /// Looks after this peer from now on.
     pub fn add(&mut self, mut peer: Box<Peer>) {
-        self.index.add(peer.ticket.key, &peer.name());
-        self.peers.insert(peer.ticket.key, peer);
+        self.index.add(peer.viewer.key(), &peer.name());
+        self.peers.insert(peer.viewer.key(), peer);
     }
 
-    /// The numbers of the session with this id.
+    /// The statistics of each viewer of a session, in the order in which they joined.
     #[must_use]
-    pub fn stats(&self, id: &str) -> Option<NetworkStats> {
-        self.peers.values().find(|peer| &*peer.ticket.id == id).map(|peer| peer.stats())
+    pub fn stats(&self, session: SessionKey) -> Vec<(ViewerKey, NetworkStats)> {
+        self.peers.range(ViewerKey::all_of(session)).map(|(key, peer)| (*key, peer.stats())).collect()
     }
 
-    /// The numbers of every session.
+    /// The statistics of every peer.
     #[must_use]
     pub fn all_stats(&self) -> Vec<NetworkStats> {
         self.peers.values().map(|peer| peer.stats()).collect()
@@ -83,14 +86,66 @@ impl Peers {
         }
     }
 
-    /// Sends what a show made. What a session that has ended still had on its way is not sent: its meter has settled its
-    /// frames, and its voice is counted here.
-    pub fn send(&mut self, now: Instant, thing: &Outgoing, way: &mut Transmitter<'_>) {
-        let is_voice = matches!(thing.media.value, OutgoingMedia::Voice(_));
-        if is_voice && !self.peers.contains_key(&thing.session) {
-            return self.counters.lose(Loss::BlockedVoice);
+    /// Sends an audio packet or frame to every viewer of its session; returns to how many. The bytes are copied once and
+    /// shared: each connection only packetises, encrypts and paces them.
+    pub fn send(&mut self, now: Instant, thing: &Outgoing, way: &mut Transmitter<'_>) -> usize {
+        match &thing.media.value {
+            OutgoingMedia::Voice(packet) => self.send_audio(now, thing, &Arc::from(&packet[..]), way),
+            OutgoingMedia::VideoFrame(frame) => self.send_frame(now, thing, &Arc::from(&frame.bytes[..]), way),
         }
-        self.tend(thing.session, now, way, |peer, way| peer.send(thing, now, way));
+    }
+
+    /// Audio without a viewer, such as what a session that has ended still had on its way, is counted as lost.
+    fn send_audio(&mut self, now: Instant, thing: &Outgoing, bytes: &Arc<[u8]>, way: &mut Transmitter<'_>) -> usize {
+        let mut sent = 0;
+        let mut next = self.first_of(thing.session);
+        while let Some(key) = next {
+            next = self.next_after(key);
+            self.tend(key, now, way, |peer, way| peer.send(thing, bytes, now, way));
+            sent += 1;
+        }
+        if sent == 0 {
+            self.counters.lose(Loss::BlockedVoice);
+        }
+        sent
+    }
+
+    /// The session counted a frame as due once; each further viewer that it is for counts it again.
+    fn send_frame(&mut self, now: Instant, thing: &Outgoing, bytes: &Arc<[u8]>, way: &mut Transmitter<'_>) -> usize {
+        let is_keyframe = matches!(&thing.media.value, OutgoingMedia::VideoFrame(frame) if frame.is_key);
+        let kind = if is_keyframe { FrameKind::Key } else { FrameKind::Any };
+        let mut due = 0;
+        let mut next = self.first_of(thing.session);
+        while let Some(key) = next {
+            next = self.next_after(key);
+            let Some(peer) = self.peers.get_mut(&key) else { continue };
+            if due == 0 {
+                peer.viewer.session.viewers.on_frame(kind, now);
+            }
+            let verdict = peer.judge_frame(kind, now);
+            if verdict == Verdict::NotStarted {
+                continue;
+            }
+            peer.viewer.frame_due(due);
+            due += 1;
+            if verdict == Verdict::Send {
+                self.tend(key, now, way, |peer, way| peer.send(thing, bytes, now, way));
+            }
+        }
+        if due == 0 {
+            self.sessions.registry().on_undelivered_frame(thing.session);
+        }
+        due
+    }
+
+    fn first_of(&self, session: SessionKey) -> Option<ViewerKey> {
+        self.peers.range(ViewerKey::all_of(session)).next().map(|(key, _)| *key)
+    }
+
+    /// The next viewer of the same session.
+    fn next_after(&self, key: ViewerKey) -> Option<ViewerKey> {
+        let later = (Bound::Excluded(key), Bound::Included(*ViewerKey::all_of(key.session).end()));
+        self.peers.range(later).next().map(|(key, _)| *key)
     }
 
     /// Wakes the machines that are due; gives when the next one is.
@@ -106,7 +161,7 @@ impl Peers {
     pub fn look_after(&mut self, now: Instant, way: &mut Transmitter<'_>) {
         let over = self.peers.iter().filter_map(|(key, peer)| {
             let reason = peer.life.end_reason(now);
-            (peer.ticket.inbox.has_ended() || reason.is_some()).then_some((*key, reason))
+            (peer.viewer.has_ended() || reason.is_some()).then_some((*key, reason))
         });
         let over: Vec<_> = over.collect();
         for (key, reason) in over {
@@ -121,7 +176,7 @@ impl Peers {
     }
 
     /// STUN goes by its name, all else by where it came from: a signed request was heard from there before.
-    fn owner_of(&self, source: SocketAddr, bytes: &[u8]) -> Option<SessionKey> {
+    fn owner_of(&self, source: SocketAddr, bytes: &[u8]) -> Option<ViewerKey> {
         if demux::is_stun(bytes) { self.index.named(demux::name_in(bytes)?) } else { self.index.at(source) }
     }
 
@@ -130,7 +185,7 @@ impl Peers {
     }
 
     /// Works with a peer; if its machine fails or breaks, its session ends and no other.
-    fn tend<F>(&mut self, key: SessionKey, now: Instant, way: &mut Transmitter<'_>, work: F)
+    fn tend<F>(&mut self, key: ViewerKey, now: Instant, way: &mut Transmitter<'_>, work: F)
     where
         F: FnOnce(&mut Peer, &mut Transmitter<'_>) -> Result<PeerState, RtcError>,
     {
@@ -147,14 +202,14 @@ impl Peers {
         self.let_go(key, Some(reason), now, way);
     }
 
-    /// Says goodbye to a peer and forgets it. Its session ends for this reason, unless it has ended already.
-    fn let_go(&mut self, key: SessionKey, reason: Option<EndReason>, now: Instant, way: &mut Transmitter<'_>) {
+    /// Closes a peer and forgets it: it leaves its session for this reason, which may end the session. Without a reason the
+    /// session has ended already, or the viewer was dismissed.
+    fn let_go(&mut self, key: ViewerKey, reason: Option<EndReason>, now: Instant, way: &mut Transmitter<'_>) {
         let Some(mut peer) = self.peers.remove(&key) else { return };
         self.index.forget(key);
         // A machine that cannot even say goodbye is dropped all the same.
         let _ = catch_unwind(AssertUnwindSafe(|| peer.close(now, way)));
-        if let Some(reason) = reason {
-            self.lobby.end(&peer.ticket.id, reason);
-        }
+        peer.drop_unsent();
+        self.sessions.leave(&peer.viewer, reason.unwrap_or(EndReason::Deleted));
     }
 }

@@ -42,7 +42,7 @@ pub async fn events(
     let mut first = json!(summary(&state, &id)?);
     first["type"] = json!("session");
     let place = state.event_places().try_acquire_owned().map_err(|_full| too_many())?;
-    let (closing, counters) = (state.closing.clone(), state.studio.counters());
+    let (closing, counters) = (state.closing.clone(), state.studio.registry().counters());
     let reader = Reader { first: Some(first), events, closing, counters, is_over: false, _place: place };
     let told = stream::unfold(reader, |mut reader| async {
         let event = reader.next().await?;

@@ -20,7 +20,7 @@ use crate::session::AdmitError;
 pub async fn server(State(state): State<AppState>) -> Json<Value> {
     let config = state.studio.config();
     let mut facts = json!(state.facts);
-    facts["sessions"] = json!({ "used": state.studio.sessions().len(), "limit": config.max_sessions });
+    facts["sessions"] = json!({ "used": state.studio.registry().count(), "limit": config.max_sessions });
     facts["udp_port"] = json!(state.net.udp_port());
     facts["picture_px"] = json!(config.picture_px);
     facts["allow_origin"] = json!(state.origins);
@@ -119,7 +119,7 @@ pub async fn health() -> &'static str {
 
 /// `GET /readyz`: a session would be admitted, or the reasons why not.
 pub async fn ready(State(state): State<AppState>) -> Response {
-    let (used, limit) = (state.studio.sessions().len(), state.studio.config().max_sessions);
+    let (used, limit) = (state.studio.registry().count(), state.studio.config().max_sessions);
     let is_closing = *state.closing.borrow();
     let reasons = [(is_closing, "the server is closing"), (used >= limit, "all places are taken")];
     let mut reasons: Vec<String> =
@@ -136,7 +136,7 @@ pub async fn ready(State(state): State<AppState>) -> Response {
 
 /// `GET /v1/gpu`: what the graphics cards said last, and what that leaves; empty where there is none.
 pub async fn cards(State(state): State<AppState>) -> Json<Value> {
-    let Some(now) = state.studio.cards() else {
+    let Some(now) = state.studio.gpu().latest() else {
         return Json(json!({ "cards": [], "read_ms_ago": null, "admission": null }));
     };
     let read_ms_ago = state.wall.now().saturating_duration_since(now.read_at).as_millis() as u64;

@@ -17,10 +17,10 @@ pub fn text(state: &AppState, peers: &[NetworkStats]) -> String {
     frames(&mut page, state);
     network(&mut page, state, peers);
     listening(&mut page, state);
-    if let Some(seen) = state.studio.cards() {
+    if let Some(seen) = state.studio.gpu().latest() {
         cards(&mut page, &seen, state.wall.now());
     }
-    if let Some(done) = state.studio.card_work() {
+    if let Some(done) = state.studio.gpu().device_counts() {
         work(&mut page, done);
     }
     footprint(&mut page);
@@ -41,19 +41,19 @@ fn build(page: &mut Exposition, state: &AppState) {
 
 fn sessions(page: &mut Exposition, state: &AppState) {
     let ledger = state.ledger();
-    page.one(Gauge, "visage_sessions", "Sessions now.", state.studio.sessions().len() as f64);
+    page.one(Gauge, "visage_sessions", "Sessions now.", state.studio.registry().count() as f64);
     page.one(Gauge, "visage_sessions_limit", "Places in all.", state.studio.config().max_sessions as f64);
     page.one(Counter, "visage_sessions_admitted_total", "Sessions opened.", ledger.admitted());
     let help = "Sessions not opened, by reason.";
     page.by(Counter, "visage_sessions_refused_total", help, ("reason", ledger.refused()));
-    let ends = state.studio.ends().iter().map(|(reason, count)| (reason, count as f64));
+    let ends = state.studio.registry().ends().iter().map(|(reason, count)| (reason, count as f64));
     page.by(Counter, "visage_sessions_ended_total", "Sessions that ended, by reason.", ("reason", ends));
     let help = "Answered HTTP requests by class of status.";
     page.by(Counter, "visage_http_responses_total", help, ("code", ledger.responses()));
 }
 
 fn frames(page: &mut Exposition, state: &AppState) {
-    let totals = state.studio.totals();
+    let totals = state.studio.registry().totals();
     let frames = totals.frames;
     let outcomes =
         [("due", frames.due), ("on_time", frames.on_time), ("late", frames.late), ("dropped", frames.dropped)];
@@ -85,7 +85,7 @@ fn whole(page: &mut Exposition, name: &str, help: &str, measured: &Distribution)
 
 /// Rates are in bytes, as Prometheus wants all of them.
 fn network(page: &mut Exposition, state: &AppState, peers: &[NetworkStats]) {
-    let traffic = state.studio.counters().traffic();
+    let traffic = state.studio.registry().counters().traffic();
     let help = "Bytes of datagrams sent to peers, without headers of UDP and IP.";
     page.one(Counter, "visage_sent_bytes_total", help, traffic.sent_bytes as f64);
     let help = "Bytes of datagrams received, without headers of UDP and IP.";
@@ -104,7 +104,7 @@ fn network(page: &mut Exposition, state: &AppState, peers: &[NetworkStats]) {
 }
 
 fn listening(page: &mut Exposition, state: &AppState) {
-    let states = state.studio.states();
+    let states = state.studio.registry().states();
     let targets = states.iter().map(|now| f64::from(now.quality.bitrate_bps) / 8.0);
     let help = "What the encoder of each session aims at.";
     page.spread("visage_session_encoder_target_bytes_per_second", help, targets);

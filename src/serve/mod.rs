@@ -18,6 +18,7 @@ mod startup;
 mod state;
 mod tls;
 mod trace;
+mod viewers;
 
 use std::future::Future;
 use std::io;
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderValue, Method, header};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use axum_server::{Address, Handle, Server};
 use thiserror::Error;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -166,6 +167,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/v1/sessions", get(sessions::list).post(sessions::join)),
         ("/v1/sessions/{id}", get(sessions::show).patch(sessions::change).delete(sessions::leave)),
         ("/v1/sessions/{id}/stats", get(sessions::stats)),
+        ("/v1/sessions/{id}/viewers", post(viewers::join)),
+        ("/v1/sessions/{id}/viewers/{viewer}", delete(viewers::leave)),
         ("/v1/sessions/{id}/events", get(events::events)),
         ("/v1/sessions/{id}/speech", post(speech::speak)),
         ("/v1/sessions/{id}/stop", post(sessions::stop)),

@@ -6,7 +6,7 @@ use serde_json::Number;
 
 use super::problem::Problem;
 use crate::rtc::BITRATE_BPS;
-use crate::session::SessionOptions;
+use crate::session::{SessionLifetime, SessionOptions};
 
 /// What a session can be tuned by; what is left out is the server's to choose.
 #[derive(Debug, Deserialize)]
@@ -15,6 +15,7 @@ pub struct Options {
     picture_px: Option<Number>,
     bitrate_bps: Option<Number>,
     hear: Option<bool>,
+    lifetime: Option<SessionLifetime>,
 }
 
 /// Sides of pictures that can be asked for: the steps that a thin way out takes from 512 are the same.
@@ -28,7 +29,7 @@ impl Options {
     pub fn wishes(self) -> Result<SessionOptions, Problem> {
         let picture_px = self.picture_px.map(side).transpose()?;
         let bitrate_bps = self.bitrate_bps.map(bitrate).transpose()?;
-        Ok(SessionOptions { picture_px, bitrate_bps, hear: self.hear })
+        Ok(SessionOptions { picture_px, bitrate_bps, hear: self.hear, lifetime: self.lifetime.unwrap_or_default() })
     }
 }
 

@@ -62,8 +62,8 @@ const LARGEST_CHANGE_BYTES: usize = 4096;
 const JOIN_EXAMPLE: &str = "{\"sdp\": \"v=0...\", \"avatar\": \"mira\", \"options\": {\"picture_px\": 256}} as \
     application/json, or the bare offer as application/sdp";
 const CHANGE_EXAMPLE: &str = "{\"avatar\": \"nora\"} as application/json";
-const JSON: &str = "application/json";
-const SDP: &str = "application/sdp";
+pub(super) const JSON: &str = "application/json";
+pub(super) const SDP: &str = "application/sdp";
 
 /// `POST /v1/sessions`.
 pub async fn join(
@@ -75,7 +75,7 @@ pub async fn join(
     let kind = body::media_type(&headers);
     let body = body::read(&headers, body, largest_join_bytes(&kind)?).await?;
     let wanted = wanted_session(&kind, query, &body)?;
-    let request = SessionRequest { avatar: wanted.avatar, wishes: wanted.wishes, ..SessionRequest::default() };
+    let request = SessionRequest { avatar: wanted.avatar, options: wanted.wishes, ..SessionRequest::default() };
     let joined = state.net.join(&wanted.sdp, request).await.map_err(|error| {
         state.ledger().refuse(&error);
         refusal(&error)
@@ -95,7 +95,7 @@ fn welcome(kind: &str, joined: Joined) -> Response {
     (StatusCode::CREATED, place, Json(answer)).into_response()
 }
 
-fn largest_join_bytes(kind: &str) -> Result<usize, Problem> {
+pub(super) fn largest_join_bytes(kind: &str) -> Result<usize, Problem> {
     match kind {
         SDP => Ok(LONGEST_OFFER),
         JSON => Ok(LARGEST_JSON_BYTES),
@@ -128,12 +128,22 @@ fn wanted_change(body: &[u8]) -> Result<ChangeBody, Problem> {
     body::json(body, CHANGE_EXAMPLE)
 }
 
-fn bare_offer(query: JoinQuery, body: &[u8]) -> Result<Wanted, Problem> {
-    let sdp = String::from_utf8(body.to_vec()).map_err(|error| {
-        let detail = format!("wanted an offer in UTF-8, found: {error}");
+/// The offer in a body of `application/sdp`.
+pub(super) fn offer_text(body: &[u8]) -> Result<String, Problem> {
+    String::from_utf8(body.to_vec()).map_err(|error| {
+        let detail = format!("the offer is not UTF-8: {error}");
         Problem::new(StatusCode::BAD_REQUEST, detail, "send pc.localDescription.sdp").at("sdp")
-    })?;
-    Ok(Wanted { sdp, avatar: query.avatar, wishes: SessionOptions::default() })
+    })
+}
+
+/// The offer in a JSON body is too long.
+pub(super) fn offer_too_long(bytes: usize) -> Problem {
+    let detail = format!("wanted an offer of at most {LONGEST_OFFER} bytes, found {bytes}");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail, "offer fewer media lines and candidates").at("sdp")
+}
+
+fn bare_offer(query: JoinQuery, body: &[u8]) -> Result<Wanted, Problem> {
+    Ok(Wanted { sdp: offer_text(body)?, avatar: query.avatar, wishes: SessionOptions::default() })
 }
 
 fn json_offer(query: &JoinQuery, body: &[u8]) -> Result<Wanted, Problem> {
@@ -143,14 +153,13 @@ fn json_offer(query: &JoinQuery, body: &[u8]) -> Result<Wanted, Problem> {
     }
     let wanted: JoinBody = body::json(body, JOIN_EXAMPLE)?;
     if wanted.sdp.len() > LONGEST_OFFER {
-        let detail = format!("wanted an offer of at most {LONGEST_OFFER} bytes, found {}", wanted.sdp.len());
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail, "offer fewer lines and candidates").at("sdp"));
+        return Err(offer_too_long(wanted.sdp.len()));
     }
     let wishes = wanted.options.map(|Object(options)| options.wishes()).transpose()?.unwrap_or_default();
     Ok(Wanted { sdp: wanted.sdp, avatar: wanted.avatar, wishes })
 }
 
-fn refusal(error: &JoinError) -> Problem {
+pub(super) fn refusal(error: &JoinError) -> Problem {
     let detail = error.to_string();
     match error {
         JoinError::BadOffer { .. } => {
@@ -163,6 +172,10 @@ fn refusal(error: &JoinError) -> Problem {
             let cure = "offer Opus, as every browser does by default, or no m=audio line at all";
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, cure).at("sdp")
         }
+        JoinError::OtherCodec { .. } => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, "offer that codec too").at("sdp")
+        }
+        JoinError::Viewer(error) => super::viewers::refusal(error),
         JoinError::Closing => closing(detail),
         JoinError::Admit(error) => not_admitted(error),
     }
@@ -211,7 +224,7 @@ fn closing(detail: String) -> Problem {
 
 /// `GET /v1/sessions`.
 pub async fn list(State(state): State<AppState>) -> Json<Vec<SessionSummary>> {
-    Json(state.studio.sessions())
+    Json(state.studio.registry().list(state.wall.now()))
 }
 
 /// `GET /v1/sessions/{id}`.
@@ -221,7 +234,7 @@ pub async fn show(State(state): State<AppState>, Path(id): Path<String>) -> Resu
 
 /// The summary of one session.
 pub(super) fn summary(state: &AppState, id: &str) -> Result<SessionSummary, Problem> {
-    state.studio.sessions().into_iter().find(|session| session.id == id).ok_or_else(|| Problem::no_session(id))
+    state.studio.registry().summary(id, state.wall.now()).ok_or_else(|| Problem::no_session(id))
 }
 
 /// `PATCH /v1/sessions/{id}`: another face.
@@ -261,16 +274,19 @@ pub async fn leave(State(state): State<AppState>, Path(id): Path<String>) -> Res
 
 /// `GET /v1/sessions/{id}/stats`.
 pub async fn stats(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
-    let stats = state.studio.stats(&id).ok_or_else(|| Problem::no_session(&id))?;
-    let network = state.net.stats(&id).await;
+    let session = state.studio.find(&id).ok_or_else(|| Problem::no_session(&id))?;
+    let network = state.net.stats(session.key).await;
+    let now = state.wall.now();
+    let stats = state.studio.registry().stats(&id, now).ok_or_else(|| Problem::no_session(&id))?;
     let mut all = json!(stats);
-    all["network"] = json!(network);
+    all["network"] = json!(network.first().map(|(_, network)| network));
+    all["viewers"] = super::viewers::listed(&session, &network, now);
     Ok(Json(all))
 }
 
 /// `POST /v1/sessions/{id}/stop`: say no more of it.
 pub async fn stop(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     let ticket = state.studio.find(&id).ok_or_else(|| Problem::no_session(&id))?;
-    ticket.inbox.order(SessionCommand::Interrupt).map_err(|error| busy(&error.to_string()))?;
+    ticket.inbox.push_command(SessionCommand::Interrupt).map_err(|error| busy(&error.to_string()))?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,7 +1,7 @@
-//! What goes into a running session: audio packets, commands and the latest wishes of its viewers, from any thread
+//! What goes into a running session: audio packets, commands and the latest requests of its viewers, from any thread
 //! without waiting.
 //!
-//! Decides what is dropped when a session does not keep up: the oldest packet, the newest command. Wishes are values, not
+//! Decides what is dropped when a session does not keep up: the oldest packet, the newest command. Requests are values, not
 //! queued: the latest counts.
 
 use std::fmt;
@@ -59,14 +59,14 @@ struct Shared {
     utterance: AtomicU64,
     /// Held while an utterance number is raised, so that the number and its command go in together. Sessions never lock it.
     raising: Mutex<()>,
-    wishes: Wishes,
+    requested: Requested,
     has_ended: AtomicBool,
     counters: Arc<Counters>,
 }
 
 /// What the viewers need now; the latest value counts.
 #[derive(Debug, Default)]
-struct Wishes {
+struct Requested {
     watching: AtomicUsize,
     has_backlog: AtomicBool,
     needs_keyframe: AtomicBool,
@@ -93,7 +93,7 @@ impl Inbox {
             commands: ArrayQueue::new(COMMANDS),
             utterance: AtomicU64::new(0),
             raising: Mutex::new(()),
-            wishes: Wishes::default(),
+            requested: Requested::default(),
             has_ended: AtomicBool::new(false),
             counters,
         }))
@@ -137,51 +137,51 @@ impl Inbox {
 
     /// So many viewers can be sent frames. While there is none a session listens, but neither draws nor encodes.
     pub fn set_watching(&self, viewers: usize) {
-        self.0.wishes.watching.store(viewers, Ordering::Release);
+        self.0.requested.watching.store(viewers, Ordering::Release);
     }
 
     /// Whether any viewer can be sent frames.
     #[must_use]
     pub fn has_viewer(&self) -> bool {
-        self.0.wishes.watching.load(Ordering::Acquire) > 0
+        self.0.requested.watching.load(Ordering::Acquire) > 0
     }
 
     /// The session begins no frame while the backlog is full.
     pub fn set_backlog(&self, backlog: Backlog) {
-        self.0.wishes.has_backlog.store(backlog == Backlog::Full, Ordering::Release);
+        self.0.requested.has_backlog.store(backlog == Backlog::Full, Ordering::Release);
     }
 
     pub(super) fn has_backlog(&self) -> bool {
-        self.0.wishes.has_backlog.load(Ordering::Acquire)
+        self.0.requested.has_backlog.load(Ordering::Acquire)
     }
 
     /// A viewer needs a keyframe. However often this is called, the next keyframe answers it.
     pub fn request_keyframe(&self) {
-        self.0.wishes.needs_keyframe.store(true, Ordering::Release);
+        self.0.requested.needs_keyframe.store(true, Ordering::Release);
     }
 
     pub(super) fn take_keyframe_request(&self) -> bool {
-        self.0.wishes.needs_keyframe.swap(false, Ordering::AcqRel)
+        self.0.requested.needs_keyframe.swap(false, Ordering::AcqRel)
     }
 
     /// The video is to be encoded at this bitrate, in bits per second.
     pub fn set_bitrate(&self, bits_per_second: u32) {
-        self.0.wishes.bitrate_bps.store(bits_per_second, Ordering::Release);
+        self.0.requested.bitrate_bps.store(bits_per_second, Ordering::Release);
     }
 
     /// The bitrate, if it was set since the last call.
     pub(super) fn take_bitrate(&self) -> Option<u32> {
-        Some(self.0.wishes.bitrate_bps.swap(0, Ordering::AcqRel)).filter(|bps| *bps > 0)
+        Some(self.0.requested.bitrate_bps.swap(0, Ordering::AcqRel)).filter(|bps| *bps > 0)
     }
 
     /// The audio is to be encoded like this.
     pub fn set_audio_plan(&self, plan: AudioPlan) {
-        *self.0.wishes.audio.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
+        *self.0.requested.audio.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
     }
 
     /// The plan, if it was set since the last call.
     pub(super) fn take_audio_plan(&self) -> Option<AudioPlan> {
-        self.0.wishes.audio.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.requested.audio.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Ends the session: its worker drops it at the next tick, its viewers' connections are closed.
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_wish_counts_and_is_taken_once() {
+    fn the_latest_request_counts_and_is_taken_once() {
         let inbox = Inbox::new(Arc::default());
         (0..100).for_each(|n| inbox.set_bitrate(1000 + n));
         (0..100).for_each(|_| inbox.request_keyframe());

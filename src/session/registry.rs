@@ -11,8 +11,8 @@ use super::end_reason::{EndCounts, EndReason};
 use super::handle::SessionHandle;
 use super::limits::{SessionRequest, SessionsConfig};
 use super::outlet::SessionKey;
-use super::viewers::ViewerCounts;
 use super::report::{Meter, MeterReport, SessionEvent, SessionState, SessionStats, SessionSummary};
+use super::viewers::ViewerCounts;
 use crate::gpu_load::Allowance;
 use crate::telemetry::{Counters, Loss, Trace};
 

@@ -33,6 +33,8 @@ pub enum Loss {
     TalkedOver,
     /// A picture that was encoded and never left: too many were on the way, or the session ended first.
     UnsentFrame,
+    /// An encoded frame that one viewer did not get, because its connection was behind; others got it.
+    SkippedFrame,
     /// A picture that did not encode.
     BadFrame,
     /// An order not taken, because too many waited.
@@ -45,7 +47,7 @@ pub enum Loss {
 
 impl Loss {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::StrayPacket,
         Self::DuplicatePacket,
         Self::LatePacket,
@@ -60,6 +62,7 @@ impl Loss {
         Self::StaleUtterance,
         Self::TalkedOver,
         Self::UnsentFrame,
+        Self::SkippedFrame,
         Self::BadFrame,
         Self::RefusedOrder,
         Self::MissedEvent,
@@ -84,6 +87,7 @@ impl Loss {
             Self::StaleUtterance => "stale_utterance",
             Self::TalkedOver => "talked_over",
             Self::UnsentFrame => "unsent_frame",
+            Self::SkippedFrame => "skipped_frame",
             Self::BadFrame => "bad_frame",
             Self::RefusedOrder => "refused_order",
             Self::MissedEvent => "missed_event",

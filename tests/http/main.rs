@@ -52,11 +52,11 @@ fn portrait() -> Portrait {
 }
 
 fn house_with(pack: Arc<dyn Pack>, places: usize, token: Option<&str>, picture_px: u32) -> House {
-    let config = SessionsConfig { max_sessions: places, workers: 1, picture_px, bitrate_bps: 500_000 };
+    let config = SessionsConfig { max_sessions: places, max_viewers: 50, workers: 1, picture_px, bitrate_bps: 500_000 };
     let studio = Sessions::open(config, pack, Wall).expect("a studio");
     let host = "127.0.0.1".parse().expect("an address");
     let net = RtcConfig { host, udp_port: 0, public_ips: Vec::new(), places };
-    let net = Arc::new(RtcServer::start(&net, studio.clone(), studio.counters(), Wall).expect("a door"));
+    let net = Arc::new(RtcServer::start(&net, studio.clone(), studio.registry().counters(), Wall).expect("a door"));
     let listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let base = format!("http://{}", listener.address);
     let (close, closing) = watch::channel(false);
@@ -133,7 +133,7 @@ async fn a_session_is_joined_looked_at_changed_and_left() {
     assert_eq!(told(house.ask(Method::POST, &format!("{place}/stop"))).await.0, StatusCode::NO_CONTENT);
     assert_eq!(told(house.ask(Method::DELETE, &place)).await.0, StatusCode::NO_CONTENT);
     assert_eq!(told(house.ask(Method::DELETE, &place)).await.0, StatusCode::NOT_FOUND);
-    assert!(house.studio.sessions().is_empty());
+    assert!(house.studio.registry().list(Wall.now()).is_empty());
     house.close().await;
 }
 
@@ -195,7 +195,7 @@ async fn every_bad_request_is_told_what_was_wrong() {
     assert_eq!(told(house.ask(Method::GET, "/v1/nothing")).await.0, StatusCode::NOT_FOUND);
     assert_eq!(told(house.ask(Method::PUT, "/v1/sessions")).await.0, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(told(house.ask(Method::POST, "/v1/sessions/none/speech").body("x")).await.0, StatusCode::NOT_FOUND);
-    assert!(house.studio.sessions().is_empty(), "a refused request left a session behind");
+    assert!(house.studio.registry().list(Wall.now()).is_empty(), "a refused request left a session behind");
     house.close().await;
 }
 

@@ -72,8 +72,13 @@ impl World {
         let now = Wall.now();
         let diary = Arc::<Mutex<Diary>>::default();
         let face = Arc::new(Overheard { face: plan.face, diary: Arc::clone(&diary) });
-        let config =
-            SessionsConfig { max_sessions: 1, workers: 1, picture_px: plan.picture_px, bitrate_bps: 1_000_000 };
+        let config = SessionsConfig {
+            max_sessions: 1,
+            max_viewers: 50,
+            workers: 1,
+            picture_px: plan.picture_px,
+            bitrate_bps: 1_000_000,
+        };
         let studio = Sessions::open(config, face, Wall).expect("a studio");
         let (mut client, offer) = Client::new(now, plan.voice, plan.faster_ppm);
         let machines = RtcFactory::new(&[SocketAddr::from(SERVER)]);
@@ -81,9 +86,9 @@ impl World {
         client.accept(&answer);
         let (sender, outlet) = mpsc::channel(16);
         let request = SessionRequest { codec, ..SessionRequest::default() };
-        let (ticket, show) = studio.stage(&request, Box::new(sender), now).expect("a place");
+        let (ticket, show) = studio.create(&request, Box::new(sender), now).expect("a place");
         let lobby = Arc::clone(&studio);
-        let mut peers = Peers::new(lobby, studio.counters());
+        let mut peers = Peers::new(lobby, studio.registry().counters());
         peers.add(Box::new(Peer::new(rtc, ticket.clone(), now)));
         Self {
             start: now,

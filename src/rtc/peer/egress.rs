@@ -13,7 +13,7 @@ use str0m::{Input, RtcError};
 use super::super::demux;
 use super::super::rtc_factory::{self, Pacing};
 use super::{Peer, PeerState, Transmitter};
-use crate::session::SessionCommand;
+use crate::session::KeyframeReason;
 
 /// Packets of pictures that are thrown away at most when the way becomes narrow.
 const MOST_THROWN_AWAY: usize = 256;
@@ -23,7 +23,7 @@ impl Peer {
         let advice = self.outlook.hear(report, now);
         self.begin_bps = advice.begin_bps.or(self.begin_bps);
         if advice.key {
-            self.order(SessionCommand::KeyPicture);
+            self.viewer.request_keyframe(KeyframeReason::Repair, now);
         }
         let pacing = self.outlook.pacing(now);
         if pacing != self.pacing {
@@ -48,10 +48,10 @@ impl Peer {
 
     pub(super) fn tell_bitrate(&mut self, now: Instant) {
         if let Some(plan) = self.outlook.teller.tell_voice() {
-            self.order(SessionCommand::Voice(plan));
+            self.viewer.set_audio_plan(plan);
         }
         if let Some(bps) = self.outlook.teller.tell(now) {
-            self.order(SessionCommand::Bitrate(self.ticket.terms.within(bps)));
+            self.viewer.set_target(bps);
         }
         if let Some(bps) = self.outlook.teller.revive(now) {
             self.rtc.bwe().reset(Bitrate::bps(bps));
@@ -68,8 +68,7 @@ impl Peer {
     ) -> Result<PeerState, RtcError> {
         let mut standing = PeerState::Waiting;
         if let Some((mid, _)) = self.picture {
-            let waiting = self.pictures_out.give_up_all();
-            self.drop_pictures(waiting);
+            self.drop_unsent();
             rtc_factory::pace(&mut self.rtc, mid, Pacing::AtOnce);
             let voice = self.voice.map(|(_, pt)| *pt);
             let is_picture = |sent: &Transmit| demux::rtp_head(&sent.contents).is_some_and(|(pt, _)| Some(pt) != voice);
@@ -92,7 +91,11 @@ impl Peer {
 
     /// Tells the show how many pictures wait: it begins none while many do, or while a queue on the way empties.
     pub(super) fn note_unsent(&self, now: Instant) {
-        let unsent = if self.outlook.holds_back(now) { usize::MAX } else { self.pictures_out.count() };
-        self.ticket.inbox.note_unsent(unsent);
+        self.viewer.set_unsent(self.unsent_frames(now));
+    }
+
+    /// Frames that wait in the pacer; as many as there can be while a queue on the path empties.
+    pub(super) fn unsent_frames(&self, now: Instant) -> usize {
+        if self.outlook.holds_back(now) { usize::MAX } else { self.pictures_out.count() }
     }
 }

@@ -24,6 +24,7 @@ use self::target::ViewerTarget;
 use self::viewer::Viewer;
 use super::handle::SessionHandle;
 use super::inbox::{Backlog, Inbox};
+use crate::codec::FrameKind;
 
 /// While so many frames of a viewer wait in its pacer it gets no further one: each would only arrive later.
 pub const MAX_UNSENT_FRAMES: usize = 2;
@@ -145,15 +146,11 @@ impl Viewers {
         found.inspect(|viewer| viewer.dismiss()).is_some()
     }
 
-    /// Adds a viewer to `session`.
+    /// Adds a viewer to `session`. A running server joins by `Sessions::join`, which counts it.
     ///
     /// # Errors
     /// If the session is full, or the microphone that it asks for is taken.
-    pub(super) fn join(
-        session: &Arc<SessionHandle>,
-        role: ViewerRole,
-        now: Instant,
-    ) -> Result<ViewerHandle, ViewerError> {
+    pub fn join(session: &Arc<SessionHandle>, role: ViewerRole, now: Instant) -> Result<ViewerHandle, ViewerError> {
         let viewers = &session.viewers;
         let mut state = viewers.lock();
         if state.viewers.len() >= viewers.limit {
@@ -218,15 +215,14 @@ impl Viewers {
         }
     }
 
-    /// Notes a frame on its way to the viewers; a keyframe answers every request before it.
-    pub fn on_keyframe(&self, now: Instant) {
-        self.lock().keyframes.on_keyframe(now);
-    }
-
-    /// Notes a frame that is no keyframe: requests that had to wait are made when their time has come.
-    pub fn on_delta_frame(&self, now: Instant) {
-        if self.lock().keyframes.poll(now) {
-            self.inbox.request_keyframe();
+    /// Notes a frame on its way to the viewers. A keyframe answers every request before it; with any other frame, requests
+    /// that had to wait are made when their time has come.
+    pub fn on_frame(&self, frame: FrameKind, now: Instant) {
+        let mut state = self.lock();
+        match frame {
+            FrameKind::Key => state.keyframes.on_keyframe(now),
+            FrameKind::Any if state.keyframes.poll(now) => self.inbox.request_keyframe(),
+            FrameKind::Any => {}
         }
     }
 }

@@ -24,7 +24,10 @@ pub(super) struct ViewerTarget {
 }
 
 /// What the session aims at.
-pub(super) fn combine(leader: Option<ViewerTarget>, others: impl Iterator<Item = ViewerTarget> + Clone) -> ViewerTarget {
+pub(super) fn combine(
+    leader: Option<ViewerTarget>,
+    others: impl Iterator<Item = ViewerTarget> + Clone,
+) -> ViewerTarget {
     let leader = leader.unwrap_or_default();
     let carried = |bps: u32| bps.max(FLOOR_BPS);
     let of_others = low(others.clone().filter_map(|other| other.video_bps)).map(carried);

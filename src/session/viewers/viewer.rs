@@ -2,6 +2,7 @@
 //!
 //! Decides nothing for the session; that is [`super::Viewers`].
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -23,6 +24,14 @@ pub struct ViewerKey {
     pub session: SessionKey,
     /// Counts up from 1 within the session.
     pub number: u32,
+}
+
+impl ViewerKey {
+    /// The keys of all viewers of a session.
+    #[must_use]
+    pub fn all_of(session: SessionKey) -> RangeInclusive<Self> {
+        Self { session, number: 0 }..=Self { session, number: u32::MAX }
+    }
 }
 
 /// What a viewer may do besides watching.
@@ -103,7 +112,8 @@ impl Viewer {
     }
 
     pub fn summary(&self, now: Instant) -> ViewerSummary {
-        let [due, on_time, late, dropped] = [DUE, ON_TIME, LATE, DROPPED].map(|n| self.frames[n].load(Ordering::Relaxed));
+        let [due, on_time, late, dropped] =
+            [DUE, ON_TIME, LATE, DROPPED].map(|n| self.frames[n].load(Ordering::Relaxed));
         let target_bps = self.target_bps.load(Ordering::Relaxed);
         ViewerSummary {
             id: self.id.to_string(),
@@ -202,9 +212,13 @@ impl ViewerHandle {
         }
     }
 
-    /// A frame of the session is for this viewer too. The session counted it once itself, before it knew for how many.
-    pub fn frame_due(&self) {
+    /// A frame of the session is for this viewer too, after `others`. The session counted it once itself, before it knew for
+    /// how many it is.
+    pub fn frame_due(&self, others: usize) {
         self.viewer.count(DUE, 1);
+        if others > 0 {
+            self.session.meter.frame_due();
+        }
     }
 
     /// A frame left for it, `lateness` after it was due.
