@@ -96,7 +96,7 @@ fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
     let config = SessionsConfig { max_sessions: 4, max_viewers: 50, workers: 1, picture_px: 128, bitrate_bps: 300_000 };
     let studio = Sessions::open(config, Arc::new(Paper(vec![card])), Wall).expect("a studio");
     let net =
-        RtcConfig { host: "127.0.0.1".parse().expect("an address"), udp_port: 0, public_ips: Vec::new(), places: 4 };
+        RtcConfig { host: "127.0.0.1".parse().expect("an address"), udp_port: 0, public_ips: Vec::new(), capacity: 4 };
     let net = Arc::new(RtcServer::start(&net, studio.clone(), studio.registry().counters(), Wall).expect("a door"));
     let listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let address = listener.address;

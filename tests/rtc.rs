@@ -76,7 +76,7 @@ fn house(max_sessions: usize) -> House {
     let card = AvatarInfo { name: text(), title: text(), kind: text(), background: text() };
     let config = SessionsConfig { max_sessions, max_viewers: 50, workers: 1, picture_px: 128, bitrate_bps: 300_000 };
     let studio = Sessions::open(config, Arc::new(Ramps([card])), Wall).expect("a studio");
-    let config = RtcConfig { host: LOOPBACK, udp_port: 0, public_ips: Vec::new(), places: max_sessions };
+    let config = RtcConfig { host: LOOPBACK, udp_port: 0, public_ips: Vec::new(), capacity: max_sessions };
     let lobby = Arc::clone(&studio);
     let net = RtcServer::start(&config, lobby, studio.registry().counters(), Wall).expect("a door");
     House { studio, net }

@@ -290,7 +290,7 @@ function listenToEvents(call) {
   const query = token ? `?token=${encodeURIComponent(token)}` : '';
   const events = new EventSource(`/v1/sessions/${call.id}/events${query}`);
   const on = (name, act) => events.addEventListener(name, e => S.call === call && act(JSON.parse(e.data)));
-  on('said_all', e => S.sound && e.utterance >= S.sound.utterance && soundOver());
+  on('speech_ended', e => S.sound && e.utterance >= S.sound.utterance && soundOver());
   on('ended', e => lose(e.reason || 'ended by the server'));
   events.onerror = () => { if (events.readyState === EventSource.CLOSED && S.call === call) confirmAlive(call); };
   call.events = events;

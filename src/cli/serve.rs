@@ -152,7 +152,7 @@ fn open_net(wanted: &ServeFlags, studio: &Arc<Sessions>, port: u16) -> Result<Ar
         host: wanted.door.host,
         udp_port: wanted.door.udp_port.unwrap_or(port),
         public_ips: wanted.public_ip.clone(),
-        places: usize::from(wanted.max_sessions),
+        capacity: usize::from(wanted.max_sessions),
     };
     let net = RtcServer::start(&config, Arc::clone(studio), studio.registry().counters(), Wall).map_err(|error| {
         let hint = match &error {

@@ -14,6 +14,7 @@ use crate::media::{FrameSize, VideoFrame};
 use crate::model::Pack;
 use crate::session::{
     FRAME_SAMPLES, Inbox, Meter, Outgoing, OutgoingMedia, Outlet, Session, SessionCommand, SessionKey, SessionParts,
+    SpeechSink, speech_queue,
 };
 use crate::telemetry::Counters;
 use crate::time::{Rate, SPEECH_HZ, SampleIndex, Wall};
@@ -26,6 +27,9 @@ type Tray = Arc<Mutex<Vec<Outgoing>>>;
 
 pub(super) struct VideoFile {
     show: Session,
+    sound: Arc<AudioClip>,
+    next_block: usize,
+    sink: Option<SpeechSink>,
     tray: Tray,
     writer: Mp4Writer<BufWriter<File>>,
     end: SampleIndex,
@@ -71,17 +75,34 @@ impl VideoFile {
             events: broadcast::channel(1).0,
         };
         inbox.set_watching(1);
-        inbox.push_command(SessionCommand::Speak(sound)).expect("an empty inbox has room for an order");
+        let (sink, source) = speech_queue();
+        inbox.push_command(SessionCommand::Speak(source)).expect("an empty inbox has room for an order");
         // Its own time: any instant will do as the start.
         let show = Session::new(parts, plan.bitrate_bps, Wall.now())?;
         let write = |source| RenderError::Write { path: plan.out.clone(), source };
         let pre_skip_samples = OpusEncoder::new()?.pre_skip_samples()?;
         let writer = Mp4Writer::new(BufWriter::new(file), size, pre_skip_samples).map_err(write)?;
-        Ok(Self { show, tray, writer, end, shown: SampleIndex::ZERO, pictures: 0 })
+        Ok(Self {
+            show,
+            sound,
+            next_block: 0,
+            sink: Some(sink),
+            tray,
+            writer,
+            end,
+            shown: SampleIndex::ZERO,
+            pictures: 0,
+        })
     }
 
     /// Moves the film on by 20 ms; false when it is at its end.
     pub(super) fn go_on(&mut self, wall: Wall) -> Result<bool, Mp4Error> {
+        match (self.sound.block(self.next_block), &self.sink) {
+            // One block a tick: there is always room.
+            (Some(block), Some(sink)) => drop(sink.try_push(block)),
+            _ => self.sink.take().into_iter().for_each(SpeechSink::finish),
+        }
+        self.next_block += 1;
         let now: Instant = self.show.next_tick();
         self.show.tick(now, wall);
         let given = std::mem::take(&mut *self.tray.lock().unwrap_or_else(PoisonError::into_inner));

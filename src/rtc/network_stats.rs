@@ -44,7 +44,7 @@ impl Network {
     }
 
     /// Takes new statistics.
-    pub fn note(&mut self, news: &PeerStats) {
+    pub fn update(&mut self, news: &PeerStats) {
         self.stats.rtt_ms = news.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0).or(self.stats.rtt_ms);
         self.stats.egress_loss_ratio = news.egress_loss_fraction.map(f64::from);
         self.stats.sent_bytes = news.peer_bytes_tx;

@@ -1,8 +1,9 @@
-//! All peers of the door: whose datagram it is, who is due, who is let go.
+//! All peers of the endpoint: demultiplexing, timers and removal.
 //!
-//! A machine: time and datagrams are given, and `way` takes what goes out. Sockets and queues are the floor's.
+//! A state machine: time and datagrams are passed in, and a [`Transmitter`] takes the datagrams to send. What a datagram
+//! costs does not depend on the number of peers: the peer is found by hash, the next timer in an ordered set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,88 +21,114 @@ use crate::codec::FrameKind;
 use crate::session::{EndReason, Outgoing, OutgoingMedia, SessionKey, Sessions, ViewerKey};
 use crate::telemetry::{Counters, Loss};
 
-/// A datagram as a socket gave it.
+/// A datagram as a socket received it.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram<'a> {
-    /// Who sent it.
+    /// Remote address.
     pub source: SocketAddr,
-    /// The candidate of ours that it counts as sent to.
-    pub here: SocketAddr,
-    /// What it holds.
+    /// The local candidate at which it arrived.
+    pub destination: SocketAddr,
+    /// Payload of the UDP datagram.
     pub bytes: &'a [u8],
 }
 
-/// Every peer of the door.
+/// Every peer of the endpoint.
 pub struct Peers {
-    /// The viewers of one session stand together.
-    peers: BTreeMap<ViewerKey, Box<Peer>>,
-    index: Demux,
+    peers: HashMap<ViewerKey, Box<Peer>>,
+    /// The same peers in the order of their sessions: a session's viewers stand together.
+    viewers: BTreeSet<ViewerKey>,
+    demux: Demux,
+    /// When each peer is to be woken, soonest first: one entry per peer, equal to its `wake_at`.
+    timers: BTreeSet<(Instant, ViewerKey)>,
     sessions: Arc<Sessions>,
     counters: Arc<Counters>,
+    /// Peers that were read or changed, each time they were.
+    #[cfg(test)]
+    pub(super) touched: u64,
 }
 
 impl Peers {
-    /// No peers yet. Peers that are gone leave their session in `sessions`; unroutable datagrams are counted in `counters`.
+    /// No peers. Peers that are gone leave their session in `sessions`; datagrams that belong to no peer are counted in
+    /// `counters`.
     #[must_use]
     pub fn new(sessions: Arc<Sessions>, counters: Arc<Counters>) -> Self {
-        Self { peers: BTreeMap::new(), index: Demux::default(), sessions, counters }
+        Self {
+            peers: HashMap::new(),
+            viewers: BTreeSet::new(),
+            demux: Demux::default(),
+            timers: BTreeSet::new(),
+            sessions,
+            counters,
+            #[cfg(test)]
+            touched: 0,
+        }
     }
 
-    /// Looks after this peer from now on.
+    /// Serves this peer from now on.
     pub fn add(&mut self, mut peer: Box<Peer>) {
-        self.index.add(peer.viewer.key(), &peer.name());
-        self.peers.insert(peer.viewer.key(), peer);
+        let key = peer.viewer.key();
+        self.demux.insert(key, &peer.local_ufrag());
+        self.timers.insert((peer.wake_at, key));
+        self.viewers.insert(key);
+        self.peers.insert(key, peer);
     }
 
-    /// The statistics of each viewer of a session, in the order in which they joined.
+    /// Network statistics of each viewer of a session, in the order in which they joined.
     #[must_use]
     pub fn stats(&self, session: SessionKey) -> Vec<(ViewerKey, NetworkStats)> {
-        self.peers.range(ViewerKey::all_of(session)).map(|(key, peer)| (*key, peer.stats())).collect()
+        let viewers = self.viewers.range(ViewerKey::all_of(session));
+        viewers.filter_map(|key| Some((*key, self.peers.get(key)?.stats()))).collect()
     }
 
-    /// The statistics of every peer.
+    /// Network statistics of every peer.
     #[must_use]
     pub fn all_stats(&self) -> Vec<NetworkStats> {
         self.peers.values().map(|peer| peer.stats()).collect()
     }
 
-    /// Takes a datagram to whose it is; one that is nobody's is counted.
-    pub fn hear(&mut self, now: Instant, datagram: Datagram<'_>, way: &mut Transmitter<'_>) {
-        let Datagram { source, here, bytes } = datagram;
-        let Some(key) = self.owner_of(source, bytes) else { return self.stray() };
-        let Ok(received) = Receive::new(Protocol::Udp, source, here, bytes) else { return self.stray() };
+    /// Routes a datagram to its peer; unroutable ones are counted.
+    pub fn receive(&mut self, now: Instant, datagram: Datagram<'_>, transmit: &mut Transmitter<'_>) {
+        let Datagram { source, destination, bytes } = datagram;
+        let Some(key) = self.key_of(source, bytes) else { return self.count_stray() };
+        let Ok(received) = Receive::new(Protocol::Udp, source, destination, bytes) else { return self.count_stray() };
         let input = Input::Receive(now, received);
-        let is_for_it = self.peers.get(&key).is_some_and(|peer| peer.accepts(&input));
+        let is_accepted = self.peers.get(&key).is_some_and(|peer| peer.accepts(&input));
         let Input::Receive(_, received) = input else { return };
-        if !is_for_it {
-            return self.stray();
+        if !is_accepted {
+            return self.count_stray();
         }
         if demux::is_stun(bytes) {
-            self.index.learn(source, key);
+            self.demux.bind_address(source, key);
         }
         if demux::is_dtls(bytes) {
-            self.tend(key, now, way, |peer, way| peer.receive_greeting(now, received, way));
+            self.with_peer(key, now, transmit, |peer, transmit| peer.receive_dtls(now, received, transmit));
         } else {
-            self.tend(key, now, way, |peer, way| peer.receive_signed(now, received, way));
+            self.with_peer(key, now, transmit, |peer, transmit| peer.receive_authenticated(now, received, transmit));
         }
     }
 
-    /// Sends an audio packet or frame to every viewer of its session; returns to how many. The bytes are copied once and
-    /// shared: each connection only packetises, encrypts and paces them.
-    pub fn send(&mut self, now: Instant, thing: &Outgoing, way: &mut Transmitter<'_>) -> usize {
-        match &thing.media.value {
-            OutgoingMedia::Voice(packet) => self.send_audio(now, thing, &Arc::from(&packet[..]), way),
-            OutgoingMedia::VideoFrame(frame) => self.send_frame(now, thing, &Arc::from(&frame.bytes[..]), way),
+    /// Sends media of a session to every viewer of it; returns to how many. The bytes are copied once and shared: each
+    /// connection only packetises, encrypts and paces them.
+    pub fn send(&mut self, now: Instant, item: &Outgoing, transmit: &mut Transmitter<'_>) -> usize {
+        match &item.media.value {
+            OutgoingMedia::Voice(packet) => self.send_audio(now, item, &Arc::from(&packet[..]), transmit),
+            OutgoingMedia::VideoFrame(frame) => self.send_frame(now, item, &Arc::from(&frame.bytes[..]), transmit),
         }
     }
 
-    /// Audio without a viewer, such as what a session that has ended still had on its way, is counted as lost.
-    fn send_audio(&mut self, now: Instant, thing: &Outgoing, bytes: &Arc<[u8]>, way: &mut Transmitter<'_>) -> usize {
+    /// Audio that finds no viewer, such as what a session that has ended still had in the queue, is counted as lost.
+    fn send_audio(
+        &mut self,
+        now: Instant,
+        item: &Outgoing,
+        bytes: &Arc<[u8]>,
+        transmit: &mut Transmitter<'_>,
+    ) -> usize {
         let mut sent = 0;
-        let mut next = self.first_of(thing.session);
+        let mut next = self.first_of(item.session);
         while let Some(key) = next {
+            self.with_peer(key, now, transmit, |peer, transmit| peer.send(item, bytes, now, transmit));
             next = self.next_after(key);
-            self.tend(key, now, way, |peer, way| peer.send(thing, bytes, now, way));
             sent += 1;
         }
         if sent == 0 {
@@ -110,105 +137,130 @@ impl Peers {
         sent
     }
 
-    /// The session counted a frame as due once; each further viewer that it is for counts it again.
-    fn send_frame(&mut self, now: Instant, thing: &Outgoing, bytes: &Arc<[u8]>, way: &mut Transmitter<'_>) -> usize {
-        let is_keyframe = matches!(&thing.media.value, OutgoingMedia::VideoFrame(frame) if frame.is_key);
+    /// The session has counted a frame as due once; each further viewer that it is for counts it again.
+    fn send_frame(
+        &mut self,
+        now: Instant,
+        item: &Outgoing,
+        bytes: &Arc<[u8]>,
+        transmit: &mut Transmitter<'_>,
+    ) -> usize {
+        let is_keyframe = matches!(&item.media.value, OutgoingMedia::VideoFrame(frame) if frame.is_key);
         let kind = if is_keyframe { FrameKind::Key } else { FrameKind::Any };
         let mut due = 0;
-        let mut next = self.first_of(thing.session);
+        let first = self.first_of(item.session);
+        first
+            .and_then(|key| self.peers.get(&key))
+            .iter()
+            .for_each(|peer| peer.viewer.session.viewers.on_frame(kind, now));
+        let mut next = first;
         while let Some(key) = next {
-            next = self.next_after(key);
-            let Some(peer) = self.peers.get_mut(&key) else { continue };
-            if due == 0 {
-                peer.viewer.session.viewers.on_frame(kind, now);
+            let verdict = self.peers.get_mut(&key).map_or(Verdict::NotStarted, |peer| peer.judge_frame(kind, now));
+            if verdict != Verdict::NotStarted {
+                self.peers.get(&key).iter().for_each(|peer| peer.viewer.frame_due(due));
+                due += 1;
             }
-            let verdict = peer.judge_frame(kind, now);
-            if verdict == Verdict::NotStarted {
-                continue;
-            }
-            peer.viewer.frame_due(due);
-            due += 1;
             if verdict == Verdict::Send {
-                self.tend(key, now, way, |peer, way| peer.send(thing, bytes, now, way));
+                self.with_peer(key, now, transmit, |peer, transmit| peer.send(item, bytes, now, transmit));
             }
+            next = self.next_after(key);
         }
         if due == 0 {
-            self.sessions.registry().on_undelivered_frame(thing.session);
+            self.sessions.registry().on_undelivered_frame(item.session);
         }
         due
     }
 
     fn first_of(&self, session: SessionKey) -> Option<ViewerKey> {
-        self.peers.range(ViewerKey::all_of(session)).next().map(|(key, _)| *key)
+        self.viewers.range(ViewerKey::all_of(session)).next().copied()
     }
 
-    /// The next viewer of the same session.
+    /// The next viewer of the same session, whether this one is still there or not.
     fn next_after(&self, key: ViewerKey) -> Option<ViewerKey> {
         let later = (Bound::Excluded(key), Bound::Included(*ViewerKey::all_of(key.session).end()));
-        self.peers.range(later).next().map(|(key, _)| *key)
+        self.viewers.range(later).next().copied()
     }
 
-    /// Wakes the machines that are due; gives when the next one is.
-    pub fn wake_due(&mut self, now: Instant, way: &mut Transmitter<'_>) -> Option<Instant> {
-        let due: Vec<_> = self.peers.iter().filter(|(_, peer)| peer.wake_at <= now).map(|(key, _)| *key).collect();
+    /// Runs the timers that are due; returns when the next one is.
+    ///
+    /// Each timer runs at most once in a call, so that a peer whose timer stays due cannot starve the others.
+    pub fn handle_timeouts(&mut self, now: Instant, transmit: &mut Transmitter<'_>) -> Option<Instant> {
+        let due: Vec<ViewerKey> = self.timers.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| *key).collect();
         for key in due {
-            self.tend(key, now, way, |peer, way| peer.wake(now, way));
+            self.with_peer(key, now, transmit, |peer, transmit| peer.handle_timeout(now, transmit));
         }
-        self.peers.values().map(|peer| peer.wake_at).min()
+        self.timers.first().map(|(at, _)| *at)
     }
 
-    /// Lets go of who was ended from outside or fell silent. To be called ten times a second or so.
-    pub fn look_after(&mut self, now: Instant, way: &mut Transmitter<'_>) {
-        let over = self.peers.iter().filter_map(|(key, peer)| {
-            let reason = peer.life.end_reason(now);
+    /// Removes peers whose session was ended elsewhere, that were dismissed, that never connected, or that fell silent. Call it every 100 ms.
+    pub fn remove_ended(&mut self, now: Instant, transmit: &mut Transmitter<'_>) {
+        let ended = self.peers.iter().filter_map(|(key, peer)| {
+            let reason = peer.timeouts().end_reason(now);
             (peer.viewer.has_ended() || reason.is_some()).then_some((*key, reason))
         });
-        let over: Vec<_> = over.collect();
-        for (key, reason) in over {
-            self.let_go(key, reason, now, way);
+        let ended: Vec<_> = ended.collect();
+        for (key, reason) in ended {
+            self.remove(key, reason, now, transmit);
         }
     }
 
-    /// Says goodbye to everybody.
-    pub fn close(&mut self, now: Instant, way: &mut Transmitter<'_>) {
+    /// Closes every peer.
+    pub fn close(&mut self, now: Instant, transmit: &mut Transmitter<'_>) {
         let keys: Vec<_> = self.peers.keys().copied().collect();
-        keys.into_iter().for_each(|key| self.let_go(key, Some(EndReason::Closing), now, way));
+        keys.into_iter().for_each(|key| self.remove(key, Some(EndReason::Closing), now, transmit));
     }
 
-    /// STUN goes by its name, all else by where it came from: a signed request was heard from there before.
-    fn owner_of(&self, source: SocketAddr, bytes: &[u8]) -> Option<ViewerKey> {
-        if demux::is_stun(bytes) { self.index.named(demux::name_in(bytes)?) } else { self.index.at(source) }
+    /// STUN is routed by its user name, everything else by its source address: an authenticated STUN request came from
+    /// there before.
+    fn key_of(&self, source: SocketAddr, bytes: &[u8]) -> Option<ViewerKey> {
+        if demux::is_stun(bytes) {
+            self.demux.by_ufrag(demux::local_ufrag(bytes)?)
+        } else {
+            self.demux.by_address(source)
+        }
     }
 
-    fn stray(&self) {
+    fn count_stray(&self) {
         self.counters.lose(Loss::StrayPacket);
     }
 
-    /// Works with a peer; if its machine fails or breaks, its session ends and no other.
-    fn tend<F>(&mut self, key: ViewerKey, now: Instant, way: &mut Transmitter<'_>, work: F)
+    /// Works on one peer and reschedules its timer. If the peer fails or panics, it alone leaves its session.
+    fn with_peer<F>(&mut self, key: ViewerKey, now: Instant, transmit: &mut Transmitter<'_>, work: F)
     where
         F: FnOnce(&mut Peer, &mut Transmitter<'_>) -> Result<PeerState, RtcError>,
     {
         let Some(peer) = self.peers.get_mut(&key) else { return };
-        let reason = match catch_unwind(AssertUnwindSafe(|| work(peer, way))) {
-            Ok(Ok(PeerState::Waiting)) => return,
-            Ok(Ok(PeerState::Over(reason))) => reason,
+        #[cfg(test)]
+        {
+            self.touched += 1;
+        }
+        let scheduled_at = peer.wake_at;
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(peer, transmit)));
+        if peer.wake_at != scheduled_at {
+            self.timers.remove(&(scheduled_at, key));
+            self.timers.insert((peer.wake_at, key));
+        }
+        let reason = match outcome {
+            Ok(Ok(PeerState::Active)) => return,
+            Ok(Ok(PeerState::Ended(reason))) => reason,
             Ok(Err(error)) => {
-                tracing::debug!(%error, "a machine failed");
+                tracing::debug!(%error, "the WebRTC state machine failed");
                 EndReason::Failed
             }
             Err(_panic) => EndReason::Broken,
         };
-        self.let_go(key, Some(reason), now, way);
+        self.remove(key, Some(reason), now, transmit);
     }
 
-    /// Closes a peer and forgets it: it leaves its session for this reason, which may end the session. Without a reason the
-    /// session has ended already, or the viewer was dismissed.
-    fn let_go(&mut self, key: ViewerKey, reason: Option<EndReason>, now: Instant, way: &mut Transmitter<'_>) {
+    /// Closes a peer and removes it: it leaves its session for this reason, which may end the session. Without a reason
+    /// the session has ended already, or the viewer was dismissed.
+    fn remove(&mut self, key: ViewerKey, reason: Option<EndReason>, now: Instant, transmit: &mut Transmitter<'_>) {
         let Some(mut peer) = self.peers.remove(&key) else { return };
-        self.index.forget(key);
-        // A machine that cannot even say goodbye is dropped all the same.
-        let _ = catch_unwind(AssertUnwindSafe(|| peer.close(now, way)));
+        self.viewers.remove(&key);
+        self.demux.remove(key);
+        self.timers.remove(&(peer.wake_at, key));
+        // A peer that cannot even close is dropped all the same.
+        let _ = catch_unwind(AssertUnwindSafe(|| peer.close(now, transmit)));
         peer.drop_unsent();
         self.sessions.leave(&peer.viewer, reason.unwrap_or(EndReason::Deleted));
     }

@@ -1,4 +1,4 @@
-//! The door's handle: starts the net thread, answers offers, asks for numbers.
+//! The handle of the WebRTC endpoint: starts the network thread, answers offers, queries statistics.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,32 +20,34 @@ use crate::session::{
 use crate::telemetry::Counters;
 use crate::time::Wall;
 
-/// Things a show may have on the way for each place.
-const OUTLET_PER_PLACE: usize = 16;
+/// Media items in the queue to the network thread, for each session: 160 ms of video (4 frames) and audio (8 packets). How
+/// many viewers a session has does not matter: an item is fanned out when it leaves the queue.
+const OUTGOING_PER_SESSION: usize = 16;
+/// Commands in the queue to the network thread; senders wait when it is full.
 const COMMANDS: usize = 64;
 
-/// The door's handle.
+/// The handle of the WebRTC endpoint.
 pub struct RtcServer {
-    machines: RtcFactory,
+    factory: RtcFactory,
     port: u16,
-    reception: Joiner,
+    joiner: Joiner,
     thread: std::sync::Mutex<Option<JoinHandle<()>>>,
     wall: Wall,
 }
 
-/// Ways to whoever makes a session.
+/// What a task needs to admit a session and to hand its peer to the network thread.
 #[derive(Clone)]
 struct Joiner {
     sessions: Arc<Sessions>,
     commands: mpsc::Sender<RtcCommand>,
-    outlet: mpsc::Sender<Outgoing>,
+    outgoing: mpsc::Sender<Outgoing>,
 }
 
 impl RtcServer {
-    /// Binds the port and starts the thread.
+    /// Binds the UDP port and starts the network thread.
     ///
     /// # Errors
-    /// If the port is taken or there is no thread to be had.
+    /// If a socket cannot be bound or the thread cannot be started.
     pub fn start(
         config: &RtcConfig,
         sessions: Arc<Sessions>,
@@ -55,121 +57,119 @@ impl RtcServer {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RtcServerError::Thread)?;
         let sockets = {
-            let _inside = runtime.enter();
+            let _context = runtime.enter();
             sockets::bind(config)?
         };
         let candidates: Vec<SocketAddr> = sockets.iter().flat_map(|socket| socket.advertised.clone()).collect();
-        let (outlet, from_shows) = mpsc::channel(OUTLET_PER_PLACE * config.places.max(1));
-        let (commands, orders) = mpsc::channel(COMMANDS);
-        let floor = EventLoop::new(sockets, Arc::clone(&sessions), counters, wall);
-        let work = move || runtime.block_on(floor.run(orders, from_shows));
+        let (outgoing, outgoing_queue) = mpsc::channel(OUTGOING_PER_SESSION * config.capacity.max(1));
+        let (commands, command_queue) = mpsc::channel(COMMANDS);
+        let event_loop = EventLoop::new(sockets, Arc::clone(&sessions), counters, wall);
+        let work = move || runtime.block_on(event_loop.run(command_queue, outgoing_queue));
         let thread = std::thread::Builder::new().name("net".to_owned()).spawn(work).map_err(RtcServerError::Thread)?;
         Ok(Self {
-            machines: RtcFactory::new(&candidates),
+            factory: RtcFactory::new(&candidates),
             port: candidates.first().map_or(0, SocketAddr::port),
-            reception: Joiner { sessions, commands, outlet },
+            joiner: Joiner { sessions, commands, outgoing },
             thread: Some(thread).into(),
             wall,
         })
     }
 
-    /// The UDP port.
+    /// The bound UDP port.
     #[must_use]
     pub fn udp_port(&self) -> u16 {
         self.port
     }
 
-    /// Creates a session for the peer that sent `offer`: it is the session's creator, its first viewer, and has the
-    /// microphone.
+    /// Creates a session for the peer that sent `offer`. The peer is its creator and first viewer, and owns the microphone.
     ///
     /// # Errors
-    /// If the offer cannot be answered or no session is admitted; nothing is left behind.
+    /// If the offer cannot be answered or the session is not admitted; then nothing of it remains.
     pub async fn join(&self, offer: &str, request: SessionRequest) -> Result<Joined, JoinError> {
-        let (rtc, codec, answer) = self.machines.answer(offer, self.wall.now())?;
+        let (rtc, codec, answer) = self.factory.answer(offer, self.wall.now())?;
         let request = SessionRequest { codec, ..request };
-        // A task of its own: the caller may hang up meanwhile, and a session that was admitted must get its peer.
-        let joiner = self.reception.clone();
-        let viewer =
-            tokio::spawn(joiner.create(rtc, request, self.wall)).await.map_err(|_our_bug| JoinError::Closing)??;
-        Ok(Joined { id: viewer.session, viewer: viewer.id, avatar: viewer.avatar, answer })
+        // A separate task: the client may disconnect meanwhile, and a session that was admitted must get its peer.
+        let creation = self.joiner.clone().create(rtc, request, self.wall);
+        let added = tokio::spawn(creation).await.map_err(|_panicked| JoinError::Closing)??;
+        Ok(Joined { id: added.session, viewer: added.viewer, avatar: added.avatar, answer })
     }
 
     /// Creates a session without a peer.
     ///
     /// # Errors
-    /// If no session is admitted.
+    /// If the session is not admitted.
     pub async fn create(&self, request: SessionRequest) -> Result<Arc<SessionHandle>, JoinError> {
-        self.reception.clone().start(request).await
+        self.joiner.clone().start(request).await
     }
 
     /// Lets the peer that sent `offer` watch a running session.
     ///
     /// # Errors
     /// If there is no such session, its codec is not in the offer, the offer cannot be answered, or the session has no
-    /// viewer slot or microphone for it; nothing is left behind.
+    /// viewer slot or microphone for it; then nothing of it remains.
     pub async fn join_viewer(&self, session: &str, offer: &str, role: ViewerRole) -> Result<JoinedViewer, JoinError> {
         let missing = || ViewerError::NoSession { id: session.to_owned() };
-        let codec = self.reception.sessions.find(session).ok_or_else(missing)?.codec;
+        let codec = self.joiner.sessions.find(session).ok_or_else(missing)?.codec;
         let now = self.wall.now();
-        let (rtc, answer) = self.machines.answer_viewer(offer, (codec, role), now)?;
-        let viewer = self.reception.sessions.join(session, role, now)?;
+        let (rtc, answer) = self.factory.answer_viewer(offer, (codec, role), now)?;
+        let viewer = self.joiner.sessions.join(session, role, now)?;
         let id = Arc::clone(viewer.id());
-        let joiner = self.reception.clone();
-        let added = tokio::spawn(joiner.add(rtc, viewer, self.wall)).await;
-        added.map_err(|_our_bug| JoinError::Closing)??;
+        let adding = self.joiner.clone().add(rtc, viewer, self.wall);
+        tokio::spawn(adding).await.map_err(|_panicked| JoinError::Closing)??;
         Ok(JoinedViewer { id, answer })
     }
 
-    /// The network statistics of each viewer of a session, in the order in which they joined.
+    /// Network statistics of each viewer of a session, in the order in which they joined.
     pub async fn stats(&self, session: SessionKey) -> Vec<(ViewerKey, NetworkStats)> {
-        let (answer, asked) = oneshot::channel();
-        let is_asked = self.reception.commands.send(RtcCommand::Stats(session, answer)).await.is_ok();
-        if is_asked { asked.await.unwrap_or_default() } else { Vec::new() }
+        let (reply, stats) = oneshot::channel();
+        let is_sent = self.joiner.commands.send(RtcCommand::Stats(session, reply)).await.is_ok();
+        if is_sent { stats.await.unwrap_or_default() } else { Vec::new() }
     }
 
-    /// What the network says about every session.
+    /// Network statistics of every peer.
     pub async fn all_stats(&self) -> Vec<NetworkStats> {
-        let (answer, asked) = oneshot::channel();
-        let is_asked = self.reception.commands.send(RtcCommand::AllStats(answer)).await.is_ok();
-        if is_asked { asked.await.unwrap_or_default() } else { Vec::new() }
+        let (reply, stats) = oneshot::channel();
+        let is_sent = self.joiner.commands.send(RtcCommand::AllStats(reply)).await.is_ok();
+        if is_sent { stats.await.unwrap_or_default() } else { Vec::new() }
     }
 
-    /// Says goodbye to every peer and ends the thread.
+    /// Closes every peer (RTCP BYE, DTLS close_notify) and ends the thread.
     pub async fn close(&self) {
-        // If the thread is gone already there is nobody to tell.
-        let _ = self.reception.commands.send(RtcCommand::Close).await;
+        // The thread may have ended already.
+        let _ = self.joiner.commands.send(RtcCommand::Close).await;
         let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // A panic of the net thread was told when it happened.
+            // The panic hook has reported a panic of the thread.
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }
 }
 
-/// Ids of a peer that was added.
-struct Added {
+/// The ids of a session and its creator.
+struct Created {
     session: Arc<str>,
+    viewer: Arc<str>,
     avatar: Arc<str>,
-    id: Arc<str>,
 }
 
 impl Joiner {
-    async fn create(self, rtc: Rtc, request: SessionRequest, wall: Wall) -> Result<Added, JoinError> {
+    async fn create(self, rtc: Rtc, request: SessionRequest, wall: Wall) -> Result<Created, JoinError> {
         let session = self.clone().start(request).await?;
         let joined = self.sessions.join(&session.id, ViewerRole::Creator, wall.now());
         let viewer = joined.inspect_err(|_refused| {
             self.sessions.end(&session.id, EndReason::Closing);
         })?;
-        let added = Added { session: Arc::clone(&session.id), avatar: session.avatar(), id: Arc::clone(viewer.id()) };
+        let (id, avatar) = (Arc::clone(&session.id), session.avatar());
+        let created = Created { session: id, viewer: Arc::clone(viewer.id()), avatar };
         self.add(rtc, viewer, wall).await?;
-        Ok(added)
+        Ok(created)
     }
 
     async fn start(self, request: SessionRequest) -> Result<Arc<SessionHandle>, JoinError> {
-        let Self { sessions, outlet, .. } = self;
-        // Loading an avatar reads files and takes a while.
-        let started = tokio::task::spawn_blocking(move || sessions.start(&request, Box::new(outlet))).await;
-        Ok(started.map_err(|_our_bug| JoinError::Closing)??)
+        let Self { sessions, outgoing, .. } = self;
+        // Admission may load an avatar from disk, so it must not block the async workers.
+        let started = tokio::task::spawn_blocking(move || sessions.start(&request, Box::new(outgoing))).await;
+        Ok(started.map_err(|_panicked| JoinError::Closing)??)
     }
 
     async fn add(self, rtc: Rtc, viewer: ViewerHandle, wall: Wall) -> Result<(), JoinError> {

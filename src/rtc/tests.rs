@@ -90,11 +90,11 @@ impl Call {
 
     fn wake(&mut self) {
         let (now, out) = (self.now, &mut self.to_browser);
-        let mut way = |datagram: &str0m::net::Transmit| {
+        let mut transmit = |datagram: &str0m::net::Transmit| {
             out.push_back(datagram.contents.to_vec());
             now
         };
-        self.peer.wake(now, &mut way).expect("a machine that works");
+        self.peer.handle_timeout(now, &mut transmit).expect("a machine that works");
     }
 
     fn poll_browser(&mut self) {
@@ -130,12 +130,12 @@ impl Call {
     fn reach_peer(&mut self, bytes: &[u8]) -> bool {
         let (now, out) = (self.now, &mut self.to_browser);
         let Ok(datagram) = Receive::new(Protocol::Udp, self.home, self.door, bytes) else { return false };
-        let mut way = |datagram: &str0m::net::Transmit| {
+        let mut transmit = |datagram: &str0m::net::Transmit| {
             out.push_back(datagram.contents.to_vec());
             now
         };
         // A machine that fails ends its session, which is what this is about.
-        let _ = self.peer.receive(now, datagram, &mut way);
+        let _ = self.peer.receive(now, datagram, &mut transmit);
         true
     }
 
@@ -157,11 +157,11 @@ impl Call {
         let media = Timed { at: SampleIndex(number * 640), utterance: Utterance::default(), marks, value };
         let outgoing = Outgoing { session: SessionKey(1), clock: self.now, media };
         let (now, out) = (self.now, &mut self.to_browser);
-        let mut way = |datagram: &str0m::net::Transmit| {
+        let mut transmit = |datagram: &str0m::net::Transmit| {
             out.push_back(datagram.contents.to_vec());
             now
         };
-        self.peer.send(&outgoing, now, &mut way).expect("a machine that works");
+        self.peer.send(&outgoing, now, &mut transmit).expect("a machine that works");
     }
 }
 
@@ -170,14 +170,14 @@ fn a_peer_that_lives_is_kept_and_garbage_from_its_address_does_not_keep_a_dead_o
     let mut call = Call::new();
     call.talk(1);
     call.live(Duration::from_secs(20));
-    assert_eq!(call.peer.life.end_reason(call.now), None, "consent checks alone keep a peer");
+    assert_eq!(call.peer.timeouts().end_reason(call.now), None, "consent checks alone keep a peer");
 
     let died = call.now;
     let mut random = fastrand::Rng::with_seed(3);
     let kinds = call.sent.clone();
     assert!([0..4, 20..64, 128..192].iter().all(|kind| kinds.iter().any(|sent| kind.contains(&sent[0]))));
     let mut reached = 0;
-    while call.peer.life.end_reason(call.now).is_none() {
+    while call.peer.timeouts().end_reason(call.now).is_none() {
         assert!(call.now - died < Duration::from_secs(10), "a dead peer is kept alive by garbage");
         for kind in &kinds {
             let mut bytes = kind.clone();
@@ -200,17 +200,17 @@ fn a_peer_that_only_looks_is_kept_and_what_it_said_does_not_keep_a_dead_one_when
     for number in 0..500 {
         call.show(number, 1_000);
         call.live(Duration::from_millis(40));
-        assert_eq!(call.peer.life.end_reason(call.now), None, "after {number} pictures, without a word of voice");
+        assert_eq!(call.peer.timeouts().end_reason(call.now), None, "after {number} pictures, without a word of voice");
     }
     // Somebody on the way wrote down all that was signed, and says it again and again, oldest and newest.
     let is_signed = |bytes: &&Vec<u8>| !super::demux::is_dtls(bytes) && !super::demux::is_rtp(bytes);
     let signed: Vec<Vec<u8>> = call.recorded.iter().filter(is_signed).cloned().collect();
     let has = |kind: std::ops::Range<u8>| signed.iter().any(|bytes| kind.contains(&bytes[0]));
     assert!(has(0..4) && has(128..192) && signed.len() > 100, "{} of STUN and RTCP", signed.len());
-    let (died, authentic) = (call.now, call.peer.heard_authentic());
+    let (died, authentic) = (call.now, call.peer.authenticated());
     for (number, bytes) in signed.iter().rev().cycle().enumerate() {
         assert!(call.now - died < Duration::from_secs(10), "a dead peer is kept alive by what it said before");
-        if call.peer.life.end_reason(call.now).is_some() {
+        if call.peer.timeouts().end_reason(call.now).is_some() {
             break;
         }
         call.reach_peer(bytes);
@@ -219,7 +219,7 @@ fn a_peer_that_only_looks_is_kept_and_what_it_said_does_not_keep_a_dead_one_when
             call.pass();
         }
     }
-    assert!(call.peer.heard_authentic() > authentic + 100, "the machine itself takes it for the peer's");
+    assert!(call.peer.authenticated() > authentic + 100, "the machine itself takes it for the peer's");
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn a_peer_that_reports_nothing_and_only_asks_whether_we_consent_is_kept() {
             call.to_peer.retain(|bytes| bytes[0] < 4);
             call.deliver();
         }
-        assert_eq!(call.peer.life.end_reason(call.now), None, "after {number} pictures, without a report");
+        assert_eq!(call.peer.timeouts().end_reason(call.now), None, "after {number} pictures, without a report");
     }
 }
 
@@ -247,11 +247,11 @@ fn what_looks_like_dtls_is_counted_once_connected() {
         let bytes: Vec<u8> = std::iter::once(22).chain((0..80).map(|_| random.u8(..))).collect();
         let (now, home, door) = (call.now, call.home, call.door);
         let datagram = Receive::new(Protocol::Udp, home, door, &bytes).expect("a datagram");
-        call.peer.receive_greeting(now, datagram, &mut |_| now).expect("a machine that goes on");
+        call.peer.receive_dtls(now, datagram, &mut |_| now).expect("a machine that goes on");
     }
     assert_eq!(strays(&call) - before, 100);
     call.live(Duration::from_secs(1));
-    assert_eq!(call.peer.life.end_reason(call.now), None);
+    assert_eq!(call.peer.timeouts().end_reason(call.now), None);
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl From<&JoinError> for Refusal {
             JoinError::Admit(AdmitError::BrokenAvatar { .. }) => Self::BrokenAvatar,
             JoinError::BadOffer { .. } => Self::BadOffer,
             JoinError::NoUsableVideo { .. } => Self::NoUsableVideo,
-            JoinError::NoUsableVoice { .. } => Self::NoUsableVoice,
+            JoinError::NoUsableAudio { .. } => Self::NoUsableVoice,
             JoinError::OtherCodec { .. } => Self::OtherCodec,
             JoinError::Viewer(_) => Self::Viewer,
         }

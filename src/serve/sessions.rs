@@ -168,7 +168,7 @@ pub(super) fn refusal(error: &JoinError) -> Problem {
         JoinError::NoUsableVideo { offered } => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, video_cure(offered)).at("sdp")
         }
-        JoinError::NoUsableVoice { .. } => {
+        JoinError::NoUsableAudio { .. } => {
             let cure = "offer Opus, as every browser does by default, or no m=audio line at all";
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, cure).at("sdp")
         }

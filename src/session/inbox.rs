@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_queue::ArrayQueue;
 
+use super::speech::SpeechSource;
 use crate::adapt::AudioPlan;
 use crate::audio::AudioPacket;
-use crate::codec::audio_file::AudioClip;
 use crate::media::Utterance;
 use crate::model::Animator;
 use crate::telemetry::{Counters, Loss};
@@ -25,8 +25,8 @@ const COMMANDS: usize = 32;
 /// What a session can be asked to do.
 #[derive(Debug)]
 pub enum SessionCommand {
-    /// Speak this sound instead of whatever is being spoken.
-    Speak(Arc<AudioClip>),
+    /// Speak this source instead of what is being spoken.
+    Speak(SpeechSource),
     /// Discard what is being spoken and what came from the microphone up to now. A microphone that goes on is heard
     /// again from now on.
     Interrupt,

@@ -39,6 +39,10 @@ pub use report::{
 };
 pub use session::{FRAME_SAMPLES, Session, SessionError, SessionParts};
 pub use sessions::{CommandError, Sessions};
+pub use speech::{
+    SPEECH_QUEUE_BLOCKS, SPEECH_STALL, SpeechClosed, SpeechProgress, SpeechSink, SpeechSource, SpeechState,
+    speech_queue,
+};
 pub use viewers::{
     KeyframeReason, MAX_UNSENT_FRAMES, ViewerCounts, ViewerError, ViewerHandle, ViewerKey, ViewerRole, ViewerSummary,
     Viewers,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::limits::{SessionLifetime, SessionLimits};
+use super::speech::SpeechState;
 use crate::audio::{AudioReceiverStats, Speaking};
 use crate::codec::VideoCodec;
 use crate::telemetry::{Distribution, Histogram, Loss, LossCounts, Marks, Percentiles, Stage, Trace};
@@ -26,12 +27,19 @@ pub enum SessionEvent {
         /// Milliseconds since the session began.
         at_ms: u64,
     },
-    /// A sound that was to be said is over (or was interrupted).
-    SaidAll {
-        /// The utterance it was.
+    /// The first block of a speech source is spoken.
+    SpeechStarted {
+        /// The number of its utterance.
         utterance: u64,
-        /// Whether it was cut short.
-        interrupted: bool,
+    },
+    /// A speech source is over.
+    SpeechEnded {
+        /// The number of its utterance.
+        utterance: u64,
+        /// How it ended.
+        outcome: SpeechState,
+        /// How much of it was spoken, in milliseconds.
+        spoken_ms: u64,
     },
     /// About once a second while connected.
     Quality(Quality),

@@ -13,10 +13,9 @@ use super::audio_delay::{ArrivalTimes, DelayLine};
 use super::inbox::{Inbox, SessionCommand};
 use super::outlet::{Outgoing, OutgoingMedia, Outlet, SessionKey};
 use super::report::{Meter, Quality, SessionEvent};
-use super::speech::Speech;
+use super::speech::SpeechSource;
 use crate::adapt::{ResolutionLadder, shrink};
 use crate::audio::{AudioBlock, AudioReceiver, Speaking};
-use crate::codec::audio_file::AudioClip;
 use crate::codec::{CodecError, EncodedFrame, FrameKind, OpusDecoder, OpusEncoder, VideoEncoder};
 use crate::media::{BLOCK_SPEECH_SAMPLES, PcmBlock, Timed, Utterance, VideoFrame};
 use crate::model::{Animator, ModelError};
@@ -62,7 +61,7 @@ pub struct Session {
     parts: SessionParts,
     line: AudioReceiver<OpusDecoder>,
     voice_encoder: OpusEncoder,
-    speech: Option<Speech>,
+    speech: Option<SpeechSource>,
     utterance: Utterance,
     voice_out: DelayLine,
     arrivals: ArrivalTimes,
@@ -138,7 +137,7 @@ impl Session {
         let due = self.line.next_tick();
         self.take_orders();
         self.take_packets();
-        let said = self.said_instead();
+        let said = self.next_speech_block();
         let heard = self.line.tick(said);
         let end = heard.at + BLOCK_SPEECH_SAMPLES as u64;
         self.notice_speech(heard.change);
@@ -158,7 +157,7 @@ impl Session {
         self.parts.inbox.take_audio_plan().into_iter().for_each(|plan| drop(self.voice_encoder.follow(plan)));
         while let Some((order, utterance)) = self.parts.inbox.poll_command() {
             match order {
-                SessionCommand::Speak(sound) => self.raise(utterance, Some(sound)),
+                SessionCommand::Speak(source) => self.raise(utterance, Some(source)),
                 SessionCommand::Interrupt => self.raise(utterance, None),
                 SessionCommand::SwapAvatar(actor) => self.parts.actor = actor.0,
             }
@@ -166,12 +165,15 @@ impl Session {
     }
 
     /// Everything older than the newest utterance is worthless from here on.
-    fn raise(&mut self, utterance: Utterance, sound: Option<Arc<AudioClip>>) {
+    fn raise(&mut self, utterance: Utterance, source: Option<SpeechSource>) {
         self.utterance = utterance;
-        if let Some(cut) = self.speech.take() {
-            self.tell(SessionEvent::SaidAll { utterance: cut.utterance.0, interrupted: true });
+        if let Some(event) = self.speech.take().and_then(SpeechSource::interrupt) {
+            self.tell(event);
         }
-        self.speech = sound.map(|sound| Speech::new(sound, self.utterance));
+        self.speech = source.map(|mut source| {
+            source.begin(utterance);
+            source
+        });
         let change = self.line.raise(self.utterance);
         self.notice_speech(change);
         self.arrivals.clear();
@@ -190,14 +192,18 @@ impl Session {
         }
     }
 
-    /// The next block of a sound that is being said.
-    fn said_instead(&mut self) -> Option<PcmBlock> {
-        let block = self.speech.as_mut()?.next_block();
-        if block.is_none()
-            && let Some(done) = self.speech.take()
-        {
-            self.tell(SessionEvent::SaidAll { utterance: done.utterance.0, interrupted: false });
+    /// The next block of the speech source that is being spoken.
+    fn next_speech_block(&mut self) -> Option<PcmBlock> {
+        let speech = self.speech.as_mut()?;
+        let block = speech.next_block();
+        if speech.is_late() && block.is_some() {
+            self.losses.count(Loss::LateSpeech);
         }
+        let event = speech.take_event();
+        if block.is_none() {
+            self.speech = None;
+        }
+        event.into_iter().for_each(|event| self.tell(event));
         block
     }
 

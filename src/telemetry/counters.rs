@@ -31,6 +31,8 @@ pub enum Loss {
     StaleUtterance,
     /// 20 ms of the microphone that nobody hears, because a sound was being said.
     TalkedOver,
+    /// 20 ms of silence spoken because the producer of a speech source was late.
+    LateSpeech,
     /// A picture that was encoded and never left: too many were on the way, or the session ended first.
     UnsentFrame,
     /// An encoded frame that one viewer did not get, because its connection was behind; others got it.
@@ -47,7 +49,7 @@ pub enum Loss {
 
 impl Loss {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::StrayPacket,
         Self::DuplicatePacket,
         Self::LatePacket,
@@ -61,6 +63,7 @@ impl Loss {
         Self::UnsentPacket,
         Self::StaleUtterance,
         Self::TalkedOver,
+        Self::LateSpeech,
         Self::UnsentFrame,
         Self::SkippedFrame,
         Self::BadFrame,
@@ -86,6 +89,7 @@ impl Loss {
             Self::UnsentPacket => "unsent_packet",
             Self::StaleUtterance => "stale_utterance",
             Self::TalkedOver => "talked_over",
+            Self::LateSpeech => "late_speech",
             Self::UnsentFrame => "unsent_frame",
             Self::SkippedFrame => "skipped_frame",
             Self::BadFrame => "bad_frame",

@@ -59,10 +59,10 @@ export const avatar = onPage({}, async page => {
 /** The stream of a session, read by the page's own browser: speaking begins and ends, quality comes by itself. */
 export const events = onPage({}, async page => {
   await page.eval(`(() => { window.told = []; const stream = new EventSource('/v1/sessions/' + visage.state.session + '/events');
-    ['session', 'speaking_started', 'speaking_stopped', 'quality', 'said_all'].forEach(name => stream.addEventListener(name, e => told.push({ name, ...JSON.parse(e.data) }))); window.stream = stream; })()`);
+    ['session', 'speaking_started', 'speaking_stopped', 'quality', 'speech_started', 'speech_ended'].forEach(name => stream.addEventListener(name, e => told.push({ name, ...JSON.parse(e.data) }))); window.stream = stream; })()`);
   await page.until("told.some(e => e.name === 'session')");
   await page.click('#k-sample');
-  await page.until("['speaking_started', 'speaking_stopped', 'quality', 'said_all'].every(name => told.some(e => e.name === name))", 15000, 'every kind of event');
+  await page.until("['speaking_started', 'speaking_stopped', 'quality', 'speech_started', 'speech_ended'].every(name => told.some(e => e.name === name))", 15000, 'every kind of event');
   const told = await page.eval('told.map(e => ({ ...e }))'), of = name => told.find(e => e.name === name);
   await page.eval('stream.close()');
   const spoke_ms = told.filter(e => e.name === 'speaking_stopped').at(-1).at_ms - of('speaking_started').at_ms;

@@ -303,12 +303,13 @@ fn losses_and_stages_are_described_by_their_names() {
 
 #[test]
 fn every_event_that_a_session_can_tell_is_described() {
-    use visage::session::{Quality, SessionEvent};
+    use visage::session::{Quality, SessionEvent, SpeechState};
     let document = document();
     for event in [
         SessionEvent::SpeakingStarted { at_ms: 20 },
         SessionEvent::SpeakingStopped { at_ms: 40 },
-        SessionEvent::SaidAll { utterance: 1, interrupted: true },
+        SessionEvent::SpeechStarted { utterance: 1 },
+        SessionEvent::SpeechEnded { utterance: 1, outcome: SpeechState::Interrupted, spoken_ms: 40 },
         SessionEvent::Quality(Quality::default()),
         SessionEvent::Ended { reason: "deleted".to_owned() },
     ] {

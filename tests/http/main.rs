@@ -55,7 +55,7 @@ fn house_with(pack: Arc<dyn Pack>, places: usize, token: Option<&str>, picture_p
     let config = SessionsConfig { max_sessions: places, max_viewers: 50, workers: 1, picture_px, bitrate_bps: 500_000 };
     let studio = Sessions::open(config, pack, Wall).expect("a studio");
     let host = "127.0.0.1".parse().expect("an address");
-    let net = RtcConfig { host, udp_port: 0, public_ips: Vec::new(), places };
+    let net = RtcConfig { host, udp_port: 0, public_ips: Vec::new(), capacity: places };
     let net = Arc::new(RtcServer::start(&net, studio.clone(), studio.registry().counters(), Wall).expect("a door"));
     let listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let base = format!("http://{}", listener.address);

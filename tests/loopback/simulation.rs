@@ -165,8 +165,8 @@ impl World {
     /// Puts a datagram before the server as if the client's address had sent it.
     pub fn inject(&mut self, bytes: &[u8]) {
         let Self { peers, down, now, .. } = self;
-        let datagram = Datagram { source: SocketAddr::from(CLIENT), here: SocketAddr::from(SERVER), bytes };
-        peers.hear(*now, datagram, &mut |sent: &Transmit| post(down, *now, sent));
+        let datagram = Datagram { source: SocketAddr::from(CLIENT), destination: SocketAddr::from(SERVER), bytes };
+        peers.receive(*now, datagram, &mut |sent: &Transmit| post(down, *now, sent));
     }
 
     fn serve(&mut self) {
@@ -181,9 +181,9 @@ impl World {
         let mut way = |sent: &Transmit| post(&mut self.down, now, sent);
         if self.next_round <= now {
             self.next_round = now + ROUND;
-            self.peers.look_after(now, &mut way);
+            self.peers.remove_ended(now, &mut way);
         }
-        self.peers_wake_at = self.peers.wake_due(now, &mut way).unwrap_or(now + ROUND);
+        self.peers_wake_at = self.peers.handle_timeouts(now, &mut way).unwrap_or(now + ROUND);
     }
 
     fn send(&mut self) {
