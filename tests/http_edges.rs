@@ -123,7 +123,7 @@ fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
 }
 
 impl House {
-    fn session(&self) -> SessionHandle {
+    fn session(&self) -> Arc<SessionHandle> {
         self.studio.start(&SessionRequest::default(), Box::new(Sink)).expect("a place")
     }
 
@@ -168,7 +168,7 @@ fn problem(answer: &str) -> Value {
 #[test]
 fn a_large_body_is_refused_before_it_is_sent() {
     let house = house(None, &[]);
-    let id = house.session().id;
+    let id = house.session().id.clone();
     for (path, kind) in
         [(format!("/v1/sessions/{id}/speech"), "audio/wav"), ("/v1/sessions".into(), "application/json")]
     {
@@ -198,7 +198,7 @@ fn a_body_of_unknown_length_is_refused_where_it_passes_the_limit() {
 #[test]
 fn every_kind_of_refusal_is_a_problem_that_says_where() {
     let house = house(None, &[]);
-    let id = house.session().id;
+    let id = house.session().id.clone();
     let json = "content-type: application/json\r\n";
     let at = |path: &str| path.replace("ID", &id);
     let cases = [
@@ -257,7 +257,7 @@ fn broken_json_is_told_by_line_and_column() {
 #[test]
 fn a_sound_file_is_spoken_at_once() {
     let house = house(None, &[]);
-    let id = house.session().id;
+    let id = house.session().id.clone();
     let wav = wav_of_half_a_second();
     decode_sound(&wav, Duration::from_mins(1)).expect("a sound");
     // As a program says it, as `curl --data-binary` does, and as nobody does.

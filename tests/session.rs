@@ -15,8 +15,8 @@ use visage::media::{FrameSize, PcmBlock, VideoFrame};
 use visage::model::portrait::Portrait;
 use visage::model::{Animator, ModelError, Pack};
 use visage::session::{
-    Inbox, Meter, Outgoing, OutgoingMedia, Outlet, Session, SessionCommand, SessionEvent, SessionKey, SessionLimits,
-    SessionParts, SessionSummary,
+    Inbox, Meter, Outgoing, OutgoingMedia, Outlet, Session, SessionCommand, SessionEvent, SessionKey, SessionLifetime,
+    SessionLimits, SessionParts, SessionSummary,
 };
 use visage::telemetry::{Loss, Marks, Stage};
 use visage::time::{AudioRtpTime, SampleIndex, Wall};
@@ -153,7 +153,16 @@ impl Rig {
     fn depth_ms(&self) -> f64 {
         let (id, avatar) = (String::new(), String::new());
         let options = SessionLimits { picture_px: 512, bitrate_bps: None, hear: true };
-        let summary = SessionSummary { id, avatar, codec: VideoCodec::H264, age_s: 0.0, is_speaking: false, options };
+        let summary = SessionSummary {
+            id,
+            avatar,
+            codec: VideoCodec::H264,
+            age_s: 0.0,
+            is_speaking: false,
+            options,
+            lifetime: SessionLifetime::default(),
+            viewer_count: 1,
+        };
         self.meter.stats(summary).state.jitter_depth_ms
     }
 }

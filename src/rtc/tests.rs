@@ -161,7 +161,7 @@ impl Call {
             out.push_back(datagram.contents.to_vec());
             now
         };
-        self.peer.send(&outgoing, now, &mut transmit).expect("a machine that works");
+        self.peer.send(&outgoing, &Arc::from(vec![0x65; bytes]), now, &mut transmit).expect("a machine that works");
     }
 }
 

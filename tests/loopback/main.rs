@@ -263,7 +263,7 @@ fn a_wire_that_narrows_gets_less_and_one_that_widens_more() {
     let longest_queue = Duration::from_millis(300);
     let neck = |bits_per_second| Impairments { neck: Some(Neck { bits_per_second, longest_queue }), ..CALM };
     let aim = |world: &World| {
-        world.studio.registry().stats(&world.ticket.id, Wall.now()).expect("a session").state.quality.bitrate_bps
+        world.studio.registry().stats(&world.ticket.id, world.now).expect("a session").state.quality.bitrate_bps
     };
     let estimate = |world: &World| world.network().estimate_bps.expect("an estimate");
     let side = |world: &World| world.client.seen.last().expect("a picture").side_px;

@@ -13,7 +13,9 @@ use visage::media::{PcmBlock, VideoFrame};
 use visage::model::portrait::Portrait;
 use visage::model::{Animator, AvatarInfo, ModelError, Pack, Still};
 use visage::rtc::{Datagram, NetworkStats, Peer, Peers, RtcFactory};
-use visage::session::{Outgoing, OutgoingMedia, Session, SessionHandle, SessionRequest, Sessions, SessionsConfig};
+use visage::session::{
+    Outgoing, OutgoingMedia, Session, SessionHandle, SessionRequest, Sessions, SessionsConfig, ViewerRole,
+};
 use visage::telemetry::Marks;
 use visage::time::{SampleIndex, Wall};
 use visage_engines::PackFiles;
@@ -41,7 +43,7 @@ pub struct World {
     pub start: Instant,
     pub now: Instant,
     pub studio: Arc<Sessions>,
-    pub ticket: SessionHandle,
+    pub ticket: Arc<SessionHandle>,
     pub client: Client,
     pub up: Wire,
     pub down: Wire,
@@ -87,9 +89,9 @@ impl World {
         let (sender, outlet) = mpsc::channel(16);
         let request = SessionRequest { codec, ..SessionRequest::default() };
         let (ticket, show) = studio.create(&request, Box::new(sender), now).expect("a place");
-        let lobby = Arc::clone(&studio);
-        let mut peers = Peers::new(lobby, studio.registry().counters());
-        peers.add(Box::new(Peer::new(rtc, ticket.clone(), now)));
+        let creator = studio.join(&ticket.id, ViewerRole::Creator, now).expect("a viewer slot");
+        let mut peers = Peers::new(Arc::clone(&studio), studio.registry().counters());
+        peers.add(Box::new(Peer::new(rtc, creator, now)));
         Self {
             start: now,
             now,
@@ -202,7 +204,7 @@ impl World {
 
     /// What the network says at the server.
     pub fn network(&self) -> NetworkStats {
-        self.peers.stats(&self.ticket.id).expect("a peer")
+        self.peers.stats(self.ticket.key).first().expect("a peer").1
     }
 }
 
