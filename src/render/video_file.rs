@@ -11,16 +11,19 @@ use super::{Mp4Error, Mp4Writer, RenderError, RenderPlan};
 use crate::codec::audio_file::AudioClip;
 use crate::codec::{H264Encoder, OpusEncoder};
 use crate::media::{FrameSize, VideoFrame};
-use crate::model::Pack;
+use crate::model::{Cadence, Pack};
 use crate::session::{
-    FRAME_SAMPLES, Inbox, Meter, Outgoing, OutgoingMedia, Outlet, Session, SessionCommand, SessionKey, SessionParts,
-    SpeechSink, speech_queue,
+    Inbox, Meter, Outgoing, OutgoingMedia, Outlet, Session, SessionCommand, SessionKey, SessionParts, SpeechSink,
+    speech_queue,
 };
 use crate::telemetry::Counters;
-use crate::time::{Rate, SPEECH_HZ, SampleIndex, Wall};
+use crate::time::{SampleIndex, VIDEO_CLOCK_HZ, Wall};
 
 /// The face goes on for this long after the last word, so that the mouth shuts.
 const AFTERMATH: Duration = Duration::from_millis(400);
+
+/// Pause before a frame that a device computes is polled again.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// What a show gave and the file has not yet.
 type Tray = Arc<Mutex<Vec<Outgoing>>>;
@@ -32,6 +35,7 @@ pub(super) struct VideoFile {
     sink: Option<SpeechSink>,
     tray: Tray,
     writer: Mp4Writer<BufWriter<File>>,
+    cadence: Cadence,
     end: SampleIndex,
     shown: SampleIndex,
     pictures: u64,
@@ -58,18 +62,18 @@ impl VideoFile {
         sound: Arc<AudioClip>,
         file: File,
     ) -> Result<Self, RenderError> {
-        let size = FrameSize::square(plan.picture_px);
+        let size = FrameSize::square(plan.resolution_px);
         let end = SampleIndex::at(sound.duration() + AFTERMATH);
         let (tray, inbox) = (Tray::default(), Inbox::new(Arc::<Counters>::default()));
         let first = pack.avatars().first().map(|card| card.name.clone()).unwrap_or_default();
-        let actor = pack.actor(plan.avatar.as_ref().unwrap_or(&first), plan.picture_px)?;
-        let rate = Rate::new(SPEECH_HZ, FRAME_SAMPLES as u32).expect("both are constants above zero");
+        let animator = pack.animator(plan.avatar.as_ref().unwrap_or(&first), plan.resolution_px)?;
+        let cadence = animator.cadence();
         let parts = SessionParts {
             key: SessionKey(0),
             inbox: inbox.clone(),
             outlet: Box::new(TrayOutlet(Arc::clone(&tray))),
-            actor,
-            encoder: Box::new(H264Encoder::new(size, rate, plan.bitrate_bps)?),
+            animator,
+            encoder: Box::new(H264Encoder::new(size, cadence.frame_rate, plan.bitrate_bps)?),
             canvas: VideoFrame::black(size),
             meter: Arc::<Meter>::default(),
             events: broadcast::channel(1).0,
@@ -89,6 +93,7 @@ impl VideoFile {
             sink: Some(sink),
             tray,
             writer,
+            cadence,
             end,
             shown: SampleIndex::ZERO,
             pictures: 0,
@@ -105,6 +110,11 @@ impl VideoFile {
         self.next_block += 1;
         let now: Instant = self.show.next_tick();
         self.show.tick(now, wall);
+        while self.show.has_pending_frame() {
+            // The clock of the file stands still while a device computes.
+            std::thread::park_timeout(POLL_INTERVAL);
+            self.show.tick(now, wall);
+        }
         let given = std::mem::take(&mut *self.tray.lock().unwrap_or_else(PoisonError::into_inner));
         for outgoing in given {
             self.write(outgoing)?;
@@ -131,8 +141,9 @@ impl VideoFile {
             OutgoingMedia::Voice(packet) => self.writer.voice(&packet),
             OutgoingMedia::VideoFrame(picture) => {
                 self.pictures += 1;
-                self.shown = at + FRAME_SAMPLES;
-                self.writer.picture(&picture)
+                self.shown = self.cadence.frame_time(self.cadence.first_frame_from(at + 1));
+                let ticks = self.shown.to_rtp::<VIDEO_CLOCK_HZ>().ticks_since(at.to_rtp());
+                self.writer.picture(&picture, ticks.unsigned_abs())
             }
         }
     }

@@ -15,6 +15,7 @@ mod rtc_factory;
 mod sdp;
 mod server;
 mod sockets;
+mod stall;
 #[cfg(test)]
 mod tests;
 mod timeouts;

@@ -7,7 +7,7 @@ mod ingress;
 mod media_lines;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use str0m::bwe::Bitrate;
 use str0m::format::Codec;
@@ -95,6 +95,11 @@ impl Peer {
     #[must_use]
     pub fn timeouts(&self) -> &Timeouts {
         &self.ingress.timeouts
+    }
+
+    /// The network thread did not run for `missed`.
+    pub fn on_stall(&mut self, missed: Duration) {
+        self.ingress.timeouts.on_stall(missed);
     }
 
     /// Takes a datagram that it accepts, and sends what follows from it.
@@ -318,7 +323,7 @@ impl Peer {
         let Some(mut frame) = self.egress.video.on_first_packet(rtp) else { return };
         self.count_dropped_frames(frame.skipped);
         frame.marks.stamp(Stage::Sent, sent_at);
-        let due = frame.marks.at(Stage::Listened).unwrap_or(sent_at);
+        let due = frame.marks.at(Stage::PlayoutDue).unwrap_or(sent_at);
         self.viewer.frame_sent(&frame.marks, sent_at.saturating_duration_since(due));
     }
 
@@ -334,8 +339,8 @@ impl Peer {
                 let allocator = &mut self.egress.congestion.allocator;
                 stats.loss.iter().for_each(|loss| allocator.on_audio_loss(f64::from(*loss)));
             }
-            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
-                return Some(EndReason::Unreachable);
+            Event::IceConnectionStateChange(state) => {
+                self.ingress.timeouts.on_ice_usable(state != IceConnectionState::Disconnected, now);
             }
             Event::Closed => return Some(EndReason::Goodbye),
             _ => {}

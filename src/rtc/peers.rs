@@ -17,6 +17,7 @@ use super::demux::{self, Demux};
 use super::frame_gate::Verdict;
 use super::network_stats::NetworkStats;
 use super::peer::{Peer, PeerState, Transmitter};
+use super::stall::StallDetector;
 use crate::codec::FrameKind;
 use crate::session::{EndReason, Outgoing, OutgoingMedia, SessionKey, Sessions, ViewerKey};
 use crate::telemetry::{Counters, Loss};
@@ -40,6 +41,7 @@ pub struct Peers {
     demux: Demux,
     /// When each peer is to be woken, soonest first: one entry per peer, equal to its `wake_at`.
     timers: BTreeSet<(Instant, ViewerKey)>,
+    stalls: StallDetector,
     sessions: Arc<Sessions>,
     counters: Arc<Counters>,
     /// Peers that were read or changed, each time they were.
@@ -57,6 +59,7 @@ impl Peers {
             viewers: BTreeSet::new(),
             demux: Demux::default(),
             timers: BTreeSet::new(),
+            stalls: StallDetector::default(),
             sessions,
             counters,
             #[cfg(test)]
@@ -84,6 +87,15 @@ impl Peers {
     #[must_use]
     pub fn all_stats(&self) -> Vec<NetworkStats> {
         self.peers.values().map(|peer| peer.stats()).collect()
+    }
+
+    /// Call it at the start of every turn of the event loop. True after a stall: then read the sockets before anything
+    /// else, because what arrived meanwhile proves that the peers are still there.
+    pub fn on_turn(&mut self, now: Instant) -> bool {
+        let Some(missed) = self.stalls.on_turn(now) else { return false };
+        tracing::warn!(missed_ms = missed.as_millis(), peers = self.peers.len(), "the network thread did not run");
+        self.peers.values_mut().for_each(|peer| peer.on_stall(missed));
+        true
     }
 
     /// Routes a datagram to its peer; unroutable ones are counted.

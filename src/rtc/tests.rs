@@ -43,7 +43,8 @@ struct Call {
 
 /// The creator of a session that nobody runs.
 fn viewer(now: Instant) -> ViewerHandle {
-    let config = SessionsConfig { max_sessions: 1, max_viewers: 1, workers: 1, picture_px: 512, bitrate_bps: 500_000 };
+    let config =
+        SessionsConfig { max_sessions: 1, max_viewers: 1, workers: 1, resolution_px: 512, bitrate_bps: 500_000 };
     let request = SessionRequest::default();
     let session = SessionHandle::new(SessionKey(1), Arc::from("nobody"), &request, &config, now);
     Viewers::join(&Arc::new(session), ViewerRole::Creator, now).expect("a viewer slot")
@@ -152,7 +153,7 @@ impl Call {
     fn show(&mut self, number: u64, bytes: usize) {
         self.peer.viewer.session.meter.frame_due();
         let mut marks = Marks::default();
-        marks.stamp(Stage::Listened, self.now);
+        marks.stamp(Stage::PlayoutDue, self.now);
         let value = OutgoingMedia::VideoFrame(EncodedFrame { bytes: Bytes::from(vec![0x65; bytes]), is_key: true });
         let media = Timed { at: SampleIndex(number * 640), utterance: Utterance::default(), marks, value };
         let outgoing = Outgoing { session: SessionKey(1), clock: self.now, media };

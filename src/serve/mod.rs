@@ -19,6 +19,7 @@ mod state;
 mod tls;
 mod trace;
 mod viewers;
+mod whep;
 
 use std::future::Future;
 use std::io;
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderValue, Method, header};
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use axum_server::{Address, Handle, Server};
 use thiserror::Error;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -148,7 +149,9 @@ pub fn router(state: AppState) -> Router {
     let origins = &state.origins;
     let open = if origins.is_empty() { gated } else { gated.layer(cors(origins)) };
     let about = (state.clone(), middleware::policy(origins));
-    open.layer(axum::middleware::from_fn_with_state(about, middleware::headers)).with_state(state)
+    open.layer(axum::middleware::from_fn(whep::advertise))
+        .layer(axum::middleware::from_fn_with_state(about, middleware::headers))
+        .with_state(state)
 }
 
 /// The paths of the API, for whoever checks its description.
@@ -163,15 +166,17 @@ fn routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/v1/avatars", get(info::avatars)),
         ("/v1/avatars/{name}/still.png", get(info::still)),
         ("/v1/packs", get(info::packs)),
-        ("/v1/gpu", get(info::cards)),
+        ("/v1/gpus", get(info::gpus)),
         ("/v1/sessions", get(sessions::list).post(sessions::join)),
         ("/v1/sessions/{id}", get(sessions::show).patch(sessions::change).delete(sessions::leave)),
         ("/v1/sessions/{id}/stats", get(sessions::stats)),
         ("/v1/sessions/{id}/viewers", post(viewers::join)),
         ("/v1/sessions/{id}/viewers/{viewer}", delete(viewers::leave)),
+        ("/whep/{id}", post(whep::join).get(whep::live).head(whep::discover).options(whep::options)),
+        ("/whep/{id}/{viewer}", patch(whep::trickle).delete(whep::leave).options(whep::options)),
         ("/v1/sessions/{id}/events", get(events::events)),
         ("/v1/sessions/{id}/speech", post(speech::speak)),
-        ("/v1/sessions/{id}/stop", post(sessions::stop)),
+        ("/v1/sessions/{id}/interrupt", post(sessions::interrupt)),
         ("/healthz", get(info::health)),
         ("/readyz", get(info::ready)),
         ("/metrics", get(info::prometheus)),
@@ -184,7 +189,7 @@ fn cors(origins: &[String]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(if is_any { AllowOrigin::any() } else { AllowOrigin::list(listed) })
         .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
-        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
-        .expose_headers([header::LOCATION, header::RETRY_AFTER])
+        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION, header::IF_MATCH])
+        .expose_headers([header::LOCATION, header::RETRY_AFTER, header::ETAG])
         .max_age(Duration::from_mins(10))
 }

@@ -11,26 +11,29 @@ use serde_json::{Value, json};
 use super::body::{self, Object};
 use super::options::Options;
 use super::problem::Problem;
+use super::request_metrics::refusal_code;
 use super::state::AppState;
 use crate::rtc::{JoinError, Joined, LONGEST_OFFER};
 use crate::session::{
-    AdmitError, CommandError, EndReason, SessionCommand, SessionOptions, SessionRequest, SessionSummary,
+    AdmitError, CommandError, EndReason, SessionCommand, SessionHandle, SessionLifetime, SessionOptions, SessionRequest,
+    SessionSummary,
 };
 
 /// Body of `POST /v1/sessions`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct JoinBody {
-    sdp: String,
+    sdp: Option<String>,
     avatar: Option<String>,
     options: Option<Object<Options>>,
 }
 
 /// What a request to join comes to.
 struct Wanted {
-    sdp: String,
+    /// `None` for a session without a peer of its creator.
+    sdp: Option<String>,
     avatar: Option<String>,
-    wishes: SessionOptions,
+    options: SessionOptions,
 }
 
 /// Query of `POST /v1/sessions` with a bare offer.
@@ -43,7 +46,10 @@ pub struct JoinQuery {
 #[derive(Serialize)]
 struct JoinAnswer {
     id: String,
-    sdp: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    viewer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sdp: Option<String>,
     avatar: String,
     location: String,
 }
@@ -59,7 +65,7 @@ struct ChangeBody {
 const LARGEST_JSON_BYTES: usize = 2 * LONGEST_OFFER;
 /// Largest body of a change.
 const LARGEST_CHANGE_BYTES: usize = 4096;
-const JOIN_EXAMPLE: &str = "{\"sdp\": \"v=0...\", \"avatar\": \"mira\", \"options\": {\"picture_px\": 256}} as \
+const JOIN_EXAMPLE: &str = "{\"sdp\": \"v=0...\", \"avatar\": \"mira\", \"options\": {\"resolution_px\": 256}} as \
     application/json, or the bare offer as application/sdp";
 const CHANGE_EXAMPLE: &str = "{\"avatar\": \"nora\"} as application/json";
 pub(super) const JSON: &str = "application/json";
@@ -75,13 +81,17 @@ pub async fn join(
     let kind = body::media_type(&headers);
     let body = body::read(&headers, body, largest_join_bytes(&kind)?).await?;
     let wanted = wanted_session(&kind, query, &body)?;
-    let request = SessionRequest { avatar: wanted.avatar, options: wanted.wishes, ..SessionRequest::default() };
-    let joined = state.net.join(&wanted.sdp, request).await.map_err(|error| {
+    let request = SessionRequest { avatar: wanted.avatar, options: wanted.options, ..SessionRequest::default() };
+    let created = match wanted.sdp {
+        Some(offer) => state.net.join(&offer, request).await.map(|joined| welcome(&kind, joined)),
+        None => state.net.create(request).await.map(|session| created(&session)),
+    };
+    let response = created.map_err(|error| {
         state.ledger().refuse(&error);
         refusal(&error)
     })?;
     state.ledger().admit();
-    Ok(welcome(&kind, joined))
+    Ok(response)
 }
 
 fn welcome(kind: &str, joined: Joined) -> Response {
@@ -90,9 +100,17 @@ fn welcome(kind: &str, joined: Joined) -> Response {
     if kind == SDP {
         return (StatusCode::CREATED, place, [(header::CONTENT_TYPE, SDP)], joined.answer).into_response();
     }
-    let answer =
-        JoinAnswer { id: joined.id.to_string(), sdp: joined.answer, avatar: joined.avatar.to_string(), location };
-    (StatusCode::CREATED, place, Json(answer)).into_response()
+    let (id, avatar) = (joined.id.to_string(), joined.avatar.to_string());
+    let (viewer, sdp) = (Some(joined.viewer.to_string()), Some(joined.answer));
+    (StatusCode::CREATED, place, Json(JoinAnswer { id, viewer, sdp, avatar, location })).into_response()
+}
+
+/// A session without a peer was created.
+fn created(session: &SessionHandle) -> Response {
+    let location = format!("/v1/sessions/{}", session.id);
+    let place = [(header::LOCATION, location.clone())];
+    let (id, avatar) = (session.id.to_string(), session.avatar().to_string());
+    (StatusCode::CREATED, place, Json(JoinAnswer { id, viewer: None, sdp: None, avatar, location })).into_response()
 }
 
 pub(super) fn largest_join_bytes(kind: &str) -> Result<usize, Problem> {
@@ -113,7 +131,7 @@ fn wanted_session(kind: &str, query: JoinQuery, body: &[u8]) -> Result<Wanted, P
 /// If the body is refused before anyone looks at the offer.
 pub fn offer_in(kind: &str, body: &[u8]) -> Result<String, StatusCode> {
     let wanted = wanted_session(kind, JoinQuery { avatar: None }, body);
-    wanted.map(|wanted| wanted.sdp).map_err(|problem| problem.status())
+    wanted.map_err(|problem| problem.status())?.sdp.ok_or(StatusCode::BAD_REQUEST)
 }
 
 /// The avatar in a body of `PATCH /v1/sessions/{id}`, as [`change`] reads it; else the refusal's status.
@@ -143,7 +161,7 @@ pub(super) fn offer_too_long(bytes: usize) -> Problem {
 }
 
 fn bare_offer(query: JoinQuery, body: &[u8]) -> Result<Wanted, Problem> {
-    Ok(Wanted { sdp: offer_text(body)?, avatar: query.avatar, wishes: SessionOptions::default() })
+    Ok(Wanted { sdp: Some(offer_text(body)?), avatar: query.avatar, options: SessionOptions::default() })
 }
 
 fn json_offer(query: &JoinQuery, body: &[u8]) -> Result<Wanted, Problem> {
@@ -152,61 +170,67 @@ fn json_offer(query: &JoinQuery, body: &[u8]) -> Result<Wanted, Problem> {
         return Err(Problem::new(StatusCode::BAD_REQUEST, detail, format!("send {JOIN_EXAMPLE}")).at("avatar"));
     }
     let wanted: JoinBody = body::json(body, JOIN_EXAMPLE)?;
-    if wanted.sdp.len() > LONGEST_OFFER {
-        return Err(offer_too_long(wanted.sdp.len()));
+    let length = wanted.sdp.as_ref().map_or(0, String::len);
+    if length > LONGEST_OFFER {
+        return Err(offer_too_long(length));
     }
-    let wishes = wanted.options.map(|Object(options)| options.wishes()).transpose()?.unwrap_or_default();
-    Ok(Wanted { sdp: wanted.sdp, avatar: wanted.avatar, wishes })
+    let options = wanted.options.map(|Object(options)| options.wishes()).transpose()?.unwrap_or_default();
+    if wanted.sdp.is_none() && options.lifetime != SessionLifetime::UntilDeleted {
+        let detail = "the offer is missing: only a session with the lifetime \"until_deleted\" begins without one";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail, format!("send {JOIN_EXAMPLE}")).at("sdp"));
+    }
+    Ok(Wanted { sdp: wanted.sdp, avatar: wanted.avatar, options })
 }
 
 pub(super) fn refusal(error: &JoinError) -> Problem {
     let detail = error.to_string();
-    match error {
+    let problem = match error {
         JoinError::BadOffer { .. } => {
             Problem::new(StatusCode::BAD_REQUEST, detail, "send what createOffer() gave, with a video line").at("sdp")
         }
         JoinError::NoUsableVideo { offered } => {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, video_cure(offered)).at("sdp")
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, video_hint(offered)).at("sdp")
         }
         JoinError::NoUsableAudio { .. } => {
-            let cure = "offer Opus, as every browser does by default, or no m=audio line at all";
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, cure).at("sdp")
+            let hint = "offer Opus, as every browser does by default, or no m=audio line at all";
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, hint).at("sdp")
         }
         JoinError::OtherCodec { .. } => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, "offer that codec too").at("sdp")
         }
-        JoinError::Viewer(error) => super::viewers::refusal(error),
+        JoinError::Viewer(error) => return super::viewers::refusal(error),
         JoinError::Closing => closing(detail),
         JoinError::Admit(error) => not_admitted(error),
-    }
+    };
+    problem.code(refusal_code(error))
 }
 
 /// What to do about an offer without usable video. VP8 is refused only by a build that does not have it.
-fn video_cure(offered: &str) -> String {
-    let cure = "offer H.264 with profile-level-id=42e01f and packetization-mode=1, as every browser does by default";
+fn video_hint(offered: &str) -> String {
+    let hint = "offer H.264 with profile-level-id=42e01f and packetization-mode=1, as every browser does by default";
     let has_vp8 = offered.split(", ").any(|codec| codec.eq_ignore_ascii_case("VP8/90000"));
     let other_build = if has_vp8 { "; a server built with `--features vp8` takes this offer as it is" } else { "" };
-    format!("{cure}{other_build}")
+    format!("{hint}{other_build}")
 }
 
 fn not_admitted(error: &AdmitError) -> Problem {
     let detail = error.to_string();
-    match error {
+    let problem = match error {
         AdmitError::Full { .. } => {
-            let cure = "try again in some seconds, or start the server with a larger --max-sessions";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, cure).with(header::RETRY_AFTER, "10")
+            let hint = "try again in some seconds, or start the server with a larger --max-sessions";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "10")
         }
         AdmitError::GpuHot { .. } => {
-            let cure = "try again in a minute: places come back as the card cools; GET /v1/gpu says how it is";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, cure).with(header::RETRY_AFTER, "60")
+            let hint = "try again in a minute: places come back as the card cools; GET /v1/gpus says how it is";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "60")
         }
         AdmitError::GpuFull { .. } => {
-            let cure = "try again in some seconds; GET /v1/gpu says how full the card is";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, cure).with(header::RETRY_AFTER, "10")
+            let hint = "try again in some seconds; GET /v1/gpus says how full the card is";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "10")
         }
         AdmitError::EngineLost { .. } => {
-            let cure = "try again in some seconds; if it stays so, visage doctor says what is wrong with the device";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, cure).with(header::RETRY_AFTER, "10")
+            let hint = "try again in some seconds; if it stays so, visage doctor says what is wrong with the device";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "10")
         }
         AdmitError::Closing => closing(detail),
         AdmitError::UnknownAvatar { .. } => {
@@ -215,7 +239,8 @@ fn not_admitted(error: &AdmitError) -> Problem {
         AdmitError::BrokenAvatar { .. } => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail, "choose another avatar: GET /v1/avatars lists them")
         }
-    }
+    };
+    problem.code(refusal_code(error))
 }
 
 fn closing(detail: String) -> Problem {
@@ -284,8 +309,8 @@ pub async fn stats(State(state): State<AppState>, Path(id): Path<String>) -> Res
     Ok(Json(all))
 }
 
-/// `POST /v1/sessions/{id}/stop`: say no more of it.
-pub async fn stop(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+/// `POST /v1/sessions/{id}/interrupt`: drops all speech that is queued.
+pub async fn interrupt(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     let ticket = state.studio.find(&id).ok_or_else(|| Problem::no_session(&id))?;
     ticket.inbox.push_command(SessionCommand::Interrupt).map_err(|error| busy(&error.to_string()))?;
     Ok(StatusCode::NO_CONTENT)

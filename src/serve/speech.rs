@@ -73,8 +73,8 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
     if is_sound || matches!(found.as_str(), "" | "application/octet-stream" | "application/ogg" | CURLS_OWN) {
         return Ok(());
     }
-    let cure = "curl -H 'content-type: audio/wav' --data-binary @voice.wav ...";
-    Err(body::wrong_type("audio/* or application/octet-stream", &found, cure))
+    let hint = "curl -H 'content-type: audio/wav' --data-binary @voice.wav ...";
+    Err(body::wrong_type("audio/* or application/octet-stream", &found, hint))
 }
 
 /// One of a few places, so that files and the sounds in them cannot fill the memory.
@@ -102,12 +102,12 @@ async fn decoded(file: Bytes, place: OwnedSemaphorePermit) -> Result<AudioClip, 
 }
 
 fn not_speakable(error: &AudioFileError) -> Problem {
-    let cure = match error {
+    let hint = match error {
         AudioFileError::Empty => "send the bytes of a sound file as the body",
         AudioFileError::TooLong { .. } => {
             "cut it into parts and send each after the event speech_ended of the one before"
         }
         _ => "send the bytes of a WAV, MP3, FLAC or Ogg file as the body",
     };
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string(), cure).at("body")
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string(), hint).at("body")
 }

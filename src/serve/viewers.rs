@@ -44,11 +44,12 @@ pub async fn join(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    state.studio.find(&id).ok_or_else(|| Problem::no_session(&id))?;
     let kind = body::media_type(&headers);
     let body = body::read(&headers, body, largest_join_bytes(&kind)?).await?;
     let (offer, role) = wanted_viewer(&kind, &body)?;
     let joined = state.net.join_viewer(&id, &offer, role).await.map_err(|error| super::sessions::refusal(&error))?;
-    Ok(welcome(&kind, &id, joined))
+    Ok(welcome(&kind, joined))
 }
 
 fn wanted_viewer(kind: &str, body: &[u8]) -> Result<(String, ViewerRole), Problem> {
@@ -62,8 +63,9 @@ fn wanted_viewer(kind: &str, body: &[u8]) -> Result<(String, ViewerRole), Proble
     Ok((wanted.sdp, if wanted.microphone { ViewerRole::Speaker } else { ViewerRole::ReceiveOnly }))
 }
 
-fn welcome(kind: &str, session: &str, joined: JoinedViewer) -> Response {
-    let location = format!("/v1/sessions/{session}/viewers/{}", joined.id);
+fn welcome(kind: &str, joined: JoinedViewer) -> Response {
+    // Relative to the request's URL, so that it also holds behind a proxy that strips a prefix.
+    let location = format!("viewers/{}", joined.id);
     let place = [(header::LOCATION, location.clone())];
     if kind == JSON {
         let answer = ViewerAnswer { id: joined.id.to_string(), sdp: joined.answer, location };
@@ -86,9 +88,15 @@ pub(super) fn dismiss(state: &AppState, id: &str, viewer: &str) -> Result<(), Pr
     if session.viewers.dismiss(viewer) { Ok(()) } else { Err(no_viewer(viewer)) }
 }
 
+/// Whether the session has this viewer.
+pub(super) fn find_viewer(state: &AppState, id: &str, viewer: &str) -> Result<(), Problem> {
+    let session = state.studio.find(id).ok_or_else(|| Problem::no_session(id))?;
+    if session.viewers.has(viewer) { Ok(()) } else { Err(no_viewer(viewer)) }
+}
+
 fn no_viewer(viewer: &str) -> Problem {
     let detail = format!("the session has no viewer \"{viewer}\"");
-    Problem::new(StatusCode::NOT_FOUND, detail, "GET /v1/sessions/{id}/stats lists them").at("viewer")
+    Problem::new(StatusCode::NOT_FOUND, detail, "GET /v1/sessions/{id}/stats lists them").at("viewer").code("no_viewer")
 }
 
 /// The viewers of a session with what the network says about each.
@@ -105,7 +113,7 @@ pub(super) fn listed(session: &SessionHandle, network: &[(ViewerKey, NetworkStat
 /// Why a viewer was not let in.
 pub(super) fn refusal(error: &ViewerError) -> Problem {
     let detail = error.to_string();
-    match error {
+    let problem = match error {
         ViewerError::NoSession { id } => Problem::no_session(id),
         ViewerError::Full { .. } => {
             let hint = "try again in some seconds, or start the server with a larger --max-viewers";
@@ -116,5 +124,6 @@ pub(super) fn refusal(error: &ViewerError) -> Problem {
                 .at("microphone")
                 .with(header::RETRY_AFTER, "10")
         }
-    }
+    };
+    problem.code(error.code())
 }

@@ -104,11 +104,11 @@ impl Admission {
             return Some(AdmitError::Full { limit });
         }
         let allowance = self.allowance?;
-        if running >= allowance.places {
-            let Allowance { places, temperature_c, .. } = allowance;
+        if running >= allowance.capacity {
+            let Allowance { capacity: places, temperature_c, .. } = allowance;
             return Some(AdmitError::GpuHot { places, limit, temperature_c });
         }
-        let is_short = allowance.more_fit.is_some_and(|fit| fit <= self.admitted.iter().sum());
+        let is_short = allowance.additional_sessions.is_some_and(|fit| fit <= self.admitted.iter().sum());
         let (need_bytes, free_bytes) = (allowance.session_bytes, allowance.memory_free_bytes.unwrap_or_default());
         is_short.then_some(AdmitError::GpuFull { need_bytes, free_bytes })
     }

@@ -39,7 +39,7 @@ impl Avatars {
 
     /// An animator that draws squares of `side_px` pixels. Loads files on the caller's thread.
     pub(super) fn animator(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, AdmitError> {
-        self.0.actor(avatar, side_px).map_err(|error| match error {
+        self.0.animator(avatar, side_px).map_err(|error| match error {
             ModelError::UnknownAvatar { name, known } => AdmitError::UnknownAvatar { name, known },
             ModelError::NoPlace { places, .. } => AdmitError::Full { limit: places },
             ModelError::Lost { found, .. } => AdmitError::EngineLost { found },

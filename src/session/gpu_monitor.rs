@@ -156,13 +156,16 @@ impl GpuMonitor {
     }
 }
 
-fn log(change: Change, Allowance { places, of, temperature_c, memory_free_bytes, session_bytes, .. }: Allowance) {
+fn log(
+    change: Change,
+    Allowance { capacity, max_capacity, temperature_c, memory_free_bytes, session_bytes, .. }: Allowance,
+) {
     match change {
         Change::Lowered => {
-            tracing::warn!(temperature_c, places, of, "the GPU is hot: fewer sessions are admitted");
+            tracing::warn!(temperature_c, capacity, max_capacity, "the GPU is hot: fewer sessions are admitted");
         }
         Change::Restored => {
-            tracing::info!(temperature_c, places, of, "the GPU has cooled: more sessions are admitted");
+            tracing::info!(temperature_c, capacity, max_capacity, "the GPU has cooled: more sessions are admitted");
         }
         Change::MemoryShort => {
             tracing::warn!(memory_free_bytes, session_bytes, "GPU memory is too low for another session");
@@ -170,8 +173,8 @@ fn log(change: Change, Allowance { places, of, temperature_c, memory_free_bytes,
         Change::MemoryEnough => {
             tracing::info!(memory_free_bytes, session_bytes, "GPU memory is enough for further sessions again");
         }
-        Change::Silent => tracing::warn!(places, "the GPU does not answer NVML: its session limit stays as it is"),
-        Change::Answering => tracing::info!(places, "the GPU answers NVML again"),
+        Change::Silent => tracing::warn!(capacity, "the GPU does not answer NVML: its session limit stays as it is"),
+        Change::Answering => tracing::info!(capacity, "the GPU answers NVML again"),
     }
 }
 

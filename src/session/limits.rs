@@ -14,7 +14,7 @@ pub struct SessionsConfig {
     /// Worker threads.
     pub workers: usize,
     /// Side of a frame in pixels.
-    pub picture_px: u32,
+    pub resolution_px: u32,
     /// Video bitrate that a session starts with, in bits per second.
     pub bitrate_bps: u32,
 }
@@ -34,11 +34,11 @@ pub struct SessionRequest {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionOptions {
     /// Largest side of its frames in pixels.
-    pub picture_px: Option<u32>,
+    pub resolution_px: Option<u32>,
     /// Highest video bitrate in bits per second.
     pub bitrate_bps: Option<u32>,
     /// Whether its audio is sent to viewers.
-    pub hear: Option<bool>,
+    pub audio: Option<bool>,
     /// What ends it besides a request.
     pub lifetime: SessionLifetime,
 }
@@ -60,11 +60,11 @@ pub enum SessionLifetime {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct SessionLimits {
     /// Largest side of its frames in pixels; a low bitrate makes them smaller.
-    pub picture_px: u32,
+    pub resolution_px: u32,
     /// Highest video bitrate in bits per second; `None`: as much as the connections carry.
     pub bitrate_bps: Option<u32>,
     /// Whether its audio is sent to viewers.
-    pub hear: bool,
+    pub audio: bool,
 }
 
 impl SessionLimits {
@@ -72,9 +72,9 @@ impl SessionLimits {
     #[must_use]
     pub fn of(options: SessionOptions, config: &SessionsConfig) -> Self {
         Self {
-            picture_px: options.picture_px.map_or(config.picture_px, |side| side.min(config.picture_px)),
+            resolution_px: options.resolution_px.map_or(config.resolution_px, |side| side.min(config.resolution_px)),
             bitrate_bps: options.bitrate_bps,
-            hear: options.hear.unwrap_or(true),
+            audio: options.audio.unwrap_or(true),
         }
     }
 

@@ -20,6 +20,7 @@ mod scheduler;
 mod session;
 mod sessions;
 mod speech;
+mod video_out;
 mod viewers;
 
 pub use crate::model::AvatarInfo;
@@ -34,10 +35,9 @@ pub use limits::{SessionLifetime, SessionLimits, SessionOptions, SessionRequest,
 pub use outlet::{Outgoing, OutgoingMedia, Outlet, SessionKey};
 pub use registry::SessionRegistry;
 pub use report::{
-    Buckets, FRAME_ON_TIME, FrameCounts, Meter, MeterReport, Quality, SessionEvent, SessionState, SessionStats,
-    SessionSummary,
+    Buckets, FrameCounts, Meter, MeterReport, Quality, SessionEvent, SessionState, SessionStats, SessionSummary,
 };
-pub use session::{FRAME_SAMPLES, Session, SessionError, SessionParts};
+pub use session::{Session, SessionError, SessionParts};
 pub use sessions::{CommandError, Sessions};
 pub use speech::{
     SPEECH_QUEUE_BLOCKS, SPEECH_STALL, SpeechClosed, SpeechProgress, SpeechSink, SpeechSource, SpeechState,

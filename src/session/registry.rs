@@ -188,7 +188,7 @@ impl SessionRegistry {
         session.inbox.end();
         self.ends.count(reason);
         // An error here only says that nobody listens.
-        let _ = session.events.send(SessionEvent::Ended { reason: reason.to_string() });
+        let _ = session.events.send(SessionEvent::Ended(reason));
         Some(session)
     }
 }

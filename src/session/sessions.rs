@@ -19,11 +19,11 @@ use super::limits::{SessionLifetime, SessionRequest, SessionsConfig};
 use super::outlet::Outlet;
 use super::registry::SessionRegistry;
 use super::scheduler::{OnStop, Scheduler, StopCause};
-use super::session::{FRAME_SAMPLES, Session, SessionParts};
+use super::session::{Session, SessionParts};
 use super::viewers::{ViewerError, ViewerHandle, ViewerRole, Viewers};
 use crate::media::{FrameSize, VideoFrame};
 use crate::model::{AvatarInfo, ModelError, Pack, Still};
-use crate::time::{Rate, SPEECH_HZ, Wall};
+use crate::time::Wall;
 
 /// Why a running session did not take a command.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -100,24 +100,23 @@ impl Sessions {
         let avatar = handle.avatar();
         let broken = |found: String| AdmitError::BrokenAvatar { name: avatar.to_string(), found };
         let limits = handle.limits;
-        let size = FrameSize::square(limits.picture_px);
-        let actor = self.avatars.animator(&avatar, limits.picture_px)?;
-        let rate = Rate::new(SPEECH_HZ, FRAME_SAMPLES as u32).expect("both are constants above zero");
+        let size = FrameSize::square(limits.resolution_px);
+        let animator = self.avatars.animator(&avatar, limits.resolution_px)?;
         let bitrate_bps = limits.within(self.config.bitrate_bps);
-        let encoder = handle.codec.encoder(size, rate, bitrate_bps);
+        let encoder = handle.codec.encoder(size, animator.cadence().frame_rate, bitrate_bps);
         let encoder = encoder.map_err(|error| broken(error.to_string()))?;
         let parts = SessionParts {
             key: handle.key,
             inbox: handle.inbox.clone(),
             outlet,
-            actor,
+            animator,
             encoder,
             canvas: VideoFrame::black(size),
             meter: Arc::clone(&handle.meter),
             events: handle.events.clone(),
         };
         let mut session = Session::new(parts, bitrate_bps, now).map_err(|error| broken(error.to_string()))?;
-        if !limits.hear {
+        if !limits.audio {
             session.mute_audio();
         }
         Ok(session)
@@ -157,7 +156,7 @@ impl Sessions {
     pub fn swap_avatar(&self, id: &str, avatar: &str) -> Result<(), CommandError> {
         let session = self.find(id).ok_or_else(|| CommandError::NoSession { id: id.to_owned() })?;
         let avatar = self.avatars.resolve(Some(avatar))?;
-        let animator = self.avatars.animator(&avatar, session.limits.picture_px)?;
+        let animator = self.avatars.animator(&avatar, session.limits.resolution_px)?;
         session.inbox.push_command(SessionCommand::SwapAvatar(NewAnimator(animator)))?;
         session.set_avatar(avatar);
         Ok(())

@@ -197,11 +197,11 @@ impl SpeechSource {
 
     fn spoken(&mut self, mut block: PcmBlock) -> PcmBlock {
         if self.missing_blocks > 0 {
-            fade_in(&mut *block.line);
-            fade_in(&mut *block.voice);
+            fade_in(&mut *block.speech_16k);
+            fade_in(&mut *block.playback_48k);
         }
         self.missing_blocks = 0;
-        self.last = (block.line[block.line.len() - 1], block.voice[block.voice.len() - 1]);
+        self.last = (block.speech_16k[block.speech_16k.len() - 1], block.playback_48k[block.playback_48k.len() - 1]);
         if self.report.borrow().state == SpeechState::Waiting {
             self.event = Some(SessionEvent::SpeechStarted { utterance: self.utterance.0 });
         }
@@ -216,8 +216,8 @@ impl SpeechSource {
         let (line, voice) = std::mem::take(&mut self.last);
         self.missing_blocks += 1;
         let mut block = PcmBlock::silence();
-        fade_out(&mut *block.line, line);
-        fade_out(&mut *block.voice, voice);
+        fade_out(&mut *block.speech_16k, line);
+        fade_out(&mut *block.playback_48k, voice);
         block
     }
 
@@ -258,8 +258,8 @@ mod tests {
 
     fn tone(level: f32) -> PcmBlock {
         let mut block = PcmBlock::silence();
-        block.line.fill(level);
-        block.voice.fill(level);
+        block.speech_16k.fill(level);
+        block.playback_48k.fill(level);
         block
     }
 
@@ -304,11 +304,15 @@ mod tests {
         sink.try_push(tone(0.5)).expect("open");
         source.next_block();
         let gap = source.next_block().expect("silence");
-        assert!(source.is_late() && (gap.voice[0] - 0.5).abs() < 0.01 && gap.voice[240..].iter().all(|s| *s == 0.0));
+        assert!(
+            source.is_late()
+                && (gap.playback_48k[0] - 0.5).abs() < 0.01
+                && gap.playback_48k[240..].iter().all(|s| *s == 0.0)
+        );
         assert_eq!(source.next_block(), Some(PcmBlock::silence()));
         sink.try_push(tone(0.5)).expect("open");
         let next = source.next_block().expect("sound");
-        assert!(!source.is_late() && next.voice[0] == 0.0 && (next.voice[500] - 0.5).abs() < 1e-6);
+        assert!(!source.is_late() && next.playback_48k[0] == 0.0 && (next.playback_48k[500] - 0.5).abs() < 1e-6);
         let silence = std::iter::from_fn(|| source.next_block()).count();
         assert_eq!((silence, ended(&mut source)), (500, Some((SpeechState::Stalled, 40))));
     }

@@ -97,8 +97,10 @@ fn the_portraits_mouth_says_the_same_through_a_card() {
         let voice = |n: usize| (n as f32 * 0.05).sin() * (n as f32 * 0.0007).sin() * 0.4;
         let line: Vec<f32> = (0..16_000).map(voice).collect();
         let moments = line.chunks(320).enumerate().map(|(block, heard)| {
-            mouth.hear(heard).expect("a step");
-            mouth.at(SampleIndex(block as u64 * 320)).weights
+            mouth.push_audio(heard).expect("a step");
+            let at = SampleIndex(block as u64 * 320);
+            let mut polls = std::iter::repeat_with(|| mouth.poll(at).expect("a step"));
+            polls.find_map(|moment| moment.map(|moment| moment.weights)).expect("polls do not end")
         });
         moments.collect::<Vec<_>>()
     };

@@ -40,7 +40,7 @@ const WALL = `(() => { const v = document.querySelector('#video'), c = Object.as
 
 /** Another avatar in the middle of a sample: another picture, the same session, and still only one. */
 export const avatar = onPage({}, async page => {
-  const used = async () => (await (await server('/v1/server')).json()).sessions.used;
+  const used = async () => (await (await server('/v1/server')).json()).sessions.active;
   for (const from = Date.now(); await used() !== 1 && Date.now() - from < 10000;) await sleep(100); // pages before this one take their leave
   const id = await page.eval('visage.state.session'), before = await page.eval(WALL);
   await page.click('#k-sample');
@@ -67,7 +67,7 @@ export const events = onPage({}, async page => {
   await page.eval('stream.close()');
   const spoke_ms = told.filter(e => e.name === 'speaking_stopped').at(-1).at_ms - of('speaking_started').at_ms;
   expect(told[0].name === 'session' && spoke_ms > 500 && spoke_ms < 8000, 'the session first, then a sample as long as it is', { told });
-  expect(told.filter(e => e.name === 'quality').every(q => 'voice_to_frame_ms' in q), 'the delay in every quality', of('quality'));
+  expect(told.filter(e => e.name === 'quality').every(q => 'audio_to_frame_ms' in q), 'the delay in every quality', of('quality'));
   return { names: told.map(e => e.name).join(' '), spoke_ms, quality: of('quality') };
 });
 

@@ -6,7 +6,7 @@ use super::super::end_reason::{EndCounts, EndReason};
 use super::ViewerError;
 
 /// Names of refusals in metrics.
-const REFUSALS: [&str; 3] = ["no_session", "full", "microphone_taken"];
+const REFUSALS: [&str; 3] = ["no_session", "viewers_full", "microphone_taken"];
 
 /// How many viewers joined, were refused and left since the process began.
 #[derive(Debug, Default)]

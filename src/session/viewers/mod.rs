@@ -49,6 +49,18 @@ pub enum ViewerError {
     MicrophoneTaken,
 }
 
+impl ViewerError {
+    /// Its code in the API, metrics and logs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoSession { .. } => "no_session",
+            Self::Full { .. } => "viewers_full",
+            Self::MicrophoneTaken => "microphone_taken",
+        }
+    }
+}
+
 /// The viewers of one session.
 #[derive(Debug)]
 pub struct Viewers {
@@ -139,10 +151,16 @@ impl Viewers {
         self.lock().viewers.values().map(|viewer| viewer.summary(now)).collect()
     }
 
+    /// Whether a viewer with this id is connected or connecting.
+    #[must_use]
+    pub fn has(&self, id: &str) -> bool {
+        self.lock().viewers.values().any(|viewer| &*viewer.id == id && !viewer.is_dismissed())
+    }
+
     /// Asks the viewer with this id to leave; its connection closes at its next housekeeping. True if there is one.
     pub fn dismiss(&self, id: &str) -> bool {
         let state = self.lock();
-        let found = state.viewers.values().find(|viewer| &*viewer.id == id);
+        let found = state.viewers.values().find(|viewer| &*viewer.id == id && !viewer.is_dismissed());
         found.inspect(|viewer| viewer.dismiss()).is_some()
     }
 

@@ -8,7 +8,8 @@ use crate::session::{SessionKey, SessionRequest, SessionsConfig};
 use crate::time::Wall;
 
 fn session(max_viewers: usize) -> (Arc<SessionHandle>, Instant) {
-    let config = SessionsConfig { max_sessions: 1, max_viewers, workers: 1, picture_px: 256, bitrate_bps: 1_000_000 };
+    let config =
+        SessionsConfig { max_sessions: 1, max_viewers, workers: 1, resolution_px: 256, bitrate_bps: 1_000_000 };
     let now = Wall.now();
     let handle = SessionHandle::new(SessionKey(1), Arc::from("nobody"), &SessionRequest::default(), &config, now);
     (Arc::new(handle), now)

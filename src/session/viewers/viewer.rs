@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::super::handle::SessionHandle;
 use super::super::outlet::SessionKey;
-use super::super::report::{FRAME_ON_TIME, FrameCounts};
+use super::super::report::FrameCounts;
 use super::{KeyframeReason, MAX_UNSENT_FRAMES};
 use crate::adapt::AudioPlan;
 use crate::audio::AudioPacket;
@@ -111,6 +111,10 @@ impl Viewer {
         self.is_dismissed.store(true, Ordering::Release);
     }
 
+    pub fn is_dismissed(&self) -> bool {
+        self.is_dismissed.load(Ordering::Acquire)
+    }
+
     pub fn summary(&self, now: Instant) -> ViewerSummary {
         let [due, on_time, late, dropped] =
             [DUE, ON_TIME, LATE, DROPPED].map(|n| self.frames[n].load(Ordering::Relaxed));
@@ -164,7 +168,7 @@ impl ViewerHandle {
     /// Whether its connection is to be closed: the session is over, or the viewer was dismissed.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.session.inbox.has_ended() || self.viewer.is_dismissed.load(Ordering::Acquire)
+        self.session.inbox.has_ended() || self.viewer.is_dismissed()
     }
 
     /// Whether it counts fully: frames are held back for the whole session rather than skipped for it alone.
@@ -223,8 +227,8 @@ impl ViewerHandle {
 
     /// A frame left for it, `lateness` after it was due.
     pub fn frame_sent(&self, marks: &Marks, lateness: Duration) {
-        self.viewer.count(if lateness < FRAME_ON_TIME { ON_TIME } else { LATE }, 1);
-        self.session.meter.frame_sent(marks, lateness);
+        let is_on_time = self.session.meter.frame_sent(marks, lateness);
+        self.viewer.count(if is_on_time { ON_TIME } else { LATE }, 1);
     }
 
     /// `count` frames for it were not sent, for this reason.
