@@ -30,7 +30,8 @@ pub async fn server(State(state): State<AppState>) -> Json<Value> {
 
 /// `GET /v1/avatars`.
 pub async fn avatars(State(state): State<AppState>) -> Json<Value> {
-    let cards = state.studio.avatars().iter().map(|card| {
+    let avatars = state.studio.avatars();
+    let cards = avatars.iter().map(|card| {
         let mut row = json!(card);
         row["still"] = json!(format!("/v1/avatars/{}/still.png", card.name));
         row
@@ -40,7 +41,8 @@ pub async fn avatars(State(state): State<AppState>) -> Json<Value> {
 
 /// `GET /v1/packs`.
 pub async fn packs(State(state): State<AppState>) -> Json<Value> {
-    let avatars: Vec<_> = state.studio.avatars().iter().map(|card| &card.name).collect();
+    let avatars = state.studio.avatars();
+    let avatars: Vec<_> = avatars.iter().map(|card| &card.name).collect();
     Json(json!([{ "name": state.facts.pack, "backend": state.facts.backend, "avatars": avatars }]))
 }
 

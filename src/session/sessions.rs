@@ -121,6 +121,7 @@ impl Sessions {
             ModelError::UnknownAvatar { name, known } => AdmitError::UnknownAvatar { name, known },
             ModelError::NoPlace { places, .. } => AdmitError::Full { limit: places },
             ModelError::Lost { found, .. } => AdmitError::EngineLost { found },
+            busy @ ModelError::Busy { .. } => AdmitError::EngineLost { found: busy.to_string() },
             other => AdmitError::BrokenAvatar { name: avatar.to_owned(), found: other.to_string() },
         })
     }
@@ -249,7 +250,7 @@ impl Sessions {
 
     /// The avatars, the default first.
     #[must_use]
-    pub fn avatars(&self) -> &[AvatarInfo] {
+    pub fn avatars(&self) -> Arc<[AvatarInfo]> {
         self.pack.avatars()
     }
 

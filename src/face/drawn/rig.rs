@@ -65,6 +65,13 @@ pub(super) struct Stencil {
 type Files<'a, 'b> = &'b dyn Fn(&str) -> Option<&'a [u8]>;
 
 impl Rig {
+    /// Memory of its rasterised drawings, which is nearly all that it takes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        let of = |layer: &Layer| if let Look::Drawing(drawing) = &layer.look { drawing.art.size_bytes() } else { 0 };
+        self.layers.iter().map(of).sum()
+    }
+
     /// Reads `rig.json` and the drawings it names from `files`, for square pictures of `side_px` pixels (64 to 2048) on `background`.
     ///
     /// # Errors

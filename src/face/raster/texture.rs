@@ -51,6 +51,12 @@ impl Walk {
 }
 
 impl Texture {
+    /// Memory of its texels, four bytes each.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.texels.len() * size_of::<u32>()
+    }
+
     /// Takes `texels` row by row; pixels that are brighter than their alpha are cut to it.
     ///
     /// # Errors
