@@ -423,19 +423,16 @@ fn what_nvml_says_arrives_in_top_and_at_a_server_and_a_lost_card_is_silent() {
         serde_json::from_slice(&visage(arguments).output().expect("the program runs").stdout).expect("JSON")
     };
     say("62 4000");
-    let cards = json(&["top", "--json"])["cards"].take();
+    let cards = json(&["top", "--json"])["gpus"].take();
     let wanted = serde_json::json!({
-        "index": 0, "name": "Stand-in 0", "bus_address": "00000000:0A:00.0", "silence": null, "temperature_c": 62, "memory_bytes": 24_000_000_000_u64,
-        "memory_used_bytes": 19_500_000_000_u64, "memory_free_bytes": 4_000_000_000_u64, "busy_percent": 71,
-        "memory_busy_percent": 40, "encoder_busy_percent": 5, "power_w": 312.5, "power_limit_w": 450.0,
-        "sm_clock_mhz": 2520, "memory_clock_mhz": 10501, "slowed_by": ["hw_thermal_slowdown"], "encoder_sessions": 0,
+        "index": 0, "name": "Stand-in 0", "bus_address": "00000000:0A:00.0", "error": null, "temperature_c": 62, "memory_bytes": 24_000_000_000_u64,
+        "memory_used_bytes": 19_500_000_000_u64, "memory_free_bytes": 4_000_000_000_u64, "utilization_percent": 71,
+        "memory_utilization_percent": 40, "encoder_utilization_percent": 5, "power_w": 312.5, "power_limit_w": 450.0,
+        "sm_clock_mhz": 2520, "memory_clock_mhz": 10501, "throttle_reasons": ["hw_thermal_slowdown"], "encoder_sessions": 0,
     });
     assert_eq!(cards[0], wanted);
     // The second one can tell nothing; that is no silence.
-    assert_eq!(
-        (&cards[1]["silence"], &cards[1]["temperature_c"]),
-        (&serde_json::Value::Null, &serde_json::Value::Null)
-    );
+    assert_eq!((&cards[1]["error"], &cards[1]["temperature_c"]), (&serde_json::Value::Null, &serde_json::Value::Null));
     let table = text(&visage(&["top"]).output().expect("the program runs").stdout);
     assert!(
         table.contains("19.5/24.0 GB") && table.contains("312/450 W") && table.contains("card 0: by heat"),
@@ -444,13 +441,13 @@ fn what_nvml_says_arrives_in_top_and_at_a_server_and_a_lost_card_is_silent() {
     let server = Server::of(visage(&["serve", "--json", "--port", "0", "--udp-port", "0"]));
     let url = server.1["url"].as_str().expect("a url");
     let at_server = json(&["top", "--json", "--url", url]);
-    assert_eq!((&at_server["cards"][0], &at_server["admission"]), (&wanted, &serde_json::Value::Null));
+    assert_eq!((&at_server["gpus"][0], &at_server["admission"]), (&wanted, &serde_json::Value::Null));
     say("62 4000 lost");
     // It reads once a second, and so does the command.
-    let seen = (0..10).map(|_| json(&["top", "--json", "--url", url])["cards"][0]["silence"].take());
+    let seen = (0..10).map(|_| json(&["top", "--json", "--url", url])["gpus"][0]["error"].take());
     assert!(seen.into_iter().any(|silence| silence.is_string()), "the lost card is told as silent");
     say("62 4000");
-    let seen = (0..20).map(|_| json(&["top", "--json", "--url", url])["cards"][0]["silence"].take());
+    let seen = (0..20).map(|_| json(&["top", "--json", "--url", url])["gpus"][0]["error"].take());
     assert!(seen.into_iter().any(|silence| silence.is_null()), "the card is back, and so is what it says");
 }
 

@@ -19,7 +19,7 @@ use visage::codec::audio_file::decode_sound;
 use visage::media::VideoFrame;
 use visage::model::{Animator, AvatarInfo, AvatarKind, Cadence, FramePoll, ModelError, Pack, Still};
 use visage::rtc::{RtcConfig, RtcServer};
-use visage::serve::{self, AppState, Facts, ServeError, Shared, TlsFiles, TraceFile};
+use visage::serve::{self, Access, AppState, BasePath, ClientLimits, Facts, ServeError, Shared, TlsFiles, TraceFile};
 use visage::session::{
     EndReason, Outgoing, Outlet, SessionEvent, SessionHandle, SessionRequest, Sessions, SessionsConfig,
 };
@@ -105,7 +105,7 @@ fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
         kind: AvatarKind::Drawn,
         background: "#ffffff".into(),
     };
-    let config = SessionsConfig { max_sessions: 4, workers: 1, picture_px: 128, bitrate_bps: 300_000 };
+    let config = SessionsConfig { max_sessions: 4, workers: 1, resolution_px: 128, bitrate_bps: 300_000 };
     let studio = Sessions::open(config, Arc::new(Paper(vec![card])), Wall).expect("a studio");
     let net =
         RtcConfig { host: "127.0.0.1".parse().expect("an address"), udp_port: 0, public_ips: Vec::new(), capacity: 4 };
@@ -118,10 +118,18 @@ fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
     let state = AppState::new(Shared {
         studio: studio.clone(),
         net,
-        facts: Facts { version: "0", pack: "paper \"white\"".into(), backend: "cpu".into(), codec: "h264", gpu: None },
+        facts: Facts {
+            version: "0",
+            pack: "paper \"white\"".into(),
+            backend: "cpu".into(),
+            video_codecs: "h264",
+            gpu: None,
+        },
         token: None,
+        access: Access::new(&[], &origins),
+        base_path: BasePath::default(),
+        limits: ClientLimits::of(4),
         origins,
-        allowed_hosts: Vec::new(),
         assets: &[("index.html", b"<!doctype html>"), ("app.js", b"1")],
         closing,
         stills: Mutex::default(),
@@ -156,7 +164,7 @@ impl House {
     }
 
     fn ask(&self, line: &str, headers: &str) -> String {
-        self.raw(&format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n"))
+        self.raw(&format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n"))
     }
 
     fn shut(mut self) {
@@ -174,7 +182,7 @@ fn problem(answer: &str) -> Value {
     assert!(answer.to_lowercase().contains("content-type: application/problem+json"), "{answer}");
     let body = answer.split_once("\r\n\r\n").expect("a body").1;
     let found: Value = serde_json::from_str(body).expect("JSON");
-    assert!(found["detail"].is_string() && found["cure"].is_string() && found["title"].is_string(), "{found}");
+    assert!(found["detail"].is_string() && found["hint"].is_string() && found["title"].is_string(), "{found}");
     found
 }
 
@@ -186,8 +194,9 @@ fn a_large_body_is_refused_before_it_is_sent() {
         [(format!("/v1/sessions/{id}/speech"), "audio/wav"), ("/v1/sessions".into(), "application/json")]
     {
         let mut socket = house.dial();
-        let head =
-            format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ncontent-length: 900000000\r\n\r\n");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind}\r\ncontent-length: 900000000\r\n\r\n"
+        );
         socket.write_all(head.as_bytes()).expect("sent");
         let mut start = [0; 12];
         socket.read_exact(&mut start).expect("an answer without a single byte of the body");
@@ -200,7 +209,7 @@ fn a_large_body_is_refused_before_it_is_sent() {
 fn a_body_of_unknown_length_is_refused_where_it_passes_the_limit() {
     let house = house(None, &[]);
     let chunks = format!("{:x}\r\n{}\r\n", 65_000, "x".repeat(65_000)).repeat(3);
-    let head = "POST /v1/sessions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+    let head = "POST /v1/sessions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
         transfer-encoding: chunked\r\n\r\n";
     let answer = house.raw(&format!("{head}{chunks}0\r\n\r\n"));
     assert_eq!(status(&answer), 413, "{answer}");
@@ -216,7 +225,7 @@ fn every_kind_of_refusal_is_a_problem_that_says_where() {
     let at = |path: &str| path.replace("ID", &id);
     let cases = [
         ("PUT /v1/sessions", "", "", 405, "method"),
-        ("OPTIONS /v1/sessions", "origin: https://a.example\r\n", "", 405, "method"),
+        ("OPTIONS /v1/sessions", "origin: http://localhost\r\n", "", 405, "method"),
         ("DELETE /", "", "", 405, "method"),
         ("GET /v1/nothing", "", "", 404, "path"),
         ("GET /v1/sessions/%ff", "", "", 400, "id"),
@@ -240,7 +249,7 @@ fn every_kind_of_refusal_is_a_problem_that_says_where() {
     ];
     for (line, headers, body, wanted, field) in cases {
         let request = format!(
-            "{} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n{body}",
+            "{} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n{body}",
             at(line),
             body.len()
         );
@@ -258,7 +267,7 @@ fn broken_json_is_told_by_line_and_column() {
     let house = house(None, &[]);
     let body = "{\n  \"sdp\": \"v=0\",\n  \"avatar\" 5\n}";
     let request = format!(
-        "POST /v1/sessions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /v1/sessions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     let found = problem(&house.raw(&request));
@@ -279,7 +288,7 @@ fn a_sound_file_is_spoken_at_once() {
         let mut socket = house.dial();
         let length = wav.len();
         let head = format!(
-            "POST /v1/sessions/{id}/speech HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{kind}content-length: {length}\r\n\r\n"
+            "POST /v1/sessions/{id}/speech HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{kind}content-length: {length}\r\n\r\n"
         );
         socket.write_all(&[head.as_bytes(), &wav].concat()).expect("sent");
         let mut answer = String::new();
@@ -312,7 +321,7 @@ fn a_stream_begins_with_the_session_tells_its_events_and_ends_with_it() {
     let house = house(None, &[]);
     let ticket = house.session();
     let mut socket = house.dial();
-    write!(socket, "GET /v1/sessions/{}/events HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", ticket.id)
+    write!(socket, "GET /v1/sessions/{}/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n", ticket.id)
         .expect("sent");
     let mut told = read_until(&mut socket, "event: session");
     ticket.events.send(SessionEvent::SpeakingStarted { at_ms: 7 }).expect("someone listens");
@@ -321,7 +330,7 @@ fn a_stream_begins_with_the_session_tells_its_events_and_ends_with_it() {
     drop(ticket);
     socket.read_to_string(&mut told).expect("the end");
     assert!(told.contains("text/event-stream") && told.contains("event: speaking_started"), "{told}");
-    assert!(told.contains("event: ended") && told.contains("\"reason\":\"the peer said goodbye\""), "{told}");
+    assert!(told.contains("event: ended") && told.contains("\"reason\":\"peer_closed\""), "{told}");
     house.shut();
 }
 
@@ -330,12 +339,12 @@ fn streams_end_and_requests_finish_when_the_server_closes() {
     let mut house = house(None, &[]);
     let ticket = house.session();
     let mut socket = house.dial();
-    write!(socket, "GET /v1/sessions/{}/events HTTP/1.1\r\nhost: x\r\n\r\n", ticket.id).expect("sent");
+    write!(socket, "GET /v1/sessions/{}/events HTTP/1.1\r\nhost: localhost\r\n\r\n", ticket.id).expect("sent");
     let mut told = read_until(&mut socket, "event: session");
     house.close.send(true).expect("the server listens");
     drop(house.stop.take());
     socket.read_to_string(&mut told).expect("the end");
-    assert!(told.contains("the server is closing"), "{told}");
+    assert!(told.contains("server_closing"), "{told}");
     house.shut();
 }
 
@@ -371,9 +380,13 @@ fn files_and_stills_are_sent_once() {
 #[test]
 fn only_named_origins_may_call() {
     let house = house(None, &["https://a.example"]);
-    let ask = |origin: &str| house.ask("GET /v1/server", &format!("origin: {origin}\r\n")).to_lowercase();
+    let ask = |origin: &str| {
+        let origin = if origin.is_empty() { String::new() } else { format!("origin: {origin}\r\n") };
+        house.ask("GET /v1/server", &origin).to_lowercase()
+    };
     assert!(ask("https://a.example").contains("access-control-allow-origin: https://a.example"));
     assert!(!ask("https://b.example").contains("access-control-allow-origin"));
+    assert_eq!(status(&ask("https://b.example")), 403);
     assert!(ask("https://a.example").contains("frame-ancestors 'self' https://a.example"));
     assert!(ask("").contains("\"allow_origin\":[\"https://a.example\"]"), "the server tells whom it lets in");
     for odd in ["a.example", "https://a.example/", "https://", "https://a b", "https://a;script-src"] {
@@ -419,7 +432,7 @@ fn over_tls(house: &House, trusted: CertificateDer<'static>, name: &str) -> Stri
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     let connection = ClientConnection::new(Arc::new(config), name).expect("a client");
     let mut stream = StreamOwned::new(connection, house.dial());
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("sent");
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").expect("sent");
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
     answer
@@ -470,10 +483,10 @@ fn metrics_hold_the_rules_of_the_text_format() {
         "pack=\"paper \\\"white\\\"\"",
         "visage_sessions 1\n",
         "visage_frames_total{outcome=\"on_time\"} ",
-        "visage_sessions_refused_total{reason=\"full\"} 0\n",
-        "visage_voice_to_frame_seconds_bucket{le=\"0.08\"} 1\n",
-        "visage_voice_to_frame_seconds_count 1\n",
-        "visage_stage_seconds_bucket{stage=\"encode\",le=\"0.01\"} 1\n",
+        "visage_sessions_refused_total{reason=\"at_capacity\"} 0\n",
+        "visage_audio_to_frame_seconds_bucket{le=\"0.08\"} 1\n",
+        "visage_audio_to_frame_seconds_count 1\n",
+        "visage_video_stage_seconds_bucket{stage=\"encode\",le=\"0.01\"} 1\n",
     ] {
         assert!(text.contains(wanted), "{wanted} in\n{text}");
     }

@@ -81,7 +81,7 @@ struct House {
 fn house(max_sessions: usize) -> House {
     let text = || "ramp".to_owned();
     let card = AvatarInfo { name: text(), title: text(), kind: AvatarKind::Head, background: text() };
-    let config = SessionsConfig { max_sessions, workers: 1, picture_px: 128, bitrate_bps: 300_000 };
+    let config = SessionsConfig { max_sessions, workers: 1, resolution_px: 128, bitrate_bps: 300_000 };
     let studio = Sessions::open(config, Arc::new(Ramps([card])), Wall).expect("a studio");
     let config = RtcConfig { host: LOOPBACK, udp_port: 0, public_ips: Vec::new(), capacity: max_sessions };
     let lobby = Arc::clone(&studio);
@@ -99,11 +99,11 @@ impl House {
     }
 
     /// The reason for which a session ends, watched for from this call on.
-    fn end_of(&self, id: &str, limit: Duration) -> impl Future<Output = String> + use<> {
+    fn end_of(&self, id: &str, limit: Duration) -> impl Future<Output = EndReason> + use<> {
         let mut events = self.studio.find(id).expect("a session").events.subscribe();
         let ended = async move {
             loop {
-                if let SessionEvent::Ended { reason } = events.recv().await.expect("an end before the silence") {
+                if let SessionEvent::Ended(reason) = events.recv().await.expect("an end before the silence") {
                     return reason;
                 }
             }
@@ -395,7 +395,7 @@ fn a_peer_that_vanishes_frees_its_place() {
         let (mut client, joined) = Client::join(&house, &CALL).await;
         assert!(client.live(WHILE, |client| client.picture_times().len() >= 5).await);
         drop(client);
-        assert_eq!(house.end_of(&joined.id, Duration::from_secs(10)).await, "the peer went silent");
+        assert_eq!(house.end_of(&joined.id, Duration::from_secs(10)).await, EndReason::Silent);
         let (mut next, _) = Client::join(&house, &CALL).await;
         assert!(next.live(WHILE, |client| client.picture_times().len() >= 5).await, "the place is free again");
     });
@@ -440,7 +440,7 @@ fn goodbyes_are_heard_on_both_sides() {
         let end = house.end_of(&left.id, Duration::from_secs(2));
         leaver.rtc.close().expect("a goodbye");
         leaver.speak().await;
-        assert_eq!(end.await, "the peer said goodbye");
+        assert_eq!(end.await, EndReason::Goodbye);
 
         let (mut ended, session) = Client::join(&house, &CALL).await;
         assert!(ended.live(WHILE, |client| client.picture_times().len() >= 3).await);

@@ -162,9 +162,9 @@ impl Rig {
 
     fn depth_ms(&self) -> f64 {
         let (id, avatar) = (String::new(), String::new());
-        let options = SessionLimits { picture_px: 512, bitrate_bps: None, hear: true };
+        let options = SessionLimits { resolution_px: 512, bitrate_bps: None, audio: true };
         let summary = SessionSummary { id, avatar, codec: VideoCodec::H264, age_s: 0.0, is_speaking: false, options };
-        self.meter.stats(summary).state.jitter_depth_ms
+        self.meter.stats(summary).state.jitter_buffer_ms
     }
 }
 

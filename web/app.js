@@ -9,6 +9,8 @@ const $ = (selector, root = document) => root.querySelector(selector);
 const icon = name => `<svg class="i" aria-hidden="true"><use href="#i-${name}"/></svg>`;
 const esc = text => String(text).replace(/[&<>"]/g, c => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]);
 const clamp = (x, lo, hi) => Math.min(hi, Math.max(lo, x));
+/** The address of a path of the server this page came from, also where a proxy publishes it below a path of its own. */
+const at = path => new URL(path.replace(/^\//, ''), document.baseURI).href;
 const clock = s => `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, '0')}`;
 const dash = '–';
 const num = (x, digits = 0) => Number.isFinite(x) ? x.toFixed(digits).replace('-', '−') : dash;
@@ -44,7 +46,7 @@ const S = {
   call: null, run: 0, stream: null, openedAt: 0, sound: null, resume: false, note: '',
   isOpen: { sheet: false, menu: false }, page: 'live', isDropping: false, shortcuts: kept('localStorage', 'shortcuts') !== 'off',
   mic: { id: kept('localStorage', 'microphone') || '', echoCancellation: true, noiseSuppression: true, autoGainControl: true, list: [] },
-  stats: null, net: null, history: [], cards: null, lastError: null,
+  stats: null, net: null, history: [], gpus: null, lastError: null,
 };
 let token = kept('sessionStorage', 'token') || '';
 const me = () => S.avatars.find(a => a.name === S.avatar) || null;
@@ -68,13 +70,13 @@ async function api(path, { method = 'GET', body, type, keepalive, signal } = {})
   if (type) headers['content-type'] = type;
   let answer;
   try {
-    answer = await fetch(path, { method, body, headers, keepalive, signal, cache: 'no-store' });
+    answer = await fetch(at(path), { method, body, headers, keepalive, signal, cache: 'no-store' });
   } catch (error) {
     throw new Problem(0, { title: 'The server does not answer', detail: error.message }, 0);
   }
   if (answer.ok) return answer;
-  const told = await answer.json().catch(() => ({}));
-  throw new Problem(answer.status, told, Number(answer.headers.get('retry-after')) || 0);
+  const problem = await answer.json().catch(() => ({}));
+  throw new Problem(answer.status, problem, Number(answer.headers.get('retry-after')) || 0);
 }
 
 async function askServer() {
@@ -86,10 +88,10 @@ async function askServer() {
   }
 }
 
-const askPlaces = () => api('/v1/server').then(r => r.json()).then(facts => { S.server = facts; render(); }).catch(told);
+const askServerAgain = () => api('/v1/server').then(r => r.json()).then(facts => { S.server = facts; render(); }).catch(noteError);
 
 // ── the call ───────────────────────────────────────────────────────────────────────────────────────────────────
-/** Joins the server; an attempt that is overtaken by a newer one stops quietly. */
+/** Joins the server; an attempt that a newer one replaces stops quietly. */
 async function connect() {
   const run = ++S.run;
   const stale = () => run !== S.run;
@@ -204,7 +206,7 @@ function firstPicture(call) {
   $('#video').hidden = false;
   $('#last').hidden = true;
   $('#still').hidden = true;
-  askPlaces();
+  askServerAgain();
   render();
   if (S.resume) { S.resume = false; talk(); }
 }
@@ -288,10 +290,10 @@ function cancel() {
 
 function listenToEvents(call) {
   const query = token ? `?token=${encodeURIComponent(token)}` : '';
-  const events = new EventSource(`/v1/sessions/${call.id}/events${query}`);
+  const events = new EventSource(at(`/v1/sessions/${call.id}/events${query}`));
   const on = (name, act) => events.addEventListener(name, e => S.call === call && act(JSON.parse(e.data)));
   on('speech_ended', e => S.sound && e.utterance >= S.sound.utterance && soundOver());
-  on('ended', e => lose(e.reason || 'ended by the server'));
+  on('ended', e => lose(e.detail || 'ended by the server'));
   events.onerror = () => { if (events.readyState === EventSource.CLOSED && S.call === call) confirmAlive(call); };
   call.events = events;
 }
@@ -308,7 +310,7 @@ const canAsk = () => window.isSecureContext && !!navigator.mediaDevices?.getUser
 
 async function talk() {
   if (!isUp() || S.voice === 'asking') return;
-  if (S.voice === 'sound') await hush();
+  if (S.voice === 'sound') await stopTalking();
   S.trouble = null;
   if (!canAsk()) return troubled('insecure');
   Object.assign(S, { voice: 'asking', isMuted: false });
@@ -372,9 +374,8 @@ async function stopTalking() {
   releaseMicrophone();
   Object.assign(S, { voice: 'idle', sound: null, note: '', resume: false });
   render();
-  if (call) await api(`/v1/sessions/${call.id}/stop`, { method: 'POST' }).catch(told);
+  if (call) await api(`/v1/sessions/${call.id}/interrupt`, { method: 'POST' }).catch(noteError);
 }
-const hush = stopTalking;
 
 function toggleMute() {
   if (!isMicOpen()) return;
@@ -397,7 +398,7 @@ function troubled(kind, detail = '') {
   render();
 }
 
-const told = error => { S.lastError = error.message; };
+const noteError = error => { S.lastError = error.message; };
 
 async function listMicrophones() {
   if (!navigator.mediaDevices?.enumerateDevices) return;
@@ -423,7 +424,7 @@ const level = {
     this.analyser.fftSize = 1024;
     this.source.connect(this.analyser);
     this.samples = new Float32Array(1024);
-    this.shown = this.peak = this.peakAt = this.toldAt = 0;
+    this.shown = this.peak = this.peakAt = this.reportedAt = 0;
     $('#seam').classList.add('meter');
     this.frame = requestAnimationFrame(() => this.draw());
   },
@@ -441,9 +442,9 @@ const level = {
     this.shown = Math.max(loud, this.shown - 0.045);
     if (this.shown >= this.peak || now - this.peakAt > 1000) [this.peak, this.peakAt] = [this.shown, now];
     this.set(this.shown, this.peak);
-    if (now - this.toldAt > 250) {
+    if (now - this.reportedAt > 250) {
       $('#seam').setAttribute('aria-valuenow', Math.round(this.shown * 100));
-      this.toldAt = now;
+      this.reportedAt = now;
     }
     this.frame = requestAnimationFrame(() => this.draw());
   },
@@ -462,7 +463,7 @@ async function playSample() {
     const bytes = await (await api(`/samples/${sample.file}.wav`)).arrayBuffer();
     await speak(sample.name, bytes);
   } catch (error) {
-    told(error);
+    noteError(error);
     troubled('filefail', error.message);
   }
 }
@@ -474,7 +475,7 @@ async function playFile(file) {
   try {
     await speak(file.name, await file.arrayBuffer());
   } catch (error) {
-    told(error);
+    noteError(error);
     troubled('badfile', `${file.name} could not be read.`);
   }
 }
@@ -496,7 +497,7 @@ async function speak(name, bytes) {
   } catch (error) {
     if (error.status === 0) return confirmAlive(call);
     if (error.status === 404) return lose('the server has ended the session');
-    told(error);
+    noteError(error);
     troubled(error.status === 413 ? 'bigfile' : [400, 415, 422].includes(error.status) ? 'badfile' : 'filefail',
       `${name}: ${error.body?.detail || error.message}`);
   }
@@ -551,7 +552,7 @@ async function measure() {
     av_offset_ms: lateness(call, playout_ms),
   };
   keepInStep(call, S.net.av_offset_ms);
-  const delay = S.stats?.quality?.voice_to_frame_ms;
+  const delay = S.stats?.quality?.audio_to_frame_ms;
   const isFresh = S.voice !== 'idle' && delay?.n > 0;
   S.history.push({ at: Date.now(), ...S.net, av_offset_ms: isHeard() ? S.net.av_offset_ms : NaN, delay_p50_ms: isFresh ? delay.p50 + S.net.network_ms : NaN, delay_p95_ms: isFresh ? delay.p95 + S.net.network_ms : NaN });
   if (S.history.length > HISTORY) S.history.shift();
@@ -579,18 +580,18 @@ async function askStats() {
 }
 
 /** Once a second while the measurements are open; a server without a card is asked once for each time they are opened. */
-async function askCards() {
-  if (!S.isOpen.sheet || document.hidden || askCards.isVain || askCards.isAsking) return;
-  askCards.isAsking = true; // a server that takes its time is not asked again meanwhile
+async function askGpus() {
+  if (!S.isOpen.sheet || document.hidden || askGpus.isVain || askGpus.isAsking) return;
+  askGpus.isAsking = true; // a server that takes its time is not asked again meanwhile
   try {
-    S.cards = await (await api('/v1/gpu')).json();
-    askCards.isVain = !S.cards.cards.length;
+    S.gpus = await (await api('/v1/gpus')).json();
+    askGpus.isVain = !S.gpus.gpus.length;
   } catch {
-    S.cards = null; // the page has other words for a server that is gone
+    S.gpus = null; // the page has other words for a server that is gone
   } finally {
-    askCards.isAsking = false;
+    askGpus.isAsking = false;
   }
-  showCards();
+  showGpus();
 }
 
 const percentile = (values, p) => {
@@ -605,15 +606,15 @@ const STAGES = [['network', 'Network'], ['look_ahead', 'Look-ahead'], ['jitter_b
 /** Delay by stage: the server's own figures since the call began, and the browser's estimate of the network. */
 function delays() {
   const of = p => ({ network: percentile(seen('network_ms'), p === 'p50' ? 0.5 : 0.95),
-    ...Object.fromEntries(STAGES.slice(1).map(([key]) => [key, S.stats?.stages?.[key]?.n ? S.stats.stages[key][p] : NaN])) });
-  const all = p => S.stats?.voice_to_frame_ms?.n ? S.stats.voice_to_frame_ms[p] + (of(p).network || 0) : NaN;
+    ...Object.fromEntries(STAGES.slice(1).map(([key]) => [key, S.stats?.video_stages?.[key]?.n ? S.stats.video_stages[key][p] : NaN])) });
+  const all = p => S.stats?.audio_to_frame_ms?.n ? S.stats.audio_to_frame_ms[p] + (of(p).network || 0) : NaN;
   return { p50: of('p50'), p95: of('p95'), all: { p50: all('p50'), p95: all('p95') } };
 }
 
 function asJson() {
   const tidy = value => JSON.parse(JSON.stringify(value, (_, v) => typeof v === 'number' && Number.isFinite(v) ? Math.round(v * 1000) / 1000 : v));
   return JSON.stringify(tidy({ at: new Date().toISOString(), browser: navigator.userAgent, server: S.server, session: S.stats,
-    seen_by_browser: S.net, delay_ms: delays(), gpu: S.cards, history: S.history }), null, 2);
+    seen_by_browser: S.net, delay_ms: delays(), gpu: S.gpus, history: S.history }), null, 2);
 }
 
 // ── words ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -641,30 +642,30 @@ const NTH = ['first', 'second', 'third', 'fourth', 'fifth'];
 const nth = n => NTH[n - 1] ? `${NTH[n - 1]} try` : `try ${n}`;
 const waiting = (before, after) => `${before} <span class="num" data-count aria-live="off"></span>${after}`;
 
-/** Whether a refusal is for want of places, and not for the graphics card or because the server is closing. */
-const isCrowded = () => /^wanted a free place, all /.test(S.problem?.detail ?? 'wanted a free place, all are taken');
+/** Whether a refusal is for want of capacity, and not for the GPU or because the server is closing. */
+const isCrowded = () => (S.problem?.code ?? 'at_capacity') === 'at_capacity';
 
-/** What is wrong with the link, and the cure. */
+/** What is wrong with the link, and what to do about it. */
 function linkPlate() {
-  const places = S.server?.sessions?.limit, host = location.hostname;
+  const capacity = S.server?.sessions?.capacity, host = location.hostname;
   switch (S.link) {
     case 'lost': return ['The connection dropped', (S.isTrying ? `Trying now, ${nth(S.tries)}.` : waiting('Trying again in', `, ${nth(S.tries)}.`)) + ' Your microphone is off until the picture is back.', [S.isTrying ? trying : again('Try now')]];
     case 'gone': return ['The server does not answer', waiting('Is it still running? Trying again in', `, ${nth(S.tries)}.`), [again('Try now')]];
     case 'full': if (!isCrowded()) return ['No new session for now', `The server says: ${esc(S.problem.detail)}. ${waiting('The page asks again in', ' and connects as soon as it can. Leave it open.')}`, [again('Ask now')]];
-      return [places === 1 ? 'The one place is taken' : places ? `All ${places} places are taken` : 'All places are taken',
-      waiting(places ? `This server draws ${places === 1 ? 'one face' : `${places} faces`} at a time. The page asks again in` : 'The page asks again in', ' and connects as soon as a place is free. Leave it open.'), [again('Ask now')]];
+      return [capacity === 1 ? 'The one session is in use' : capacity ? `All ${capacity} sessions are in use` : 'All sessions are in use',
+      waiting(capacity ? `This server runs ${capacity === 1 ? 'one session' : `${capacity} sessions`} at a time. The page asks again in` : 'The page asks again in', ' and connects as soon as one is free. Leave it open.'), [again('Ask now')]];
     case 'udp': return ['This network seems to block UDP', `The server answers, but nothing came through in 8 s. Try another network, such as a phone hotspot, or have UDP allowed to <strong class="num">${esc(host)} port ${esc(S.server?.udp_port ?? dash)}</strong>.`,
       [again('Try again'), act('Copy details', () => copy(`visage at ${location.origin}: HTTP answers, no UDP from ${host} port ${S.server?.udp_port} within 8 s.\n${ua}`), false, 'copy')]];
     case 'blank': return ['No picture came', 'The server is connected, but sent no picture in 8 s. Its log says why.', [again('Try again')]];
-    case 'token': return ['This server asks for a token', `${S.wasTokenWrong ? 'That was not the right one. ' : ''}Whoever started the server chose it with <code>--token</code>.<form class="ask" id="token-form"><label class="unseen" for="token-field">Token</label><input id="token-field" type="password" autocomplete="current-password" spellcheck="false" placeholder="Token" required><button class="btn first" type="submit">Connect</button></form>`, []];
+    case 'token': return ['This server asks for a token', `${S.wasTokenWrong ? 'That was not the right one. ' : ''}It was set with <code>--token</code> when the server was started.<form class="ask" id="token-form"><label class="unseen" for="token-field">Token</label><input id="token-field" type="password" autocomplete="current-password" spellcheck="false" placeholder="Token" required><button class="btn first" type="submit">Connect</button></form>`, []];
     case 'codec': return ['This browser cannot play the picture', 'The server sends H.264. Use a current Chrome, Edge, Safari or Firefox; in Firefox, its OpenH264 plugin must be switched on.', [again('Try again')]];
     case 'unsupported': return ['This browser has no WebRTC', 'The picture travels by WebRTC. Use a current Chrome, Edge, Safari or Firefox, and check that no add-on switches it off.', []];
-    case 'failed': return [esc(S.problem.title || 'The server refused'), `${esc(S.problem.detail || 'It did not say why.')} ${S.problem.cure ? esc(`To cure it: ${S.problem.cure}.`) : ''} ${waiting('Trying again in', '.')}`, [again('Try now')]];
+    case 'failed': return [esc(S.problem.title || 'The server refused'), `${esc(S.problem.detail || 'It did not say why.')} ${S.problem.hint ? esc(`Hint: ${S.problem.hint}.`) : ''} ${waiting('Trying again in', '.')}`, [again('Try now')]];
     default: return null;
   }
 }
 
-/** What is wrong with the microphone or a file, and the cure. */
+/** What is wrong with the microphone or a file, and what to do about it. */
 function troublePlate() {
   const detail = S.trouble.detail, port = location.port || '80';
   switch (S.trouble.kind) {
@@ -684,7 +685,7 @@ function troublePlate() {
 }
 
 const numbers = () => {
-  const last = S.stats?.quality?.voice_to_frame_ms, isFresh = S.voice !== 'idle' && last?.n > 0;
+  const last = S.stats?.quality?.audio_to_frame_ms, isFresh = S.voice !== 'idle' && last?.n > 0;
   const all = delays().all, net = S.net?.network_ms || 0;
   const p50 = isFresh ? last.p50 + net : all.p50, p95 = isFresh ? last.p95 + net : all.p95;
   const delay = Number.isFinite(p50) ? [['Delay', `${num(p50)} ms`, 'ms'], ['p95', `${num(p95)} ms`, 'ms']]
@@ -701,7 +702,7 @@ function view() {
     connecting: { dot: '', say: 'Connecting: looking for a path to the server', time: `${seconds.toFixed(1)} s`, ...quiet, readout: [['Delay', dash, ''], ['Picture', dash, '']] },
     lost: { dot: 'warn', say: 'Reconnecting. Your microphone is off.', ...quiet, readout: stopped, tag: 'last' },
     gone: { dot: 'warn', say: 'Waiting for the server.', ...quiet, readout: [['Server', 'no answer', ''], ['Next try', 'count', '']], tag: 'still' },
-    full: { dot: 'warn', say: 'Waiting for a free place.', ...quiet, readout: [['Places', S.server ? `${isCrowded() ? S.server.sessions.limit : S.server.sessions.used} of ${S.server.sessions.limit} taken` : dash, ''], ['Next try', 'count', '']], tag: 'still' },
+    full: { dot: 'warn', say: 'Waiting for a free session.', ...quiet, readout: [['Sessions', S.server ? `${isCrowded() ? S.server.sessions.capacity : S.server.sessions.active} of ${S.server.sessions.capacity} in use` : dash, ''], ['Next try', 'count', '']], tag: 'still' },
     failed: { dot: 'warn', say: 'Waiting to try again.', ...quiet, readout: [['Next try', 'count', '']], tag: 'still' },
     udp: { dot: 'warn', say: 'No picture is arriving.', readout: [['Server', 'answers', ''], ['UDP', 'nothing in 8 s', '']], tag: 'still' },
     blank: { dot: 'warn', say: 'No picture is arriving.', readout: [['Server', 'answers', ''], ['Picture', 'none in 8 s', '']], tag: 'still' },
@@ -726,7 +727,7 @@ function view() {
 
 // ── putting the words on the page ──────────────────────────────────────────────────────────────────────────────
 const shown = {};
-/** Runs `put` only when `value` differs from what is there: a screen reader is not told the same thing twice. */
+/** Runs `put` only when `value` differs from what is there: a screen reader does not read the same text twice. */
 const once = (key, value, put) => {
   const text = JSON.stringify(value ?? null);
   if (shown[key] === text) return;
@@ -749,13 +750,13 @@ function render() {
   once('keys', [isUp(), isMicOpen(), S.isMuted, S.voice], showKeys);
   once('hear', [S.hear[S.voice === 'sound' ? 'sound' : 'mic']], ([isOn]) => press('#k-hear', isOn, isOn ? 'Hear the avatar: on. Use headphones. (H)' : 'Hear the avatar: off. (H)', isOn ? 'ear' : 'earoff'));
   once('plate', v.plate?.slice(0, 2), () => showPlate(v.plate));
-  once('where', [S.server?.sessions, S.link === 'gone'], ([places, isGone]) => { $('#where').textContent = places && !isGone ? `${places.used} of ${places.limit} ${places.limit === 1 ? 'place' : 'places'} in use` : ''; });
+  once('where', [S.server?.sessions, S.link === 'gone'], ([sessions, isGone]) => { $('#where').textContent = sessions && !isGone ? `${sessions.active} of ${sessions.capacity} ${sessions.capacity === 1 ? 'session' : 'sessions'} in use` : ''; });
   once('pressed', S.avatar, name => document.querySelectorAll('#avatars .av').forEach(b => b.setAttribute('aria-pressed', b.dataset.name === name)));
   once('title', [isRed(), v.plate?.[0]], ([isOn, trouble]) => { document.title = isOn ? '● Microphone on, visage' : trouble && !isUp() ? `${trouble}, visage` : 'visage'; });
   once('seam', [!!v.isBusy, S.voice === 'sound'], ([isBusy, isSound]) => { $('#seam').classList.toggle('busy', isBusy); $('#seam').classList.toggle('prog', isSound); });
   document.querySelectorAll('[data-stop]').forEach(b => { b.hidden = !isRed() || (b.classList.contains('barstop') && S.page === 'live'); });
   const isMute = S.hear[S.voice === 'sound' ? 'sound' : 'mic'] === false || S.voice === 'idle' || !isUp();
-  once('audible', isMute, muted => { $('#audio').muted = muted; if (!muted) $('#audio').play().catch(told); });
+  once('audible', isMute, muted => { $('#audio').muted = muted; if (!muted) $('#audio').play().catch(noteError); });
   tick(v);
   once('connect', [S.call?.id, S.avatar, S.server], showConnect);
 }
@@ -846,11 +847,12 @@ function showWave() {
 // ── avatars and the room ───────────────────────────────────────────────────────────────────────────────────────
 const KINDS = { drawn: 'Drawn', head: '3D' };
 const isDark = () => (document.documentElement.dataset.theme || (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light')) === 'dark';
-const wall = avatar => avatar.background || '#8a9296'; // part of the picture, and so the same in the dark
+const still = avatar => at(`/v1/avatars/${encodeURIComponent(avatar.name)}/still.png`);
+const wall = avatar => avatar.background_color || '#8a9296'; // part of the picture, and so the same in the dark
 
 function showAvatars() {
   $('.avatars').hidden = S.avatars.length < 2;
-  $('#avatars').innerHTML = S.avatars.map(a => `<li><button type="button" class="av" data-name="${esc(a.name)}" aria-pressed="${a.name === S.avatar}"><span class="th" style="background:${esc(wall(a))}"><img src="${esc(a.still)}?px=128" alt="" loading="lazy"></span><span class="nm">${esc(a.title)}<small>${esc(KINDS[a.kind] || a.kind)}</small></span></button></li>`).join('');
+  $('#avatars').innerHTML = S.avatars.map(a => `<li><button type="button" class="av" data-name="${esc(a.name)}" aria-pressed="${a.name === S.avatar}"><span class="th" style="background:${esc(wall(a))}"><img src="${esc(still(a))}?px=128" alt="" loading="lazy"></span><span class="nm">${esc(a.title)}<small>${esc(KINDS[a.kind] || a.kind)}</small></span></button></li>`).join('');
 }
 
 /** The still of the chosen avatar, until the first picture comes. */
@@ -858,13 +860,13 @@ function showFace() {
   const avatar = me() || S.avatars[0];
   if (!avatar) return;
   S.avatar = avatar.name;
-  const still = $('#still');
+  const image = $('#still');
   $('#screen').style.setProperty('--plate-bg', wall(avatar));
   $('#video').setAttribute('aria-label', `${avatar.title}, the avatar`);
   const hasPicture = !$('#last').hidden || (isUp() && !$('#video').hidden);
-  still.alt = `${avatar.title}, the avatar`;
-  still.onload = () => { still.hidden = isUp() || !$('#last').hidden; paintRoom(); };
-  still.src = `${avatar.still}?px=512`;
+  image.alt = `${avatar.title}, the avatar`;
+  image.onload = () => { image.hidden = isUp() || !$('#last').hidden; paintRoom(); };
+  image.src = `${still(avatar)}?px=512`;
   if (!hasPicture) { $('#video').hidden = true; paintWall(wall(avatar)); }
 }
 
@@ -986,36 +988,36 @@ const SLOWED_BY = { sw_power_cap: 'power limit', hw_power_brake_slowdown: 'power
 const READ_LATE_MS = 5000;           // cards are read once a second
 
 /** The graphics cards, if there are any. */
-function showCards() {
-  const { cards = [], admission, read_ms_ago } = S.cards || {};
-  $('#cards').hidden = !cards.length;
-  once('cards', [cards, admission, read_ms_ago > READ_LATE_MS], () => { $('#cards').innerHTML = cards.map(card => cardBlock(card, cards.length)).join('') + admissionBlock(admission, read_ms_ago); });
+function showGpus() {
+  const { gpus = [], admission, reading_age_ms } = S.gpus || {};
+  $('#cards').hidden = !gpus.length;
+  once('cards', [gpus, admission, reading_age_ms > READ_LATE_MS], () => { $('#cards').innerHTML = gpus.map(gpu => gpuBlock(gpu, gpus.length)).join('') + admissionBlock(admission, reading_age_ms); });
 }
 
-function cardBlock(card, count) {
+function gpuBlock(gpu, count) {
   const of = (value, all, unit, digits = 0, by = 1) => Number.isFinite(all) ? `${num(value / by, digits)} of ${num(all / by, digits)} ${unit}` : `${num(value / by, digits)} ${unit}`;
   // The hardware's word stands beside its reason.
-  const reasons = card.slowed_by.filter((reason, _, all) => reason !== 'hw_slowdown' || all.length === 1);
+  const reasons = gpu.throttle_reasons.filter((reason, _, all) => reason !== 'hw_slowdown' || all.length === 1);
   const slowed = [...new Set(reasons.map(reason => SLOWED_BY[reason] || reason))].join(', ');
-  const rows = card.silence ? [['Does not answer', esc(card.silence)]] : [
-    ['Busy', Number.isFinite(card.busy_percent) && `${card.busy_percent} %`],
-    ['Memory', Number.isFinite(card.memory_used_bytes) && of(card.memory_used_bytes, card.memory_bytes, 'GB', 1, 1e9)],
-    ['Power', Number.isFinite(card.power_w) && of(card.power_w, card.power_limit_w, 'W')],
-    ['Clock', Number.isFinite(card.sm_clock_mhz) && `${card.sm_clock_mhz} MHz`],
-    ['Encoder sessions', Number.isFinite(card.encoder_sessions) && String(card.encoder_sessions)],
+  const rows = gpu.error ? [['Does not answer', esc(gpu.error)]] : [
+    ['Busy', Number.isFinite(gpu.utilization_percent) && `${gpu.utilization_percent} %`],
+    ['Memory', Number.isFinite(gpu.memory_used_bytes) && of(gpu.memory_used_bytes, gpu.memory_bytes, 'GB', 1, 1e9)],
+    ['Power', Number.isFinite(gpu.power_w) && of(gpu.power_w, gpu.power_limit_w, 'W')],
+    ['Clock', Number.isFinite(gpu.sm_clock_mhz) && `${gpu.sm_clock_mhz} MHz`],
+    ['Encoder sessions', Number.isFinite(gpu.encoder_sessions) && String(gpu.encoder_sessions)],
     ['Slowed by', slowed && `<b>${esc(slowed)}</b>`],
   ].filter(([, value]) => value);
-  if (!rows.length) rows.push(['Tells nothing but its name', '']);
-  const warm = Number.isFinite(card.temperature_c) ? `${card.temperature_c} °C` : dash;
-  return `<div class="blk card"><h3>${count > 1 ? `${card.index}: ` : ''}${esc(card.name)}<span class="val">${card.silence ? '' : warm}</span></h3><table><caption class="unseen">Graphics card ${card.index}</caption><tbody>${rows.map(([title, value]) => `<tr><th scope="row">${title}</th><td>${value}</td></tr>`).join('')}</tbody></table></div>`;
+  if (!rows.length) rows.push(['Reports nothing but its name', '']);
+  const warm = Number.isFinite(gpu.temperature_c) ? `${gpu.temperature_c} °C` : dash;
+  return `<div class="blk card"><h3>${count > 1 ? `${gpu.index}: ` : ''}${esc(gpu.name)}<span class="val">${gpu.error ? '' : warm}</span></h3><table><caption class="unseen">Graphics card ${gpu.index}</caption><tbody>${rows.map(([title, value]) => `<tr><th scope="row">${title}</th><td>${value}</td></tr>`).join('')}</tbody></table></div>`;
 }
 
 /** What the cards leave for sessions, where that is less than usual. */
-function admissionBlock(admission, read_ms_ago) {
+function admissionBlock(admission, reading_age_ms) {
   const said = [
-    admission && admission.places < admission.of && `Too hot for all places: ${admission.places} of ${admission.of} until it has cooled.`,
-    admission?.more_fit === 0 && 'Its memory holds no further session.',
-    read_ms_ago > READ_LATE_MS && 'The driver does not come back: these are old values.',
+    admission && admission.capacity < admission.max_capacity && `Too hot for all sessions: ${admission.capacity} of ${admission.max_capacity} until it has cooled.`,
+    admission?.additional_sessions === 0 && 'Its memory holds no further session.',
+    reading_age_ms > READ_LATE_MS && 'The driver does not come back: these are old values.',
   ].filter(Boolean);
   return said.length ? `<p class="cardnote">${icon('warn')}<span>${said.join(' ')}</span></p>` : '';
 }
@@ -1051,8 +1053,8 @@ function toggleSheet(isOpen = !S.isOpen.sheet) {
   $('#readout').setAttribute('aria-expanded', isOpen);
   render();
   showSheet();
-  askCards.isVain = false;
-  askCards();
+  askGpus.isVain = false;
+  askGpus();
   if (isOpen) $('#sheet h2').focus({ preventScroll: true }); else $('#readout').focus({ preventScroll: true });
 }
 
@@ -1085,7 +1087,7 @@ function changeMenu({ target }) {
 
 // ── connect page ───────────────────────────────────────────────────────────────────────────────────────────────
 function showConnect() {
-  const base = location.origin, id = S.call?.id || 'SESSION_ID', facts = S.server || {};
+  const base = at('').replace(/\/$/, ''), id = S.call?.id || 'SESSION_ID', facts = S.server || {};
   const auth = facts.token_required ? ' \\\n  -H "Authorization: Bearer $VISAGE_TOKEN"' : '', jsAuth = facts.token_required ? ", authorization: 'Bearer ' + token" : '';
   const other = S.avatars.find(a => a.name !== S.avatar)?.name || S.avatar || 'mira', face = S.avatar || 'mira';
   const block = (title, what, code, more = '') => `<div class="rowx"><dt>${title}<small>${what}</small></dt><dd><div class="codebox"><pre class="code" tabindex="0" role="region" aria-label="${title}">${esc(code)}</pre><button class="sq" type="button" data-copy="${esc(code)}" aria-label="Copy: ${title}" title="Copy">${icon('copy')}</button></div>${more ? `<p>${more}</p>` : ''}</dd></div>`;
@@ -1093,12 +1095,12 @@ function showConnect() {
   const origins = allowed.includes('*') ? 'The page may come from anywhere: this server allows every origin.'
     : allowed.length ? `The page must come from this server or from ${esc(allowed.join(', '))}.`
       : 'The page must come from this server: it allows no other origin.';
-  const session = S.call ? 'The number in the address is the session of this page: try it now and look at the Live page.' : 'Put in the number of a session.';
+  const session = S.call ? 'The id in the address is the session of this page: try it now and look at the Live page.' : 'Put in the id of a session.';
   $('#rows').innerHTML =
-    block('Say a sound file', 'WAV, MP3, FLAC or Ogg', `curl -X POST ${base}/v1/sessions/${id}/speech${auth} \\\n  --data-binary @hello.wav`, session)
-    + block('Fall silent', 'Within a tenth of a second', `curl -X POST ${base}/v1/sessions/${id}/stop${auth}`)
-    + block('Change the face', 'While it speaks', `curl -X PATCH ${base}/v1/sessions/${id}${auth} \\\n  -H "Content-Type: application/json" \\\n  -d '{"avatar": "${other}"}'`)
-    + block('Hear what happens', 'Events as they come', `curl -N ${base}/v1/sessions/${id}/events${auth}`)
+    block('Speak a sound file', 'WAV, MP3, FLAC or Ogg', `curl -X POST ${base}/v1/sessions/${id}/speech${auth} \\\n  --data-binary @hello.wav`, session)
+    + block('Interrupt speech', 'Within a tenth of a second', `curl -X POST ${base}/v1/sessions/${id}/interrupt${auth}`)
+    + block('Swap the avatar', 'While it speaks', `curl -X PATCH ${base}/v1/sessions/${id}${auth} \\\n  -H "Content-Type: application/json" \\\n  -d '{"avatar": "${other}"}'`)
+    + block('Follow events', 'As they happen', `curl -N ${base}/v1/sessions/${id}/events${auth}`)
     + block('A call from a page', 'JavaScript, no library', `const pc = new RTCPeerConnection();
 const mic = await navigator.mediaDevices.getUserMedia({ audio: true });
 pc.addTransceiver(mic.getAudioTracks()[0], { direction: 'sendrecv' });
@@ -1112,11 +1114,11 @@ const answer = await fetch(url, {
   body: pc.localDescription.sdp,
 });
 await pc.setRemoteDescription({ type: 'answer', sdp: await answer.text() });`, `<code>video</code> is a video element of yours. ${origins}`)
-    + block('A film from a sound file', 'On the server’s command line', `visage render --audio voice.wav --out talk.mp4 --avatar ${face}`)
-    + `<div class="rowx"><dt>All of it<small>For programs</small></dt><dd><ul class="links"><li><a href="/openapi.json">/openapi.json</a> describes every route</li><li><a href="/v1/server">/v1/server</a> what runs here</li>${facts.token_required ? '<li>/metrics for Prometheus, with the token</li>' : '<li><a href="/metrics">/metrics</a> for Prometheus</li>'}</ul></dd></div>`;
+    + block('A video from a sound file', 'On the server’s command line', `visage render --audio voice.wav --out talk.mp4 --avatar ${face}`)
+    + `<div class="rowx"><dt>All of it<small>For programs</small></dt><dd><ul class="links"><li><a href="openapi.json">/openapi.json</a> describes every route</li><li><a href="v1/server">/v1/server</a> what runs here</li>${facts.token_required ? '<li>/metrics for Prometheus, with the token</li>' : '<li><a href="metrics">/metrics</a> for Prometheus</li>'}</ul></dd></div>`;
   const plain = (title, text) => text ? `<div class="rowx plain"><dt>${title}</dt><dd>${esc(text)}</dd></div>` : '';
   $('#about').innerHTML = plain('Version', facts.version && `visage ${facts.version}`) + plain('Pack', facts.pack) + plain('Runs on', facts.backend && `${facts.backend}${facts.gpu ? `, ${facts.gpu}` : ', no GPU'}`)
-    + plain('Picture', facts.picture_px && `${facts.picture_px} × ${facts.picture_px}, ${(facts.codec || '').toUpperCase()}`) + plain('Places', facts.sessions && `${facts.sessions.used} of ${facts.sessions.limit} in use`)
+    + plain('Picture', facts.resolution_px && `${facts.resolution_px} × ${facts.resolution_px}, ${(facts.video_codecs || []).join(', ').toUpperCase()}`) + plain('Sessions', facts.sessions && `${facts.sessions.active} of ${facts.sessions.capacity} in use`)
     + plain('UDP port', facts.udp_port) + plain('Token', facts.version && (facts.token_required ? 'asked for' : 'not asked for'));
 }
 
@@ -1153,7 +1155,7 @@ function toggleFull() {
   const device = $('#device'), now = document.fullscreenElement || document.webkitFullscreenElement;
   if (now) return (document.exitFullscreen || document.webkitExitFullscreen).call(document);
   const enter = device.requestFullscreen || device.webkitRequestFullscreen;
-  if (enter) return Promise.resolve(enter.call(device)).catch(told);
+  if (enter) return Promise.resolve(enter.call(device)).catch(noteError);
   $('#video').webkitEnterFullscreen?.(); // iPhone: only the picture itself can fill the screen
 }
 
@@ -1246,5 +1248,5 @@ connect();
 setInterval(() => { if (S.link !== 'up' || S.voice === 'sound') render(); else tick(); }, 200);
 setInterval(async () => { await measure(); render(); showSheet(); }, 500);
 setInterval(askStats, 1000);
-setInterval(askCards, 1000);
-setInterval(() => { if (isUp() && !document.hidden) askPlaces(); }, 10000);
+setInterval(askGpus, 1000);
+setInterval(() => { if (isUp() && !document.hidden) askServerAgain(); }, 10000);

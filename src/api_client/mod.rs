@@ -102,12 +102,12 @@ impl ApiClient {
         self.send(request.header("content-type", "audio/wav").body(wav)).await.map(drop)
     }
 
-    /// `POST /v1/sessions/{id}/stop`: interrupts speech.
+    /// `POST /v1/sessions/{id}/interrupt`: interrupts speech.
     ///
     /// # Errors
     /// If the server does not answer or refuses.
     pub async fn interrupt(&self, id: &str) -> Result<(), ApiError> {
-        self.send(self.post(&format!("/v1/sessions/{id}/stop"))).await.map(drop)
+        self.send(self.post(&format!("/v1/sessions/{id}/interrupt"))).await.map(drop)
     }
 
     /// `GET /v1/sessions/{id}/stats`: the server's measurements of a session.
@@ -126,12 +126,12 @@ impl ApiClient {
         self.get("/v1/server").await
     }
 
-    /// `GET /v1/gpu`: the last reading of the server's GPUs.
+    /// `GET /v1/gpus`: the last reading of the server's GPUs.
     ///
     /// # Errors
     /// If the server does not answer or refuses.
     pub async fn gpu_status(&self) -> Result<Value, ApiError> {
-        self.get("/v1/gpu").await
+        self.get("/v1/gpus").await
     }
 
     /// `GET /metrics`, in Prometheus' text format.

@@ -47,7 +47,7 @@ pub async fn measure(
     tokio::time::sleep(SETTLE).await;
     let after = server.footprint().unwrap_or_default();
     let info = server.server_info().await?;
-    Ok(report(results, before, after, info["sessions"]["used"].as_u64().unwrap_or(0)))
+    Ok(report(results, before, after, info["sessions"]["active"].as_u64().unwrap_or(0)))
 }
 
 fn report(results: Vec<Result<f64, BenchError>>, before: Footprint, after: Footprint, leaked_sessions: u64) -> Churn {

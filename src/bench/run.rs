@@ -192,9 +192,9 @@ fn plausibility_warnings(report: &BenchReport) -> Vec<String> {
 }
 
 fn add_server_stats(report: &mut BenchReport, stats: &[Value]) {
-    report.server_share_ms = merged(stats.iter().map(|stats| &stats["server_share_ms"]));
-    report.stages = stages(stats, "stages");
-    report.voice_stages = stages(stats, "voice_stages");
+    report.server_share_ms = merged(stats.iter().map(|stats| &stats["processing_ms"]));
+    report.stages = stages(stats, "video_stages");
+    report.voice_stages = stages(stats, "audio_stages");
     report.gpu = stages(stats, "gpu");
 }
 

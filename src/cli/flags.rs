@@ -15,10 +15,11 @@ pub use engines::{
 #[cfg(feature = "cuda")]
 pub use engines::{KernelBuildFlags, NvrtcFlags};
 
-use values::{host_name, secret};
+use values::{base_path, host_name, secret};
 
 use crate::doctor::probe::relay::Server;
 use crate::doctor::probe::subprocess::Question;
+use crate::serve::BasePath;
 
 /// Live talking avatars in a browser: a voice comes in, a face that speaks it goes out, in step.
 #[derive(Debug, Parser)]
@@ -164,9 +165,14 @@ pub struct ServeFlags {
     #[arg(long, env = "VISAGE_ALLOW_HOST", value_delimiter = ',', value_name = "NAME", value_parser = host_name)]
     pub allow_host: Vec<String>,
 
+    /// Path below which a proxy publishes this server, such as /avatar; the proxy may remove it from requests or pass it on.
+    /// X-Forwarded-Prefix of a proxy does the same
+    #[arg(long, env = "VISAGE_BASE_PATH", default_value = "/", value_name = "PATH", value_parser = base_path)]
+    pub base_path: BasePath,
+
     /// Side of the picture in pixels
-    #[arg(long, env = "VISAGE_PICTURE_PX", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=1024))]
-    pub picture_px: u32,
+    #[arg(long, env = "VISAGE_RESOLUTION_PX", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=1024))]
+    pub resolution_px: u32,
 
     /// Threads that draw [default: one for each core]
     #[arg(long, env = "VISAGE_WORKERS", value_parser = clap::value_parser!(u16).range(1..=MAX_WORKERS))]
@@ -218,8 +224,8 @@ pub struct RenderFlags {
     pub avatar: Option<String>,
 
     /// Side of the picture in pixels
-    #[arg(long, env = "VISAGE_PICTURE_PX", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=1024))]
-    pub picture_px: u32,
+    #[arg(long, env = "VISAGE_RESOLUTION_PX", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=1024))]
+    pub resolution_px: u32,
 
     /// Bits a second of the picture
     #[arg(long, env = "VISAGE_RENDER_BITRATE", default_value_t = 2_500_000, value_parser = clap::value_parser!(u32).range(100_000..=50_000_000))]

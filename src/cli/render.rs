@@ -26,7 +26,7 @@ pub fn run(flags: &Flags, wanted: &RenderFlags) -> Result<(), CliError> {
         audio: wanted.audio.clone(),
         out: wanted.out.clone(),
         avatar: wanted.avatar.clone(),
-        picture_px: wanted.picture_px,
+        resolution_px: wanted.resolution_px,
         bitrate_bps: wanted.bitrate,
     };
     let runtime = Runtime::new()?;
@@ -51,7 +51,7 @@ fn engines(
     }
     let (stopped, told) = (Arc::clone(stop), bar.clone());
     let is_closing: IsClosing = Arc::new(move || stopped.load(Ordering::Relaxed));
-    let tell = Arc::new(move |preparation: StartupTask| told.set_message(preparation.what));
+    let tell = Arc::new(move |preparation: StartupTask| told.set_message(preparation.task));
     let engines = prepare::engines(flags, &wanted.engine, tell, &is_closing)?;
     bar.set_message("");
     if is_closing() {

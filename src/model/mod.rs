@@ -29,6 +29,7 @@ pub struct AvatarInfo {
     /// How it is drawn.
     pub kind: AvatarKind,
     /// The colour behind it, `#rrggbb`.
+    #[serde(rename = "background_color")]
     pub background: String,
 }
 

@@ -37,7 +37,7 @@ pub struct RenderPlan {
     /// The avatar; none: the pack's first.
     pub avatar: Option<String>,
     /// Side of the picture in pixels.
-    pub picture_px: u32,
+    pub resolution_px: u32,
     /// Bits a second of the picture.
     pub bitrate_bps: u32,
 }

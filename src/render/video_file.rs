@@ -62,11 +62,11 @@ impl VideoFile {
         sound: Arc<AudioClip>,
         file: File,
     ) -> Result<Self, RenderError> {
-        let size = FrameSize::square(plan.picture_px);
+        let size = FrameSize::square(plan.resolution_px);
         let end = SampleIndex::at(sound.duration() + AFTERMATH);
         let (tray, inbox) = (Tray::default(), Inbox::new(Arc::<Counters>::default()));
         let first = pack.avatars().first().map(|card| card.name.clone()).unwrap_or_default();
-        let animator = pack.animator(plan.avatar.as_ref().unwrap_or(&first), plan.picture_px)?;
+        let animator = pack.animator(plan.avatar.as_ref().unwrap_or(&first), plan.resolution_px)?;
         let cadence = animator.cadence();
         let parts = SessionParts {
             key: SessionKey(0),

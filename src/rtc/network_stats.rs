@@ -18,7 +18,7 @@ pub struct NetworkStats {
     /// Share of our packets that the peer lost, 0 to 1.
     pub egress_loss_ratio: Option<f64>,
     /// What the way out is thought to carry, in bits a second.
-    pub estimate_bps: Option<u64>,
+    pub bandwidth_estimate_bps: Option<u64>,
     /// Bits a second sent during the last second, of everything: pictures, voice, repairs, probes.
     pub sent_bps: u64,
     /// Bytes sent.

@@ -44,7 +44,7 @@ fn session(now: Instant) -> SessionHandle {
         key: SessionKey(1),
         avatar: Arc::from("nobody"),
         codec: VideoCodec::H264,
-        terms: SessionLimits { picture_px: 512, bitrate_bps: None, hear: true },
+        terms: SessionLimits { resolution_px: 512, bitrate_bps: None, audio: true },
         inbox: Inbox::new(Arc::default()),
         meter: Arc::new(Meter::default()),
         events: tokio::sync::broadcast::channel(1).0,

@@ -12,6 +12,7 @@ use bytes::BytesMut;
 use futures_util::StreamExt;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde_json::error::Category;
 use tokio::time::timeout;
 
 use super::problem::Problem;
@@ -45,8 +46,8 @@ async fn gather(stream: &mut BodyDataStream, limit_bytes: usize) -> Result<Bytes
     let mut whole = BytesMut::new();
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|error| {
-            let detail = format!("wanted the whole body, found its end too early: {error}");
-            Problem::new(StatusCode::BAD_REQUEST, detail, "send it again").at("body")
+            tracing::debug!("a body broke off: {error}");
+            Problem::new(StatusCode::BAD_REQUEST, "the body ended too early", "send it again").at("body")
         })?;
         if whole.len() + chunk.len() > limit_bytes {
             return Err(too_large(limit_bytes, "more"));
@@ -86,10 +87,10 @@ pub fn media_type(headers: &HeaderMap) -> String {
 }
 
 /// Another content type than what was wanted.
-pub fn wrong_type(wanted: &str, found: &str, cure: &str) -> Problem {
+pub fn wrong_type(wanted: &str, found: &str, hint: &str) -> Problem {
     let found = if found.is_empty() { "none" } else { found };
     let detail = format!("wanted content type {wanted}, found {found}");
-    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail, cure).at("content-type")
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail, hint).at("content-type")
 }
 
 /// A JSON object. Serde alone takes a list of the fields' values as well.
@@ -115,7 +116,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OnlyObjects<T> {
     }
 }
 
-/// Reads a JSON object; `example` is what the cure shows.
+/// Reads a JSON object; `example` is what the hint shows.
 ///
 /// # Errors
 /// 400 with line and column, and the field if one is wrong, missing or unknown.
@@ -128,8 +129,23 @@ pub fn json<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Proble
 }
 
 fn not_json(field: &str, error: &serde_json::Error, example: &str) -> Problem {
-    let detail = format!("wanted JSON as documented, found: {error}");
+    let detail = fault(field, error);
     Problem::new(StatusCode::BAD_REQUEST, detail, format!("send {example}")).at(field)
+}
+
+/// What is wrong, in our own words: the parser's name types of this program.
+fn fault(field: &str, error: &serde_json::Error) -> String {
+    let at = format!("line {} column {}", error.line(), error.column());
+    let text = error.to_string();
+    match error.classify() {
+        Category::Syntax => format!("the body is not JSON: syntax error at {at}"),
+        Category::Eof => format!("the body is not complete JSON: it ends at {at}"),
+        Category::Data if text.starts_with("unknown field") => format!("{field} is not a documented field ({at})"),
+        Category::Data if text.starts_with("missing field") => format!("{field} is missing"),
+        Category::Data if text.starts_with("duplicate field") => format!("{field} is there twice ({at})"),
+        Category::Data => format!("{field} has the wrong type ({at})"),
+        Category::Io => "the body cannot be read".to_owned(),
+    }
 }
 
 /// Where the error is: a field, or `body` if it is no JSON, or no object. Unknown and missing fields are named only in the

@@ -10,9 +10,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::base_path::BasePath;
 use super::metrics;
 use super::problem::Problem;
 use super::state::{AppState, is_known, tag_of};
+use super::texts::{of_admission, of_model};
 use crate::model::{ModelError, Still};
 use crate::session::AdmitError;
 
@@ -20,20 +22,20 @@ use crate::session::AdmitError;
 pub async fn server(State(state): State<AppState>) -> Json<Value> {
     let config = state.studio.config();
     let mut facts = json!(state.facts);
-    facts["sessions"] = json!({ "used": state.studio.sessions().len(), "limit": config.max_sessions });
+    facts["sessions"] = json!({ "active": state.studio.sessions().len(), "capacity": config.max_sessions });
     facts["udp_port"] = json!(state.net.udp_port());
-    facts["picture_px"] = json!(config.picture_px);
+    facts["resolution_px"] = json!(config.resolution_px);
     facts["allow_origin"] = json!(state.origins);
     facts["token_required"] = json!(state.token.is_some());
     Json(facts)
 }
 
 /// `GET /v1/avatars`.
-pub async fn avatars(State(state): State<AppState>) -> Json<Value> {
+pub async fn avatars(State(state): State<AppState>, base: BasePath) -> Json<Value> {
     let avatars = state.studio.avatars();
     let cards = avatars.iter().map(|card| {
         let mut row = json!(card);
-        row["still"] = json!(format!("/v1/avatars/{}/still.png", card.name));
+        row["still"] = json!(format!("{}/v1/avatars/{}/still.png", base.as_str(), card.name));
         row
     });
     Json(cards.collect())
@@ -92,18 +94,21 @@ fn png(state: &AppState, name: &str, side_px: u32) -> Result<Bytes, Problem> {
     }
     let still = state.studio.still(name, side_px).map_err(|error| match error {
         ModelError::UnknownAvatar { .. } => {
-            Problem::new(StatusCode::NOT_FOUND, error.to_string(), "GET /v1/avatars lists them").at("name")
+            Problem::new(StatusCode::NOT_FOUND, of_model(&error), "GET /v1/avatars lists the avatars").at("name")
         }
-        other => undrawable(&other),
+        other => cannot_show(of_model(&other)),
     })?;
-    let bytes = encoded(&still).map_err(|error| undrawable(&error))?;
+    let bytes = encoded(&still).map_err(|error| {
+        tracing::error!("cannot encode a still image: {error}");
+        cannot_show("the still image cannot be encoded".to_owned())
+    })?;
     state.stills.lock().unwrap_or_else(PoisonError::into_inner).insert(key, bytes.clone());
     Ok(bytes)
 }
 
-fn undrawable(error: &dyn std::error::Error) -> Problem {
-    let cure = "choose another avatar: GET /v1/avatars lists them";
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), cure)
+fn cannot_show(detail: String) -> Problem {
+    let hint = "choose another avatar: GET /v1/avatars lists them";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail, hint)
 }
 
 fn encoded(still: &Still) -> Result<Bytes, png::EncodingError> {
@@ -127,7 +132,7 @@ pub async fn ready(State(state): State<AppState>) -> Response {
     let mut reasons: Vec<String> =
         reasons.into_iter().filter(|(is_so, _)| *is_so).map(|(_, reason)| reason.to_owned()).collect();
     let of_the_engine = |error: &AdmitError| !matches!(error, AdmitError::Full { .. } | AdmitError::Closing);
-    reasons.extend(state.studio.refusal().filter(of_the_engine).map(|error| error.to_string()));
+    reasons.extend(state.studio.refusal().filter(of_the_engine).map(|error| of_admission(&error)));
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut answer = (status, Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response();
     if !reasons.is_empty() {
@@ -136,13 +141,13 @@ pub async fn ready(State(state): State<AppState>) -> Response {
     answer
 }
 
-/// `GET /v1/gpu`: what the graphics cards said last, and what that leaves; empty where there is none.
-pub async fn cards(State(state): State<AppState>) -> Json<Value> {
+/// `GET /v1/gpus`: what the graphics cards said last, and what that leaves; empty where there is none.
+pub async fn gpus(State(state): State<AppState>) -> Json<Value> {
     let Some(now) = state.studio.cards() else {
-        return Json(json!({ "cards": [], "read_ms_ago": null, "admission": null }));
+        return Json(json!({ "gpus": [], "reading_age_ms": null, "admission": null }));
     };
-    let read_ms_ago = state.wall.now().saturating_duration_since(now.read_at).as_millis() as u64;
-    Json(json!({ "cards": now.readings, "read_ms_ago": read_ms_ago, "admission": now.allowance }))
+    let reading_age_ms = state.wall.now().saturating_duration_since(now.read_at).as_millis() as u64;
+    Json(json!({ "gpus": now.readings, "reading_age_ms": reading_age_ms, "admission": now.allowance }))
 }
 
 /// `GET /metrics`.

@@ -35,7 +35,7 @@ pub async fn token(State(state): State<AppState>, request: Request, next: Next) 
     if is_right {
         return next.run(request).await;
     }
-    let detail = "wanted the server's token, found none or another";
+    let detail = "the token is missing or wrong";
     let problem = Problem::new(StatusCode::UNAUTHORIZED, detail, "send Authorization: Bearer TOKEN");
     problem.at("authorization").with(header::WWW_AUTHENTICATE, "Bearer realm=\"visage\"").into_response()
 }
@@ -96,16 +96,20 @@ pub async fn problems(request: Request, next: Next) -> Response {
 async fn as_problem(status: StatusCode, body: Body) -> Problem {
     let text = to_bytes(body, 4096).await.unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
-    let field = named_field(&text).or_else(|| in_query(&text)).unwrap_or_else(|| "request".to_owned());
-    let detail = match text.split_once(": ") {
-        Some((QUERY, found)) => format!("wanted a query as documented, found {found}"),
-        Some(("Invalid URL", found)) => format!("wanted an address in UTF-8, found: {found}"),
-        _ if text.is_empty() => status.canonical_reason().unwrap_or("error").to_owned(),
-        _ => text,
+    let field = named_field(&text).or_else(|| in_query(&text));
+    let detail = match (&field, text.starts_with(QUERY)) {
+        (Some(key), true) if text.contains(UNKNOWN) => format!("{key} is not a documented key of the query"),
+        (Some(key), true) => format!("the value of {key} in the query is not as documented"),
+        (None, true) => "the query is not as documented".to_owned(),
+        (Some(part), false) => format!("{part} in the path is not UTF-8"),
+        (None, false) => status.canonical_reason().unwrap_or("error").to_ascii_lowercase(),
     };
-    Problem::new(status, detail, "GET /openapi.json says what goes").at(field)
+    let field = field.unwrap_or_else(|| "request".to_owned());
+    Problem::new(status, detail, "GET /openapi.json describes every request").at(field)
 }
 
+/// What the router says of a key that no field has.
+const UNKNOWN: &str = "unknown field";
 /// How the router begins when a query is wrong; a colon, the key, a colon, and what is wrong with it follow.
 const QUERY: &str = "Failed to deserialize query string";
 
@@ -117,11 +121,11 @@ fn in_query(message: &str) -> Option<String> {
 
 /// A wrong method is a problem like any other.
 pub async fn method_not_allowed(request: Request) -> Problem {
-    wrong_method(request.method(), request.uri().path())
+    wrong_method(request.method())
 }
 
 /// This method does not go with this path.
-pub fn wrong_method(method: &Method, path: &str) -> Problem {
-    let detail = format!("{method} does not go with {path}");
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail, "GET /openapi.json lists what goes").at("method")
+pub fn wrong_method(method: &Method) -> Problem {
+    let detail = format!("this path does not take {method}");
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail, "Allow lists the methods of this path").at("method")
 }

@@ -13,10 +13,10 @@ pub async fn file(State(state): State<AppState>, method: Method, uri: Uri, heade
     let wanted = uri.path().trim_start_matches('/');
     let wanted = if wanted.is_empty() { "index.html" } else { wanted };
     let Some((path, bytes, tag)) = state.asset(wanted) else {
-        return Problem::no_route(uri.path()).into_response();
+        return Problem::no_route().into_response();
     };
     if method != Method::GET && method != Method::HEAD {
-        return middleware::wrong_method(&method, uri.path()).with(header::ALLOW, "GET,HEAD").into_response();
+        return middleware::wrong_method(&method).with(header::ALLOW, "GET,HEAD").into_response();
     }
     let about = [(header::CONTENT_TYPE, content_type(path)), (header::ETAG, tag), (header::CACHE_CONTROL, "no-cache")];
     if is_known(&headers, tag) {

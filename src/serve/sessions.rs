@@ -8,10 +8,14 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::base_path::BasePath;
 use super::body::{self, Object};
 use super::options::Options;
+use super::per_address::Client;
 use super::problem::Problem;
+use super::request_metrics::refusal_code;
 use super::state::AppState;
+use super::texts::of_admission;
 use crate::rtc::{JoinError, Joined, LONGEST_OFFER};
 use crate::session::{
     AdmitError, CommandError, EndReason, SessionCommand, SessionOptions, SessionRequest, SessionSummary,
@@ -59,7 +63,7 @@ struct ChangeBody {
 const LARGEST_JSON_BYTES: usize = 2 * LONGEST_OFFER;
 /// Largest body of a change.
 const LARGEST_CHANGE_BYTES: usize = 4096;
-const JOIN_EXAMPLE: &str = "{\"sdp\": \"v=0...\", \"avatar\": \"mira\", \"options\": {\"picture_px\": 256}} as \
+const JOIN_EXAMPLE: &str = "{\"sdp\": \"v=0...\", \"avatar\": \"mira\", \"options\": {\"resolution_px\": 256}} as \
     application/json, or the bare offer as application/sdp";
 const CHANGE_EXAMPLE: &str = "{\"avatar\": \"nora\"} as application/json";
 const JSON: &str = "application/json";
@@ -68,6 +72,7 @@ const SDP: &str = "application/sdp";
 /// `POST /v1/sessions`.
 pub async fn join(
     State(state): State<AppState>,
+    (client, base): (Client, BasePath),
     Query(query): Query<JoinQuery>,
     headers: HeaderMap,
     body: Body,
@@ -76,16 +81,31 @@ pub async fn join(
     let body = body::read(&headers, body, largest_join_bytes(&kind)?).await?;
     let wanted = wanted_session(&kind, query, &body)?;
     let request = SessionRequest { avatar: wanted.avatar, wishes: wanted.wishes, ..SessionRequest::default() };
+    let held = state.unconnected().enter(client, &state.net).await;
+    if held.is_none() && state.studio.refusal().is_none() {
+        return Err(too_many_unconnected());
+    }
     let joined = state.net.join(&wanted.sdp, request).await.map_err(|error| {
         state.ledger().refuse(&error);
         refusal(&error)
     })?;
     state.ledger().admit();
-    Ok(welcome(&kind, joined))
+    if let Some(held) = held {
+        state.unconnected().keep(&joined.id, client, held, state.wall.now());
+    }
+    Ok(welcome(&kind, joined, &base))
 }
 
-fn welcome(kind: &str, joined: Joined) -> Response {
-    let location = format!("/v1/sessions/{}", joined.id);
+fn too_many_unconnected() -> Problem {
+    let detail = "this address has opened as many sessions without connecting as it may";
+    let hint = "connect the sessions that were answered, or wait until they are given up after 9 s";
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, detail, hint)
+        .code("too_many_unconnected")
+        .with(header::RETRY_AFTER, "10")
+}
+
+fn welcome(kind: &str, joined: Joined, base: &BasePath) -> Response {
+    let location = format!("{}/v1/sessions/{}", base.as_str(), joined.id);
     let place = [(header::LOCATION, location.clone())];
     if kind == SDP {
         return (StatusCode::CREATED, place, [(header::CONTENT_TYPE, SDP)], joined.answer).into_response();
@@ -152,48 +172,49 @@ fn json_offer(query: &JoinQuery, body: &[u8]) -> Result<Wanted, Problem> {
 
 fn refusal(error: &JoinError) -> Problem {
     let detail = error.to_string();
-    match error {
+    let problem = match error {
         JoinError::BadOffer { .. } => {
             Problem::new(StatusCode::BAD_REQUEST, detail, "send what createOffer() gave, with a video line").at("sdp")
         }
         JoinError::NoUsableVideo { offered } => {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, video_cure(offered)).at("sdp")
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, video_hint(offered)).at("sdp")
         }
         JoinError::NoUsableAudio { .. } => {
-            let cure = "offer Opus, as every browser does by default, or no m=audio line at all";
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, cure).at("sdp")
+            let hint = "offer Opus, as every browser does by default, or no m=audio line at all";
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, hint).at("sdp")
         }
         JoinError::Closing => closing(detail),
         JoinError::Admit(error) => not_admitted(error),
-    }
+    };
+    problem.code(refusal_code(error))
 }
 
 /// What to do about an offer without usable video. VP8 is refused only by a build that does not have it.
-fn video_cure(offered: &str) -> String {
-    let cure = "offer H.264 with profile-level-id=42e01f and packetization-mode=1, as every browser does by default";
+fn video_hint(offered: &str) -> String {
+    let hint = "offer H.264 with profile-level-id=42e01f and packetization-mode=1, as every browser does by default";
     let has_vp8 = offered.split(", ").any(|codec| codec.eq_ignore_ascii_case("VP8/90000"));
     let other_build = if has_vp8 { "; a server built with `--features vp8` takes this offer as it is" } else { "" };
-    format!("{cure}{other_build}")
+    format!("{hint}{other_build}")
 }
 
 fn not_admitted(error: &AdmitError) -> Problem {
-    let detail = error.to_string();
-    match error {
+    let detail = of_admission(error);
+    let problem = match error {
         AdmitError::Full { .. } => {
-            let cure = "try again in some seconds, or start the server with a larger --max-sessions";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, cure).with(header::RETRY_AFTER, "10")
+            let hint = "try again in some seconds, or start the server with a larger --max-sessions";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "10")
         }
         AdmitError::GpuHot { .. } => {
-            let cure = "try again in a minute: places come back as the card cools; GET /v1/gpu says how it is";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, cure).with(header::RETRY_AFTER, "60")
+            let hint = "try again in a minute: places come back as the card cools; GET /v1/gpus says how it is";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "60")
         }
         AdmitError::GpuFull { .. } => {
-            let cure = "try again in some seconds; GET /v1/gpu says how full the card is";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, cure).with(header::RETRY_AFTER, "10")
+            let hint = "try again in some seconds; GET /v1/gpus says how full the card is";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "10")
         }
         AdmitError::EngineLost { .. } => {
-            let cure = "try again in some seconds; if it stays so, visage doctor says what is wrong with the device";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, cure).with(header::RETRY_AFTER, "10")
+            let hint = "try again in some seconds; if it stays so, visage doctor says what is wrong with the device";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "10")
         }
         AdmitError::Closing => closing(detail),
         AdmitError::UnknownAvatar { .. } => {
@@ -202,7 +223,8 @@ fn not_admitted(error: &AdmitError) -> Problem {
         AdmitError::BrokenAvatar { .. } => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail, "choose another avatar: GET /v1/avatars lists them")
         }
-    }
+    };
+    problem.code(refusal_code(error))
 }
 
 fn closing(detail: String) -> Problem {
@@ -221,7 +243,7 @@ pub async fn show(State(state): State<AppState>, Path(id): Path<String>) -> Resu
 
 /// The summary of one session.
 pub(super) fn summary(state: &AppState, id: &str) -> Result<SessionSummary, Problem> {
-    state.studio.sessions().into_iter().find(|session| session.id == id).ok_or_else(|| Problem::no_session(id))
+    state.studio.sessions().into_iter().find(|session| session.id == id).ok_or_else(Problem::no_session)
 }
 
 /// `PATCH /v1/sessions/{id}`: another face.
@@ -242,7 +264,7 @@ pub async fn change(
         .map_err(|_our_bug| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the change broke down", "try again"))?
     {
         Ok(()) => summary(&state, &id).map(Json),
-        Err(CommandError::NoSession { id }) => Err(Problem::no_session(&id)),
+        Err(CommandError::NoSession { .. }) => Err(Problem::no_session()),
         Err(CommandError::Avatar(error)) => Err(not_admitted(&error)),
         Err(CommandError::Busy(error)) => Err(busy(&error.to_string())),
     }
@@ -256,21 +278,21 @@ pub fn busy(detail: &str) -> Problem {
 
 /// `DELETE /v1/sessions/{id}`.
 pub async fn leave(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    if state.studio.end(&id, EndReason::Deleted) { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::no_session(&id)) }
+    if state.studio.end(&id, EndReason::Deleted) { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::no_session()) }
 }
 
 /// `GET /v1/sessions/{id}/stats`.
 pub async fn stats(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
-    let stats = state.studio.stats(&id).ok_or_else(|| Problem::no_session(&id))?;
+    let stats = state.studio.stats(&id).ok_or_else(Problem::no_session)?;
     let network = state.net.stats(&id).await;
     let mut all = json!(stats);
     all["network"] = json!(network);
     Ok(Json(all))
 }
 
-/// `POST /v1/sessions/{id}/stop`: say no more of it.
-pub async fn stop(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    let ticket = state.studio.find(&id).ok_or_else(|| Problem::no_session(&id))?;
+/// `POST /v1/sessions/{id}/interrupt`: drops all speech that is queued.
+pub async fn interrupt(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    let ticket = state.studio.find(&id).ok_or_else(Problem::no_session)?;
     ticket.inbox.order(SessionCommand::Interrupt).map_err(|error| busy(&error.to_string()))?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,15 +1,19 @@
-//! What every route works with.
+//! State shared by all routes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, header};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, watch};
 
+use super::access::Access;
+use super::base_path::BasePath;
+use super::per_address::PerAddress;
 use super::request_metrics::RequestMetrics;
+use super::unconnected::Unconnected;
 use crate::rtc::RtcServer;
 use crate::session::Sessions;
 use crate::time::Wall;
@@ -26,10 +30,15 @@ pub struct Facts {
     pub pack: String,
     /// What runs its graphs.
     pub backend: String,
-    /// The codecs of pictures, the preferred one first.
-    pub codec: &'static str,
+    /// The video codecs, the preferred one first, as `h264, vp8`.
+    #[serde(serialize_with = "as_list")]
+    pub video_codecs: &'static str,
     /// The graphics card, if one was found.
     pub gpu: Option<String>,
+}
+
+fn as_list<S: Serializer>(codecs: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(codecs.split(", "))
 }
 
 /// PNG files by avatar and side.
@@ -43,6 +52,8 @@ struct Inner {
     shared: Shared,
     ledger: RequestMetrics,
     tags: Vec<String>,
+    unconnected: Unconnected,
+    streams: PerAddress,
     event_places: Arc<Semaphore>,
     upload_places: Arc<Semaphore>,
     decode_places: Arc<Semaphore>,
@@ -54,6 +65,24 @@ const EVENT_STREAMS: usize = 256;
 const READ_AT_ONCE: usize = 16;
 /// AudioClip files decoded at once: ten minutes of sound fill 150 MB.
 const DECODED_AT_ONCE: usize = 3;
+
+/// How much one client may hold at a time; see [`super::per_address`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// Sessions that were answered and have not connected.
+    pub unconnected_sessions: usize,
+    /// Event streams.
+    pub event_streams: usize,
+}
+
+impl ClientLimits {
+    /// For a server with room for `capacity` sessions: half of everything, and two sessions at least, so that one page
+    /// may reload while its old session is given up.
+    #[must_use]
+    pub fn of(capacity: usize) -> Self {
+        Self { unconnected_sessions: (capacity / 2).max(2), event_streams: EVENT_STREAMS / 2 }
+    }
+}
 
 /// What [`AppState`] holds.
 pub struct Shared {
@@ -67,8 +96,12 @@ pub struct Shared {
     pub token: Option<String>,
     /// Other pages that may call the API and frame the page; see [`super::check_origins`].
     pub origins: Vec<String>,
-    /// Host names under which requests may ask for this server, besides addresses and `localhost` (`--allow-host`).
-    pub allowed_hosts: Vec<String>,
+    /// Which hosts and origins are answered.
+    pub access: Access,
+    /// The path below which the server is published.
+    pub base_path: BasePath,
+    /// How much one client may hold.
+    pub limits: ClientLimits,
     /// Files of the page.
     pub assets: &'static [Asset],
     /// True once the server is going down.
@@ -83,11 +116,14 @@ impl AppState {
     /// Shares it.
     #[must_use]
     pub fn new(shared: Shared) -> Self {
+        let limits = shared.limits;
         let tags = shared.assets.iter().map(|(_, bytes)| tag_of(bytes)).collect();
         Self(Arc::new(Inner {
             shared,
             tags,
             ledger: RequestMetrics::default(),
+            unconnected: Unconnected::new(limits.unconnected_sessions),
+            streams: PerAddress::new(limits.event_streams),
             event_places: Arc::new(Semaphore::new(EVENT_STREAMS)),
             upload_places: Arc::new(Semaphore::new(READ_AT_ONCE)),
             decode_places: Arc::new(Semaphore::new(DECODED_AT_ONCE)),
@@ -103,6 +139,16 @@ impl AppState {
         let at = self.assets.iter().position(|(path, _)| *path == wanted)?;
         let (path, bytes) = self.assets[at];
         Some((path, bytes, &self.0.tags[at]))
+    }
+
+    /// Sessions that have not connected.
+    pub(super) fn unconnected(&self) -> &Unconnected {
+        &self.0.unconnected
+    }
+
+    /// Event streams of each client.
+    pub(super) fn streams(&self) -> &PerAddress {
+        &self.0.streams
     }
 
     pub(super) fn event_places(&self) -> Arc<Semaphore> {

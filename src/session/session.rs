@@ -397,11 +397,11 @@ impl Tally {
             return;
         }
         let quality = Quality {
-            voice_to_frame_ms: self.meter.take_recent(),
+            audio_to_frame_ms: self.meter.take_recent(),
             fps: f64::from(self.second.frames) * f64::from(SPEECH_HZ) / samples as f64,
             bitrate_bps: video.bitrate_bps(),
-            picture_px: video.side_px(),
-            voice_loss_ratio: f64::from(received.concealed_ratio),
+            resolution_px: video.side_px(),
+            audio_concealed_ratio: f64::from(received.concealed_ratio),
         };
         self.second = Second { began: Some(now), frames: 0 };
         self.meter.note(quality, video.schedule.cadence().look_ahead_samples, received);

@@ -94,7 +94,7 @@ impl Sessions {
 
     fn show_for(&self, ticket: &SessionHandle, outlet: Box<dyn Outlet>, now: Instant) -> Result<Session, AdmitError> {
         let broken = |found: String| AdmitError::BrokenAvatar { name: ticket.avatar.to_string(), found };
-        let size = FrameSize::square(ticket.terms.picture_px);
+        let size = FrameSize::square(ticket.terms.resolution_px);
         let animator = self.animator(&ticket.avatar, ticket.terms)?;
         let bitrate_bps = ticket.terms.within(self.config.bitrate_bps);
         let encoder = ticket.codec.encoder(size, animator.cadence().frame_rate, bitrate_bps);
@@ -110,14 +110,14 @@ impl Sessions {
             events: ticket.events.clone(),
         };
         let mut show = Session::new(parts, bitrate_bps, now).map_err(|error| broken(error.to_string()))?;
-        if !ticket.terms.hear {
+        if !ticket.terms.audio {
             show.mute_audio();
         }
         Ok(show)
     }
 
     fn animator(&self, avatar: &str, terms: SessionLimits) -> Result<Box<dyn crate::model::Animator>, AdmitError> {
-        self.pack.animator(avatar, terms.picture_px).map_err(|error| match error {
+        self.pack.animator(avatar, terms.resolution_px).map_err(|error| match error {
             ModelError::UnknownAvatar { name, known } => AdmitError::UnknownAvatar { name, known },
             ModelError::NoPlace { places, .. } => AdmitError::Full { limit: places },
             ModelError::Lost { found, .. } => AdmitError::EngineLost { found },

@@ -66,7 +66,7 @@ pub struct StepTimes {
 
 impl StepTimes {
     /// Names of the parts in reports, in order.
-    pub const NAMES: [&'static str; 3] = ["up", "run", "down"];
+    pub const NAMES: [&'static str; 3] = ["upload", "compute", "download"];
 
     /// The parts that were timed.
     pub fn parts(self) -> impl Iterator<Item = (&'static str, Duration)> {

@@ -58,7 +58,7 @@ fn studio(card: &GpuBackend) -> Arc<Sessions> {
     assert_eq!(pack.name(), "portrait");
     let place = Some("00000000:0A:00.0".to_owned());
     assert_eq!(pack.card(), Some(GpuRequirement { bus_address: place, index: 0, session_bytes: 0 }));
-    let config = SessionsConfig { max_sessions: 8, workers: 1, picture_px: 128, bitrate_bps: 500_000 };
+    let config = SessionsConfig { max_sessions: 8, workers: 1, resolution_px: 128, bitrate_bps: 500_000 };
     Sessions::open(config, Arc::new(pack), Wall).expect("a studio")
 }
 
@@ -68,7 +68,7 @@ fn lose(studio: &Sessions, standin: &StubDriver, fault: Fault) -> SessionEvent {
     let mut events = ticket.events.subscribe();
     standin.fail(fault, 1);
     loop {
-        if let event @ SessionEvent::Ended { .. } = events.blocking_recv().expect("an end") {
+        if let event @ SessionEvent::Ended(_) = events.blocking_recv().expect("an end") {
             return event;
         }
     }
@@ -82,7 +82,7 @@ fn a_session_on_a_lost_device_ends_with_its_reason_and_the_studio_goes_on() {
     let (tell, told) = sync_channel(8);
     let thread = thread::spawn(move || owner.run(|health| tell.send(health.clone()).expect("somebody listens")));
     let studio = studio(&card);
-    let ended = SessionEvent::Ended { reason: EndReason::EngineLost.to_string() };
+    let ended = SessionEvent::Ended(EndReason::EngineLost);
     assert_eq!(lose(&studio, &standin, Fault::Sticky(999)), ended);
     assert!(studio.sessions().is_empty());
     // Opened anew, it takes the next.

@@ -49,13 +49,13 @@ export const schemes = onPage({ microphone: 'denied' }, async page => {
 });
 
 /** Invented readings of a card: shown while the measurements are open, with words and not only numbers, in dark and light. */
-const CARD = { index: 0, name: 'NVIDIA GeForce RTX 4090', silence: null, temperature_c: 84, memory_bytes: 25.7e9, memory_used_bytes: 12.34e9, memory_free_bytes: 13.36e9, busy_percent: 71, memory_busy_percent: 40, encoder_busy_percent: 0, power_w: 412.5, power_limit_w: 450, sm_clock_mhz: 2520, memory_clock_mhz: 10501, slowed_by: ['hw_slowdown', 'hw_thermal_slowdown', 'sw_thermal_slowdown'], encoder_sessions: 0 };
-const HOT = { places: 4, of: 8, more_fit: 0, session_bytes: 3e9, temperature_c: 84, memory_free_bytes: 2.1e9 };
+const CARD = { index: 0, name: 'NVIDIA GeForce RTX 4090', error: null, temperature_c: 84, memory_bytes: 25.7e9, memory_used_bytes: 12.34e9, memory_free_bytes: 13.36e9, utilization_percent: 71, memory_utilization_percent: 40, encoder_utilization_percent: 0, power_w: 412.5, power_limit_w: 450, sm_clock_mhz: 2520, memory_clock_mhz: 10501, throttle_reasons: ['hw_slowdown', 'hw_thermal_slowdown', 'sw_thermal_slowdown'], encoder_sessions: 0 };
+const HOT = { capacity: 4, max_capacity: 8, additional_sessions: 0, session_bytes: 3e9, temperature_c: 84, memory_free_bytes: 2.1e9 };
 let asked, said;
 export const card = onPage({
-  answer: ({ url }) => { if (!url.endsWith('/v1/gpu')) return null; asked += 1; return { status: 200, body: said }; },
+  answer: ({ url }) => { if (!url.endsWith('/v1/gpus')) return null; asked += 1; return { status: 200, body: said }; },
 }, async page => {
-  [asked, said] = [0, { cards: [], read_ms_ago: null, admission: null }];
+  [asked, said] = [0, { gpus: [], reading_age_ms: null, admission: null }];
   const words = () => page.eval("document.querySelector('#cards').checkVisibility() ? document.querySelector('#cards').innerText : null");
   await page.press('d', 'KeyD', 'd');
   await sleep(2500);
@@ -63,7 +63,7 @@ export const card = onPage({
   expect(without.words === null && asked === 1, 'nothing of a card where there is none, and one question', without);
   await page.press('Escape');
   const mute = Object.fromEntries(Object.keys(CARD).map(key => [key, null]));
-  said = { cards: [CARD, { ...CARD, index: 1, name: 'NVIDIA T4', silence: 'a GPU was lost', slowed_by: [] }, { ...mute, index: 2, name: 'NVIDIA T4', slowed_by: [] }], read_ms_ago: 300, admission: HOT };
+  said = { gpus: [CARD, { ...CARD, index: 1, name: 'NVIDIA T4', error: 'a GPU was lost', throttle_reasons: [] }, { ...mute, index: 2, name: 'NVIDIA T4', throttle_reasons: [] }], reading_age_ms: 300, admission: HOT };
   await page.press('d', 'KeyD', 'd');
   await page.until("document.querySelector('#cards').checkVisibility()");
   const shown = await words();
@@ -92,7 +92,7 @@ export const card = onPage({
 /** A server that lets nobody in though places are free: the page says why, in the server's words. */
 const HEAT = 'wanted a free place, the graphics card is at 86 °C after being too hot and leaves 2 of 8, all are taken';
 export const hot = onPage({
-  answer: ({ url }) => url.endsWith('/v1/sessions') ? { status: 503, body: { title: 'Service Unavailable', status: 503, detail: HEAT } } : null,
+  answer: ({ url }) => url.endsWith('/v1/sessions') ? { status: 503, body: { title: 'Service Unavailable', status: 503, code: 'gpu_hot', detail: HEAT } } : null,
   ready: "window.visage && visage.state.link === 'full'",
 }, async page => {
   await shot(page, 'hot');
@@ -101,7 +101,7 @@ export const hot = onPage({
   return { words: words.split('\n')[0] };
 });
 
-/** The busy line moves, and stands still for whoever asks the system for less motion. */
+/** The busy line moves, and stands still when the system asks for less motion. */
 export const motion = onPage({
   answer: ({ url }) => url.endsWith('/v1/sessions') ? { status: 503, body: { title: 'All places are taken', status: 503 } } : null,
   ready: "window.visage && visage.state.link === 'full'",
@@ -117,7 +117,7 @@ export const motion = onPage({
   await page.click('#k-input');
   still.push(await moving());
   await shot(page, 'reduced_motion');
-  expect(still.every(n => n === 0), 'nothing that moves by itself', { still });
+  expect(still.every(n => n === 0), 'no animation', { still });
   return { still };
 });
 
@@ -156,6 +156,25 @@ export const keyboardAlone = onPage({}, async page => {
 const THUMB = `(() => { const isThere = e => { const b = e.getBoundingClientRect(); return b.width > 1 && b.height > 1 && b.bottom > 0 && e.checkVisibility() && !e.closest('.skip, .unseen'); };
   const keys = [...document.querySelectorAll('button, a, select, summary, label.opt, input:not([type=file]):not(.opt input)')].filter(isThere);
   return { keys: keys.length, over_px: document.documentElement.scrollWidth - innerWidth, small: keys.map(e => ({ name: e.id || e.getAttribute('aria-label') || e.textContent.trim(), box: e.getBoundingClientRect() })).filter(({ box }) => box.width < 44 || box.height < 44).map(({ name, box }) => [name, Math.round(box.width), Math.round(box.height)]) }; })()`;
+
+/** Small windows, in which the page is higher than the window: with the measurements open there is one scroll bar, not two. */
+export const oneScrollBar = onPage({}, async page => {
+  const bars = () => page.eval("(() => { const sheet = document.querySelector('#sheet'), root = document.documentElement; return { page_px: innerWidth - root.clientWidth, sheet_px: sheet.offsetWidth - sheet.clientWidth, isHigher: root.scrollHeight > root.clientHeight }; })()");
+  const found = {};
+  for (const [width, height] of [[700, 560], [900, 420], [1440, 900]]) {
+    await page.send('Emulation.setDeviceMetricsOverride', { width, height, deviceScaleFactor: 1, mobile: false });
+    await page.press('d', 'KeyD', 'd');
+    await page.until("!document.querySelector('#sheet').hidden");
+    await sleep(400);
+    found[`${width}x${height}`] = await bars();
+    await page.press('Escape');
+  }
+  await shot(page, 'one_scroll_bar');
+  const all = Object.values(found);
+  expect(all.some(f => f.isHigher), 'a page higher than its window in one of them', found);
+  expect(all.every(f => f.page_px === 0 && f.sheet_px < 20), 'no scroll bar of the page beside the one of the measurements', found);
+  return found;
+});
 
 export const phone = onPage({ width: 390, height: 844, isPhone: true }, async page => {
   await page.until('visage.state.frames > 10');

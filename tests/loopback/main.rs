@@ -31,13 +31,13 @@ const SEED: u64 = 3;
 /// A call with the built-in face, small so that it is fast.
 fn call(wire: Impairments) -> World {
     let (face, voice) = (portrait(), Voice::speech());
-    begin(Plan { face, picture_px: 256, voice, faster_ppm: 200.0, up: wire, down: wire, seed: SEED })
+    begin(Plan { face, resolution_px: 256, voice, faster_ppm: 200.0, up: wire, down: wire, seed: SEED })
 }
 
 /// A call with pictures that always fill what the encoder may spend.
 fn busy_call(down: Impairments) -> World {
     let (face, voice) = (Noise::pack(30), Voice::speech());
-    begin(Plan { face, picture_px: 256, voice, faster_ppm: 0.0, up: CALM, down, seed: SEED })
+    begin(Plan { face, resolution_px: 256, voice, faster_ppm: 0.0, up: CALM, down, seed: SEED })
 }
 
 fn begin(plan: Plan) -> World {
@@ -263,7 +263,7 @@ fn a_wire_that_narrows_gets_less_and_one_that_widens_more() {
     let longest_queue = Duration::from_millis(300);
     let neck = |bits_per_second| Impairments { neck: Some(Neck { bits_per_second, longest_queue }), ..CALM };
     let aim = |world: &World| world.studio.stats(&world.ticket.id).expect("a session").state.quality.bitrate_bps;
-    let estimate = |world: &World| world.network().estimate_bps.expect("an estimate");
+    let estimate = |world: &World| world.network().bandwidth_estimate_bps.expect("an estimate");
     let side = |world: &World| world.client.seen.last().expect("a picture").side_px;
 
     let mut world = busy_call(neck(3_000_000));
@@ -370,4 +370,20 @@ fn garbage_and_replays_are_counted_and_change_nothing() {
     let seen = &world.client.seen;
     assert!(seen.windows(2).all(|pair| pair[1].at - pair[0].at == 3_600), "a picture is missing");
     assert_unbroken(&world);
+}
+
+#[test]
+fn a_call_goes_on_after_the_server_was_stopped_for_longer_than_any_timeout() {
+    // Longer than the silence timeout (7 s), and longer than the ICE agent keeps a candidate pair (15 s).
+    for stopped_s in [10, 20] {
+        let mut world = busy_call(CALM);
+        world.run(5.0);
+        world.stalled_until = world.now + Duration::from_secs(stopped_s);
+        world.run(stopped_s as f64);
+        let before = world.client.seen.len();
+        world.run(15.0);
+        assert!(!world.ticket.inbox.has_ended(), "the call ended after {stopped_s} s");
+        let seen = world.client.seen.len() - before;
+        assert!(seen > 300, "{seen} pictures in the 15 s after a stop of {stopped_s} s");
+    }
 }

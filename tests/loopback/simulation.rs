@@ -28,7 +28,7 @@ const ROUND: Duration = Duration::from_millis(100);
 /// How a world begins.
 pub struct Plan {
     pub face: Arc<dyn Pack>,
-    pub picture_px: u32,
+    pub resolution_px: u32,
     pub voice: Voice,
     /// By how much the client's clock is faster than ours.
     pub faster_ppm: f64,
@@ -73,7 +73,7 @@ impl World {
         let diary = Arc::<Mutex<Diary>>::default();
         let face = Arc::new(Overheard { face: plan.face, diary: Arc::clone(&diary) });
         let config =
-            SessionsConfig { max_sessions: 1, workers: 1, picture_px: plan.picture_px, bitrate_bps: 1_000_000 };
+            SessionsConfig { max_sessions: 1, workers: 1, resolution_px: plan.resolution_px, bitrate_bps: 1_000_000 };
         let studio = Sessions::open(config, face, Wall).expect("a studio");
         let (mut client, offer) = Client::new(now, plan.voice, plan.faster_ppm);
         let machines = RtcFactory::new(&[SocketAddr::from(SERVER)]);
@@ -166,6 +166,7 @@ impl World {
 
     fn serve(&mut self) {
         let now = self.now;
+        self.peers.on_turn(now);
         while let Some(bytes) = self.up.take(now) {
             self.inject(&bytes);
         }

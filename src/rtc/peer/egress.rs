@@ -95,7 +95,7 @@ impl Peer {
 
     pub(super) fn on_estimate(&mut self, kind: &BweKind, now: Instant) {
         let (BweKind::Twcc { estimate, .. } | BweKind::Remb { estimate, .. }) = kind else { return };
-        self.network.stats.estimate_bps = Some(estimate.as_u64());
+        self.network.stats.bandwidth_estimate_bps = Some(estimate.as_u64());
         self.egress.congestion.allocator.on_estimate(estimate.as_u64());
         self.update_bitrate(now);
     }
