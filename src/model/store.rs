@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::{AvatarInfo, ModelError};
 
-/// Avatars that load at the same time. Loading takes 30 to 150 ms of one core.
+/// Avatars that load at the same time. A rendered head decodes forty images on one core.
 pub const CONCURRENT_LOADS: usize = 2;
 /// Callers that wait for a load to begin; one more is refused.
 const MAX_WAITING: usize = 64;
