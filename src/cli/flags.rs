@@ -15,6 +15,7 @@ pub use engines::{
 #[cfg(feature = "cuda")]
 pub use engines::{KernelBuildFlags, NvrtcFlags};
 
+pub use values::LogFormat;
 use values::{base_path, host_name, secret};
 
 use crate::doctor::probe::relay::Server;
@@ -41,6 +42,10 @@ pub struct Flags {
     #[arg(long, env = "VISAGE_LOG", global = true, help_heading = EVERYWHERE, default_value = "info", value_name = "LEVEL",
           value_parser = ["error", "warn", "info", "debug", "trace"])]
     pub log: String,
+
+    /// How lines of the log are written: text, or json with one object per line
+    #[arg(long, env = "VISAGE_LOG_FORMAT", global = true, help_heading = EVERYWHERE, value_enum, default_value_t = LogFormat::Text, hide_possible_values = true, value_name = "FORMAT")]
+    pub log_format: LogFormat,
 }
 
 /// Not in between those of one command.

@@ -1,6 +1,6 @@
-//! The events of a session as a stream (the HTML standard's server-sent events).
+//! The events of a session as server-sent events (HTML standard, section 9.2).
 //!
-//! Begins with `session`, the summary of now; ends with `ended`. A reader that falls behind is told by `lagged`.
+//! Begins with `session`, the summary, and ends with `ended`. A reader that falls behind gets `lagged`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::state::AppState;
 use crate::session::{EndReason, SessionEvent};
 use crate::telemetry::{Counters, Loss};
 
-/// Proxies close streams that are silent for a minute.
+/// Proxies close connections that are idle for a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// One reader of a session's events.
@@ -55,7 +55,7 @@ pub async fn events(
 }
 
 impl Reader {
-    /// The next event; none after `ended`, or when the session is gone.
+    /// The next event; `None` after `ended`, or when the session is gone.
     async fn next(&mut self) -> Option<Value> {
         if let Some(first) = self.first.take() {
             return Some(first);
@@ -70,7 +70,7 @@ impl Reader {
                 Err(RecvError::Lagged(missed)) => lagged(&self.counters, missed),
                 Err(RecvError::Closed) => return None,
             },
-            // An error says that the server is gone, which is the same.
+            // An error means that the server is gone, which is the same.
             _ = self.closing.wait_for(|is_closing| *is_closing) => json!(closing()),
         };
         self.is_over = event["type"] == "ended";
@@ -99,7 +99,7 @@ fn too_many_of_one() -> Problem {
 }
 
 fn too_many() -> Problem {
-    let detail = "wanted a free place for an event stream, all are taken";
+    let detail = "all event streams of the server are in use";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, "close streams that are not needed")
         .with(header::RETRY_AFTER, "5")
 }
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn events_that_a_slow_reader_missed_are_told_and_counted() {
+    async fn events_that_a_slow_reader_missed_are_reported_and_counted() {
         let (sender, events) = broadcast::channel(4);
         let (_open, closing) = watch::channel(false);
         let share = PerAddress::new(1).take(IpAddr::from([127, 0, 0, 1]).into()).expect("a share");

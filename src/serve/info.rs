@@ -1,4 +1,4 @@
-//! What the server tells about itself: facts, avatars, packs, health, metrics.
+//! What the server reports about itself: version and capacity, avatars, packs, GPUs, health, metrics.
 
 use std::sync::PoisonError;
 
@@ -60,7 +60,7 @@ fn usual_side() -> u32 {
     256
 }
 
-/// Sides that stills are made in, so that the cache is small.
+/// Sizes of still images; few, so that the cache is small.
 const SIDES: [u32; 3] = [128, 256, 512];
 
 /// `GET /v1/avatars/{name}/still.png`.
@@ -72,14 +72,15 @@ pub async fn still(
 ) -> Result<Response, Problem> {
     if !SIDES.contains(&query.px) {
         let detail = format!("wanted px to be one of {SIDES:?}, found {}", query.px);
-        return Err(Problem::new(StatusCode::BAD_REQUEST, detail, "leave px out for 256").at("px"));
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail, "omit px for 256").at("px"));
     }
     let drawn = tokio::task::spawn_blocking(move || png(&state, &name, query.px)).await;
-    let drawn =
-        drawn.map_err(|_our_bug| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "drawing broke down", "try again"))?;
+    let drawn = drawn.map_err(|_our_bug| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "drawing the still image failed", "try again")
+    })?;
     let bytes = drawn?;
     let tag = tag_of(&bytes);
-    // The picture of a name changes only with the program; browsers ask again after an hour.
+    // A still image changes only with the program; browsers revalidate after an hour.
     let about = [(header::CONTENT_TYPE, "image/png"), (header::ETAG, &tag), (header::CACHE_CONTROL, "max-age=3600")];
     if is_known(&headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, about).into_response());
@@ -119,16 +120,16 @@ fn encoded(still: &Still) -> Result<Bytes, png::EncodingError> {
     Ok(bytes.into())
 }
 
-/// `GET /healthz`: the process answers.
+/// `GET /healthz`: 200 while the process answers.
 pub async fn health() -> &'static str {
     "ok"
 }
 
-/// `GET /readyz`: a session would be admitted, or the reasons why not.
+/// `GET /readyz`: 200 if a session would be admitted, else 503 with the reasons.
 pub async fn ready(State(state): State<AppState>) -> Response {
     let (used, limit) = (state.studio.sessions().len(), state.studio.config().max_sessions);
     let is_closing = *state.closing.borrow();
-    let reasons = [(is_closing, "the server is closing"), (used >= limit, "all places are taken")];
+    let reasons = [(is_closing, "the server is closing"), (used >= limit, "all sessions are in use")];
     let mut reasons: Vec<String> =
         reasons.into_iter().filter(|(is_so, _)| *is_so).map(|(_, reason)| reason.to_owned()).collect();
     let of_the_engine = |error: &AdmitError| !matches!(error, AdmitError::Full { .. } | AdmitError::Closing);
@@ -141,7 +142,7 @@ pub async fn ready(State(state): State<AppState>) -> Response {
     answer
 }
 
-/// `GET /v1/gpus`: what the graphics cards said last, and what that leaves; empty where there is none.
+/// `GET /v1/gpus`: the last reading of each GPU, and how many sessions that allows.
 pub async fn gpus(State(state): State<AppState>) -> Json<Value> {
     let Some(now) = state.studio.cards() else {
         return Json(json!({ "gpus": [], "reading_age_ms": null, "admission": null }));

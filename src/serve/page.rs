@@ -1,4 +1,4 @@
-//! The page: embedded files with tags, so that a browser loads each once.
+//! The page: embedded files with entity tags, so that a browser loads each once.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
@@ -8,7 +8,7 @@ use super::middleware;
 use super::problem::Problem;
 use super::state::{AppState, is_known};
 
-/// Anything that no other route answers: a file of the page, or nothing.
+/// The fallback of all routes: a file of the page, or 404.
 pub async fn file(State(state): State<AppState>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let wanted = uri.path().trim_start_matches('/');
     let wanted = if wanted.is_empty() { "index.html" } else { wanted };

@@ -1,4 +1,4 @@
-//! Sessions over HTTP: join, look, change, leave.
+//! Sessions over HTTP: open, inspect, change, end.
 
 use axum::Json;
 use axum::body::Body;
@@ -30,7 +30,7 @@ struct JoinBody {
     options: Option<Object<Options>>,
 }
 
-/// What a request to join comes to.
+/// A parsed `POST /v1/sessions`.
 struct Wanted {
     sdp: String,
     avatar: Option<String>,
@@ -59,9 +59,9 @@ struct ChangeBody {
     avatar: String,
 }
 
-/// Largest body of an offer in JSON: line ends and quotes of the offer are escaped there.
+/// Largest body with an offer in JSON, where line ends and quotes are escaped.
 const LARGEST_JSON_BYTES: usize = 2 * LONGEST_OFFER;
-/// Largest body of a change.
+/// Largest body of `PATCH`.
 const LARGEST_CHANGE_BYTES: usize = 4096;
 const JOIN_EXAMPLE: &str = "{\"sdp\": \"v=0...\", \"avatar\": \"mira\", \"options\": {\"resolution_px\": 256}} as \
     application/json, or the bare offer as application/sdp";
@@ -164,7 +164,7 @@ fn json_offer(query: &JoinQuery, body: &[u8]) -> Result<Wanted, Problem> {
     let wanted: JoinBody = body::json(body, JOIN_EXAMPLE)?;
     if wanted.sdp.len() > LONGEST_OFFER {
         let detail = format!("wanted an offer of at most {LONGEST_OFFER} bytes, found {}", wanted.sdp.len());
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail, "offer fewer lines and candidates").at("sdp"));
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail, "offer fewer m-lines and candidates").at("sdp"));
     }
     let wishes = wanted.options.map(|Object(options)| options.wishes()).transpose()?.unwrap_or_default();
     Ok(Wanted { sdp: wanted.sdp, avatar: wanted.avatar, wishes })
@@ -180,7 +180,7 @@ fn refusal(error: &JoinError) -> Problem {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, video_hint(offered)).at("sdp")
         }
         JoinError::NoUsableAudio { .. } => {
-            let hint = "offer Opus, as every browser does by default, or no m=audio line at all";
+            let hint = "offer opus/48000/2, as browsers do by default, or no m=audio line";
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, hint).at("sdp")
         }
         JoinError::Closing => closing(detail),
@@ -189,7 +189,7 @@ fn refusal(error: &JoinError) -> Problem {
     problem.code(refusal_code(error))
 }
 
-/// What to do about an offer without usable video. VP8 is refused only by a build that does not have it.
+/// The hint for an offer without usable video. VP8 is refused only by a build without it.
 fn video_hint(offered: &str) -> String {
     let hint = "offer H.264 with profile-level-id=42e01f and packetization-mode=1, as every browser does by default";
     let has_vp8 = offered.split(", ").any(|codec| codec.eq_ignore_ascii_case("VP8/90000"));
@@ -201,19 +201,19 @@ fn not_admitted(error: &AdmitError) -> Problem {
     let detail = of_admission(error);
     let problem = match error {
         AdmitError::Full { .. } => {
-            let hint = "try again in some seconds, or start the server with a larger --max-sessions";
+            let hint = "try again in a few seconds, or start the server with a larger --max-sessions";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "10")
         }
         AdmitError::GpuHot { .. } => {
-            let hint = "try again in a minute: places come back as the card cools; GET /v1/gpus says how it is";
+            let hint = "try again in a minute: capacity comes back as the GPU cools (GET /v1/gpus)";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "60")
         }
         AdmitError::GpuFull { .. } => {
-            let hint = "try again in some seconds; GET /v1/gpus says how full the card is";
+            let hint = "try again in a few seconds; GET /v1/gpus shows the memory";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "10")
         }
         AdmitError::EngineLost { .. } => {
-            let hint = "try again in some seconds; if it stays so, visage doctor says what is wrong with the device";
+            let hint = "try again in a few seconds; otherwise run visage doctor on the server";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "10")
         }
         AdmitError::Closing => closing(detail),
@@ -246,7 +246,7 @@ pub(super) fn summary(state: &AppState, id: &str) -> Result<SessionSummary, Prob
     state.studio.sessions().into_iter().find(|session| session.id == id).ok_or_else(Problem::no_session)
 }
 
-/// `PATCH /v1/sessions/{id}`: another face.
+/// `PATCH /v1/sessions/{id}`: swaps the avatar.
 pub async fn change(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -260,9 +260,9 @@ pub async fn change(
     let wanted = wanted_change(&body::read(&headers, body, LARGEST_CHANGE_BYTES).await?)?;
     let (studio, session) = (state.studio.clone(), id.clone());
     let swap_avatar = tokio::task::spawn_blocking(move || studio.swap_avatar(&session, &wanted.avatar)).await;
-    match swap_avatar
-        .map_err(|_our_bug| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the change broke down", "try again"))?
-    {
+    match swap_avatar.map_err(|_our_bug| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "swapping the avatar failed", "try again")
+    })? {
         Ok(()) => summary(&state, &id).map(Json),
         Err(CommandError::NoSession { .. }) => Err(Problem::no_session()),
         Err(CommandError::Avatar(error)) => Err(not_admitted(&error)),
@@ -270,9 +270,9 @@ pub async fn change(
     }
 }
 
-/// The session has too many orders waiting.
+/// The session has too many commands queued.
 pub fn busy(detail: &str) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, "wait for what was asked before")
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, "wait until earlier commands are done")
         .with(header::RETRY_AFTER, "1")
 }
 

@@ -21,19 +21,19 @@ use crate::time::Wall;
 /// A file of the page.
 pub type Asset = (&'static str, &'static [u8]);
 
-/// What `GET /v1/server` tells and does not change.
+/// The constant part of `GET /v1/server`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Facts {
     /// Version of the program.
     pub version: &'static str,
-    /// The pack.
+    /// The pack that is loaded.
     pub pack: String,
-    /// What runs its graphs.
+    /// The backend that runs its networks.
     pub backend: String,
     /// The video codecs, the preferred one first, as `h264, vp8`.
     #[serde(serialize_with = "as_list")]
     pub video_codecs: &'static str,
-    /// The graphics card, if one was found.
+    /// The first GPU, if there is one.
     pub gpu: Option<String>,
 }
 
@@ -41,7 +41,7 @@ fn as_list<S: Serializer>(codecs: &str, serializer: S) -> Result<S::Ok, S::Error
     serializer.collect_seq(codecs.split(", "))
 }
 
-/// PNG files by avatar and side.
+/// PNG files by avatar and size.
 pub type Stills = HashMap<(String, u32), Bytes>;
 
 /// Shared by all routes.
@@ -59,7 +59,7 @@ struct Inner {
     decode_places: Arc<Semaphore>,
 }
 
-/// Event streams at once.
+/// Event streams at once, of all clients.
 const EVENT_STREAMS: usize = 256;
 /// AudioClip files read or waiting to be decoded at once: 10 MB each at most. Slow ones keep none from being decoded.
 const READ_AT_ONCE: usize = 16;
@@ -88,11 +88,11 @@ impl ClientLimits {
 pub struct Shared {
     /// Sessions.
     pub studio: Arc<Sessions>,
-    /// The WebRTC door.
+    /// The WebRTC endpoint.
     pub net: Arc<RtcServer>,
-    /// What runs.
+    /// Version, pack and backend.
     pub facts: Facts,
-    /// The secret, if requests must carry one.
+    /// The token that requests must carry, if any.
     pub token: Option<String>,
     /// Other pages that may call the API and frame the page; see [`super::check_origins`].
     pub origins: Vec<String>,
@@ -104,16 +104,16 @@ pub struct Shared {
     pub limits: ClientLimits,
     /// Files of the page.
     pub assets: &'static [Asset],
-    /// True once the server is going down.
+    /// True once the server is stopping.
     pub closing: watch::Receiver<bool>,
-    /// Stills by avatar and side.
+    /// Still images by avatar and size.
     pub stills: Mutex<Stills>,
-    /// For ages and start time.
+    /// The clock, for ages.
     pub wall: Wall,
 }
 
 impl AppState {
-    /// Shares it.
+    /// State for the routes.
     #[must_use]
     pub fn new(shared: Shared) -> Self {
         let limits = shared.limits;
@@ -178,7 +178,7 @@ pub(super) fn tag_of(bytes: &[u8]) -> String {
     format!("\"{short:016x}\"")
 }
 
-/// Whether the browser has what has this tag already (RFC 9110, section 13.1.2).
+/// Whether the client has the content with this entity tag already (RFC 9110, section 13.1.2).
 pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
     known.split(',').map(|known| known.trim().trim_start_matches("W/")).any(|known| known == tag || known == "*")

@@ -66,6 +66,11 @@ impl Sessions {
     /// If the studio is full or closing, or the avatar is unknown or broken.
     pub fn admit(&self, request: &SessionRequest, outlet: Box<dyn Outlet>) -> Result<SessionHandle, AdmitError> {
         let (ticket, show) = self.stage(request, outlet, self.wall.now())?;
+        let terms = ticket.terms;
+        ticket.meter.span().in_scope(|| {
+            let (codec, resolution_px, audio) = (ticket.codec, terms.resolution_px, terms.audio);
+            tracing::info!(avatar = %ticket.avatar, ?codec, resolution_px, audio, "session started");
+        });
         self.workers.put(ticket.key, Box::new(show));
         Ok(ticket)
     }

@@ -8,6 +8,7 @@ mod gpu;
 mod leaks;
 mod limits;
 mod live;
+mod log;
 mod proxy;
 mod schema;
 
@@ -170,7 +171,7 @@ async fn a_full_house_says_when_to_come_back() {
     let ready = house.ask(Method::GET, "/readyz").send().await.expect("an answer");
     assert!(ready.status() == StatusCode::SERVICE_UNAVAILABLE && ready.headers().contains_key("retry-after"));
     let reasons: Value = serde_json::from_slice(&ready.bytes().await.expect("a body")).expect("JSON");
-    assert_eq!(reasons, json!({ "ready": false, "reasons": ["all places are taken"] }));
+    assert_eq!(reasons, json!({ "ready": false, "reasons": ["all sessions are in use"] }));
     house.close().await;
 }
 

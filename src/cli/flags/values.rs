@@ -1,6 +1,17 @@
 //! Values of flags that are more than a number or a name: what is accepted, and the message otherwise.
 
+use clap::ValueEnum;
+
 use crate::serve::BasePath;
+
+/// How lines of the log are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
 
 /// More than any disk holds, and few enough to be counted in bytes.
 const MAX_GIGABYTES: f64 = 1e9;
