@@ -68,8 +68,11 @@ impl Rig {
     /// Memory of its rasterised drawings, which is nearly all that it takes.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        let of = |layer: &Layer| if let Look::Drawing(drawing) = &layer.look { drawing.art.size_bytes() } else { 0 };
-        self.layers.iter().map(of).sum()
+        let size = |layer: &Layer| match &layer.content {
+            LayerContent::Drawing(drawing) => drawing.art.size_bytes(),
+            LayerContent::Shapes(..) => 0,
+        };
+        self.layers.iter().map(size).sum()
     }
 
     /// Reads `rig.json` and the drawings that it names from `files`, for square output of `side_px` pixels (64 to 2048) on
