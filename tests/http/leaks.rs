@@ -130,7 +130,7 @@ impl Pack for Broken {
         self.0.name()
     }
 
-    fn avatars(&self) -> &[AvatarInfo] {
+    fn avatars(&self) -> Arc<[AvatarInfo]> {
         self.0.avatars()
     }
 
