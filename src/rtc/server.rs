@@ -108,8 +108,7 @@ impl RtcServer {
     /// If there is no such session, its codec is not in the offer, the offer cannot be answered, or the session has no
     /// viewer slot or microphone for it; then nothing of it remains.
     pub async fn join_viewer(&self, session: &str, offer: &str, role: ViewerRole) -> Result<JoinedViewer, JoinError> {
-        let missing = || ViewerError::NoSession { id: session.to_owned() };
-        let codec = self.joiner.sessions.find(session).ok_or_else(missing)?.codec;
+        let codec = self.joiner.sessions.find(session).ok_or(ViewerError::NoSession)?.codec;
         let now = self.wall.now();
         let (rtc, answer) = self.factory.answer_viewer(offer, (codec, role), now)?;
         let viewer = self.joiner.sessions.join(session, role, now)?;
@@ -124,6 +123,12 @@ impl RtcServer {
         let (reply, stats) = oneshot::channel();
         let is_sent = self.joiner.commands.send(RtcCommand::Stats(session, reply)).await.is_ok();
         if is_sent { stats.await.unwrap_or_default() } else { Vec::new() }
+    }
+
+    /// Network statistics of the first viewer of the session with this id; `None` if there is no such session or viewer.
+    pub async fn first_viewer_stats(&self, id: &str) -> Option<NetworkStats> {
+        let session = self.joiner.sessions.find(id)?;
+        self.stats(session.key).await.first().map(|(_, stats)| *stats)
     }
 
     /// Network statistics of every peer.

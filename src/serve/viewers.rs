@@ -44,7 +44,7 @@ pub async fn join(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    state.studio.find(&id).ok_or_else(|| Problem::no_session(&id))?;
+    state.studio.find(&id).ok_or_else(Problem::no_session)?;
     let kind = body::media_type(&headers);
     let body = body::read(&headers, body, largest_join_bytes(&kind)?).await?;
     let (offer, role) = wanted_viewer(&kind, &body)?;
@@ -84,18 +84,18 @@ pub async fn leave(
 
 /// Asks a viewer to leave; its connection closes within a tenth of a second.
 pub(super) fn dismiss(state: &AppState, id: &str, viewer: &str) -> Result<(), Problem> {
-    let session = state.studio.find(id).ok_or_else(|| Problem::no_session(id))?;
-    if session.viewers.dismiss(viewer) { Ok(()) } else { Err(no_viewer(viewer)) }
+    let session = state.studio.find(id).ok_or_else(Problem::no_session)?;
+    if session.viewers.dismiss(viewer) { Ok(()) } else { Err(no_viewer()) }
 }
 
 /// Whether the session has this viewer.
 pub(super) fn find_viewer(state: &AppState, id: &str, viewer: &str) -> Result<(), Problem> {
-    let session = state.studio.find(id).ok_or_else(|| Problem::no_session(id))?;
-    if session.viewers.has(viewer) { Ok(()) } else { Err(no_viewer(viewer)) }
+    let session = state.studio.find(id).ok_or_else(Problem::no_session)?;
+    if session.viewers.has(viewer) { Ok(()) } else { Err(no_viewer()) }
 }
 
-fn no_viewer(viewer: &str) -> Problem {
-    let detail = format!("the session has no viewer \"{viewer}\"");
+fn no_viewer() -> Problem {
+    let detail = "the session has no viewer with this id";
     Problem::new(StatusCode::NOT_FOUND, detail, "GET /v1/sessions/{id}/stats lists them").at("viewer").code("no_viewer")
 }
 
@@ -114,7 +114,7 @@ pub(super) fn listed(session: &SessionHandle, network: &[(ViewerKey, NetworkStat
 pub(super) fn refusal(error: &ViewerError) -> Problem {
     let detail = error.to_string();
     let problem = match error {
-        ViewerError::NoSession { id } => Problem::no_session(id),
+        ViewerError::NoSession => Problem::no_session(),
         ViewerError::Full { .. } => {
             let hint = "try again in some seconds, or start the server with a larger --max-viewers";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "10")

@@ -123,8 +123,10 @@ fn check_tag(headers: &HeaderMap, viewer: &str) -> Result<(), Problem> {
 /// A fragment has lines of the form `x=...` and at least one of ICE; what they say is not needed.
 fn check_fragment(body: &Bytes) -> Result<(), Problem> {
     let text = std::str::from_utf8(body).unwrap_or_default();
-    let is_line = |line: &str| line.as_bytes().first().is_some_and(u8::is_ascii_lowercase) && line.get(1..2) == Some("=");
-    let is_ice = |line: &str| ["a=ice-", "a=candidate:", "a=end-of-candidates"].iter().any(|name| line.starts_with(name));
+    let is_line =
+        |line: &str| line.as_bytes().first().is_some_and(u8::is_ascii_lowercase) && line.get(1..2) == Some("=");
+    let is_ice =
+        |line: &str| ["a=ice-", "a=candidate:", "a=end-of-candidates"].iter().any(|name| line.starts_with(name));
     let mut lines = text.lines().filter(|line| !line.is_empty());
     if lines.clone().any(is_ice) && lines.all(is_line) {
         return Ok(());
@@ -142,7 +144,7 @@ pub async fn leave(
 }
 
 fn find_session(state: &AppState, id: &str) -> Result<(), Problem> {
-    state.studio.find(id).map(drop).ok_or_else(|| Problem::no_session(id))
+    state.studio.find(id).map(drop).ok_or_else(Problem::no_session)
 }
 
 #[cfg(test)]
@@ -152,8 +154,12 @@ mod tests {
     #[test]
     fn a_fragment_has_ice_attributes_and_nothing_else_is_one() {
         let is_one = |text: &'static str| check_fragment(&Bytes::from_static(text.as_bytes())).is_ok();
-        assert!(is_one("a=ice-ufrag:x\r\na=ice-pwd:y\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\na=candidate:1 1 udp 1 h 5 typ host\r\n"));
+        assert!(is_one(
+            "a=ice-ufrag:x\r\na=ice-pwd:y\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\na=candidate:1 1 udp 1 h 5 typ host\r\n"
+        ));
         assert!(is_one("a=end-of-candidates\r\n"));
-        assert!(!is_one("") && !is_one("hello") && !is_one("m=audio 9 RTP/AVP 0\r\n") && !is_one("a=candidate:1\r\n<html>"));
+        assert!(
+            !is_one("") && !is_one("hello") && !is_one("m=audio 9 RTP/AVP 0\r\n") && !is_one("a=candidate:1\r\n<html>")
+        );
     }
 }

@@ -43,6 +43,7 @@ impl Avatars {
             ModelError::UnknownAvatar { name, known } => AdmitError::UnknownAvatar { name, known },
             ModelError::NoPlace { places, .. } => AdmitError::Full { limit: places },
             ModelError::Lost { found, .. } => AdmitError::EngineLost { found },
+            busy @ ModelError::Busy { .. } => AdmitError::EngineLost { found: busy.to_string() },
             other => AdmitError::BrokenAvatar { name: avatar.to_owned(), found: other.to_string() },
         })
     }

@@ -142,7 +142,7 @@ impl GpuMonitor {
     /// Applies what was read at `now`: admission keeps to it from this call on.
     pub fn on_reading(&mut self, readings: Vec<GpuReading>, now: Instant) {
         if let Some(governor) = &mut self.governor {
-            let changes = governor.see(&readings, self.registry.count(), now);
+            let changes = governor.on_reading(&readings, self.registry.count(), now);
             let freshness = if governor.is_answered(now) { Freshness::New } else { Freshness::Old };
             let allowance = governor.allowance();
             self.registry.allow(allowance, freshness);

@@ -75,7 +75,9 @@ impl SessionHandle {
     pub(super) fn counted(self, counters: Arc<Counters>, trace: Option<Trace>) -> Self {
         let inbox = Inbox::new(counters);
         let viewers = Viewers::new(self.viewers.limit(), inbox.clone());
-        Self { inbox, viewers, meter: Arc::new(Meter::traced(trace, self.key.0)), ..self }
+        let span = tracing::info_span!("session", id = %self.id);
+        let meter = Meter::traced(trace, self.key.0).logged(span, self.started);
+        Self { inbox, viewers, meter: Arc::new(meter), ..self }
     }
 
     /// The avatar that it shows now.

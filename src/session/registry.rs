@@ -15,6 +15,7 @@ use super::report::{Meter, MeterReport, SessionEvent, SessionState, SessionStats
 use super::viewers::ViewerCounts;
 use crate::gpu_load::Allowance;
 use crate::telemetry::{Counters, Loss, Trace};
+use crate::time::Wall;
 
 /// The running sessions, and the totals of those that ended.
 #[derive(Default)]
@@ -187,6 +188,7 @@ impl SessionRegistry {
         // Only now: whoever sees that the inbox ended finds the session gone.
         session.inbox.end();
         self.ends.count(reason);
+        session.meter.log_end(reason, Wall.now());
         // An error here only says that nobody listens.
         let _ = session.events.send(SessionEvent::Ended(reason));
         Some(session)

@@ -132,6 +132,8 @@ impl Queue {
             return;
         }
         let now = self.wall.now();
+        let span = due.session.span().clone();
+        let _entered = span.enter();
         let tick = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| due.session.tick(now, self.wall)));
         match tick {
             Ok(()) if due.session.is_lost() => (self.on_stop)(due.key, StopCause::EngineLost),

@@ -124,6 +124,12 @@ impl Session {
         self.audio.mute();
     }
 
+    /// What the log lines of the session have in common.
+    #[must_use]
+    pub fn span(&self) -> &tracing::Span {
+        self.tally.meter.span()
+    }
+
     /// When [`Session::tick`] is due.
     #[must_use]
     pub fn next_tick(&self) -> Instant {

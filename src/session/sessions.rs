@@ -70,6 +70,11 @@ impl Sessions {
     /// If no further session is admitted, or the avatar is unknown or broken.
     pub fn start(&self, request: &SessionRequest, outlet: Box<dyn Outlet>) -> Result<Arc<SessionHandle>, AdmitError> {
         let (handle, session) = self.create(request, outlet, self.wall.now())?;
+        handle.meter.span().in_scope(|| {
+            let (codec, limits) = (handle.codec, handle.limits);
+            let (resolution_px, audio) = (limits.resolution_px, limits.audio);
+            tracing::info!(avatar = %handle.avatar(), ?codec, resolution_px, audio, "session started");
+        });
         self.scheduler.add(handle.key, Box::new(session));
         Ok(handle)
     }
@@ -127,7 +132,7 @@ impl Sessions {
     /// # Errors
     /// If there is no such session, it has as many viewers as it may have, or the microphone asked for is taken.
     pub fn join(&self, id: &str, role: ViewerRole, now: Instant) -> Result<ViewerHandle, ViewerError> {
-        let session = self.find(id).ok_or_else(|| ViewerError::NoSession { id: id.to_owned() })?;
+        let session = self.find(id).ok_or(ViewerError::NoSession)?;
         let joined = Viewers::join(&session, role, now);
         self.registry.viewer_counts().count_join(joined.as_ref().err());
         joined
@@ -199,7 +204,7 @@ impl Sessions {
 
     /// The avatars, the default first.
     #[must_use]
-    pub fn avatars(&self) -> &[AvatarInfo] {
+    pub fn avatars(&self) -> Arc<[AvatarInfo]> {
         self.avatars.pack().avatars()
     }
 

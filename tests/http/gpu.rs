@@ -23,7 +23,7 @@ impl Pack for OnCard {
         self.0.name()
     }
 
-    fn avatars(&self) -> &[AvatarInfo] {
+    fn avatars(&self) -> Arc<[AvatarInfo]> {
         self.0.avatars()
     }
 

@@ -37,7 +37,7 @@ impl ViewerCounts {
     pub(in super::super) fn count_join(&self, refusal: Option<&ViewerError>) {
         let counter = match refusal {
             None => &self.joined,
-            Some(ViewerError::NoSession { .. }) => &self.refused[0],
+            Some(ViewerError::NoSession) => &self.refused[0],
             Some(ViewerError::Full { .. }) => &self.refused[1],
             Some(ViewerError::MicrophoneTaken) => &self.refused[2],
         };

@@ -33,11 +33,8 @@ pub const MAX_UNSENT_FRAMES: usize = 2;
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ViewerError {
     /// There is no such session.
-    #[error("there is no session \"{id}\"")]
-    NoSession {
-        /// The id asked for.
-        id: String,
-    },
+    #[error("there is no session with this id")]
+    NoSession,
     /// The session has as many viewers as it may have.
     #[error("all {limit} viewer slots of the session are in use")]
     Full {
@@ -54,7 +51,7 @@ impl ViewerError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::NoSession { .. } => "no_session",
+            Self::NoSession => "no_session",
             Self::Full { .. } => "viewers_full",
             Self::MicrophoneTaken => "microphone_taken",
         }
