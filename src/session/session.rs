@@ -361,7 +361,7 @@ impl Session {
             self.tally.lose_frame(Loss::BlockedFrame);
             self.video.on_frame_lost();
         } else if is_refused {
-            self.tally.losses.count(Loss::BlockedVoice);
+            self.tally.losses.count(Loss::BlockedAudio);
         }
     }
 }
