@@ -144,7 +144,7 @@ impl Peers {
             sent += 1;
         }
         if sent == 0 {
-            self.counters.lose(Loss::BlockedVoice);
+            self.counters.lose(Loss::BlockedAudio);
         }
         sent
     }

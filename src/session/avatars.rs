@@ -22,7 +22,7 @@ impl Avatars {
 
     /// Why no session could get an animator now; `None` if one could.
     pub(super) fn refusal(&self) -> Option<AdmitError> {
-        let error = self.0.takes_sessions().err()?;
+        let error = self.0.check_ready().err()?;
         Some(AdmitError::EngineLost { found: error.to_string() })
     }
 
@@ -41,7 +41,7 @@ impl Avatars {
     pub(super) fn animator(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, AdmitError> {
         self.0.animator(avatar, side_px).map_err(|error| match error {
             ModelError::UnknownAvatar { name, known } => AdmitError::UnknownAvatar { name, known },
-            ModelError::NoPlace { places, .. } => AdmitError::Full { limit: places },
+            ModelError::NoSlot { slots, .. } => AdmitError::Full { limit: slots },
             ModelError::Lost { found, .. } => AdmitError::EngineLost { found },
             busy @ ModelError::Busy { .. } => AdmitError::EngineLost { found: busy.to_string() },
             other => AdmitError::BrokenAvatar { name: avatar.to_owned(), found: other.to_string() },

@@ -58,7 +58,7 @@ impl GpuMonitoring {
     /// As [`GpuMonitoring::start`], but readings, from `now` on, are the caller's to bring.
     #[must_use]
     pub fn monitor(&self, now: Instant) -> GpuMonitor {
-        GpuMonitor::new(self.pack.card(), self.max_sessions, (&self.registry, &self.status), now)
+        GpuMonitor::new(self.pack.gpu(), self.max_sessions, (&self.registry, &self.status), now)
     }
 
     /// The last reading; `None` where GPUs are not read.
@@ -70,7 +70,7 @@ impl GpuMonitoring {
     /// What was run on the GPU; `None` if the avatars run on the CPU.
     #[must_use]
     pub fn device_counts(&self) -> Option<DeviceCounts> {
-        self.pack.work()
+        self.pack.device_counts()
     }
 
     /// Ends the thread, without waiting for it.

@@ -123,7 +123,7 @@ impl Inbox {
 
     fn queue(&self, command: SessionCommand, utterance: Utterance) -> Result<Utterance, CommandQueueFull> {
         self.0.commands.push((command, utterance)).map_err(|_refused| {
-            self.0.counters.lose(Loss::RefusedOrder);
+            self.0.counters.lose(Loss::RefusedCommand);
             CommandQueueFull
         })?;
         Ok(utterance)
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!((taken, inbox.utterance()), (COMMANDS, Utterance(COMMANDS as u64)));
         let newest = std::iter::from_fn(|| inbox.poll_command()).last().map(|(_, utterance)| utterance);
         assert_eq!(newest, Some(inbox.utterance()));
-        assert_eq!(inbox.0.counters.snapshot().of(Loss::RefusedOrder), 8);
+        assert_eq!(inbox.0.counters.snapshot().of(Loss::RefusedCommand), 8);
     }
 
     #[test]

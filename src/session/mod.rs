@@ -20,6 +20,7 @@ mod scheduler;
 mod session;
 mod sessions;
 mod speech;
+mod tally;
 mod video_out;
 mod viewers;
 

@@ -141,16 +141,16 @@ impl Pack for Portrait {
         self.avatars.avatars()
     }
 
-    fn takes_sessions(&self) -> Result<(), ModelError> {
-        self.net.takes_sessions()
+    fn check_ready(&self) -> Result<(), ModelError> {
+        self.net.check_ready()
     }
 
-    fn card(&self) -> Option<GpuRequirement> {
+    fn gpu(&self) -> Option<GpuRequirement> {
         self.gpu.clone()
     }
 
-    fn work(&self) -> Option<DeviceCounts> {
-        self.net.work()
+    fn device_counts(&self) -> Option<DeviceCounts> {
+        self.net.device_counts()
     }
 
     fn animator(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
