@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use visage::codec::audio_file::decode_sound;
 use visage::media::VideoFrame;
-use visage::model::{Animator, AvatarInfo, Cadence, FramePoll, ModelError, Pack, Still};
+use visage::model::{Animator, AvatarInfo, AvatarKind, Cadence, FramePoll, ModelError, Pack, Still};
 use visage::rtc::{RtcConfig, RtcServer};
 use visage::serve::{self, Access, AppState, BasePath, ClientLimits, Facts, ServeError, Shared, TlsFiles, TraceFile};
 use visage::session::{
@@ -58,8 +58,8 @@ impl Pack for Paper {
         "paper"
     }
 
-    fn avatars(&self) -> &[AvatarInfo] {
-        &self.0
+    fn avatars(&self) -> Arc<[AvatarInfo]> {
+        self.0.as_slice().into()
     }
 
     fn animator(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
@@ -99,13 +99,18 @@ struct House {
 fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
     let runtime = Runtime::new().expect("a runtime");
     let inside = runtime.enter();
-    let card =
-        AvatarInfo { name: "sheet".into(), title: "Sheet".into(), kind: "drawn".into(), background: "#ffffff".into() };
-    let config = SessionsConfig { max_sessions: 4, workers: 1, resolution_px: 128, bitrate_bps: 300_000 };
+    let card = AvatarInfo {
+        name: "sheet".into(),
+        title: "Sheet".into(),
+        kind: AvatarKind::Drawn,
+        background: "#ffffff".into(),
+    };
+    let config =
+        SessionsConfig { max_sessions: 4, max_viewers: 50, workers: 1, resolution_px: 128, bitrate_bps: 300_000 };
     let studio = Sessions::open(config, Arc::new(Paper(vec![card])), Wall).expect("a studio");
     let net =
         RtcConfig { host: "127.0.0.1".parse().expect("an address"), udp_port: 0, public_ips: Vec::new(), capacity: 4 };
-    let net = Arc::new(RtcServer::start(&net, studio.clone(), studio.counters(), Wall).expect("a door"));
+    let net = Arc::new(RtcServer::start(&net, studio.clone(), studio.registry().counters(), Wall).expect("a door"));
     let listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let address = listener.address;
     let (close, closing) = watch::channel(false);
@@ -140,8 +145,8 @@ fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
 }
 
 impl House {
-    fn session(&self) -> SessionHandle {
-        self.studio.admit(&SessionRequest::default(), Box::new(Sink)).expect("a place")
+    fn session(&self) -> Arc<SessionHandle> {
+        self.studio.start(&SessionRequest::default(), Box::new(Sink)).expect("a place")
     }
 
     fn dial(&self) -> TcpStream {
@@ -185,7 +190,7 @@ fn problem(answer: &str) -> Value {
 #[test]
 fn a_large_body_is_refused_before_it_is_sent() {
     let house = house(None, &[]);
-    let id = house.session().id;
+    let id = house.session().id.clone();
     for (path, kind) in
         [(format!("/v1/sessions/{id}/speech"), "audio/wav"), ("/v1/sessions".into(), "application/json")]
     {
@@ -216,7 +221,7 @@ fn a_body_of_unknown_length_is_refused_where_it_passes_the_limit() {
 #[test]
 fn every_kind_of_refusal_is_a_problem_that_says_where() {
     let house = house(None, &[]);
-    let id = house.session().id;
+    let id = house.session().id.clone();
     let json = "content-type: application/json\r\n";
     let at = |path: &str| path.replace("ID", &id);
     let cases = [
@@ -275,7 +280,7 @@ fn broken_json_is_told_by_line_and_column() {
 #[test]
 fn a_sound_file_is_spoken_at_once() {
     let house = house(None, &[]);
-    let id = house.session().id;
+    let id = house.session().id.clone();
     let wav = wav_of_half_a_second();
     decode_sound(&wav, Duration::from_mins(1)).expect("a sound");
     // As a program says it, as `curl --data-binary` does, and as nobody does.
@@ -450,7 +455,7 @@ fn a_trace_holds_the_sent_frames_of_every_session() {
     let path = folder.path().join("trace.json");
     let house = house(None, &[]);
     let file = TraceFile::create(&path, Wall).expect("a trace");
-    house.studio.trace(file.trace());
+    house.studio.registry().trace(file.trace());
     let ticket = house.session();
     let mut marks = Marks::default();
     let now = Wall.now();

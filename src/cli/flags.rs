@@ -154,6 +154,10 @@ pub struct ServeFlags {
     #[arg(long, env = "VISAGE_MAX_SESSIONS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_sessions: u16,
 
+    /// Viewers of one session at once, its creator included
+    #[arg(long, env = "VISAGE_MAX_VIEWERS", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub max_viewers: u16,
+
     /// Secret that every API request must carry
     #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true, value_parser = secret)]
     pub token: Option<String>,

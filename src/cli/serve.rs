@@ -89,7 +89,7 @@ impl Services {
         let facts = facts(&pack, cards.as_ref());
         let studio = open_studio(wanted, Arc::new(pack))?;
         if let Some(mut cards) = cards {
-            studio.watch(Box::new(move || cards.read()))?;
+            studio.gpu().start(Box::new(move || cards.read()))?;
         }
         let net = open_net(wanted, &studio, port)?;
         let trace = trace_file(wanted, &studio)?;
@@ -133,7 +133,7 @@ fn trace_file(wanted: &ServeFlags, studio: &Sessions) -> Result<Option<TraceFile
             io::Error::new(error.kind(), format!("wanted to write a trace, found {error}: {}", path.display()))
         })
         .map_err(|error| CliError::new(error, "--trace names a file in a folder that can be written"))?;
-    studio.trace(file.trace());
+    studio.registry().trace(file.trace());
     Ok(Some(file))
 }
 
@@ -151,6 +151,7 @@ fn open_studio(wanted: &ServeFlags, pack: Arc<dyn Pack>) -> Result<Arc<Sessions>
     let cores = thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let config = SessionsConfig {
         max_sessions: usize::from(wanted.max_sessions),
+        max_viewers: usize::from(wanted.max_viewers),
         workers: wanted.workers.map_or(cores, usize::from).max(1),
         resolution_px: wanted.resolution_px & !1,
         bitrate_bps: FIRST_BITRATE_BPS,
@@ -165,8 +166,7 @@ fn open_net(wanted: &ServeFlags, studio: &Arc<Sessions>, port: u16) -> Result<Ar
         public_ips: wanted.public_ip.clone(),
         capacity: usize::from(wanted.max_sessions),
     };
-    let lobby = Arc::clone(studio);
-    let net = RtcServer::start(&config, lobby, studio.counters(), Wall).map_err(|error| {
+    let net = RtcServer::start(&config, Arc::clone(studio), studio.registry().counters(), Wall).map_err(|error| {
         let hint = match &error {
             RtcServerError::Bind { .. } => {
                 "another program has that UDP port: choose one with --udp-port, or 0 for any"

@@ -78,9 +78,9 @@ impl VideoFile {
             meter: Arc::<Meter>::default(),
             events: broadcast::channel(1).0,
         };
-        inbox.watch();
+        inbox.set_watching(1);
         let (sink, source) = speech_queue();
-        inbox.order(SessionCommand::Speak(source)).expect("an empty inbox has room for an order");
+        inbox.push_command(SessionCommand::Speak(source)).expect("an empty inbox has room for an order");
         // Its own time: any instant will do as the start.
         let show = Session::new(parts, plan.bitrate_bps, Wall.now())?;
         let write = |source| RenderError::Write { path: plan.out.clone(), source };

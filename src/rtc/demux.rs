@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use crate::session::SessionKey;
+use crate::session::ViewerKey;
 
 /// Addresses kept for one peer; a peer that roams further loses its oldest.
 const MAX_ADDRESSES: usize = 8;
@@ -16,9 +16,9 @@ const USERNAME: u16 = 0x0006;
 /// Peers by ICE user name fragment and by address.
 #[derive(Debug, Default)]
 pub struct Demux {
-    by_ufrag: HashMap<Box<str>, SessionKey>,
-    by_address: HashMap<SocketAddr, SessionKey>,
-    entries: HashMap<SessionKey, Entry>,
+    by_ufrag: HashMap<Box<str>, ViewerKey>,
+    by_address: HashMap<SocketAddr, ViewerKey>,
+    entries: HashMap<ViewerKey, Entry>,
 }
 
 #[derive(Debug, Default)]
@@ -29,25 +29,25 @@ struct Entry {
 
 impl Demux {
     /// Adds a peer under our ICE user name fragment for it.
-    pub fn insert(&mut self, key: SessionKey, ufrag: &str) {
+    pub fn insert(&mut self, key: ViewerKey, ufrag: &str) {
         self.by_ufrag.insert(ufrag.into(), key);
         self.entries.insert(key, Entry { ufrag: ufrag.into(), addresses: Vec::new() });
     }
 
     /// The peer with this local user name fragment.
     #[must_use]
-    pub fn by_ufrag(&self, ufrag: &str) -> Option<SessionKey> {
+    pub fn by_ufrag(&self, ufrag: &str) -> Option<ViewerKey> {
         self.by_ufrag.get(ufrag).copied()
     }
 
     /// The peer that last sent from `address`.
     #[must_use]
-    pub fn by_address(&self, address: SocketAddr) -> Option<SessionKey> {
+    pub fn by_address(&self, address: SocketAddr) -> Option<ViewerKey> {
         self.by_address.get(&address).copied()
     }
 
     /// A peer sends from `address`. True if the address is new for it.
-    pub fn bind_address(&mut self, address: SocketAddr, key: SessionKey) -> bool {
+    pub fn bind_address(&mut self, address: SocketAddr, key: ViewerKey) -> bool {
         let Some(entry) = self.entries.get_mut(&key) else { return false };
         if self.by_address.insert(address, key) == Some(key) {
             return false;
@@ -62,7 +62,7 @@ impl Demux {
     }
 
     /// Removes a peer.
-    pub fn remove(&mut self, key: SessionKey) {
+    pub fn remove(&mut self, key: ViewerKey) {
         let Some(entry) = self.entries.remove(&key) else { return };
         self.by_ufrag.remove(&entry.ufrag);
         for address in entry.addresses {
@@ -139,7 +139,12 @@ fn two_bytes(bytes: &[u8], at: usize) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::SessionKey;
     use proptest::prelude::*;
+
+    fn key(number: u32) -> ViewerKey {
+        ViewerKey { session: SessionKey(1), number }
+    }
 
     fn request(username: &str) -> Vec<u8> {
         let mut bytes = vec![0, 1, 0, 0];
@@ -163,7 +168,7 @@ mod tests {
     #[test]
     fn nothing_is_kept_of_a_peer_that_was_removed() {
         let mut demux = Demux::default();
-        let (one, two) = (SessionKey(1), SessionKey(2));
+        let (one, two) = (key(1), key(2));
         demux.insert(one, "a");
         demux.insert(two, "b");
         assert!((0..100).all(|port| demux.bind_address(SocketAddr::from(([10, 0, 0, 1], port)), one)));

@@ -13,6 +13,7 @@ use str0m::{Candidate, Rtc, RtcConfig};
 use super::JoinError;
 use super::sdp::{Offer, OfferTerms, VideoFormat};
 use crate::codec::VideoCodec;
+use crate::session::ViewerRole;
 
 /// Payload types of H.264 and of its retransmissions before negotiation; an answer uses the offer's.
 const H264_PAYLOAD_TYPES: (u8, u8) = (108, 109);
@@ -70,6 +71,20 @@ impl RtcFactory {
             rtc.add_local_candidate(candidate.clone());
         }
         rtc
+    }
+
+    /// Answers an offer to watch a session that is encoded with `codec`: the str0m instance that accepted it, and the answer.
+    ///
+    /// # Errors
+    /// If the offer cannot be answered, or lacks the codec.
+    pub fn answer_viewer(
+        &self,
+        offer: &str,
+        (codec, role): (VideoCodec, ViewerRole),
+        now: Instant,
+    ) -> Result<(Rtc, String), JoinError> {
+        let terms = OfferTerms { codec: Some(codec), is_receive_only: !role.has_microphone() };
+        self.answer_on(offer, terms, now).map(|(rtc, _, answer)| (rtc, answer))
     }
 
     /// Answers an offer: the str0m instance that accepted it, the video codec, and the answer for the peer.

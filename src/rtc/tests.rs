@@ -12,12 +12,13 @@ use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 
 use super::peer::Peer;
-use super::{Admission, Datagram, Peers, RtcFactory};
-use crate::codec::{EncodedFrame, VideoCodec};
+use super::{Datagram, Peers, RtcFactory};
+use crate::codec::EncodedFrame;
 use crate::media::{Timed, Utterance};
+use crate::model::{Animator, AvatarInfo, ModelError, Pack, Still};
 use crate::session::{
-    AdmitError, EndReason, FrameCounts, Inbox, Meter, Outgoing, OutgoingMedia, Outlet, SessionHandle, SessionKey,
-    SessionLimits, SessionRequest,
+    FrameCounts, Outgoing, OutgoingMedia, SessionHandle, SessionKey, SessionRequest, Sessions, SessionsConfig,
+    ViewerHandle, ViewerRole, Viewers,
 };
 use crate::telemetry::{Loss, Marks, Stage};
 use crate::time::{SampleIndex, Wall};
@@ -41,18 +42,13 @@ struct Call {
     recorded: Vec<Vec<u8>>,
 }
 
-fn session(now: Instant) -> SessionHandle {
-    SessionHandle {
-        id: Arc::from("session"),
-        key: SessionKey(1),
-        avatar: Arc::from("none"),
-        codec: VideoCodec::H264,
-        terms: SessionLimits { resolution_px: 512, bitrate_bps: None, audio: true },
-        inbox: Inbox::new(Arc::default()),
-        meter: Arc::new(Meter::default()),
-        events: tokio::sync::broadcast::channel(1).0,
-        began: now,
-    }
+const CONFIG: SessionsConfig =
+    SessionsConfig { max_sessions: 1, max_viewers: 1, workers: 1, resolution_px: 512, bitrate_bps: 500_000 };
+
+/// The creator of a session that nobody runs.
+fn viewer(key: SessionKey, now: Instant) -> ViewerHandle {
+    let session = SessionHandle::new(key, Arc::from("none"), &SessionRequest::default(), &CONFIG, now);
+    Viewers::join(&Arc::new(session), ViewerRole::Creator, now).expect("a viewer slot")
 }
 
 /// A browser with its audio line and its pending offer, and the offer.
@@ -74,7 +70,7 @@ impl Call {
         let (rtc, _, answer) = RtcFactory::new(&[server]).answer(&offer, now).expect("an answer");
         let answer = SdpAnswer::from_sdp_string(&answer).expect("an answer");
         browser.sdp_api().accept_answer(pending, answer).expect("a fitting answer");
-        let peer = Peer::new(rtc, session(now), now);
+        let peer = Peer::new(rtc, viewer(SessionKey(1), now), now);
         let (to_peer, to_browser) = (VecDeque::new(), VecDeque::new());
         let (sent, recorded, is_connected) = (Vec::new(), Vec::new(), false);
         let mut call =
@@ -162,7 +158,7 @@ impl Call {
     }
 
     fn send_frame(&mut self, number: u64, bytes: usize) {
-        self.peer.session.meter.frame_due();
+        self.peer.viewer.session.meter.frame_due();
         let mut marks = Marks::default();
         marks.stamp(Stage::PlayoutDue, self.now);
         let value = OutgoingMedia::VideoFrame(EncodedFrame { bytes: Bytes::from(vec![0x65; bytes]), is_key: true });
@@ -173,7 +169,9 @@ impl Call {
             out.push_back(datagram.contents.to_vec());
             now
         };
-        self.peer.send(&outgoing, now, &mut transmit).expect("a state machine that works");
+        self.peer
+            .send(&outgoing, &Arc::from(vec![0x65; bytes]), now, &mut transmit)
+            .expect("a state machine that works");
     }
 }
 
@@ -252,7 +250,7 @@ fn a_peer_that_sends_only_consent_checks_is_kept() {
 #[test]
 fn forged_dtls_is_counted_once_connected() {
     let mut call = Call::new();
-    let strays = |call: &Call| call.peer.session.meter.report().losses[Loss::StrayPacket.name()];
+    let strays = |call: &Call| call.peer.viewer.session.meter.report().losses[Loss::StrayPacket.name()];
     let before = strays(&call);
     let mut random = fastrand::Rng::with_seed(5);
     for _ in 0..100 {
@@ -272,7 +270,7 @@ fn frames_that_exceed_the_capacity_of_the_path_are_counted() {
     // Many more than the path carries: the pacer spreads them over seconds.
     (0..200).for_each(|number| call.send_frame(number, 30_000));
     call.run(Duration::from_secs(5));
-    let meter = Arc::clone(&call.peer.session.meter);
+    let meter = Arc::clone(&call.peer.viewer.session.meter);
     let in_flight = |frames: FrameCounts| frames.due - frames.on_time - frames.late - frames.dropped;
     let report = meter.report();
     assert!(in_flight(report.frames) <= 64 && report.frames.dropped >= 100, "{:?}", report.frames);
@@ -282,26 +280,37 @@ fn frames_that_exceed_the_capacity_of_the_path_are_counted() {
     assert_eq!((frames.due, in_flight(frames)), (200, 0), "{frames:?}");
 }
 
-/// Ends nothing.
-struct NoAdmission;
+/// A pack without avatars.
+struct NoAvatars;
 
-impl Admission for NoAdmission {
-    fn admit(&self, _request: &SessionRequest, _outlet: Box<dyn Outlet>) -> Result<SessionHandle, AdmitError> {
-        Err(AdmitError::Closing)
+impl Pack for NoAvatars {
+    fn name(&self) -> &'static str {
+        "none"
     }
 
-    fn end(&self, _id: &str, _reason: EndReason) {}
+    fn avatars(&self) -> Arc<[AvatarInfo]> {
+        Arc::new([])
+    }
+
+    fn animator(&self, avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
+        Err(ModelError::Broken { name: avatar.to_owned(), found: "no avatars".to_owned() })
+    }
+
+    fn still(&self, avatar: &str, _side_px: u32) -> Result<Still, ModelError> {
+        Err(ModelError::Broken { name: avatar.to_owned(), found: "no avatars".to_owned() })
+    }
 }
 
 /// Drives a connected peer among `count` peers for five seconds; returns how many peers its datagrams accessed at most,
 /// including the timers that they made due.
 fn most_accessed_per_datagram(count: u64) -> u64 {
     let Call { peer, mut browser, mut now, server, client, .. } = Call::new();
-    let mut peers = Peers::new(Arc::new(NoAdmission), Arc::default());
+    let sessions = Sessions::open(CONFIG, Arc::new(NoAvatars), Wall).expect("sessions");
+    let mut peers = Peers::new(sessions, Arc::default());
     peers.add(Box::new(peer));
     for number in 2..=count {
         let (rtc, _, _) = RtcFactory::new(&[server]).answer(&offering(client, now).1, now).expect("an answer");
-        peers.add(Box::new(Peer::new(rtc, SessionHandle { key: SessionKey(number), ..session(now) }, now)));
+        peers.add(Box::new(Peer::new(rtc, viewer(SessionKey(number), now), now)));
     }
     let (mut most, mut datagrams) = (0, 0);
     for _ in 0..1_000 {

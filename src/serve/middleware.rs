@@ -29,8 +29,12 @@ struct TokenQuery {
 pub async fn token(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     // The page needs these before it can ask for the token.
-    let is_open =
-        !(path.starts_with("/v1/") || path == "/metrics") || path == "/v1/server" || path.ends_with("/still.png");
+    let is_api = ["/v1/", "/whep/", "/metrics"].iter().any(|start| path.starts_with(start));
+    let is_open = !is_api
+        || path == "/v1/server"
+        || path.ends_with("/still.png")
+        // A question about a resource carries no token (Fetch, CORS preflight).
+        || request.method() == Method::OPTIONS;
     let is_right = state.token.as_deref().is_none_or(|token| is_open || carries(&request, token));
     if is_right {
         return next.run(request).await;

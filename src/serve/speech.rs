@@ -46,7 +46,7 @@ pub async fn speak(
     if ticket.inbox.has_ended() {
         return Err(Problem::no_session());
     }
-    let said = ticket.inbox.order(SessionCommand::Speak(feed(sound)));
+    let said = ticket.inbox.push_command(SessionCommand::Speak(feed(sound)));
     let utterance = said.map_err(|error| busy(&error.to_string()))?.0;
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let answer = json!({ "utterance": utterance, "duration_ms": duration_ms, "is_truncated": is_truncated });

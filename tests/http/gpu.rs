@@ -23,15 +23,15 @@ impl Pack for OnCard {
         self.0.name()
     }
 
-    fn avatars(&self) -> &[AvatarInfo] {
+    fn avatars(&self) -> Arc<[AvatarInfo]> {
         self.0.avatars()
     }
 
-    fn card(&self) -> Option<GpuRequirement> {
+    fn gpu(&self) -> Option<GpuRequirement> {
         Some(GpuRequirement { bus_address: None, index: 1, session_bytes: GB })
     }
 
-    fn work(&self) -> Option<DeviceCounts> {
+    fn device_counts(&self) -> Option<DeviceCounts> {
         Some(DeviceCounts { steps: 400, runs: 120, replays: 119, ..DeviceCounts::default() })
     }
 
@@ -55,7 +55,7 @@ impl Warm {
     fn new() -> Self {
         let house = house_with(Arc::new(OnCard(portrait())), 4, None, 128);
         let now = Wall.now();
-        Self { watcher: house.studio.watcher(now), house, now }
+        Self { watcher: house.studio.gpu().monitor(now), house, now }
     }
 
     fn read(&mut self, temperature_c: u32, free_bytes: u64) {
@@ -75,7 +75,7 @@ impl Warm {
             encoder_sessions: Some(0),
             ..GpuReading::default()
         };
-        self.watcher.heed(vec![idle, own], self.now);
+        self.watcher.on_reading(vec![idle, own], self.now);
     }
 
     fn hold(&mut self, temperature_c: u32, seconds: u32) {
@@ -118,8 +118,8 @@ async fn a_hot_card_lets_fewer_in_says_so_and_lets_them_in_again_when_it_has_coo
     assert_eq!(warm.told("/v1/gpus").await["admission"]["capacity"], 3);
     // Nobody is sent away; who leaves makes room for nobody while it is still hot.
     warm.hold(86, 10);
-    assert_eq!(warm.house.studio.sessions().len(), 3);
-    let first = warm.house.studio.sessions()[0].id.clone();
+    assert_eq!(warm.house.studio.registry().count(), 3);
+    let first = warm.house.studio.registry().list(Wall.now())[0].id.clone();
     warm.house.studio.end(&first, visage::session::EndReason::Deleted);
     assert_eq!(warm.join().await.0, StatusCode::SERVICE_UNAVAILABLE);
     let metrics = warm.get("/metrics").await;
@@ -173,7 +173,7 @@ async fn what_cards_say_is_as_described_and_a_silent_one_is_in_it() {
     let lost = GpuReading { index: 1, error: Some("a GPU was lost".into()), ..GpuReading::default() };
     for _ in 0..6 {
         warm.now += Duration::from_secs(1);
-        warm.watcher.heed(vec![lost.clone()], warm.now);
+        warm.watcher.on_reading(vec![lost.clone()], warm.now);
     }
     let told = warm.told("/v1/gpus").await;
     assert_eq!(faults(&told), Vec::<String>::new(), "{told}");
@@ -190,13 +190,13 @@ async fn what_cards_say_is_as_described_and_a_silent_one_is_in_it() {
 async fn where_faces_are_drawn_on_the_processor_a_hot_card_is_shown_and_limits_nobody() {
     let house = house(1, None);
     let begun = Wall.now();
-    let mut watcher = house.studio.watcher(begun);
+    let mut watcher = house.studio.gpu().monitor(begun);
     for second in 0..60 {
         let hot = GpuReading { temperature_c: Some(95), memory_free_bytes: Some(0), ..GpuReading::default() };
-        watcher.heed(vec![hot], begun + Duration::from_secs(second));
+        watcher.on_reading(vec![hot], begun + Duration::from_secs(second));
     }
     assert_eq!(house.studio.refusal(), None);
-    let seen = house.studio.cards().expect("a reading");
+    let seen = house.studio.gpu().latest().expect("a reading");
     assert_eq!((seen.readings[0].temperature_c, seen.allowance), (Some(95), None));
     house.close().await;
 }

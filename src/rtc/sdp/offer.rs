@@ -141,7 +141,7 @@ impl<'d, 'a> Sections<'d, 'a> {
     fn no_video(&self, receiving: Vec<&Media<'a>>) -> JoinError {
         let bad = |found: &str| JoinError::BadOffer { found: found.to_owned() };
         if !receiving.is_empty() {
-            return JoinError::NoUsableVideo { offered: offered(&receiving) };
+            return self.no_codec(offered(&receiving));
         }
         if let Some((_, media)) = self.open("video").next() {
             return media.line.error("it receives nothing: the direction of video must be recvonly or sendrecv");
@@ -150,6 +150,14 @@ impl<'d, 'a> Sections<'d, 'a> {
             Some(media) if media.port == "0" => media.line.error("it is rejected by its port 0"),
             Some(media) => media.line.error("wanted the protocol UDP/TLS/RTP/SAVPF"),
             None => bad("no m=video line: ask for video with addTransceiver('video', {direction: 'recvonly'})"),
+        }
+    }
+
+    fn no_codec(&self, offered: String) -> JoinError {
+        let any = Sections { description: self.description, terms: OfferTerms { codec: None, ..self.terms } };
+        match self.terms.codec {
+            Some(codec) if any.choose_video().is_ok() => JoinError::OtherCodec { codec: name(codec), offered },
+            _ => JoinError::NoUsableVideo { offered },
         }
     }
 
@@ -239,5 +247,13 @@ impl<'d, 'a> Sections<'d, 'a> {
         let sections = self.description.media.iter().enumerate().map(section).collect();
         let bundle = self.bundle(accepted).map(|mids| mids.into_iter().map(str::to_owned).collect());
         AnswerLayout { sections, bundle }
+    }
+}
+
+fn name(codec: VideoCodec) -> &'static str {
+    match codec {
+        VideoCodec::H264 => "H.264",
+        #[cfg(feature = "vp8")]
+        VideoCodec::Vp8 => "VP8",
     }
 }
