@@ -30,13 +30,6 @@ impl<K: Eq + Hash + Copy, V> PeerTable<K, V> {
         self.peers.len()
     }
 
-    /// Whether there is a peer with this key.
-    #[must_use]
-    pub fn contains(&self, key: K) -> bool {
-        self.count(1);
-        self.peers.contains_key(&key)
-    }
-
     /// The peer with this key.
     #[must_use]
     pub fn get(&self, key: K) -> Option<&V> {
