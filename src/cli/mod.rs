@@ -60,7 +60,7 @@ pub fn main() -> ExitCode {
 
 fn run(flags: &Flags) -> Result<ExitCode, CliError> {
     if !matches!(flags.command, Command::Serve(_) | Command::Render(_) | Command::Bench(_)) {
-        visage_kernels::pipe::end_quietly();
+        visage_kernels::sigpipe::end_quietly();
     }
     let done = match &flags.command {
         Command::Serve(wanted) => serve::run(flags, wanted),
