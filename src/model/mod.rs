@@ -61,12 +61,12 @@ pub enum ModelError {
         waiting: usize,
     },
     /// Every slot of a network is taken.
-    #[error("the network \"{name}\" has no free slot: all {places} are taken")]
-    NoPlace {
+    #[error("the network \"{name}\" has no free slot: all {slots} are taken")]
+    NoSlot {
         /// The graph.
         name: &'static str,
         /// How many there are.
-        places: usize,
+        slots: usize,
     },
     /// The device lost the session's state, or accepts no new session. The session cannot go on.
     #[error("the device of \"{name}\": {found}")]
@@ -107,17 +107,17 @@ pub trait Pack: Send + Sync {
     ///
     /// # Errors
     /// With [`ModelError::Lost`] if the device is being recovered, is out of memory, or is gone.
-    fn takes_sessions(&self) -> Result<(), ModelError> {
+    fn check_ready(&self) -> Result<(), ModelError> {
         Ok(())
     }
 
     /// The GPU that its sessions need. `None` if they run on the CPU.
-    fn card(&self) -> Option<GpuRequirement> {
+    fn gpu(&self) -> Option<GpuRequirement> {
         None
     }
 
     /// What its GPU has done so far. `None` if it needs no GPU.
-    fn work(&self) -> Option<DeviceCounts> {
+    fn device_counts(&self) -> Option<DeviceCounts> {
         None
     }
 

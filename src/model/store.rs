@@ -173,6 +173,15 @@ impl<M: AvatarModel> AvatarStore<M> {
         Ok(model)
     }
 
+    /// Runs work that must not take the CPU from running sessions, such as drawing a still: in turn with the loads.
+    ///
+    /// # Errors
+    /// If too many callers wait.
+    pub fn in_turn<T>(&self, name: &str, work: impl FnOnce() -> T) -> Result<T, ModelError> {
+        let _turn = self.loads.enter(name)?;
+        Ok(work())
+    }
+
     /// Gives back the memory of models that no session uses, least recently used first, until the rest fits the budget.
     pub fn evict(&self) {
         let entries = lock(&self.list).entries.clone();
@@ -320,24 +329,24 @@ mod tests {
         store.status().iter().map(|avatar| avatar.loaded_bytes).collect()
     }
 
-    /// Loads that report their start and then wait to be let go on.
+    /// Loads that report their start and then wait for a signal.
     fn slow() -> (impl Fn(u32) -> Result<Blob, ModelError> + Send + Sync, Receiver<()>, SyncSender<()>) {
         let (started, starts) = sync_channel(100);
-        let (go_on, goes_on) = sync_channel(100);
-        let goes_on = Mutex::new(goes_on);
+        let (resume, resumed) = sync_channel(100);
+        let resumed = Mutex::new(resumed);
         let load = move |_| {
             started.send(()).expect("the test is there");
-            lock(&goes_on).recv().expect("the test is there");
+            lock(&resumed).recv().expect("the test is there");
             Ok(Blob(1))
         };
-        (load, starts, go_on)
+        (load, starts, resume)
     }
 
     #[test]
     fn a_slow_load_holds_up_no_other_avatar() {
         let store = store(&["loaded", "fresh"], 1000);
         store.get("loaded", 512).expect("loads");
-        let (load, starts, go_on) = slow();
+        let (load, starts, resume) = slow();
         store.add(avatar("slow", load)).expect("room");
         let slow = {
             let store = Arc::clone(&store);
@@ -351,7 +360,7 @@ mod tests {
         store.add(avatar("added", |_| Ok(Blob(1)))).expect("room");
         store.remove("added", &AvatarOwner::Server).expect("is there");
         store.evict();
-        go_on.send(()).expect("it waits");
+        resume.send(()).expect("it waits");
         slow.join().expect("no panic").expect("loads at last");
         assert_eq!(loaded(&store), [10, 10, 1]);
     }
@@ -359,14 +368,14 @@ mod tests {
     #[test]
     fn two_sessions_with_one_avatar_load_it_once() {
         let store = store(&[], 1000);
-        let (load, starts, go_on) = slow();
+        let (load, starts, resume) = slow();
         store.add(avatar("slow", load)).expect("room");
         let threads = [(); 4].map(|()| {
             let store = Arc::clone(&store);
             std::thread::spawn(move || store.get("slow", 64))
         });
         starts.recv().expect("one load");
-        go_on.send(()).expect("it waits");
+        resume.send(()).expect("it waits");
         let models = threads.map(|thread| thread.join().expect("no panic").expect("a model"));
         assert!(models.iter().all(|model| Arc::ptr_eq(model, &models[0])) && starts.try_recv().is_err());
     }
@@ -374,7 +383,7 @@ mod tests {
     #[test]
     fn only_a_few_loads_run_at_a_time_and_too_many_that_wait_are_refused() {
         let store = store(&[], 1000);
-        let (load, starts, go_on) = slow();
+        let (load, starts, resume) = slow();
         let load = Arc::new(load);
         let count = CONCURRENT_LOADS + MAX_WAITING;
         for n in 0..=count {
@@ -394,7 +403,7 @@ mod tests {
         assert!(starts.try_recv().is_err(), "more loads at a time");
         let refused = store.get(&count.to_string(), 64).map(drop);
         assert!(matches!(refused, Err(ModelError::Busy { .. })), "{refused:?}");
-        (0..count).for_each(|_| go_on.send(()).expect("they wait"));
+        (0..count).for_each(|_| resume.send(()).expect("they wait"));
         loads.into_iter().for_each(|load| load.join().expect("no panic").expect("loads"));
     }
 

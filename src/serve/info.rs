@@ -97,6 +97,11 @@ fn png(state: &AppState, name: &str, side_px: u32) -> Result<Bytes, Problem> {
         ModelError::UnknownAvatar { .. } => {
             Problem::new(StatusCode::NOT_FOUND, of_model(&error), "GET /v1/avatars lists the avatars").at("name")
         }
+        ModelError::Busy { .. } => {
+            let detail = "the server is loading other avatars".to_owned();
+            let busy = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, "try again in a second");
+            busy.with(header::RETRY_AFTER, "1")
+        }
         other => cannot_show(of_model(&other)),
     })?;
     let bytes = encoded(&still).map_err(|error| {

@@ -24,13 +24,13 @@ pub enum Loss {
     /// A frame not encoded, because the output queue was full.
     BlockedFrame,
     /// 20 ms of audio not sent, because the output queue was full or the session had ended.
-    BlockedVoice,
+    BlockedAudio,
     /// A datagram that the socket did not accept.
     UnsentPacket,
     /// Something queued that belonged to an older utterance.
     StaleUtterance,
     /// 20 ms of microphone audio that was replaced by speech from another source.
-    TalkedOver,
+    OverriddenMicrophone,
     /// 20 ms of silence spoken because the producer of a speech source was late.
     LateSpeech,
     /// A frame that was encoded and never sent: too many were queued, or the session ended first.
@@ -38,7 +38,7 @@ pub enum Loss {
     /// A frame that could not be computed or encoded.
     BadFrame,
     /// A command that was refused, because too many were queued.
-    RefusedOrder,
+    RefusedCommand,
     /// An event that a subscriber missed, because it read too slowly.
     MissedEvent,
     /// A sent frame that is missing in the trace, because the writer was slow.
@@ -57,14 +57,14 @@ impl Loss {
         Self::TrimmedBlock,
         Self::LateFrame,
         Self::BlockedFrame,
-        Self::BlockedVoice,
+        Self::BlockedAudio,
         Self::UnsentPacket,
         Self::StaleUtterance,
-        Self::TalkedOver,
+        Self::OverriddenMicrophone,
         Self::LateSpeech,
         Self::UnsentFrame,
         Self::BadFrame,
-        Self::RefusedOrder,
+        Self::RefusedCommand,
         Self::MissedEvent,
         Self::UntracedFrame,
     ];
@@ -82,14 +82,14 @@ impl Loss {
             Self::TrimmedBlock => "trimmed_block",
             Self::LateFrame => "late_frame",
             Self::BlockedFrame => "blocked_frame",
-            Self::BlockedVoice => "blocked_audio",
+            Self::BlockedAudio => "blocked_audio",
             Self::UnsentPacket => "unsent_packet",
             Self::StaleUtterance => "stale_utterance",
-            Self::TalkedOver => "overridden_microphone",
+            Self::OverriddenMicrophone => "overridden_microphone",
             Self::LateSpeech => "late_speech",
             Self::UnsentFrame => "unsent_frame",
             Self::BadFrame => "bad_frame",
-            Self::RefusedOrder => "refused_command",
+            Self::RefusedCommand => "refused_command",
             Self::MissedEvent => "missed_event",
             Self::UntracedFrame => "untraced_frame",
         }

@@ -80,7 +80,7 @@ impl MouthNet {
     ///
     /// # Errors
     /// With what is wrong with the device.
-    pub fn takes_sessions(&self) -> Result<(), ModelError> {
+    pub fn check_ready(&self) -> Result<(), ModelError> {
         match self.graph.health() {
             Health::Ready => Ok(()),
             Health::Recovering { found } | Health::Lost { found } => Err(ModelError::Lost { name: NAME, found }),
@@ -89,7 +89,7 @@ impl MouthNet {
 
     /// What the GPU that runs it has done.
     #[must_use]
-    pub fn work(&self) -> Option<DeviceCounts> {
+    pub fn device_counts(&self) -> Option<DeviceCounts> {
         self.graph.work()
     }
 
@@ -287,7 +287,7 @@ impl PendingStep {
 fn failed(error: BackendError) -> ModelError {
     match error {
         BackendError::Device { found } => ModelError::Lost { name: NAME, found },
-        BackendError::Full { slots, .. } => ModelError::NoPlace { name: NAME, places: slots },
+        BackendError::Full { slots, .. } => ModelError::NoSlot { name: NAME, slots },
         other => ModelError::Failed { name: NAME, found: other.to_string() },
     }
 }

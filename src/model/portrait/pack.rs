@@ -141,16 +141,16 @@ impl Pack for Portrait {
         self.avatars.avatars()
     }
 
-    fn takes_sessions(&self) -> Result<(), ModelError> {
-        self.net.takes_sessions()
+    fn check_ready(&self) -> Result<(), ModelError> {
+        self.net.check_ready()
     }
 
-    fn card(&self) -> Option<GpuRequirement> {
+    fn gpu(&self) -> Option<GpuRequirement> {
         self.gpu.clone()
     }
 
-    fn work(&self) -> Option<DeviceCounts> {
-        self.net.work()
+    fn device_counts(&self) -> Option<DeviceCounts> {
+        self.net.device_counts()
     }
 
     fn animator(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
@@ -165,7 +165,8 @@ impl Pack for Portrait {
         pose.set("mouthSmileLeft", 0.3);
         pose.set("mouthSmileRight", 0.3);
         let mut surface = Surface::new(FrameSize::square(side_px));
-        self.avatars.get(avatar, side_px)?.face().draw(&pose, &mut surface);
+        let model = self.avatars.get(avatar, side_px)?;
+        self.avatars.in_turn(avatar, || model.face().draw(&pose, &mut surface))?;
         Ok(Still { side_px: surface.size().width() as u32, rgba: surface.pixels.into_flattened() })
     }
 }
