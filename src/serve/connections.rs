@@ -27,18 +27,26 @@ const OTHER_FILES: usize = 64;
 const MOST: usize = 4096;
 /// Open files where the system does not say: the smallest limit in use (macOS).
 const USUAL_FILES: usize = 256;
+/// Slow networks send a request within a few seconds; a client that only holds a place sends none.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// The page asks at least every 10 s, so its connection stays open.
+const NEXT_REQUEST: Duration = Duration::from_secs(30);
 /// Refusals that are written at once; further connections are closed without a word.
 const REFUSALS: usize = 32;
 /// How long a refused client may take to read why.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
-/// Most connections at once.
+/// How many connections are open at once, and how long a silent one stays open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
     /// Of all clients.
     pub total: usize,
     /// Of one client; see [`Client`].
     pub per_address: usize,
+    /// A new connection must send the head of its first request within this time.
+    pub first_request: Duration,
+    /// The same for every further request: a connection that is kept open is closed after this time without one.
+    pub next_request: Duration,
 }
 
 impl ConnectionLimits {
@@ -46,7 +54,7 @@ impl ConnectionLimits {
     #[must_use]
     pub fn of(files: usize) -> Self {
         let total = files.saturating_sub(OTHER_FILES).clamp(16, MOST);
-        Self { total, per_address: total / 2 }
+        Self { total, per_address: total / 2, first_request: FIRST_REQUEST, next_request: NEXT_REQUEST }
     }
 
     /// For this process.
@@ -216,8 +224,7 @@ mod tests {
             open_files("Max open files            unlimited            unlimited            files\n"),
             Some(usize::MAX)
         );
-        assert_eq!(ConnectionLimits::of(256), ConnectionLimits { total: 192, per_address: 96 });
-        assert_eq!(ConnectionLimits::of(10), ConnectionLimits { total: 16, per_address: 8 });
-        assert_eq!(ConnectionLimits::of(usize::MAX), ConnectionLimits { total: MOST, per_address: MOST / 2 });
+        let counts = |files| (ConnectionLimits::of(files).total, ConnectionLimits::of(files).per_address);
+        assert_eq!([counts(256), counts(10), counts(usize::MAX)], [(192, 96), (16, 8), (MOST, MOST / 2)]);
     }
 }

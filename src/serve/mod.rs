@@ -52,10 +52,6 @@ pub use trace::{TraceFile, TraceReport};
 
 /// Requests in flight get this long when the server stops.
 const DRAIN: Duration = Duration::from_secs(2);
-/// A new connection must send the head of its first request within this time.
-const FIRST_HEAD: Duration = Duration::from_secs(10);
-/// The same for every further request; a connection that is kept open without one is closed then.
-const NEXT_HEAD: Duration = Duration::from_secs(30);
 
 /// Why the server cannot run.
 #[derive(Debug, Error)]
@@ -129,21 +125,21 @@ pub async fn serve(
     let served = if let Some(Secured(config)) = tls {
         let server = axum_server::from_tcp_rustls(listener.socket, config).map_err(ServeError::Ended)?;
         let counting = Counting::new(listener.limits, Protocol::Tls);
-        with_timeouts(server.map(|tls| tls.acceptor(counting))).handle(handle).serve(service).await
+        with_timeouts(server.map(|tls| tls.acceptor(counting)), listener.limits).handle(handle).serve(service).await
     } else {
         let server = axum_server::from_tcp(listener.socket).map_err(ServeError::Ended)?;
         let counting = Counting::new(listener.limits, Protocol::Http);
-        with_timeouts(server.acceptor(counting)).handle(handle).serve(service).await
+        with_timeouts(server.acceptor(counting), listener.limits).handle(handle).serve(service).await
     };
     served.map_err(ServeError::Ended)
 }
 
 /// Closes connections that send nothing. HTTP/1 alone, which every client speaks, with upgrades to WebSocket (the
 /// server's own `http1_only` would refuse them).
-fn with_timeouts<A: Address, C>(mut server: Server<A, C>) -> Server<A, C> {
+fn with_timeouts<A: Address, C>(mut server: Server<A, C>, limits: ConnectionLimits) -> Server<A, C> {
     *server.http_builder() = Builder::new(TokioExecutor::new()).http1_only();
-    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(NEXT_HEAD);
-    server.first_request_timeout(FIRST_HEAD)
+    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(limits.next_request);
+    server.first_request_timeout(limits.first_request)
 }
 
 /// Checks origins before they are given to [`Access::new`] and [`AppState::new`].

@@ -159,6 +159,9 @@ mod tests {
         assert_eq!(ask(&doors, "/healthz", "*/*").await.0.as_u16(), 200);
         let (status, _, text) = ask(&doors, "/v1/sessions", "application/json").await;
         assert!(status.as_u16() == 503 && text.contains("unet, building (3 of 40)"), "{text}");
+        let foreign = Request::get("/readyz").header(header::HOST, "evil.example").body(Body::empty());
+        let refused = doors.router().oneshot(foreign.expect("a request")).await.expect("infallible");
+        assert_eq!(refused.status().as_u16(), 421);
         let (_, _, page) = ask(&doors, "/", "text/html,*/*").await;
         assert!(page.contains("http-equiv=refresh") && page.contains("about 62 s"), "{page}");
         doors.open(Router::new().route("/readyz", get(|| async { "in" })));

@@ -17,14 +17,20 @@ pub fn of_admission(error: &AdmitError) -> String {
             tracing::warn!("no session is admitted: {found}");
             "the device that runs the avatars does not work at the moment".to_owned()
         }
+        AdmitError::UnknownAvatar { known, .. } => unknown_avatar(known),
         own => own.to_string(),
     }
 }
 
+/// The name that was asked for is not repeated: it may be anything.
+fn unknown_avatar(known: &str) -> String {
+    format!("there is no such avatar; the avatars are: {known}")
+}
+
 /// Why an avatar cannot be shown.
 pub fn of_model(error: &ModelError) -> String {
-    if matches!(error, ModelError::UnknownAvatar { .. }) {
-        return error.to_string();
+    if let ModelError::UnknownAvatar { known, .. } = error {
+        return unknown_avatar(known);
     }
     tracing::error!("cannot show an avatar: {error}");
     "the avatar cannot be shown".to_owned()

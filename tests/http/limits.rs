@@ -9,6 +9,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use visage::serve::{self, ClientLimits, ConnectionLimits};
+use visage::time::Wall;
 
 use super::call::Call;
 use super::{House, house_with_limits, offer};
@@ -140,7 +141,7 @@ fn health(mut socket: TcpStream) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_are_limited_for_each_client_and_in_all() {
     let mut listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
-    listener.limits = ConnectionLimits { total: 5, per_address: 3 };
+    listener.limits = ConnectionLimits { total: 5, per_address: 3, ..ConnectionLimits::of(256) };
     let address = listener.address;
     let router = serve::Startup::default().router();
     let serving = tokio::spawn(serve::serve(listener, router, None, std::future::pending()));
@@ -159,6 +160,35 @@ async fn connections_are_limited_for_each_client_and_in_all() {
         while !health(dial(address, 3)).starts_with("HTTP/1.1 200 ") {
             std::thread::yield_now();
         }
+    });
+    tokio::time::timeout(Duration::from_secs(20), checked).await.expect("in time").expect("no failure");
+    serving.abort();
+}
+
+/// How long the server lets this connection stand until it closes it.
+fn open_for(mut socket: TcpStream) -> Duration {
+    let from = Wall.now();
+    let mut byte = [0];
+    let read = socket.read(&mut byte);
+    assert!(matches!(read, Ok(0)), "closed without a word: {read:?}");
+    Wall.now() - from
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_say_nothing_are_closed() {
+    let mut listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let (first_request, next_request) = (Duration::from_millis(200), Duration::from_millis(600));
+    listener.limits = ConnectionLimits { first_request, next_request, ..listener.limits };
+    let address = listener.address;
+    let router = serve::Startup::default().router();
+    let serving = tokio::spawn(serve::serve(listener, router, None, std::future::pending()));
+    let checked = tokio::task::spawn_blocking(move || {
+        assert!(open_for(dial(address, 1)) >= first_request / 2);
+        let mut slow = dial(address, 1);
+        slow.write_all(b"GET /healthz HTTP/1.1\r\nhost: loc").expect("sent");
+        assert!(open_for(slow) >= first_request / 2, "half a request is none");
+        assert!(open_for(idle(address, 1)) >= next_request / 2);
     });
     tokio::time::timeout(Duration::from_secs(20), checked).await.expect("in time").expect("no failure");
     serving.abort();

@@ -122,6 +122,17 @@ impl HeadModel {
         Arc::new(scaled_backdrop(&self.rig, &self.plates, side))
     }
 
+    /// Memory of its images, which is nearly all that it takes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        let textures = self.textures.iter().map(SkinTexture::size_bytes).sum::<usize>();
+        let plates = self.plates.iter().flatten().map(Plate::size_bytes).sum::<usize>();
+        let hair = [&self.hair_back, &self.hair_front].into_iter().flatten().map(Hair::size_bytes).sum::<usize>();
+        // Background, body and collar at the size of the frame.
+        let backdrop = 3 * 4 * self.backdrop.side * self.backdrop.side;
+        (textures + plates + hair + backdrop) as u64
+    }
+
     /// ID of the first triangle of the eyes, among all that are not skin.
     pub(super) fn first_eye(&self) -> usize {
         self.interior.last().map_or(0, |inside| inside.first + inside.part.triangles.len())
