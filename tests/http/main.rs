@@ -62,13 +62,13 @@ fn portrait() -> Portrait {
 fn house_with(pack: Arc<dyn Pack>, places: usize, token: Option<&str>, resolution_px: u32) -> House {
     let limits = ClientLimits { unconnected_sessions: places, ..ClientLimits::of(places) };
     let config =
-        SessionsConfig { max_sessions: places, max_viewers: 50, workers: 1, resolution_px, bitrate_bps: 500_000 };
+        SessionsConfig { max_sessions: places, max_viewers: 6, workers: 1, resolution_px, bitrate_bps: 500_000 };
     house_of_parts(pack, config, token, limits)
 }
 
 fn house_with_limits(places: usize, limits: ClientLimits) -> House {
     let config =
-        SessionsConfig { max_sessions: places, max_viewers: 50, workers: 1, resolution_px: 128, bitrate_bps: 500_000 };
+        SessionsConfig { max_sessions: places, max_viewers: 6, workers: 1, resolution_px: 128, bitrate_bps: 500_000 };
     house_of_parts(Arc::new(portrait()), config, None, limits)
 }
 
