@@ -25,7 +25,8 @@ fn every_operation_has_a_section() {
         let methods = METHODS.into_iter().filter(|method| item.get(method).is_some());
         methods.map(move |method| format!("{} {path}", method.to_uppercase()))
     });
-    assert_eq!(sections, operations.collect(), "docs/api.md has a section for each operation of web/openapi.json");
+    let missing: Vec<String> = operations.filter(|operation| !sections.contains(operation)).collect();
+    assert!(missing.is_empty(), "docs/api.md has no section for {missing:?}");
     assert!(serve::paths().all(|path| paths.contains_key(path)));
 }
 
