@@ -74,6 +74,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("subtle", &["serve"]),
     ("symphonia", &["codec"]),
     ("tokio", &["session", "rtc", "serve", "render", "bench", "doctor", "cli"]),
+    ("toml", &["doctor"]),
     ("tower", &["serve"]),
     ("tower_http", &["serve"]),
     // RtcFactory never log.

@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use visage::codec::audio_file::decode_sound;
 use visage::media::VideoFrame;
-use visage::model::{Animator, AvatarInfo, Cadence, FramePoll, ModelError, Pack, Still};
+use visage::model::{Animator, AvatarInfo, AvatarKind, Cadence, FramePoll, ModelError, Pack, Still};
 use visage::rtc::{RtcConfig, RtcServer};
 use visage::serve::{self, Access, AppState, BasePath, ClientLimits, Facts, ServeError, Shared, TlsFiles, TraceFile};
 use visage::session::{
@@ -58,8 +58,8 @@ impl Pack for Paper {
         "paper"
     }
 
-    fn avatars(&self) -> &[AvatarInfo] {
-        &self.0
+    fn avatars(&self) -> Arc<[AvatarInfo]> {
+        self.0.as_slice().into()
     }
 
     fn animator(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
@@ -99,8 +99,12 @@ struct House {
 fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
     let runtime = Runtime::new().expect("a runtime");
     let inside = runtime.enter();
-    let card =
-        AvatarInfo { name: "sheet".into(), title: "Sheet".into(), kind: "drawn".into(), background: "#ffffff".into() };
+    let card = AvatarInfo {
+        name: "sheet".into(),
+        title: "Sheet".into(),
+        kind: AvatarKind::Drawn,
+        background: "#ffffff".into(),
+    };
     let config = SessionsConfig { max_sessions: 4, workers: 1, resolution_px: 128, bitrate_bps: 300_000 };
     let studio = Sessions::open(config, Arc::new(Paper(vec![card])), Wall).expect("a studio");
     let net =

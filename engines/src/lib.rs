@@ -1,6 +1,6 @@
 //! What visage runs and how it is compiled: packs, their manifests and digests, and the engines made from their graphs.
 //!
-//! Decides what a pack is, whether it is whole, and which engine belongs to which graph on which card. Does not run anything.
+//! Decides what a pack is, whether it is whole, and which engine belongs to which graph on which GPU. Does not run anything.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -22,7 +22,7 @@ mod version;
 pub use compile::Onnx;
 pub use digest::{DIGEST_FILE, Digest, DigestError, DigestList, NoDigest};
 pub use key::{EngineKey, Precision, Profile, ProfileError, Shape, ShapeRange};
-pub use manifest::{AvatarManifest, GraphManifest, ManifestError, PackManifest, Tolerance};
+pub use manifest::{AvatarKind, AvatarManifest, GraphManifest, ManifestError, PackManifest, Tolerance};
 pub use pack::{PackError, PackFiles};
 pub use sm::{Flavour, Sm, SmError, listed};
 pub use version::{Version, VersionError};

@@ -41,7 +41,7 @@ pub struct PackManifest {
 pub struct GraphManifest {
     /// Its name in errors, engines and metrics.
     pub name: String,
-    /// ONNX files by the precision they reckon with, paths inside the pack.
+    /// ONNX files by precision, paths inside the pack.
     pub onnx: BTreeMap<Precision, String>,
     /// Files with its weights, of all precisions, where they are not in the ONNX files. They stand in the same folder and end
     /// in `.data` or `.onnx_data`, as exporters have it: the CPU's engine opens no others.
@@ -52,7 +52,7 @@ pub struct GraphManifest {
     pub spec: Option<String>,
     /// Its shapes in short, for people and file names.
     pub shapes: String,
-    /// Ranges of shapes; none if all are fixed.
+    /// Ranges of shapes; empty if all are fixed.
     #[serde(default)]
     pub profiles: Vec<Profile>,
     /// How far an engine may differ from the CPU's.
@@ -78,14 +78,24 @@ impl Default for Tolerance {
     }
 }
 
+/// How an avatar is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AvatarKind {
+    /// Layers of vector art, warped.
+    Drawn,
+    /// A mesh, textured from rendered key poses.
+    Head,
+}
+
 /// What an `avatar.toml` says.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AvatarManifest {
     /// The name for people.
     pub title: String,
-    /// `drawn` or `head`.
-    pub kind: String,
+    /// How it is drawn.
+    pub kind: AvatarKind,
     /// The wall behind it, `#rrggbb`; the same on light and on dark pages, since it is part of the picture.
     pub background: String,
     /// Licence of the art.
@@ -125,7 +135,7 @@ fn is_plain(name: &str) -> bool {
 
 impl GraphManifest {
     /// The precision and file of it that are asked for, or the narrowest there are. A graph that has not the one asked for
-    /// runs in the next wider one, or if it has none in its widest. None if it has no file at all, which no manifest says.
+    /// runs in the next wider one, or if it has none in its highest. `None` if it has no file at all, which no manifest allows.
     #[must_use]
     pub fn in_precision(&self, wanted: Option<Precision>) -> Option<(Precision, &str)> {
         let narrowest = wanted.unwrap_or(Precision::ALL[Precision::ALL.len() - 1]);
@@ -183,6 +193,14 @@ mod tests {
     fn an_unknown_key_is_named() {
         let error = AvatarManifest::parse("mira", "title = \"Mira\"\nkolor = \"red\"").expect_err("unknown key");
         assert!(error.to_string().contains("kolor"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_kind_of_avatar_is_named_with_the_known_ones() {
+        let text = |kind: &str| format!("title='A'\nkind='{kind}'\nbackground='#000000'\nlicence='MIT'");
+        assert!(AvatarManifest::parse("a", &text("head")).is_ok_and(|avatar| avatar.kind == AvatarKind::Head));
+        let error = AvatarManifest::parse("a", &text("clay")).expect_err("no such kind").to_string();
+        assert!(["clay", "drawn", "head"].iter().all(|word| error.contains(word)), "{error}");
     }
 
     #[test]

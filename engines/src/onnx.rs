@@ -36,7 +36,7 @@ impl Message {
 /// Graphs within graphs that are followed; nobody nests them as deep.
 const DEPTH: u8 = 64;
 
-/// The files beside the graph that its tensors lie in, as it names them: relative to its own folder. None if the bytes are no
+/// The files beside the graph that its tensors lie in, as it names them: relative to its own folder. `None` if the bytes are no
 /// ONNX graph.
 #[must_use]
 pub fn weights_of(onnx: &[u8]) -> Option<BTreeSet<String>> {

@@ -116,7 +116,7 @@ impl Peers {
     pub fn send(&mut self, now: Instant, item: &Outgoing, transmit: &mut Transmitter<'_>) {
         let is_audio = matches!(item.media.value, OutgoingMedia::Voice(_));
         if is_audio && !self.peers.contains_key(&item.session) {
-            return self.counters.lose(Loss::BlockedVoice);
+            return self.counters.lose(Loss::BlockedAudio);
         }
         self.with_peer(item.session, now, transmit, |peer, transmit| peer.send(item, now, transmit));
     }

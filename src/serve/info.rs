@@ -32,7 +32,8 @@ pub async fn server(State(state): State<AppState>) -> Json<Value> {
 
 /// `GET /v1/avatars`.
 pub async fn avatars(State(state): State<AppState>, base: BasePath) -> Json<Value> {
-    let cards = state.studio.avatars().iter().map(|card| {
+    let avatars = state.studio.avatars();
+    let cards = avatars.iter().map(|card| {
         let mut row = json!(card);
         row["still"] = json!(format!("{}/v1/avatars/{}/still.png", base.as_str(), card.name));
         row
@@ -42,7 +43,8 @@ pub async fn avatars(State(state): State<AppState>, base: BasePath) -> Json<Valu
 
 /// `GET /v1/packs`.
 pub async fn packs(State(state): State<AppState>) -> Json<Value> {
-    let avatars: Vec<_> = state.studio.avatars().iter().map(|card| &card.name).collect();
+    let avatars = state.studio.avatars();
+    let avatars: Vec<_> = avatars.iter().map(|card| &card.name).collect();
     Json(json!([{ "name": state.facts.pack, "backend": state.facts.backend, "avatars": avatars }]))
 }
 
@@ -94,6 +96,11 @@ fn png(state: &AppState, name: &str, side_px: u32) -> Result<Bytes, Problem> {
     let still = state.studio.still(name, side_px).map_err(|error| match error {
         ModelError::UnknownAvatar { .. } => {
             Problem::new(StatusCode::NOT_FOUND, of_model(&error), "GET /v1/avatars lists the avatars").at("name")
+        }
+        ModelError::Busy { .. } => {
+            let detail = "the server is loading other avatars".to_owned();
+            let busy = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, "try again in a second");
+            busy.with(header::RETRY_AFTER, "1")
         }
         other => cannot_show(of_model(&other)),
     })?;

@@ -130,12 +130,12 @@ impl Pack for Broken {
         self.0.name()
     }
 
-    fn avatars(&self) -> &[AvatarInfo] {
+    fn avatars(&self) -> Arc<[AvatarInfo]> {
         self.0.avatars()
     }
 
-    fn takes_sessions(&self) -> Result<(), ModelError> {
-        self.0.takes_sessions()
+    fn check_ready(&self) -> Result<(), ModelError> {
+        self.0.check_ready()
     }
 
     fn animator(&self, avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {

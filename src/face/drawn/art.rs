@@ -1,6 +1,6 @@
 //! A layer's SVG drawing, rasterised to a texture.
 //!
-//! Decides the texture's resolution and which part of the canvas it occlusions.
+//! Decides the texture's resolution and which part of the canvas it covers.
 
 use resvg::{tiny_skia, usvg};
 use visage_kernels::pixels::words::scale;
@@ -34,6 +34,12 @@ pub(super) struct Canvas {
 }
 
 impl Art {
+    /// Memory of its texels, four bytes each.
+    pub(super) fn size_bytes(&self) -> u64 {
+        let texels = |axis: usize| f64::from((self.to[axis] - self.from[axis]) * self.texels);
+        (texels(0) * texels(1) * 4.0) as u64
+    }
+
     /// Rasterises `svg` at `opacity` (0 to 256). `None` if nothing of it is on the canvas.
     pub(super) fn rasterise(svg: &[u8], path: &str, canvas: Canvas, opacity: u32) -> Result<Option<Self>, RigError> {
         let wrong = |found: String| RigError::Drawing { path: path.to_owned(), found };

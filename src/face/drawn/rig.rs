@@ -65,6 +65,16 @@ pub(super) struct Stencil {
 type Files<'a, 'b> = &'b dyn Fn(&str) -> Option<&'a [u8]>;
 
 impl Rig {
+    /// Memory of its rasterised drawings, which is nearly all that it takes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        let size = |layer: &Layer| match &layer.content {
+            LayerContent::Drawing(drawing) => drawing.art.size_bytes(),
+            LayerContent::Shapes(..) => 0,
+        };
+        self.layers.iter().map(size).sum()
+    }
+
     /// Reads `rig.json` and the drawings that it names from `files`, for square output of `side_px` pixels (64 to 2048) on
     /// `background`.
     ///

@@ -42,6 +42,11 @@ impl Span {
 }
 
 impl Hair {
+    /// Memory of its image, as a texture and as pixels.
+    pub fn size_bytes(&self) -> usize {
+        2 * self.texture.size_bytes()
+    }
+
     /// Bends `plate` over `depths`, a grid over the whole canvas.
     pub fn new(camera: &Camera, plate: &Plate, depths: &[Vec<f32>]) -> Result<Self, TextureError> {
         let points = (0..(GRID + 1) * (GRID + 1)).map(|index| {

@@ -64,11 +64,11 @@ pub(super) struct Lash {
 }
 
 impl HeadModel {
-    /// Loads a head from the files of its avatar, for frames of `side_px` (other resolutions work, and prepare their backdrop when they
-    /// start). Needs `rig.json`, `mesh.bin` and the images that the rig names.
+    /// Loads a head from the files of its avatar, for frames of `side_px` (other resolutions work, and scale their
+    /// backdrop when they start). Needs `rig.json`, `mesh.bin` and the images that the rig names.
     ///
-    /// The order is that of the checks: `rig.json` limits every count, then each array of `mesh.bin` is checked against it, then the images.
-    /// Skin comes before the key atlas, because the atlas weights its vertices; the mouth comes before the eyes, because
+    /// The order is that of the checks: `rig.json` limits every count, then each array of `mesh.bin` is checked
+    /// against it, then the images. Skin comes before the key atlas, because the atlas weights its vertices; the mouth comes before the eyes, because
     /// triangle IDs in the visibility buffer continue from one to the other.
     ///
     /// # Errors
@@ -120,6 +120,17 @@ impl HeadModel {
             return Arc::clone(&self.backdrop);
         }
         Arc::new(scaled_backdrop(&self.rig, &self.plates, side))
+    }
+
+    /// Memory of its images, which is nearly all that it takes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        let textures = self.textures.iter().map(SkinTexture::size_bytes).sum::<usize>();
+        let plates = self.plates.iter().flatten().map(Plate::size_bytes).sum::<usize>();
+        let hair = [&self.hair_back, &self.hair_front].into_iter().flatten().map(Hair::size_bytes).sum::<usize>();
+        // Background, body and collar at the size of the frame.
+        let backdrop = 3 * 4 * self.backdrop.side * self.backdrop.side;
+        (textures + plates + hair + backdrop) as u64
     }
 
     /// ID of the first triangle of the eyes, among all that are not skin.

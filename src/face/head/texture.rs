@@ -70,6 +70,11 @@ pub struct SkinTexture {
 }
 
 impl SkinTexture {
+    /// Memory of its texels, four bytes each.
+    pub fn size_bytes(&self) -> usize {
+        self.limit.iter().map(|limit| (limit / 256 + 2) as usize).product::<usize>() * 4
+    }
+
     /// Converts an image; its alpha is ignored.
     pub fn new(image: &Image) -> Self {
         let texels = image.pixels.iter().map(|&[r, g, b, _]| u32::from_le_bytes([r, g, b, 255]));
@@ -106,6 +111,11 @@ pub struct Plate {
 }
 
 impl Plate {
+    /// Memory of its texels, eight bytes each.
+    pub fn size_bytes(&self) -> usize {
+        self.texels.len() * size_of::<u64>()
+    }
+
     /// Converts an image whose first pixel is at the top left of `bounds`.
     pub fn new(image: &Image, bounds: CanvasBox) -> Self {
         let texels = image.pixels.iter().map(|&pixel| plate_lanes(premultiply(pixel)));

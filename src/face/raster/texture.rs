@@ -51,6 +51,12 @@ impl SamplePath {
 }
 
 impl Texture {
+    /// Memory of its texels, four bytes each.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.texels.len() * size_of::<u32>()
+    }
+
     /// Takes `texels` in row-major order. Colour values above the alpha are clamped to it.
     ///
     /// # Errors
