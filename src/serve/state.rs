@@ -61,9 +61,9 @@ struct Inner {
 
 /// Event streams at once, of all clients.
 const EVENT_STREAMS: usize = 256;
-/// AudioClip files read or waiting to be decoded at once: 10 MB each at most. Slow ones keep none from being decoded.
+/// Audio files read or waiting to be decoded at once, 10 MB each at most. Slow uploads do not block decoding.
 const READ_AT_ONCE: usize = 16;
-/// AudioClip files decoded at once: ten minutes of sound fill 150 MB.
+/// Audio files decoded at once: ten minutes of audio take 150 MB.
 const DECODED_AT_ONCE: usize = 3;
 
 /// How much one client may hold at a time; see [`super::per_address`].
