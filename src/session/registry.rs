@@ -141,7 +141,7 @@ impl SessionRegistry {
         self.lock().admission.begin_closing();
     }
 
-    /// Why one more session would be refused now; `None` if it would be admitted.
+    /// Why one more session would be refused now; `None` when it would be admitted.
     pub(super) fn refusal(&self, config: &SessionsConfig) -> Option<AdmitError> {
         self.lock().refusal(config)
     }
@@ -182,10 +182,10 @@ impl SessionRegistry {
         Some(session)
     }
 
-    /// Takes a session out and tells everybody why; `None` if it is out already.
+    /// Takes a session out and publishes why; `None` when it is out already.
     pub(super) fn end(&self, key: SessionKey, reason: EndReason) -> Option<Arc<SessionHandle>> {
         let session = self.remove(key)?;
-        // Only now: whoever sees that the inbox ended finds the session gone.
+        // Only now: a thread that sees the inbox ended finds the session gone.
         session.inbox.end();
         self.ends.count(reason);
         session.meter.log_end(reason, Wall.now());
