@@ -747,6 +747,7 @@ function render() {
   once('say', [v.say, S.voice === 'sound'], ([say, isName]) => { $('#sentence').textContent = say; $('#sentence').className = isName ? 'name' : ''; });
   once('wave', S.voice === 'sound', isSound => { $('#wave').hidden = !isSound; $('#wave').innerHTML = ''; });
   once('talk', v.talk, showTalk);
+  once('share', isUp() ? S.call?.id : null, id => { $('#share').hidden = !id; if (id) $('#share').href = `view.html?session=${id}`; });
   once('keys', [isUp(), isMicOpen(), S.isMuted, S.voice], showKeys);
   once('hear', [S.hear[S.voice === 'sound' ? 'sound' : 'mic']], ([isOn]) => press('#k-hear', isOn, isOn ? 'Hear the avatar: on. Use headphones. (H)' : 'Hear the avatar: off. (H)', isOn ? 'ear' : 'earoff'));
   once('plate', v.plate?.slice(0, 2), () => showPlate(v.plate));
