@@ -8,10 +8,11 @@ use std::time::Instant;
 
 use super::admission::{Admission, AdmitError, Freshness};
 use super::end_reason::{EndCounts, EndReason};
+use super::event::SessionEvent;
 use super::handle::SessionHandle;
 use super::limits::{SessionRequest, SessionsConfig};
 use super::outlet::SessionKey;
-use super::report::{Meter, MeterReport, SessionEvent, SessionState, SessionStats, SessionSummary};
+use super::report::{Meter, MeterReport, SessionState, SessionStats, SessionSummary};
 use super::viewers::ViewerCounts;
 use crate::gpu_load::Allowance;
 use crate::telemetry::{Counters, Loss, Trace};
