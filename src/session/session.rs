@@ -206,7 +206,7 @@ impl Session {
             source.begin(utterance);
             source
         });
-        let change = self.receiver.raise(utterance);
+        let change = self.receiver.begin_utterance(utterance);
         self.tally.note_speaking(change);
         self.audio.begin_utterance(utterance, &mut self.tally.losses);
         self.animator.reset();
@@ -229,7 +229,7 @@ impl Session {
 
     fn take_packets(&mut self) {
         while let Some((packet, utterance)) = self.inbox.poll_packet() {
-            self.receiver.hear(packet, utterance);
+            self.receiver.push_packet(packet, utterance);
         }
     }
 
