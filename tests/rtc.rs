@@ -1,5 +1,8 @@
 //! The door over real UDP: a studio with a plain face, and peers that are machines of their own.
 
+#[path = "rtc/viewers.rs"]
+mod viewers;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -222,11 +222,11 @@ pub enum Tls {
 /// Flags of `render`.
 #[derive(Args, Debug)]
 pub struct RenderFlags {
-    /// Audio file to speak
+    /// Audio file: WAV, AIFF, MP3, M4A, AAC, FLAC, Ogg or WebM, at most 2 hours
     #[arg(long, value_name = "FILE")]
     pub audio: PathBuf,
 
-    /// MP4 file to write (H.264 and Opus)
+    /// MP4 file to write: H.264 and Opus, which players older than about 2020 do not play
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 

@@ -49,8 +49,9 @@ fn carries(request: &Request, token: &str) -> bool {
     let bearer = header.and_then(|value| value.split_once(' '));
     let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, found)| found.trim());
     let in_query = Query::<TokenQuery>::try_from_uri(request.uri()).ok().and_then(|query| query.0.token);
-    // Browsers cannot send headers with event streams. Elsewhere a token in the URL would only end up in logs.
-    let in_query = in_query.filter(|_found| request.uri().path().ends_with("/events"));
+    // Browsers cannot send headers with event streams and WebSockets. Elsewhere a token in the URL would only end up in logs.
+    let path = request.uri().path();
+    let in_query = in_query.filter(|_found| path.ends_with("/events") || path.ends_with("/speech/stream"));
     [bearer, in_query.as_deref()].into_iter().flatten().any(|found| is_same(found, token))
 }
 

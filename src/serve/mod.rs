@@ -18,6 +18,7 @@ mod problem;
 mod request_metrics;
 mod sessions;
 mod speech;
+mod speech_stream;
 mod startup;
 mod state;
 mod texts;
@@ -202,6 +203,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/whep/{id}/{viewer}", patch(whep::trickle).delete(whep::leave).options(whep::options)),
         ("/v1/sessions/{id}/events", get(events::events)),
         ("/v1/sessions/{id}/speech", post(speech::speak)),
+        ("/v1/sessions/{id}/speech/stream", get(speech_stream::speech_stream)),
         ("/v1/sessions/{id}/interrupt", post(sessions::interrupt)),
         ("/healthz", get(info::health)),
         ("/readyz", get(info::ready)),

@@ -26,7 +26,7 @@ impl Options {
     ///
     /// # Errors
     /// 400 if a value is out of range.
-    pub fn wishes(self) -> Result<SessionOptions, Problem> {
+    pub fn session_options(self) -> Result<SessionOptions, Problem> {
         let resolution_px = self.resolution_px.map(side).transpose()?;
         let bitrate_bps = self.bitrate_bps.map(bitrate).transpose()?;
         Ok(SessionOptions {

@@ -196,7 +196,7 @@ fn json_offer(query: &JoinQuery, body: &[u8]) -> Result<Wanted, Problem> {
     if length > LONGEST_OFFER {
         return Err(offer_too_long(length));
     }
-    let options = wanted.options.map(|Object(options)| options.wishes()).transpose()?.unwrap_or_default();
+    let options = wanted.options.map(|Object(options)| options.session_options()).transpose()?.unwrap_or_default();
     if wanted.sdp.is_none() && options.lifetime != SessionLifetime::UntilDeleted {
         let detail = "the offer is missing: only a session with the lifetime \"until_deleted\" begins without one";
         return Err(Problem::new(StatusCode::BAD_REQUEST, detail, format!("send {JOIN_EXAMPLE}")).at("sdp"));

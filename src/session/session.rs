@@ -14,9 +14,10 @@ use thiserror::Error;
 use tokio::sync::broadcast;
 
 use super::audio_delay::AudioOut;
+use super::event::SessionEvent;
 use super::inbox::{Inbox, SessionCommand};
 use super::outlet::{Outgoing, OutgoingMedia, Outlet, SessionKey};
-use super::report::{Meter, SessionEvent};
+use super::report::Meter;
 use super::speech::SpeechSource;
 use super::tally::Tally;
 use super::video_out::{DueFrame, VideoOut};
@@ -206,7 +207,7 @@ impl Session {
             source.begin(utterance);
             source
         });
-        let change = self.receiver.raise(utterance);
+        let change = self.receiver.begin_utterance(utterance);
         self.tally.note_speaking(change);
         self.audio.begin_utterance(utterance, &mut self.tally.losses);
         self.animator.reset();
@@ -229,7 +230,7 @@ impl Session {
 
     fn take_packets(&mut self) {
         while let Some((packet, utterance)) = self.inbox.poll_packet() {
-            self.receiver.hear(packet, utterance);
+            self.receiver.push_packet(packet, utterance);
         }
     }
 

@@ -16,7 +16,7 @@ const TOKEN: &str = "s3cret";
 const METHODS: [&str; 5] = ["get", "post", "patch", "delete", "put"];
 
 /// Described, and not seen by the test below; each for a reason.
-const UNSEEN: [(&str, &str, u16); 11] = [
+const UNSEEN: [(&str, &str, u16); 15] = [
     // What one client may hold is tested in `limits`.
     ("post", "/v1/sessions", 429),
     ("get", "/v1/sessions/{id}/events", 429),
@@ -24,6 +24,11 @@ const UNSEEN: [(&str, &str, u16); 11] = [
     ("post", "/v1/sessions", 408),
     ("patch", "/v1/sessions/{id}", 408),
     ("post", "/v1/sessions/{id}/speech", 408),
+    // Bodies in chunks and WebSockets are tested in `speech`.
+    ("post", "/v1/sessions/{id}/speech", 200),
+    ("post", "/v1/sessions/{id}/speech", 409),
+    ("get", "/v1/sessions/{id}/speech/stream", 101),
+    ("get", "/v1/sessions/{id}/speech/stream", 503),
     ("post", "/v1/sessions/{id}/viewers", 408),
     ("post", "/whep/{id}", 408),
     ("patch", "/whep/{id}/{viewer}", 408),
@@ -241,6 +246,9 @@ async fn one_session(witness: &mut Witness, place: &str) {
     let path = "/v1/sessions/{id}/interrupt";
     let request = witness.ask("post", &format!("{place}/interrupt"));
     witness.see_inside("post", path, request).await;
+    let path = "/v1/sessions/{id}/speech/stream";
+    let request = witness.ask("get", &format!("{place}/speech/stream"));
+    witness.see_inside("get", path, request).await;
     let path = "/v1/sessions/{id}/speech";
     let voice = include_bytes!("../assets/tone.flac").to_vec();
     for (kind, body) in [

@@ -11,6 +11,7 @@ mod live;
 mod log;
 mod proxy;
 mod schema;
+mod speech;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
