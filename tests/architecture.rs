@@ -64,6 +64,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rten_tensor", &["backend"]),
     ("rtc", &["bench"]),
     ("rubato", &["codec", "audio"]),
+    // Niceness of the threads that decode uploads.
+    ("rustix", &["serve"]),
     ("rustls", &["serve"]),
     ("serde_json", &["api_client", "bench", "cli", "doctor", "model", "face", "serve"]),
     ("serde_path_to_error", &["serve"]),

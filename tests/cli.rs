@@ -145,7 +145,7 @@ fn a_film_is_written_whole_and_plays() {
     let output = visage(&arguments);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert!(report["pictures"].as_u64().is_some_and(|n| (70..85).contains(&n)), "{report}");
+    assert!(report["frames"].as_u64().is_some_and(|n| (70..85).contains(&n)), "{report}");
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "something else was left behind");
     if !has("ffprobe") {
         println!("skipped: the film was not probed (no ffprobe on this machine)");
@@ -533,7 +533,7 @@ fn a_film_that_is_stopped_ends_early_and_whole() {
         let left = fs::read_dir(folder.path()).expect("a folder").count();
         assert_eq!(left, 2, "{signal}: wanted the sound and its film, found something half besides");
         if has("ffprobe") {
-            assert_plays(&out, report["film_s"].as_f64().expect("a length"));
+            assert_plays(&out, report["video_s"].as_f64().expect("a length"));
         } else {
             println!("skipped: the stopped film was not probed (no ffprobe on this machine)");
         }

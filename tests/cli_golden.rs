@@ -68,8 +68,8 @@ fn ended_at_last() -> Command {
 
 /// How fast a film was made is the machine's business.
 fn without_speed(text: &str) -> String {
-    let lines = text.split_inclusive('\n').map(|line| match line.split_once(" pictures, ") {
-        Some((video, _)) => format!("{video} pictures, N times real time\n"),
+    let lines = text.split_inclusive('\n').map(|line| match line.split_once(" frames, ") {
+        Some((video, _)) => format!("{video} frames, N times real time\n"),
         None => line.to_owned(),
     });
     lines.collect()

@@ -156,6 +156,10 @@ pub struct ServeFlags {
     #[arg(long, env = "VISAGE_MAX_SESSIONS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_sessions: u16,
 
+    /// Viewers of one session at once, its creator included
+    #[arg(long, env = "VISAGE_MAX_VIEWERS", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub max_viewers: u16,
+
     /// Secret that every API request must contain
     #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true, value_parser = secret)]
     pub token: Option<String>,
@@ -218,11 +222,11 @@ pub enum Tls {
 /// Flags of `render`.
 #[derive(Args, Debug)]
 pub struct RenderFlags {
-    /// Audio file to speak
+    /// Audio file: WAV, AIFF, MP3, M4A, AAC, FLAC, Ogg or WebM, at most 2 hours
     #[arg(long, value_name = "FILE")]
     pub audio: PathBuf,
 
-    /// MP4 file to write (H.264 and Opus)
+    /// MP4 file to write: H.264 and Opus, which players older than about 2020 do not play
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 

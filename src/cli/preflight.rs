@@ -137,6 +137,6 @@ mod tests {
         );
         let device = examine(&machine, Target::Gpu).into_iter().find(|finding| finding.id == "gpu").expect("a finding");
         let said = start_error(device).to_string();
-        assert!(said.starts_with("error: an NVIDIA GPU in this machine: no NVIDIA GPU\ncause: "), "{said}");
+        assert!(said.starts_with("error: NVIDIA GPU: no NVIDIA GPU\ncause: "), "{said}");
     }
 }

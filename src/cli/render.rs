@@ -93,15 +93,13 @@ fn set_progress(bar: &ProgressBar, step: u64) {
 
 fn with_hint(error: RenderError) -> CliError {
     let hint = match &error {
-        RenderError::Read { .. } => "--audio wants the path of a WAV, MP3, FLAC or Ogg file",
-        RenderError::AudioClip {
+        RenderError::Read { .. } => "--audio takes the path of a WAV, AIFF, MP3, M4A, AAC, FLAC, Ogg or WebM file",
+        RenderError::Audio {
             source: AudioFileError::Empty | AudioFileError::NoTrack | AudioFileError::NoSamples,
             ..
         } => "it contains no audio: choose another file with --audio",
-        RenderError::AudioClip { source: AudioFileError::TooLong { .. }, .. } => {
-            "try: ffmpeg -i FILE -t 3600 voice.wav"
-        }
-        RenderError::AudioClip { .. } => "convert another format: ffmpeg -i FILE -ac 1 -ar 48000 voice.wav",
+        RenderError::Audio { source: AudioFileError::TooLong { .. }, .. } => "try: ffmpeg -i FILE -t 3600 voice.wav",
+        RenderError::Audio { .. } => "convert another format: ffmpeg -i FILE -ac 1 -ar 48000 voice.wav",
         RenderError::Model(ModelError::UnknownAvatar { .. }) => "visage avatars lists them",
         RenderError::Write { source: Mp4Error::Write(found), .. } => write_hint(found.kind()),
         RenderError::Write { .. } => "this is a bug in visage",
@@ -120,17 +118,17 @@ fn write_hint(found: io::ErrorKind) -> &'static str {
 }
 
 fn print_result(wanted: &RenderFlags, rendered: &Rendered) {
-    let (film_s, took_s) = (rendered.film.as_secs_f64(), rendered.took.as_secs_f64());
-    let speed = film_s / took_s.max(1e-9);
+    let (video_s, took_s) = (rendered.video.as_secs_f64(), rendered.took.as_secs_f64());
+    let speed = video_s / took_s.max(1e-9);
     if wanted.json {
         let report = json!({
-            "out": wanted.out, "film_s": film_s, "pictures": rendered.pictures, "took_s": took_s, "speed": speed,
+            "out": wanted.out, "video_s": video_s, "frames": rendered.frames, "took_s": took_s, "speed": speed,
             "is_truncated": rendered.is_truncated, "was_stopped": rendered.was_stopped,
         });
         println!("{report}");
         return;
     }
-    println!("{}: {film_s:.1} s, {} pictures, {speed:.1} times real time", wanted.out.display(), rendered.pictures);
+    println!("{}: {video_s:.1} s, {} frames, {speed:.1} times real time", wanted.out.display(), rendered.frames);
     if rendered.is_truncated {
         eprintln!("warning: the audio file is truncated; the video ends with it");
     }

@@ -140,7 +140,7 @@ impl Services {
         let facts = facts(&pack, gpus.as_ref());
         let sessions = open_sessions(wanted, Arc::new(pack))?;
         if let Some(mut gpus) = gpus {
-            sessions.watch(Box::new(move || gpus.read()))?;
+            sessions.gpu().start(Box::new(move || gpus.read()))?;
         }
         let net = open_net(wanted, &sessions, port)?;
         let trace = trace_file(wanted, &sessions)?;
@@ -188,7 +188,7 @@ fn trace_file(wanted: &ServeFlags, sessions: &Sessions) -> Result<Option<TraceFi
     let file = TraceFile::create(path, Wall)
         .map_err(|error| io::Error::new(error.kind(), format!("cannot write the trace {}: {error}", path.display())))
         .map_err(|error| CliError::new(error, "--trace names a file in a folder that can be written"))?;
-    sessions.trace(file.trace());
+    sessions.registry().trace(file.trace());
     Ok(Some(file))
 }
 
@@ -206,6 +206,7 @@ fn open_sessions(wanted: &ServeFlags, pack: Arc<dyn Pack>) -> Result<Arc<Session
     let cores = thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let config = SessionsConfig {
         max_sessions: usize::from(wanted.max_sessions),
+        max_viewers: usize::from(wanted.max_viewers),
         workers: wanted.workers.map_or(cores, usize::from).max(1),
         resolution_px: wanted.resolution_px & !1,
         bitrate_bps: FIRST_BITRATE_BPS,
@@ -220,16 +221,16 @@ fn open_net(wanted: &ServeFlags, sessions: &Arc<Sessions>, port: u16) -> Result<
         public_ips: wanted.public_ip.clone(),
         capacity: usize::from(wanted.max_sessions),
     };
-    let admission = Arc::clone(sessions);
-    let net = RtcServer::start(&config, admission, sessions.counters(), Wall).map_err(|error| {
-        let hint = match &error {
-            RtcServerError::Bind { .. } => {
-                "another program uses that UDP port: choose one with --udp-port, or 0 for any free one"
-            }
-            _ => "visage serve --host 127.0.0.1 needs the least of the network",
-        };
-        CliError::new(error, hint)
-    })?;
+    let net =
+        RtcServer::start(&config, Arc::clone(sessions), sessions.registry().counters(), Wall).map_err(|error| {
+            let hint = match &error {
+                RtcServerError::Bind { .. } => {
+                    "another program uses that UDP port: choose one with --udp-port, or 0 for any free one"
+                }
+                _ => "visage serve --host 127.0.0.1 needs the least of the network",
+            };
+            CliError::new(error, hint)
+        })?;
     Ok(Arc::new(net))
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::sync::{mpsc, watch};
 
-use super::report::SessionEvent;
+use super::event::SessionEvent;
 use crate::media::{BLOCK_MS, PcmBlock, Utterance};
 
 /// The most blocks that wait to be spoken: 2 s. A producer that is faster waits.
@@ -177,6 +177,12 @@ impl SpeechSource {
             }
             Err(TryRecvError::Disconnected) => self.over(SpeechState::Truncated),
         }
+    }
+
+    /// The next 20 ms that a producer pushed; waits for it.
+    #[cfg(test)]
+    pub fn blocking_next_block(&mut self) -> Option<PcmBlock> {
+        self.blocks.blocking_recv()
     }
 
     /// Whether the last block was silence because the producer is late.

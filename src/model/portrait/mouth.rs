@@ -205,7 +205,7 @@ impl Mouth {
     /// silence, and the steps not collected yet. Until the next step the mouth is closed.
     pub fn reset(&mut self) {
         self.pending.clear();
-        self.mel.hush();
+        self.mel.reset();
         self.frames.fill(self.mel.silence());
         self.states = self.net.first_states();
         self.moments.clear();
