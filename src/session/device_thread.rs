@@ -15,7 +15,7 @@ pub fn start_device_thread(owner: DeviceLoop) -> io::Result<()> {
     std::thread::Builder::new().name("gpu".to_owned()).spawn(move || owner.run(log)).map(drop)
 }
 
-/// Whoever looks after a server learns of a fault before callers do.
+/// The operator reads of a fault in the log before callers notice it.
 fn log(health: &Health) {
     match health {
         Health::Ready => tracing::info!("the card takes sessions again"),

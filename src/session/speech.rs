@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::sync::{mpsc, watch};
 
-use super::report::SessionEvent;
+use super::event::SessionEvent;
 use crate::media::{BLOCK_MS, PcmBlock, Utterance};
 
 /// The most blocks that wait to be spoken: 2 s. A producer that is faster waits.
