@@ -149,7 +149,7 @@ impl Services {
 
     fn state(&self, wanted: &ServeFlags, closing: watch::Receiver<bool>) -> AppState {
         AppState::new(Shared {
-            studio: Arc::clone(&self.sessions),
+            sessions: Arc::clone(&self.sessions),
             net: Arc::clone(&self.net),
             facts: self.facts.clone(),
             token: wanted.token.clone(),
