@@ -105,7 +105,7 @@ fn look_here(flags: &Flags, wanted: &DoctorFlags) -> Result<Machine, CliError> {
 }
 
 /// The layout of `--json`; raised when a field changes its meaning or goes.
-const JSON_VERSION: u32 = 1;
+const JSON_VERSION: u32 = 2;
 
 fn report(machine: &Machine, target: Target, findings: &[Finding]) -> Value {
     json!({

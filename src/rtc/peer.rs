@@ -352,7 +352,10 @@ impl Peer {
             }
             Event::IceConnectionStateChange(state) => {
                 tracing::debug!(session = &*self.viewer.session.id, ?state, "ICE");
-                self.ingress.timeouts.on_ice_usable(state != IceConnectionState::Disconnected, now);
+                match state {
+                    IceConnectionState::Disconnected => self.ingress.timeouts.on_ice_lost(now),
+                    _ => self.ingress.timeouts.on_ice_usable(),
+                }
             }
             Event::Closed => return Some(EndReason::Goodbye),
             _ => {}

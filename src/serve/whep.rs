@@ -144,7 +144,7 @@ pub async fn leave(
 }
 
 fn find_session(state: &AppState, id: &str) -> Result<(), Problem> {
-    state.studio.find(id).map(drop).ok_or_else(Problem::no_session)
+    state.sessions.find(id).map(drop).ok_or_else(Problem::no_session)
 }
 
 #[cfg(test)]
