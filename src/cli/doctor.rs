@@ -251,7 +251,7 @@ fn print_cause(number: usize, cause: &RankedCause) {
     };
     println!();
     print_wrapped(&format!("{number}. "), &format!("{} ({word})", cause.cause));
-    print_wrapped(&format!("   {lead}"), &cause.cause);
+    print_wrapped(&format!("   {lead}"), &cause.evidence);
     print_wrapped("   hint: ", &cause.hint.text);
     cause.hint.commands.iter().for_each(|line| println!("         {line}"));
 }
