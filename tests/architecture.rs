@@ -7,12 +7,15 @@
 mod rules;
 #[path = "architecture/source.rs"]
 mod source;
+#[path = "architecture/words.rs"]
+mod words;
 
 use rules::{
     Rule, file_heads, file_length, forbidden_code, function_length, functions, layer, layering, libraries, names,
     ownership, unsafe_code, uses,
 };
 use source::{Source, sources};
+use words::{retired_words, words_in};
 
 /// Modules with their layer. A module uses only modules of lower layers and itself.
 const LAYERS: &[(&str, u8)] = &[
@@ -137,6 +140,26 @@ const STARTS: &str = "threads and tasks start only in session, rtc and serve";
 const EMPTY_WORDS: &[&str] =
     &["manager", "handler", "helper", "helpers", "util", "utils", "common", "misc", "data", "process"];
 
+/// Words and phrases of the first versions' private vocabulary. They occur in no identifier, comment, message or document.
+#[rustfmt::skip]
+const RETIRED_WORDS: &[&str] = &[
+    "told", "tells", "reckon", "reckons", "reckoned", "reckoning", "whoever", "twin", "twins", "anew", "hush", "hushed",
+    "hushes", "recast", "newcomer", "forge", "workshop", "studio", "teller", "glimpse", "greeted", "greeting", "heed",
+    "heeds", "obey", "overtaken", "lobby", "desk", "door", "doors", "house", "outlook", "mending", "passage", "strangers",
+    "goodbye", "cure", "cures", "weather", "key picture", "key pictures", "way out", "by itself", "held to", "hold to",
+    "holds to", "on stage",
+];
+/// Retired names of types and modules that are ordinary words in prose.
+#[rustfmt::skip]
+const RETIRED_NAMES: &[&str] = &[
+    "Wish", "Wishes", "ShowParts", "ShowRequest", "Actor", "PortraitActor", "AvatarCard", "PictureSize", "PictureCodec",
+    "EncodedPicture", "VoicePlan", "VoiceSteps", "CardUse", "CardWork", "CardReading", "CardConfig", "CardLoop",
+    "BitrateTeller", "PeerLife", "SoundError", "LINE_HZ", "VOICE_HZ", "keep_voice", "why_not", "is_watched",
+];
+/// Path prefix, word, and why the word is right there.
+const RETIRED_WORD_EXCEPTIONS: &[(&str, &str, &str)] =
+    &[("tests/architecture", "*", "the rule itself"), ("src/doctor/symptoms/", "studio", "NVIDIA's Studio Driver")];
+
 /// Limits in lines: a file before its tests; a function: maximum, 90th percentile, median.
 const FILE_LINES: usize = 400;
 const FUNCTION_LINES: usize = 70;
@@ -206,6 +229,19 @@ fn every_file_opens_with_its_responsibility() {
 #[test]
 fn names_carry_meaning() {
     check(names, EVERYTHING);
+}
+
+#[test]
+fn retired_words_do_not_occur() {
+    report(&retired_words());
+}
+
+#[test]
+fn a_retired_word_is_found_in_prose_and_names() {
+    let text =
+        "/// It was Told.\nfn tell_desk() {}\nlet x = ShowParts::new(); // keyboard\nlet by_itself = KeyPicture;";
+    let found: Vec<_> = words_in(text).collect();
+    assert_eq!(found, [(1, "told"), (2, "desk"), (3, "ShowParts"), (4, "key picture"), (4, "by itself")]);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{RETIRED_NAMES, RETIRED_WORDS, RETIRED_WORD_EXCEPTIONS};
+use super::{RETIRED_NAMES, RETIRED_WORD_EXCEPTIONS, RETIRED_WORDS};
 
 /// Files and folders that people read.
 const PLACES: &[&str] = &[
@@ -27,7 +27,8 @@ const PLACES: &[&str] = &[
     "CONTRIBUTING.md",
     "SECURITY.md",
 ];
-const ENDINGS: &[&str] = &["rs", "md", "txt", "json", "toml", "js", "mjs", "html", "css", "sh", "cu", "h", "c", "service"];
+const ENDINGS: &[&str] =
+    &["rs", "md", "txt", "json", "toml", "js", "mjs", "html", "css", "sh", "cu", "h", "c", "service"];
 
 /// Every retired word below the project's root, as `path:line: word`.
 pub fn retired_words() -> Vec<String> {
@@ -40,9 +41,13 @@ pub fn retired_words() -> Vec<String> {
         let path = file.strip_prefix(root).expect("below the root").to_string_lossy().replace('\\', "/");
         let Ok(text) = fs::read_to_string(&file) else { continue };
         let is_excepted = |word: &str| {
-            RETIRED_WORD_EXCEPTIONS.iter().any(|(prefix, excepted, _)| path.starts_with(prefix) && *excepted == word)
+            RETIRED_WORD_EXCEPTIONS
+                .iter()
+                .any(|(prefix, excepted, _)| path.starts_with(prefix) && [word, "*"].contains(excepted))
         };
-        found.extend(words_in(&text).filter(|(_, word)| !is_excepted(word)).map(|(row, word)| format!("{path}:{row}: {word}")));
+        found.extend(
+            words_in(&text).filter(|(_, word)| !is_excepted(word)).map(|(row, word)| format!("{path}:{row}: {word}")),
+        );
     }
     found
 }
@@ -86,7 +91,8 @@ fn text_files(place: &Path, files: &mut Vec<PathBuf>) {
 }
 
 fn is_text(file: &Path) -> bool {
-    let is_generated = file.components().any(|part| ["target", "corpus", "node_modules"].iter().any(|name| part.as_os_str() == *name));
+    let is_generated =
+        file.components().any(|part| ["target", "corpus", "node_modules"].iter().any(|name| part.as_os_str() == *name));
     let ending = file.extension().map(|ending| ending.to_string_lossy().into_owned());
     !is_generated && ending.is_none_or(|ending| ENDINGS.contains(&ending.as_str()))
 }
