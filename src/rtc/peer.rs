@@ -357,7 +357,7 @@ impl Peer {
                     _ => self.ingress.timeouts.on_ice_usable(),
                 }
             }
-            Event::Closed => return Some(EndReason::Goodbye),
+            Event::Closed => return Some(EndReason::PeerClosed),
             _ => {}
         }
         None
