@@ -322,7 +322,7 @@ fn a_stream_begins_with_the_session_and_ends_with_it() {
     let mut answer = read_until(&mut socket, "event: session");
     ticket.events.send(SessionEvent::SpeakingStarted { at_ms: 7 }).expect("someone listens");
     answer += &read_until(&mut socket, "\"at_ms\":7");
-    assert!(server.sessions.end(&ticket.id, EndReason::Goodbye));
+    assert!(server.sessions.end(&ticket.id, EndReason::PeerClosed));
     drop(ticket);
     socket.read_to_string(&mut answer).expect("the end");
     assert!(answer.contains("text/event-stream") && answer.contains("event: speaking_started"), "{answer}");

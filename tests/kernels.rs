@@ -1,6 +1,6 @@
 //! `visage kernels` as people run it, with the real compiler: every kernel for every card that is served, without a card.
 
-#![expect(clippy::disallowed_methods, reason = "a test is told where the library is by its environment")]
+#![expect(clippy::disallowed_methods, reason = "the environment names the library for tests")]
 #![expect(clippy::print_stdout, reason = "what is skipped says so, and figures are shown")]
 
 use std::path::Path;
@@ -21,11 +21,11 @@ fn rows(output: &Output) -> Vec<Value> {
 }
 
 fn has_library() -> bool {
-    let is_told = std::env::var_os("VISAGE_NVRTC_LIB").is_some();
-    if !is_told {
+    let is_set = std::env::var_os("VISAGE_NVRTC_LIB").is_some();
+    if !is_set {
         println!("skipped: kernels: VISAGE_NVRTC_LIB does not say where NVRTC is");
     }
-    is_told
+    is_set
 }
 
 #[test]
@@ -49,8 +49,8 @@ fn all_kernels_are_compiled_for_all_cards_once_and_damage_is_mended() {
     let path = made[0]["path"].as_str().expect("a path");
     std::fs::write(path, b"\x7fELF").expect("written");
     let again = visage(folder.path(), &build);
-    let told = String::from_utf8_lossy(&again.stderr).into_owned();
-    assert!(told.contains("compiled anew") && told.contains(path), "{told}");
+    let printed = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(printed.contains("compiled again") && printed.contains(path), "{printed}");
     let compiled = rows(&again).into_iter().filter(|row| row["state"] == "compiled").collect::<Vec<_>>();
     assert!(compiled.len() == 1 && compiled[0]["path"] == path, "{compiled:?}");
     let listed = rows(&visage(folder.path(), "kernels list --json"));
@@ -66,8 +66,8 @@ fn a_missing_or_wrong_library_is_one_error_with_what_to_install() {
             continue;
         }
         let output = visage(folder.path(), &format!("kernels build --sm 8.9 --nvrtc-lib {path}"));
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!((output.status.code(), told.matches("error:").count()), (Some(1), 1), "{told}");
-        assert!(told.contains(found) && told.contains("pip install nvidia-cuda-nvrtc-cu12"), "{told}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), printed.matches("error:").count()), (Some(1), 1), "{printed}");
+        assert!(printed.contains(found) && printed.contains("pip install nvidia-cuda-nvrtc-cu12"), "{printed}");
     }
 }

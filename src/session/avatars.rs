@@ -1,6 +1,6 @@
 //! Which avatar a request means, and an animator for it.
 //!
-//! Decides how faults of a pack are reported to whoever asked for a session.
+//! Decides how errors of a pack are reported to the caller that requested a session.
 
 use std::sync::Arc;
 

@@ -95,7 +95,7 @@ async fn options_change_what_is_sent_and_a_live_session_shows_in_every_number() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_is_never_held_to_more_than_the_server_gives() {
+async fn limits_of_a_session_never_exceed_those_of_the_server() {
     let server = server_of_size(1, None, 128);
     let body = json!({ "sdp": offer(), "options": { "resolution_px": 512 } });
     let (_, joined) = response_of(server.ask(Method::POST, "/v1/sessions").json(&body)).await;

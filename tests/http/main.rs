@@ -149,7 +149,7 @@ async fn a_session_is_joined_looked_at_changed_and_left() {
     assert_eq!(status, StatusCode::CREATED, "{joined}");
     let place = joined["location"].as_str().expect("a location").to_owned();
     assert_eq!(joined["avatar"], "finn");
-    assert!(joined["sdp"].as_str().is_some_and(|sdp| sdp.contains("a=msid:visage picture")), "{joined}");
+    assert!(joined["sdp"].as_str().is_some_and(|sdp| sdp.contains("a=msid:visage video")), "{joined}");
     let (status, stats) = response_of(server.ask(Method::GET, &format!("{place}/stats"))).await;
     assert!(
         status.is_success() && stats["frames"]["due"].is_u64() && stats["network"]["is_connected"] == false,
@@ -195,7 +195,7 @@ async fn every_bad_request_is_answered_with_what_is_wrong() {
         ("application/json", br#"{"sdp":"v=0","colour":1}"#.to_vec(), 400, "colour"),
         ("application/json", br#"{"avatar":"mira"}"#.to_vec(), 400, "sdp"),
         ("application/json", json!({ "sdp": "hello" }).to_string().into_bytes(), 400, "sdp"),
-        ("application/json", json!({ "sdp": "v=0\r\nm=video 9 x" }).to_string().into_bytes(), 422, "sdp"),
+        ("application/json", json!({ "sdp": "v=0\r\nm=video 9 x" }).to_string().into_bytes(), 400, "sdp"),
         ("application/json", json!({ "sdp": no_codec }).to_string().into_bytes(), 422, "sdp"),
         ("application/json", json!({ "sdp": no_opus }).to_string().into_bytes(), 422, "sdp"),
         ("application/json", json!({ "sdp": offer(), "avatar": "nobody" }).to_string().into_bytes(), 400, "avatar"),
