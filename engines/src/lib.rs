@@ -6,13 +6,15 @@
 #![warn(missing_docs)]
 
 pub mod cache;
+pub mod compatibility;
 pub mod compile;
 pub mod cubins;
 mod digest;
+mod dtype;
 mod key;
 mod manifest;
 pub mod memory;
-mod onnx;
+pub mod onnx;
 mod pack;
 pub mod search_paths;
 mod sm;
@@ -20,6 +22,7 @@ mod version;
 
 pub use compile::Onnx;
 pub use digest::{DIGEST_FILE, Digest, DigestError, DigestList, NoDigest};
+pub use dtype::DType;
 pub use key::{EngineKey, Precision, Profile, ProfileError, Shape, ShapeRange};
 pub use manifest::{AvatarManifest, GraphManifest, ManifestError, PackManifest, Tolerance};
 pub use pack::{PackError, PackFiles};

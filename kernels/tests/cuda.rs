@@ -14,7 +14,7 @@ use std::time::Duration;
 use stub_driver::{Fault, StubDriver};
 use visage_engines::Sm;
 use visage_kernels::cuda::{
-    Argument, CudaError, Device, Driver, DriverError, Event, FaultKind, Flight, Function, Graph, Grid, LIBRARY, Memory,
+    Argument, CudaError, Device, Driver, DriverError, Event, FaultKind, Transfer, Function, Graph, Grid, LIBRARY, Memory,
     Module, Pinned, PinnedPool, Stream,
 };
 
@@ -74,29 +74,29 @@ impl World {
         unsafe { self.kernel.launch(stream, grid, &arguments) }
     }
 
-    fn send(&self, number: f32) -> Result<Flight, CudaError> {
+    fn send(&self, number: f32) -> Result<Transfer, CudaError> {
         let mut block = self.pool.take().expect("a block");
         block[..BYTES].chunks_exact_mut(4).for_each(|bytes| bytes.copy_from_slice(&number.to_le_bytes()));
-        let flight = self.up.copy_up(block, &self.memory, BYTES)?;
-        self.run.wait_for(&flight)?;
-        Ok(flight)
+        let transfer = self.up.upload(block, &self.memory, BYTES)?;
+        self.run.wait_for(&transfer)?;
+        Ok(transfer)
     }
 
     fn fetch(&self) -> Result<(Vec<f32>, Duration), CudaError> {
         self.run.record(&self.ran)?;
         self.down.wait(&self.ran)?;
-        let flight = self.down.copy_down(&self.memory, 0, BYTES, self.pool.take().expect("a block"))?;
-        let (block, took) = land(flight)?;
+        let transfer = self.down.download(&self.memory, 0, BYTES, self.pool.take().expect("a block"))?;
+        let (block, took) = poll(transfer)?;
         let numbers = block[..BYTES].chunks_exact(4);
         Ok((numbers.map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four"))).collect(), took))
     }
 }
 
-fn land(mut flight: Flight) -> Result<(Pinned, Duration), CudaError> {
+fn poll(mut transfer: Transfer) -> Result<(Pinned, Duration), CudaError> {
     loop {
-        match flight.land()? {
+        match transfer.poll()? {
             Ok(landed) => return Ok(landed),
-            Err(still) => flight = still,
+            Err(still) => transfer = still,
         }
     }
 }
@@ -107,11 +107,11 @@ fn pass(driver: &Driver, number: f32) {
     let twice = Graph::capture(&world.run, |stream| world.launch(stream).and_then(|()| world.launch(stream)));
     let twice = twice.expect("a graph");
     for _ in 0..2 {
-        let flight = world.send(number).expect("a copy");
+        let transfer = world.send(number).expect("a copy");
         world.launch(&world.run).expect("a launch");
         twice.replay(&world.run).expect("a replay");
         assert_eq!(world.fetch().expect("a copy").0, vec![number + 3.0; COUNT]);
-        drop(flight);
+        drop(transfer);
         assert_eq!(world.pool.free(), BLOCKS);
     }
 }
@@ -120,11 +120,11 @@ fn pass(driver: &Driver, number: f32) {
 fn fail(driver: &Driver, break_it: impl FnOnce(&World)) {
     let world = World::open(driver);
     break_it(&world);
-    let flight = world.send(1.0);
-    let failed = flight.and_then(|flight| {
+    let transfer = world.send(1.0);
+    let failed = transfer.and_then(|transfer| {
         world.launch(&world.run)?;
         world.fetch()?;
-        land(flight).map(drop)
+        poll(transfer).map(drop)
     });
     let error = failed.expect_err("a kernel that fails");
     assert_eq!(error.kind(), FaultKind::Launch, "{error}");
@@ -134,11 +134,11 @@ fn fail(driver: &Driver, break_it: impl FnOnce(&World)) {
     pass(driver, 5.0);
 }
 
-fn on_standin() -> (StubDriver, Driver) {
-    let standin = StubDriver::new();
-    let driver = standin.driver();
-    standin.twin(c"add_one", add_one, &[8, 4]);
-    (standin, driver)
+fn on_stub() -> (StubDriver, Driver) {
+    let stub = StubDriver::new();
+    let driver = stub.driver();
+    stub.register_kernel(c"add_one", add_one, &[8, 4]);
+    (stub, driver)
 }
 
 fn card() -> Option<Driver> {
@@ -151,23 +151,23 @@ fn card() -> Option<Driver> {
 
 #[test]
 fn what_goes_up_is_worked_on_and_comes_down_in_every_order() {
-    let (standin, driver) = on_standin();
+    let (stub, driver) = on_stub();
     for seed in 0..SEEDS {
-        standin.seed(seed);
+        stub.seed(seed);
         pass(&driver, seed as f32);
-        standin.assert_obeyed();
-        assert_eq!(standin.counts().living(), 0, "seed {seed}: {:?}", standin.counts());
+        stub.assert_obeyed();
+        assert_eq!(stub.counts().living(), 0, "seed {seed}: {:?}", stub.counts());
     }
 }
 
 #[test]
 fn a_failed_kernel_ends_the_context_and_the_device_works_on_in_a_new_one() {
-    let (standin, driver) = on_standin();
+    let (stub, driver) = on_stub();
     for seed in 0..SEEDS {
-        standin.seed(seed);
-        fail(&driver, |_| standin.fail(Fault::Launch(719), 1));
-        standin.assert_obeyed();
-        assert_eq!(standin.counts().living(), 0, "seed {seed}: {:?}", standin.counts());
+        stub.seed(seed);
+        fail(&driver, |_| stub.fail(Fault::Launch(719), 1));
+        stub.assert_obeyed();
+        assert_eq!(stub.counts().living(), 0, "seed {seed}: {:?}", stub.counts());
     }
 }
 
@@ -183,14 +183,14 @@ fn is_mapped(at: usize) -> bool {
 
 #[test]
 fn locked_memory_goes_back_to_the_system_only_if_the_driver_says_that_nothing_copies_any_more() {
-    let (standin, driver) = on_standin();
+    let (stub, driver) = on_stub();
     for (fault, stays) in [(Fault::Sticky(719), false), (Fault::Gone(999), true)] {
-        standin.seed(1);
+        stub.seed(1);
         let device = Device::open(&driver, 0).expect("a device");
         let pool = PinnedPool::reserve(&device, 1, 64 << 20).expect("blocks");
         let at = pool.take().expect("a block").as_ptr() as usize + (32 << 20);
         assert!(is_mapped(at));
-        standin.fail(fault, 1);
+        stub.fail(fault, 1);
         Stream::new(&device).expect_err("a fault");
         assert_eq!(device.reset().is_err(), stays);
         drop((pool, device));
@@ -201,38 +201,38 @@ fn locked_memory_goes_back_to_the_system_only_if_the_driver_says_that_nothing_co
 
 #[test]
 fn a_slow_copy_is_seen_in_its_time() {
-    let (standin, driver) = on_standin();
+    let (stub, driver) = on_stub();
     for seed in 0..SEEDS {
-        standin.seed(seed);
+        stub.seed(seed);
         let world = World::open(&driver);
-        let fast = land(world.send(1.0).expect("a copy")).expect("landed").1;
-        standin.fail(Fault::SlowCopy, 1);
-        let slow = land(world.send(1.0).expect("a copy")).expect("landed").1;
+        let fast = poll(world.send(1.0).expect("a copy")).expect("landed").1;
+        stub.fail(Fault::SlowCopy, 1);
+        let slow = poll(world.send(1.0).expect("a copy")).expect("landed").1;
         assert!(!fast.is_zero() && slow > fast * 20, "seed {seed}: {fast:?} and {slow:?}");
     }
 }
 
 #[test]
 fn a_copy_that_does_not_fit_is_refused_before_the_driver_hears_of_it() {
-    let (standin, driver) = on_standin();
+    let (stub, driver) = on_stub();
     let world = World::open(&driver);
-    let copies = standin.counts().copies;
+    let copies = stub.counts().copies;
     let block = |world: &World| world.pool.take().expect("a block");
-    assert!(world.up.copy_up(block(&world), &world.memory, BYTES + 1).is_err());
-    assert!(world.down.copy_down(&world.memory, 1, BYTES, block(&world)).is_err());
-    assert!(world.down.copy_down(&world.memory, usize::MAX, 2, block(&world)).is_err());
-    assert!(world.run.copy_across((&world.memory, 0), (&world.memory, 4), BYTES).is_err());
+    assert!(world.up.upload(block(&world), &world.memory, BYTES + 1).is_err());
+    assert!(world.down.download(&world.memory, 1, BYTES, block(&world)).is_err());
+    assert!(world.down.download(&world.memory, usize::MAX, 2, block(&world)).is_err());
+    assert!(world.run.copy_on_device((&world.memory, 0), (&world.memory, 4), BYTES).is_err());
     let longer = Memory::take(&world.device, 2 * world.pool.block_bytes()).expect("memory");
-    assert!(world.up.copy_up(block(&world), &longer, longer.bytes()).is_err(), "longer than its block");
-    assert!(world.down.copy_down(&longer, 0, longer.bytes(), block(&world)).is_err());
-    assert_eq!((standin.counts().copies, world.pool.free()), (copies, BLOCKS));
+    assert!(world.up.upload(block(&world), &longer, longer.bytes()).is_err(), "longer than its block");
+    assert!(world.down.download(&longer, 0, longer.bytes(), block(&world)).is_err());
+    assert_eq!((stub.counts().copies, world.pool.free()), (copies, BLOCKS));
 }
 
 #[test]
 fn a_block_whose_flight_is_let_go_comes_back_when_its_copy_is_done() {
-    let (standin, driver) = on_standin();
+    let (stub, driver) = on_stub();
     for seed in 0..SEEDS {
-        standin.seed(seed);
+        stub.seed(seed);
         let world = World::open(&driver);
         drop(world.send(7.0).expect("a copy"));
         assert_eq!(world.pool.free(), BLOCKS);
@@ -251,10 +251,10 @@ fn without_a_driver_or_with_another_library_nothing_is_called() {
     let other = Driver::open(Path::new("libm.so.6")).expect_err("another library");
     let DriverError::TooOld { calls, .. } = &other else { panic!("{other}") };
     assert!(calls.len() == visage_kernels::cuda::sys::NAMES.len() && calls.contains(&"cuInit"), "{other}");
-    let (standin, driver) = on_standin();
+    let (stub, driver) = on_stub();
     let beyond = Device::open(&driver, 3).expect_err("one device");
     assert!(matches!(beyond, DriverError::NoSuchDevice { ordinal: 3, found: 1 }), "{beyond}");
-    assert_eq!((driver.version(), standin.counts().living_contexts), (Ok(12080), 0));
+    assert_eq!((driver.version(), stub.counts().living_contexts), (Ok(12080), 0));
 }
 
 /// The files of this package's sources.
@@ -277,8 +277,8 @@ fn no_call_of_cudarc_is_reached_since_nobody_but_the_table_of_calls_names_it() {
 
 #[test]
 fn the_loader_finds_the_standin_as_it_would_find_the_driver() {
-    let standin = StubDriver::new();
-    if std::env::var_os("VISAGE_STANDIN_CHILD").is_some() {
+    let stub = StubDriver::new();
+    if std::env::var_os("VISAGE_STUB_CHILD").is_some() {
         let driver = Driver::open(Path::new(LIBRARY)).expect("found by its name");
         let device = Device::open(&driver, 0).expect("a device");
         assert_eq!((device.name().as_deref(), device.sm().map(Sm::tag)), (Ok("stand-in"), Ok("sm89".to_owned())));
@@ -288,8 +288,8 @@ fn the_loader_finds_the_standin_as_it_would_find_the_driver() {
     let this = std::env::current_exe().expect("this test");
     let child = std::process::Command::new(this)
         .args(["--exact", "the_loader_finds_the_standin_as_it_would_find_the_driver"])
-        .env("LD_LIBRARY_PATH", standin.path().parent().expect("a folder"))
-        .env("VISAGE_STANDIN_CHILD", "1")
+        .env("LD_LIBRARY_PATH", stub.path().parent().expect("a folder"))
+        .env("VISAGE_STUB_CHILD", "1")
         .output()
         .expect("a child");
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
@@ -326,15 +326,15 @@ fn copies_both_ways_overlap_on_a_card() {
     let pool = PinnedPool::reserve(&device, 2, LARGE_BYTES).expect("blocks");
     let [begun, done] = [(); 2].map(|()| Event::new(&device).expect("an event"));
     // A sanitizer minds what comes down and was never written.
-    drop(up.copy_up(pool.take().expect("a block"), &from, LARGE_BYTES).expect("a copy"));
+    drop(up.upload(pool.take().expect("a block"), &from, LARGE_BYTES).expect("a copy"));
     up.record(&begun).expect("a mark");
     down.wait(&begun).expect("a wait");
-    let upwards = up.copy_up(pool.take().expect("a block"), &to, LARGE_BYTES).expect("a copy");
-    let downwards = down.copy_down(&from, 0, LARGE_BYTES, pool.take().expect("a block")).expect("a copy");
+    let upwards = up.upload(pool.take().expect("a block"), &to, LARGE_BYTES).expect("a copy");
+    let downwards = down.download(&from, 0, LARGE_BYTES, pool.take().expect("a block")).expect("a copy");
     up.wait_for(&downwards).expect("a wait");
     up.record(&done).expect("a mark");
     done.synchronise().expect("both");
-    let (up_took, down_took) = (land(upwards).expect("landed").1, land(downwards).expect("landed").1);
+    let (up_took, down_took) = (poll(upwards).expect("landed").1, poll(downwards).expect("landed").1);
     let both = done.since(&begun).expect("past");
     println!("256 MiB up {up_took:?}, down {down_took:?}, both beside each other {both:?}");
     assert!(both < (up_took + down_took).mul_f64(0.8), "{both:?} for {up_took:?} and {down_took:?}");

@@ -7,7 +7,7 @@ use visage::backend::{BackendError, Graph, Health, Onnx, Slot, Tensor};
 use visage_kernels::cuda::{Device, Engine, EngineError, EngineSource, Memory, Port, Side, Stream};
 
 use crate::contract::{STEP, rows};
-use crate::engine::{HostEngines, Open, Reckon};
+use crate::engine::{HostEngines, Open, Compute};
 use crate::fixture::{config, engines};
 use crate::gpu::{advance, load, show, wanted, x};
 use crate::stub_driver::{Fault, StubDriver};
@@ -57,20 +57,20 @@ impl Engine for Narrow {
 
 #[test]
 fn an_engine_that_cannot_be_captured_runs_all_the_same_and_the_counts_show_it() {
-    let (standin, wanted) = (StubDriver::new(), wanted());
+    let (stub, wanted) = (StubDriver::new(), wanted());
     for seed in 0..64 {
-        standin.seed(seed);
+        stub.seed(seed);
         let change = |engine, device: &Device| Taking(engine, device.clone());
-        let (card, mut owner) = card(config(standin.path()), Box::new(Changed(HostEngines(engines()), change)));
+        let (card, mut owner) = card(config(stub.path()), Box::new(Changed(HostEngines(engines()), change)));
         let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
         // Refused once for each number of rows, and not tried again.
-        assert_eq!((standin.counts().violations, standin.complaint().as_str()), (4, "a call that a capture forbids"));
+        assert_eq!((stub.counts().violations, stub.complaint().as_str()), (4, "a call that a capture forbids"));
         assert_eq!(show(graph.as_ref(), &mut || owner.turn()), Ok(wanted.clone()), "seed {seed}");
         let work = card.work();
         let counts = [work.runs, work.replays, work.asked_in_loop];
         assert_eq!(counts, [6, 0, 6], "seed {seed}: runs, replays, asked in the loop");
         drop((graph, card, owner));
-        assert_eq!((standin.counts().living(), standin.counts().violations), (0, 4), "seed {seed}");
+        assert_eq!((stub.counts().living(), stub.counts().violations), (0, 4), "seed {seed}");
     }
 }
 
@@ -95,17 +95,17 @@ impl Engine for Slow {
 
 #[test]
 fn an_order_for_the_device_as_it_was_before_a_fault_is_not_begun_on_the_new_one() {
-    let standin = Arc::new(StubDriver::new());
-    standin.seed(6);
+    let stub = Arc::new(StubDriver::new());
+    stub.seed(6);
     let meanwhile = Meanwhile::default();
     let hook = Arc::clone(&meanwhile);
     let change = move |engine, device: &Device| Slow(Taking(engine, device.clone()), Arc::clone(&hook));
-    let (card, mut owner) = card(config(standin.path()), Box::new(Changed(HostEngines(engines()), change)));
+    let (card, mut owner) = card(config(stub.path()), Box::new(Changed(HostEngines(engines()), change)));
     let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
     let [mut one, mut late] = [(); 2].map(|()| graph.slot().expect("a slot"));
     let step = |slot: &mut dyn Slot| advance(slot, &x(0, 0).into(), &Tensor::zeros(&[1, 2]).into()).expect("an order");
-    let refused = standin.counts().violations;
-    let (breaks, kept) = (Arc::clone(&standin), Arc::new(Mutex::new(None)));
+    let refused = stub.counts().violations;
+    let (breaks, kept) = (Arc::clone(&stub), Arc::new(Mutex::new(None)));
     let keep = Arc::clone(&kept);
     *meanwhile.lock().expect("a lock") = Some(Box::new(move || {
         *keep.lock().expect("a lock") = Some(step(late.as_mut()));
@@ -118,15 +118,15 @@ fn an_order_for_the_device_as_it_was_before_a_fault_is_not_begun_on_the_new_one(
     assert_eq!((card.health(), card.work().steps), (Health::Ready, 0));
     // Its block of locked memory went with the old context; nothing of it reached the new one. Captures were refused anew.
     drop((lost, kept, one, graph, card, owner));
-    assert_eq!((standin.counts().violations, standin.counts().living()), (refused + 4, 0));
+    assert_eq!((stub.counts().violations, stub.counts().living()), (refused + 4, 0));
 }
 
 #[test]
 fn no_run_has_more_rows_than_its_engine_takes() {
-    let (standin, wanted) = (StubDriver::new(), wanted());
-    standin.seed(4);
+    let (stub, wanted) = (StubDriver::new(), wanted());
+    stub.seed(4);
     let (card, mut owner) =
-        card(config(standin.path()), Box::new(Changed(HostEngines(engines()), |engine, _: &Device| Narrow(engine))));
+        card(config(stub.path()), Box::new(Changed(HostEngines(engines()), |engine, _: &Device| Narrow(engine))));
     let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
     assert_eq!(show(graph.as_ref(), &mut || owner.turn()), Ok(wanted));
     // Three sessions of six steps, two steps in each run.
@@ -141,12 +141,12 @@ fn three_rows(graph: &dyn Graph) -> Result<(), BackendError> {
 
 #[test]
 fn every_captured_graph_has_been_replayed_before_a_session_comes() {
-    let standin = StubDriver::new();
-    standin.seed(2);
-    let (card, mut owner) = crate::fixture::on(&standin);
+    let stub = StubDriver::new();
+    stub.seed(2);
+    let (card, mut owner) = crate::fixture::on(&stub);
     let _graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
     // For each of four numbers of rows: a run, a run that is captured, a replay.
-    assert_eq!(standin.counts().launches, 12);
+    assert_eq!(stub.counts().launches, 12);
 }
 
 /// Adds one, so that each step can be fed by the one before.
@@ -154,16 +154,16 @@ fn adding() -> Open {
     let port = |name: &str, side| Port { name: name.to_owned(), side, shape: vec![None, Some(2)] };
     Box::new(move |_, _| {
         let ports = vec![port("state", Side::Input), port("next_state", Side::Output)];
-        let reckon: Reckon = Arc::new(|given| vec![given[0].1.iter().map(|value| value + 1.0).collect()]);
-        Ok((ports, reckon))
+        let compute: Compute = Arc::new(|given| vec![given[0].1.iter().map(|value| value + 1.0).collect()]);
+        Ok((ports, compute))
     })
 }
 
 #[test]
 fn a_step_that_sends_nothing_up_has_no_time_of_doing_so() {
-    let standin = StubDriver::new();
-    standin.seed(5);
-    let (card, mut owner) = card(config(standin.path()), Box::new(HostEngines(adding())));
+    let stub = StubDriver::new();
+    stub.seed(5);
+    let (card, mut owner) = card(config(stub.path()), Box::new(HostEngines(adding())));
     let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
     let mut slot = graph.slot().expect("a slot");
     let mut state = rows([1, 2], &[0.0, 5.0]).into();

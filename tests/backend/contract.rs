@@ -8,7 +8,7 @@ pub const STEP: &[u8] = include_bytes!("../assets/step.onnx");
 /// Loads graphs; told how to let the engine work on.
 pub type Open<'a> = &'a dyn Fn(&mut dyn FnMut(), &[u8]) -> Result<Box<dyn Graph>, BackendError>;
 
-/// An engine on trial.
+/// An engine on check.
 pub struct Stage<'a> {
     pub open: Open<'a>,
     /// Lets it work on.

@@ -13,7 +13,7 @@ use visage_kernels::cuda::{Driver, LIBRARY};
 use crate::contract::{CLAUSES, STEP, Stage};
 use crate::fixture::{config, step_ports};
 use crate::gpu::{SEEDS, load, show, times, wanted};
-use crate::step::{ARGUMENT_BYTES, NAME, StepEngines, break_context, step_twin};
+use crate::step::{ARGUMENT_BYTES, NAME, StepEngines, break_context, step_reference};
 use crate::stub_driver::{Fault, StubDriver};
 
 fn on(driver: &Path) -> (GpuBackend, DeviceLoop) {
@@ -62,29 +62,29 @@ fn show_and_outlive_a_fault(driver: &Path, break_it: impl Fn()) -> StepTimes {
 
 #[test]
 fn a_kernel_in_place_of_an_engine_is_captured_replayed_and_outlives_a_fault() {
-    let standin = StubDriver::new();
-    standin.twin(NAME, step_twin, &ARGUMENT_BYTES);
+    let stub = StubDriver::new();
+    stub.register_kernel(NAME, step_reference, &ARGUMENT_BYTES);
     for seed in 0..SEEDS / 4 {
-        standin.seed(seed);
-        keep_the_contract(standin.path());
-        let times = show_and_outlive_a_fault(standin.path(), || standin.fail(Fault::Launch(719), 1));
+        stub.seed(seed);
+        keep_the_contract(stub.path());
+        let times = show_and_outlive_a_fault(stub.path(), || stub.fail(Fault::Launch(719), 1));
         assert!(matches!(times, StepTimes { up: Some(_), run: Some(_), down: Some(_) }), "seed {seed}: {times:?}");
-        standin.assert_obeyed();
-        assert_eq!(standin.counts().living(), 0, "seed {seed}: {:?}", standin.counts());
+        stub.assert_obeyed();
+        assert_eq!(stub.counts().living(), 0, "seed {seed}: {:?}", stub.counts());
     }
 }
 
 #[test]
 fn the_fault_that_is_tried_on_a_card_is_one_for_the_standin_too() {
-    let standin = StubDriver::new();
-    standin.twin(NAME, step_twin, &ARGUMENT_BYTES);
-    standin.seed(3);
-    let driver = standin.driver();
-    show_and_outlive_a_fault(standin.path(), || {
-        standin.fail(Fault::Launch(719), 1);
+    let stub = StubDriver::new();
+    stub.register_kernel(NAME, step_reference, &ARGUMENT_BYTES);
+    stub.seed(3);
+    let driver = stub.driver();
+    show_and_outlive_a_fault(stub.path(), || {
+        stub.fail(Fault::Launch(719), 1);
         break_context(&driver);
     });
-    standin.assert_obeyed();
+    stub.assert_obeyed();
 }
 
 #[test]

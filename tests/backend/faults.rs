@@ -17,13 +17,13 @@ const CALLS: u64 = 230;
 
 /// A card with a graph, the first fault still to come.
 struct Trial {
-    standin: StubDriver,
+    stub: StubDriver,
     wanted: Vec<Vec<f32>>,
 }
 
 impl Trial {
     fn new() -> Self {
-        Self { standin: StubDriver::new(), wanted: wanted() }
+        Self { stub: StubDriver::new(), wanted: wanted() }
     }
 
     /// A show with a fault in it, then what `after` looks at; in the end everything must have been given back. True if the
@@ -34,10 +34,10 @@ impl Trial {
         (fault, n): (Fault, u64),
         after: impl FnOnce(&GpuBackend, &mut DeviceLoop, &dyn Graph),
     ) -> bool {
-        self.standin.seed(seed);
-        let (card, mut owner) = on(&self.standin);
+        self.stub.seed(seed);
+        let (card, mut owner) = on(&self.stub);
         let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
-        self.standin.fail(fault, n);
+        self.stub.fail(fault, n);
         let seen = show(graph.as_ref(), &mut || owner.turn());
         match &seen {
             Ok(seen) => assert_eq!(*seen, self.wanted, "seed {seed}: wrong bytes with {fault:?} at {n}"),
@@ -47,8 +47,8 @@ impl Trial {
         }
         after(&card, &mut owner, graph.as_ref());
         drop((graph, card, owner));
-        self.standin.assert_obeyed();
-        let counts = self.standin.counts();
+        self.stub.assert_obeyed();
+        let counts = self.stub.counts();
         assert_eq!(counts.living(), 0, "seed {seed}: {fault:?} at {n}: {counts:?}");
         seen.is_err()
     }
@@ -65,10 +65,10 @@ impl Trial {
 
 #[test]
 fn without_memory_a_session_ends_and_the_next_goes_on() {
-    let trial = Trial::new();
+    let check = Trial::new();
     let heard = (0..SEEDS).filter(|seed| {
-        trial.run(*seed, (Fault::Call(OUT_OF_MEMORY), 1 + seed % CALLS), |card, owner, graph| {
-            trial.goes_on(card, owner, graph);
+        check.run(*seed, (Fault::Call(OUT_OF_MEMORY), 1 + seed % CALLS), |card, owner, graph| {
+            check.goes_on(card, owner, graph);
             assert_eq!(card.work().reopenings, 0);
         })
     });
@@ -77,13 +77,13 @@ fn without_memory_a_session_ends_and_the_next_goes_on() {
 
 #[test]
 fn a_lost_device_is_opened_anew_once_and_sessions_hear_why() {
-    let trial = Trial::new();
+    let check = Trial::new();
     for seed in 0..SEEDS {
         let (status, n) = (if seed % 2 == 0 { UNKNOWN } else { LAUNCH_FAILED }, 1 + seed % CALLS);
-        let heard = trial.run(seed, (Fault::Sticky(status), n), |card, owner, graph| {
-            trial.goes_on(card, owner, graph);
+        let heard = check.run(seed, (Fault::Sticky(status), n), |card, owner, graph| {
+            check.goes_on(card, owner, graph);
             assert_eq!(card.work().reopenings, 1);
-            trial.standin.fail(Fault::Sticky(status), n);
+            check.stub.fail(Fault::Sticky(status), n);
             let error = show(graph, &mut || owner.turn()).expect_err("lost again");
             assert!(matches!(error, BackendError::Device { .. }), "{error}");
             owner.turn();
@@ -96,10 +96,10 @@ fn a_lost_device_is_opened_anew_once_and_sessions_hear_why() {
 
 #[test]
 fn a_launch_that_fails_on_the_device_ends_what_was_on_it() {
-    let trial = Trial::new();
+    let check = Trial::new();
     let heard = (0..SEEDS).filter(|seed| {
-        trial.run(*seed, (Fault::Launch(LAUNCH_FAILED), 1 + seed % 6), |card, owner, graph| {
-            trial.goes_on(card, owner, graph);
+        check.run(*seed, (Fault::Launch(LAUNCH_FAILED), 1 + seed % 6), |card, owner, graph| {
+            check.goes_on(card, owner, graph);
         })
     });
     assert_eq!(heard.count() as u64, SEEDS);
@@ -107,9 +107,9 @@ fn a_launch_that_fails_on_the_device_ends_what_was_on_it() {
 
 #[test]
 fn a_device_that_is_gone_leaves_a_process_that_says_so() {
-    let trial = Trial::new();
+    let check = Trial::new();
     for seed in 0..SEEDS {
-        let heard = trial.run(seed, (Fault::Gone(UNKNOWN), 1 + seed % CALLS), |card, owner, graph| {
+        let heard = check.run(seed, (Fault::Gone(UNKNOWN), 1 + seed % CALLS), |card, owner, graph| {
             owner.turn();
             let health = card.health();
             assert!(matches!(&health, Health::Lost { found } if found.contains("answered 999")), "{health:?}");
@@ -122,10 +122,10 @@ fn a_device_that_is_gone_leaves_a_process_that_says_so() {
 
 #[test]
 fn a_slow_copy_is_waited_for() {
-    let trial = Trial::new();
+    let check = Trial::new();
     for seed in 0..SEEDS {
-        let heard = trial.run(seed, (Fault::SlowCopy, 1 + seed % 40), |card, owner, graph| {
-            trial.goes_on(card, owner, graph);
+        let heard = check.run(seed, (Fault::SlowCopy, 1 + seed % 40), |card, owner, graph| {
+            check.goes_on(card, owner, graph);
         });
         assert!(!heard, "seed {seed}");
     }
@@ -133,12 +133,12 @@ fn a_slow_copy_is_waited_for() {
 
 #[test]
 fn admission_is_closed_from_the_fault_until_the_device_is_open_again() {
-    let standin = StubDriver::new();
-    standin.seed(1);
-    let (card, mut owner) = on(&standin);
+    let stub = StubDriver::new();
+    stub.seed(1);
+    let (card, mut owner) = on(&stub);
     let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
     let mut old = graph.slot().expect("a slot");
-    standin.fail(Fault::Sticky(UNKNOWN), 2);
+    stub.fail(Fault::Sticky(UNKNOWN), 2);
     let (given, state) = (x(0, 0).into(), Value::from(Tensor::zeros(&[1, 2])));
     let [next, y] = advance(old.as_mut(), &given, &state).expect("a step that fails later");
     owner.turn();
@@ -157,14 +157,14 @@ fn admission_is_closed_from_the_fault_until_the_device_is_open_again() {
 
 #[test]
 fn without_memory_no_session_is_admitted_until_a_step_has_some_again_or_nobody_is_left() {
-    let standin = StubDriver::new();
+    let stub = StubDriver::new();
     for is_left in [true, false] {
-        standin.seed(1);
-        let (card, mut owner) = on(&standin);
+        stub.seed(1);
+        let (card, mut owner) = on(&stub);
         let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
         let [mut short, mut other] = [(); 2].map(|()| graph.slot().expect("a slot"));
         let (given, state) = (x(0, 0).into(), Value::from(Tensor::zeros(&[1, 2])));
-        standin.fail(Fault::Call(OUT_OF_MEMORY), 1);
+        stub.fail(Fault::Call(OUT_OF_MEMORY), 1);
         let [_, mut y] = advance(short.as_mut(), &given, &state).expect("a step that fails later");
         y.ask().expect("room");
         owner.turn();
@@ -186,25 +186,25 @@ fn without_memory_no_session_is_admitted_until_a_step_has_some_again_or_nobody_i
 
 #[test]
 fn a_graph_for_which_there_is_no_memory_is_refused_and_nothing_is_kept() {
-    let standin = StubDriver::new();
+    let stub = StubDriver::new();
     for n in 1..400 {
-        standin.seed(n);
-        standin.fail(Fault::Call(OUT_OF_MEMORY), n);
-        let (card, mut owner) = on(&standin);
+        stub.seed(n);
+        stub.fail(Fault::Call(OUT_OF_MEMORY), n);
+        let (card, mut owner) = on(&stub);
         if let Err(error) = load(&card, &mut || owner.turn(), STEP) {
             assert!(error.to_string().contains("CUDA_ERROR_OUT_OF_MEMORY"), "call {n}: {error}");
         }
         drop((card, owner));
-        standin.assert_obeyed();
-        assert_eq!(standin.counts().living(), 0, "call {n}: {:?}", standin.counts());
+        stub.assert_obeyed();
+        assert_eq!(stub.counts().living(), 0, "call {n}: {:?}", stub.counts());
     }
 }
 
 #[test]
 fn a_step_without_room_is_not_begun_and_may_be_tried_again() {
-    let standin = StubDriver::new();
-    standin.seed(3);
-    let mut few = config(standin.path());
+    let stub = StubDriver::new();
+    stub.seed(3);
+    let mut few = config(stub.path());
     few.blocks = 2;
     let (card, mut owner) = crate::fixture::with(few);
     let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");

@@ -7,7 +7,7 @@ use visage::backend::gpu::{DeviceLoop, GpuBackend, GpuConfig, card};
 use visage::backend::{Backend, CpuBackend, Onnx, Tensor, Value};
 use visage_kernels::cuda::{EngineError, Port, Side};
 
-use crate::engine::{HostEngines, Open, Reckon};
+use crate::engine::{HostEngines, Open, Compute};
 use crate::stub_driver::StubDriver;
 
 pub const MOUTH: &[u8] = include_bytes!("../../engines/packs/portrait/mouth/mouth.onnx");
@@ -18,8 +18,8 @@ pub fn config(driver: &Path) -> GpuConfig {
 }
 
 /// A card on the stand-in. Its loop is the test's to turn.
-pub fn on(standin: &StubDriver) -> (GpuBackend, DeviceLoop) {
-    with(config(standin.path()))
+pub fn on(stub: &StubDriver) -> (GpuBackend, DeviceLoop) {
+    with(config(stub.path()))
 }
 
 /// A card used in another way.
@@ -39,7 +39,7 @@ pub fn engines() -> Open {
             named.collect::<Vec<_>>()
         };
         let (inputs, outputs) = (names(Side::Input), names(Side::Output));
-        let reckon: Reckon = Arc::new(move |given| {
+        let compute: Compute = Arc::new(move |given| {
             let tensor =
                 |(shape, values): &(Vec<usize>, &[f32])| Tensor { shape: shape.clone(), values: values.to_vec() };
             let values: Vec<Value> = given.iter().map(|given| tensor(given).into()).collect();
@@ -48,7 +48,7 @@ pub fn engines() -> Open {
             let found = slot.lock().expect("a lock").step(&named, &wanted).expect("a step");
             found.into_iter().map(|value| value.take().expect("a tensor").values).collect()
         });
-        Ok((ports, reckon))
+        Ok((ports, compute))
     })
 }
 

@@ -24,16 +24,16 @@ pub fn load(card: &GpuBackend, turn: &mut dyn FnMut(), onnx: &[u8]) -> Result<Bo
 
 #[test]
 fn a_card_keeps_the_contract_in_every_order() {
-    let standin = StubDriver::new();
+    let stub = StubDriver::new();
     for seed in 0..SEEDS {
         let (clause, keep) = CLAUSES[seed as usize % CLAUSES.len()];
-        standin.seed(seed / CLAUSES.len() as u64 * 7 + seed);
-        let (card, mut owner) = on(&standin);
+        stub.seed(seed / CLAUSES.len() as u64 * 7 + seed);
+        let (card, mut owner) = on(&stub);
         let open = |turn: &mut dyn FnMut(), onnx: &[u8]| load(&card, turn, onnx);
         keep(&mut Stage { open: &open, drive: &mut || owner.turn() });
         drop((card, owner));
-        standin.assert_obeyed();
-        assert_eq!(standin.counts().living(), 0, "seed {seed}, {clause}: {:?}", standin.counts());
+        stub.assert_obeyed();
+        assert_eq!(stub.counts().living(), 0, "seed {seed}, {clause}: {:?}", stub.counts());
     }
 }
 
@@ -100,16 +100,16 @@ pub fn wanted() -> Vec<Vec<f32>> {
 
 #[test]
 fn no_order_of_streams_changes_what_is_seen_and_nothing_is_left_over() {
-    let (standin, wanted) = (StubDriver::new(), wanted());
+    let (stub, wanted) = (StubDriver::new(), wanted());
     let mut orders = BTreeSet::new();
     for seed in 0..SEEDS * 3 / 2 {
-        standin.seed(seed);
-        let (card, mut owner) = on(&standin);
+        stub.seed(seed);
+        let (card, mut owner) = on(&stub);
         let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
-        let before = standin.counts();
+        let before = stub.counts();
         let seen = show(graph.as_ref(), &mut || owner.turn()).expect("a show");
         assert_eq!(seen, wanted, "seed {seed}");
-        let after = standin.counts();
+        let after = stub.counts();
         let memory = |counts: Counts| (counts.allocations, counts.page_locks, counts.frees);
         assert_eq!(memory(before), memory(after), "seed {seed}");
         assert_eq!((before.stream_waits, before.device_waits), (after.stream_waits, after.device_waits), "seed {seed}");
@@ -121,8 +121,8 @@ fn no_order_of_streams_changes_what_is_seen_and_nothing_is_left_over() {
         assert_eq!(work.replays, STEPS as u64);
         orders.insert(after.order);
         drop((graph, card, owner));
-        standin.assert_obeyed();
-        assert_eq!(standin.counts().living(), 0, "seed {seed}: {:?}", standin.counts());
+        stub.assert_obeyed();
+        assert_eq!(stub.counts().living(), 0, "seed {seed}: {:?}", stub.counts());
     }
     // Some seeds come to the same order.
     assert!(orders.len() as u64 >= SEEDS, "only {} orders differ", orders.len());
@@ -130,10 +130,10 @@ fn no_order_of_streams_changes_what_is_seen_and_nothing_is_left_over() {
 
 #[test]
 fn a_step_overtakes_no_question_for_what_its_set_holds() {
-    let standin = StubDriver::new();
+    let stub = StubDriver::new();
     for seed in 0..64 {
-        standin.seed(seed);
-        let (card, mut owner) = on(&standin);
+        stub.seed(seed);
+        let (card, mut owner) = on(&stub);
         let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
         let [mut one, mut other] = [(); 2].map(|()| graph.slot().expect("a slot"));
         let zero = Value::from(Tensor::zeros(&[1, 2]));
@@ -161,10 +161,10 @@ fn first_state(n: usize) -> Vec<f32> {
 
 #[test]
 fn a_step_shares_no_run_with_the_one_that_it_is_fed_by() {
-    let standin = StubDriver::new();
+    let stub = StubDriver::new();
     for seed in 0..64 {
-        standin.seed(seed);
-        let (card, mut owner) = on(&standin);
+        stub.seed(seed);
+        let (card, mut owner) = on(&stub);
         let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
         let [mut one, mut other] = [(); 2].map(|()| graph.slot().expect("a slot"));
         let [given, zero] = [x(0, 0).into(), Value::from(Tensor::zeros(&[1, 2]))];
@@ -179,48 +179,48 @@ fn a_step_shares_no_run_with_the_one_that_it_is_fed_by() {
 
 #[test]
 fn a_card_that_is_closed_waits_for_what_is_under_way() {
-    let standin = StubDriver::new();
+    let stub = StubDriver::new();
     for seed in 0..SEEDS {
-        standin.seed(seed);
-        let (card, mut owner) = on(&standin);
+        stub.seed(seed);
+        let (card, mut owner) = on(&stub);
         let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
         let mut slot = graph.slot().expect("a slot");
         let zero = Value::from(Tensor::zeros(&[1, 2]));
         let [next, y] = advance(slot.as_mut(), &x(0, 0).into(), &zero).expect("a step");
         owner.turn();
         drop((next, y, slot, graph, card, owner));
-        standin.assert_obeyed();
-        assert_eq!(standin.counts().living(), 0, "seed {seed}: {:?}", standin.counts());
+        stub.assert_obeyed();
+        assert_eq!(stub.counts().living(), 0, "seed {seed}: {:?}", stub.counts());
     }
 }
 
 /// What a show sees with the `n`th wait forgotten.
-fn show_without(standin: &StubDriver, (seed, n): (u64, u64)) -> Option<Vec<Vec<f32>>> {
-    standin.seed(seed);
-    standin.ignore_wait(n);
-    let (card, mut owner) = on(standin);
+fn show_without(stub: &StubDriver, (seed, n): (u64, u64)) -> Option<Vec<Vec<f32>>> {
+    stub.seed(seed);
+    stub.ignore_wait(n);
+    let (card, mut owner) = on(stub);
     let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
     show(graph.as_ref(), &mut || owner.turn()).ok()
 }
 
 #[test]
 fn without_any_one_of_its_waits_a_show_is_seen_to_go_wrong() {
-    let (standin, wanted) = (StubDriver::new(), wanted());
-    assert_eq!(show_without(&standin, (1, 0)), Some(wanted.clone()));
-    let waits = standin.counts().waits;
+    let (stub, wanted) = (StubDriver::new(), wanted());
+    assert_eq!(show_without(&stub, (1, 0)), Some(wanted.clone()));
+    let waits = stub.counts().waits;
     assert!(waits > 20, "{waits} waits");
     for n in 1..=waits {
-        let seen = (0..SEEDS).any(|seed| show_without(&standin, (seed, n)).as_ref() != Some(&wanted));
+        let seen = (0..SEEDS).any(|seed| show_without(&stub, (seed, n)).as_ref() != Some(&wanted));
         assert!(seen, "wait {n} of {waits} may be left out and no order shows it");
     }
 }
 
 #[test]
 fn in_every_order_a_step_is_timed_up_on_and_down() {
-    let standin = StubDriver::new();
+    let stub = StubDriver::new();
     for seed in 0..SEEDS {
-        standin.seed(seed);
-        let (card, mut owner) = on(&standin);
+        stub.seed(seed);
+        let (card, mut owner) = on(&stub);
         let graph = load(&card, &mut || owner.turn(), STEP).expect("a graph");
         let times = times(graph.as_ref(), &mut || owner.turn());
         assert_eq!(times.parts().count(), 3, "seed {seed}: {times:?}");

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use visage::backend::gpu::card;
 use visage::backend::{Backend, CpuBackend, Onnx};
 use visage_engines::cache::{Built, Cache, Engine, Step};
-use visage_engines::compile::{Compiler, SessionCommand, Watch};
+use visage_engines::compile::{Compiler, CompileRequest, Watch};
 use visage_engines::search_paths::search_order;
 use visage_engines::{Digest, EngineKey, Precision, Sm};
 use visage_kernels::cuda::{Device, Driver, LIBRARY};
@@ -37,7 +37,7 @@ fn engine(cache: &Cache, compiler: &dyn Compiler, sm: Sm) -> Engine {
         flags: BTreeSet::new(),
     };
     let watch: Watch = Arc::new(|_| ControlFlow::Continue(()));
-    let order = SessionCommand { onnx: Onnx::Bytes(MOUTH), sm, profiles: &[] };
+    let order = CompileRequest { onnx: Onnx::Bytes(MOUTH), sm, profiles: &[] };
     let compile = |path: &Path| compiler.compile(&order, path, &watch).map(|_| Built::default());
     let mut silent = |_: Step<'_>| ControlFlow::Continue(());
     cache.obtain(&key, SystemTime::UNIX_EPOCH, &mut silent, compile).expect("an engine for this card")

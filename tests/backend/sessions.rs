@@ -63,10 +63,10 @@ fn studio(card: &GpuBackend) -> Arc<Sessions> {
 }
 
 /// Admits a session, fails the device, and waits until the session has ended: with why.
-fn lose(studio: &Sessions, standin: &StubDriver, fault: Fault) -> SessionEvent {
+fn lose(studio: &Sessions, stub: &StubDriver, fault: Fault) -> SessionEvent {
     let ticket = studio.admit(&SessionRequest::default(), Box::new(Nowhere)).expect("a place");
     let mut events = ticket.events.subscribe();
-    standin.fail(fault, 1);
+    stub.fail(fault, 1);
     loop {
         if let event @ SessionEvent::Ended { .. } = events.blocking_recv().expect("an end") {
             return event;
@@ -76,14 +76,14 @@ fn lose(studio: &Sessions, standin: &StubDriver, fault: Fault) -> SessionEvent {
 
 #[test]
 fn a_session_on_a_lost_device_ends_with_its_reason_and_the_studio_goes_on() {
-    let standin = StubDriver::new();
-    standin.seed(2);
-    let (card, owner) = on(&standin);
+    let stub = StubDriver::new();
+    stub.seed(2);
+    let (card, owner) = on(&stub);
     let (tell, told) = sync_channel(8);
     let thread = thread::spawn(move || owner.run(|health| tell.send(health.clone()).expect("somebody listens")));
     let studio = studio(&card);
     let ended = SessionEvent::Ended { reason: EndReason::EngineLost.to_string() };
-    assert_eq!(lose(&studio, &standin, Fault::Sticky(999)), ended);
+    assert_eq!(lose(&studio, &stub, Fault::Sticky(999)), ended);
     assert!(studio.sessions().is_empty());
     // Opened anew, it takes the next.
     while card.health() != Health::Ready {
@@ -92,7 +92,7 @@ fn a_session_on_a_lost_device_ends_with_its_reason_and_the_studio_goes_on() {
     let admitted = studio.admit(&SessionRequest::default(), Box::new(Nowhere)).expect("a place");
     studio.end(&admitted.id, EndReason::Deleted);
     // The second time it stays closed, and the process lives.
-    assert_eq!(lose(&studio, &standin, Fault::Gone(999)), ended);
+    assert_eq!(lose(&studio, &stub, Fault::Gone(999)), ended);
     let refused = studio.admit(&SessionRequest::default(), Box::new(Nowhere)).expect_err("no device");
     assert!(refused.to_string().contains("answered 999"), "{refused}");
     assert!(refused.to_string().contains("start visage again"), "{refused}");
@@ -105,8 +105,8 @@ fn a_session_on_a_lost_device_ends_with_its_reason_and_the_studio_goes_on() {
         matches!(told.as_slice(), [Health::Recovering { .. }, Health::Ready, Health::Lost { found }] if found.contains("999")),
         "{told:?}"
     );
-    standin.assert_obeyed();
-    assert_eq!(standin.counts().living(), 0, "{:?}", standin.counts());
+    stub.assert_obeyed();
+    assert_eq!(stub.counts().living(), 0, "{:?}", stub.counts());
 }
 
 /// Watches until a picture comes whose step the card has timed.
@@ -116,9 +116,9 @@ fn timed(pictures: &Receiver<Box<Marks>>) -> Marks {
 
 #[test]
 fn a_picture_tells_how_long_its_step_took_up_on_and_down_and_the_studio_what_the_card_did() {
-    let standin = StubDriver::new();
-    standin.seed(3);
-    let (card, owner) = on(&standin);
+    let stub = StubDriver::new();
+    stub.seed(3);
+    let (card, owner) = on(&stub);
     let thread = thread::spawn(move || owner.run(|_| ()));
     let studio = studio(&card);
     let (taken, pictures) = sync_channel(16);
@@ -136,6 +136,6 @@ fn a_picture_tells_how_long_its_step_took_up_on_and_down_and_the_studio_what_the
     studio.close();
     drop((studio, card));
     thread.join().expect("the loop ends");
-    standin.assert_obeyed();
-    assert_eq!(standin.counts().living(), 0, "{:?}", standin.counts());
+    stub.assert_obeyed();
+    assert_eq!(stub.counts().living(), 0, "{:?}", stub.counts());
 }

@@ -15,13 +15,13 @@ use crate::gpu::{advance, x};
 use crate::stub_driver::StubDriver;
 
 /// Runs `sessions` with a card whose loop is on a thread, and sees that all is given back.
-fn with_a_thread(standin: &StubDriver, sessions: impl FnOnce(GpuBackend)) {
-    let (card, owner) = on(standin);
+fn with_a_thread(stub: &StubDriver, sessions: impl FnOnce(GpuBackend)) {
+    let (card, owner) = on(stub);
     let thread = thread::spawn(move || owner.run(|_| ()));
     sessions(card);
     thread.join().expect("the loop ends when nobody can order any more");
-    standin.assert_obeyed();
-    assert_eq!(standin.counts().living(), 0, "{:?}", standin.counts());
+    stub.assert_obeyed();
+    assert_eq!(stub.counts().living(), 0, "{:?}", stub.counts());
 }
 
 /// What a session sees that carries its state along and waits for each output.
@@ -61,9 +61,9 @@ pub fn mouth_steps(graph: &dyn Graph) -> (Vec<f32>, StepTimes) {
 
 #[test]
 fn every_way_of_a_step_is_timed() {
-    let standin = StubDriver::new();
-    standin.seed(9);
-    with_a_thread(&standin, |card| {
+    let stub = StubDriver::new();
+    stub.seed(9);
+    with_a_thread(&stub, |card| {
         let (on_card, times) = mouth_steps(card.load("mouth", Onnx::Bytes(MOUTH)).expect("a graph").as_ref());
         let (wanted, none) =
             mouth_steps(CpuBackend::new().load("mouth", Onnx::Bytes(MOUTH)).expect("a graph").as_ref());
@@ -75,10 +75,10 @@ fn every_way_of_a_step_is_timed() {
 
 #[test]
 fn sessions_on_threads_of_their_own_share_a_card() {
-    let standin = StubDriver::new();
+    let stub = StubDriver::new();
     for seed in 0..8 {
-        standin.seed(seed);
-        with_a_thread(&standin, |card| {
+        stub.seed(seed);
+        with_a_thread(&stub, |card| {
             thread::scope(|scope| {
                 for session in 0..3 {
                     let card = &card;
@@ -104,7 +104,7 @@ fn the_portraits_mouth_says_the_same_through_a_card() {
     };
     let wanted = says(&CpuBackend::new());
     assert!(wanted.iter().flatten().any(|weight| weight.abs() > 0.01), "a mouth that moves");
-    let standin = StubDriver::new();
-    standin.seed(5);
-    with_a_thread(&standin, |card| assert!(says(&card) == wanted, "another mouth"));
+    let stub = StubDriver::new();
+    stub.seed(5);
+    with_a_thread(&stub, |card| assert!(says(&card) == wanted, "another mouth"));
 }

@@ -72,7 +72,7 @@ impl CudaError {
     }
 }
 
-/// Number of "not yet": an event that has not come to pass.
+/// Scalar of "not yet": an event that has not come to pass.
 pub(super) const NOT_READY: Status = 600;
 
 /// Names by the headers' numbers, for the errors that people paste.

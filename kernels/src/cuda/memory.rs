@@ -43,7 +43,7 @@ impl Memory {
     }
 
     /// Where `at` is, if `bytes` bytes from there are within.
-    pub(super) fn part(&self, at: usize, bytes: usize) -> Option<CUdeviceptr> {
+    pub(crate) fn part(&self, at: usize, bytes: usize) -> Option<CUdeviceptr> {
         let end = at.checked_add(bytes)?;
         (end <= self.bytes).then(|| self.address + at as u64)
     }

@@ -23,5 +23,5 @@ pub use event::Event;
 pub use graph::Graph;
 pub use memory::Memory;
 pub use module::{Argument, Function, Grid, Module};
-pub use pinned::{Flight, Pinned, PinnedPool};
+pub use pinned::{Transfer, Pinned, PinnedPool};
 pub use stream::Stream;

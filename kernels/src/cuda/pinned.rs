@@ -1,6 +1,6 @@
 //! Host memory that the device copies from and to by itself: locked once, lent in blocks, bounded.
 //!
-//! Decides that a block belongs to one side at a time: a [`Pinned`] to the program, a [`Flight`] to the device.
+//! Decides that a block belongs to one side at a time: a [`Pinned`] to the program, a [`Transfer`] to the device.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::{Deref, DerefMut};
@@ -112,7 +112,7 @@ impl Deref for Pinned {
 
     fn deref(&self) -> &[u8] {
         // SAFETY: the place is that of `block_bytes` initialised bytes within the region, which lives as long as `blocks`.
-        // Only this block's owner reaches them, and no copy is queued: a block in a `Flight` cannot be reached.
+        // Only this block's owner reaches them, and no copy is queued: a block in a `Transfer` cannot be reached.
         unsafe { std::slice::from_raw_parts(self.place(), self.blocks.block_bytes) }
     }
 }
@@ -134,18 +134,18 @@ impl Drop for Pinned {
 
 /// A block that belongs to the device until its copy is done.
 #[derive(Debug)]
-pub struct Flight {
+pub struct Transfer {
     /// None only after it was given back.
     block: Option<Pinned>,
 }
 
-impl Flight {
+impl Transfer {
     pub(super) fn new(block: Pinned) -> Self {
         Self { block: Some(block) }
     }
 
     fn block(&self) -> &Pinned {
-        self.block.as_ref().expect("a flight has its block until it lands")
+        self.block.as_ref().expect("a transfer has its block until it lands")
     }
 
     /// The mark behind the copy. Nobody else may get it: who marked something else with it would have the block come back too
@@ -158,7 +158,7 @@ impl Flight {
     ///
     /// # Errors
     /// If the device failed; then nobody gets the block again.
-    pub fn land(mut self) -> Result<Result<(Pinned, Duration), Self>, CudaError> {
+    pub fn poll(mut self) -> Result<Result<(Pinned, Duration), Self>, CudaError> {
         let landed = self.done().is_past().and_then(|past| {
             let copied = || self.done().since(self.block().begun());
             past.then(copied).transpose()
@@ -171,12 +171,12 @@ impl Flight {
                 block.into_iter().filter(is_touched).for_each(Pinned::abandon);
                 Err(error)
             }
-            (Ok(Some(_)), None) => unreachable!("a flight has its block until it lands"),
+            (Ok(Some(_)), None) => unreachable!("a transfer has its block until it lands"),
         }
     }
 }
 
-impl Drop for Flight {
+impl Drop for Transfer {
     fn drop(&mut self) {
         let Some(block) = self.block.take() else { return };
         // Where the context is gone, so is the copy.

@@ -9,7 +9,7 @@ use super::driver::check;
 use super::error::CudaError;
 use super::event::Event;
 use super::memory::Memory;
-use super::pinned::{Flight, Pinned};
+use super::pinned::{Pinned, Transfer};
 use super::sys::{CUhostFn, CUstream, Calls};
 
 /// A stream that does not wait for the device's default stream.
@@ -57,35 +57,35 @@ impl Stream {
     ///
     /// # Errors
     /// If it is longer than block or target, or as the driver says.
-    pub fn copy_up(&self, block: Pinned, target: &Memory, bytes: usize) -> Result<Flight, CudaError> {
+    pub fn upload(&self, block: Pinned, target: &Memory, bytes: usize) -> Result<Transfer, CudaError> {
         const CALL: &str = "cuMemcpyHtoDAsync_v2";
         let to = target.part(0, bytes).filter(|_| bytes <= block.len()).ok_or_else(|| Context::refuse(CALL))?;
         self.record(block.begun())?;
-        // SAFETY: source and target are long enough. The block goes into a `Flight`, which does not give it back before the
+        // SAFETY: source and target are long enough. The block goes into a `Transfer`, which does not give it back before the
         // event after the copy has come to pass.
         let status = unsafe { (self.calls(CALL)?.cuMemcpyHtoDAsync_v2)(to, block.as_ptr().cast(), bytes, self.stream) };
-        self.airborne(block, check(CALL, status))
+        self.track(block, check(CALL, status))
     }
 
     /// Copies `bytes` from `at` of `source` to the start of `block`, and marks `block`'s events around it.
     ///
     /// # Errors
-    /// As for [`Stream::copy_up`].
-    pub fn copy_down(&self, source: &Memory, at: usize, bytes: usize, mut block: Pinned) -> Result<Flight, CudaError> {
+    /// As for [`Stream::upload`].
+    pub fn download(&self, source: &Memory, at: usize, bytes: usize, mut block: Pinned) -> Result<Transfer, CudaError> {
         const CALL: &str = "cuMemcpyDtoHAsync_v2";
         let from = source.part(at, bytes).filter(|_| bytes <= block.len()).ok_or_else(|| Context::refuse(CALL))?;
         self.record(block.begun())?;
         let to = block.as_mut_ptr().cast();
-        // SAFETY: source and target are long enough; the block is kept by a `Flight` as in `copy_up`.
+        // SAFETY: source and target are long enough; the block is kept by a `Transfer` as in `upload`.
         let status = unsafe { (self.calls(CALL)?.cuMemcpyDtoHAsync_v2)(to, from, bytes, self.stream) };
-        self.airborne(block, check(CALL, status))
+        self.track(block, check(CALL, status))
     }
 
     /// A copy that was queued and is marked, or one that was not queued at all. Of what is in between, nobody knows.
-    fn airborne(&self, block: Pinned, queued: Result<(), CudaError>) -> Result<Flight, CudaError> {
+    fn track(&self, block: Pinned, queued: Result<(), CudaError>) -> Result<Transfer, CudaError> {
         queued?;
         match self.record(block.done()) {
-            Ok(()) => Ok(Flight::new(block)),
+            Ok(()) => Ok(Transfer::new(block)),
             Err(error) => {
                 block.abandon();
                 Err(error)
@@ -97,7 +97,7 @@ impl Stream {
     ///
     /// # Errors
     /// If it does not fit, or as the driver says.
-    pub fn copy_across(
+    pub fn copy_on_device(
         &self,
         (source, from): (&Memory, usize),
         (target, to): (&Memory, usize),
@@ -134,8 +134,8 @@ impl Stream {
     ///
     /// # Errors
     /// As the driver says.
-    pub fn wait_for(&self, flight: &Flight) -> Result<(), CudaError> {
-        self.wait(flight.done())
+    pub fn wait_for(&self, transfer: &Transfer) -> Result<(), CudaError> {
+        self.wait(transfer.done())
     }
 
     /// Whether its context is still there; if not, its handle means nothing.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use trtx::trtx_sys::Dims64;
 use trtx::{Builder, BuilderConfig, Logger, OnnxParser, OptProfileSelector};
-use visage_engines::compile::{CompileError, Compiled, Compiler, Launch, Watch};
+use visage_engines::compile::{CompileError, Compiled, Compiler, CompileRequest, Watch};
 use visage_engines::{Flavour, Onnx, Profile, ShapeRange, Sm, Version};
 
 use super::logger::{Heard, Listener, Monitor};
@@ -26,7 +26,7 @@ impl Compiler for TensorRt {
         self.version
     }
 
-    fn compile(&self, order: &Launch<'_>, engine: &Path, watch: &Watch) -> Result<Compiled, CompileError> {
+    fn compile(&self, order: &CompileRequest<'_>, engine: &Path, watch: &Watch) -> Result<Compiled, CompileError> {
         check_card(order.sm)?;
         let heard = Arc::new(Heard::default());
         let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,7 +46,7 @@ impl Compiler for TensorRt {
 
 /// Compiles, and gives the library's own bytes to `write`: an engine of gigabytes is not held twice.
 fn compile(
-    order: &Launch<'_>,
+    order: &CompileRequest<'_>,
     heard: &Arc<Heard>,
     watch: &Watch,
     write: &mut dyn FnMut(&[u8]) -> io::Result<()>,

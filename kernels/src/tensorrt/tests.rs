@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use visage_engines::compile::{CompileError, Compiler, Launch, Watch};
+use visage_engines::compile::{CompileError, Compiler, CompileRequest, Watch};
 use visage_engines::search_paths::{Place, search_order};
 use visage_engines::{Onnx, Profile, ShapeRange, Sm};
 
@@ -45,7 +45,7 @@ fn graphs_become_engines_for_a_card_that_is_not_here() {
     for (name, onnx, profiles) in [("conv", CONV, images(1, 2, 4)), ("mouth", MOUTH, Vec::new())] {
         let path = folder.path().join(name);
         let onnx = Onnx::Bytes(onnx);
-        let order = Launch { onnx, sm: Sm::SM89, profiles: &profiles };
+        let order = CompileRequest { onnx, sm: Sm::SM89, profiles: &profiles };
         let told = Arc::new(Mutex::new(0));
         let count = Arc::clone(&told);
         let watch: Watch = Arc::new(move |progress| {
@@ -93,7 +93,7 @@ fn the_same_order_for_another_card_is_another_engine() {
     let (onnx, profiles) = (Onnx::Bytes(CONV), images(1, 1, 1));
     let [ada, blackwell] = [Sm::SM89, Sm::SM120].map(|sm| {
         let path = folder.path().join(sm.tag());
-        library.compile(&Launch { onnx, sm, profiles: &profiles }, &path, &go_on()).expect("an engine");
+        library.compile(&CompileRequest { onnx, sm, profiles: &profiles }, &path, &go_on()).expect("an engine");
         std::fs::read(path).expect("bytes")
     });
     assert_ne!(ada, blackwell);
@@ -106,7 +106,7 @@ fn a_stop_a_bad_graph_and_a_missing_profile_are_told_apart() {
     let compile = |bytes: &'static [u8], profiles: &[Profile], watch: &Watch| {
         let onnx = Onnx::Bytes(bytes);
         let path = folder.path().join("engine");
-        let done = library.compile(&Launch { onnx, sm: Sm::SM89, profiles }, &path, watch);
+        let done = library.compile(&CompileRequest { onnx, sm: Sm::SM89, profiles }, &path, watch);
         assert!(!path.exists());
         done.expect_err("it cannot be compiled")
     };

@@ -9,30 +9,30 @@ use visage_engines::Onnx;
 use visage_kernels::cuda::{Device, Engine, EngineError, EngineSource, Port, Side, Stream};
 
 /// Reckons one run: inputs in the order of ports, with their shapes, to outputs.
-pub type Reckon = Arc<dyn Fn(&[(Vec<usize>, &[f32])]) -> Vec<Vec<f32>> + Send + Sync>;
+pub type Compute = Arc<dyn Fn(&[(Vec<usize>, &[f32])]) -> Vec<Vec<f32>> + Send + Sync>;
 
 /// Makes what reckons a graph and says which ports it has.
-pub type Open = Box<dyn FnMut(&str, Onnx<'_>) -> Result<(Vec<Port>, Reckon), EngineError> + Send>;
+pub type Open = Box<dyn FnMut(&str, Onnx<'_>) -> Result<(Vec<Port>, Compute), EngineError> + Send>;
 
 /// Where engines come from.
 pub struct HostEngines(pub Open);
 
 impl EngineSource for HostEngines {
     fn engine(&mut self, _device: &Device, name: &str, onnx: Onnx<'_>) -> Result<Box<dyn Engine>, EngineError> {
-        let (ports, reckon) = (self.0)(name, onnx)?;
-        Ok(Box::new(HostEngine { ports, reckon }))
+        let (ports, compute) = (self.0)(name, onnx)?;
+        Ok(Box::new(HostEngine { ports, compute }))
     }
 }
 
 struct HostEngine {
     ports: Vec<Port>,
-    reckon: Reckon,
+    compute: Compute,
 }
 
 /// One run as it was queued.
 struct Run {
     ports: Vec<(Side, Vec<usize>, u64)>,
-    reckon: Reckon,
+    compute: Compute,
 }
 
 impl Engine for HostEngine {
@@ -45,7 +45,7 @@ impl Engine for HostEngine {
         let ports =
             self.ports.iter().zip(addresses).map(|(port, address)| (port.side, shape(port), *address)).collect();
         // Never freed: a capture may call it as long as the test runs.
-        let run: &'static Run = Box::leak(Box::new(Run { ports, reckon: Arc::clone(&self.reckon) }));
+        let run: &'static Run = Box::leak(Box::new(Run { ports, compute: Arc::clone(&self.compute) }));
         // SAFETY: `call` takes a `Run`, which lives for ever, may be used on any thread, and calls no driver.
         unsafe { stream.call(Some(call), std::ptr::from_ref(run).cast_mut().cast()) }?;
         Ok(())
@@ -61,7 +61,7 @@ unsafe extern "C" fn call(run: *mut c_void) {
         // one thing at a time.
         (shape.clone(), unsafe { std::slice::from_raw_parts(*address as *const f32, count(shape)) })
     });
-    let outputs = (run.reckon)(&inputs.collect::<Vec<_>>());
+    let outputs = (run.compute)(&inputs.collect::<Vec<_>>());
     let targets = run.ports.iter().filter(|(side, ..)| *side == Side::Output);
     for ((_, shape, address), output) in targets.zip(outputs) {
         assert_eq!(output.len(), count(shape));

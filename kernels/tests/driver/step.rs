@@ -23,7 +23,7 @@ pub const NAME: &std::ffi::CStr = c"step";
 ///
 /// # Safety
 /// The arguments must be those of the kernel, the addresses those of memory of the host for as many rows.
-pub unsafe extern "C" fn step_twin(arguments: *const *const c_void, _grid: *const u32) {
+pub unsafe extern "C" fn step_reference(arguments: *const *const c_void, _grid: *const u32) {
     // SAFETY: as promised above.
     let address = |at: usize| unsafe { (*arguments.add(at)).cast::<u64>().read_unaligned() };
     // SAFETY: as promised above.

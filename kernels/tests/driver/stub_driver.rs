@@ -87,14 +87,14 @@ impl StubDriver {
     /// Begins anew.
     pub fn seed(&self, seed: u64) {
         // SAFETY: declared so in `control.rs`.
-        let call = unsafe { self.library.get::<extern "C" fn(u64)>(b"standin_seed") }.expect("the call");
+        let call = unsafe { self.library.get::<extern "C" fn(u64)>(b"stub_seed") }.expect("the call");
         call(seed);
     }
 
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         // SAFETY: declared so in `control.rs`, with the same fields.
-        let call = unsafe { self.library.get::<unsafe extern "C" fn(*mut Counts)>(b"standin_counts") };
+        let call = unsafe { self.library.get::<unsafe extern "C" fn(*mut Counts)>(b"stub_counts") };
         // SAFETY: the place is that of a value that outlives the call.
         unsafe { call.expect("the call")(&raw mut counts) };
         counts
@@ -111,7 +111,7 @@ impl StubDriver {
             Fault::SlowCopy => (4, 0),
         };
         // SAFETY: declared so in `control.rs`.
-        let call = unsafe { self.library.get::<extern "C" fn(u32, u64, u32)>(b"standin_fail") }.expect("the call");
+        let call = unsafe { self.library.get::<extern "C" fn(u32, u64, u32)>(b"stub_fail") }.expect("the call");
         call(kind, n, status);
     }
 
@@ -119,16 +119,16 @@ impl StubDriver {
     #[allow(dead_code, reason = "not every test breaks something")]
     pub fn ignore_wait(&self, n: u64) {
         // SAFETY: declared so in `control.rs`.
-        let call = unsafe { self.library.get::<extern "C" fn(u64)>(b"standin_ignore_wait") }.expect("the call");
+        let call = unsafe { self.library.get::<extern "C" fn(u64)>(b"stub_ignore_wait") }.expect("the call");
         call(n);
     }
 
     /// What runs when the kernel is launched, and the lengths of its arguments.
     #[allow(dead_code, reason = "not every test launches")]
-    pub fn twin(
+    pub fn register_kernel(
         &self,
         name: &std::ffi::CStr,
-        twin: unsafe extern "C" fn(*const *const c_void, *const u32),
+        reference: unsafe extern "C" fn(*const *const c_void, *const u32),
         sizes: &[usize],
     ) {
         type Call = unsafe extern "C" fn(
@@ -138,16 +138,16 @@ impl StubDriver {
             usize,
         );
         // SAFETY: declared so in `control.rs`.
-        let call = unsafe { self.library.get::<Call>(b"standin_twin") }.expect("the call");
+        let call = unsafe { self.library.get::<Call>(b"stub_register_kernel") }.expect("the call");
         // SAFETY: the name ends with a zero; the sizes are as many as said.
-        unsafe { call(name.as_ptr().cast(), twin, sizes.as_ptr(), sizes.len()) };
+        unsafe { call(name.as_ptr().cast(), reference, sizes.as_ptr(), sizes.len()) };
     }
 
     /// What it complained of last.
     pub fn complaint(&self) -> String {
         let mut text = [0_u8; 256];
         // SAFETY: declared so in `control.rs`.
-        let call = unsafe { self.library.get::<unsafe extern "C" fn(*mut u8, usize) -> usize>(b"standin_complaint") };
+        let call = unsafe { self.library.get::<unsafe extern "C" fn(*mut u8, usize) -> usize>(b"stub_complaint") };
         // SAFETY: the text is as long as said.
         let bytes = unsafe { call.expect("the call")(text.as_mut_ptr(), text.len()) };
         String::from_utf8_lossy(&text[..bytes]).into_owned()

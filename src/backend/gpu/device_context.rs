@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use visage_kernels::cuda::{CudaError, Device, Driver, Engine, EngineError, Flight, Pinned, PinnedPool, Side, Stream};
+use visage_kernels::cuda::{CudaError, Device, Driver, Engine, EngineError, Transfer, Pinned, PinnedPool, Side, Stream};
 
 use super::super::BackendError;
 use super::command::{FetchCommand, InputSource, Reply, SetName, StepCommand};
@@ -26,8 +26,8 @@ type Waiter = SyncSender<Reply<(Pinned, StepTimes)>>;
 
 /// An open device. What is under way is dropped before what it uses.
 pub struct DeviceContext {
-    ups: VecDeque<(Flight, SetName)>,
-    downs: VecDeque<(Flight, SetName, Waiter)>,
+    ups: VecDeque<(Transfer, SetName)>,
+    downs: VecDeque<(Transfer, SetName, Waiter)>,
     benches: Vec<GraphExecutor>,
     up: Stream,
     run: Stream,
@@ -169,8 +169,8 @@ impl DeviceContext {
             self.up.wait(&set.ran)?;
             self.seen.runs_by_up = set.last_run;
         }
-        let flight = self.up.copy_up(block, &set.inputs, bytes)?;
-        self.ups.push_back((flight, member.set));
+        let transfer = self.up.upload(block, &set.inputs, bytes)?;
+        self.ups.push_back((transfer, member.set));
         Ok(())
     }
 
@@ -180,10 +180,10 @@ impl DeviceContext {
         for ((number, port), feed) in bench.desk.side(Side::Input).zip(&member.feeds) {
             let (target, bytes) = (bench.place(number, row), bytes_of(port, member.rows));
             match feed {
-                InputSource::Block { at } => self.run.copy_across((&set.inputs, *at), target, bytes)?,
+                InputSource::Block { at } => self.run.copy_on_device((&set.inputs, *at), target, bytes)?,
                 InputSource::Device { set, port } => {
                     let at = self.benches[set.graph].output_at[*port];
-                    self.run.copy_across((&self.set(*set).outputs, at), target, bytes)?;
+                    self.run.copy_on_device((&self.set(*set).outputs, at), target, bytes)?;
                 }
             }
         }
@@ -200,7 +200,7 @@ impl DeviceContext {
         }
         for (number, port) in bench.desk.side(Side::Output) {
             let target = (&set.outputs, bench.output_at[number]);
-            self.run.copy_across(bench.place(number, row), target, bytes_of(port, member.rows))?;
+            self.run.copy_on_device(bench.place(number, row), target, bytes_of(port, member.rows))?;
         }
         Ok(())
     }
@@ -212,8 +212,8 @@ impl DeviceContext {
             return Ok(());
         }
         match self.try_fetch(order.set, order.port, order.bytes, order.block) {
-            Ok(flight) => {
-                self.downs.push_back((flight, order.set, order.reply));
+            Ok(transfer) => {
+                self.downs.push_back((transfer, order.set, order.reply));
                 board.count(|work| work.fetches += 1);
                 Ok(())
             }
@@ -224,25 +224,25 @@ impl DeviceContext {
         }
     }
 
-    fn try_fetch(&mut self, name: SetName, port: usize, bytes: usize, block: Pinned) -> Result<Flight, CudaError> {
+    fn try_fetch(&mut self, name: SetName, port: usize, bytes: usize, block: Pinned) -> Result<Transfer, CudaError> {
         let bench = &mut self.benches[name.graph];
         let (set, at) = (&mut bench.sets[name.slot][name.set], bench.output_at[port]);
         if set.last_run > self.seen.runs_by_down {
             self.down.wait(&set.ran)?;
             self.seen.runs_by_down = set.last_run;
         }
-        let flight = self.down.copy_down(&set.outputs, at, bytes, block)?;
+        let transfer = self.down.download(&set.outputs, at, bytes, block)?;
         self.down.record(&set.fetched)?;
         self.seen.fetches += 1;
         set.last_fetch = self.seen.fetches;
-        Ok(flight)
+        Ok(transfer)
     }
 
     /// Gives away what has arrived. Both ways are in order, so the first that has not is the end.
-    pub fn land(&mut self) -> Result<(), CudaError> {
+    pub fn poll(&mut self) -> Result<(), CudaError> {
         self.land_ups()?;
-        while let Some((flight, set, reply)) = self.downs.pop_front() {
-            let landed = flight.land().and_then(|landed| {
+        while let Some((transfer, set, reply)) = self.downs.pop_front() {
+            let landed = transfer.poll().and_then(|landed| {
                 // What went up for it was there before it ran, but perhaps not yet when the ups were looked at.
                 if landed.is_ok() {
                     self.land_ups()?;
@@ -255,8 +255,8 @@ impl DeviceContext {
                     let times = StepTimes { up: *up, run: ran.since(began).ok(), down: Some(took) };
                     let _nobody_waits = reply.send(Ok((block, times)));
                 }
-                Ok(Err(flight)) => {
-                    self.downs.push_front((flight, set, reply));
+                Ok(Err(transfer)) => {
+                    self.downs.push_front((transfer, set, reply));
                     break;
                 }
                 Err(error) => {
@@ -269,11 +269,11 @@ impl DeviceContext {
     }
 
     fn land_ups(&mut self) -> Result<(), CudaError> {
-        while let Some((flight, set)) = self.ups.pop_front() {
-            match flight.land()? {
+        while let Some((transfer, set)) = self.ups.pop_front() {
+            match transfer.poll()? {
                 Ok((_block, took)) => self.set_mut(set).up = Some(took),
-                Err(flight) => {
-                    self.ups.push_front((flight, set));
+                Err(transfer) => {
+                    self.ups.push_front((transfer, set));
                     break;
                 }
             }

@@ -106,7 +106,7 @@ impl DeviceLoop {
         }
         if let Some(open) = &mut self.open {
             self.board.count(|work| work.asked_in_loop = open.asked_in_loop());
-            let landed = open.land();
+            let landed = open.poll();
             self.judge(landed.map_err(EngineError::from));
         }
         self.breathe();

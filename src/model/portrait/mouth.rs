@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::audio::mel::{LogMel, MelSpec};
-use crate::backend::{Backend, BackendError, Graph, Health, Onnx, Slot, Tensor, Value};
+use crate::backend::{Backend, BackendError, DType, Graph, Health, Onnx, Slot, Tensor, Value};
 use crate::face::{ArkitWeights, arkit_index};
 use crate::gpu_load::DeviceCounts;
 use crate::media::BLOCK_SPEECH_SAMPLES;
@@ -91,8 +91,8 @@ impl MouthNet {
     }
 
     fn first_states(&self) -> Vec<Value> {
-        let zeros =
-            |(state, _): &(String, String)| Tensor::zeros(self.spec.states.get(state).map_or(&[], Vec::as_slice));
+        let shape = |state: &String| self.spec.states.get(state).map_or(&[][..], Vec::as_slice);
+        let zeros = |(state, _): &(String, String)| Tensor::zeros(DType::F32, shape(state));
         self.carried.iter().map(|names| zeros(names).into()).collect()
     }
 }
@@ -205,22 +205,24 @@ impl Mouth {
 
     fn step(&mut self, mel: Vec<f32>) -> Result<(), ModelError> {
         let net = Arc::clone(&self.net);
-        let mel = Value::from(Tensor { shape: vec![1, STEP_FRAMES, net.spec.mel.bands], values: mel });
+        let shape = [1, STEP_FRAMES, net.spec.mel.bands];
+        let mel = Tensor::new(&shape, mel).ok_or_else(|| failed_with("frames of another size"))?;
+        let mel = Value::from(mel);
         let states = net.carried.iter().map(|(state, _)| state.as_str()).zip(&self.states);
         let inputs: Vec<_> = std::iter::once(("mel", &mel)).chain(states).collect();
         let nexts = net.carried.iter().map(|(_, next)| next.as_str());
         let outputs: Vec<_> = ["weights", "voice"].into_iter().chain(nexts).collect();
         let step = self.steps;
         self.steps += 1;
-        let mut found = self.slot.step(&inputs, &outputs).map_err(failed)?.into_iter();
+        let mut found = self.slot.submit(&inputs, &outputs).map_err(failed)?.into_iter();
         let (Some(weights), Some(voice)) = (found.next(), found.next()) else {
-            return Err(ModelError::Failed { name: NAME, found: "fewer outputs than asked for".to_owned() });
+            return Err(failed_with("fewer outputs than asked for"));
         };
         self.states = found.collect();
         let (weights, times) = weights.take_timed().map_err(failed)?;
         let voice = voice.take().map_err(failed)?;
         self.times = times;
-        self.keep(step, &weights.values, &voice.values);
+        self.keep(step, &weights.into_f32(), &voice.into_f32());
         Ok(())
     }
 
@@ -239,6 +241,10 @@ impl Mouth {
             self.moments.push_back(moment);
         }
     }
+}
+
+fn failed_with(found: &str) -> ModelError {
+    ModelError::Failed { name: NAME, found: found.to_owned() }
 }
 
 fn failed(error: BackendError) -> ModelError {

@@ -55,7 +55,7 @@ impl Portrait {
         let spec = wanted(mouth.spec.as_ref().ok_or_else(no_mouth)?)?;
         let net = Arc::new(MouthNet::load(backend, onnx, spec, FRAME_SAMPLES)?);
         let (loaded, actors) = (Mutex::default(), AtomicU64::new(0));
-        Ok(Self { manifest, cards, net, files, loaded, actors, backend: backend.name(), card: backend.card() })
+        Ok(Self { manifest, cards, net, files, loaded, actors, backend: backend.name(), card: backend.gpu() })
     }
 
     /// The engine that runs its network.

@@ -254,7 +254,7 @@ driver! {
     Context cuModuleGetFunction(function: *mut u64, module: u64, name: *const c_char) |sim| {
         // SAFETY: the name ends with a zero, as documented.
         let name = unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned();
-        if !sim.modules.contains(&module) || !sim.twins.contains_key(&name) {
+        if !sim.modules.contains(&module) || !sim.references.contains_key(&name) {
             return NOT_FOUND;
         }
         let handle = sim.handle();
@@ -305,8 +305,8 @@ pub unsafe extern "C" fn cuLaunchKernel(
     _extra: *mut *mut c_void,
 ) -> u32 {
     call(Context, |sim| {
-        let twin = sim.functions.get(&function).and_then(|name| sim.twins.get(name)).cloned();
-        let Some((twin, sizes)) = twin else { return INVALID_HANDLE };
+        let reference = sim.functions.get(&function).and_then(|name| sim.references.get(name)).cloned();
+        let Some((reference, sizes)) = reference else { return INVALID_HANDLE };
         let copied = |(at, bytes): (usize, &usize)| {
             // SAFETY: the caller gives as many arguments as the kernel has, each as long as it is there.
             unsafe { std::slice::from_raw_parts((*arguments.add(at)).cast::<u8>(), *bytes) }.to_vec()
@@ -316,7 +316,7 @@ pub unsafe extern "C" fn cuLaunchKernel(
         if !is_grid(grid) {
             return sim.violation("a grid that no card takes", INVALID_VALUE);
         }
-        sim.queue(stream, Work::Kernel { twin, arguments, grid })
+        sim.queue(stream, Work::Kernel { reference, arguments, grid })
     })
 }
 

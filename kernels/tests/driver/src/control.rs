@@ -11,7 +11,7 @@ fn with<T>(body: impl FnOnce(&mut Sim) -> T) -> T {
 
 /// Begins anew with a seed, forgetting counts and faults to come.
 #[unsafe(no_mangle)]
-pub extern "C" fn standin_seed(seed: u64) {
+pub extern "C" fn stub_seed(seed: u64) {
     with(|sim| {
         sim.sow(seed);
         sim.counts = Counts::default();
@@ -25,7 +25,7 @@ pub extern "C" fn standin_seed(seed: u64) {
 /// # Safety
 /// `counts` must be the place of a value of the caller's.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn standin_counts(counts: *mut Counts) {
+pub unsafe extern "C" fn stub_counts(counts: *mut Counts) {
     // SAFETY: as promised above.
     unsafe { counts.write(with(|sim| sim.counts())) };
 }
@@ -33,7 +33,7 @@ pub unsafe extern "C" fn standin_counts(counts: *mut Counts) {
 /// Has the n-th call, launch or copy from now on fail: kind 0 once, 1 until the context is thrown away, 2 for good, 3 the
 /// launch when it runs, 4 a copy that takes very long.
 #[unsafe(no_mangle)]
-pub extern "C" fn standin_fail(kind: u32, n: u64, status: u32) {
+pub extern "C" fn stub_fail(kind: u32, n: u64, status: u32) {
     let kind = match kind {
         0 => FaultKind::Call,
         1 => FaultKind::Sticky,
@@ -46,7 +46,7 @@ pub extern "C" fn standin_fail(kind: u32, n: u64, status: u32) {
 
 /// Forgets the n-th wait of a stream for an event, counted from the seed; 0 forgets none.
 #[unsafe(no_mangle)]
-pub extern "C" fn standin_ignore_wait(n: u64) {
+pub extern "C" fn stub_ignore_wait(n: u64) {
     with(|sim| sim.ignored_wait = n);
 }
 
@@ -55,10 +55,10 @@ pub extern "C" fn standin_ignore_wait(n: u64) {
 /// # Safety
 /// `name` must end with a zero; `sizes` must be `count` long and say what `twin` takes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn standin_twin(name: *const c_char, twin: Reference, sizes: *const usize, count: usize) {
+pub unsafe extern "C" fn stub_register_kernel(name: *const c_char, reference: Reference, sizes: *const usize, count: usize) {
     // SAFETY: as promised above.
     let (name, sizes) = unsafe { (CStr::from_ptr(name), std::slice::from_raw_parts(sizes, count)) };
-    with(|sim| _ = sim.twins.insert(name.to_string_lossy().into_owned(), (twin, sizes.to_vec())));
+    with(|sim| _ = sim.references.insert(name.to_string_lossy().into_owned(), (reference, sizes.to_vec())));
 }
 
 /// Copies the last complaint to `text`, cut to `length` bytes, and says how long it is.
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn standin_twin(name: *const c_char, twin: Reference, size
 /// # Safety
 /// `text` must be `length` bytes long.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn standin_complaint(text: *mut u8, length: usize) -> usize {
+pub unsafe extern "C" fn stub_complaint(text: *mut u8, length: usize) -> usize {
     with(|sim| {
         let bytes = sim.complaint.len().min(length);
         // SAFETY: as promised above.

@@ -136,7 +136,7 @@ pub struct Sim {
     pub ready: BTreeMap<u64, Captured>,
     pub modules: BTreeSet<u64>,
     pub functions: BTreeMap<u64, String>,
-    pub twins: BTreeMap<String, (Reference, Vec<usize>)>,
+    pub references: BTreeMap<String, (Reference, Vec<usize>)>,
     pub complaint: String,
     handles: u64,
 }

@@ -57,7 +57,7 @@ pub enum Work {
         argument: usize,
     },
     Kernel {
-        twin: Reference,
+        reference: Reference,
         arguments: Vec<Vec<u8>>,
         grid: [u32; 6],
     },
@@ -135,10 +135,10 @@ impl Work {
                 // SAFETY: who queued it promised that it may be called with this until the stream has come past it.
                 unsafe { function(*argument as *mut c_void) };
             }
-            Self::Kernel { twin, arguments, grid } => {
+            Self::Kernel { reference, arguments, grid } => {
                 let places: Vec<*const c_void> = arguments.iter().map(|argument| argument.as_ptr().cast()).collect();
                 // SAFETY: as many arguments as the twin was registered with, each as long as it said.
-                unsafe { twin(places.as_ptr(), grid.as_ptr()) };
+                unsafe { reference(places.as_ptr(), grid.as_ptr()) };
             }
             Self::Captured(all) => {
                 return all.iter().map(|work| work.run(sim)).find(|status| *status != 0).unwrap_or(0);
