@@ -21,6 +21,8 @@ pub mod model;
 
 pub mod session;
 
+pub mod api_client;
+#[cfg(feature = "bench")]
 pub mod bench;
 pub mod cli;
 pub mod doctor;

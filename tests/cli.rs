@@ -168,14 +168,117 @@ fn a_full_disk_leaves_no_half_film() {
         println!("skipped: a full disk (no /dev/full on this machine)");
         return;
     }
-    let folder = tempfile::tempdir().expect("a folder");
-    let out = folder.path().join("talk.mp4");
-    std::os::unix::fs::symlink(full, folder.path().join("talk.mp4.unfinished")).expect("a link");
-    let output = visage(&["render", "--audio", &voice(), "--out", out.to_str().expect("plain")]);
-    let told = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("No space left") && told.contains("hint:"), "{told}");
-    assert!(!out.exists());
+    let output = visage(&["render", "--audio", &voice(), "--out", "/dev/full"]);
+    let printed = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert!(printed.contains("No space left") && printed.contains("hint:"), "{printed}");
+}
+
+/// A folder with the voice of the tests in it, in which `visage render` runs.
+#[cfg(unix)]
+struct Renders(tempfile::TempDir);
+
+#[cfg(unix)]
+impl Renders {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::copy(voice(), folder.path().join("voice.wav")).expect("a copy");
+        Self(folder)
+    }
+
+    fn command(&self, out: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_visage"));
+        command.args(["render", "--audio", "voice.wav", "--out", out]).current_dir(self.0.path());
+        command
+    }
+
+    fn run(&self, out: &str) -> (Option<i32>, String) {
+        let output = self.command(out).output().expect("the program runs");
+        (output.status.code(), text(&output.stderr))
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).expect("a file")
+    }
+
+    fn unfinished(&self) -> Option<std::path::PathBuf> {
+        let mut paths = fs::read_dir(self.0.path()).expect("a folder").map(|entry| entry.expect("an entry").path());
+        paths.find(|path| path.extension().is_some_and(|extension| extension == "unfinished"))
+    }
+}
+
+#[cfg(unix)]
+fn is_mp4(bytes: &[u8]) -> bool {
+    bytes.get(4..8) == Some(b"ftyp") && bytes.windows(4).any(|window| window == b"moov")
+}
+
+#[cfg(unix)]
+#[test]
+fn render_refuses_to_overwrite_its_own_input_by_any_name() {
+    let renders = Renders::new();
+    let before = renders.bytes("voice.wav");
+    std::os::unix::fs::symlink("voice.wav", renders.path("link.wav")).expect("a link");
+    fs::hard_link(renders.path("voice.wav"), renders.path("hard.wav")).expect("a link");
+    for out in ["voice.wav", "./voice.wav", "link.wav", "hard.wav"] {
+        let (code, printed) = renders.run(out);
+        assert_eq!(code, Some(1), "{out}: {printed}");
+        assert!(printed.contains("the same one") && printed.contains("hint:"), "{out}: {printed}");
+        assert_eq!(renders.bytes("voice.wav"), before, "{out}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn render_keeps_links_devices_and_fifos_as_they_are() {
+    use std::os::unix::fs::FileTypeExt;
+    let renders = Renders::new();
+    std::os::unix::fs::symlink("film.mp4", renders.path("link.mp4")).expect("a link");
+    assert_eq!(renders.run("link.mp4").0, Some(0));
+    assert!(renders.path("link.mp4").is_symlink() && is_mp4(&renders.bytes("film.mp4")));
+    std::os::unix::fs::symlink("/dev/null", renders.path("null.mp4")).expect("a link");
+    for out in ["/dev/null", "null.mp4"] {
+        assert_eq!(renders.run(out).0, Some(0), "{out}");
+        assert!(fs::metadata("/dev/null").expect("a device").file_type().is_char_device());
+    }
+    assert!(Command::new("mkfifo").arg(renders.path("fifo.mp4")).status().expect("mkfifo runs").success());
+    let (code, printed) = renders.run("fifo.mp4");
+    assert!(code == Some(1) && printed.contains("found a FIFO") && printed.contains("hint:"), "{printed}");
+    assert!(fs::metadata(renders.path("fifo.mp4")).expect("a FIFO").file_type().is_fifo());
+    assert_eq!(renders.unfinished(), None);
+}
+
+#[cfg(unix)]
+#[test]
+fn two_renders_to_one_path_leave_a_complete_video() {
+    let renders = Renders::new();
+    let mut both = [0, 1].map(|_| renders.command("talk.mp4").stdout(Stdio::null()).spawn().expect("the program runs"));
+    for child in &mut both {
+        assert_eq!(child.wait().expect("ended").code(), Some(0));
+    }
+    assert!(is_mp4(&renders.bytes("talk.mp4")) && renders.unfinished().is_none());
+    assert_eq!(renders.run("alone.mp4").0, Some(0));
+    assert_eq!(renders.bytes("talk.mp4").len(), renders.bytes("alone.mp4").len(), "no bytes of two writers are mixed");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_render_that_is_killed_leaves_the_old_file() {
+    let renders = Renders::new();
+    fs::write(renders.path("talk.mp4"), "old").expect("written");
+    let mut child = renders.command("talk.mp4").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
+    while renders.unfinished().is_none() {
+        assert!(child.try_wait().expect("a child").is_none(), "it ended before it began to write");
+        std::thread::yield_now();
+    }
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    assert_eq!(renders.bytes("talk.mp4"), b"old");
+    assert_eq!(renders.run("talk.mp4").0, Some(0));
+    assert!(is_mp4(&renders.bytes("talk.mp4")));
 }
 
 /// A server of its own; ended when dropped.
@@ -221,6 +324,31 @@ fn top_watches_a_server_or_this_machine_and_says_what_it_cannot_see() {
     assert_eq!(there["server"]["sessions"], serde_json::json!({ "used": 0, "limit": 3 }), "{there}");
     let refused = visage(&["top", "--url", url]);
     assert!(refused.status.code() == Some(1) && text(&refused.stderr).contains("--token"), "{refused:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_with_the_greatest_values_starts_and_ends_when_asked_and_greater_ones_are_wrong_usage() {
+    for (flag, value) in [("--workers", "100000"), ("--workers", "0"), ("--max-sessions", "1025"), ("--token", "")] {
+        let refused = visage(&["serve", "--port", "0", "--udp-port", "0", flag, value]);
+        assert_eq!(refused.status.code(), Some(2), "{flag} {value}: {}", text(&refused.stderr));
+    }
+    let mut server = Server::start(&["--workers", "1024", "--max-sessions", "1024"]);
+    let pid = server.0.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+    assert_eq!(server.0.wait().expect("ended").code(), Some(0));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_may_open_as_many_files_as_the_hard_limit_says() {
+    let mut command = Command::new("sh");
+    let program = env!("CARGO_BIN_EXE_visage");
+    command.args(["-c", "ulimit -Sn 256; ulimit -Hn 2048; exec \"$0\" serve --json --port 0 --udp-port 0", program]);
+    let server = Server::of(command);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.0.id())).expect("limits");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    assert_eq!(line.split_whitespace().filter(|word| *word == "2048").count(), 2, "{line}");
 }
 
 /// A folder with a stand-in for NVIDIA's management library in it, which reads its answers from a file there; none without a
@@ -295,19 +423,16 @@ fn what_nvml_says_arrives_in_top_and_at_a_server_and_a_lost_card_is_silent() {
         serde_json::from_slice(&visage(arguments).output().expect("the program runs").stdout).expect("JSON")
     };
     say("62 4000");
-    let cards = json(&["top", "--json"])["cards"].take();
+    let cards = json(&["top", "--json"])["gpus"].take();
     let wanted = serde_json::json!({
-        "index": 0, "name": "Stand-in 0", "bus_address": "00000000:0A:00.0", "silence": null, "temperature_c": 62, "memory_bytes": 24_000_000_000_u64,
-        "memory_used_bytes": 19_500_000_000_u64, "memory_free_bytes": 4_000_000_000_u64, "busy_percent": 71,
-        "memory_busy_percent": 40, "encoder_busy_percent": 5, "power_w": 312.5, "power_limit_w": 450.0,
-        "sm_clock_mhz": 2520, "memory_clock_mhz": 10501, "slowed_by": ["hw_thermal_slowdown"], "encoder_sessions": 0,
+        "index": 0, "name": "Stand-in 0", "bus_address": "00000000:0A:00.0", "error": null, "temperature_c": 62, "memory_bytes": 24_000_000_000_u64,
+        "memory_used_bytes": 19_500_000_000_u64, "memory_free_bytes": 4_000_000_000_u64, "utilization_percent": 71,
+        "memory_utilization_percent": 40, "encoder_utilization_percent": 5, "power_w": 312.5, "power_limit_w": 450.0,
+        "sm_clock_mhz": 2520, "memory_clock_mhz": 10501, "throttle_reasons": ["hw_thermal_slowdown"], "encoder_sessions": 0,
     });
     assert_eq!(cards[0], wanted);
     // The second one can tell nothing; that is no silence.
-    assert_eq!(
-        (&cards[1]["silence"], &cards[1]["temperature_c"]),
-        (&serde_json::Value::Null, &serde_json::Value::Null)
-    );
+    assert_eq!((&cards[1]["error"], &cards[1]["temperature_c"]), (&serde_json::Value::Null, &serde_json::Value::Null));
     let table = text(&visage(&["top"]).output().expect("the program runs").stdout);
     assert!(
         table.contains("19.5/24.0 GB") && table.contains("312/450 W") && table.contains("card 0: by heat"),
@@ -316,13 +441,13 @@ fn what_nvml_says_arrives_in_top_and_at_a_server_and_a_lost_card_is_silent() {
     let server = Server::of(visage(&["serve", "--json", "--port", "0", "--udp-port", "0"]));
     let url = server.1["url"].as_str().expect("a url");
     let at_server = json(&["top", "--json", "--url", url]);
-    assert_eq!((&at_server["cards"][0], &at_server["admission"]), (&wanted, &serde_json::Value::Null));
+    assert_eq!((&at_server["gpus"][0], &at_server["admission"]), (&wanted, &serde_json::Value::Null));
     say("62 4000 lost");
     // It reads once a second, and so does the command.
-    let seen = (0..10).map(|_| json(&["top", "--json", "--url", url])["cards"][0]["silence"].take());
+    let seen = (0..10).map(|_| json(&["top", "--json", "--url", url])["gpus"][0]["error"].take());
     assert!(seen.into_iter().any(|silence| silence.is_string()), "the lost card is told as silent");
     say("62 4000");
-    let seen = (0..20).map(|_| json(&["top", "--json", "--url", url])["cards"][0]["silence"].take());
+    let seen = (0..20).map(|_| json(&["top", "--json", "--url", url])["gpus"][0]["error"].take());
     assert!(seen.into_iter().any(|silence| silence.is_null()), "the card is back, and so is what it says");
 }
 
@@ -385,7 +510,10 @@ fn a_film_that_is_stopped_ends_early_and_whole() {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program runs");
-        while !folder.path().join("talk.mp4.unfinished").exists() {
+        let is_unfinished = |entry: std::io::Result<fs::DirEntry>| {
+            entry.is_ok_and(|entry| entry.path().extension().is_some_and(|extension| extension == "unfinished"))
+        };
+        while !fs::read_dir(folder.path()).expect("a folder").any(is_unfinished) {
             assert!(child.try_wait().expect("a child").is_none(), "it ended before it began to write");
             std::thread::yield_now();
         }

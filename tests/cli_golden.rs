@@ -139,7 +139,7 @@ fn a_film_that_cannot_be_made_is_told_with_a_cure() {
         "visage render --audio voice.wav --out nowhere/talk.mp4",
         "visage render --audio voice.wav --out folder",
         "visage render --audio voice.wav --out talk.mp4 --avatar bob",
-        "visage render --audio voice.wav --out talk.mp4 --picture-px 7",
+        "visage render --audio voice.wav --out talk.mp4 --resolution-px 7",
         "visage avatars --jsn",
         "visage --log loud avatars",
         "visage --pack nowhere packs",

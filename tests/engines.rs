@@ -214,7 +214,7 @@ fn a_server_builds_what_is_missing_and_says_so_until_it_is_ready() {
         }
     };
     assert!(not_ready.starts_with("HTTP/1.1 503") && not_ready.to_lowercase().contains("retry-after:"), "{not_ready}");
-    assert!(ask(address, "/v1/avatars").expect("an answer").contains("getting ready: compiling mouth."));
+    assert!(ask(address, "/v1/avatars").expect("an answer").contains("starting: compiling mouth."));
     let mut line = String::new();
     BufReader::new(server.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
     assert!(line.contains("\"url\""), "{line}");

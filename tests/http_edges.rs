@@ -17,14 +17,14 @@ use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use visage::codec::audio_file::decode_sound;
 use visage::media::VideoFrame;
-use visage::model::{Animator, AvatarInfo, ModelError, Pack, Still};
+use visage::model::{Animator, AvatarInfo, Cadence, FramePoll, ModelError, Pack, Still};
 use visage::rtc::{RtcConfig, RtcServer};
 use visage::serve::{self, AppState, Facts, ServeError, Shared, TlsFiles, TraceFile};
 use visage::session::{
     EndReason, Outgoing, Outlet, SessionEvent, SessionHandle, SessionRequest, Sessions, SessionsConfig,
 };
 use visage::telemetry::{Marks, Stage};
-use visage::time::{SampleIndex, Wall};
+use visage::time::{Rate, SampleIndex, Wall};
 
 /// A pack whose faces cost nothing.
 struct Paper(Vec<AvatarInfo>);
@@ -32,17 +32,25 @@ struct Paper(Vec<AvatarInfo>);
 struct PaperFace;
 
 impl Animator for PaperFace {
-    fn look_ahead_samples(&self) -> u64 {
-        1280
+    fn cadence(&self) -> Cadence {
+        Cadence::per_frame(Rate::new(25, 1).expect("above zero"), 1280)
     }
 
-    fn hear(&mut self, _block: &visage::media::PcmBlock, _at: SampleIndex) -> Result<(), ModelError> {
+    fn push_audio(&mut self, _block: &visage::media::PcmBlock, _at: SampleIndex) -> Result<(), ModelError> {
         Ok(())
     }
 
-    fn show(&mut self, _at: SampleIndex, _picture: &mut VideoFrame, _marks: &mut Marks, _wall: Wall) {}
+    fn poll(
+        &mut self,
+        _at: SampleIndex,
+        _picture: &mut VideoFrame,
+        _marks: &mut Marks,
+        _wall: Wall,
+    ) -> Result<FramePoll, ModelError> {
+        Ok(FramePoll::Ready)
+    }
 
-    fn hush(&mut self) {}
+    fn reset(&mut self) {}
 }
 
 impl Pack for Paper {
@@ -54,7 +62,7 @@ impl Pack for Paper {
         &self.0
     }
 
-    fn actor(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
+    fn animator(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
         Ok(Box::new(PaperFace))
     }
 
@@ -93,10 +101,10 @@ fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
     let inside = runtime.enter();
     let card =
         AvatarInfo { name: "sheet".into(), title: "Sheet".into(), kind: "drawn".into(), background: "#ffffff".into() };
-    let config = SessionsConfig { max_sessions: 4, workers: 1, picture_px: 128, bitrate_bps: 300_000 };
+    let config = SessionsConfig { max_sessions: 4, workers: 1, resolution_px: 128, bitrate_bps: 300_000 };
     let studio = Sessions::open(config, Arc::new(Paper(vec![card])), Wall).expect("a studio");
     let net =
-        RtcConfig { host: "127.0.0.1".parse().expect("an address"), udp_port: 0, public_ips: Vec::new(), places: 4 };
+        RtcConfig { host: "127.0.0.1".parse().expect("an address"), udp_port: 0, public_ips: Vec::new(), capacity: 4 };
     let net = Arc::new(RtcServer::start(&net, studio.clone(), studio.counters(), Wall).expect("a door"));
     let listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let address = listener.address;
@@ -106,9 +114,16 @@ fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
     let state = AppState::new(Shared {
         studio: studio.clone(),
         net,
-        facts: Facts { version: "0", pack: "paper \"white\"".into(), backend: "cpu".into(), codec: "h264", gpu: None },
+        facts: Facts {
+            version: "0",
+            pack: "paper \"white\"".into(),
+            backend: "cpu".into(),
+            video_codecs: "h264",
+            gpu: None,
+        },
         token: None,
         origins,
+        allowed_hosts: Vec::new(),
         assets: &[("index.html", b"<!doctype html>"), ("app.js", b"1")],
         closing,
         stills: Mutex::default(),
@@ -161,7 +176,7 @@ fn problem(answer: &str) -> Value {
     assert!(answer.to_lowercase().contains("content-type: application/problem+json"), "{answer}");
     let body = answer.split_once("\r\n\r\n").expect("a body").1;
     let found: Value = serde_json::from_str(body).expect("JSON");
-    assert!(found["detail"].is_string() && found["cure"].is_string() && found["title"].is_string(), "{found}");
+    assert!(found["detail"].is_string() && found["hint"].is_string() && found["title"].is_string(), "{found}");
     found
 }
 
@@ -308,7 +323,7 @@ fn a_stream_begins_with_the_session_tells_its_events_and_ends_with_it() {
     drop(ticket);
     socket.read_to_string(&mut told).expect("the end");
     assert!(told.contains("text/event-stream") && told.contains("event: speaking_started"), "{told}");
-    assert!(told.contains("event: ended") && told.contains("\"reason\":\"the peer said goodbye\""), "{told}");
+    assert!(told.contains("event: ended") && told.contains("\"reason\":\"peer_closed\""), "{told}");
     house.shut();
 }
 
@@ -322,7 +337,7 @@ fn streams_end_and_requests_finish_when_the_server_closes() {
     house.close.send(true).expect("the server listens");
     drop(house.stop.take());
     socket.read_to_string(&mut told).expect("the end");
-    assert!(told.contains("the server is closing"), "{told}");
+    assert!(told.contains("server_closing"), "{told}");
     house.shut();
 }
 
@@ -457,10 +472,10 @@ fn metrics_hold_the_rules_of_the_text_format() {
         "pack=\"paper \\\"white\\\"\"",
         "visage_sessions 1\n",
         "visage_frames_total{outcome=\"on_time\"} ",
-        "visage_sessions_refused_total{reason=\"full\"} 0\n",
-        "visage_voice_to_frame_seconds_bucket{le=\"0.08\"} 1\n",
-        "visage_voice_to_frame_seconds_count 1\n",
-        "visage_stage_seconds_bucket{stage=\"encode\",le=\"0.01\"} 1\n",
+        "visage_sessions_refused_total{reason=\"at_capacity\"} 0\n",
+        "visage_audio_to_frame_seconds_bucket{le=\"0.08\"} 1\n",
+        "visage_audio_to_frame_seconds_count 1\n",
+        "visage_video_stage_seconds_bucket{stage=\"encode\",le=\"0.01\"} 1\n",
     ] {
         assert!(text.contains(wanted), "{wanted} in\n{text}");
     }

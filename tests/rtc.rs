@@ -12,13 +12,13 @@ use str0m::rtp::{Extension, RawPacket, RtpHeader};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 use tokio::net::UdpSocket;
 use visage::media::{PcmBlock, VideoFrame};
-use visage::model::{Animator, AvatarInfo, ModelError, Pack, Still};
+use visage::model::{Animator, AvatarInfo, Cadence, FramePoll, ModelError, Pack, Still};
 use visage::rtc::{JoinError, Joined, RtcConfig, RtcServer};
 use visage::session::{
     AdmitError, EndReason, Outgoing, Outlet, SessionEvent, SessionRequest, Sessions, SessionsConfig,
 };
 use visage::telemetry::{Loss, Marks, Stage};
-use visage::time::{SampleIndex, Wall};
+use visage::time::{Rate, SampleIndex, Wall};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// One frame of silence (RFC 6716: CELT, 20 ms).
@@ -28,22 +28,29 @@ const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
 struct Ramp;
 
 impl Animator for Ramp {
-    fn look_ahead_samples(&self) -> u64 {
-        1280
+    fn cadence(&self) -> Cadence {
+        Cadence::per_frame(Rate::new(25, 1).expect("above zero"), 1280)
     }
 
-    fn hear(&mut self, _block: &PcmBlock, _at: SampleIndex) -> Result<(), ModelError> {
+    fn push_audio(&mut self, _block: &PcmBlock, _at: SampleIndex) -> Result<(), ModelError> {
         Ok(())
     }
 
-    fn show(&mut self, at: SampleIndex, picture: &mut VideoFrame, marks: &mut Marks, wall: Wall) {
+    fn poll(
+        &mut self,
+        at: SampleIndex,
+        picture: &mut VideoFrame,
+        marks: &mut Marks,
+        wall: Wall,
+    ) -> Result<FramePoll, ModelError> {
         let start = (at.0 / 64) as u8;
         picture.planes_mut().0.iter_mut().zip(0_usize..).for_each(|(luma, n)| *luma = start.wrapping_add(n as u8));
-        marks.stamp(Stage::Modelled, wall.now());
-        marks.stamp(Stage::Drawn, wall.now());
+        marks.stamp(Stage::Inferred, wall.now());
+        marks.stamp(Stage::Rendered, wall.now());
+        Ok(FramePoll::Ready)
     }
 
-    fn hush(&mut self) {}
+    fn reset(&mut self) {}
 }
 
 struct Ramps([AvatarInfo; 1]);
@@ -57,7 +64,7 @@ impl Pack for Ramps {
         &self.0
     }
 
-    fn actor(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
+    fn animator(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
         Ok(Box::new(Ramp))
     }
 
@@ -74,9 +81,9 @@ struct House {
 fn house(max_sessions: usize) -> House {
     let text = || "ramp".to_owned();
     let card = AvatarInfo { name: text(), title: text(), kind: text(), background: text() };
-    let config = SessionsConfig { max_sessions, workers: 1, picture_px: 128, bitrate_bps: 300_000 };
+    let config = SessionsConfig { max_sessions, workers: 1, resolution_px: 128, bitrate_bps: 300_000 };
     let studio = Sessions::open(config, Arc::new(Ramps([card])), Wall).expect("a studio");
-    let config = RtcConfig { host: LOOPBACK, udp_port: 0, public_ips: Vec::new(), places: max_sessions };
+    let config = RtcConfig { host: LOOPBACK, udp_port: 0, public_ips: Vec::new(), capacity: max_sessions };
     let lobby = Arc::clone(&studio);
     let net = RtcServer::start(&config, lobby, studio.counters(), Wall).expect("a door");
     House { studio, net }
@@ -92,11 +99,11 @@ impl House {
     }
 
     /// The reason for which a session ends, watched for from this call on.
-    fn end_of(&self, id: &str, limit: Duration) -> impl Future<Output = String> + use<> {
+    fn end_of(&self, id: &str, limit: Duration) -> impl Future<Output = EndReason> + use<> {
         let mut events = self.studio.find(id).expect("a session").events.subscribe();
         let ended = async move {
             loop {
-                if let SessionEvent::Ended { reason } = events.recv().await.expect("an end before the silence") {
+                if let SessionEvent::Ended(reason) = events.recv().await.expect("an end before the silence") {
                     return reason;
                 }
             }
@@ -388,7 +395,7 @@ fn a_peer_that_vanishes_frees_its_place() {
         let (mut client, joined) = Client::join(&house, &CALL).await;
         assert!(client.live(WHILE, |client| client.picture_times().len() >= 5).await);
         drop(client);
-        assert_eq!(house.end_of(&joined.id, Duration::from_secs(10)).await, "the peer went silent");
+        assert_eq!(house.end_of(&joined.id, Duration::from_secs(10)).await, EndReason::Silent);
         let (mut next, _) = Client::join(&house, &CALL).await;
         assert!(next.live(WHILE, |client| client.picture_times().len() >= 5).await, "the place is free again");
     });
@@ -433,7 +440,7 @@ fn goodbyes_are_heard_on_both_sides() {
         let end = house.end_of(&left.id, Duration::from_secs(2));
         leaver.rtc.close().expect("a goodbye");
         leaver.speak().await;
-        assert_eq!(end.await, "the peer said goodbye");
+        assert_eq!(end.await, EndReason::Goodbye);
 
         let (mut ended, session) = Client::join(&house, &CALL).await;
         assert!(ended.live(WHILE, |client| client.picture_times().len() >= 3).await);

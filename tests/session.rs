@@ -13,13 +13,13 @@ use visage::backend::CpuBackend;
 use visage::codec::{CodecError, EncodedFrame, FrameKind, OpusDecoder, OpusEncoder, VideoCodec, VideoEncoder};
 use visage::media::{FrameSize, PcmBlock, VideoFrame};
 use visage::model::portrait::Portrait;
-use visage::model::{Animator, ModelError, Pack};
+use visage::model::{Animator, Cadence, FramePoll, ModelError, Pack};
 use visage::session::{
     Inbox, Meter, Outgoing, OutgoingMedia, Outlet, Session, SessionCommand, SessionEvent, SessionKey, SessionLimits,
     SessionParts, SessionSummary,
 };
 use visage::telemetry::{Loss, Marks, Stage};
-use visage::time::{AudioRtpTime, SampleIndex, Wall};
+use visage::time::{AudioRtpTime, Rate, SampleIndex, Wall};
 use visage_engines::PackFiles;
 
 /// What left a show.
@@ -63,22 +63,29 @@ impl VideoEncoder for Fingerprint {
 struct LevelFace(VecDeque<(SampleIndex, f32)>);
 
 impl Animator for LevelFace {
-    fn look_ahead_samples(&self) -> u64 {
-        1280
+    fn cadence(&self) -> Cadence {
+        Cadence::per_frame(Rate::new(25, 1).expect("above zero"), 1280)
     }
 
-    fn hear(&mut self, block: &PcmBlock, at: SampleIndex) -> Result<(), ModelError> {
+    fn push_audio(&mut self, block: &PcmBlock, at: SampleIndex) -> Result<(), ModelError> {
         self.0.push_back((at, block.level()));
         self.0.drain(..self.0.len().saturating_sub(16));
         Ok(())
     }
 
-    fn show(&mut self, at: SampleIndex, picture: &mut VideoFrame, _marks: &mut Marks, _wall: Wall) {
+    fn poll(
+        &mut self,
+        at: SampleIndex,
+        picture: &mut VideoFrame,
+        _marks: &mut Marks,
+        _wall: Wall,
+    ) -> Result<FramePoll, ModelError> {
         let level = self.0.iter().find(|(its, _)| *its == at).map_or(0.0, |(_, level)| *level);
         picture.planes_mut().0.fill((level * 255.0) as u8);
+        Ok(FramePoll::Ready)
     }
 
-    fn hush(&mut self) {
+    fn reset(&mut self) {
         self.0.clear();
     }
 }
@@ -92,24 +99,24 @@ struct Rig {
     start: Instant,
 }
 
-fn rig(actor: Box<dyn Animator>, side_px: u32) -> Rig {
-    let rig = rig_before_nobody(actor, side_px);
+fn rig(animator: Box<dyn Animator>, side_px: u32) -> Rig {
+    let rig = rig_before_nobody(animator, side_px);
     rig.inbox.watch();
     rig
 }
 
-fn rig_before_nobody(actor: Box<dyn Animator>, side_px: u32) -> Rig {
-    rig_into(Tray::default(), actor, side_px)
+fn rig_before_nobody(animator: Box<dyn Animator>, side_px: u32) -> Rig {
+    rig_into(Tray::default(), animator, side_px)
 }
 
-fn rig_into(tray: Tray, actor: Box<dyn Animator>, side_px: u32) -> Rig {
+fn rig_into(tray: Tray, animator: Box<dyn Animator>, side_px: u32) -> Rig {
     let (inbox, meter) = (Inbox::new(Arc::default()), Arc::<Meter>::default());
     let (sender, events) = tokio::sync::broadcast::channel(1024);
     let parts = SessionParts {
         key: SessionKey(1),
         inbox: inbox.clone(),
         outlet: Box::new(tray.clone()),
-        actor,
+        animator,
         encoder: Box::new(Fingerprint),
         canvas: VideoFrame::black(FrameSize::square(side_px)),
         meter: Arc::clone(&meter),
@@ -152,9 +159,9 @@ impl Rig {
 
     fn depth_ms(&self) -> f64 {
         let (id, avatar) = (String::new(), String::new());
-        let options = SessionLimits { picture_px: 512, bitrate_bps: None, hear: true };
+        let options = SessionLimits { resolution_px: 512, bitrate_bps: None, audio: true };
         let summary = SessionSummary { id, avatar, codec: VideoCodec::H264, age_s: 0.0, is_speaking: false, options };
-        self.meter.stats(summary).state.jitter_depth_ms
+        self.meter.stats(summary).state.jitter_buffer_ms
     }
 }
 
@@ -255,20 +262,27 @@ fn picture_and_voice_of_one_moment_leave_together_and_share_a_clock() {
 struct Painter(Tray, Arc<Mutex<Vec<(usize, Instant)>>>);
 
 impl Animator for Painter {
-    fn look_ahead_samples(&self) -> u64 {
-        1280
+    fn cadence(&self) -> Cadence {
+        Cadence::per_frame(Rate::new(25, 1).expect("above zero"), 1280)
     }
 
-    fn hear(&mut self, _block: &PcmBlock, _at: SampleIndex) -> Result<(), ModelError> {
+    fn push_audio(&mut self, _block: &PcmBlock, _at: SampleIndex) -> Result<(), ModelError> {
         Ok(())
     }
 
-    fn show(&mut self, _at: SampleIndex, _picture: &mut VideoFrame, _marks: &mut Marks, wall: Wall) {
+    fn poll(
+        &mut self,
+        _at: SampleIndex,
+        _picture: &mut VideoFrame,
+        _marks: &mut Marks,
+        wall: Wall,
+    ) -> Result<FramePoll, ModelError> {
         let left = self.0.0.lock().expect("nobody panics with the tray").len();
         self.1.lock().expect("nobody panics with the notes").push((left, wall.now()));
+        Ok(FramePoll::Ready)
     }
 
-    fn hush(&mut self) {}
+    fn reset(&mut self) {}
 }
 
 #[test]
@@ -409,8 +423,8 @@ fn speaking_is_told_when_it_starts_and_stops() {
 /// The pictures of a session that hears `pitch_hz`, alone or beside another one.
 fn face_of(pitch_hz: f32, neighbour_hz: Option<f32>) -> Vec<(u64, Bytes)> {
     let pack = portrait();
-    let mut own = rig(pack.actor("mira", 256).expect("mira"), 256);
-    let mut other = neighbour_hz.map(|hz| (rig(pack.actor("mira", 256).expect("mira again"), 256), hz));
+    let mut own = rig(pack.animator("mira", 256).expect("mira"), 256);
+    let mut other = neighbour_hz.map(|hz| (rig(pack.animator("mira", 256).expect("mira again"), 256), hz));
     let mut packets = voice(own.start, 0.1, 1.8, pitch_hz);
     let mut others = other.as_ref().map(|(rig, hz)| voice(rig.start, 0.1, 1.8, *hz)).unwrap_or_default();
     for step in 1..20 {

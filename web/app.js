@@ -44,7 +44,7 @@ const S = {
   call: null, run: 0, stream: null, openedAt: 0, sound: null, resume: false, note: '',
   isOpen: { sheet: false, menu: false }, page: 'live', isDropping: false, shortcuts: kept('localStorage', 'shortcuts') !== 'off',
   mic: { id: kept('localStorage', 'microphone') || '', echoCancellation: true, noiseSuppression: true, autoGainControl: true, list: [] },
-  stats: null, net: null, history: [], cards: null, lastError: null,
+  stats: null, net: null, history: [], gpus: null, lastError: null,
 };
 let token = kept('sessionStorage', 'token') || '';
 const me = () => S.avatars.find(a => a.name === S.avatar) || null;
@@ -290,8 +290,8 @@ function listenToEvents(call) {
   const query = token ? `?token=${encodeURIComponent(token)}` : '';
   const events = new EventSource(`/v1/sessions/${call.id}/events${query}`);
   const on = (name, act) => events.addEventListener(name, e => S.call === call && act(JSON.parse(e.data)));
-  on('said_all', e => S.sound && e.utterance >= S.sound.utterance && soundOver());
-  on('ended', e => lose(e.reason || 'ended by the server'));
+  on('speech_ended', e => S.sound && e.utterance >= S.sound.utterance && soundOver());
+  on('ended', e => lose(e.detail || 'ended by the server'));
   events.onerror = () => { if (events.readyState === EventSource.CLOSED && S.call === call) confirmAlive(call); };
   call.events = events;
 }
@@ -372,7 +372,7 @@ async function stopTalking() {
   releaseMicrophone();
   Object.assign(S, { voice: 'idle', sound: null, note: '', resume: false });
   render();
-  if (call) await api(`/v1/sessions/${call.id}/stop`, { method: 'POST' }).catch(told);
+  if (call) await api(`/v1/sessions/${call.id}/interrupt`, { method: 'POST' }).catch(told);
 }
 const hush = stopTalking;
 
@@ -551,7 +551,7 @@ async function measure() {
     av_offset_ms: lateness(call, playout_ms),
   };
   keepInStep(call, S.net.av_offset_ms);
-  const delay = S.stats?.quality?.voice_to_frame_ms;
+  const delay = S.stats?.quality?.audio_to_frame_ms;
   const isFresh = S.voice !== 'idle' && delay?.n > 0;
   S.history.push({ at: Date.now(), ...S.net, av_offset_ms: isHeard() ? S.net.av_offset_ms : NaN, delay_p50_ms: isFresh ? delay.p50 + S.net.network_ms : NaN, delay_p95_ms: isFresh ? delay.p95 + S.net.network_ms : NaN });
   if (S.history.length > HISTORY) S.history.shift();
@@ -579,18 +579,18 @@ async function askStats() {
 }
 
 /** Once a second while the measurements are open; a server without a card is asked once for each time they are opened. */
-async function askCards() {
-  if (!S.isOpen.sheet || document.hidden || askCards.isVain || askCards.isAsking) return;
-  askCards.isAsking = true; // a server that takes its time is not asked again meanwhile
+async function askGpus() {
+  if (!S.isOpen.sheet || document.hidden || askGpus.isVain || askGpus.isAsking) return;
+  askGpus.isAsking = true; // a server that takes its time is not asked again meanwhile
   try {
-    S.cards = await (await api('/v1/gpu')).json();
-    askCards.isVain = !S.cards.cards.length;
+    S.gpus = await (await api('/v1/gpus')).json();
+    askGpus.isVain = !S.gpus.gpus.length;
   } catch {
-    S.cards = null; // the page has other words for a server that is gone
+    S.gpus = null; // the page has other words for a server that is gone
   } finally {
-    askCards.isAsking = false;
+    askGpus.isAsking = false;
   }
-  showCards();
+  showGpus();
 }
 
 const percentile = (values, p) => {
@@ -599,21 +599,21 @@ const percentile = (values, p) => {
 };
 const seen = key => S.history.map(h => h[key]);
 
-const STAGES = [['network', 'Network'], ['look_ahead', 'Look-ahead'], ['listen', 'Listen'], ['queue', 'Queue'],
-  ['model', 'Model'], ['draw', 'Draw'], ['encode', 'Encode'], ['send', 'Send']];
+const STAGES = [['network', 'Network'], ['look_ahead', 'Look-ahead'], ['jitter_buffer', 'Jitter buffer'], ['queue', 'Queue'],
+  ['inference', 'Inference'], ['render', 'Render'], ['encode', 'Encode'], ['send', 'Send']];
 
 /** Delay by stage: the server's own figures since the call began, and the browser's estimate of the network. */
 function delays() {
   const of = p => ({ network: percentile(seen('network_ms'), p === 'p50' ? 0.5 : 0.95),
-    ...Object.fromEntries(STAGES.slice(1).map(([key]) => [key, S.stats?.stages?.[key]?.n ? S.stats.stages[key][p] : NaN])) });
-  const all = p => S.stats?.voice_to_frame_ms?.n ? S.stats.voice_to_frame_ms[p] + (of(p).network || 0) : NaN;
+    ...Object.fromEntries(STAGES.slice(1).map(([key]) => [key, S.stats?.video_stages?.[key]?.n ? S.stats.video_stages[key][p] : NaN])) });
+  const all = p => S.stats?.audio_to_frame_ms?.n ? S.stats.audio_to_frame_ms[p] + (of(p).network || 0) : NaN;
   return { p50: of('p50'), p95: of('p95'), all: { p50: all('p50'), p95: all('p95') } };
 }
 
 function asJson() {
   const tidy = value => JSON.parse(JSON.stringify(value, (_, v) => typeof v === 'number' && Number.isFinite(v) ? Math.round(v * 1000) / 1000 : v));
   return JSON.stringify(tidy({ at: new Date().toISOString(), browser: navigator.userAgent, server: S.server, session: S.stats,
-    seen_by_browser: S.net, delay_ms: delays(), gpu: S.cards, history: S.history }), null, 2);
+    seen_by_browser: S.net, delay_ms: delays(), gpu: S.gpus, history: S.history }), null, 2);
 }
 
 // ── words ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -641,12 +641,12 @@ const NTH = ['first', 'second', 'third', 'fourth', 'fifth'];
 const nth = n => NTH[n - 1] ? `${NTH[n - 1]} try` : `try ${n}`;
 const waiting = (before, after) => `${before} <span class="num" data-count aria-live="off"></span>${after}`;
 
-/** Whether a refusal is for want of places, and not for the graphics card or because the server is closing. */
-const isCrowded = () => /^wanted a free place, all /.test(S.problem?.detail ?? 'wanted a free place, all are taken');
+/** Whether a refusal is for want of capacity, and not for the GPU or because the server is closing. */
+const isCrowded = () => (S.problem?.code ?? 'at_capacity') === 'at_capacity';
 
 /** What is wrong with the link, and the cure. */
 function linkPlate() {
-  const places = S.server?.sessions?.limit, host = location.hostname;
+  const places = S.server?.sessions?.capacity, host = location.hostname;
   switch (S.link) {
     case 'lost': return ['The connection dropped', (S.isTrying ? `Trying now, ${nth(S.tries)}.` : waiting('Trying again in', `, ${nth(S.tries)}.`)) + ' Your microphone is off until the picture is back.', [S.isTrying ? trying : again('Try now')]];
     case 'gone': return ['The server does not answer', waiting('Is it still running? Trying again in', `, ${nth(S.tries)}.`), [again('Try now')]];
@@ -659,7 +659,7 @@ function linkPlate() {
     case 'token': return ['This server asks for a token', `${S.wasTokenWrong ? 'That was not the right one. ' : ''}Whoever started the server chose it with <code>--token</code>.<form class="ask" id="token-form"><label class="unseen" for="token-field">Token</label><input id="token-field" type="password" autocomplete="current-password" spellcheck="false" placeholder="Token" required><button class="btn first" type="submit">Connect</button></form>`, []];
     case 'codec': return ['This browser cannot play the picture', 'The server sends H.264. Use a current Chrome, Edge, Safari or Firefox; in Firefox, its OpenH264 plugin must be switched on.', [again('Try again')]];
     case 'unsupported': return ['This browser has no WebRTC', 'The picture travels by WebRTC. Use a current Chrome, Edge, Safari or Firefox, and check that no add-on switches it off.', []];
-    case 'failed': return [esc(S.problem.title || 'The server refused'), `${esc(S.problem.detail || 'It did not say why.')} ${S.problem.cure ? esc(`To cure it: ${S.problem.cure}.`) : ''} ${waiting('Trying again in', '.')}`, [again('Try now')]];
+    case 'failed': return [esc(S.problem.title || 'The server refused'), `${esc(S.problem.detail || 'It did not say why.')} ${S.problem.hint ? esc(`Hint: ${S.problem.hint}.`) : ''} ${waiting('Trying again in', '.')}`, [again('Try now')]];
     default: return null;
   }
 }
@@ -684,7 +684,7 @@ function troublePlate() {
 }
 
 const numbers = () => {
-  const last = S.stats?.quality?.voice_to_frame_ms, isFresh = S.voice !== 'idle' && last?.n > 0;
+  const last = S.stats?.quality?.audio_to_frame_ms, isFresh = S.voice !== 'idle' && last?.n > 0;
   const all = delays().all, net = S.net?.network_ms || 0;
   const p50 = isFresh ? last.p50 + net : all.p50, p95 = isFresh ? last.p95 + net : all.p95;
   const delay = Number.isFinite(p50) ? [['Delay', `${num(p50)} ms`, 'ms'], ['p95', `${num(p95)} ms`, 'ms']]
@@ -701,7 +701,7 @@ function view() {
     connecting: { dot: '', say: 'Connecting: looking for a path to the server', time: `${seconds.toFixed(1)} s`, ...quiet, readout: [['Delay', dash, ''], ['Picture', dash, '']] },
     lost: { dot: 'warn', say: 'Reconnecting. Your microphone is off.', ...quiet, readout: stopped, tag: 'last' },
     gone: { dot: 'warn', say: 'Waiting for the server.', ...quiet, readout: [['Server', 'no answer', ''], ['Next try', 'count', '']], tag: 'still' },
-    full: { dot: 'warn', say: 'Waiting for a free place.', ...quiet, readout: [['Places', S.server ? `${isCrowded() ? S.server.sessions.limit : S.server.sessions.used} of ${S.server.sessions.limit} taken` : dash, ''], ['Next try', 'count', '']], tag: 'still' },
+    full: { dot: 'warn', say: 'Waiting for a free place.', ...quiet, readout: [['Places', S.server ? `${isCrowded() ? S.server.sessions.capacity : S.server.sessions.active} of ${S.server.sessions.capacity} taken` : dash, ''], ['Next try', 'count', '']], tag: 'still' },
     failed: { dot: 'warn', say: 'Waiting to try again.', ...quiet, readout: [['Next try', 'count', '']], tag: 'still' },
     udp: { dot: 'warn', say: 'No picture is arriving.', readout: [['Server', 'answers', ''], ['UDP', 'nothing in 8 s', '']], tag: 'still' },
     blank: { dot: 'warn', say: 'No picture is arriving.', readout: [['Server', 'answers', ''], ['Picture', 'none in 8 s', '']], tag: 'still' },
@@ -749,7 +749,7 @@ function render() {
   once('keys', [isUp(), isMicOpen(), S.isMuted, S.voice], showKeys);
   once('hear', [S.hear[S.voice === 'sound' ? 'sound' : 'mic']], ([isOn]) => press('#k-hear', isOn, isOn ? 'Hear the avatar: on. Use headphones. (H)' : 'Hear the avatar: off. (H)', isOn ? 'ear' : 'earoff'));
   once('plate', v.plate?.slice(0, 2), () => showPlate(v.plate));
-  once('where', [S.server?.sessions, S.link === 'gone'], ([places, isGone]) => { $('#where').textContent = places && !isGone ? `${places.used} of ${places.limit} ${places.limit === 1 ? 'place' : 'places'} in use` : ''; });
+  once('where', [S.server?.sessions, S.link === 'gone'], ([places, isGone]) => { $('#where').textContent = places && !isGone ? `${places.active} of ${places.capacity} ${places.capacity === 1 ? 'place' : 'places'} in use` : ''; });
   once('pressed', S.avatar, name => document.querySelectorAll('#avatars .av').forEach(b => b.setAttribute('aria-pressed', b.dataset.name === name)));
   once('title', [isRed(), v.plate?.[0]], ([isOn, trouble]) => { document.title = isOn ? '● Microphone on, visage' : trouble && !isUp() ? `${trouble}, visage` : 'visage'; });
   once('seam', [!!v.isBusy, S.voice === 'sound'], ([isBusy, isSound]) => { $('#seam').classList.toggle('busy', isBusy); $('#seam').classList.toggle('prog', isSound); });
@@ -846,7 +846,7 @@ function showWave() {
 // ── avatars and the room ───────────────────────────────────────────────────────────────────────────────────────
 const KINDS = { drawn: 'Drawn', head: '3D' };
 const isDark = () => (document.documentElement.dataset.theme || (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light')) === 'dark';
-const wall = avatar => avatar.background || '#8a9296'; // part of the picture, and so the same in the dark
+const wall = avatar => avatar.background_color || '#8a9296'; // part of the picture, and so the same in the dark
 
 function showAvatars() {
   $('.avatars').hidden = S.avatars.length < 2;
@@ -986,36 +986,36 @@ const SLOWED_BY = { sw_power_cap: 'power limit', hw_power_brake_slowdown: 'power
 const READ_LATE_MS = 5000;           // cards are read once a second
 
 /** The graphics cards, if there are any. */
-function showCards() {
-  const { cards = [], admission, read_ms_ago } = S.cards || {};
-  $('#cards').hidden = !cards.length;
-  once('cards', [cards, admission, read_ms_ago > READ_LATE_MS], () => { $('#cards').innerHTML = cards.map(card => cardBlock(card, cards.length)).join('') + admissionBlock(admission, read_ms_ago); });
+function showGpus() {
+  const { gpus = [], admission, reading_age_ms } = S.gpus || {};
+  $('#cards').hidden = !gpus.length;
+  once('cards', [gpus, admission, reading_age_ms > READ_LATE_MS], () => { $('#cards').innerHTML = gpus.map(gpu => gpuBlock(gpu, gpus.length)).join('') + admissionBlock(admission, reading_age_ms); });
 }
 
-function cardBlock(card, count) {
+function gpuBlock(gpu, count) {
   const of = (value, all, unit, digits = 0, by = 1) => Number.isFinite(all) ? `${num(value / by, digits)} of ${num(all / by, digits)} ${unit}` : `${num(value / by, digits)} ${unit}`;
   // The hardware's word stands beside its reason.
-  const reasons = card.slowed_by.filter((reason, _, all) => reason !== 'hw_slowdown' || all.length === 1);
+  const reasons = gpu.throttle_reasons.filter((reason, _, all) => reason !== 'hw_slowdown' || all.length === 1);
   const slowed = [...new Set(reasons.map(reason => SLOWED_BY[reason] || reason))].join(', ');
-  const rows = card.silence ? [['Does not answer', esc(card.silence)]] : [
-    ['Busy', Number.isFinite(card.busy_percent) && `${card.busy_percent} %`],
-    ['Memory', Number.isFinite(card.memory_used_bytes) && of(card.memory_used_bytes, card.memory_bytes, 'GB', 1, 1e9)],
-    ['Power', Number.isFinite(card.power_w) && of(card.power_w, card.power_limit_w, 'W')],
-    ['Clock', Number.isFinite(card.sm_clock_mhz) && `${card.sm_clock_mhz} MHz`],
-    ['Encoder sessions', Number.isFinite(card.encoder_sessions) && String(card.encoder_sessions)],
+  const rows = gpu.error ? [['Does not answer', esc(gpu.error)]] : [
+    ['Busy', Number.isFinite(gpu.utilization_percent) && `${gpu.utilization_percent} %`],
+    ['Memory', Number.isFinite(gpu.memory_used_bytes) && of(gpu.memory_used_bytes, gpu.memory_bytes, 'GB', 1, 1e9)],
+    ['Power', Number.isFinite(gpu.power_w) && of(gpu.power_w, gpu.power_limit_w, 'W')],
+    ['Clock', Number.isFinite(gpu.sm_clock_mhz) && `${gpu.sm_clock_mhz} MHz`],
+    ['Encoder sessions', Number.isFinite(gpu.encoder_sessions) && String(gpu.encoder_sessions)],
     ['Slowed by', slowed && `<b>${esc(slowed)}</b>`],
   ].filter(([, value]) => value);
   if (!rows.length) rows.push(['Tells nothing but its name', '']);
-  const warm = Number.isFinite(card.temperature_c) ? `${card.temperature_c} °C` : dash;
-  return `<div class="blk card"><h3>${count > 1 ? `${card.index}: ` : ''}${esc(card.name)}<span class="val">${card.silence ? '' : warm}</span></h3><table><caption class="unseen">Graphics card ${card.index}</caption><tbody>${rows.map(([title, value]) => `<tr><th scope="row">${title}</th><td>${value}</td></tr>`).join('')}</tbody></table></div>`;
+  const warm = Number.isFinite(gpu.temperature_c) ? `${gpu.temperature_c} °C` : dash;
+  return `<div class="blk card"><h3>${count > 1 ? `${gpu.index}: ` : ''}${esc(gpu.name)}<span class="val">${gpu.error ? '' : warm}</span></h3><table><caption class="unseen">Graphics card ${gpu.index}</caption><tbody>${rows.map(([title, value]) => `<tr><th scope="row">${title}</th><td>${value}</td></tr>`).join('')}</tbody></table></div>`;
 }
 
 /** What the cards leave for sessions, where that is less than usual. */
-function admissionBlock(admission, read_ms_ago) {
+function admissionBlock(admission, reading_age_ms) {
   const said = [
-    admission && admission.places < admission.of && `Too hot for all places: ${admission.places} of ${admission.of} until it has cooled.`,
-    admission?.more_fit === 0 && 'Its memory holds no further session.',
-    read_ms_ago > READ_LATE_MS && 'The driver does not come back: these are old values.',
+    admission && admission.capacity < admission.max_capacity && `Too hot for all places: ${admission.capacity} of ${admission.max_capacity} until it has cooled.`,
+    admission?.additional_sessions === 0 && 'Its memory holds no further session.',
+    reading_age_ms > READ_LATE_MS && 'The driver does not come back: these are old values.',
   ].filter(Boolean);
   return said.length ? `<p class="cardnote">${icon('warn')}<span>${said.join(' ')}</span></p>` : '';
 }
@@ -1051,8 +1051,8 @@ function toggleSheet(isOpen = !S.isOpen.sheet) {
   $('#readout').setAttribute('aria-expanded', isOpen);
   render();
   showSheet();
-  askCards.isVain = false;
-  askCards();
+  askGpus.isVain = false;
+  askGpus();
   if (isOpen) $('#sheet h2').focus({ preventScroll: true }); else $('#readout').focus({ preventScroll: true });
 }
 
@@ -1096,7 +1096,7 @@ function showConnect() {
   const session = S.call ? 'The number in the address is the session of this page: try it now and look at the Live page.' : 'Put in the number of a session.';
   $('#rows').innerHTML =
     block('Say a sound file', 'WAV, MP3, FLAC or Ogg', `curl -X POST ${base}/v1/sessions/${id}/speech${auth} \\\n  --data-binary @hello.wav`, session)
-    + block('Fall silent', 'Within a tenth of a second', `curl -X POST ${base}/v1/sessions/${id}/stop${auth}`)
+    + block('Fall silent', 'Within a tenth of a second', `curl -X POST ${base}/v1/sessions/${id}/interrupt${auth}`)
     + block('Change the face', 'While it speaks', `curl -X PATCH ${base}/v1/sessions/${id}${auth} \\\n  -H "Content-Type: application/json" \\\n  -d '{"avatar": "${other}"}'`)
     + block('Hear what happens', 'Events as they come', `curl -N ${base}/v1/sessions/${id}/events${auth}`)
     + block('A call from a page', 'JavaScript, no library', `const pc = new RTCPeerConnection();
@@ -1116,7 +1116,7 @@ await pc.setRemoteDescription({ type: 'answer', sdp: await answer.text() });`, `
     + `<div class="rowx"><dt>All of it<small>For programs</small></dt><dd><ul class="links"><li><a href="/openapi.json">/openapi.json</a> describes every route</li><li><a href="/v1/server">/v1/server</a> what runs here</li>${facts.token_required ? '<li>/metrics for Prometheus, with the token</li>' : '<li><a href="/metrics">/metrics</a> for Prometheus</li>'}</ul></dd></div>`;
   const plain = (title, text) => text ? `<div class="rowx plain"><dt>${title}</dt><dd>${esc(text)}</dd></div>` : '';
   $('#about').innerHTML = plain('Version', facts.version && `visage ${facts.version}`) + plain('Pack', facts.pack) + plain('Runs on', facts.backend && `${facts.backend}${facts.gpu ? `, ${facts.gpu}` : ', no GPU'}`)
-    + plain('Picture', facts.picture_px && `${facts.picture_px} × ${facts.picture_px}, ${(facts.codec || '').toUpperCase()}`) + plain('Places', facts.sessions && `${facts.sessions.used} of ${facts.sessions.limit} in use`)
+    + plain('Picture', facts.resolution_px && `${facts.resolution_px} × ${facts.resolution_px}, ${(facts.video_codecs || []).join(', ').toUpperCase()}`) + plain('Places', facts.sessions && `${facts.sessions.active} of ${facts.sessions.capacity} in use`)
     + plain('UDP port', facts.udp_port) + plain('Token', facts.version && (facts.token_required ? 'asked for' : 'not asked for'));
 }
 
@@ -1246,5 +1246,5 @@ connect();
 setInterval(() => { if (S.link !== 'up' || S.voice === 'sound') render(); else tick(); }, 200);
 setInterval(async () => { await measure(); render(); showSheet(); }, 500);
 setInterval(askStats, 1000);
-setInterval(askCards, 1000);
+setInterval(askGpus, 1000);
 setInterval(() => { if (isUp() && !document.hidden) askPlaces(); }, 10000);

@@ -12,10 +12,10 @@ use thiserror::Error;
 
 use crate::cache::{Built, Cache, CacheError, Engine, Found, ObtainError, Step};
 use crate::onnx::Operators;
-use crate::{compatibility, memory};
 use crate::{
     Digest, EngineKey, Flavour, GraphManifest, PackError, PackFiles, PackManifest, Precision, Profile, Sm, Version,
 };
+use crate::{compatibility, memory};
 
 /// What turns graphs into engines.
 pub trait Compiler {

@@ -5,18 +5,18 @@
 //! renames it in place. All kernels for all cards come to some hundred kilobytes, and are compiled in seconds: what was
 //! compiled longest ago goes first.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::cache::CacheError;
+use crate::output_file::{OutputFile, UNFINISHED};
 use crate::{Digest, Sm, Version};
 
 const CUBIN: &str = "cubin";
 const SIDECAR: &str = "json";
-const DRAFT: &str = "draft";
 
 /// What stays in a folder at most: every version of our sources and of NVRTC leaves its own cubins.
 const LIMIT_BYTES: u64 = 64 << 20;
@@ -173,8 +173,8 @@ impl Cubins {
         let path = self.path(&stem, CUBIN);
         let text = serde_json::to_vec_pretty(&sidecar).map_err(io::Error::other);
         let text = text.map_err(CacheError::to("describe a kernel", &path))?;
-        self.write(&path, bytes)?;
-        self.write(&self.path(&stem, SIDECAR), &text)?;
+        write(&path, bytes)?;
+        write(&self.path(&stem, SIDECAR), &text)?;
         self.thin_out(&stem);
         Ok(StoredCubin { path, bytes: bytes.to_vec(), sidecar })
     }
@@ -184,7 +184,7 @@ impl Cubins {
         let files = fs::read_dir(&self.folder).into_iter().flatten().flatten().filter_map(|entry| {
             let (path, facts) = (entry.path(), entry.metadata().ok()?);
             let is_ours =
-                path.extension().is_some_and(|ending| [CUBIN, SIDECAR, DRAFT].iter().any(|own| ending == *own));
+                path.extension().is_some_and(|ending| [CUBIN, SIDECAR, UNFINISHED].iter().any(|own| ending == *own));
             is_ours.then_some((facts.modified().ok()?, facts.len(), path))
         });
         let mut files: Vec<_> = files.collect();
@@ -197,23 +197,16 @@ impl Cubins {
             }
         }
     }
+}
 
-    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let draft = self.folder.join(format!("{name}.{}.draft", std::process::id()));
-        let write = || {
-            let mut file = File::create(&draft)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&draft, path)
-        };
-        let written = write().inspect_err(|_| _ = fs::remove_file(&draft));
-        written.map_err(CacheError::to("write a kernel", path))
-    }
+fn write(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
+    OutputFile::write(path, bytes).map_err(CacheError::to("write a kernel", path))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn key() -> KernelKey {
@@ -285,7 +278,7 @@ mod tests {
         let version = |minor| KernelKey { version: Version::two(12, minor), ..key() };
         let put = |cubins: &Cubins, minor| cubins.put(&version(minor), &[7; 5000]).expect("written").path;
         let first = put(&cubins, 1);
-        let draft = cubins.folder().join("colour.sm89.cubin.4711.draft");
+        let draft = cubins.folder().join("colour.sm89.cubin.4711-0.unfinished");
         fs::write(&draft, [7; 5000]).expect("left by one that was killed");
         fs::write(cubins.folder().join("notes.txt"), [7; 50_000]).expect("somebody else's");
         for path in [&first, &first.with_extension("json"), &draft] {

@@ -15,6 +15,7 @@ mod key;
 mod manifest;
 pub mod memory;
 pub mod onnx;
+pub mod output_file;
 mod pack;
 pub mod search_paths;
 mod sm;

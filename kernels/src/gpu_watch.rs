@@ -22,7 +22,7 @@ pub struct GpuReading {
     /// Where it is on the bus, as [`bus_address`] writes it.
     pub bus_address: Option<String>,
     /// What the library said in its place, if it does not answer; nothing else is known then.
-    pub silence: Option<String>,
+    pub error: Option<String>,
     /// Degrees Celsius of the chip.
     pub temperature_c: Option<u32>,
     /// All of its memory.
@@ -32,11 +32,11 @@ pub struct GpuReading {
     /// Memory that nobody holds.
     pub memory_free_bytes: Option<u64>,
     /// Share of the last moments in which it reckoned.
-    pub busy_percent: Option<u32>,
+    pub utilization_percent: Option<u32>,
     /// Share of the last moments in which its memory was read or written.
-    pub memory_busy_percent: Option<u32>,
+    pub memory_utilization_percent: Option<u32>,
     /// Share of the last moments in which its video encoder worked.
-    pub encoder_busy_percent: Option<u32>,
+    pub encoder_utilization_percent: Option<u32>,
     /// What it draws, in watts.
     pub power_w: Option<f64>,
     /// What it may draw, in watts.
@@ -46,7 +46,7 @@ pub struct GpuReading {
     /// Clock of its memory.
     pub memory_clock_mhz: Option<u32>,
     /// Why its clocks are lowered, in NVML's words; being idle is no reason.
-    pub slowed_by: Vec<String>,
+    pub throttle_reasons: Vec<String>,
     /// Sessions of its video encoder, anybody's.
     pub encoder_sessions: Option<u32>,
 }
@@ -92,7 +92,7 @@ impl GpuWatch {
             self.open_anew();
         }
         let readings: Vec<GpuReading> = self.known.iter().map(|known| self.read_one(known)).collect();
-        let is_silent = readings.iter().any(|reading| reading.silence.is_some());
+        let is_silent = readings.iter().any(|reading| reading.error.is_some());
         self.silent_readings = if is_silent { self.silent_readings + 1 } else { 0 };
         readings
     }
@@ -107,7 +107,7 @@ impl GpuWatch {
     fn read_one(&self, known: &GpuReading) -> GpuReading {
         let nvml = self.nvml.as_ref().ok_or(NvmlError::Uninitialized);
         let read = nvml.and_then(|nvml| reading(known.clone(), &nvml.device_by_index(known.index)?));
-        read.unwrap_or_else(|error| GpuReading { silence: Some(error.to_string()), ..known.clone() })
+        read.unwrap_or_else(|error| GpuReading { error: Some(error.to_string()), ..known.clone() })
     }
 }
 
@@ -130,14 +130,14 @@ fn reading(known: GpuReading, device: &Device<'_>) -> Result<GpuReading, NvmlErr
         memory_bytes: memory.as_ref().map(|memory| memory.total),
         memory_used_bytes: memory.as_ref().map(|memory| memory.used),
         memory_free_bytes: memory.as_ref().map(|memory| memory.free),
-        busy_percent: busy.as_ref().map(|busy| busy.gpu),
-        memory_busy_percent: busy.as_ref().map(|busy| busy.memory),
-        encoder_busy_percent: told(device.encoder_utilization())?.map(|encoder| encoder.utilization),
+        utilization_percent: busy.as_ref().map(|busy| busy.gpu),
+        memory_utilization_percent: busy.as_ref().map(|busy| busy.memory),
+        encoder_utilization_percent: told(device.encoder_utilization())?.map(|encoder| encoder.utilization),
         power_w: told(device.power_usage())?.map(watts),
         power_limit_w: told(device.enforced_power_limit())?.map(watts),
         sm_clock_mhz: told(device.clock_info(Clock::SM))?,
         memory_clock_mhz: told(device.clock_info(Clock::Memory))?,
-        slowed_by: told(device.current_throttle_reasons())?.map(slowed_by).unwrap_or_default(),
+        throttle_reasons: told(device.current_throttle_reasons())?.map(slowed_by).unwrap_or_default(),
         encoder_sessions: told(device.encoder_sessions())?.map(|sessions| sessions.len() as u32),
         ..known
     })

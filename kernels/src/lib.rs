@@ -19,6 +19,7 @@ pub mod malloc;
 pub mod nvml;
 #[cfg(feature = "cuda")]
 pub mod nvrtc;
+pub mod open_files;
 pub mod pipe;
 pub mod pixels;
 pub mod reference;

@@ -14,8 +14,8 @@ use std::time::Duration;
 use stub_driver::{Fault, StubDriver};
 use visage_engines::Sm;
 use visage_kernels::cuda::{
-    Argument, CudaError, Device, Driver, DriverError, Event, FaultKind, Transfer, Function, Graph, Grid, LIBRARY, Memory,
-    Module, Pinned, PinnedPool, Stream,
+    Argument, CudaError, Device, Driver, DriverError, Event, FaultKind, Function, Graph, Grid, LIBRARY, Memory, Module,
+    Pinned, PinnedPool, Stream, Transfer,
 };
 
 const SEEDS: u64 = 500;

@@ -1,5 +1,5 @@
-//! The CUDA sources themselves against their twins: compiled as C++ for this CPU, every thread run, on any machine with a C++
-//! compiler. It holds what the sources say; what a card makes of them is tried on a card (`visage kernels check`).
+//! The CUDA sources against their reference implementations: compiled as C++ for this CPU, every thread run, on any machine
+//! with a C++ compiler. It checks what the sources say; `visage kernels check` checks what a GPU makes of them.
 
 #![expect(clippy::print_stdout, reason = "what is skipped says so, and figures are shown")]
 
@@ -11,7 +11,7 @@ use libloading::Library;
 use visage_kernels::reference::check::{Check, checks};
 use visage_kernels::reference::{Reference, Source, kernels};
 
-/// Compiles a source with the shim before it and an entry for each kernel behind it.
+/// Compiles a source behind the shim, with an entry for each kernel.
 fn compiled(source: Source, folder: &Path) -> Option<Library> {
     let mut text = format!("#include \"shim.h\"\n{}\n", source.text());
     for kernel in kernels().filter(|kernel| kernel.source == source) {
@@ -38,24 +38,24 @@ fn largest_error(check: &Check, library: &Library) -> f64 {
     let entry =
         unsafe { library.get::<Reference>(format!("run_{name}").as_bytes()) }.expect("an entry for each kernel");
     let mut buffers = check.buffers.clone();
-    // SAFETY: the entry calls the kernel, whose arguments are those of the order, and which is on check here: what it reaches
-    // beyond its buffers would be found by a sanitizer, and its sizes are the order's.
-    unsafe { check.launch.call(*entry, &mut buffers) }.expect("buffers of the trial");
-    let verdicts = check.judge(&buffers).expect("buffers of the trial");
+    // SAFETY: the entry calls the kernel with the arguments of the launch. It is under test: a sanitizer would find an access
+    // beyond its buffers, and its sizes are the launch's.
+    unsafe { check.launch.call(*entry, &mut buffers) }.expect("buffers of the check");
+    let verdicts = check.judge(&buffers).expect("buffers of the check");
     assert!(verdicts.iter().all(visage_kernels::reference::check::Verdict::is_passed), "{name}: {verdicts:?}");
     verdicts.iter().map(|verdict| verdict.error).fold(0.0, f64::max)
 }
 
 #[test]
-fn the_sources_reckon_what_their_twins_do() {
+fn the_sources_compute_what_their_references_do() {
     let folder = tempfile::tempdir().expect("a folder");
     let checks = checks().expect("constants");
     for source in Source::ALL {
         let Some(library) = compiled(source, folder.path()) else { return };
         for kernel in kernels().filter(|kernel| kernel.source == source) {
-            let own = checks.iter().filter(|trial| check.launch.kernel().name == kernel.name);
-            let worst = own.map(|trial| largest_error(check, &library)).fold(0.0, f64::max);
-            println!("kernels: {} on the CPU is within {worst:.1e} of its twin", kernel.name);
+            let own = checks.iter().filter(|check| check.launch.kernel().name == kernel.name);
+            let worst = own.map(|check| largest_error(check, &library)).fold(0.0, f64::max);
+            println!("kernels: {} on the CPU is within {worst:.1e} of its reference", kernel.name);
         }
     }
 }

@@ -345,8 +345,8 @@ impl<D: Decode> AudioReceiver<D> {
     /// Both rates of a block, aligned.
     fn finish(&mut self, voice: &[f32; BLOCK_OPUS_SAMPLES]) -> PcmBlock {
         let mut block = PcmBlock::silence();
-        self.downsampler.push(voice, &mut block.line);
-        let (head, tail) = block.voice.split_at_mut(HELD_BACK);
+        self.downsampler.push(voice, &mut block.speech_16k);
+        let (head, tail) = block.playback_48k.split_at_mut(HELD_BACK);
         let (now, later) = voice.split_at(BLOCK_OPUS_SAMPLES - HELD_BACK);
         head.copy_from_slice(&self.held_back);
         tail.copy_from_slice(now);
@@ -470,7 +470,7 @@ mod tests {
     fn a_sound_that_is_said_stands_on_the_line_and_the_voice_under_it_is_counted() {
         let mut call = Call::new(CALM);
         let mut sound = PcmBlock::silence();
-        sound.voice.fill(0.7);
+        sound.playback_48k.fill(0.7);
         for n in 0..20 {
             let mut voice = packet(&call, &[0xff, 8, 40]);
             (voice.rtp, voice.arrived) = (call.rtp.plus(n * 960), call.line.next_tick());

@@ -180,7 +180,7 @@ impl Call {
 impl Report {
     fn add(&mut self, heard: &AudioBlock, tick: Instant) {
         self.blocks += 1;
-        self.loudest = heard.block.voice.iter().fold(self.loudest, |most, sample| most.max(sample.abs()));
+        self.loudest = heard.block.playback_48k.iter().fold(self.loudest, |most, sample| most.max(sample.abs()));
         if heard.kind == BlockKind::Voice {
             self.voiced += 1;
             let arrival = heard.newest_arrival.expect("a voice came by a packet");

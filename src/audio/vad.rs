@@ -70,7 +70,7 @@ impl VoiceActivityDetector {
         self.follow_noise(level_db);
         self.loud_blocks = if is_loud { self.loud_blocks + 1 } else { 0 };
         self.quiet_blocks = if is_loud { 0 } else { self.quiet_blocks + 1 };
-        let block_samples = block.line.len() as u64;
+        let block_samples = block.speech_16k.len() as u64;
         if !self.is_speaking && self.loud_blocks >= START_BLOCKS {
             self.is_speaking = true;
             return Some(Speaking::Started(at - u64::from(START_BLOCKS - 1) * block_samples));
@@ -129,7 +129,7 @@ mod tests {
             for n in 0..blocks {
                 let mut block = PcmBlock::silence();
                 let syllable = 0.5 - 0.45 * (n as f32 * 0.02 * 4.0 * std::f32::consts::TAU).cos();
-                for (i, sample) in block.line.iter_mut().enumerate() {
+                for (i, sample) in block.speech_16k.iter_mut().enumerate() {
                     let tone = (i as f32 * 0.06).sin() * voice * syllable;
                     *sample = noise * (self.random.f32() * 2.0 - 1.0) + tone;
                 }

@@ -17,8 +17,8 @@ use visage_kernels::{DType, Half};
 
 use super::value::Placement;
 use super::{
-    Backend, BackendError, Elements, Graph, Kernel, KernelSlot, KernelSpec, Launch, Onnx, Signature, Slot, Tensor, Value,
-    check_launch,
+    Backend, BackendError, Elements, Graph, Kernel, KernelSlot, KernelSpec, Launch, Onnx, Signature, Slot, Tensor,
+    Value, check_launch,
 };
 
 /// The backend's name in errors and reports.
@@ -141,7 +141,8 @@ impl Slot for CpuSlot {
     fn submit(&mut self, inputs: &[(&str, &Value)], outputs: &[&str]) -> Result<Vec<Value>, BackendError> {
         let loaded = &*self.0;
         let wanted = outputs.iter().map(|name| loaded.output(name)).collect::<Result<Vec<_>, _>>()?;
-        let tensors = inputs.iter().map(|(name, value)| Ok((*name, host(name, value)?))).collect::<Result<Vec<_>, _>>()?;
+        let tensors =
+            inputs.iter().map(|(name, value)| Ok((*name, host(name, value)?))).collect::<Result<Vec<_>, _>>()?;
         loaded.check_names(inputs)?;
         let given: Vec<_> = tensors.iter().map(|(name, tensor)| (*name, tensor.dtype(), tensor.shape())).collect();
         loaded.signature.lengths(&given).map_err(|error| run_failed(&error))?;
@@ -288,7 +289,8 @@ mod tests {
         let threads = Threads((0..2).map(|_| Mutex::default()).collect());
         let name = || std::thread::current().name().map(str::to_owned);
         (0..3).for_each(|_| assert!(threads.with_pool(|pool| pool.run(name)).is_some()));
-        let started = |threads: &Threads| threads.0.iter().filter(|pool| pool.lock().expect("free").get().is_some()).count();
+        let started =
+            |threads: &Threads| threads.0.iter().filter(|pool| pool.lock().expect("free").get().is_some()).count();
         assert_eq!(started(&threads), 1);
         // Both meet inside their steps, which one thread for all would never allow.
         let meet = Barrier::new(2);

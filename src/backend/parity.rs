@@ -67,7 +67,8 @@ pub fn seeded(signature: &Signature, seed: u64, length: &dyn Fn(&str, usize) -> 
     };
     let tensor = |input: &TensorInfo, next: &mut dyn FnMut() -> f32| {
         let lengths = input.shape.iter().enumerate();
-        let lengths = lengths.map(|(at, axis)| if let Axis::Fixed(fixed) = axis { *fixed } else { length(&input.name, at) });
+        let lengths =
+            lengths.map(|(at, axis)| if let Axis::Fixed(fixed) = axis { *fixed } else { length(&input.name, at) });
         let shape: Vec<usize> = lengths.collect();
         let values = (0..shape.iter().product()).map(|_| next()).collect();
         Tensor::new(&shape, of_type(input.dtype, values)).unwrap_or_else(|| Tensor::zeros(input.dtype, &shape))

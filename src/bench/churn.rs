@@ -1,113 +1,116 @@
-//! Callers that come and go: is everything given back?
+//! Sessions that start and end: measures connection time and leaks.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use super::BenchError;
-use super::client::{Client, ClientPlan, Pictures, Speech};
+use super::client::{Client, ClientPlan, Speech, VideoPayload};
 use super::plan::{BenchPlan, Progress};
 use super::report::Churn;
 use super::server::Server;
-use super::signed_percentiles::plain;
-use super::speech_loop::VoiceLoop;
+use super::signed_percentiles::unsigned;
+use super::speech_loop::SpeechLoop;
 use crate::telemetry::Footprint;
 use crate::time::Wall;
 
-/// Calls at the same time.
-const AT_ONCE: usize = 4;
-/// Places that a server needs for them: as many again may still be on their way out.
-pub const PLACES: usize = 2 * AT_ONCE;
-/// Calls that warm the allocator up before memory is looked at.
+/// Concurrent sessions.
+const CONCURRENT_CALLS: usize = 4;
+/// Session capacity that a server needs for them: as many again may still be closing.
+pub const CAPACITY: usize = 2 * CONCURRENT_CALLS;
+/// Sessions before the first memory reading: they fill caches and the allocator's free lists.
 const WARM_UP: usize = 16;
-/// How often the first picture is looked for, every 20 ms: five seconds.
-const PICTURE_LOOKS: usize = 250;
-/// How long a call stays once there is a picture.
-const STAY: Duration = Duration::from_millis(300);
-/// How long the server has to put things away.
+/// Polls for the first frame, one every 20 ms: five seconds.
+const FIRST_FRAME_POLLS: usize = 250;
+const FIRST_FRAME_POLL: Duration = Duration::from_millis(20);
+/// Time for which a session continues after its first frame.
+const SESSION_TIME: Duration = Duration::from_millis(300);
+/// Time for which the server releases its resources before memory is read.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// Lets `times` callers come and go.
+/// Starts and ends `sessions` sessions.
 ///
 /// # Errors
-/// If the server stops answering.
+/// If the server does not answer.
 pub async fn measure(
     server: &Arc<Server>,
-    voice: &Arc<VoiceLoop>,
+    speech: &Arc<SpeechLoop>,
     plan: &BenchPlan,
-    times: usize,
+    sessions: usize,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Churn, BenchError> {
-    drop(round(server, voice, plan, WARM_UP, &mut |_| {}).await);
+    drop(run_sessions(server, speech, plan, WARM_UP, &mut |_| {}).await);
     tokio::time::sleep(SETTLE).await;
-    let before = server.used().unwrap_or_default();
-    let calls = round(server, voice, plan, times, progress).await;
+    let before = server.footprint().unwrap_or_default();
+    let results = run_sessions(server, speech, plan, sessions, progress).await;
     tokio::time::sleep(SETTLE).await;
-    let after = server.used().unwrap_or_default();
-    let about = server.about().await?;
-    Ok(report(calls, before, after, about["sessions"]["used"].as_u64().unwrap_or(0)))
+    let after = server.footprint().unwrap_or_default();
+    let info = server.server_info().await?;
+    Ok(report(results, before, after, info["sessions"]["active"].as_u64().unwrap_or(0)))
 }
 
-fn report(calls: Vec<Result<f64, BenchError>>, before: Footprint, after: Footprint, left_over: u64) -> Churn {
-    let (joined, failed): (Vec<_>, Vec<_>) = calls.into_iter().partition(Result::is_ok);
+fn report(results: Vec<Result<f64, BenchError>>, before: Footprint, after: Footprint, leaked_sessions: u64) -> Churn {
+    let (connected, failed): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
     Churn {
-        joined: joined.len(),
+        joined: connected.len(),
         failed: failed.len(),
         first_failure: failed.into_iter().find_map(Result::err).map(|error| error.to_string()),
         before_mb: before.resident_mb(),
         after_mb: after.resident_mb(),
         threads_before: before.threads,
         threads_after: after.threads,
-        left_over,
-        join_ms: plain(joined.into_iter().flatten()),
+        leaked_sessions,
+        join_ms: unsigned(connected.into_iter().flatten()),
     }
 }
 
-/// Milliseconds that each call took to stand, or why it did not.
-async fn round(
+/// Connection time in milliseconds of each session, or why it failed.
+async fn run_sessions(
     server: &Arc<Server>,
-    voice: &Arc<VoiceLoop>,
+    speech: &Arc<SpeechLoop>,
     plan: &BenchPlan,
-    times: usize,
+    sessions: usize,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Vec<Result<f64, BenchError>> {
-    let mut calls = tokio::task::JoinSet::new();
-    let mut ended = Vec::with_capacity(times);
-    for number in 0..times {
-        if calls.len() == AT_ONCE {
-            ended.extend(calls.join_next().await.and_then(Result::ok));
-            progress(Progress::Step { done: ended.len(), of: times });
+    let mut running = JoinSet::new();
+    let mut results = Vec::with_capacity(sessions);
+    for number in 0..sessions {
+        if running.len() == CONCURRENT_CALLS {
+            results.extend(running.join_next().await.and_then(Result::ok));
+            progress(Progress::Step { done: results.len(), of: sessions });
         }
-        calls.spawn(one(Arc::clone(server), Arc::clone(voice), plan.avatar.clone(), number));
+        running.spawn(run_session(Arc::clone(server), Arc::clone(speech), plan.avatar.clone(), number));
     }
-    while let Some(call) = calls.join_next().await {
-        ended.extend(call.ok());
+    while let Some(result) = running.join_next().await {
+        results.extend(result.ok());
     }
-    ended
+    results
 }
 
-async fn one(
+async fn run_session(
     server: Arc<Server>,
-    voice: Arc<VoiceLoop>,
+    speech: Arc<SpeechLoop>,
     avatar: Option<String>,
     number: usize,
 ) -> Result<f64, BenchError> {
     let epoch = Wall.now();
-    let who = ClientPlan { number, pictures: Pictures::Count, speech: Speech::Loop, epoch };
-    let caller = Client::call(&server, voice, who, avatar.as_deref()).await?;
-    let took = Wall.now().saturating_duration_since(epoch);
-    let has_picture = see(&caller).await;
-    tokio::time::sleep(STAY).await;
-    caller.hang_up(&server).await;
-    if has_picture { Ok(took.as_secs_f64() * 1000.0) } else { Err(BenchError::NoFrames { seconds: 5.0 }) }
+    let plan = ClientPlan { number, video: VideoPayload::Count, speech: Speech::Loop, epoch };
+    let client = Client::connect(&server, speech, plan, avatar.as_deref()).await?;
+    let connection_time = Wall.now().saturating_duration_since(epoch);
+    let has_frame = wait_for_frame(&client).await;
+    tokio::time::sleep(SESSION_TIME).await;
+    client.close(&server).await;
+    if has_frame { Ok(connection_time.as_secs_f64() * 1000.0) } else { Err(BenchError::NoFrames { seconds: 5.0 }) }
 }
 
-/// Waits for the first picture; a call without one has failed.
-async fn see(caller: &Client) -> bool {
-    for _ in 0..PICTURE_LOOKS {
-        if caller.look(|tape| !tape.video.is_empty()) {
+/// Waits for the first frame; a session without a frame has failed.
+async fn wait_for_frame(client: &Client) -> bool {
+    for _ in 0..FIRST_FRAME_POLLS {
+        if client.with_recording(|recording| !recording.video.is_empty()) {
             return true;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(FIRST_FRAME_POLL).await;
     }
     false
 }

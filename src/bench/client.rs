@@ -1,8 +1,7 @@
-//! A synthetic caller: what a browser is to the server, on the independent `webrtc` stack, over real UDP.
+//! A synthetic WebRTC client: takes the place of a browser, on the independent `webrtc` stack, over real UDP.
 //!
-//! Decides how a call is set up, spoken on and ended. It writes a tape and judges nothing. Packets are taken at the
-//! application end of the interceptor chain with the time at which they were read from the socket, and go no
-//! further: there is nobody to play them.
+//! Decides how a call is set up, sends speech and ends. It logs packets and computes nothing. An interceptor at the application
+//! end of the chain logs each received packet with the time at which it was read from the socket, and consumes it.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -36,128 +35,134 @@ use webrtc::peer_connection::{
 use super::BenchError;
 use super::recording::{AudioPacket, PACKET_SAMPLES, Recording, ReportedClock, VideoPacket};
 use super::server::Server;
-use super::speech_loop::VoiceLoop;
+use super::speech_loop::SpeechLoop;
 use crate::media::BLOCK_MS;
 use crate::time::{AudioRtpTime, VideoRtpTime, Wall};
 
-const VOICE_TYPE: u8 = 111;
-const VIDEO_TYPE: u8 = 102;
-/// Whoever is not connected by then never will be.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+const AUDIO_PAYLOAD_TYPE: u8 = 111;
+const VIDEO_PAYLOAD_TYPE: u8 = 102;
+/// Limit for ICE gathering, and again for ICE and DTLS.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Whether a caller keeps the bytes of the video (to decode them later) or only their number.
+/// Whether a client logs the video payload, to decode it later, or only its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pictures {
-    /// Keep the bytes.
+pub enum VideoPayload {
+    /// Log the payload.
     Keep,
-    /// Count them.
+    /// Log the size.
     Count,
 }
 
-/// What a caller says.
+/// Speech that a client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speech {
     /// The loop with markers.
     Loop,
-    /// Nothing (packets of silence).
+    /// Packets of silence.
     Silence,
 }
 
-/// Who calls, and how.
+/// Parameters of a client.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientPlan {
-    /// Number of the caller: gives its place in the loop and its phase.
+    /// Number of the client: sets its position in the speech loop and the phase of its packets.
     pub number: usize,
-    /// What it does with pictures.
-    pub pictures: Pictures,
-    /// What it says.
+    /// What it logs of the video.
+    pub video: VideoPayload,
+    /// Speech that it sends.
     pub speech: Speech,
-    /// The instant that tapes count from.
+    /// Origin of the times in its recording.
     pub epoch: Instant,
 }
 
-/// A call that stands.
+/// A connected call.
 pub struct Client {
-    /// The id of its session.
+    /// Session ID.
     pub id: String,
-    tape: Arc<Mutex<Recording>>,
+    recording: Arc<Mutex<Recording>>,
     connection: Arc<dyn PeerConnection>,
-    speaking: tokio::task::JoinHandle<()>,
+    sender: tokio::task::JoinHandle<()>,
 }
 
 impl Client {
-    /// Calls the server and begins to speak as soon as the call stands.
+    /// Creates a session, waits for the connection, and starts to send speech.
     ///
     /// # Errors
-    /// If the server refuses, or the call does not stand within ten seconds.
-    pub async fn call(
+    /// If the server refuses, or the connection is not established within ten seconds.
+    pub async fn connect(
         server: &Server,
-        voice: Arc<VoiceLoop>,
+        speech: Arc<SpeechLoop>,
         plan: ClientPlan,
         avatar: Option<&str>,
     ) -> Result<Self, BenchError> {
-        let tape = Arc::new(Mutex::new(Recording::default()));
-        let (state_tx, mut state) = watch::channel(Progress::default());
-        let tap = Tap::new(Arc::clone(&tape), plan);
-        let connection = connection(server.local_ip(), tap, Arc::new(GpuMonitor(state_tx))).await.map_err(stack)?;
+        let recording = Arc::new(Mutex::new(Recording::default()));
+        let (state_tx, mut state) = watch::channel(ConnectionProgress::default());
+        let interceptor = RecordingInterceptor::new(Arc::clone(&recording), plan);
+        let connection = new_connection(server.local_ip(), interceptor, Arc::new(ConnectionObserver(state_tx)))
+            .await
+            .map_err(not_connected)?;
         let ssrc = fastrand::u32(1..);
-        let track = voice_track(ssrc);
-        connection.add_track(Arc::clone(&track) as Arc<dyn TrackLocal>).await.map_err(stack)?;
+        let track = audio_track(ssrc);
+        connection.add_track(Arc::clone(&track) as Arc<dyn TrackLocal>).await.map_err(not_connected)?;
         let receive = RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Recvonly, ..Default::default() };
-        connection.add_transceiver_from_kind(RtpCodecKind::Video, Some(receive)).await.map_err(stack)?;
-        let offer = connection.create_offer(None).await.map_err(stack)?;
-        connection.set_local_description(offer).await.map_err(stack)?;
-        reach(&mut state, |progress| progress.has_candidates).await?;
-        let offer = connection.local_description().await.ok_or(BenchError::NoCall { found: "no offer".into() })?;
-        let joined = server.join(&offer.sdp, avatar).await?;
-        let answer = RTCSessionDescription::answer(joined.sdp).map_err(stack)?;
-        connection.set_remote_description(answer).await.map_err(stack)?;
-        reach(&mut state, |progress| progress.is_connected).await?;
-        let speaking = tokio::spawn(speak(track, voice, plan, ssrc, Arc::clone(&tape)));
-        Ok(Self { id: joined.id, tape, connection, speaking })
+        connection.add_transceiver_from_kind(RtpCodecKind::Video, Some(receive)).await.map_err(not_connected)?;
+        let offer = connection.create_offer(None).await.map_err(not_connected)?;
+        connection.set_local_description(offer).await.map_err(not_connected)?;
+        wait_for(&mut state, |progress| progress.has_candidates).await?;
+        let offer =
+            connection.local_description().await.ok_or(BenchError::NotConnected { found: "no offer".into() })?;
+        let session = server.create_session(&offer.sdp, avatar).await?;
+        let answer = RTCSessionDescription::answer(session.sdp).map_err(not_connected)?;
+        connection.set_remote_description(answer).await.map_err(not_connected)?;
+        wait_for(&mut state, |progress| progress.is_connected).await?;
+        let sender = tokio::spawn(send_speech(track, speech, plan, ssrc, Arc::clone(&recording)));
+        Ok(Self { id: session.id, recording, connection, sender })
     }
 
-    /// A look at the tape so far.
-    pub fn look<T>(&self, look: impl FnOnce(&Recording) -> T) -> T {
-        look(&self.tape.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Calls `read` with the recording so far.
+    pub fn with_recording<T>(&self, read: impl FnOnce(&Recording) -> T) -> T {
+        read(&self.recording.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Ends the call and gives the tape.
-    pub async fn hang_up(self, server: &Server) -> Recording {
-        self.speaking.abort();
-        // A session that is gone already is as good as one that is ended now.
-        let _ = server.leave(&self.id).await;
+    /// Ends the session and returns the recording.
+    pub async fn close(self, server: &Server) -> Recording {
+        self.sender.abort();
+        // The session may have ended already; `run` reports that.
+        let _ = server.end_session(&self.id).await;
         let _ = self.connection.close().await;
-        std::mem::take(&mut *self.tape.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.recording.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-fn stack(error: RtcError) -> BenchError {
-    BenchError::NoCall { found: error.to_string() }
+fn not_connected(error: RtcError) -> BenchError {
+    BenchError::NotConnected { found: error.to_string() }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Progress {
+struct ConnectionProgress {
     has_candidates: bool,
     is_connected: bool,
     has_failed: bool,
 }
 
-async fn reach(state: &mut watch::Receiver<Progress>, goal: impl Fn(&Progress) -> bool) -> Result<(), BenchError> {
+async fn wait_for(
+    state: &mut watch::Receiver<ConnectionProgress>,
+    goal: impl Fn(&ConnectionProgress) -> bool,
+) -> Result<(), BenchError> {
     let reached = state.wait_for(|progress| progress.has_failed || goal(progress));
-    let late = |_| BenchError::NoCall { found: format!("no connection after {} s", CONNECT_LIMIT.as_secs()) };
-    let gone = |_| BenchError::NoCall { found: "the stack ended".into() };
-    let progress = *tokio::time::timeout(CONNECT_LIMIT, reached).await.map_err(late)?.map_err(gone)?;
-    if progress.has_failed { Err(BenchError::NoCall { found: "ICE or DTLS failed".into() }) } else { Ok(()) }
+    let late = |_| BenchError::NotConnected { found: format!("timed out after {} s", CONNECT_TIMEOUT.as_secs()) };
+    let gone = |_| BenchError::NotConnected { found: "the peer connection was closed".into() };
+    let progress = *tokio::time::timeout(CONNECT_TIMEOUT, reached).await.map_err(late)?.map_err(gone)?;
+    if progress.has_failed { Err(BenchError::NotConnected { found: "ICE or DTLS failed".into() }) } else { Ok(()) }
 }
 
-struct GpuMonitor(watch::Sender<Progress>);
+struct ConnectionObserver(watch::Sender<ConnectionProgress>);
 
-type Done<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+type HandlerFuture<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-// The trait is written with async-trait; these are its signatures in full, which spares a dependency.
-impl PeerConnectionEventHandler for GpuMonitor {
-    fn on_ice_gathering_state_change<'life, 'future>(&'life self, state: RTCIceGatheringState) -> Done<'future>
+// The trait is declared with async-trait. Its expanded signatures avoid that dependency.
+impl PeerConnectionEventHandler for ConnectionObserver {
+    fn on_ice_gathering_state_change<'life, 'future>(&'life self, state: RTCIceGatheringState) -> HandlerFuture<'future>
     where
         'life: 'future,
         Self: 'future,
@@ -167,7 +172,7 @@ impl PeerConnectionEventHandler for GpuMonitor {
         })
     }
 
-    fn on_connection_state_change<'life, 'future>(&'life self, state: RTCPeerConnectionState) -> Done<'future>
+    fn on_connection_state_change<'life, 'future>(&'life self, state: RTCPeerConnectionState) -> HandlerFuture<'future>
     where
         'life: 'future,
         Self: 'future,
@@ -181,18 +186,22 @@ impl PeerConnectionEventHandler for GpuMonitor {
     }
 }
 
-async fn connection(local: IpAddr, tap: Tap, watcher: Arc<GpuMonitor>) -> Result<Arc<dyn PeerConnection>, RtcError> {
+async fn new_connection(
+    local: IpAddr,
+    interceptor: RecordingInterceptor,
+    observer: Arc<ConnectionObserver>,
+) -> Result<Arc<dyn PeerConnection>, RtcError> {
     let mut engine = MediaEngine::default();
     engine.register_codec(codec_parameters(RtpCodecKind::Audio), RtpCodecKind::Audio)?;
     engine.register_codec(codec_parameters(RtpCodecKind::Video), RtpCodecKind::Video)?;
-    let registry = register_default_interceptors(Registry::new(), &mut engine)?.with(Slot::from(14_000), tap);
+    let registry = register_default_interceptors(Registry::new(), &mut engine)?.with(Slot::from(14_000), interceptor);
     let settings = SettingEngineBuilder::new().with_include_loopback_candidate(true).build();
     let connection = PeerConnectionBuilder::new()
         .with_configuration(RTCConfigurationBuilder::new().build())
         .with_media_engine(engine)
         .with_setting_engine(settings)
         .with_interceptor_registry(registry)
-        .with_handler(watcher)
+        .with_handler(observer)
         .with_udp_addrs(vec![SocketAddr::new(local, 0)])
         .build()
         .await?;
@@ -216,50 +225,50 @@ fn codec(kind: RtpCodecKind) -> RTCRtpCodec {
 }
 
 fn codec_parameters(kind: RtpCodecKind) -> RTCRtpCodecParameters {
-    let payload_type = if kind == RtpCodecKind::Video { VIDEO_TYPE } else { VOICE_TYPE };
+    let payload_type = if kind == RtpCodecKind::Video { VIDEO_PAYLOAD_TYPE } else { AUDIO_PAYLOAD_TYPE };
     RTCRtpCodecParameters { rtp_codec: codec(kind), payload_type }
 }
 
-fn voice_track(ssrc: u32) -> Arc<TrackLocalStaticRTP> {
+fn audio_track(ssrc: u32) -> Arc<TrackLocalStaticRTP> {
     let coding = RTCRtpEncodingParameters {
         rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(ssrc), ..Default::default() },
         codec: codec(RtpCodecKind::Audio),
         ..Default::default()
     };
     let name = |what: &str| format!("bench-{what}");
-    let track = MediaStreamTrack::new(name("stream"), name("voice"), name("voice"), RtpCodecKind::Audio, vec![coding]);
+    let track = MediaStreamTrack::new(name("stream"), name("audio"), name("audio"), RtpCodecKind::Audio, vec![coding]);
     Arc::new(TrackLocalStaticRTP::new(track))
 }
 
-/// A packet of 20 ms of silence (Opus CELT, RFC 6716).
+/// 20 ms of silence (Opus CELT, RFC 6716).
 const SILENCE: &[u8] = &[0xf8, 0xff, 0xfe];
 
-/// Packet `n` is due `n` x 20 ms after the first; the phases of callers are spread over 20 ms by the golden ratio, so that
-/// any number of them comes evenly.
-async fn speak(
+/// Sends packet `n` at `n` x 20 ms after the first. The golden ratio spreads the phases of the clients over 20 ms, so that any
+/// number of clients sends evenly.
+async fn send_speech(
     track: Arc<TrackLocalStaticRTP>,
-    voice: Arc<VoiceLoop>,
+    speech: Arc<SpeechLoop>,
     plan: ClientPlan,
     ssrc: u32,
-    tape: Arc<Mutex<Recording>>,
+    recording: Arc<Mutex<Recording>>,
 ) {
     let phase = (plan.number as f64 * 0.618_034).fract() * BLOCK_MS as f64 / 1000.0;
     let start = Wall.now() + Duration::from_secs_f64(phase);
-    let loop_start = (plan.number * 397) % voice.packets.len();
-    tape.lock().unwrap_or_else(PoisonError::into_inner).loop_start = loop_start;
+    let loop_start = (plan.number * 397) % speech.packets.len();
+    recording.lock().unwrap_or_else(PoisonError::into_inner).loop_start = loop_start;
     let base = fastrand::u32(..);
     for n in 0_u32.. {
         let due = start + Duration::from_millis(u64::from(n) * BLOCK_MS);
         tokio::time::sleep_until(due.into()).await;
         let lateness = Wall.now().saturating_duration_since(due);
-        tape.lock().unwrap_or_else(PoisonError::into_inner).send_lateness.push(lateness);
+        recording.lock().unwrap_or_else(PoisonError::into_inner).send_lateness.push(lateness);
         let payload = match plan.speech {
-            Speech::Loop => voice.packets[(loop_start + n as usize) % voice.packets.len()].clone(),
+            Speech::Loop => speech.packets[(loop_start + n as usize) % speech.packets.len()].clone(),
             Speech::Silence => Bytes::from_static(SILENCE),
         };
         let mut packet = rtc::rtp::Packet { payload, ..Default::default() };
         packet.header.version = 2;
-        packet.header.payload_type = VOICE_TYPE;
+        packet.header.payload_type = AUDIO_PAYLOAD_TYPE;
         packet.header.ssrc = ssrc;
         packet.header.sequence_number = n as u16;
         packet.header.timestamp = base.wrapping_add(n.wrapping_mul(PACKET_SAMPLES as u32));
@@ -270,32 +279,32 @@ async fn speak(
     }
 }
 
-/// The last link of the interceptor chain before the application: writes the tape.
-struct Tap {
-    tape: Arc<Mutex<Recording>>,
+/// Last interceptor of the chain before the application: logs packets.
+struct RecordingInterceptor {
+    recording: Arc<Mutex<Recording>>,
     plan: ClientPlan,
-    voice_ssrc: Option<u32>,
+    audio_ssrc: Option<u32>,
     outgoing: VecDeque<TaggedPacket>,
 }
 
-impl Tap {
-    fn new(tape: Arc<Mutex<Recording>>, plan: ClientPlan) -> Self {
-        Self { tape, plan, voice_ssrc: None, outgoing: VecDeque::new() }
+impl RecordingInterceptor {
+    fn new(recording: Arc<Mutex<Recording>>, plan: ClientPlan) -> Self {
+        Self { recording, plan, audio_ssrc: None, outgoing: VecDeque::new() }
     }
 
-    fn take_rtp(&mut self, arrived: Duration, packet: rtc::rtp::Packet) {
-        let mut tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
+    fn log_rtp(&mut self, arrived: Duration, packet: rtc::rtp::Packet) {
+        let mut recording = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
         if packet.payload.is_empty() {
             return;
         }
-        if packet.header.payload_type == VOICE_TYPE {
-            self.voice_ssrc = Some(packet.header.ssrc);
+        if packet.header.payload_type == AUDIO_PAYLOAD_TYPE {
+            self.audio_ssrc = Some(packet.header.ssrc);
             let rtp = AudioRtpTime::default().plus(packet.header.timestamp);
-            tape.voice.push(AudioPacket { arrived, rtp, payload: packet.payload });
-        } else if packet.header.payload_type == VIDEO_TYPE {
+            recording.audio.push(AudioPacket { arrived, rtp, payload: packet.payload });
+        } else if packet.header.payload_type == VIDEO_PAYLOAD_TYPE {
             let length_bytes = packet.payload.len();
-            let payload = if self.plan.pictures == Pictures::Keep { packet.payload } else { Bytes::new() };
-            tape.video.push(VideoPacket {
+            let payload = if self.plan.video == VideoPayload::Keep { packet.payload } else { Bytes::new() };
+            recording.video.push(VideoPacket {
                 arrived,
                 rtp: VideoRtpTime::default().plus(packet.header.timestamp),
                 sequence: packet.header.sequence_number,
@@ -306,14 +315,18 @@ impl Tap {
         }
     }
 
-    fn take_report(&self, report: &SenderReport) {
-        let mut tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
+    fn log_sender_report(&self, report: &SenderReport) {
+        let mut recording = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
         let clock = Some(ReportedClock { ntp: report.ntp_time, rtp: report.rtp_time });
-        if self.voice_ssrc == Some(report.ssrc) { tape.voice_report = clock } else { tape.video_report = clock }
+        if self.audio_ssrc == Some(report.ssrc) {
+            recording.audio_report = clock
+        } else {
+            recording.video_report = clock
+        }
     }
 }
 
-impl Protocol<TaggedPacket, TaggedPacket, ()> for Tap {
+impl Protocol<TaggedPacket, TaggedPacket, ()> for RecordingInterceptor {
     type Rout = TaggedPacket;
     type Wout = TaggedPacket;
     type Eout = ();
@@ -322,9 +335,12 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Tap {
 
     fn handle_read(&mut self, message: TaggedPacket) -> Result<(), RtcError> {
         match message.message.packet {
-            Packet::Rtp(packet) => self.take_rtp(message.now.saturating_duration_since(self.plan.epoch), packet),
+            Packet::Rtp(packet) => self.log_rtp(message.now.saturating_duration_since(self.plan.epoch), packet),
             Packet::Rtcp(reports) => {
-                reports.iter().filter_map(|r| r.as_any().downcast_ref()).for_each(|report| self.take_report(report));
+                reports
+                    .iter()
+                    .filter_map(|r| r.as_any().downcast_ref())
+                    .for_each(|report| self.log_sender_report(report));
             }
             _ => {}
         }
@@ -338,10 +354,10 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Tap {
     fn handle_write(&mut self, message: TaggedPacket) -> Result<(), RtcError> {
         if let Packet::Rtp(packet) = &message.message.packet {
             let sent = Wall.now().saturating_duration_since(self.plan.epoch);
-            let line = &mut self.tape.lock().unwrap_or_else(PoisonError::into_inner).sent;
-            // A packet that the stack swallowed before still has its place: the index is the number of the packet.
-            let swallowed = packet.header.sequence_number.wrapping_sub(line.len() as u16);
-            line.resize(line.len() + usize::from(swallowed) + 1, sent);
+            let sent_log = &mut self.recording.lock().unwrap_or_else(PoisonError::into_inner).sent;
+            // The index is the packet number: a packet that the stack dropped before keeps its entry.
+            let dropped = packet.header.sequence_number.wrapping_sub(sent_log.len() as u16);
+            sent_log.resize(sent_log.len() + usize::from(dropped) + 1, sent);
         }
         self.outgoing.push_back(message);
         Ok(())
@@ -352,7 +368,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Tap {
     }
 }
 
-impl Interceptor for Tap {
+impl Interceptor for RecordingInterceptor {
     fn bind_local_stream(&mut self, _: &StreamInfo) {}
     fn unbind_local_stream(&mut self, _: &StreamInfo) {}
     fn bind_remote_stream(&mut self, _: &StreamInfo) {}

@@ -1,4 +1,4 @@
-//! Two results side by side.
+//! Compares two result files.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -7,64 +7,92 @@ use super::BenchError;
 use super::report::BenchReport;
 use crate::telemetry::Percentiles;
 
-/// Reads two result files and says what changed.
+/// Reads two result files (`bench --json`) and returns a table of the changes.
 ///
 /// # Errors
-/// If a file cannot be read or is no result.
+/// If a file cannot be read or is not a result.
 pub fn compare(before: &Path, after: &Path) -> Result<String, BenchError> {
-    Ok(side_by_side(&read(before)?, &read(after)?))
+    Ok(comparison_table(&read(before)?, &read(after)?))
 }
 
 fn read(path: &Path) -> Result<BenchReport, BenchError> {
     let fail = |found: String| BenchError::File { path: path.display().to_string(), found };
     let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| fail(format!("no result of a bench ({error})")))
+    serde_json::from_str(&text).map_err(|error| fail(format!("not a result of bench ({error})")))
 }
 
-fn side_by_side(before: &BenchReport, after: &BenchReport) -> String {
+/// A table with one row per metric that both results have, then the lost frames, then what makes the results incomparable:
+///
+/// ```text
+///   milliseconds                 p50 before > after   p95 before > after       p95
+///   voice to frame                      90.0 > 88.0        100.0 > 110.0    +10.0%
+///     draw                                2.0 > 1.5            3.1 > 2.2    -29.0%
+///
+///   late or dropped 0 of 500 > 3 of 500; freezes 0 > 0
+///   ! different machines
+/// ```
+fn comparison_table(before: &BenchReport, after: &BenchReport) -> String {
     let mut out =
         format!("  {:<26}{:>21}{:>21}{:>10}\n", "milliseconds", "p50 before > after", "p95 before > after", "p95");
-    let mut row = |name: &str, a: &Percentiles, b: &Percentiles| {
-        if a.n > 0 && b.n > 0 {
-            let change = 100.0 * (b.p95 / a.p95.max(1e-9) - 1.0);
-            let (medians, tails) = (format!("{:.1} > {:.1}", a.p50, b.p50), format!("{:.1} > {:.1}", a.p95, b.p95));
-            // Writing into a String cannot fail.
-            let _ = writeln!(out, "  {name:<26}{medians:>21}{tails:>21}{change:>+9.1}%");
-        }
-    };
-    row("voice to frame", &before.voice_to_frame_ms, &after.voice_to_frame_ms);
-    row("server's own share", &before.server_share_ms, &after.server_share_ms);
-    for (name, spans) in &before.stages {
-        let label = format!("  {}", name.trim_end_matches("_ms").replace('_', " "));
-        after.stages.get(name).into_iter().for_each(|later| row(&label, spans, later));
+    for (name, before, after) in rows(before, after) {
+        latency_row(&mut out, &name, before, after);
     }
-    for (name, spans) in &before.gpu {
-        let label = format!("    {}", name.trim_end_matches("_ms"));
-        after.gpu.get(name).into_iter().for_each(|later| row(&label, spans, later));
-    }
-    row("lateness", &before.lateness_ms, &after.lateness_ms);
-    row("stop", &before.stop_ms, &after.stop_ms);
-    let lost = |report: &BenchReport| report.frames.late + report.frames.dropped;
-    let _ = writeln!(
-        out,
-        "\n  late or dropped {} of {} > {} of {}; freezes {} > {}",
-        lost(before),
-        before.frames.due,
-        lost(after),
-        after.frames.due,
-        before.freezes,
-        after.freezes
-    );
-    if (before.machine.cpu.as_str(), before.machine.cores) != (after.machine.cpu.as_str(), after.machine.cores) {
-        out.push_str("  ! not the same machine\n");
-    }
-    if before.sessions != after.sessions {
-        let _ = writeln!(out, "  ! not the same number of sessions: {} > {}", before.sessions, after.sessions);
-    }
-    if !before.warnings.is_empty() || !after.warnings.is_empty() {
-        out.push_str("  ! at least one of the runs was disturbed\n");
+    out.push_str(&lost_frames(before, after));
+    for warning in warnings(before, after) {
+        // Writing into a String cannot fail.
+        let _ = writeln!(out, "  ! {warning}");
     }
     out
+}
+
+/// Names and percentiles of the metrics in both results; stages only if both have them.
+fn rows<'a>(before: &'a BenchReport, after: &'a BenchReport) -> Vec<(String, &'a Percentiles, &'a Percentiles)> {
+    let mut rows = vec![
+        ("voice to frame".to_owned(), &before.voice_to_frame_ms, &after.voice_to_frame_ms),
+        ("server's own share".to_owned(), &before.server_share_ms, &after.server_share_ms),
+    ];
+    for (indent, before, after) in [("  ", &before.stages, &after.stages), ("    ", &before.gpu, &after.gpu)] {
+        rows.extend(before.iter().filter_map(|(name, spans)| {
+            let label = format!("{indent}{}", name.trim_end_matches("_ms").replace('_', " "));
+            Some((label, spans, after.get(name)?))
+        }));
+    }
+    rows.push(("lateness".to_owned(), &before.lateness_ms, &after.lateness_ms));
+    rows.push(("stop".to_owned(), &before.stop_ms, &after.stop_ms));
+    rows
+}
+
+/// A row, unless one of the results did not measure the metric.
+fn latency_row(out: &mut String, name: &str, before: &Percentiles, after: &Percentiles) {
+    if before.n == 0 || after.n == 0 {
+        return;
+    }
+    let change = 100.0 * (after.p95 / before.p95.max(1e-9) - 1.0);
+    let medians = format!("{:.1} > {:.1}", before.p50, after.p50);
+    let tails = format!("{:.1} > {:.1}", before.p95, after.p95);
+    let _ = writeln!(out, "  {name:<26}{medians:>21}{tails:>21}{change:>+9.1}%");
+}
+
+fn lost_frames(before: &BenchReport, after: &BenchReport) -> String {
+    let lost =
+        |report: &BenchReport| format!("{} of {}", report.frames.late + report.frames.dropped, report.frames.due);
+    let (lost, freezes) = ([lost(before), lost(after)], [before.freezes, after.freezes]);
+    format!("\n  late or dropped {} > {}; freezes {} > {}\n", lost[0], lost[1], freezes[0], freezes[1])
+}
+
+/// Why the results may not be comparable.
+fn warnings(before: &BenchReport, after: &BenchReport) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if (&before.machine.cpu, before.machine.cores) != (&after.machine.cpu, after.machine.cores) {
+        warnings.push("different machines".to_owned());
+    }
+    if before.sessions != after.sessions {
+        warnings.push(format!("different numbers of sessions: {} > {}", before.sessions, after.sessions));
+    }
+    if !before.warnings.is_empty() || !after.warnings.is_empty() {
+        warnings.push("interference in at least one of the runs".to_owned());
+    }
+    warnings
 }
 
 #[cfg(test)]
@@ -72,13 +100,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_is_shown_and_another_machine_is_named() {
+    fn a_change_is_shown_and_a_different_machine_is_a_warning() {
         let mut before = BenchReport { sessions: 1, ..BenchReport::default() };
         before.voice_to_frame_ms = Percentiles { n: 9, p50: 90.0, p95: 100.0, ..Percentiles::default() };
+        before.stages.insert("draw_ms".into(), Percentiles { n: 9, p50: 2.0, p95: 3.0, ..Percentiles::default() });
         let mut after = before.clone();
         after.voice_to_frame_ms.p95 = 110.0;
         after.machine.cores = 64;
-        let said = side_by_side(&before, &after);
-        assert!(said.contains("100.0 > 110.0") && said.contains("+10.0%") && said.contains("not the same machine"));
+        let table = comparison_table(&before, &after);
+        for part in ["100.0 > 110.0", "+10.0%", "    draw  ", "! different machines"] {
+            assert!(table.contains(part), "{part}: {table}");
+        }
+        assert!(!table.contains("stop"), "not measured: {table}");
     }
 }

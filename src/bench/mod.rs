@@ -1,7 +1,8 @@
-//! bench: measures the whole path from voice to face with synthetic callers over real UDP.
+//! bench: measures end-to-end latency, capacity and leaks with synthetic WebRTC clients over real UDP.
 //!
-//! Decides what is measured and how it is said. Does not parse flags or print: `cli` does. It uses the Opus library and
-//! the `webrtc` stack directly, not through `codec` and `rtc`: what measures shares nothing with what is measured.
+//! Decides what is measured and how results are presented. `cli` parses flags and prints. The clients use the Opus library and
+//! the `webrtc` crates directly instead of `codec` and `rtc`: the measuring code shares nothing with the measured code. The
+//! module is behind the cargo feature `bench`, because only it needs those crates.
 
 mod churn;
 mod client;
@@ -26,110 +27,112 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-pub use churn::PLACES as CHURN_PLACES;
+pub use churn::CAPACITY as CHURN_CAPACITY;
 pub use compare::compare;
 pub use measure::FrameTally;
 pub use plan::{BenchKind, BenchPlan, Progress};
-pub use procfs::{Machine, MachineUse};
-pub use report::{BenchReport, Churn, Cost, MarkerCount, RampStep, Wire};
+pub use procfs::Machine;
+pub use report::{BenchReport, Churn, Cost, MarkerCount, NetworkMetrics, RampStep};
 pub use server::{Server, Target};
 pub use signed_percentiles::SignedPercentiles;
 
-use speech_loop::VoiceLoop;
+use crate::api_client::ApiError;
+use interference::Interference;
+use signed_percentiles::{signed, unsigned};
+use speech_loop::SpeechLoop;
 
-/// Runs a bench. Needs a tokio runtime with timers and network; two threads are enough.
+/// Runs a benchmark. Needs a tokio runtime with timers and network; two threads are enough.
 ///
 /// # Errors
-/// If the server does not start or answer, a call does not come to stand, or no frame comes back.
+/// If the server does not start or answer, a session does not connect or ends early, or no frame is received.
 pub async fn run(plan: BenchPlan, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<BenchReport, BenchError> {
-    let voice = Arc::new(VoiceLoop::new()?);
+    let speech = Arc::new(SpeechLoop::new()?);
     let timer = interference::idle_timer().await;
     let server = Arc::new(Server::open(&plan.target).await?);
-    let mut report = measured(&server, &voice, &plan, progress).await?;
-    let idle = interference::Interference { timer_p95_ms: timer.p95, ..interference::Interference::default() };
-    report.warnings.extend(idle.warnings());
+    let mut report = measure_kind(&server, &speech, &plan, progress).await?;
+    if plan.interruptions > 0 {
+        let latencies = stop::measure(&server, &speech, &plan, progress).await?;
+        report.stop_audio_ms = unsigned(latencies.audio.iter().copied().flatten());
+        report.stop_video_ms = unsigned(latencies.video.iter().copied().flatten());
+        report.stop_ms = unsigned(latencies.later());
+    }
+    if plan.kind == BenchKind::Lips {
+        progress(Progress::Started { phase: "lip motion".into(), duration: plan.warm_up + plan.measured });
+        report.lip_lag_ms = Some(signed(lips::measure(&server, &speech, &plan).await?));
+    }
+    report.warnings.extend(Interference { timer_p95_ms: timer.p95, ..Interference::default() }.warnings());
     Ok(report)
 }
 
-async fn measured(
+async fn measure_kind(
     server: &Arc<Server>,
-    voice: &Arc<VoiceLoop>,
+    speech: &Arc<SpeechLoop>,
     plan: &BenchPlan,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<BenchReport, BenchError> {
-    let takes = plan.warm_up + plan.measured;
-    // A ramp says itself which step it is at.
+    // A ramp reports each of its steps.
     if plan.kind != BenchKind::Ramp {
-        progress(Progress::began(plan.sessions, plan));
+        progress(Progress::measuring(plan.sessions, plan));
     }
-    let mut report = match plan.kind {
-        BenchKind::Latency | BenchKind::Lips => run::latency(server, voice, plan, plan.sessions).await?,
-        BenchKind::Ramp => ramp::measure(server, voice, plan, progress).await?,
-        BenchKind::Churn(times) => {
-            let churn = Some(churn::measure(server, voice, plan, times, progress).await?);
-            let server = server.about().await?;
-            BenchReport { machine: Machine::here(), server, churn, ..BenchReport::default() }
+    match plan.kind {
+        BenchKind::Latency | BenchKind::Lips => run::measure_latency(server, speech, plan, plan.sessions).await,
+        BenchKind::Ramp => ramp::measure(server, speech, plan, progress).await,
+        BenchKind::Churn(sessions) => {
+            let churn = Some(churn::measure(server, speech, plan, sessions, progress).await?);
+            let server = server.server_info().await?;
+            Ok(BenchReport { machine: Machine::here(), server, churn, ..BenchReport::default() })
         }
-    };
-    if plan.stops > 0 {
-        let stops = stop::measure(server, voice, plan, progress).await?;
-        report.stop_voice_ms = signed_percentiles::plain(stops.voice.iter().copied().flatten());
-        report.stop_picture_ms = signed_percentiles::plain(stops.picture.iter().copied().flatten());
-        report.stop_ms = signed_percentiles::plain(stops.later());
     }
-    if plan.kind == BenchKind::Lips {
-        progress(Progress::Began { what: "the lips".into(), takes });
-        report.lip_lag_ms = Some(signed_percentiles::signed(lips::measure(server, voice, plan).await?));
-    }
-    Ok(report)
 }
 
-/// Why nothing was measured.
+/// Why a benchmark has no result.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum BenchError {
-    /// The server did not start or answer.
-    #[error("wanted a server that answers, found: {found}")]
-    NoServer {
-        /// What was found.
+    /// The child process did not start, or did not print its address.
+    #[error("cannot start the server: {found}")]
+    NoStart {
+        /// Cause.
         found: String,
     },
-    /// The server said no.
-    #[error("wanted {path} to succeed, found status {status}: {found}")]
-    Refused {
-        /// What was asked.
-        path: String,
-        /// The HTTP status.
-        status: u16,
-        /// What it said.
+    /// A request failed.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// A WebRTC connection was not established.
+    #[error("the call did not connect: {found}")]
+    NotConnected {
+        /// Cause.
         found: String,
     },
-    /// A call did not come to stand.
-    #[error("wanted a call that stands, found: {found}")]
-    NoCall {
-        /// What was found.
-        found: String,
+    /// The server ended sessions during the measurement.
+    #[error("the server ended {ended} of {sessions} sessions during the measurement")]
+    SessionsEnded {
+        /// Sessions that ended.
+        ended: usize,
+        /// All sessions.
+        sessions: usize,
     },
-    /// The voice could not be encoded or decoded.
-    #[error("wanted to encode and decode the voice: {0}")]
+    /// Speech could not be encoded or decoded.
+    #[error("cannot encode or decode Opus: {0}")]
     Opus(#[from] opus::Error),
-    /// A file could not be read or written.
-    #[error("wanted to use {path}, found: {found}")]
+    /// A result file could not be read.
+    #[error("cannot use {path}: {found}")]
     File {
-        /// The file.
+        /// Path.
         path: String,
-        /// What was found.
+        /// Cause.
         found: String,
     },
-    /// Pictures could not be decoded.
-    #[error("wanted to decode the pictures, found: {found}")]
-    VideoFrame {
-        /// What was found.
+    /// Received video could not be decoded.
+    #[error("cannot decode the received video: {found}")]
+    VideoDecoder {
+        /// Cause.
         found: String,
     },
-    /// No frame came back.
-    #[error("wanted frames, found none after {seconds} s")]
+    /// A client received no frame.
+    #[error("no frame was received within {seconds} s")]
     NoFrames {
-        /// Length of the run.
+        /// Length of the measurement.
         seconds: f64,
     },
 }

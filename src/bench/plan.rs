@@ -1,65 +1,65 @@
-//! What is to be measured.
+//! What to measure.
 
 use std::time::Duration;
 
 use super::server::Target;
 
-/// One bench.
+/// A benchmark.
 #[derive(Clone, Debug)]
 pub struct BenchPlan {
-    /// Which server.
+    /// Server under test.
     pub target: Target,
-    /// Callers at once.
+    /// Concurrent sessions; with [`BenchKind::Ramp`] the maximum.
     pub sessions: usize,
-    /// The time that counts.
+    /// Length of the measured interval.
     pub measured: Duration,
-    /// The time before that.
+    /// Time between the last connection and the measured interval.
     pub warm_up: Duration,
-    /// The avatar; none: the server's first.
+    /// Avatar; `None`: the server's default.
     pub avatar: Option<String>,
-    /// How often the stop of a file is measured; 0: not at all.
-    pub stops: usize,
-    /// What is done besides the plain run.
+    /// Number of interruptions to measure; 0: none.
+    pub interruptions: usize,
+    /// Kind of measurement.
     pub kind: BenchKind,
 }
 
-/// What kind of bench it is.
+/// Kind of measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BenchKind {
-    /// The latency of the path with a fixed number of callers.
+    /// End-to-end latency with a fixed number of sessions.
     Latency,
-    /// The same, and the lips are looked at.
+    /// The same, and the lag of the lips in decoded video.
     Lips,
-    /// More and more callers until frames come late; `sessions` is the most.
+    /// A growing number of sessions, until frames are late.
     Ramp,
-    /// This many callers come and go.
+    /// This many sessions that start and end; leaks are measured.
     Churn(usize),
 }
 
-/// What a bench tells while it runs.
+/// Progress of a running benchmark.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It begins with something that takes this long at least.
-    Began {
-        /// What, in a few words.
-        what: String,
-        /// How long.
-        takes: Duration,
+    /// A phase starts.
+    Started {
+        /// The phase, in a few words.
+        phase: String,
+        /// Its minimum duration.
+        duration: Duration,
     },
-    /// So many of so many are done.
+    /// Steps of the current phase.
     Step {
-        /// Done.
+        /// Completed steps.
         done: usize,
-        /// Of.
+        /// All steps.
         of: usize,
     },
 }
 
 impl Progress {
-    /// So many callers begin to measure.
+    /// A measurement with `sessions` starts.
     #[must_use]
-    pub fn began(sessions: usize, plan: &BenchPlan) -> Self {
-        let what = format!("{sessions} session{}", if sessions == 1 { "" } else { "s" });
-        Self::Began { what, takes: plan.warm_up + plan.measured }
+    pub fn measuring(sessions: usize, plan: &BenchPlan) -> Self {
+        let phase = format!("{sessions} session{}", if sessions == 1 { "" } else { "s" });
+        Self::Started { phase, duration: plan.warm_up + plan.measured }
     }
 }

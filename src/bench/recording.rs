@@ -1,7 +1,7 @@
-//! What one caller saw: every packet that left and came, with its time.
+//! Packet log of one client: every packet sent and received, with its time.
 //!
-//! Decides what is written down and how packets are put together to frames. Does not judge them: that is `measure`.
-//! Times are durations since the start of the run, so that everything after this file is arithmetic.
+//! Decides what is logged and how packets are assembled into frames. `measure` computes metrics from it. Times are durations
+//! since the start of the run, so that all analysis is arithmetic without a clock.
 
 use std::time::Duration;
 
@@ -9,121 +9,121 @@ use bytes::Bytes;
 
 use crate::time::{AudioRtpTime, VideoRtpTime};
 
-/// Samples of voice in a packet (20 ms at 48 kHz).
+/// Samples per audio packet (20 ms at 48 kHz).
 pub const PACKET_SAMPLES: i64 = 960;
 
-/// A packet of the returned voice.
+/// A received audio packet.
 #[derive(Clone, Debug)]
 pub struct AudioPacket {
-    /// When it was read from the socket.
+    /// Time at which it was read from the socket.
     pub arrived: Duration,
-    /// Its RTP time.
+    /// RTP timestamp.
     pub rtp: AudioRtpTime,
     /// The Opus packet.
     pub payload: Bytes,
 }
 
-/// A packet of video.
+/// A received video packet.
 #[derive(Clone, Debug)]
 pub struct VideoPacket {
-    /// When it was read from the socket.
+    /// Time at which it was read from the socket.
     pub arrived: Duration,
-    /// Its RTP time.
+    /// RTP timestamp.
     pub rtp: VideoRtpTime,
-    /// Its sequence number.
+    /// RTP sequence number.
     pub sequence: u16,
-    /// Whether it is the last of its frame (marker bit, RFC 6184 section 5.1).
+    /// Marker bit: the last packet of its frame (RFC 6184, section 5.1).
     pub closes_frame: bool,
-    /// Its payload; empty unless the caller was asked to keep pictures.
+    /// Payload; empty with [`super::client::VideoPayload::Count`].
     pub payload: Bytes,
-    /// Bytes of the payload.
+    /// Payload size.
     pub length_bytes: usize,
 }
 
-/// What a sender report says (RFC 3550, section 6.4.1): this RTP time was that moment of the sender's clock.
+/// Clock mapping of an RTCP sender report (RFC 3550, section 6.4.1).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ReportedClock {
-    /// NTP time, 32.32 bits.
+    /// NTP timestamp, 32.32 bits fixed point.
     pub ntp: u64,
-    /// RTP time of the stream.
+    /// RTP timestamp of the same instant.
     pub rtp: u32,
 }
 
-/// Everything one caller saw.
+/// Packet log of one client.
 #[derive(Clone, Debug, Default)]
 pub struct Recording {
-    /// When packet number `n` of the voice was handed to the socket.
+    /// Send time of audio packet `n`.
     pub sent: Vec<Duration>,
-    /// By how much the caller itself was late with that packet.
+    /// Delay of that packet against its schedule, caused by the client itself.
     pub send_lateness: Vec<Duration>,
-    /// Place in the loop of voice with which packet 0 began, in packets.
+    /// Position in the speech loop of packet 0, in packets.
     pub loop_start: usize,
-    /// Returned voice, in order of arrival.
-    pub voice: Vec<AudioPacket>,
-    /// Returned video, in order of arrival.
+    /// Received audio, in order of arrival.
+    pub audio: Vec<AudioPacket>,
+    /// Received video, in order of arrival.
     pub video: Vec<VideoPacket>,
-    /// The latest sender report of the voice.
-    pub voice_report: Option<ReportedClock>,
-    /// The latest sender report of the video.
+    /// Latest sender report of the audio stream.
+    pub audio_report: Option<ReportedClock>,
+    /// Latest sender report of the video stream.
     pub video_report: Option<ReportedClock>,
 }
 
-/// A frame as it arrived.
+/// A received frame.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
-    /// RTP ticks (90 kHz), unwrapped: grows over the whole tape.
+    /// RTP timestamp (90 kHz), extended to 64 bits.
     pub ticks: i64,
-    /// When its last packet came.
+    /// Arrival of its last packet.
     pub arrived: Duration,
-    /// Bytes of its payloads.
+    /// Sum of its payload sizes.
     pub length_bytes: usize,
-    /// Whether all its packets came.
-    pub is_whole: bool,
+    /// Whether every packet arrived.
+    pub is_complete: bool,
 }
 
-/// Turns 32 bits of RTP time into a line that does not wrap, from packets in roughly rising order.
+/// Extends 32-bit RTP timestamps to 64 bits. Reordering of less than half the 32-bit range is tolerated.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Unwrapped(Option<i64>);
+pub struct TimeExtender(Option<i64>);
 
-impl Unwrapped {
-    /// The place of `rtp` on the line, nearest to the newest place so far.
-    pub fn place(&mut self, rtp: u32) -> i64 {
-        let place = match self.0 {
+impl TimeExtender {
+    /// The extended timestamp that is nearest to the newest one so far.
+    pub fn extend(&mut self, rtp: u32) -> i64 {
+        let extended = match self.0 {
             None => i64::from(rtp),
             Some(newest) => newest + i64::from(rtp.wrapping_sub(newest as u32).cast_signed()),
         };
-        self.0 = Some(self.0.map_or(place, |newest| newest.max(place)));
-        place
+        self.0 = Some(self.0.map_or(extended, |newest| newest.max(extended)));
+        extended
     }
 }
 
-/// Puts packets together to frames, in order of RTP time. A frame is whole if its packets follow each other without
-/// a gap from the end of the frame before to the one with the marker bit.
+/// Assembles packets into frames, ordered by RTP timestamp. A frame is complete if its sequence numbers continue those of
+/// the previous frame without a gap and end with the marker bit.
 #[must_use]
 pub fn frames(packets: &[VideoPacket]) -> Vec<Frame> {
-    let mut line = Unwrapped::default();
-    let mut placed: Vec<(i64, &VideoPacket)> =
-        packets.iter().map(|packet| (line.place(packet.rtp.0), packet)).collect();
-    placed.sort_by_key(|(ticks, _)| *ticks);
+    let mut timestamps = TimeExtender::default();
+    let mut extended: Vec<(i64, &VideoPacket)> =
+        packets.iter().map(|packet| (timestamps.extend(packet.rtp.0), packet)).collect();
+    extended.sort_by_key(|(ticks, _)| *ticks);
     let mut last_sequence = None;
-    placed.chunk_by(|a, b| a.0 == b.0).map(|group| one_frame(group, &mut last_sequence)).collect()
+    extended.chunk_by(|a, b| a.0 == b.0).map(|group| assemble(group, &mut last_sequence)).collect()
 }
 
-fn one_frame(group: &[(i64, &VideoPacket)], before: &mut Option<u16>) -> Frame {
+fn assemble(group: &[(i64, &VideoPacket)], last_sequence: &mut Option<u16>) -> Frame {
     let origin = group[0].1.sequence;
-    let mut steps: Vec<i16> = group.iter().map(|(_, p)| p.sequence.wrapping_sub(origin).cast_signed()).collect();
-    steps.sort_unstable();
-    steps.dedup();
-    let first = origin.wrapping_add(steps[0].cast_unsigned());
-    let last = origin.wrapping_add(steps[steps.len() - 1].cast_unsigned());
-    let has_all = usize::from(last.wrapping_sub(first)) + 1 == steps.len();
-    let follows = before.is_none_or(|before| before.wrapping_add(1) == first);
-    *before = Some(last);
+    let mut offsets: Vec<i16> = group.iter().map(|(_, p)| p.sequence.wrapping_sub(origin).cast_signed()).collect();
+    offsets.sort_unstable();
+    offsets.dedup();
+    let first = origin.wrapping_add(offsets[0].cast_unsigned());
+    let last = origin.wrapping_add(offsets[offsets.len() - 1].cast_unsigned());
+    let has_no_gap = usize::from(last.wrapping_sub(first)) + 1 == offsets.len();
+    let follows = last_sequence.is_none_or(|previous| previous.wrapping_add(1) == first);
+    *last_sequence = Some(last);
     Frame {
         ticks: group[0].0,
         arrived: group.iter().map(|(_, packet)| packet.arrived).max().unwrap_or_default(),
         length_bytes: group.iter().map(|(_, packet)| packet.length_bytes).sum(),
-        is_whole: has_all && follows && group.iter().any(|(_, packet)| packet.closes_frame),
+        is_complete: has_no_gap && follows && group.iter().any(|(_, packet)| packet.closes_frame),
     }
 }
 
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_whole_only_when_no_packet_is_missing() {
+    fn a_frame_is_complete_only_if_no_packet_is_missing() {
         let packets = [
             packet(65_535, 0, 1),
             last_packet(0, 0, 2),
@@ -164,26 +164,26 @@ mod tests {
             last_packet(4, 7200, 80),
             last_packet(6, 10_800, 120),
         ];
-        let whole: Vec<bool> = frames(&packets).iter().map(|frame| frame.is_whole).collect();
-        assert_eq!(whole, [true, false, true, false]);
+        let complete: Vec<bool> = frames(&packets).iter().map(|frame| frame.is_complete).collect();
+        assert_eq!(complete, [true, false, true, false]);
     }
 
     #[test]
-    fn a_frame_arrives_with_its_latest_packet_even_out_of_order() {
+    fn the_arrival_of_a_frame_is_that_of_its_latest_packet_even_out_of_order() {
         let found = frames(&[last_packet(1, 3600, 44), last_packet(2, 7200, 80), packet(0, 3600, 90)]);
         assert_eq!(found[0].arrived, Duration::from_millis(90));
-        assert!(found[0].is_whole && found[1].is_whole);
+        assert!(found[0].is_complete && found[1].is_complete);
     }
 
     proptest! {
         #[test]
-        fn unwrapped_time_keeps_every_step(start in any::<u32>(), steps in proptest::collection::vec(0_u32..1_000_000, 1..50)) {
-            let mut line = Unwrapped::default();
-            let (mut rtp, mut expected) = (start, line.place(start));
+        fn extended_timestamps_keep_every_step(start in any::<u32>(), steps in proptest::collection::vec(0_u32..1_000_000, 1..50)) {
+            let mut timestamps = TimeExtender::default();
+            let (mut rtp, mut expected) = (start, timestamps.extend(start));
             for step in steps {
                 rtp = rtp.wrapping_add(step);
                 expected += i64::from(step);
-                prop_assert_eq!(line.place(rtp), expected);
+                prop_assert_eq!(timestamps.extend(rtp), expected);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The result: a short table for people, stable names for programs.
+//! The result: a short table for people, JSON with stable names for programs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,68 +10,72 @@ use super::procfs::Machine;
 use super::signed_percentiles::SignedPercentiles;
 use crate::telemetry::{Percentiles, Stage, StepTimes};
 
-/// The result of a bench. The names in JSON stay as they are; new ones may come.
+/// Result of a benchmark. Names in JSON are stable; new ones may be added. Aliases read older results.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BenchReport {
-    /// The machine.
+    /// Machine of clients and server.
     pub machine: Machine,
-    /// What the server said it is (`GET /v1/server`).
+    /// Answer to `GET /v1/server`.
     pub server: serde_json::Value,
     /// Callers at once.
     pub sessions: usize,
-    /// Seconds that counted.
+    /// Length of the measured interval.
     pub seconds: f64,
-    /// Frames of all callers.
+    /// Frame counts of all clients.
     pub frames: FrameTally,
-    /// Freezes of all callers.
+    /// Freezes of all clients.
     pub freezes: u64,
-    /// Their length in all.
+    /// Total duration of the freezes.
     pub frozen_ms: f64,
-    /// From the packet of voice with a frame's moment leaving the caller to the frame being back.
+    /// End-to-end latency: from sending the audio packet that holds a frame's instant to receiving the frame.
     pub voice_to_frame_ms: Percentiles,
-    /// The server's own share, measured by the server.
+    /// The server's share of it, measured by the server.
     pub server_share_ms: Percentiles,
-    /// Arrival of the picture minus arrival of the voice of the same moment; positive: the voice is early.
+    /// Arrival of a frame minus arrival of the audio of the same instant; positive: the audio is early.
     pub av_offset_ms: SignedPercentiles,
-    /// Share of frames with an offset from -40 to +20 ms.
+    /// Share of the frames with an offset from -40 to +20 ms.
     pub av_within_ratio: f64,
-    /// Disagreement of the sender reports with the streams' common line.
+    /// Difference between the sender reports and the common time base of audio and video.
     pub report_skew_ms: Option<f64>,
-    /// Lateness of frames against their timeline.
+    /// Lateness of the frames against a timeline of one frame every 40 ms.
     pub lateness_ms: Percentiles,
-    /// From asking to stop to the last of the old utterance, heard or seen.
+    /// Interruption latency: from the request to the last audio or video of the utterance.
     pub stop_ms: Percentiles,
-    /// The part of that which is heard.
-    pub stop_voice_ms: Percentiles,
-    /// The part of that which is seen.
-    pub stop_picture_ms: Percentiles,
-    /// Moment of the first frame in which the mouth moves minus moment of the sound's onset; negative: the mouth is early.
+    /// Interruption latency of the audio.
+    #[serde(alias = "stop_voice_ms")]
+    pub stop_audio_ms: Percentiles,
+    /// Interruption latency of the video.
+    #[serde(alias = "stop_picture_ms")]
+    pub stop_video_ms: Percentiles,
+    /// RTP time of the first frame in which the mouth moves minus RTP time of the sound's onset; negative: the mouth is early.
     pub lip_lag_ms: Option<SignedPercentiles>,
-    /// Time of a frame in each stage inside the server, as `<name>_ms`.
+    /// Time that frames spend in each stage of the server, as `<name>_ms`.
     pub stages: BTreeMap<String, Percentiles>,
-    /// The same of 20 ms of voice; `queue_ms` is the wait for the picture of its moment.
+    /// The same for blocks of 20 ms of audio; `queue_ms` is the wait for the frame of the same instant.
     #[serde(default)]
     pub voice_stages: BTreeMap<String, Percentiles>,
-    /// Time on the card of the network's steps, by the card's own clock: copies up, runs, copies down. Empty on a processor.
+    /// GPU time of uploads, inference and downloads, by CUDA events. Empty on the CPU backend.
     pub gpu: BTreeMap<String, Percentiles>,
-    /// Markers sent and found.
+    /// Markers sent and detected.
     pub markers: MarkerCount,
-    /// How often the delay of the voice changed.
-    pub slips: u64,
-    /// The wire, seen by the callers.
-    pub wire: Wire,
-    /// What it cost.
+    /// Number of changes of the audio delay.
+    #[serde(alias = "slips")]
+    pub delay_changes: u64,
+    /// Network metrics, measured by the clients.
+    #[serde(alias = "wire")]
+    pub network: NetworkMetrics,
+    /// Processor time and memory.
     pub cost: Cost,
-    /// Callers that came and went.
+    /// Sessions that start and end.
     pub churn: Option<Churn>,
-    /// The steps of a ramp.
+    /// Steps of a ramp.
     pub ramp: Vec<RampStep>,
-    /// Why the numbers should not be trusted.
+    /// Reasons to distrust the result.
     pub warnings: Vec<String>,
 }
 
-/// Markers in the voice.
+/// Markers in the speech.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct MarkerCount {
@@ -79,56 +83,60 @@ pub struct MarkerCount {
     pub found: u64,
 }
 
-/// Numbers of the wire: means over the callers.
+/// Network metrics, averaged over the clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
-pub struct Wire {
-    pub voice_jitter_ms: f64,
+pub struct NetworkMetrics {
+    #[serde(alias = "voice_jitter_ms")]
+    pub audio_jitter_ms: f64,
     pub frame_jitter_ms: f64,
     pub video_bps: f64,
-    /// Lateness of the callers' own packets.
-    pub caller_lateness_ms: Percentiles,
+    /// Delay of the clients' own packets against their schedule.
+    #[serde(alias = "caller_lateness_ms")]
+    pub client_lateness_ms: Percentiles,
 }
 
-/// What server and callers used; zero where it is not known.
+/// Resources used by server and clients; zero if unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
-    /// Cores that the server kept busy.
+    /// Cores used by the server.
     pub server_cores: f64,
-    /// Cores that the callers kept busy.
-    pub caller_cores: f64,
-    /// Memory of the server before the first call, in megabytes.
+    /// Cores used by the clients.
+    #[serde(alias = "caller_cores")]
+    pub client_cores: f64,
+    /// Memory of the server before the first session, in megabytes.
     pub idle_mb: f64,
-    /// Memory that each session added, in megabytes.
+    /// Memory added per session, in megabytes.
     pub per_session_mb: f64,
-    /// Threads of the server in the run.
+    /// Threads of the server during the measurement.
     pub threads: u64,
 }
 
-/// Callers that came and went.
+/// Sessions that start and end.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Churn {
-    /// How many.
+    /// Sessions that connected and received a frame.
     pub joined: usize,
-    /// How many did not come to stand.
+    /// Sessions that failed.
     pub failed: usize,
-    /// Why the first of these did not.
+    /// Error of the first that failed.
     pub first_failure: Option<String>,
-    /// Memory after sixteen calls that warmed the allocator up, in megabytes.
+    /// Memory after 16 warm-up sessions, in megabytes.
     pub before_mb: f64,
-    /// Memory afterwards.
+    /// Memory at the end, in megabytes.
     pub after_mb: f64,
-    /// Threads before.
+    /// Threads after the warm-up.
     pub threads_before: u64,
-    /// Threads afterwards.
+    /// Threads at the end.
     pub threads_after: u64,
-    /// Sessions that the server still counts afterwards.
-    pub left_over: u64,
-    /// From the offer to a call that stands.
+    /// Sessions that the server still counts at the end.
+    #[serde(alias = "left_over")]
+    pub leaked_sessions: u64,
+    /// Connection time: from the offer to the connected call.
     pub join_ms: Percentiles,
 }
 
-/// One step of a ramp.
+/// A step of a ramp.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -138,10 +146,13 @@ pub struct RampStep {
     pub lateness_p95_ms: f64,
     pub voice_to_frame_p95_ms: f64,
     pub server_cores: f64,
-    pub caller_cores: f64,
-    pub holds: bool,
-    /// Why it does not hold.
-    pub breaks: Vec<String>,
+    #[serde(alias = "caller_cores")]
+    pub client_cores: f64,
+    #[serde(alias = "holds")]
+    pub passes: bool,
+    /// Rules that the step violates.
+    #[serde(alias = "breaks")]
+    pub failures: Vec<String>,
 }
 
 impl BenchReport {
@@ -151,7 +162,7 @@ impl BenchReport {
         serde_json::to_string_pretty(self).expect("a report is plain numbers and names")
     }
 
-    /// The result as a table of a terminal's width.
+    /// The result as a table for a terminal of 80 columns.
     #[must_use]
     pub fn table(&self) -> String {
         let mut out = String::new();
@@ -164,18 +175,17 @@ impl BenchReport {
         self.extras(&mut out);
         self.warnings.iter().for_each(|warning| line(&mut out, &format!("  ! {warning}")));
         if !self.warnings.is_empty() {
-            line(&mut out, "  ! measure again when the machine is quiet before you trust these numbers");
+            line(&mut out, "  ! these numbers are unreliable: measure again on a quiet machine");
         }
         out
     }
 
     fn headline(&self, out: &mut String) {
-        let said = |name: &str| self.server[name].as_str().unwrap_or("?").to_owned();
+        let info = |name: &str| self.server[name].as_str().unwrap_or("?").to_owned();
+        let codecs = self.server["video_codecs"].as_array().into_iter().flatten().filter_map(|name| name.as_str());
+        let codecs = codecs.collect::<Vec<_>>().join(", ");
         let what = if self.ramp.is_empty() { sessions(self.sessions) } else { "ramp, each step".to_owned() };
-        line(
-            out,
-            &format!("{what}, {:.0} s, {} on {}, {}", self.seconds, said("pack"), said("backend"), said("codec")),
-        );
+        line(out, &format!("{what}, {:.0} s, {} on {}, {}", self.seconds, info("pack"), info("backend"), codecs));
         line(
             out,
             &format!(
@@ -193,30 +203,30 @@ impl BenchReport {
         row(out, "voice to frame", &self.voice_to_frame_ms);
         row(out, "server's own share", &self.server_share_ms);
         let stage = |name: &str| self.stages.get(&format!("{name}_ms"));
-        // The first stage is where the time begins: nothing was done before it.
+        // The first stage is the origin of the times.
         for name in Stage::ALL.into_iter().skip(1).map(Stage::name) {
             stage(name).into_iter().for_each(|spans| row(out, &format!("  {name}").replace('_', " "), spans));
-            if name == Stage::Modelled.name() {
-                self.on_the_card(out);
+            if name == Stage::Inferred.name() {
+                self.gpu_steps(out);
             }
         }
-        for name in ["listen", "queue", "encode", "send"] {
+        for name in ["jitter_buffer", "queue", "encode", "send"] {
             let spans = self.voice_stages.get(&format!("{name}_ms"));
-            spans.into_iter().for_each(|spans| row(out, &format!("  voice: {name}"), spans));
+            spans.into_iter().for_each(|spans| row(out, &format!("  audio: {name}").replace('_', " "), spans));
         }
         let s = self.av_offset_ms;
-        row(out, "picture after voice", &s.upper());
+        row(out, "video after audio", &s.upper());
         if self.stop_ms.n > 0 {
-            row(out, "stop to last old frame", &self.stop_picture_ms);
-            row(out, "stop to last old sound", &self.stop_voice_ms);
+            row(out, "stop to last frame", &self.stop_video_ms);
+            row(out, "stop to last audio", &self.stop_audio_ms);
         }
         if let Some(s) = self.lip_lag_ms {
-            row(out, "lips after sound", &s.upper());
+            row(out, "lips after audio", &s.upper());
         }
         out.push('\n');
     }
 
-    fn on_the_card(&self, out: &mut String) {
+    fn gpu_steps(&self, out: &mut String) {
         for part in StepTimes::NAMES {
             let spans = self.gpu.get(&format!("{part}_ms"));
             spans.into_iter().for_each(|spans| row(out, &format!("    {part}"), spans));
@@ -236,7 +246,7 @@ impl BenchReport {
         line(
             out,
             &format!(
-                "  in step   {:.2} % of frames within +20/-40 ms; {} of {} markers found",
+                "  a/v sync  {:.2} % of frames within +20/-40 ms; {} of {} markers detected",
                 100.0 * self.av_within_ratio,
                 self.markers.found,
                 self.markers.sent
@@ -246,8 +256,8 @@ impl BenchReport {
         line(
             out,
             &format!(
-                "  cost      server {:.3} cores, callers {:.3}; {:.0} MB idle + {:.1} MB a session, {} threads",
-                c.server_cores, c.caller_cores, c.idle_mb, c.per_session_mb, c.threads
+                "  cost      server {:.3} cores, clients {:.3}; {:.0} MB idle + {:.1} MB per session, {} threads",
+                c.server_cores, c.client_cores, c.idle_mb, c.per_session_mb, c.threads
             ),
         );
     }
@@ -257,8 +267,8 @@ impl BenchReport {
             line(
                 out,
                 &format!(
-                    "  churn     {} joined ({} failed), connected in {:.0} ms (p95 {:.0}); {} sessions left",
-                    c.joined, c.failed, c.join_ms.p50, c.join_ms.p95, c.left_over
+                    "  churn     {} connected ({} failed) in {:.0} ms (p95 {:.0}); {} sessions leaked",
+                    c.joined, c.failed, c.join_ms.p50, c.join_ms.p95, c.leaked_sessions
                 ),
             );
             line(
@@ -272,33 +282,34 @@ impl BenchReport {
                     c.threads_after
                 ),
             );
-            c.first_failure.iter().for_each(|why| line(out, &format!("            the first that failed: {why}")));
+            c.first_failure.iter().for_each(|why| line(out, &format!("            first failure: {why}")));
         }
     }
 
-    /// The steps of a ramp, what they come to, and which of them the rest of the table is about.
+    /// The steps of a ramp and the capacity that they result in.
     fn steps(&self, out: &mut String) {
         let Some(last) = self.ramp.last() else { return };
-        line(out, "  sessions   on time   late p95   delay p95   server cores   caller cores");
+        line(out, "  sessions   on time   late p95 latency p95   server cores   client cores");
         for s in &self.ramp {
             let mut text = format!("  {:>8}", s.sessions);
-            if s.caller_cores > 0.0 || s.on_time_ratio > 0.0 {
-                let (late, delay) = (s.lateness_p95_ms, s.voice_to_frame_p95_ms);
-                let (on_time, server, callers) = (100.0 * s.on_time_ratio, s.server_cores, s.caller_cores);
-                let _ = write!(text, " {on_time:>7.2} % {late:>7.1} ms {delay:>8.1} ms {server:>14.2} {callers:>14.2}");
+            if s.client_cores > 0.0 || s.on_time_ratio > 0.0 {
+                let (late, latency) = (s.lateness_p95_ms, s.voice_to_frame_p95_ms);
+                let (on_time, server, clients) = (100.0 * s.on_time_ratio, s.server_cores, s.client_cores);
+                let _ =
+                    write!(text, " {on_time:>7.2} % {late:>7.1} ms {latency:>8.1} ms {server:>14.2} {clients:>14.2}");
             }
-            if !s.holds {
-                let _ = write!(text, "   breaks: {}", s.breaks.join(", "));
+            if !s.passes {
+                let _ = write!(text, "   fails: {}", s.failures.join(", "));
             }
             line(out, &text);
         }
-        let most = self.ramp.iter().filter(|s| s.holds).map(|s| s.sessions).max();
-        let told = match most {
-            None => "not even one session fits; this is how it went".to_owned(),
-            Some(most) if last.holds => format!("most that fit: {}, and no more were tried", sessions(most)),
-            Some(most) => format!("most that fit: {}", sessions(most)),
+        let most = self.ramp.iter().filter(|s| s.passes).map(|s| s.sessions).max();
+        let capacity = match most {
+            None => "capacity: less than 1 session; the table below is the first step".to_owned(),
+            Some(most) if last.passes => format!("capacity: at least {} (the last step tried)", sessions(most)),
+            Some(most) => format!("capacity: {}", sessions(most)),
         };
-        line(out, &format!("\n{told}\n"));
+        line(out, &format!("\n{capacity}\n"));
     }
 }
 
@@ -320,11 +331,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_names_that_others_build_on_are_there() {
+    fn the_stable_names_are_in_the_json() {
         let mut report = BenchReport::default();
         report.stages.insert("draw_ms".into(), Percentiles::default());
         report.voice_stages.insert("encode_ms".into(), Percentiles::default());
-        report.gpu.insert("run_ms".into(), Percentiles::default());
+        report.gpu.insert("compute_ms".into(), Percentiles::default());
         let json: serde_json::Value = serde_json::from_str(&report.json()).expect("json");
         for path in
             ["/machine", "/sessions", "/frames/due", "/frames/on_time", "/frames/late", "/frames/dropped", "/freezes"]
@@ -332,16 +343,16 @@ mod tests {
             assert!(json.pointer(path).is_some(), "{path}");
         }
         let spans = ["voice_to_frame_ms", "server_share_ms", "av_offset_ms", "stop_ms"];
-        for name in spans.into_iter().chain(["stages/draw_ms", "voice_stages/encode_ms", "gpu/run_ms"]) {
+        for name in spans.into_iter().chain(["stages/draw_ms", "voice_stages/encode_ms", "gpu/compute_ms"]) {
             for part in ["n", "p50", "p90", "p95", "p99", "max"] {
                 assert!(json.pointer(&format!("/{name}/{part}")).is_some(), "{name} {part}");
             }
         }
-        assert_eq!(serde_json::from_str::<BenchReport>(&report.json()).expect("back"), report);
+        assert_eq!(serde_json::from_str::<BenchReport>(&report.json()).expect("reads its own output"), report);
     }
 
     #[test]
-    fn what_a_card_took_stands_below_the_model_and_of_a_processor_nothing_does() {
+    fn gpu_steps_are_listed_below_the_model_stage_and_only_with_a_gpu() {
         let mut report =
             BenchReport { frames: FrameTally { due: 1, ..FrameTally::default() }, ..BenchReport::default() };
         report.stages.insert("model_ms".into(), Percentiles::default());
@@ -355,17 +366,17 @@ mod tests {
         let model = rows.iter().position(|name| name == "    model").expect("a row");
         assert_eq!(rows[model + 1], "    draw");
         report.gpu = StepTimes::NAMES.map(|part| (format!("{part}_ms"), Percentiles::default())).into();
-        assert_eq!(names(&report)[model + 1..][..4], ["      up", "      run", "      down", "    draw"]);
+        assert_eq!(names(&report)[model + 1..][..4], ["      upload", "      compute", "      download", "    draw"]);
     }
 
     #[test]
-    fn a_ramp_says_first_how_many_hold_and_why_the_next_does_not() {
-        let good = |sessions| RampStep { sessions, on_time_ratio: 1.0, holds: true, ..RampStep::default() };
-        let bad = RampStep { sessions: 3, on_time_ratio: 0.9, breaks: vec!["late".into()], ..RampStep::default() };
-        let told = |ramp: Vec<RampStep>| BenchReport { ramp, ..BenchReport::default() }.table();
-        let broke = told(vec![good(1), good(2), bad.clone()]);
-        assert!(broke.contains("most that fit: 2 sessions\n") && broke.contains("breaks: late"), "{broke}");
-        assert!(told(vec![good(1)]).contains("most that fit: 1 session, and no more were tried"));
-        assert!(told(vec![RampStep { sessions: 1, ..bad }]).contains("not even one session fits"));
+    fn a_ramp_reports_its_capacity_and_why_the_next_step_fails() {
+        let good = |sessions| RampStep { sessions, on_time_ratio: 1.0, passes: true, ..RampStep::default() };
+        let bad = RampStep { sessions: 3, on_time_ratio: 0.9, failures: vec!["late".into()], ..RampStep::default() };
+        let table = |ramp: Vec<RampStep>| BenchReport { ramp, ..BenchReport::default() }.table();
+        let failed = table(vec![good(1), good(2), bad.clone()]);
+        assert!(failed.contains("capacity: 2 sessions\n") && failed.contains("fails: late"), "{failed}");
+        assert!(table(vec![good(1)]).contains("capacity: at least 1 session (the last step tried)"));
+        assert!(table(vec![RampStep { sessions: 1, ..bad }]).contains("capacity: less than 1 session"));
     }
 }

@@ -1,7 +1,7 @@
-//! The voice that callers speak: vowel-like bursts with silences, made here, the same every time, with markers in the silences.
+//! The speech that clients send: synthetic vowels separated by silence, with a marker in each silence. Deterministic.
 //!
-//! Decides what is said and encodes it once for all callers: they send the same packets from different places, so
-//! that speaking costs them almost nothing.
+//! Decides the signal and encodes it once for all clients. They send the same packets from different positions, so that
+//! sending costs almost no processor time.
 
 use std::f32::consts::TAU;
 
@@ -10,46 +10,46 @@ use bytes::Bytes;
 use super::marker::{Chirp, MARKER_PERIOD_SAMPLES};
 use super::recording::PACKET_SAMPLES;
 
-/// Samples a second.
+/// Sample rate.
 const HZ: usize = 48_000;
-/// Seconds of the loop: whole rounds of the markers' sequence.
+/// Length of the loop in seconds: a multiple of the markers' sequence of seven.
 const LOOP_SECONDS: usize = 21;
-/// Where in each second the marker begins: in the silence after the burst.
+/// Start of the marker within each second: in the silence after the burst.
 const MARKER_AT: usize = HZ * 92 / 100;
-/// Where in each second the burst begins and ends.
+/// The vowel burst within each second.
 const BURST: std::ops::Range<usize> = HZ / 10..HZ * 75 / 100;
-/// First two formants of five vowels, in hertz.
+/// First two formants of five vowels in hertz (ah, ee, oo, eh, aw).
 const VOWELS: [(f32, f32); 5] = [(730.0, 1090.0), (270.0, 2290.0), (300.0, 870.0), (530.0, 1840.0), (570.0, 840.0)];
 
-/// What callers say, as Opus packets of 20 ms that can be repeated without end.
+/// The speech as Opus packets of 20 ms that loop without a seam.
 #[derive(Debug)]
-pub struct VoiceLoop {
-    /// The packets.
+pub struct SpeechLoop {
+    /// The Opus packets.
     pub packets: Vec<Bytes>,
-    /// Samples by which the codec delays the sound (its look-ahead).
+    /// Algorithmic delay of the encoder (its look-ahead) in samples at 48 kHz.
     pub codec_delay: i64,
 }
 
-impl VoiceLoop {
-    /// Makes the loop. Its second round is kept, so that its end fits its beginning.
+impl SpeechLoop {
+    /// Synthesises and encodes the loop twice and keeps the second pass, whose encoder state fits the loop's end.
     ///
     /// # Errors
-    /// If the Opus library refuses.
+    /// If the Opus library cannot create or configure an encoder.
     pub fn new() -> Result<Self, opus::Error> {
         let mut encoder = opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Voip)?;
         encoder.set_bitrate(opus::Bitrate::Bits(32_000))?;
         encoder.set_inband_fec(true)?;
-        let sound = sound();
-        let rounds = sound.chunks_exact(PACKET_SAMPLES as usize).chain(sound.chunks_exact(PACKET_SAMPLES as usize));
+        let samples = synthesize();
+        let blocks = || samples.chunks_exact(PACKET_SAMPLES as usize);
         let packets: Result<Vec<Bytes>, _> =
-            rounds.map(|block| encoder.encode_vec_float(block, 1275).map(Bytes::from)).collect();
-        let packets = packets?.split_off(sound.len() / PACKET_SAMPLES as usize);
+            blocks().chain(blocks()).map(|block| encoder.encode_vec_float(block, 1275).map(Bytes::from)).collect();
+        let packets = packets?.split_off(samples.len() / PACKET_SAMPLES as usize);
         Ok(Self { packets, codec_delay: i64::from(encoder.get_lookahead()?) })
     }
 
-    /// The markers between the samples `from` and `to` of a caller that began with packet `loop_start`:
-    /// first sample on the caller's line, and kind.
-    #[expect(clippy::unused_self, reason = "asked of the loop, whose markers stand at places known beforehand")]
+    /// The markers between samples `from` and `to` of a client that started with packet `loop_start`: first sample in the client's
+    /// stream, and direction.
+    #[expect(clippy::unused_self, reason = "a property of the loop, although the positions are constant")]
     pub fn markers(&self, loop_start: usize, from: i64, to: i64) -> impl Iterator<Item = (i64, Chirp)> + use<> {
         let skipped = loop_start as i64 * PACKET_SAMPLES;
         let period = MARKER_PERIOD_SAMPLES as i64;
@@ -60,18 +60,19 @@ impl VoiceLoop {
     }
 }
 
-/// One round of the voice at 48 kHz.
-fn sound() -> Vec<f32> {
-    let mut sound = vec![0.0; LOOP_SECONDS * HZ];
-    for (n, second) in sound.chunks_exact_mut(HZ).enumerate() {
+/// One pass of the loop at 48 kHz.
+fn synthesize() -> Vec<f32> {
+    let mut samples = vec![0.0; LOOP_SECONDS * HZ];
+    for (n, second) in samples.chunks_exact_mut(HZ).enumerate() {
         let burst = burst(VOWELS[n % VOWELS.len()], VOWELS[(n * 2 + 1) % VOWELS.len()], BURST.len());
         second[BURST].copy_from_slice(&burst);
         Chirp::of(n).samples().iter().enumerate().for_each(|(i, s)| second[MARKER_AT + i] += s);
     }
-    sound
+    samples
 }
 
-/// A voiced sound that glides from one vowel to another: pulses of a voice through two resonators, 4 syllables a second.
+/// A voiced sound that glides between two vowels (source-filter model): glottal pulses through two formant resonators, with
+/// an amplitude modulation of 4 syllables a second.
 fn burst(from: (f32, f32), to: (f32, f32), samples: usize) -> Vec<f32> {
     let (mut low, mut high) = (Resonator::default(), Resonator::default());
     let mut phase = 0.0_f32;
@@ -89,7 +90,7 @@ fn burst(from: (f32, f32), to: (f32, f32), samples: usize) -> Vec<f32> {
     (0..samples).map(step).map(|s: f32| s.clamp(-0.8, 0.8)).collect()
 }
 
-/// A band of about 90 Hz around a centre (two poles).
+/// Two-pole resonator with a bandwidth of 90 Hz.
 #[derive(Default)]
 struct Resonator(f32, f32);
 
@@ -102,11 +103,11 @@ impl Resonator {
     }
 }
 
-/// A WAV file (16 kHz, 16 bits) of one long vowel, for the test of `stop`.
+/// A WAV file (16 kHz, 16 bit, mono) of one long vowel, for the measurement of the interruption latency.
 #[must_use]
 pub fn long_vowel_wav(seconds: usize) -> Vec<u8> {
-    let sound: Vec<f32> = burst(VOWELS[0], VOWELS[3], seconds * HZ);
-    let samples: Vec<u8> = sound
+    let vowel: Vec<f32> = burst(VOWELS[0], VOWELS[3], seconds * HZ);
+    let samples: Vec<u8> = vowel
         .chunks_exact(3)
         .flat_map(|three| ((three.iter().sum::<f32>() / 3.0 * 32_000.0) as i16).to_le_bytes())
         .collect();
@@ -125,38 +126,38 @@ pub fn long_vowel_wav(seconds: usize) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::marker::{VoiceMap, find};
+    use super::super::marker::{DelayMap, find};
     use super::*;
 
-    fn through_opus(sound: &[f32]) -> Vec<f32> {
+    fn through_opus(samples: &[f32]) -> Vec<f32> {
         let mut encoder = opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Voip).expect("encoder");
         let mut decoder = opus::Decoder::new(48_000, opus::Channels::Mono).expect("decoder");
-        let mut out = vec![0.0; sound.len()];
-        for (block, heard) in sound.chunks_exact(960).zip(out.chunks_exact_mut(960)) {
+        let mut out = vec![0.0; samples.len()];
+        for (block, decoded) in samples.chunks_exact(960).zip(out.chunks_exact_mut(960)) {
             let packet = encoder.encode_vec_float(block, 1275).expect("encodes");
-            decoder.decode_float(&packet, heard, false).expect("decodes");
+            decoder.decode_float(&packet, decoded, false).expect("decodes");
         }
         out
     }
 
     #[test]
-    fn markers_survive_opus_twice_and_give_its_delay() {
-        let voice = VoiceLoop::new().expect("voice");
-        let heard = through_opus(&through_opus(&sound()[..8 * HZ]));
-        for (at, chirp) in voice.markers(0, 0, 7 * HZ as i64) {
-            let around = &heard[at as usize - 20_000..at as usize + 24_000];
-            let found = find(around, chirp).expect("found");
+    fn markers_survive_two_opus_passes_and_measure_their_delay() {
+        let speech = SpeechLoop::new().expect("speech");
+        let returned = through_opus(&through_opus(&synthesize()[..8 * HZ]));
+        for (at, chirp) in speech.markers(0, 0, 7 * HZ as i64) {
+            let around = &returned[at as usize - 20_000..at as usize + 24_000];
+            let found = find(around, chirp).expect("marker");
             let delay = found.at as i64 - 20_000;
-            assert!((delay - 2 * voice.codec_delay).abs() <= 24, "{delay} instead of {}", 2 * voice.codec_delay);
+            assert!((delay - 2 * speech.codec_delay).abs() <= 24, "{delay} instead of {}", 2 * speech.codec_delay);
         }
-        assert_eq!(VoiceMap::default().len(), 0);
+        assert_eq!(DelayMap::default().len(), 0);
     }
 
     #[test]
-    fn markers_of_a_caller_that_began_later_keep_their_kind() {
-        let voice = VoiceLoop::new().expect("voice");
-        let all: Vec<_> = voice.markers(0, 0, 10 * HZ as i64).collect();
-        let later: Vec<_> = voice.markers(75, 0, 5 * HZ as i64).collect();
+    fn markers_keep_their_direction_for_a_client_that_starts_later_in_the_loop() {
+        let speech = SpeechLoop::new().expect("speech");
+        let all: Vec<_> = speech.markers(0, 0, 10 * HZ as i64).collect();
+        let later: Vec<_> = speech.markers(75, 0, 5 * HZ as i64).collect();
         assert_eq!(all[0].0, MARKER_AT as i64);
         assert_eq!(later[0], (all[1].0 - 72_000, all[1].1));
     }

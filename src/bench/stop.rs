@@ -1,120 +1,120 @@
-//! How soon a stop is heard and seen: the avatar is given a long vowel to say and hushed in the middle of it.
+//! Interruption latency: the avatar speaks a long vowel and is interrupted in the middle of it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::BenchError;
-use super::client::{Client, ClientPlan, Pictures, Speech};
-use super::mouth_tracker::{Opening, Seen, between, rest, watch};
+use super::client::{Client, ClientPlan, Speech, VideoPayload};
+use super::mouth_tracker::{LumaFrame, MouthOpening, decode_frames, frames_between, median_frame};
 use super::plan::{BenchPlan, Progress};
 use super::recording::{Recording, ms_between};
 use super::server::Server;
-use super::speech_loop::{VoiceLoop, long_vowel_wav};
+use super::speech_loop::{SpeechLoop, long_vowel_wav};
 use crate::time::Wall;
 
-/// Length of speech before the stop, and of quiet after it.
-const SPEAKS: Duration = Duration::from_millis(1500);
-const QUIET: Duration = Duration::from_millis(1500);
-/// Above this root mean square a packet sounds.
+/// Speech before the interruption, and silence after it.
+const SPEECH: Duration = Duration::from_millis(1500);
+const SILENCE: Duration = Duration::from_millis(1500);
+/// RMS level above which a packet is audible.
 const AUDIBLE: f32 = 0.01;
 
-/// When each stop was asked for and when the old utterance was gone, in milliseconds.
+/// Latency of each interruption in milliseconds; `None` if its end was not detected.
 #[derive(Clone, Debug, Default)]
-pub struct Stops {
+pub struct StopLatencies {
     /// Until the last audible packet arrived.
-    pub voice: Vec<Option<f64>>,
-    /// Until the last frame arrived in which the mouth was still moving as in speech.
-    pub picture: Vec<Option<f64>>,
+    pub audio: Vec<Option<f64>>,
+    /// Until the last frame arrived in which the mouth was open.
+    pub video: Vec<Option<f64>>,
 }
 
-impl Stops {
-    /// For each stop, the later of the two. One that was only heard or only seen counts as that.
+impl StopLatencies {
+    /// The later of audio and video for each interruption; the one that was detected if only one was.
     pub fn later(&self) -> Vec<f64> {
-        let rows = self.voice.len().max(self.picture.len());
+        let rows = self.audio.len().max(self.video.len());
         let at = |values: &[Option<f64>], n: usize| values.get(n).copied().flatten();
         (0..rows)
-            .filter_map(|n| [at(&self.voice, n), at(&self.picture, n)].into_iter().flatten().reduce(f64::max))
+            .filter_map(|n| [at(&self.audio, n), at(&self.video, n)].into_iter().flatten().reduce(f64::max))
             .collect()
     }
 }
 
-/// Measures `plan.stops` stops.
+/// Measures `plan.interruptions` interruptions.
 ///
 /// # Errors
-/// If the server refuses or the call does not stand.
+/// If the server refuses or the call does not connect.
 pub async fn measure(
     server: &Server,
-    voice: &Arc<VoiceLoop>,
+    speech: &Arc<SpeechLoop>,
     plan: &BenchPlan,
     progress: &mut (dyn FnMut(Progress) + Send),
-) -> Result<Stops, BenchError> {
+) -> Result<StopLatencies, BenchError> {
     let epoch = Wall.now();
-    let who = ClientPlan { number: 0, pictures: Pictures::Keep, speech: Speech::Silence, epoch };
-    let caller = Client::call(server, Arc::clone(voice), who, plan.avatar.as_deref()).await?;
-    tokio::time::sleep(QUIET).await;
-    let mut asked = Vec::new();
+    let client_plan = ClientPlan { number: 0, video: VideoPayload::Keep, speech: Speech::Silence, epoch };
+    let client = Client::connect(server, Arc::clone(speech), client_plan, plan.avatar.as_deref()).await?;
+    tokio::time::sleep(SILENCE).await;
+    let mut interrupted = Vec::new();
     let wav = long_vowel_wav(6);
-    for n in 0..plan.stops {
-        server.say(&caller.id, wav.clone()).await?;
-        tokio::time::sleep(SPEAKS + Duration::from_millis(n as u64 * 7 % 40)).await;
-        asked.push(Wall.now().saturating_duration_since(epoch));
-        server.stop(&caller.id).await?;
-        tokio::time::sleep(QUIET).await;
-        progress(Progress::Step { done: n + 1, of: plan.stops });
+    for n in 0..plan.interruptions {
+        server.speak(&client.id, wav.clone()).await?;
+        tokio::time::sleep(SPEECH + Duration::from_millis(n as u64 * 7 % 40)).await;
+        interrupted.push(Wall.now().saturating_duration_since(epoch));
+        server.interrupt(&client.id).await?;
+        tokio::time::sleep(SILENCE).await;
+        progress(Progress::Step { done: n + 1, of: plan.interruptions });
     }
-    let tape = caller.hang_up(server).await;
-    let (heard, seen) = (levels(&tape)?, watch(&tape).map_err(|e| BenchError::VideoFrame { found: e.to_string() })?);
-    let mut stops = Stops::default();
-    for at in &asked {
-        stops.voice.push(last_heard(&heard, *at).map(|last| ms_between(*at, last).max(0.0)));
-    }
-    let spoken = last_spoken(&seen, &asked).into_iter().zip(&asked);
-    stops.picture = spoken.map(|(last, at)| last.map(|last| ms_between(*at, last).max(0.0))).collect();
-    Ok(stops)
+    let recording = client.close(server).await;
+    let levels = levels(&recording)?;
+    let frames = decode_frames(&recording).map_err(|e| BenchError::VideoDecoder { found: e.to_string() })?;
+    let latency = |at: Duration, last: Option<Duration>| last.map(|last| ms_between(at, last).max(0.0));
+    let audio = interrupted.iter().map(|at| latency(*at, last_audible(&levels, *at)));
+    let video = interrupted.iter().zip(last_speaking(&frames, &interrupted)).map(|(at, last)| latency(*at, last));
+    Ok(StopLatencies { audio: audio.collect(), video: video.collect() })
 }
 
-/// Arrival and level of each packet.
-fn levels(tape: &Recording) -> Result<Vec<(Duration, f32)>, opus::Error> {
+/// Arrival and RMS level of each packet.
+fn levels(recording: &Recording) -> Result<Vec<(Duration, f32)>, opus::Error> {
     let mut decoder = opus::Decoder::new(48_000, opus::Channels::Mono)?;
     let mut block = [0.0; 5760];
     let mut level = |payload: &[u8]| {
         let length = decoder.decode_float(payload, &mut block, false).unwrap_or(0);
         (block[..length].iter().map(|s| s * s).sum::<f32>() / length.max(1) as f32).sqrt()
     };
-    Ok(tape.voice.iter().map(|packet| (packet.arrived, level(&packet.payload))).collect())
+    Ok(recording.audio.iter().map(|packet| (packet.arrived, level(&packet.payload))).collect())
 }
 
-/// The last audible packet before the quiet is over; none if nothing was audible before `asked`, which is no stop.
-fn last_heard(heard: &[(Duration, f32)], asked: Duration) -> Option<Duration> {
+/// Arrival of the last audible packet before the silence ends. `None` if nothing was audible before `interrupted`: then there was
+/// no speech to interrupt.
+fn last_audible(levels: &[(Duration, f32)], interrupted: Duration) -> Option<Duration> {
     let audible = |from: Duration, to: Duration| {
-        heard.iter().rev().find(|(at, level)| *at >= from && *at < to && *level > AUDIBLE).map(|(at, _)| *at)
+        levels.iter().rev().find(|(at, level)| *at >= from && *at < to && *level > AUDIBLE).map(|(at, _)| *at)
     };
-    audible(asked.saturating_sub(SPEAKS / 2), asked)?;
-    audible(asked.saturating_sub(SPEAKS / 2), asked + QUIET)
+    let from = interrupted.saturating_sub(SPEECH / 2);
+    audible(from, interrupted)?;
+    audible(from, interrupted + SILENCE)
 }
 
-/// For each stop the last frame that still speaks. The avatar is told a vowel that stays open, so its mouth is open until the
-/// stop takes effect; the head that goes on swaying is told apart by what all the stops have in common.
-fn last_spoken(seen: &[Seen], asked: &[Duration]) -> Vec<Option<Duration>> {
-    let quiet = |asked: Duration| rest(&between(seen, asked + QUIET / 6, asked + QUIET / 2));
-    let speaking = |asked: Duration| rest(&between(seen, asked.saturating_sub(SPEAKS * 2 / 3), asked));
-    let spells: Vec<_> = asked.iter().map(|asked| [speaking(*asked), quiet(*asked)]).collect();
-    let opening = Opening::learn(&spells);
-    let last = |(asked, [_, still]): (&Duration, &[Vec<f32>; 2])| {
-        let after = between(seen, *asked, *asked + QUIET);
-        let open: Vec<f32> = after.iter().map(|one| opening.of(one, still)).collect::<Option<_>>()?;
-        Some(last_open(&open).map_or(*asked, |at| after[at].frame.arrived))
+/// Arrival of the last frame with an open mouth, for each interruption. The vowel keeps the mouth open until the interruption
+/// takes effect. The head keeps swaying; [`MouthOpening`] separates it by what all interruptions have in common.
+fn last_speaking(frames: &[LumaFrame], interrupted: &[Duration]) -> Vec<Option<Duration>> {
+    let silent = |at: Duration| median_frame(&frames_between(frames, at + SILENCE / 6, at + SILENCE / 2));
+    let speaking = |at: Duration| median_frame(&frames_between(frames, at.saturating_sub(SPEECH * 2 / 3), at));
+    let pairs: Vec<_> = interrupted.iter().map(|at| [speaking(*at), silent(*at)]).collect();
+    let opening = MouthOpening::from_pairs(&pairs);
+    let last = |(interrupted, [_, rest]): (&Duration, &[Vec<f32>; 2])| {
+        let after = frames_between(frames, *interrupted, *interrupted + SILENCE);
+        let openings: Vec<f32> = after.iter().map(|one| opening.of(one, rest)).collect::<Option<_>>()?;
+        Some(last_open(&openings).map_or(*interrupted, |at| after[at].frame.arrived))
     };
-    asked.iter().zip(&spells).map(last).collect()
+    interrupted.iter().zip(&pairs).map(last).collect()
 }
 
-/// The last of `openings` (0 at rest, 1 in speech) at which a mouth is open: until it has been shut for three frames a third
-/// counts, so that nothing of the way back is left out; from then on three quarters, which only speech reaches.
+/// Index of the last of `openings` (0 at rest, 1 in speech) with an open mouth. Before the mouth has been closed for three frames
+/// the threshold is a third, which includes the closing motion. After that it is three quarters, which a smile does not reach.
 fn last_open(openings: &[f32]) -> Option<usize> {
-    let is_shut = |run: &[f32]| run.iter().all(|opening| *opening < 1.0 / 3.0);
-    let shut = openings.windows(3).position(is_shut).unwrap_or(openings.len());
-    let again = openings[shut..].iter().rposition(|opening| *opening > 0.75);
-    again.map(|at| shut + at).or(shut.checked_sub(1))
+    let is_closed = |run: &[f32]| run.iter().all(|opening| *opening < 1.0 / 3.0);
+    let closed = openings.windows(3).position(is_closed).unwrap_or(openings.len());
+    let reopened = openings[closed..].iter().rposition(|opening| *opening > 0.75);
+    reopened.map(|at| closed + at).or(closed.checked_sub(1))
 }
 
 #[cfg(test)]
@@ -122,15 +122,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_audible_packet_after_the_stop_counts_and_silence_before_it_is_no_stop() {
+    fn the_last_audible_packet_counts_and_silence_before_the_interruption_gives_none() {
         let ms = Duration::from_millis;
-        let heard: Vec<(Duration, f32)> = (0..200).map(|n| (ms(n * 20), if n < 104 { 0.2 } else { 0.001 })).collect();
-        assert_eq!(last_heard(&heard, ms(2000)), Some(ms(2060)));
-        assert_eq!(last_heard(&heard, ms(3500)), None);
+        let levels: Vec<(Duration, f32)> = (0..200).map(|n| (ms(n * 20), if n < 104 { 0.2 } else { 0.001 })).collect();
+        assert_eq!(last_audible(&levels, ms(2000)), Some(ms(2060)));
+        assert_eq!(last_audible(&levels, ms(3500)), None);
     }
 
     #[test]
-    fn a_smile_after_the_stop_is_no_speech_but_a_vowel_that_comes_back_is() {
+    fn a_smile_after_the_interruption_is_not_speech_but_a_resumed_vowel_is() {
         assert_eq!(last_open(&[1.0, 0.8, 0.2, 0.1, 0.05, 0.5, 0.6, 0.1]), Some(1));
         assert_eq!(last_open(&[1.0, 0.8, 0.2, 0.1, 0.05, 0.9, 1.0, 0.1]), Some(6));
         assert_eq!(last_open(&[0.1, 0.05, 0.02]), None);

@@ -1,18 +1,19 @@
 //! `visage bench`: flags to plan, what runs while it runs, table and JSON.
 
 use std::ffi::OsString;
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum as _;
 use indicatif::ProgressBar;
 use tokio::runtime::Runtime;
+use visage_engines::output_file::OutputFile;
 
 use super::error::CliError;
 use super::flags::{BenchFlags, Flags};
+use crate::api_client::ApiError;
 use crate::bench::{
-    BenchError, BenchKind, BenchPlan, BenchReport, CHURN_PLACES, Progress, Target, compare, run as measure,
+    BenchError, BenchKind, BenchPlan, BenchReport, CHURN_CAPACITY, Progress, Target, compare, run as measure,
 };
 
 /// Callers that `--ramp` tries at most.
@@ -27,7 +28,7 @@ pub fn run(flags: &Flags, wanted: &BenchFlags) -> Result<(), CliError> {
     let bar = ProgressBar::new_spinner();
     bar.enable_steady_tick(Duration::from_millis(100));
     let mut progress = |step: Progress| match step {
-        Progress::Began { what, takes } => bar.set_message(format!("{what}, {} s", takes.as_secs())),
+        Progress::Started { phase, duration } => bar.set_message(format!("{phase}, {} s", duration.as_secs())),
         Progress::Step { done, of } => bar.set_message(format!("{done} of {of}")),
     };
     let report = Runtime::new()?.block_on(measure(plan(flags, wanted)?, &mut progress));
@@ -44,7 +45,7 @@ fn plan(flags: &Flags, wanted: &BenchFlags) -> Result<BenchPlan, CliError> {
     };
     let sessions = match kind {
         BenchKind::Ramp => RAMP_MOST,
-        BenchKind::Churn(_) => CHURN_PLACES,
+        BenchKind::Churn(_) => CHURN_CAPACITY,
         _ => usize::from(wanted.sessions),
     };
     Ok(BenchPlan {
@@ -53,7 +54,7 @@ fn plan(flags: &Flags, wanted: &BenchFlags) -> Result<BenchPlan, CliError> {
         measured: Duration::from_secs(u64::from(wanted.seconds)),
         warm_up: Duration::from_secs(u64::from(wanted.warm_up)),
         avatar: wanted.avatar.clone(),
-        stops: wanted.stops as usize,
+        interruptions: wanted.stops as usize,
         kind,
     })
 }
@@ -64,21 +65,21 @@ fn target(flags: &Flags, wanted: &BenchFlags, sessions: usize) -> Result<Target,
         return Ok(Target::Url { url: url.clone(), token: wanted.token.clone() });
     }
     let program: PathBuf = std::env::current_exe()?;
-    // One place more than callers, so that a caller that comes back finds one.
+    // One place more than clients, so that a client that comes back finds one.
     let places = (sessions + 1).to_string();
     let backend = wanted.backend.to_possible_value().expect("every engine has a name");
     let fixed = ["--log", "warn", "--max-sessions", &places, "--backend", backend.get_name()];
     let folders = [("--pack", &flags.pack), ("--data-dir", &flags.data_dir)];
     let folders = folders.into_iter().filter_map(|(flag, folder)| Some([OsString::from(flag), folder.clone()?.into()]));
     let arguments = fixed.map(OsString::from).into_iter().chain(folders.flatten()).collect();
-    Ok(Target::Own { program, arguments })
+    Ok(Target::Child { program, arguments })
 }
 
 fn tell(wanted: &BenchFlags, report: &BenchReport) -> Result<(), CliError> {
     match wanted.json.as_deref() {
         Some("-") => println!("{}", report.json()),
         Some(path) => {
-            fs::write(path, report.json())
+            OutputFile::write(Path::new(path), report.json().as_bytes())
                 .map_err(|error| CliError::new(error, format!("--json wants a file that can be written: {path}")))?;
             println!("{}", report.table());
         }
@@ -89,11 +90,16 @@ fn tell(wanted: &BenchFlags, report: &BenchReport) -> Result<(), CliError> {
 
 fn hinted(error: BenchError) -> CliError {
     let hint = match &error {
-        BenchError::NoServer { .. } => "visage serve must start on this machine, or --url name a server that answers",
-        BenchError::Refused { .. } => "a server with a token wants --token; one with few places fewer --sessions",
-        BenchError::NoCall { .. } | BenchError::NoFrames { .. } => "UDP between here and the server must pass",
-        BenchError::File { .. } => "--compare wants two files that --json wrote",
-        BenchError::Opus(_) | BenchError::VideoFrame { .. } => "this is a bug of the bench",
+        BenchError::NoStart { .. } | BenchError::Api(ApiError::Unreachable { .. }) => {
+            "visage serve must start on this machine, or --url name a server that answers"
+        }
+        BenchError::Api(_) => "--token gives the server's token; --sessions must not exceed its capacity",
+        BenchError::NotConnected { .. } | BenchError::NoFrames { .. } => {
+            "UDP between this machine and the server must not be blocked"
+        }
+        BenchError::SessionsEnded { .. } => "the server logs why it ends a session (--log info)",
+        BenchError::File { .. } => "--compare reads two files written by --json",
+        BenchError::Opus(_) | BenchError::VideoDecoder { .. } => "this is a bug in bench",
     };
     CliError::new(error, hint)
 }

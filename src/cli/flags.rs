@@ -1,6 +1,7 @@
 //! Every flag, every `VISAGE_*` variable and every default, here and in the files below.
 
 mod engines;
+mod values;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -13,6 +14,8 @@ pub use engines::{
 };
 #[cfg(feature = "cuda")]
 pub use engines::{KernelBuildFlags, NvrtcFlags};
+
+use values::{host_name, secret};
 
 use crate::doctor::probe::relay::Server;
 use crate::doctor::probe::subprocess::Question;
@@ -96,6 +99,9 @@ pub enum Command {
     },
 }
 
+/// More threads than any machine has cores, and fewer than a system refuses.
+const MAX_WORKERS: i64 = 1024;
+
 /// Where to listen.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ListenFlags {
@@ -143,7 +149,7 @@ pub struct ServeFlags {
     pub max_sessions: u16,
 
     /// Secret that every API request must carry
-    #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true)]
+    #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true, value_parser = secret)]
     pub token: Option<String>,
 
     #[command(flatten)]
@@ -153,13 +159,18 @@ pub struct ServeFlags {
     #[arg(long, env = "VISAGE_ALLOW_ORIGIN", value_delimiter = ',', value_name = "ORIGIN")]
     pub allow_origin: Vec<String>,
 
+    /// Host name under which browsers may reach this server, such as the name that a proxy passes on; repeatable. Addresses,
+    /// localhost and the names of other flags need none
+    #[arg(long, env = "VISAGE_ALLOW_HOST", value_delimiter = ',', value_name = "NAME", value_parser = host_name)]
+    pub allow_host: Vec<String>,
+
     /// Side of the picture in pixels
-    #[arg(long, env = "VISAGE_PICTURE_PX", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=1024))]
-    pub picture_px: u32,
+    #[arg(long, env = "VISAGE_RESOLUTION_PX", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=1024))]
+    pub resolution_px: u32,
 
     /// Threads that draw [default: one for each core]
-    #[arg(long, env = "VISAGE_WORKERS")]
-    pub workers: Option<usize>,
+    #[arg(long, env = "VISAGE_WORKERS", value_parser = clap::value_parser!(u16).range(1..=MAX_WORKERS))]
+    pub workers: Option<u16>,
 
     /// Write when each frame passed each stage to this file (Chrome's trace format)
     #[arg(long, env = "VISAGE_TRACE", value_name = "FILE")]
@@ -207,8 +218,8 @@ pub struct RenderFlags {
     pub avatar: Option<String>,
 
     /// Side of the picture in pixels
-    #[arg(long, env = "VISAGE_PICTURE_PX", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=1024))]
-    pub picture_px: u32,
+    #[arg(long, env = "VISAGE_RESOLUTION_PX", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=1024))]
+    pub resolution_px: u32,
 
     /// Bits a second of the picture
     #[arg(long, env = "VISAGE_RENDER_BITRATE", default_value_t = 2_500_000, value_parser = clap::value_parser!(u32).range(100_000..=50_000_000))]
@@ -230,7 +241,7 @@ pub struct TopFlags {
     pub url: Option<String>,
 
     /// Its secret
-    #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true)]
+    #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true, value_parser = secret)]
     pub token: Option<String>,
 
     /// One reading as JSON
@@ -328,11 +339,11 @@ pub struct BenchFlags {
     pub sessions: u16,
 
     /// Seconds that count, after the warm-up
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub seconds: u32,
 
     /// Seconds before that
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(0..=3600))]
     pub warm_up: u32,
 
     /// A server to measure instead of one of its own
@@ -340,7 +351,7 @@ pub struct BenchFlags {
     pub url: Option<String>,
 
     /// Its secret
-    #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true)]
+    #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true, value_parser = secret)]
     pub token: Option<String>,
 
     /// What runs the networks of a server of its own: cpu, or tensorrt on an NVIDIA card
@@ -360,11 +371,11 @@ pub struct BenchFlags {
     pub ramp: bool,
 
     /// Join and leave this often, and look at memory and threads
-    #[arg(long, value_name = "TIMES", conflicts_with = "compare")]
+    #[arg(long, value_name = "TIMES", conflicts_with = "compare", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub churn: Option<u32>,
 
     /// Measure how soon a stop is heard, this often
-    #[arg(long, value_name = "TIMES", default_value_t = 0)]
+    #[arg(long, value_name = "TIMES", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub stops: u32,
 
     /// Look at the pictures: how long after a sound the lips move
@@ -374,4 +385,84 @@ pub struct BenchFlags {
     /// Compare two result files
     #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"])]
     pub compare: Option<Vec<PathBuf>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::any::TypeId;
+
+    use clap::{Arg, CommandFactory};
+
+    use super::*;
+
+    /// Every flag of every command, with the words that name the command.
+    fn all(command: &clap::Command, words: &[String]) -> Vec<(Vec<String>, Arg)> {
+        let own = command.get_arguments().map(|argument| (words.to_vec(), argument.clone()));
+        let below = command.get_subcommands().flat_map(|below| {
+            let words: Vec<_> = words.iter().cloned().chain([below.get_name().to_owned()]).collect();
+            all(below, &words)
+        });
+        own.chain(below).collect()
+    }
+
+    fn flags() -> Vec<(Vec<String>, Arg)> {
+        let mut command = Flags::command();
+        command.build();
+        all(&command, &["visage".to_owned()])
+    }
+
+    fn is_number(argument: &Arg) -> bool {
+        let number = [
+            TypeId::of::<u8>(),
+            TypeId::of::<u16>(),
+            TypeId::of::<u32>(),
+            TypeId::of::<u64>(),
+            TypeId::of::<usize>(),
+            TypeId::of::<i64>(),
+            TypeId::of::<f32>(),
+            TypeId::of::<f64>(),
+        ];
+        number.iter().any(|number| argument.get_value_parser().type_id() == *number)
+    }
+
+    /// Parses one flag of a command; what the command needs besides is given as well.
+    fn parse(words: &[String], name: &str, value: &str) -> Result<Flags, clap::Error> {
+        let mut line = words.to_vec();
+        line.push(format!("--{name}={value}"));
+        if words.last().is_some_and(|word| word == "render") {
+            line.extend(["--audio=a.wav".to_owned(), "--out=a.mp4".to_owned()]);
+        }
+        Flags::try_parse_from(line)
+    }
+
+    /// Every value of these is a sensible one.
+    const WITHOUT_RANGE: &[&str] = &["seed"];
+
+    #[test]
+    fn every_numeric_flag_has_a_range_and_refuses_what_is_beyond() {
+        let numeric: Vec<_> = flags().into_iter().filter(|(_, argument)| is_number(argument)).collect();
+        let names: Vec<_> = numeric.iter().filter_map(|(_, argument)| argument.get_long()).collect();
+        for known in ["port", "udp-port", "max-sessions", "workers", "seconds", "churn", "keep-gb", "bitrate"] {
+            assert!(names.contains(&known), "the walk does not find --{known}: {names:?}");
+        }
+        for (words, name) in numeric.iter().filter_map(|(words, argument)| Some((words, argument.get_long()?))) {
+            for value in ["-1", "18446744073709551616", "1e999", "-1e999", "NaN", "inf", "-0.5", "", "0x10", "٣"] {
+                assert!(parse(words, name, value).is_err(), "{words:?} --{name}={value}");
+            }
+            let is_refused = parse(words, name, &u64::MAX.to_string()).is_err();
+            assert_eq!(is_refused, !WITHOUT_RANGE.contains(&name), "{words:?} --{name}: wanted a greatest value");
+        }
+    }
+
+    #[test]
+    fn an_empty_token_is_refused_wherever_there_is_one() {
+        let with_token = flags().into_iter().filter(|(_, argument)| argument.get_long() == Some("token"));
+        let commands: Vec<_> = with_token.map(|(words, _)| words).collect();
+        assert_eq!(commands.len(), 3, "{commands:?}");
+        for words in commands {
+            for (value, is_accepted) in [("", false), ("  ", false), ("s3cret", true)] {
+                assert_eq!(parse(&words, "token", value).is_ok(), is_accepted, "{words:?} --token={value}");
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program speaks")]
 
+#[cfg(feature = "bench")]
 mod bench;
 mod compatibility;
 mod doctor;
@@ -23,6 +24,7 @@ mod preflight;
 mod prepare;
 mod render;
 mod serve;
+mod startup_guard;
 mod top;
 mod wrap;
 
@@ -42,6 +44,7 @@ const WRONG_USAGE: u8 = 2;
 #[must_use]
 pub fn main() -> ExitCode {
     visage_kernels::malloc::give_back_early();
+    visage_kernels::open_files::raise_limit();
     let flags = Flags::parse();
     start_log(&flags);
     if let Err(unknown) = environment::check(&Flags::command(), variables()) {
@@ -62,7 +65,13 @@ fn run(flags: &Flags) -> Result<ExitCode, CliError> {
     let done = match &flags.command {
         Command::Serve(wanted) => serve::run(flags, wanted),
         Command::Render(wanted) => render::run(flags, wanted),
+        #[cfg(feature = "bench")]
         Command::Bench(wanted) => bench::run(flags, wanted),
+        #[cfg(not(feature = "bench"))]
+        Command::Bench(_) => Err(CliError::said(
+            "this program was built without bench",
+            "build it with: cargo build --release --features bench",
+        )),
         Command::Top(wanted) => top::run(wanted),
         Command::Avatars(list) => lists::avatars(flags, list),
         Command::Packs(list) => lists::packs(flags, list),

@@ -91,10 +91,10 @@ fn usable_here() -> Vec<Sm> {
 
 fn watch(planned: &Planned<'_>, expected_seconds: u64, tell: &Tell, is_closing: &IsClosing) -> Watch {
     let (stem, tell, is_closing) = (planned.key.stem(), Arc::clone(tell), Arc::clone(is_closing));
-    tell(StartupTask { what: format!("compiling {stem}"), done: 0, of: 1, expected_seconds });
+    tell(StartupTask { task: format!("compiling {stem}"), done: 0, total: 1, expected_s: expected_seconds });
     Arc::new(move |progress| {
-        let what = format!("compiling {stem}: {}", progress.stage);
-        tell(StartupTask { what, done: progress.done, of: progress.of, expected_seconds });
+        let task = format!("compiling {stem}: {}", progress.stage);
+        tell(StartupTask { task, done: progress.done, total: progress.of, expected_s: expected_seconds });
         if is_closing() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })
 }

@@ -26,7 +26,7 @@ pub fn run(flags: &Flags, wanted: &RenderFlags) -> Result<(), CliError> {
         audio: wanted.audio.clone(),
         out: wanted.out.clone(),
         avatar: wanted.avatar.clone(),
-        picture_px: wanted.picture_px,
+        resolution_px: wanted.resolution_px,
         bitrate_bps: wanted.bitrate,
     };
     let runtime = Runtime::new()?;
@@ -51,7 +51,7 @@ fn engines(
     }
     let (stopped, told) = (Arc::clone(stop), bar.clone());
     let is_closing: IsClosing = Arc::new(move || stopped.load(Ordering::Relaxed));
-    let tell = Arc::new(move |preparation: StartupTask| told.set_message(preparation.what));
+    let tell = Arc::new(move |preparation: StartupTask| told.set_message(preparation.task));
     let engines = prepare::engines(flags, &wanted.engine, tell, &is_closing)?;
     bar.set_message("");
     if is_closing() {
@@ -112,7 +112,8 @@ fn hinted(error: RenderError) -> CliError {
 fn written(found: io::ErrorKind) -> &'static str {
     match found {
         io::ErrorKind::NotFound => "make the folder first, or choose another one with --out",
-        io::ErrorKind::IsADirectory => "--out wants the name of the film itself, such as talk.mp4",
+        io::ErrorKind::IsADirectory => "--out wants the name of the video file itself, such as talk.mp4",
+        io::ErrorKind::InvalidInput => "name another file with --out",
         _ => "nothing half was left behind; look at the free space and the folder's permissions",
     }
 }

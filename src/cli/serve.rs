@@ -17,6 +17,7 @@ use super::flags::{Flags, ServeFlags};
 use super::packs::{data_dir, open_pack};
 use super::preflight::before_serving;
 use super::prepare::{self, IsClosing};
+use super::startup_guard::StartupGuard;
 use crate::codec::VIDEO_CODECS;
 use crate::model::Pack;
 use crate::model::portrait::Portrait;
@@ -32,6 +33,7 @@ const FIRST_BITRATE_BPS: u32 = 1_200_000;
 pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), CliError> {
     serve::check_origins(&wanted.allow_origin)
         .map_err(|error| CliError::new(error, "--allow-origin https://example.org"))?;
+    let guard = StartupGuard::arm();
     before_serving(flags, wanted)?;
     let runtime = Runtime::new()?;
     let listener = serve::bind(SocketAddr::new(wanted.door.host, wanted.door.port)).map_err(port_hint)?;
@@ -60,6 +62,7 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), CliError> {
     doors.open(serve::router(house.state(wanted, closing)));
     tell(wanted, &url(scheme, address), &house.net, &house.facts);
     tell_fingerprint(wanted, files.as_ref())?;
+    drop(guard);
     let served = runtime.block_on(serving);
     house.close(&runtime)?;
     served?.map_err(CliError::from)
@@ -94,6 +97,7 @@ impl Services {
             facts: self.facts.clone(),
             token: wanted.token.clone(),
             origins: wanted.allow_origin.clone(),
+            allowed_hosts: wanted.allow_host.clone(),
             assets: embedded::PAGE,
             closing,
             stills: Mutex::default(),
@@ -139,8 +143,8 @@ fn open_studio(wanted: &ServeFlags, pack: Arc<dyn Pack>) -> Result<Arc<Sessions>
     let cores = thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let config = SessionsConfig {
         max_sessions: usize::from(wanted.max_sessions),
-        workers: wanted.workers.unwrap_or(cores).max(1),
-        picture_px: wanted.picture_px & !1,
+        workers: wanted.workers.map_or(cores, usize::from).max(1),
+        resolution_px: wanted.resolution_px & !1,
         bitrate_bps: FIRST_BITRATE_BPS,
     };
     Ok(Sessions::open(config, pack, Wall)?)
@@ -151,7 +155,7 @@ fn open_net(wanted: &ServeFlags, studio: &Arc<Sessions>, port: u16) -> Result<Ar
         host: wanted.door.host,
         udp_port: wanted.door.udp_port.unwrap_or(port),
         public_ips: wanted.public_ip.clone(),
-        places: usize::from(wanted.max_sessions),
+        capacity: usize::from(wanted.max_sessions),
     };
     let lobby = Arc::clone(studio);
     let net = RtcServer::start(&config, lobby, studio.counters(), Wall).map_err(|error| {
@@ -194,7 +198,7 @@ fn facts(pack: &Portrait, cards: Option<&GpuWatch>) -> Facts {
         version: env!("CARGO_PKG_VERSION"),
         pack: pack.name().to_owned(),
         backend: pack.backend().to_owned(),
-        codec: VIDEO_CODECS,
+        video_codecs: VIDEO_CODECS,
         gpu: gpu.map(|(name, sm)| format!("{name} (SM {sm})")),
     }
 }
@@ -209,12 +213,18 @@ fn tell(wanted: &ServeFlags, url: &str, net: &RtcServer, facts: &Facts) {
     if wanted.json {
         let line = json!({
             "url": url, "udp_port": net.udp_port(), "pid": std::process::id(), "pack": facts.pack,
-            "backend": facts.backend, "codec": facts.codec, "gpu": facts.gpu,
+            "backend": facts.backend, "video_codecs": facts.video_codecs.split(", ").collect::<Vec<_>>(), "gpu": facts.gpu,
         });
         println!("{line}");
     } else {
         let gpu = facts.gpu.as_deref().unwrap_or("no NVIDIA GPU found");
-        println!("{url}   {} on {}, {}, UDP {}   ({gpu})", facts.pack, facts.backend, facts.codec, net.udp_port());
+        println!(
+            "{url}   {} on {}, {}, UDP {}   ({gpu})",
+            facts.pack,
+            facts.backend,
+            facts.video_codecs,
+            net.udp_port()
+        );
     }
 }
 

@@ -13,8 +13,9 @@ use visage_kernels::gpu_watch::GpuWatch;
 use super::error::CliError;
 use super::flags::{ListFlags, TopFlags};
 use super::lists::print_rows;
-use crate::bench::{BenchError, MachineUse, Server, Target};
+use crate::api_client::{ApiClient, ApiError};
 use crate::gpu_load::{Allowance, GpuReading, slowed_by};
+use crate::telemetry::MachineCpu;
 use crate::time::Wall;
 
 /// Between two looks.
@@ -29,7 +30,7 @@ const NAME_LETTERS: usize = 18;
 /// Who is asked.
 enum Watched {
     /// A server, elsewhere or here.
-    Server(Box<Server>),
+    Server(Box<ApiClient>),
     /// This machine, with its cards if it has any.
     Here(Option<Box<GpuWatch>>),
 }
@@ -64,11 +65,11 @@ struct Cores {
     of: Option<usize>,
 }
 
-/// As `GET /v1/gpu` tells it.
+/// As `GET /v1/gpus` tells it.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct CardsLook {
-    cards: Vec<GpuReading>,
-    read_ms_ago: Option<u64>,
+    gpus: Vec<GpuReading>,
+    reading_age_ms: Option<u64>,
     admission: Option<Allowance>,
 }
 
@@ -84,7 +85,7 @@ pub fn run(wanted: &TopFlags) -> Result<(), CliError> {
     let is_once = wanted.json || !std::io::stdout().is_terminal();
     let looks = if is_once { Looks::One } else { Looks::Many };
     Runtime::new()?.block_on(async {
-        let mut watched = Watched::open(wanted).await?;
+        let mut watched = Watched::open(wanted)?;
         let mut ticks = tokio::time::interval(PAUSE);
         ticks.tick().await;
         let mut before = watched.spent().await?;
@@ -102,16 +103,15 @@ pub fn run(wanted: &TopFlags) -> Result<(), CliError> {
 }
 
 impl Watched {
-    async fn open(wanted: &TopFlags) -> Result<Self, CliError> {
+    fn open(wanted: &TopFlags) -> Result<Self, CliError> {
         let Some(url) = &wanted.url else { return Ok(Self::Here(GpuWatch::open().map(Box::new))) };
-        let target = Target::Url { url: url.clone(), token: wanted.token.clone() };
-        Ok(Self::Server(Box::new(Server::open(&target).await.map_err(hinted)?)))
+        Ok(Self::Server(Box::new(ApiClient::new(url, wanted.token.clone()).map_err(hinted)?)))
     }
 
     async fn spent(&self) -> Result<Spent, CliError> {
         let busy_s = match self {
             Self::Server(server) => cpu_seconds(&server.metrics().await.map_err(hinted)?),
-            Self::Here(_) => MachineUse::now().map(|used| used.busy_s),
+            Self::Here(_) => MachineCpu::read().map(|used| used.busy_s),
         };
         Ok(Spent { busy_s, at: Wall.now() })
     }
@@ -125,18 +125,18 @@ impl Watched {
                 let of = std::thread::available_parallelism().ok().map(usize::from);
                 let read = cards.as_mut().map(|cards| cards.read());
                 let cards = CardsLook {
-                    read_ms_ago: read.as_ref().map(|_| 0),
-                    cards: read.unwrap_or_default(),
+                    reading_age_ms: read.as_ref().map(|_| 0),
+                    gpus: read.unwrap_or_default(),
                     admission: None,
                 };
                 Ok(Look { server: None, cores: Cores { busy, of }, cards })
             }
             Self::Server(server) => {
-                let mut about = server.about().await.map_err(hinted)?;
+                let mut about = server.server_info().await.map_err(hinted)?;
                 let mut part = |name: &str| about[name].take();
                 let (pack, backend, sessions) = (part("pack"), part("backend"), part("sessions"));
                 let told = ServerLook { pack, backend, sessions };
-                let cards = serde_json::from_value(server.cards().await.map_err(hinted)?)?;
+                let cards = serde_json::from_value(server.gpu_status().await.map_err(hinted)?)?;
                 Ok(Look { server: Some(told), cores: Cores { busy, of: None }, cards })
             }
         }
@@ -148,10 +148,10 @@ fn cpu_seconds(metrics: &str) -> Option<f64> {
     metrics.lines().find_map(|line| line.strip_prefix("process_cpu_seconds_total "))?.parse().ok()
 }
 
-fn hinted(error: BenchError) -> CliError {
+fn hinted(error: ApiError) -> CliError {
     let hint = match &error {
-        BenchError::Refused { status: 401, .. } => "--token or VISAGE_TOKEN gives the server's token",
-        BenchError::Refused { status: 404, .. } => "a visage of this version must answer there",
+        ApiError::Refused { status: 401, .. } => "--token or VISAGE_TOKEN gives the server's token",
+        ApiError::Refused { status: 404, .. } => "a visage of this version must answer there",
         _ => {
             "--url names a server that answers over http, such as http://127.0.0.1:8010; without it this machine is watched"
         }
@@ -168,9 +168,9 @@ fn tell(wanted: &TopFlags, look: &Look, looks: Looks) {
         print!("{WIPE}");
     }
     lines(look).iter().for_each(|line| println!("{line}"));
-    if !look.cards.cards.is_empty() {
-        print_rows(&ListFlags { json: false }, &look.cards.cards.iter().map(row).collect::<Vec<_>>(), COLUMNS);
-        look.cards.cards.iter().filter_map(trouble).for_each(|line| println!("{line}"));
+    if !look.cards.gpus.is_empty() {
+        print_rows(&ListFlags { json: false }, &look.cards.gpus.iter().map(row).collect::<Vec<_>>(), COLUMNS);
+        look.cards.gpus.iter().filter_map(trouble).for_each(|line| println!("{line}"));
     }
 }
 
@@ -179,13 +179,13 @@ fn lines(look: &Look) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(ServerLook { pack, backend, sessions }) = &look.server {
         lines.push(format!("server    {} on {}", text(pack), text(backend)));
-        lines.push(format!("sessions  {} of {}", sessions["used"], sessions["limit"]));
+        lines.push(format!("sessions  {} of {}", sessions["active"], sessions["capacity"]));
     }
     if let Cores { busy: Some(busy), of } = look.cores {
         let of = of.map_or_else(|| "at work for the server".to_owned(), |of| format!("of {of} at work"));
         lines.push(format!("cores     {busy:.2} {of}"));
     }
-    match (&look.server, look.cards.cards.is_empty()) {
+    match (&look.server, look.cards.gpus.is_empty()) {
         (None, true) => {
             lines.push("cards     no NVIDIA card answers here; --url watches a server's sessions".to_owned());
         }
@@ -196,16 +196,16 @@ fn lines(look: &Look) -> Vec<String> {
     }
     lines.extend(
         look.cards
-            .read_ms_ago
+            .reading_age_ms
             .filter(|ms| *ms > 5000)
             .map(|ms| format!("read      {} s ago: the driver does not come back", ms / 1000)),
     );
     lines
 }
 
-fn admission(Allowance { places, of, more_fit, .. }: Allowance) -> String {
-    let memory = more_fit.map_or_else(String::new, |fit| format!(", its memory holds {fit} more"));
-    format!("admitted  {places} of {of}{memory}")
+fn admission(Allowance { capacity, max_capacity, additional_sessions, .. }: Allowance) -> String {
+    let memory = additional_sessions.map_or_else(String::new, |fit| format!(", its memory holds {fit} more"));
+    format!("admitted  {capacity} of {max_capacity}{memory}")
 }
 
 fn row(card: &GpuReading) -> Value {
@@ -217,7 +217,7 @@ fn row(card: &GpuReading) -> Value {
         "gpu": card.index,
         "name": short(&card.name),
         "temp": card.temperature_c.map(|degrees| format!("{degrees} C")),
-        "busy": card.busy_percent.map(|percent| format!("{percent} %")),
+        "busy": card.utilization_percent.map(|percent| format!("{percent} %")),
         "memory": memory,
         "power": card.power_w.map(|watts| format!("{watts:.0}{limit} W")),
         "clock": card.sm_clock_mhz.map(|megahertz| format!("{megahertz} MHz")),
@@ -236,10 +236,11 @@ fn short(name: &str) -> String {
 
 /// What is wrong with a card, under the table.
 fn trouble(card: &GpuReading) -> Option<String> {
-    if let Some(silence) = &card.silence {
+    if let Some(silence) = &card.error {
         return Some(format!("silent    card {}: {silence}", card.index));
     }
-    (!card.slowed_by.is_empty()).then(|| format!("slowed    card {}: by {}", card.index, slowed_by(&card.slowed_by)))
+    (!card.throttle_reasons.is_empty())
+        .then(|| format!("slowed    card {}: by {}", card.index, slowed_by(&card.throttle_reasons)))
 }
 
 fn text(value: &Value) -> &str {
@@ -256,7 +257,7 @@ mod tests {
         let told = lines(&look);
         assert_eq!(told[0], "cores     0.50 of 2 at work");
         assert!(told.len() == 2 && told[1].contains("no NVIDIA card answers here"), "{told:?}");
-        let sessions = json!({ "used": 2, "limit": 8 });
+        let sessions = json!({ "active": 2, "capacity": 8 });
         look.server = Some(ServerLook { pack: json!("portrait"), backend: json!("cpu"), sessions });
         look.cores.of = None;
         let wanted = [
@@ -273,7 +274,7 @@ mod tests {
         let card = GpuReading { temperature_c: Some(62), power_w: Some(312.4), ..GpuReading::default() };
         let told = row(&card);
         assert_eq!((&told["temp"], &told["power"], &told["memory"]), (&json!("62 C"), &json!("312 W"), &Value::Null));
-        let silent = GpuReading { silence: Some("a GPU was lost".into()), ..GpuReading::default() };
+        let silent = GpuReading { error: Some("a GPU was lost".into()), ..GpuReading::default() };
         assert_eq!(trouble(&silent).as_deref(), Some("silent    card 0: a GPU was lost"));
     }
 
@@ -285,12 +286,12 @@ mod tests {
             temperature_c: Some(100),
             memory_bytes: Some(288_000_000_000),
             memory_used_bytes: Some(287_000_000_000),
-            busy_percent: Some(100),
+            utilization_percent: Some(100),
             power_w: Some(999.0),
             power_limit_w: Some(1000.0),
             sm_clock_mhz: Some(2520),
             encoder_sessions: Some(12),
-            slowed_by: vec!["hw_slowdown".into(), "hw_thermal_slowdown".into(), "sw_power_cap".into()],
+            throttle_reasons: vec!["hw_slowdown".into(), "hw_thermal_slowdown".into(), "sw_power_cap".into()],
             ..GpuReading::default()
         };
         let told = row(&card);

@@ -28,12 +28,12 @@ const ENOUGH_PERCENT: u64 = 125;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allowance {
     /// Sessions at once that its temperature leaves.
-    pub places: usize,
+    pub capacity: usize,
     /// Sessions at once that there are places for when it is cool.
-    pub of: usize,
+    pub max_capacity: usize,
     /// Sessions that fit into its free memory besides those of the moment it was read; none where it does not tell, or
     /// they take none.
-    pub more_fit: Option<u64>,
+    pub additional_sessions: Option<u64>,
     /// Memory that one more session takes.
     pub session_bytes: u64,
     /// Degrees Celsius, as far as it tells.
@@ -97,9 +97,9 @@ impl Governor {
     #[must_use]
     pub fn new(card: GpuRequirement, places: usize, now: Instant) -> Self {
         let allowance = Allowance {
-            places,
-            of: places,
-            more_fit: None,
+            capacity: places,
+            max_capacity: places,
+            additional_sessions: None,
             session_bytes: card.session_bytes,
             temperature_c: None,
             memory_free_bytes: None,
@@ -133,7 +133,7 @@ impl Governor {
     pub fn see(&mut self, readings: &[GpuReading], running: usize, now: Instant) -> Vec<Change> {
         let mut changes = Vec::new();
         let own = readings.iter().find(|reading| self.card.is_of(reading));
-        let Some(reading) = own.filter(|reading| reading.silence.is_none()) else {
+        let Some(reading) = own.filter(|reading| reading.error.is_none()) else {
             changes.extend(self.miss(now));
             return changes;
         };
@@ -172,23 +172,24 @@ impl Governor {
         }
         if lasted(self.cool_since, COOL_FOR) {
             self.cool_since = Some(now);
-            return self.move_to((self.allowance.places + self.step()).min(self.allowance.of), Change::Restored);
+            return self
+                .move_to((self.allowance.capacity + self.step()).min(self.allowance.max_capacity), Change::Restored);
         }
         None
     }
 
     fn step(&self) -> usize {
-        self.allowance.of.div_ceil(STEPS)
+        self.allowance.max_capacity.div_ceil(STEPS)
     }
 
     /// A step down, and never more than are there already: places that nobody has do not cool a card by being taken away.
     fn lower(&self, running: usize) -> usize {
-        let Allowance { places, .. } = self.allowance;
+        let Allowance { capacity: places, .. } = self.allowance;
         places.saturating_sub(self.step()).min(running).max(FEWEST).min(places)
     }
 
     fn move_to(&mut self, places: usize, change: Change) -> Option<Change> {
-        let before = std::mem::replace(&mut self.allowance.places, places);
+        let before = std::mem::replace(&mut self.allowance.capacity, places);
         (before != places).then_some(change)
     }
 
@@ -200,7 +201,7 @@ impl Governor {
         let enough = if self.is_short { need.saturating_mul(ENOUGH_PERCENT) / 100 } else { need };
         let was_short = std::mem::replace(&mut self.is_short, free < enough);
         let fits = free.checked_div(need);
-        self.allowance.more_fit = if self.is_short { Some(0) } else { fits };
+        self.allowance.additional_sessions = if self.is_short { Some(0) } else { fits };
         match (was_short, self.is_short) {
             (false, true) => Some(Change::MemoryShort),
             (true, false) => Some(Change::MemoryEnough),
@@ -237,7 +238,7 @@ mod tests {
         fn see(&mut self, readings: &[GpuReading]) {
             self.now += Duration::from_secs(1);
             let changes = self.governor.see(readings, self.running, self.now);
-            let (second, places) = ((self.now - self.begun).as_secs(), self.governor.allowance().places);
+            let (second, places) = ((self.now - self.begun).as_secs(), self.governor.allowance().capacity);
             self.told.extend(changes.into_iter().map(|change| (second, change, places)));
         }
 
@@ -251,7 +252,7 @@ mod tests {
         }
 
         fn silent(&mut self, seconds: u32) {
-            let reading = GpuReading { silence: Some("a GPU was lost".into()), ..GpuReading::default() };
+            let reading = GpuReading { error: Some("a GPU was lost".into()), ..GpuReading::default() };
             (0..seconds).for_each(|_| self.see(std::slice::from_ref(&reading)));
         }
     }
@@ -343,7 +344,7 @@ mod tests {
         assert_eq!(trace.told, []);
         trace.now = trace.begun;
         trace.hold(85, 5);
-        assert!(trace.told.is_empty() && trace.governor.allowance().places == 8, "{:?}", trace.told);
+        assert!(trace.told.is_empty() && trace.governor.allowance().capacity == 8, "{:?}", trace.told);
     }
 
     #[test]
@@ -361,7 +362,7 @@ mod tests {
         let mut fits = |free_mb: u64| {
             trace.free_bytes = free_mb * MB;
             trace.at(60);
-            trace.governor.allowance().more_fit
+            trace.governor.allowance().additional_sessions
         };
         let seen = [8000, 1400, 500, 499, 510, 624, 625, 500, 0].map(&mut fits);
         assert_eq!(seen, [16, 2, 1, 0, 0, 0, 1, 1, 0].map(Some));

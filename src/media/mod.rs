@@ -1,6 +1,6 @@
-//! The things that travel: blocks of voice, pictures, and the stamps they carry.
+//! Blocks of audio, video frames, and the time stamps they carry.
 //!
-//! Decides what a block and a picture are. Does not produce, encode or send them.
+//! Decides what a block and a frame are. Does not produce, encode or send them.
 
 mod pcm;
 mod timed;

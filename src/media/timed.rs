@@ -1,35 +1,35 @@
-//! What every travelling thing carries: its place on the line, its utterance and its marks.
+//! What every block and frame carries: its time, its utterance and its marks.
 
 use crate::telemetry::Marks;
 use crate::time::SampleIndex;
 
-/// The number of an utterance. Raising it makes everything older worthless, wherever it is queued.
+/// The number of an utterance. A new utterance invalidates everything older, wherever it is queued.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Utterance(pub u64);
 
 impl Utterance {
-    /// The one after.
+    /// The utterance after this one.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
-/// A thing with its moment on the line, the utterance it belongs to and the stamps it collected.
+/// A value with its time on the session's timeline, its utterance and its stamps.
 #[derive(Clone, Debug)]
 pub struct Timed<T> {
-    /// The moment it shows or sounds.
+    /// When it is shown or heard.
     pub at: SampleIndex,
     /// The utterance it belongs to.
     pub utterance: Utterance,
-    /// When it passed each stage.
+    /// When it left each stage.
     pub marks: Marks,
-    /// The thing.
+    /// The value.
     pub value: T,
 }
 
 impl<T> Timed<T> {
-    /// The same stamps around another thing.
+    /// The same time, utterance and stamps around another value.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Timed<U> {
         Timed { at: self.at, utterance: self.utterance, marks: self.marks, value: change(self.value) }
     }

@@ -1,4 +1,4 @@
-//! Pictures in I420: a plane of luma and two of chroma at half the size.
+//! Video frames in I420: a plane of luma and two of chroma at half the size.
 
 use thiserror::Error;
 
@@ -9,13 +9,13 @@ pub struct FrameSize {
     height: u32,
 }
 
-/// A size that I420 pictures cannot have.
+/// A size that I420 frames cannot have.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("wanted an even width and height from 16 to 4096 pixels, found {width}x{height}")]
 pub struct SizeError {
-    /// The width asked for.
+    /// The width that was requested.
     pub width: u32,
-    /// The height asked for.
+    /// The height that was requested.
     pub height: u32,
 }
 
@@ -36,26 +36,26 @@ impl FrameSize {
         Self { width: side, height: side }
     }
 
-    /// Pixels across.
+    /// Width in pixels.
     #[must_use]
     pub fn width(self) -> usize {
         self.width as usize
     }
 
-    /// Pixels down.
+    /// Height in pixels.
     #[must_use]
     pub fn height(self) -> usize {
         self.height as usize
     }
 
-    /// Pixels in all.
+    /// Number of pixels.
     #[must_use]
     pub fn pixels(self) -> usize {
         self.width() * self.height()
     }
 }
 
-/// An I420 picture, BT.601 limited range (what H.264 decoders assume when a stream says nothing).
+/// An I420 frame, BT.601 limited range (what H.264 decoders assume when a stream signals nothing).
 /// Planes are tight: the stride is the width (luma) or half of it (chroma).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VideoFrame {
@@ -64,7 +64,7 @@ pub struct VideoFrame {
 }
 
 impl VideoFrame {
-    /// A black picture.
+    /// A black frame.
     #[must_use]
     pub fn black(size: FrameSize) -> Self {
         let mut bytes = vec![128; size.pixels() * 3 / 2];
@@ -86,7 +86,7 @@ impl VideoFrame {
         (luma, blue, red)
     }
 
-    /// The three planes, to write.
+    /// The three planes, writable.
     #[must_use]
     pub fn planes_mut(&mut self) -> (&mut [u8], &mut [u8], &mut [u8]) {
         let (luma, chroma) = self.bytes.split_at_mut(self.size.pixels());

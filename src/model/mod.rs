@@ -1,16 +1,16 @@
-//! Packs made runnable: what a session needs to turn a voice into pictures.
+//! Packs made runnable: what a session needs to turn audio into frames.
 //!
-//! Decides the contract between a running show and whatever draws its face. Does not know threads, codecs or networks.
+//! Decides the contract between sessions, packs and avatars. Knows no threads, codecs or networks.
 
+mod animator;
 pub mod portrait;
 
 use serde::Serialize;
 use thiserror::Error;
 
+pub use animator::{Animator, Cadence, FramePoll};
+
 use crate::gpu_load::{DeviceCounts, GpuRequirement};
-use crate::media::{PcmBlock, VideoFrame};
-use crate::telemetry::Marks;
-use crate::time::{SampleIndex, Wall};
 
 /// An avatar as lists show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -22,6 +22,7 @@ pub struct AvatarInfo {
     /// `drawn` or `head`.
     pub kind: String,
     /// The wall behind it, `#rrggbb`.
+    #[serde(rename = "background_color")]
     pub background: String,
 }
 
@@ -79,26 +80,7 @@ pub struct Still {
     pub rgba: Vec<u8>,
 }
 
-/// One avatar at work in one session: hears the line block by block, shows a picture for a moment of it.
-pub trait Animator: Send {
-    /// How much of the line after a moment must be heard before that moment can be shown.
-    fn look_ahead_samples(&self) -> u64;
-
-    /// Hears the 20 ms of the line that begin at `at`. Blocks come without gaps.
-    ///
-    /// # Errors
-    /// If the network fails. The actor can go on with the next block, but not after [`ModelError::Lost`].
-    fn hear(&mut self, block: &PcmBlock, at: SampleIndex) -> Result<(), ModelError>;
-
-    /// Draws the moment `at` into `picture`, stamping `Modelled` and `Drawn` and noting the step that
-    /// a device timed. Moments never go back.
-    fn show(&mut self, at: SampleIndex, picture: &mut VideoFrame, marks: &mut Marks, wall: Wall);
-
-    /// Forgets the voice heard so far: what was being said is over, the mouth shuts.
-    fn hush(&mut self);
-}
-
-/// A pack that can put actors on stage.
+/// A pack of avatars.
 pub trait Pack: Send + Sync {
     /// The pack's name.
     fn name(&self) -> &str;
@@ -106,10 +88,10 @@ pub trait Pack: Send + Sync {
     /// Its avatars, the default first.
     fn avatars(&self) -> &[AvatarInfo];
 
-    /// Whether a new session could be given an actor now.
+    /// Whether a new session could be given an animator now.
     ///
     /// # Errors
-    /// With [`ModelError::Lost`] if the engine is being opened anew, is short of memory, or is gone.
+    /// With [`ModelError::Lost`] if the device is being recovered, is out of memory, or is gone.
     fn takes_sessions(&self) -> Result<(), ModelError> {
         Ok(())
     }
@@ -124,15 +106,15 @@ pub trait Pack: Send + Sync {
         None
     }
 
-    /// An actor for one session, drawing squares of `side_px` pixels.
+    /// An animator for one session, whose frames are squares of `side_px` pixels.
     ///
     /// # Errors
     /// If there is no such avatar, or its files are damaged.
-    fn actor(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, ModelError>;
+    fn animator(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, ModelError>;
 
     /// The avatar at rest.
     ///
     /// # Errors
-    /// As for [`Pack::actor`].
+    /// As for [`Pack::animator`].
     fn still(&self, avatar: &str, side_px: u32) -> Result<Still, ModelError>;
 }

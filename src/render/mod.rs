@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
+use visage_engines::output_file::{OutputFile, is_same_file};
 
 pub use mp4::{Mp4Error, Mp4Writer};
 
@@ -36,7 +37,7 @@ pub struct RenderPlan {
     /// The avatar; none: the pack's first.
     pub avatar: Option<String>,
     /// Side of the picture in pixels.
-    pub picture_px: u32,
+    pub resolution_px: u32,
     /// Bits a second of the picture.
     pub bitrate_bps: u32,
 }
@@ -108,12 +109,9 @@ pub fn render(
     let began = wall.now();
     let sound = read_sound(plan)?;
     let is_truncated = sound.is_truncated();
-    // Found out after an hour of work otherwise.
-    if plan.out.is_dir() {
-        return Err(write_error(plan, Mp4Error::Write(io::ErrorKind::IsADirectory.into())));
-    }
-    let unfinished = Unfinished::beside(plan);
-    let mut film = VideoFile::begin(plan, pack, Arc::new(sound), &unfinished.0)?;
+    let output = create_output(plan).map_err(|source| write_error(plan, Mp4Error::Write(source)))?;
+    let file = output.handle().map_err(|source| write_error(plan, Mp4Error::Write(source)))?;
+    let mut film = VideoFile::begin(plan, pack, Arc::new(sound), file)?;
     let was_stopped = loop {
         if stop.load(Ordering::Relaxed) {
             break true;
@@ -124,7 +122,7 @@ pub fn render(
         progress(film.share_done());
     };
     let (length, pictures) = film.finish().map_err(|source| write_error(plan, source))?;
-    fs::rename(&unfinished.0, &plan.out).map_err(|source| write_error(plan, Mp4Error::Write(source)))?;
+    output.commit().map_err(|source| write_error(plan, Mp4Error::Write(source)))?;
     let took = wall.now().saturating_duration_since(began);
     Ok(Rendered { film: length, pictures, took, is_truncated, was_stopped })
 }
@@ -139,20 +137,11 @@ fn read_sound(plan: &RenderPlan) -> Result<AudioClip, RenderError> {
     decode_sound(&bytes, LONGEST).map_err(|source| RenderError::AudioClip { path, source })
 }
 
-/// The film under its unfinished name; removed unless it was renamed.
-struct Unfinished(PathBuf);
-
-impl Unfinished {
-    fn beside(plan: &RenderPlan) -> Self {
-        let mut name = plan.out.file_name().unwrap_or_default().to_owned();
-        name.push(".unfinished");
-        Self(plan.out.with_file_name(name))
+/// Opens the file to write, before any work is done for it.
+fn create_output(plan: &RenderPlan) -> io::Result<OutputFile> {
+    if is_same_file(&plan.audio, &plan.out) {
+        let message = "wanted another file than the audio that is read, found the same one";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // After the rename there is nothing to remove; before it, a file that cannot be removed is no worse than one left.
-        let _ = fs::remove_file(&self.0);
-    }
+    OutputFile::create_seekable(&plan.out)
 }

@@ -17,8 +17,6 @@ use crate::codec::EncodedFrame;
 use crate::media::{BLOCK_OPUS_SAMPLES, FrameSize};
 use crate::time::{OPUS_HZ, VIDEO_CLOCK_HZ};
 
-/// Ticks of one picture at 25 a second.
-const PICTURE_TICKS: u32 = VIDEO_CLOCK_HZ / 25;
 const VOICE_CLOCK: NonZeroU32 = NonZeroU32::new(OPUS_HZ).expect("above zero");
 const PICTURE_CLOCK: NonZeroU32 = NonZeroU32::new(VIDEO_CLOCK_HZ).expect("above zero");
 const FIRST: NonZeroU16 = NonZeroU16::MIN;
@@ -80,11 +78,11 @@ impl<W: Write + Seek> Mp4Writer<W> {
         })
     }
 
-    /// Adds a picture, shown for 40 ms.
+    /// Adds a frame, shown for `ticks` of the video clock ([`VIDEO_CLOCK_HZ`]).
     ///
     /// # Errors
     /// If the first one has no parameter sets, or it cannot be written.
-    pub fn picture(&mut self, picture: &EncodedFrame) -> Result<(), Mp4Error> {
+    pub fn picture(&mut self, picture: &EncodedFrame, ticks: u32) -> Result<(), Mp4Error> {
         let units = nal_units(&picture.bytes);
         let entry = if self.has_picture { None } else { Some(picture_entry(self.size, &units)?) };
         self.has_picture = true;
@@ -95,7 +93,7 @@ impl<W: Write + Seek> Mp4Writer<W> {
             sample_entry: entry,
             keyframe: picture.is_key,
             timescale: PICTURE_CLOCK,
-            duration: PICTURE_TICKS,
+            duration: ticks,
             composition_time_offset: None,
             data_offset,
             data_size: length,
@@ -235,7 +233,7 @@ mod tests {
     fn a_film_that_does_not_start_with_a_key_picture_is_refused() {
         let mut writer = Mp4Writer::new(std::io::Cursor::new(Vec::new()), FrameSize::square(64), 312).expect("a file");
         let delta = EncodedFrame { bytes: vec![0, 0, 1, 0x41, 7].into(), is_key: false };
-        assert!(matches!(writer.picture(&delta), Err(Mp4Error::NoParameters)));
+        assert!(matches!(writer.picture(&delta, 3600), Err(Mp4Error::NoParameters)));
     }
 
     /// A second of film: white pictures and a loud tone in its second half, black and silence before.
@@ -248,7 +246,7 @@ mod tests {
         for frame in 0..25_usize {
             let mut picture = VideoFrame::black(size);
             picture.planes_mut().0.fill(if frame < 13 { 16 } else { 235 });
-            writer.picture(&pictures.encode(&picture, FrameKind::Any).expect("a picture")).expect("written");
+            writer.picture(&pictures.encode(&picture, FrameKind::Any).expect("a picture"), 3600).expect("written");
             for block in frame * 2..frame * 2 + 2 {
                 let at = |n: usize| (n + block * BLOCK_OPUS_SAMPLES) as f32;
                 let loud = if block < 26 { 0.0 } else { 0.5 };

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use crate::session::SessionKey;
 
 /// Addresses kept for one session; a peer that roams further loses its oldest.
-const SOURCES_PER_SESSION: usize = 8;
+const MAX_ADDRESSES: usize = 8;
 const STUN_HEADER_BYTES: usize = 20;
 const STUN_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 const USERNAME: u16 = 0x0006;
@@ -16,57 +16,57 @@ const USERNAME: u16 = 0x0006;
 /// The sessions by name and by address.
 #[derive(Debug, Default)]
 pub struct Demux {
-    names: HashMap<Box<str>, SessionKey>,
-    sources: HashMap<SocketAddr, SessionKey>,
-    kept: HashMap<SessionKey, Entry>,
+    by_ufrag: HashMap<Box<str>, SessionKey>,
+    by_address: HashMap<SocketAddr, SessionKey>,
+    entries: HashMap<SessionKey, Entry>,
 }
 
 #[derive(Debug, Default)]
 struct Entry {
-    name: Box<str>,
-    sources: Vec<SocketAddr>,
+    ufrag: Box<str>,
+    addresses: Vec<SocketAddr>,
 }
 
 impl Demux {
     /// Notes a session under its own ICE user name fragment.
-    pub fn add(&mut self, key: SessionKey, name: &str) {
-        self.names.insert(name.into(), key);
-        self.kept.insert(key, Entry { name: name.into(), sources: Vec::new() });
+    pub fn insert(&mut self, key: SessionKey, ufrag: &str) {
+        self.by_ufrag.insert(ufrag.into(), key);
+        self.entries.insert(key, Entry { ufrag: ufrag.into(), addresses: Vec::new() });
     }
 
     /// The session that is called `name`.
     #[must_use]
-    pub fn named(&self, name: &str) -> Option<SessionKey> {
-        self.names.get(name).copied()
+    pub fn by_ufrag(&self, ufrag: &str) -> Option<SessionKey> {
+        self.by_ufrag.get(ufrag).copied()
     }
 
-    /// The session that was last heard from `source`.
+    /// The session that was last heard from `address`.
     #[must_use]
-    pub fn at(&self, source: SocketAddr) -> Option<SessionKey> {
-        self.sources.get(&source).copied()
+    pub fn by_address(&self, address: SocketAddr) -> Option<SessionKey> {
+        self.by_address.get(&address).copied()
     }
 
-    /// Notes that a session was heard from `source`, proven by a signed request.
-    pub fn learn(&mut self, source: SocketAddr, key: SessionKey) {
-        let Some(entry) = self.kept.get_mut(&key) else { return };
-        if self.sources.insert(source, key) == Some(key) {
+    /// Notes that a session was heard from `address`, proven by a signed request.
+    pub fn bind_address(&mut self, address: SocketAddr, key: SessionKey) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        if self.by_address.insert(address, key) == Some(key) {
             return;
         }
-        entry.sources.retain(|known| *known != source);
-        entry.sources.push(source);
-        if entry.sources.len() > SOURCES_PER_SESSION {
-            let oldest = entry.sources.remove(0);
-            self.sources.remove(&oldest);
+        entry.addresses.retain(|known| *known != address);
+        entry.addresses.push(address);
+        if entry.addresses.len() > MAX_ADDRESSES {
+            let oldest = entry.addresses.remove(0);
+            self.by_address.remove(&oldest);
         }
     }
 
     /// Forgets a session.
-    pub fn forget(&mut self, key: SessionKey) {
-        let Some(entry) = self.kept.remove(&key) else { return };
-        self.names.remove(&entry.name);
-        for source in entry.sources {
-            if self.sources.get(&source) == Some(&key) {
-                self.sources.remove(&source);
+    pub fn remove(&mut self, key: SessionKey) {
+        let Some(entry) = self.entries.remove(&key) else { return };
+        self.by_ufrag.remove(&entry.ufrag);
+        for address in entry.addresses {
+            if self.by_address.get(&address) == Some(&key) {
+                self.by_address.remove(&address);
             }
         }
     }
@@ -75,7 +75,7 @@ impl Demux {
     #[cfg(test)]
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty() && self.sources.is_empty() && self.kept.is_empty()
+        self.by_ufrag.is_empty() && self.by_address.is_empty() && self.entries.is_empty()
     }
 }
 
@@ -94,7 +94,7 @@ pub fn is_dtls(datagram: &[u8]) -> bool {
 /// The number of the STUN request that a datagram answers, which was believed: that of a success response (RFC 8489,
 /// section 5); none if it is something else.
 #[must_use]
-pub fn stun_answered(datagram: &[u8]) -> Option<[u8; 12]> {
+pub fn stun_success_id(datagram: &[u8]) -> Option<[u8; 12]> {
     let is_answer = datagram.starts_with(&[0x01, 0x01]) && datagram.get(4..8) == Some(&STUN_COOKIE);
     datagram.get(8..20).filter(|_| is_answer)?.try_into().ok()
 }
@@ -109,14 +109,14 @@ pub fn is_rtp(datagram: &[u8]) -> bool {
 
 /// Payload type and time of an RTP packet; none for anything else (RFC 3550, section 5.1).
 #[must_use]
-pub fn rtp_head(datagram: &[u8]) -> Option<(u8, u32)> {
+pub fn rtp_header(datagram: &[u8]) -> Option<(u8, u32)> {
     let time = datagram.get(4..8)?.try_into().ok()?;
     is_rtp(datagram).then_some((datagram.get(1)? & 0x7f, u32::from_be_bytes(time)))
 }
 
 /// The name of ours that a STUN request is addressed to: what stands before the colon of its USERNAME.
 #[must_use]
-pub fn name_in(datagram: &[u8]) -> Option<&str> {
+pub fn local_ufrag(datagram: &[u8]) -> Option<&str> {
     if !is_stun(datagram) || datagram.get(4..8)? != STUN_COOKIE {
         return None;
     }
@@ -153,27 +153,27 @@ mod tests {
 
     #[test]
     fn a_request_names_its_session() {
-        assert_eq!(name_in(&request("ours:theirs")), Some("ours"));
-        assert_eq!(name_in(&request("nothing")), None);
+        assert_eq!(local_ufrag(&request("ours:theirs")), Some("ours"));
+        assert_eq!(local_ufrag(&request("nothing")), None);
         let whole = request("ours:theirs");
-        assert!((0..whole.len() - 1).all(|end| name_in(&whole[..end]).is_none()));
+        assert!((0..whole.len() - 1).all(|end| local_ufrag(&whole[..end]).is_none()));
     }
 
     #[test]
     fn nothing_is_kept_of_a_session_that_left() {
-        let mut index = Demux::default();
+        let mut demux = Demux::default();
         let (one, two) = (SessionKey(1), SessionKey(2));
-        index.add(one, "a");
-        index.add(two, "b");
-        (0..100).for_each(|port| index.learn(SocketAddr::from(([10, 0, 0, 1], port)), one));
+        demux.insert(one, "a");
+        demux.insert(two, "b");
+        (0..100).for_each(|port| demux.bind_address(SocketAddr::from(([10, 0, 0, 1], port)), one));
         let last = SocketAddr::from(([10, 0, 0, 1], 99));
-        assert_eq!(index.at(last), Some(one));
-        assert_eq!(index.at(SocketAddr::from(([10, 0, 0, 1], 1))), None, "the oldest addresses go");
-        index.learn(last, two);
-        index.forget(one);
-        assert_eq!((index.at(last), index.named("a"), index.named("b")), (Some(two), None, Some(two)));
-        index.forget(two);
-        assert!(index.is_empty());
+        assert_eq!(demux.by_address(last), Some(one));
+        assert_eq!(demux.by_address(SocketAddr::from(([10, 0, 0, 1], 1))), None, "the oldest addresses go");
+        demux.bind_address(last, two);
+        demux.remove(one);
+        assert_eq!((demux.by_address(last), demux.by_ufrag("a"), demux.by_ufrag("b")), (Some(two), None, Some(two)));
+        demux.remove(two);
+        assert!(demux.is_empty());
     }
 
     proptest! {
@@ -182,7 +182,7 @@ mod tests {
             if let Some(cookie) = bytes.get_mut(4..8) {
                 cookie.copy_from_slice(&STUN_COOKIE);
             }
-            let _ = name_in(&bytes);
+            let _ = local_ufrag(&bytes);
         }
     }
 }

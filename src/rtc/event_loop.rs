@@ -1,6 +1,6 @@
-//! The net thread: owns the sockets, moves datagrams between them and the peers.
+//! The network thread: owns the sockets and moves datagrams and media between them and the peers.
 //!
-//! Decides nothing about media. Queues into it are bounded: commands wait, what a show sends is refused when full.
+//! Decides nothing about media. Its queues are bounded: senders of commands wait, outgoing media is refused when full.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,25 +18,25 @@ use crate::session::Outgoing;
 use crate::telemetry::{Counters, Loss};
 use crate::time::Wall;
 
-/// How often peers are looked after: ends asked for, silence, statistics.
-const ROUND: Duration = Duration::from_millis(100);
-/// Datagrams taken from one socket, or things from shows, before anything else gets its turn.
+/// Interval of the housekeeping: ends that were requested, silence.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(100);
+/// Datagrams read from one socket, or media items taken from the queue, before the other sources get their turn.
 const BURST: usize = 64;
-const LARGEST_DATAGRAM: usize = 2048;
+const MAX_DATAGRAM_BYTES: usize = 2048;
 
-/// What the thread is asked.
+/// Commands to the network thread.
 pub enum RtcCommand {
-    /// Look after this peer.
+    /// Serve this peer.
     Add(Box<Peer>),
-    /// Tell the numbers of the session with this id.
+    /// Report the statistics of the session with this id.
     Stats(Arc<str>, oneshot::Sender<Option<NetworkStats>>),
-    /// Tell the numbers of every session.
+    /// Report the statistics of every session.
     AllStats(oneshot::Sender<Vec<NetworkStats>>),
-    /// Say goodbye to everybody and end.
+    /// Close every peer and end.
     Close,
 }
 
-/// Everything the thread owns.
+/// What the network thread owns.
 pub struct EventLoop {
     sockets: Vec<Socket>,
     peers: Peers,
@@ -48,109 +48,111 @@ pub struct EventLoop {
 /// What woke the thread.
 #[expect(
     clippy::large_enum_variant,
-    reason = "it lives for one turn on the stack; a box would be an allocation a packet"
+    reason = "it lives for one turn on the stack; a box would be an allocation per packet"
 )]
 enum Wakeup {
-    RtcCommand(Option<RtcCommand>),
+    Command(Option<RtcCommand>),
     Outgoing(Option<Outgoing>),
     Readable(usize),
-    Housekeeping,
+    Timer,
 }
 
 impl EventLoop {
-    /// A floor without peers.
+    /// An event loop without peers.
     #[must_use]
-    pub fn new(sockets: Vec<Socket>, lobby: Arc<dyn Admission>, counters: Arc<Counters>, wall: Wall) -> Self {
-        let peers = Peers::new(lobby, Arc::clone(&counters));
-        Self { sockets, peers, counters, wall, buffer: vec![0; LARGEST_DATAGRAM] }
+    pub fn new(sockets: Vec<Socket>, admission: Arc<dyn Admission>, counters: Arc<Counters>, wall: Wall) -> Self {
+        let peers = Peers::new(admission, Arc::clone(&counters));
+        Self { sockets, peers, counters, wall, buffer: vec![0; MAX_DATAGRAM_BYTES] }
     }
 
-    /// Works until it is told to close.
+    /// Runs until [`RtcCommand::Close`], or until nobody can send commands any more.
     pub async fn run(mut self, mut commands: mpsc::Receiver<RtcCommand>, mut outgoing: mpsc::Receiver<Outgoing>) {
-        let mut next_round = self.wall.now() + ROUND;
-        let mut wake_at = next_round;
+        let mut housekeeping_at = self.wall.now() + HOUSEKEEPING_INTERVAL;
+        let mut wake_at = housekeeping_at;
         loop {
-            let woken = tokio::select! {
-                command = commands.recv() => Wakeup::RtcCommand(command),
-                thing = outgoing.recv() => Wakeup::Outgoing(thing),
-                number = readable(&self.sockets) => Wakeup::Readable(number),
-                () = tokio::time::sleep_until(wake_at.into()) => Wakeup::Housekeeping,
+            let wakeup = tokio::select! {
+                command = commands.recv() => Wakeup::Command(command),
+                item = outgoing.recv() => Wakeup::Outgoing(item),
+                socket = first_readable(&self.sockets) => Wakeup::Readable(socket),
+                () = tokio::time::sleep_until(wake_at.into()) => Wakeup::Timer,
             };
-            match woken {
-                Wakeup::RtcCommand(None | Some(RtcCommand::Close)) => return self.say_goodbye(commands),
-                Wakeup::RtcCommand(Some(command)) => self.obey(command),
-                Wakeup::Outgoing(Some(thing)) => self.send_all(&thing, &mut outgoing),
-                Wakeup::Outgoing(None) | Wakeup::Housekeeping => {}
-                Wakeup::Readable(number) => self.read(number),
+            match wakeup {
+                Wakeup::Command(None | Some(RtcCommand::Close)) => return self.close(commands),
+                Wakeup::Command(Some(command)) => self.handle_command(command),
+                Wakeup::Outgoing(Some(item)) => self.send_queued(&item, &mut outgoing),
+                Wakeup::Outgoing(None) | Wakeup::Timer => {}
+                Wakeup::Readable(socket) => self.read(socket),
             }
-            let (now, mut way) = (self.wall.now(), way(&self.sockets, &self.counters, self.wall));
-            if now >= next_round {
-                next_round = now + ROUND;
-                self.peers.look_after(now, &mut way);
+            let (now, mut transmit) = (self.wall.now(), transmitter(&self.sockets, &self.counters, self.wall));
+            if now >= housekeeping_at {
+                housekeeping_at = now + HOUSEKEEPING_INTERVAL;
+                self.peers.remove_ended(now, &mut transmit);
             }
-            wake_at = self.peers.wake_due(now, &mut way).map_or(next_round, |due| due.min(next_round));
+            let due = self.peers.handle_timeouts(now, &mut transmit);
+            wake_at = due.map_or(housekeeping_at, |due| due.min(housekeeping_at));
         }
     }
 
-    fn obey(&mut self, command: RtcCommand) {
+    fn handle_command(&mut self, command: RtcCommand) {
         match command {
             RtcCommand::Add(peer) => self.peers.add(peer),
-            // Whoever asked may have left.
-            RtcCommand::Stats(id, answer) => drop(answer.send(self.peers.stats(&id))),
-            RtcCommand::AllStats(answer) => drop(answer.send(self.peers.all_stats())),
+            // The receiver of a reply may be gone.
+            RtcCommand::Stats(id, reply) => drop(reply.send(self.peers.stats(&id))),
+            RtcCommand::AllStats(reply) => drop(reply.send(self.peers.all_stats())),
             RtcCommand::Close => {}
         }
     }
 
-    /// Sends a thing and whatever else already waits.
-    fn send_all(&mut self, first: &Outgoing, waiting: &mut mpsc::Receiver<Outgoing>) {
+    /// Sends an item and those that wait behind it, at most [`BURST`].
+    fn send_queued(&mut self, first: &Outgoing, queue: &mut mpsc::Receiver<Outgoing>) {
         self.send(first);
         for _ in 1..BURST {
-            let Ok(next) = waiting.try_recv() else { return };
+            let Ok(next) = queue.try_recv() else { return };
             self.send(&next);
         }
     }
 
-    fn send(&mut self, thing: &Outgoing) {
-        self.peers.send(self.wall.now(), thing, &mut way(&self.sockets, &self.counters, self.wall));
+    fn send(&mut self, item: &Outgoing) {
+        self.peers.send(self.wall.now(), item, &mut transmitter(&self.sockets, &self.counters, self.wall));
     }
 
-    fn read(&mut self, number: usize) {
+    /// Reads at most [`BURST`] datagrams from a socket.
+    fn read(&mut self, socket: usize) {
         let mut buffer = std::mem::take(&mut self.buffer);
         for _ in 0..BURST {
-            // Errors of single datagrams (a port that closed, say) are the next round's business.
-            let Ok((length, source)) = self.sockets[number].socket.try_recv_from(&mut buffer) else { break };
+            // An error concerns an earlier datagram (a closed port, for instance); the next turn reads on.
+            let Ok((length, source)) = self.sockets[socket].socket.try_recv_from(&mut buffer) else { break };
             self.counters.receive(length);
-            self.hear(number, source, &buffer[..length]);
+            self.receive(socket, source, &buffer[..length]);
         }
         self.buffer = buffer;
     }
 
-    fn hear(&mut self, number: usize, source: SocketAddr, bytes: &[u8]) {
-        let (now, here) = (self.wall.now(), self.sockets[number].candidate());
-        let datagram = Datagram { source, here, bytes };
-        self.peers.hear(now, datagram, &mut way(&self.sockets, &self.counters, self.wall));
+    fn receive(&mut self, socket: usize, source: SocketAddr, bytes: &[u8]) {
+        let (now, destination) = (self.wall.now(), self.sockets[socket].candidate());
+        let datagram = Datagram { source, destination, bytes };
+        self.peers.receive(now, datagram, &mut transmitter(&self.sockets, &self.counters, self.wall));
     }
 
-    fn say_goodbye(&mut self, mut commands: mpsc::Receiver<RtcCommand>) {
+    fn close(&mut self, mut commands: mpsc::Receiver<RtcCommand>) {
         commands.close();
         while let Ok(command) = commands.try_recv() {
-            self.obey(command);
+            self.handle_command(command);
         }
-        self.peers.close(self.wall.now(), &mut way(&self.sockets, &self.counters, self.wall));
+        self.peers.close(self.wall.now(), &mut transmitter(&self.sockets, &self.counters, self.wall));
     }
 }
 
-/// The way to the sockets.
-fn way<'a>(sockets: &'a [Socket], counters: &'a Counters, wall: Wall) -> impl FnMut(&Transmit) -> Instant + 'a {
+/// Sends datagrams on the sockets and returns when each was sent.
+fn transmitter<'a>(sockets: &'a [Socket], counters: &'a Counters, wall: Wall) -> impl FnMut(&Transmit) -> Instant + 'a {
     move |datagram| {
-        post(sockets, datagram, counters);
+        transmit(sockets, datagram, counters);
         wall.now()
     }
 }
 
-/// Hands a datagram to its socket. A full socket loses it as a full router would; retransmission is RTP's.
-fn post(sockets: &[Socket], datagram: &Transmit, counters: &Counters) {
+/// Sends a datagram. A full socket buffer drops it, as a full router queue would; RTP retransmits it.
+fn transmit(sockets: &[Socket], datagram: &Transmit, counters: &Counters) {
     let socket = sockets.iter().find(|socket| socket.advertised.contains(&datagram.source));
     let sent = socket.map(|socket| socket.socket.try_send_to(&datagram.contents, datagram.destination));
     if let Some(Ok(bytes)) = sent {
@@ -159,13 +161,13 @@ fn post(sockets: &[Socket], datagram: &Transmit, counters: &Counters) {
     counters.lose(Loss::UnsentPacket);
 }
 
-/// The number of the first socket with something to read.
-async fn readable(sockets: &[Socket]) -> usize {
-    let waits = sockets.iter().enumerate().map(|(number, socket)| {
+/// The index of the first socket that is readable.
+async fn first_readable(sockets: &[Socket]) -> usize {
+    let waits = sockets.iter().enumerate().map(|(index, socket)| {
         Box::pin(async move {
-            // An error here shows again when reading.
+            // Reading reports the same error.
             let _ = socket.socket.readable().await;
-            number
+            index
         })
     });
     futures_util::future::select_all(waits).await.0

@@ -1,26 +1,22 @@
-//! The WebRTC door: browsers come in by one UDP port, each with a session of its own.
+//! The WebRTC endpoint: every peer shares one UDP port.
 //!
-//! Decides how peers are met, kept and let go. Negotiation, encryption and pacing are str0m's.
+//! Decides how peers are negotiated, demultiplexed, timed out and closed. SDP, ICE, DTLS, SRTP and pacing are str0m's.
 
-mod bitrate_allocator;
-mod bwe_guard;
-mod congestion_controller;
+mod congestion;
 mod demux;
 mod event_loop;
+mod in_flight;
 mod liveness;
-mod nack;
 mod network_stats;
 mod peer;
 mod peers;
 mod rtc_factory;
 mod sdp;
-mod send_queue;
 mod server;
 mod sockets;
 #[cfg(test)]
 mod tests;
 mod timeouts;
-mod twcc_history;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -28,7 +24,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-pub use bitrate_allocator::BITRATE_BPS;
+pub use congestion::BITRATE_BPS;
 pub use network_stats::NetworkStats;
 pub use peer::{Peer, Transmitter};
 pub use peers::{Datagram, Peers};
@@ -39,93 +35,93 @@ pub use sockets::BUFFER_BYTES;
 
 use crate::session::{AdmitError, EndReason, Outlet, SessionHandle, SessionRequest, Sessions};
 
-/// Where peers are met.
+/// Addresses of the endpoint and the size of its queues.
 #[derive(Clone, Debug)]
 pub struct RtcConfig {
-    /// Address to listen on; unspecified: all of the machine's.
+    /// Address to bind; an unspecified address means every address of the machine.
     pub host: IpAddr,
     /// UDP port; 0 picks a free one.
     pub udp_port: u16,
-    /// Addresses to advertise instead of the bound ones.
+    /// Addresses to advertise as candidates instead of the bound ones.
     pub public_ips: Vec<IpAddr>,
-    /// Sessions at once, for the size of queues.
-    pub places: usize,
+    /// Sessions at once; sizes the queue of outgoing media.
+    pub capacity: usize,
 }
 
-/// Why the door cannot open.
+/// Why the endpoint cannot start.
 #[derive(Debug, Error)]
 pub enum RtcServerError {
-    /// The port is taken, or the address is not this machine's.
-    #[error("wanted UDP {}, found: {source}", SocketAddr::new(*address, *port))]
+    /// The port is in use, or the address does not belong to this machine.
+    #[error("cannot bind UDP {}: {source}", SocketAddr::new(*address, *port))]
     Bind {
-        /// Where.
+        /// Address that was requested.
         address: IpAddr,
-        /// On which port.
+        /// Port that was requested.
         port: u16,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
-    /// The machine's addresses cannot be listed.
-    #[error("wanted the addresses of this machine, found: {source}")]
+    /// The addresses of the machine cannot be listed.
+    #[error("cannot list the network interfaces of this machine: {source}")]
     Interfaces {
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
-    /// No thread.
-    #[error("wanted a thread for the network, found: {0}")]
+    /// The network thread cannot be started.
+    #[error("cannot start the network thread: {0}")]
     Thread(io::Error),
 }
 
-/// What an offer must have one of.
+/// The video that an offer must contain.
 const USABLE_VIDEO: &str = if cfg!(feature = "vp8") {
     "H.264 constrained baseline with packetization-mode=1, or VP8,"
 } else {
     "H.264 constrained baseline with packetization-mode=1"
 };
 
-/// Why an offer was not answered.
+/// Why an offer was refused.
 #[derive(Debug, Error)]
 pub enum JoinError {
-    /// It is no offer that can be answered.
+    /// The offer is malformed, or cannot be answered.
     #[error("wanted a WebRTC offer, found {found}")]
     BadOffer {
-        /// What was wrong.
+        /// What is wrong with it.
         found: String,
     },
-    /// No codec in common.
+    /// The offer has no video codec in common with the server.
     #[error("wanted {USABLE_VIDEO} in the offer, found: {offered}")]
     NoUsableVideo {
-        /// The video codecs that were offered.
+        /// The video codecs of the offer.
         offered: String,
     },
-    /// A line for voice, but none that can be heard on it.
+    /// The offer has an audio m-line without a codec in common with the server.
     #[error("wanted opus/48000/2 in the m=audio line of the offer, found: {offered}")]
-    NoUsableVoice {
-        /// The voice codecs that were offered.
+    NoUsableAudio {
+        /// The audio codecs of the offer.
         offered: String,
     },
-    /// The studio said no.
+    /// The session was not admitted.
     #[error(transparent)]
     Admit(#[from] AdmitError),
-    /// The door is closing.
+    /// The server is shutting down.
     #[error("the server is closing and takes no new sessions")]
     Closing,
 }
 
-/// A session that was joined.
+/// A session that was admitted.
 #[derive(Clone, Debug)]
 pub struct Joined {
     /// Its id.
     pub id: Arc<str>,
     /// Its avatar.
     pub avatar: Arc<str>,
-    /// The answer for the browser.
+    /// The SDP answer for the browser.
     pub answer: String,
 }
 
-/// Who admits sessions.
+/// Admits and ends sessions.
 pub trait Admission: Send + Sync + 'static {
-    /// Admits a session whose output goes to `outlet`.
+    /// Admits a session that sends its media to `outlet`.
     ///
     /// # Errors
     /// As [`Sessions::admit`].

@@ -18,7 +18,7 @@ pub struct NetworkStats {
     /// Share of our packets that the peer lost, 0 to 1.
     pub egress_loss_ratio: Option<f64>,
     /// What the way out is thought to carry, in bits a second.
-    pub estimate_bps: Option<u64>,
+    pub bandwidth_estimate_bps: Option<u64>,
     /// Bits a second sent during the last second, of everything: pictures, voice, repairs, probes.
     pub sent_bps: u64,
     /// Bytes sent.
@@ -44,7 +44,7 @@ impl Network {
     }
 
     /// Takes new statistics.
-    pub fn note(&mut self, news: &PeerStats) {
+    pub fn update(&mut self, news: &PeerStats) {
         self.stats.rtt_ms = news.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0).or(self.stats.rtt_ms);
         self.stats.egress_loss_ratio = news.egress_loss_fraction.map(f64::from);
         self.stats.sent_bytes = news.peer_bytes_tx;

@@ -1,105 +1,83 @@
-//! One session's WebRTC machine: datagrams in and out, packets of voice to the show, pictures from it.
+//! One WebRTC peer: passes datagrams to and from str0m, its audio to the session, the session's media to it.
+//!
+//! Decides in which order str0m is driven. Its state lies in the modules below: [`MediaLines`], [`Ingress`], [`Egress`].
 
 mod egress;
+mod ingress;
 mod media_lines;
 
 use std::time::Instant;
 
 use bytes::Bytes;
+use str0m::bwe::Bitrate;
 use str0m::format::Codec;
-use str0m::media::{Frequency, MediaKind, MediaTime, Mid, Pt};
+use str0m::media::{Frequency, MediaAdded, MediaTime};
 use str0m::net::{Receive, Transmit};
-use str0m::rtp::{RawPacket, RtpHeader, SeqNo};
+use str0m::rtp::{RawPacket, RtpHeader};
 use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
-use super::congestion_controller::CongestionController;
+use super::congestion::BITRATE_BPS;
 use super::demux;
-use super::liveness::Liveness;
 use super::network_stats::{Network, NetworkStats};
-use super::rtc_factory::Pacing;
-use super::send_queue::SendQueue;
 use super::timeouts::Timeouts;
-use crate::audio::AudioPacket;
 use crate::session::{EndReason, Outgoing, OutgoingMedia, SessionCommand, SessionHandle};
 use crate::telemetry::{Loss, LossCounts, Stage};
-use crate::time::{AudioRtpTime, OPUS_HZ, RtpTime, SPEECH_HZ, SampleIndex, VIDEO_CLOCK_HZ};
+use crate::time::{OPUS_HZ, RtpTime, SPEECH_HZ, SampleIndex, VIDEO_CLOCK_HZ};
+use egress::Egress;
+use ingress::Ingress;
+use media_lines::{MediaLines, payload_type};
 
-/// Takes a datagram to the socket and says when.
+/// Sends a datagram and returns when it was sent.
 pub type Transmitter<'a> = dyn FnMut(&Transmit) -> Instant + 'a;
 
-/// Room on the way out for the voice, headers and repairs, in bits a second.
-const BESIDE_PICTURES_BPS: u64 = 100_000;
-/// Times a machine is woken at one moment before others get their turn.
-const WAKES: usize = 8;
+/// Bitrate probed for beyond a session's video limit, for audio, headers and retransmissions, in bits per second.
+const RESERVE_BPS: u64 = 100_000;
+/// Timer runs of one str0m instance at one instant before others get their turn.
+const MAX_TIMER_RUNS: usize = 8;
+/// Longest playout delay that a receiver may choose, in ticks of 90 kHz: 500 ms. The page uses it to keep video with its
+/// audio; a maximum of 0 would forbid that.
+const MAX_PLAYOUT_DELAY_TICKS: u64 = 45_000;
 
 /// One peer.
 pub struct Peer {
     rtc: Rtc,
-    /// The session's handles.
-    pub ticket: SessionHandle,
-    /// When it counts as gone.
-    pub life: Timeouts,
-    /// When the machine wants to be woken.
+    /// Handle of the session that it receives.
+    pub session: SessionHandle,
+    /// When str0m wants its timers run.
     pub wake_at: Instant,
-    voice: Option<(Mid, Pt)>,
-    picture: Option<(Mid, Pt)>,
-    mids: Vec<(Mid, MediaKind)>,
-    outlook: CongestionController,
-    pacing: Pacing,
-    /// The way became narrow: where the estimation is to begin anew, in bits a second.
-    begin_bps: Option<u64>,
-    pictures_out: SendQueue<VIDEO_CLOCK_HZ>,
-    voice_out: SendQueue<OPUS_HZ>,
+    lines: MediaLines,
+    ingress: Ingress,
+    egress: Egress,
     network: Network,
-    heard: Heard,
-    proof: Liveness,
 }
 
-/// What came from the peer.
-#[derive(Clone, Copy, Debug, Default)]
-struct Heard {
-    /// Datagrams that only the peer can have made: RTP and RTCP that decrypted, and STUN requests that were answered.
-    authentic: u64,
-    /// Datagrams of DTLS that were answered.
-    greeted: u64,
-    newest: Option<SeqNo>,
-}
-
-/// How a peer stands after it said all it had to say.
+/// Whether a peer goes on after it was driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerState {
-    /// It waits.
-    Waiting,
+    /// It goes on.
+    Active,
     /// It is gone, for this reason.
-    Over(EndReason),
+    Ended(EndReason),
 }
 
 impl Peer {
-    /// A peer whose offer was accepted by `rtc`.
+    /// A peer whose offer `rtc` has accepted.
     #[must_use]
-    pub fn new(rtc: Rtc, ticket: SessionHandle, now: Instant) -> Self {
+    pub fn new(rtc: Rtc, session: SessionHandle, now: Instant) -> Self {
         Self {
             rtc,
-            ticket,
-            life: Timeouts::new(now),
             wake_at: now,
-            voice: None,
-            picture: None,
-            mids: Vec::new(),
-            outlook: CongestionController::new(now),
-            pacing: Pacing::default(),
-            begin_bps: None,
-            pictures_out: SendQueue::default(),
-            voice_out: SendQueue::default(),
+            lines: MediaLines::new(session.codec),
+            ingress: Ingress::new(now),
+            egress: Egress::new(now),
             network: Network::new(now),
-            heard: Heard::default(),
-            proof: Liveness::default(),
+            session,
         }
     }
 
-    /// The name by which the peer's STUN requests call this machine.
+    /// Our ICE user name fragment, to which the peer's STUN requests are addressed.
     #[must_use]
-    pub fn name(&mut self) -> String {
+    pub fn local_ufrag(&mut self) -> String {
         self.rtc.direct_api().local_ice_credentials().ufrag
     }
 
@@ -109,84 +87,92 @@ impl Peer {
         self.rtc.accepts(input)
     }
 
-    /// Takes a datagram that it accepts and says all that follows from it.
+    /// When the peer counts as gone.
+    #[must_use]
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.ingress.timeouts
+    }
+
+    /// Takes a datagram that it accepts, and sends what follows from it.
     ///
     /// # Errors
-    /// If the machine cannot go on; the session ends.
+    /// If str0m cannot go on; the peer ends.
     pub fn receive(
         &mut self,
         now: Instant,
         datagram: Receive<'_>,
-        way: &mut Transmitter<'_>,
+        transmit: &mut Transmitter<'_>,
     ) -> Result<PeerState, RtcError> {
         self.rtc.handle_input(Input::Receive(now, datagram))?;
-        self.speak(now, way)
+        self.drive(now, transmit)
     }
 
-    /// As [`Peer::receive`], for DTLS: once connected, what is neither answered nor a goodbye is none of the peer's.
+    /// As [`Peer::receive`], for DTLS. Once the peer is connected, a datagram that is neither answered nor closes the
+    /// connection is counted as stray: str0m drops forged records silently.
     ///
     /// # Errors
     /// As for [`Peer::receive`].
-    pub fn receive_greeting(
+    pub fn receive_dtls(
         &mut self,
         now: Instant,
         datagram: Receive<'_>,
-        way: &mut Transmitter<'_>,
+        transmit: &mut Transmitter<'_>,
     ) -> Result<PeerState, RtcError> {
-        let (before, was_connected) = (self.heard.greeted, self.network.stats.is_connected);
-        let standing = self.receive(now, datagram, way)?;
-        if was_connected && standing == PeerState::Waiting && self.heard.greeted == before {
-            self.lose(Loss::StrayPacket);
+        let (before, was_connected) = (self.ingress.dtls_answered(), self.network.stats.is_connected);
+        let state = self.receive(now, datagram, transmit)?;
+        if was_connected && state == PeerState::Active && self.ingress.dtls_answered() == before {
+            self.count_loss(Loss::StrayPacket);
         }
-        Ok(standing)
+        Ok(state)
     }
 
-    /// As [`Peer::receive`], for everything but DTLS: the machine drops it silently when it is a replay or not authentic.
+    /// As [`Peer::receive`], for STUN, SRTP and SRTCP. A datagram that str0m drops silently, because it is a replay or not
+    /// authentic, is counted as stray.
     ///
     /// # Errors
     /// As for [`Peer::receive`].
-    pub fn receive_signed(
+    pub fn receive_authenticated(
         &mut self,
         now: Instant,
         datagram: Receive<'_>,
-        way: &mut Transmitter<'_>,
+        transmit: &mut Transmitter<'_>,
     ) -> Result<PeerState, RtcError> {
-        let before = self.heard.authentic;
-        let standing = self.receive(now, datagram, way)?;
-        if self.heard.authentic == before {
-            self.lose(Loss::StrayPacket);
+        let before = self.ingress.authenticated();
+        let state = self.receive(now, datagram, transmit)?;
+        if self.ingress.authenticated() == before {
+            self.count_loss(Loss::StrayPacket);
         }
-        Ok(standing)
+        Ok(state)
     }
 
-    /// Tells the machine what time it is.
+    /// Runs the timers.
     ///
     /// # Errors
     /// As for [`Peer::receive`].
-    pub fn wake(&mut self, now: Instant, way: &mut Transmitter<'_>) -> Result<PeerState, RtcError> {
+    pub fn handle_timeout(&mut self, now: Instant, transmit: &mut Transmitter<'_>) -> Result<PeerState, RtcError> {
         self.rtc.handle_input(Input::Timeout(now))?;
-        self.tell_bitrate(now);
-        let given_up = self.pictures_out.give_up(now);
-        self.drop_pictures(given_up);
-        self.speak(now, way)
+        self.update_bitrate(now);
+        let expired = self.egress.video.expire(now);
+        self.count_dropped_frames(expired);
+        self.drive(now, transmit)
     }
 
-    /// Says goodbye (RTCP BYE, DTLS close).
+    /// Closes the connection (RTCP BYE, DTLS close_notify).
     ///
     /// # Errors
     /// As for [`Peer::receive`].
-    pub fn close(&mut self, now: Instant, way: &mut Transmitter<'_>) -> Result<PeerState, RtcError> {
+    pub fn close(&mut self, now: Instant, transmit: &mut Transmitter<'_>) -> Result<PeerState, RtcError> {
         self.rtc.close()?;
-        self.speak(now, way)
+        self.drive(now, transmit)
     }
 
-    /// What the network says.
+    /// Network statistics.
     #[must_use]
     pub fn stats(&self) -> NetworkStats {
         self.network.stats
     }
 
-    /// Hands one thing to the machine, which sends it; sender reports are made from its clock.
+    /// Sends one item of media. Sender reports take their clock from it.
     ///
     /// # Errors
     /// As for [`Peer::receive`].
@@ -194,129 +180,133 @@ impl Peer {
         &mut self,
         outgoing: &Outgoing,
         now: Instant,
-        way: &mut Transmitter<'_>,
+        transmit: &mut Transmitter<'_>,
     ) -> Result<PeerState, RtcError> {
         match &outgoing.media.value {
-            OutgoingMedia::Voice(packet) => self.write_voice(outgoing, now, packet)?,
-            OutgoingMedia::VideoFrame(picture) => self.write_picture(outgoing, now, &picture.bytes)?,
+            OutgoingMedia::Voice(packet) => self.write_audio(outgoing, now, packet)?,
+            OutgoingMedia::VideoFrame(frame) => self.write_video(outgoing, now, &frame.bytes)?,
         }
-        self.speak(now, way)
+        self.drive(now, transmit)
     }
 
-    fn write_picture(&mut self, outgoing: &Outgoing, now: Instant, bytes: &Bytes) -> Result<(), RtcError> {
-        let writer = self.picture.and_then(|(mid, pt)| Some((self.rtc.writer(mid)?, pt)));
+    fn write_video(&mut self, outgoing: &Outgoing, now: Instant, bytes: &Bytes) -> Result<(), RtcError> {
+        let writer = self.lines.video().and_then(|line| Some((self.rtc.writer(line.mid)?, line.pt)));
         let Some((writer, pt)) = writer else {
-            self.drop_pictures(1);
+            self.count_dropped_frames(1);
             return Ok(());
         };
         let at = outgoing.media.at;
-        let (at_once, half_a_second) =
-            (MediaTime::new(0, Frequency::NINETY_KHZ), MediaTime::new(45_000, Frequency::NINETY_KHZ));
-        let time = MediaTime::new(ticks(at, VIDEO_CLOCK_HZ), Frequency::NINETY_KHZ);
-        // At once, unless the page asks its browser to hold pictures until their voice is played: a most of 0 forbids it.
-        writer.playout_delay(at_once, half_a_second).write(pt, outgoing.clock.min(now), time, &**bytes)?;
-        let given_up = self.pictures_out.enter(at.to_rtp(), outgoing.media.marks, now);
-        self.drop_pictures(given_up);
+        let ticks_90k = |ticks| MediaTime::new(ticks, Frequency::NINETY_KHZ);
+        let writer = writer.playout_delay(ticks_90k(0), ticks_90k(MAX_PLAYOUT_DELAY_TICKS));
+        writer.write(pt, outgoing.clock.min(now), ticks_90k(rtp_ticks(at, VIDEO_CLOCK_HZ)), &**bytes)?;
+        let dropped = self.egress.video.push(at.to_rtp(), outgoing.media.marks, now);
+        self.count_dropped_frames(dropped);
         Ok(())
     }
 
-    /// Counts encoded pictures that will not leave, or too late to be of use.
-    fn drop_pictures(&self, count: usize) {
+    /// Counts encoded frames that are never sent.
+    fn count_dropped_frames(&self, count: usize) {
         for _ in 0..count {
-            self.ticket.meter.frame_dropped();
-            self.lose(Loss::UnsentFrame);
+            self.session.meter.frame_dropped();
+            self.count_loss(Loss::UnsentFrame);
         }
     }
 
-    fn write_voice(&mut self, outgoing: &Outgoing, now: Instant, packet: &Bytes) -> Result<(), RtcError> {
-        if outgoing.media.utterance < self.ticket.inbox.utterance() {
-            self.lose(Loss::StaleUtterance);
+    fn write_audio(&mut self, outgoing: &Outgoing, now: Instant, packet: &Bytes) -> Result<(), RtcError> {
+        if outgoing.media.utterance < self.session.inbox.utterance() {
+            self.count_loss(Loss::StaleUtterance);
             return Ok(());
         }
-        let Some((mid, pt)) = self.voice else { return Ok(()) };
-        let Some(writer) = self.rtc.writer(mid) else { return Ok(()) };
-        let time = MediaTime::new(ticks(outgoing.media.at, OPUS_HZ), Frequency::FORTY_EIGHT_KHZ);
-        writer.write(pt, outgoing.clock.min(now), time, &**packet)?;
-        // Only measured: voice is not paced, it leaves with the next word of the machine.
-        self.voice_out.enter(outgoing.media.at.to_rtp(), outgoing.media.marks, now);
+        let Some(line) = self.lines.audio() else { return Ok(()) };
+        let Some(writer) = self.rtc.writer(line.mid) else { return Ok(()) };
+        let time = MediaTime::new(rtp_ticks(outgoing.media.at, OPUS_HZ), Frequency::FORTY_EIGHT_KHZ);
+        writer.write(line.pt, outgoing.clock.min(now), time, &**packet)?;
+        // For the latency marks only: audio is not paced and leaves with the next poll.
+        self.egress.audio.push(outgoing.media.at.to_rtp(), outgoing.media.marks, now);
         Ok(())
     }
 
-    /// Lets the machine say all it has to say now.
-    fn speak(&mut self, now: Instant, way: &mut Transmitter<'_>) -> Result<PeerState, RtcError> {
-        let mut standing = self.say_all(now, way);
-        if let Some(bps) = self.begin_bps.take() {
-            standing = standing.and(self.begin_anew(bps, now, way));
+    /// Polls str0m until it waits for time or input, and does what follows from its events.
+    fn drive(&mut self, now: Instant, transmit: &mut Transmitter<'_>) -> Result<PeerState, RtcError> {
+        let mut state = self.poll(now, transmit)?;
+        if let (PeerState::Active, Some(bps)) = (state, self.egress.poll_bwe_reset()) {
+            state = self.restart_after_drop(bps, now, transmit)?;
         }
-        self.note_unsent(now);
-        standing
+        self.session.inbox.note_unsent(self.egress.unsent_frames(now));
+        Ok(state)
     }
 
-    fn say_all(&mut self, now: Instant, way: &mut Transmitter<'_>) -> Result<PeerState, RtcError> {
-        for _ in 0..WAKES {
-            let (at, over) = self.drain(now, way)?;
-            self.wake_at = at;
-            if over.is_some() || at > now {
-                return Ok(over.map_or(PeerState::Waiting, PeerState::Over));
+    /// Polls str0m, and runs its timers as long as they are due.
+    fn poll(&mut self, now: Instant, transmit: &mut Transmitter<'_>) -> Result<PeerState, RtcError> {
+        for _ in 0..MAX_TIMER_RUNS {
+            let state = self.drain(now, transmit)?;
+            if state != PeerState::Active || self.wake_at > now {
+                return Ok(state);
             }
             self.rtc.handle_input(Input::Timeout(now))?;
         }
-        Ok(PeerState::Waiting)
+        Ok(PeerState::Active)
     }
 
-    /// Polls until the machine waits; gives until when, and why the peer is gone, if it is.
-    fn drain(&mut self, now: Instant, way: &mut Transmitter<'_>) -> Result<(Instant, Option<EndReason>), RtcError> {
-        let mut over = None;
+    /// Takes str0m's output until it names its next timer.
+    fn drain(&mut self, now: Instant, transmit: &mut Transmitter<'_>) -> Result<PeerState, RtcError> {
+        let mut reason = None;
         loop {
             match self.rtc.poll_output()? {
-                Output::Timeout(at) => return Ok((at, over)),
-                Output::Event(event) => over = over.or(self.take_event(event, now)),
+                Output::Timeout(at) => {
+                    self.wake_at = at;
+                    return Ok(reason.map_or(PeerState::Active, PeerState::Ended));
+                }
+                Output::Event(event) => reason = reason.or(self.on_event(event, now)),
                 Output::Transmit(datagram) => {
-                    let sent = way(&datagram);
-                    self.count_sent(&datagram.contents, sent);
-                    self.heard.greeted += u64::from(demux::is_dtls(&datagram.contents));
-                    if let Some(question) = demux::stun_answered(&datagram.contents) {
-                        self.heard.authentic += 1;
-                        if self.proof.is_new_question(question) {
-                            self.life.hear(now);
-                        }
-                    }
+                    let sent_at = transmit(&datagram);
+                    self.on_transmit(&datagram.contents, now, sent_at);
                 }
             }
         }
     }
 
-    /// Counts pictures and voice as sent with their first packet.
-    fn count_sent(&mut self, datagram: &[u8], now: Instant) {
-        let Some((pt, rtp)) = demux::rtp_head(datagram) else { return };
-        if self.picture.is_some_and(|(_, its)| *its == pt) {
-            self.picture_left(RtpTime(rtp), now);
-        } else if self.voice.is_some_and(|(_, its)| *its == pt)
-            && let Some(mut left) = self.voice_out.leave(RtpTime(rtp))
-        {
-            left.marks.stamp(Stage::Sent, now);
-            self.ticket.meter.voice_sent(&left.marks);
+    fn on_transmit(&mut self, datagram: &[u8], now: Instant, sent_at: Instant) {
+        if let Some((pt, rtp)) = demux::rtp_header(datagram) {
+            self.on_rtp_sent(pt, rtp, sent_at);
+        } else if demux::is_dtls(datagram) {
+            self.ingress.on_dtls_sent();
+        } else if let Some(id) = demux::stun_success_id(datagram) {
+            self.ingress.on_stun_answered(id, now);
         }
     }
 
-    fn picture_left(&mut self, rtp: RtpTime<VIDEO_CLOCK_HZ>, now: Instant) {
-        let Some(mut left) = self.pictures_out.leave(rtp) else { return };
-        self.drop_pictures(left.passed_over);
-        left.marks.stamp(Stage::Sent, now);
-        let due = left.marks.at(Stage::Listened).unwrap_or(now);
-        self.ticket.meter.frame_sent(&left.marks, now.saturating_duration_since(due));
+    /// A frame or an audio packet counts as sent with its first RTP packet.
+    fn on_rtp_sent(&mut self, pt: u8, rtp: u32, sent_at: Instant) {
+        if self.lines.video().is_some_and(|line| *line.pt == pt) {
+            self.on_video_sent(RtpTime(rtp), sent_at);
+        } else if self.lines.audio().is_some_and(|line| *line.pt == pt)
+            && let Some(mut packet) = self.egress.audio.on_first_packet(RtpTime(rtp))
+        {
+            packet.marks.stamp(Stage::Sent, sent_at);
+            self.session.meter.voice_sent(&packet.marks);
+        }
     }
 
-    fn take_event(&mut self, event: Event, now: Instant) -> Option<EndReason> {
+    fn on_video_sent(&mut self, rtp: RtpTime<VIDEO_CLOCK_HZ>, sent_at: Instant) {
+        let Some(mut frame) = self.egress.video.on_first_packet(rtp) else { return };
+        self.count_dropped_frames(frame.skipped);
+        frame.marks.stamp(Stage::Sent, sent_at);
+        let due = frame.marks.at(Stage::PlayoutDue).unwrap_or(sent_at);
+        self.session.meter.frame_sent(&frame.marks, sent_at.saturating_duration_since(due));
+    }
+
+    fn on_event(&mut self, event: Event, now: Instant) -> Option<EndReason> {
         match event {
-            Event::Connected => self.connect(),
-            Event::MediaAdded(media) => self.add(&media),
-            Event::RawPacket(packet) => self.take_packet(*packet, now),
-            Event::KeyframeRequest(_) => self.order(SessionCommand::KeyPicture),
-            Event::EgressBitrateEstimate(kind) => self.estimate(&kind, now),
-            Event::PeerStats(stats) => self.note(&stats),
-            Event::MediaEgressStats(stats) if self.voice.is_some_and(|(mid, _)| mid == stats.mid) => {
-                stats.loss.iter().for_each(|loss| self.outlook.teller.lose_voice(f64::from(*loss)));
+            Event::Connected => self.on_connected(),
+            Event::MediaAdded(media) => self.on_media_added(&media),
+            Event::RawPacket(packet) => self.on_raw_packet(*packet, now),
+            Event::KeyframeRequest(_) => self.command(SessionCommand::KeyPicture),
+            Event::EgressBitrateEstimate(kind) => self.on_estimate(&kind, now),
+            Event::PeerStats(stats) => self.on_peer_stats(&stats),
+            Event::MediaEgressStats(stats) if self.lines.audio().is_some_and(|line| line.mid == stats.mid) => {
+                let allocator = &mut self.egress.congestion.allocator;
+                stats.loss.iter().for_each(|loss| allocator.on_audio_loss(f64::from(*loss)));
             }
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
                 return Some(EndReason::Unreachable);
@@ -327,58 +317,71 @@ impl Peer {
         None
     }
 
-    fn take_packet(&mut self, packet: RawPacket, now: Instant) {
+    fn on_connected(&mut self) {
+        self.ingress.timeouts.on_connected();
+        self.network.stats.is_connected = true;
+        // More than the session may use is not probed for.
+        let limit = self.session.terms.bitrate_bps;
+        let max_bps = limit.map_or(*BITRATE_BPS.end(), |limit| u64::from(limit) + RESERVE_BPS);
+        self.rtc.bwe().set_bitrate(Bitrate::bps(0), Bitrate::bps(max_bps));
+        self.lines.choose(&mut self.rtc);
+        self.note_viewer();
+        self.command(SessionCommand::KeyPicture);
+    }
+
+    fn on_media_added(&mut self, media: &MediaAdded) {
+        self.lines.add(&mut self.rtc, media);
+        self.note_viewer();
+    }
+
+    /// The session begins to draw once it can be seen.
+    fn note_viewer(&self) {
+        if self.network.stats.is_connected && self.lines.video().is_some() {
+            self.session.inbox.watch();
+        }
+    }
+
+    fn on_raw_packet(&mut self, packet: RawPacket, now: Instant) {
         match packet {
             RawPacket::RtpRx(header, payload) => {
-                self.heard.authentic += 1;
-                self.life.hear(now);
-                self.hear(&header, payload, now);
+                self.ingress.on_rtp(now);
+                self.on_audio(&header, payload, now);
             }
             RawPacket::RtcpRx(report) => {
-                self.heard.authentic += 1;
-                if self.proof.hear(&report, now) {
-                    self.life.hear(now);
-                }
-                self.hear_of_way(&report, now);
+                self.ingress.on_rtcp(&report, now);
+                self.on_rtcp(&report, now);
             }
-            RawPacket::RtpTx(header, bytes) => self.outlook.send(&header, bytes.len(), now),
-            RawPacket::RtcpTx(report) => self.proof.ask(&report, now),
+            RawPacket::RtpTx(header, bytes) => self.egress.congestion.on_sent(&header, bytes.len(), now),
+            RawPacket::RtcpTx(report) => self.ingress.on_rtcp_sent(&report, now),
         }
     }
 
-    fn hear(&mut self, header: &RtpHeader, payload: Vec<u8>, now: Instant) {
-        if payload.is_empty() || Some(header.payload_type) != self.type_of(Codec::Opus) {
+    fn on_audio(&mut self, header: &RtpHeader, payload: Vec<u8>, now: Instant) {
+        if payload.is_empty() || Some(header.payload_type) != payload_type(&self.rtc, Codec::Opus) {
             return;
         }
-        let sequence = header.sequence_number(self.heard.newest);
-        self.heard.newest = self.heard.newest.max(Some(sequence));
-        self.ticket.inbox.hear(AudioPacket {
-            rtp: AudioRtpTime::from_ticks(u128::from(header.timestamp)),
-            sequence: Some(*sequence),
-            payload: Bytes::from(payload),
-            arrived: now,
-        });
+        self.session.inbox.hear(self.ingress.audio_packet(header, payload, now));
     }
 
-    fn order(&self, order: SessionCommand) {
-        // A show with a full inbox does not keep up; it gets the next one.
-        let _ = self.ticket.inbox.order(order);
+    fn command(&self, command: SessionCommand) {
+        // A full queue means that the session does not keep up; the next command of the kind replaces this one.
+        let _ = self.session.inbox.order(command);
     }
 
     #[cfg(test)]
-    pub(super) fn heard_authentic(&self) -> u64 {
-        self.heard.authentic
+    pub(super) fn authenticated(&self) -> u64 {
+        self.ingress.authenticated()
     }
 
-    fn lose(&self, loss: Loss) {
-        let mut lost = LossCounts::default();
-        lost.count(loss);
-        self.ticket.meter.lose(&lost);
+    fn count_loss(&self, loss: Loss) {
+        let mut losses = LossCounts::default();
+        losses.count(loss);
+        self.session.meter.lose(&losses);
     }
 }
 
-/// The moment as unwrapped ticks of an RTP clock; the machine wraps them.
-fn ticks(at: SampleIndex, clock_hz: u32) -> u64 {
+/// An instant of the session in ticks of an RTP clock, unwrapped; str0m wraps them.
+fn rtp_ticks(at: SampleIndex, clock_hz: u32) -> u64 {
     let ticks = u128::from(at.0) * u128::from(clock_hz) / u128::from(SPEECH_HZ);
     u64::try_from(ticks).unwrap_or(u64::MAX)
 }

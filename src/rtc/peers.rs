@@ -1,8 +1,9 @@
-//! All peers of the door: whose datagram it is, who is due, who is let go.
+//! All peers of the endpoint: demultiplexing, timers and removal.
 //!
-//! A machine: time and datagrams are given, and `way` takes what goes out. Sockets and queues are the floor's.
+//! A state machine: time and datagrams are passed in, and a [`Transmitter`] takes the datagrams to send. What a datagram
+//! costs does not depend on the number of peers: the peer is found by hash, the next timer in an ordered set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,143 +19,176 @@ use super::peer::{Peer, PeerState, Transmitter};
 use crate::session::{EndReason, Outgoing, OutgoingMedia, SessionKey};
 use crate::telemetry::{Counters, Loss};
 
-/// A datagram as a socket gave it.
+/// A datagram as a socket received it.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram<'a> {
-    /// Who sent it.
+    /// Remote address.
     pub source: SocketAddr,
-    /// The candidate of ours that it counts as sent to.
-    pub here: SocketAddr,
-    /// What it holds.
+    /// The local candidate at which it arrived.
+    pub destination: SocketAddr,
+    /// Payload of the UDP datagram.
     pub bytes: &'a [u8],
 }
 
-/// Every peer of the door.
+/// Every peer of the endpoint.
 pub struct Peers {
-    peers: BTreeMap<SessionKey, Box<Peer>>,
-    index: Demux,
-    lobby: Arc<dyn Admission>,
+    peers: HashMap<SessionKey, Box<Peer>>,
+    demux: Demux,
+    /// When each peer is to be woken, soonest first: one entry per peer, equal to its `wake_at`.
+    timers: BTreeSet<(Instant, SessionKey)>,
+    admission: Arc<dyn Admission>,
     counters: Arc<Counters>,
+    /// Peers that were read or changed, each time they were.
+    #[cfg(test)]
+    pub(super) touched: u64,
 }
 
 impl Peers {
-    /// Nobody yet. Sessions that are over are ended in `lobby`, datagrams that are nobody's counted in `counters`.
+    /// No peers. Ends sessions through `admission`, counts datagrams that belong to no peer in `counters`.
     #[must_use]
-    pub fn new(lobby: Arc<dyn Admission>, counters: Arc<Counters>) -> Self {
-        Self { peers: BTreeMap::new(), index: Demux::default(), lobby, counters }
+    pub fn new(admission: Arc<dyn Admission>, counters: Arc<Counters>) -> Self {
+        Self {
+            peers: HashMap::new(),
+            demux: Demux::default(),
+            timers: BTreeSet::new(),
+            admission,
+            counters,
+            #[cfg(test)]
+            touched: 0,
+        }
     }
 
-    /// Looks after this peer from now on.
+    /// Serves this peer from now on.
     pub fn add(&mut self, mut peer: Box<Peer>) {
-        self.index.add(peer.ticket.key, &peer.name());
-        self.peers.insert(peer.ticket.key, peer);
+        let key = peer.session.key;
+        self.demux.insert(key, &peer.local_ufrag());
+        self.timers.insert((peer.wake_at, key));
+        self.peers.insert(key, peer);
     }
 
-    /// The numbers of the session with this id.
+    /// Network statistics of the session with this id.
     #[must_use]
     pub fn stats(&self, id: &str) -> Option<NetworkStats> {
-        self.peers.values().find(|peer| &*peer.ticket.id == id).map(|peer| peer.stats())
+        self.peers.values().find(|peer| &*peer.session.id == id).map(|peer| peer.stats())
     }
 
-    /// The numbers of every session.
+    /// Network statistics of every session.
     #[must_use]
     pub fn all_stats(&self) -> Vec<NetworkStats> {
         self.peers.values().map(|peer| peer.stats()).collect()
     }
 
-    /// Takes a datagram to whose it is; one that is nobody's is counted.
-    pub fn hear(&mut self, now: Instant, datagram: Datagram<'_>, way: &mut Transmitter<'_>) {
-        let Datagram { source, here, bytes } = datagram;
-        let Some(key) = self.owner_of(source, bytes) else { return self.stray() };
-        let Ok(received) = Receive::new(Protocol::Udp, source, here, bytes) else { return self.stray() };
+    /// Routes a datagram to its peer; unroutable ones are counted.
+    pub fn receive(&mut self, now: Instant, datagram: Datagram<'_>, transmit: &mut Transmitter<'_>) {
+        let Datagram { source, destination, bytes } = datagram;
+        let Some(key) = self.key_of(source, bytes) else { return self.count_stray() };
+        let Ok(received) = Receive::new(Protocol::Udp, source, destination, bytes) else { return self.count_stray() };
         let input = Input::Receive(now, received);
-        let is_for_it = self.peers.get(&key).is_some_and(|peer| peer.accepts(&input));
+        let is_accepted = self.peers.get(&key).is_some_and(|peer| peer.accepts(&input));
         let Input::Receive(_, received) = input else { return };
-        if !is_for_it {
-            return self.stray();
+        if !is_accepted {
+            return self.count_stray();
         }
         if demux::is_stun(bytes) {
-            self.index.learn(source, key);
+            self.demux.bind_address(source, key);
         }
         if demux::is_dtls(bytes) {
-            self.tend(key, now, way, |peer, way| peer.receive_greeting(now, received, way));
+            self.with_peer(key, now, transmit, |peer, transmit| peer.receive_dtls(now, received, transmit));
         } else {
-            self.tend(key, now, way, |peer, way| peer.receive_signed(now, received, way));
+            self.with_peer(key, now, transmit, |peer, transmit| peer.receive_authenticated(now, received, transmit));
         }
     }
 
-    /// Sends what a show made. What a session that has ended still had on its way is not sent: its meter has settled its
-    /// frames, and its voice is counted here.
-    pub fn send(&mut self, now: Instant, thing: &Outgoing, way: &mut Transmitter<'_>) {
-        let is_voice = matches!(thing.media.value, OutgoingMedia::Voice(_));
-        if is_voice && !self.peers.contains_key(&thing.session) {
+    /// Sends media of a session. Media of a session that has ended is dropped: its meter has accounted for its frames,
+    /// and its audio is counted here.
+    pub fn send(&mut self, now: Instant, item: &Outgoing, transmit: &mut Transmitter<'_>) {
+        let is_audio = matches!(item.media.value, OutgoingMedia::Voice(_));
+        if is_audio && !self.peers.contains_key(&item.session) {
             return self.counters.lose(Loss::BlockedVoice);
         }
-        self.tend(thing.session, now, way, |peer, way| peer.send(thing, now, way));
+        self.with_peer(item.session, now, transmit, |peer, transmit| peer.send(item, now, transmit));
     }
 
-    /// Wakes the machines that are due; gives when the next one is.
-    pub fn wake_due(&mut self, now: Instant, way: &mut Transmitter<'_>) -> Option<Instant> {
-        let due: Vec<_> = self.peers.iter().filter(|(_, peer)| peer.wake_at <= now).map(|(key, _)| *key).collect();
+    /// Runs the timers that are due; returns when the next one is.
+    ///
+    /// Each timer runs at most once in a call, so that a peer whose timer stays due cannot starve the others.
+    pub fn handle_timeouts(&mut self, now: Instant, transmit: &mut Transmitter<'_>) -> Option<Instant> {
+        let due: Vec<SessionKey> = self.timers.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| *key).collect();
         for key in due {
-            self.tend(key, now, way, |peer, way| peer.wake(now, way));
+            self.with_peer(key, now, transmit, |peer, transmit| peer.handle_timeout(now, transmit));
         }
-        self.peers.values().map(|peer| peer.wake_at).min()
+        self.timers.first().map(|(at, _)| *at)
     }
 
-    /// Lets go of who was ended from outside or fell silent. To be called ten times a second or so.
-    pub fn look_after(&mut self, now: Instant, way: &mut Transmitter<'_>) {
-        let over = self.peers.iter().filter_map(|(key, peer)| {
-            let reason = peer.life.end_reason(now);
-            (peer.ticket.inbox.has_ended() || reason.is_some()).then_some((*key, reason))
+    /// Removes peers whose session was ended elsewhere, that never connected, or that fell silent. Call it every 100 ms.
+    pub fn remove_ended(&mut self, now: Instant, transmit: &mut Transmitter<'_>) {
+        let ended = self.peers.iter().filter_map(|(key, peer)| {
+            let reason = peer.timeouts().end_reason(now);
+            (peer.session.inbox.has_ended() || reason.is_some()).then_some((*key, reason))
         });
-        let over: Vec<_> = over.collect();
-        for (key, reason) in over {
-            self.let_go(key, reason, now, way);
+        let ended: Vec<_> = ended.collect();
+        for (key, reason) in ended {
+            self.remove(key, reason, now, transmit);
         }
     }
 
-    /// Says goodbye to everybody.
-    pub fn close(&mut self, now: Instant, way: &mut Transmitter<'_>) {
+    /// Closes every peer.
+    pub fn close(&mut self, now: Instant, transmit: &mut Transmitter<'_>) {
         let keys: Vec<_> = self.peers.keys().copied().collect();
-        keys.into_iter().for_each(|key| self.let_go(key, Some(EndReason::Closing), now, way));
+        keys.into_iter().for_each(|key| self.remove(key, Some(EndReason::Closing), now, transmit));
     }
 
-    /// STUN goes by its name, all else by where it came from: a signed request was heard from there before.
-    fn owner_of(&self, source: SocketAddr, bytes: &[u8]) -> Option<SessionKey> {
-        if demux::is_stun(bytes) { self.index.named(demux::name_in(bytes)?) } else { self.index.at(source) }
+    /// STUN is routed by its user name, everything else by its source address: an authenticated STUN request came from
+    /// there before.
+    fn key_of(&self, source: SocketAddr, bytes: &[u8]) -> Option<SessionKey> {
+        if demux::is_stun(bytes) {
+            self.demux.by_ufrag(demux::local_ufrag(bytes)?)
+        } else {
+            self.demux.by_address(source)
+        }
     }
 
-    fn stray(&self) {
+    fn count_stray(&self) {
         self.counters.lose(Loss::StrayPacket);
     }
 
-    /// Works with a peer; if its machine fails or breaks, its session ends and no other.
-    fn tend<F>(&mut self, key: SessionKey, now: Instant, way: &mut Transmitter<'_>, work: F)
+    /// Works on one peer and reschedules its timer. If the peer fails or panics, its session ends and no other.
+    fn with_peer<F>(&mut self, key: SessionKey, now: Instant, transmit: &mut Transmitter<'_>, work: F)
     where
         F: FnOnce(&mut Peer, &mut Transmitter<'_>) -> Result<PeerState, RtcError>,
     {
         let Some(peer) = self.peers.get_mut(&key) else { return };
-        let reason = match catch_unwind(AssertUnwindSafe(|| work(peer, way))) {
-            Ok(Ok(PeerState::Waiting)) => return,
-            Ok(Ok(PeerState::Over(reason))) => reason,
+        #[cfg(test)]
+        {
+            self.touched += 1;
+        }
+        let scheduled_at = peer.wake_at;
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(peer, transmit)));
+        if peer.wake_at != scheduled_at {
+            self.timers.remove(&(scheduled_at, key));
+            self.timers.insert((peer.wake_at, key));
+        }
+        let reason = match outcome {
+            Ok(Ok(PeerState::Active)) => return,
+            Ok(Ok(PeerState::Ended(reason))) => reason,
             Ok(Err(error)) => {
-                tracing::debug!(%error, "a machine failed");
+                tracing::debug!(%error, "the WebRTC state machine failed");
                 EndReason::Failed
             }
             Err(_panic) => EndReason::Broken,
         };
-        self.let_go(key, Some(reason), now, way);
+        self.remove(key, Some(reason), now, transmit);
     }
 
-    /// Says goodbye to a peer and forgets it. Its session ends for this reason, unless it has ended already.
-    fn let_go(&mut self, key: SessionKey, reason: Option<EndReason>, now: Instant, way: &mut Transmitter<'_>) {
+    /// Closes a peer and removes it. Ends its session for this reason, unless it has ended already.
+    fn remove(&mut self, key: SessionKey, reason: Option<EndReason>, now: Instant, transmit: &mut Transmitter<'_>) {
         let Some(mut peer) = self.peers.remove(&key) else { return };
-        self.index.forget(key);
-        // A machine that cannot even say goodbye is dropped all the same.
-        let _ = catch_unwind(AssertUnwindSafe(|| peer.close(now, way)));
+        self.demux.remove(key);
+        self.timers.remove(&(peer.wake_at, key));
+        // A peer that cannot even close is dropped all the same.
+        let _ = catch_unwind(AssertUnwindSafe(|| peer.close(now, transmit)));
         if let Some(reason) = reason {
-            self.lobby.end(&peer.ticket.id, reason);
+            self.admission.end(&peer.session.id, reason);
         }
     }
 }

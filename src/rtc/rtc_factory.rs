@@ -26,7 +26,7 @@ const STATISTICS_EVERY: Duration = Duration::from_millis(250);
 
 /// Packets kept to be sent again, for how long, and the most that these may be of all that is sent. The library's own
 /// bound of 0.15 gives up every resend as soon as a fifth of the packets is lost; half is what a show can live with.
-const RESENDS: (usize, Duration, f32) = (2_000, Duration::from_secs(3), 0.5);
+const RTX_CACHE: (usize, Duration, f32) = (2_000, Duration::from_secs(3), 0.5);
 
 /// When pictures leave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub enum Pacing {
     #[default]
     Paced,
     /// With the next word of the machine, as voice does.
-    AtOnce,
+    Unpaced,
 }
 
 /// A recipe for machines.
@@ -89,23 +89,23 @@ impl RtcFactory {
 }
 
 /// Lets lost packets of pictures be sent again even where a fifth of them is lost.
-pub fn allow_resends(rtc: &mut Rtc, picture: Mid) {
-    let (packets, kept, most_ratio) = RESENDS;
+pub fn reset_rtx_cache(rtc: &mut Rtc, picture: Mid) {
+    let (packets, kept, most_ratio) = RTX_CACHE;
     if let Some(stream) = rtc.direct_api().stream_tx_by_mid(picture, None) {
         stream.set_rtx_cache(packets, kept, Some(most_ratio));
     }
 }
 
 /// Lets pictures leave at once, or as the estimate paces them.
-pub fn pace(rtc: &mut Rtc, picture: Mid, pacing: Pacing) {
+pub fn set_pacing(rtc: &mut Rtc, picture: Mid, pacing: Pacing) {
     if let Some(stream) = rtc.direct_api().stream_tx_by_mid(picture, None) {
-        stream.set_unpaced(pacing == Pacing::AtOnce);
+        stream.set_unpaced(pacing == Pacing::Unpaced);
     }
 }
 
 /// How the machine calls a codec.
 #[must_use]
-pub fn payload_of(codec: VideoCodec) -> Codec {
+pub fn str0m_codec(codec: VideoCodec) -> Codec {
     match codec {
         VideoCodec::H264 => Codec::H264,
         #[cfg(feature = "vp8")]

@@ -45,7 +45,7 @@ fn check_voice(offer: &str) -> Result<(), JoinError> {
     let lines = voice.clone();
     let is_off = voice.next().is_none_or(|line| line.split(' ').nth(1) == Some("0"));
     let is_opus = |line: &str| line.starts_with("a=rtpmap:") && line.to_ascii_lowercase().contains(" opus/48000");
-    if is_off || voice.any(is_opus) { Ok(()) } else { Err(JoinError::NoUsableVoice { offered: offered(lines) }) }
+    if is_off || voice.any(is_opus) { Ok(()) } else { Err(JoinError::NoUsableAudio { offered: offered(lines) }) }
 }
 
 /// The codec for a peer that offers these lines: H.264 if it can, for its encoder costs less.
@@ -79,7 +79,7 @@ fn section<'a>(text: &'a str, kind: &'a str) -> Option<impl Iterator<Item = &'a 
     Some(lines.map(|(_, line)| line))
 }
 
-/// The offer without its candidates: as a lite agent (RFC 8445, section 2.5) we learn where the peer is from its own
+/// The offer without its candidates: as a lite agent (RFC 8445, section 2.5) we bind_address where the peer is from its own
 /// checks, so names that only mean something in the peer's network (`.local`) need not be read at all.
 #[must_use]
 pub fn without_candidates(offer: &str) -> String {
@@ -114,7 +114,7 @@ fn is_baseline(line: &str) -> bool {
         && is_constrained(profile)
 }
 
-/// The constraint bits of a profile-level-id that begins with 42: baseline streams that obey set 1 play everywhere.
+/// The constraint bits of a profile-level-id that begins with 42: baseline streams that handle_command set 1 play everywhere.
 fn is_constrained(profile: &str) -> bool {
     let bits = profile.get(2..4).and_then(|hex| u8::from_str_radix(hex, 16).ok());
     bits.is_some_and(|bits| bits & 0x40 != 0)
@@ -206,7 +206,7 @@ mod tests {
         let (voice, rest) = (OFFER.find("m=audio").expect("a voice"), OFFER.find("m=video").expect("a picture"));
         let with = |line: &str| check_offer(&format!("{}{line}{}", &OFFER[..voice], &OFFER[rest..]));
         let error = with("m=audio 9 RTP 0\r\na=rtpmap:0 PCMU/8000\r\n").expect_err("PCMU only");
-        assert!(matches!(&error, JoinError::NoUsableVoice { offered } if offered == "PCMU/8000"), "{error}");
+        assert!(matches!(&error, JoinError::NoUsableAudio { offered } if offered == "PCMU/8000"), "{error}");
         assert!(with("m=audio 9 RTP 0\r\n").is_err() && with("m=audio 0 RTP 0\r\n").is_ok() && with("").is_ok());
         assert!(with("m=audio 9 RTP 96\r\na=rtpmap:96 OPUS/48000/2\r\n").is_ok());
     }

@@ -152,7 +152,7 @@ mod tests {
         let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
         let port = taken.local_addr().expect("an address").port();
         let host = ips(&["127.0.0.1"])[0];
-        let error = bind(&RtcConfig { host, udp_port: port, public_ips: Vec::new(), places: 1 }).expect_err("taken");
+        let error = bind(&RtcConfig { host, udp_port: port, public_ips: Vec::new(), capacity: 1 }).expect_err("taken");
         assert!(error.to_string().contains(&port.to_string()), "{error}");
     }
 }

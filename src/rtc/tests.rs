@@ -38,13 +38,13 @@ struct Call {
     recorded: Vec<Vec<u8>>,
 }
 
-fn ticket(now: Instant) -> SessionHandle {
+fn session(now: Instant) -> SessionHandle {
     SessionHandle {
         id: Arc::from("session"),
         key: SessionKey(1),
         avatar: Arc::from("nobody"),
         codec: VideoCodec::H264,
-        terms: SessionLimits { picture_px: 512, bitrate_bps: None, hear: true },
+        terms: SessionLimits { resolution_px: 512, bitrate_bps: None, audio: true },
         inbox: Inbox::new(Arc::default()),
         meter: Arc::new(Meter::default()),
         events: tokio::sync::broadcast::channel(1).0,
@@ -65,7 +65,7 @@ impl Call {
         let (rtc, _, answer) = RtcFactory::new(&[door]).answer(&offer.to_sdp_string(), now).expect("an answer");
         let answer = SdpAnswer::from_sdp_string(&answer).expect("an answer");
         browser.sdp_api().accept_answer(pending, answer).expect("a fitting answer");
-        let peer = Peer::new(rtc, ticket(now), now);
+        let peer = Peer::new(rtc, session(now), now);
         let (to_peer, to_browser) = (VecDeque::new(), VecDeque::new());
         let (sent, recorded, is_connected) = (Vec::new(), Vec::new(), false);
         let mut call =
@@ -93,11 +93,11 @@ impl Call {
 
     fn wake(&mut self) {
         let (now, out) = (self.now, &mut self.to_browser);
-        let mut way = |datagram: &str0m::net::Transmit| {
+        let mut transmit = |datagram: &str0m::net::Transmit| {
             out.push_back(datagram.contents.to_vec());
             now
         };
-        self.peer.wake(now, &mut way).expect("a machine that works");
+        self.peer.handle_timeout(now, &mut transmit).expect("a machine that works");
     }
 
     fn poll_browser(&mut self) {
@@ -133,12 +133,12 @@ impl Call {
     fn reach_peer(&mut self, bytes: &[u8]) -> bool {
         let (now, out) = (self.now, &mut self.to_browser);
         let Ok(datagram) = Receive::new(Protocol::Udp, self.home, self.door, bytes) else { return false };
-        let mut way = |datagram: &str0m::net::Transmit| {
+        let mut transmit = |datagram: &str0m::net::Transmit| {
             out.push_back(datagram.contents.to_vec());
             now
         };
         // A machine that fails ends its session, which is what this is about.
-        let _ = self.peer.receive(now, datagram, &mut way);
+        let _ = self.peer.receive(now, datagram, &mut transmit);
         true
     }
 
@@ -153,18 +153,18 @@ impl Call {
     }
 
     fn show(&mut self, number: u64, bytes: usize) {
-        self.peer.ticket.meter.frame_due();
+        self.peer.session.meter.frame_due();
         let mut marks = Marks::default();
-        marks.stamp(Stage::Listened, self.now);
+        marks.stamp(Stage::PlayoutDue, self.now);
         let value = OutgoingMedia::VideoFrame(EncodedFrame { bytes: Bytes::from(vec![0x65; bytes]), is_key: true });
         let media = Timed { at: SampleIndex(number * 640), utterance: Utterance::default(), marks, value };
         let outgoing = Outgoing { session: SessionKey(1), clock: self.now, media };
         let (now, out) = (self.now, &mut self.to_browser);
-        let mut way = |datagram: &str0m::net::Transmit| {
+        let mut transmit = |datagram: &str0m::net::Transmit| {
             out.push_back(datagram.contents.to_vec());
             now
         };
-        self.peer.send(&outgoing, now, &mut way).expect("a machine that works");
+        self.peer.send(&outgoing, now, &mut transmit).expect("a machine that works");
     }
 }
 
@@ -173,14 +173,14 @@ fn a_peer_that_lives_is_kept_and_garbage_from_its_address_does_not_keep_a_dead_o
     let mut call = Call::new();
     call.talk(1);
     call.live(Duration::from_secs(20));
-    assert_eq!(call.peer.life.end_reason(call.now), None, "consent checks alone keep a peer");
+    assert_eq!(call.peer.timeouts().end_reason(call.now), None, "consent checks alone keep a peer");
 
     let died = call.now;
     let mut random = fastrand::Rng::with_seed(3);
     let kinds = call.sent.clone();
     assert!([0..4, 20..64, 128..192].iter().all(|kind| kinds.iter().any(|sent| kind.contains(&sent[0]))));
     let mut reached = 0;
-    while call.peer.life.end_reason(call.now).is_none() {
+    while call.peer.timeouts().end_reason(call.now).is_none() {
         assert!(call.now - died < Duration::from_secs(10), "a dead peer is kept alive by garbage");
         for kind in &kinds {
             let mut bytes = kind.clone();
@@ -203,17 +203,17 @@ fn a_peer_that_only_looks_is_kept_and_what_it_said_does_not_keep_a_dead_one_when
     for number in 0..500 {
         call.show(number, 1_000);
         call.live(Duration::from_millis(40));
-        assert_eq!(call.peer.life.end_reason(call.now), None, "after {number} pictures, without a word of voice");
+        assert_eq!(call.peer.timeouts().end_reason(call.now), None, "after {number} pictures, without a word of voice");
     }
     // Somebody on the way wrote down all that was signed, and says it again and again, oldest and newest.
     let is_signed = |bytes: &&Vec<u8>| !super::demux::is_dtls(bytes) && !super::demux::is_rtp(bytes);
     let signed: Vec<Vec<u8>> = call.recorded.iter().filter(is_signed).cloned().collect();
     let has = |kind: std::ops::Range<u8>| signed.iter().any(|bytes| kind.contains(&bytes[0]));
     assert!(has(0..4) && has(128..192) && signed.len() > 100, "{} of STUN and RTCP", signed.len());
-    let (died, authentic) = (call.now, call.peer.heard_authentic());
+    let (died, authentic) = (call.now, call.peer.authenticated());
     for (number, bytes) in signed.iter().rev().cycle().enumerate() {
         assert!(call.now - died < Duration::from_secs(10), "a dead peer is kept alive by what it said before");
-        if call.peer.life.end_reason(call.now).is_some() {
+        if call.peer.timeouts().end_reason(call.now).is_some() {
             break;
         }
         call.reach_peer(bytes);
@@ -222,7 +222,7 @@ fn a_peer_that_only_looks_is_kept_and_what_it_said_does_not_keep_a_dead_one_when
             call.pass();
         }
     }
-    assert!(call.peer.heard_authentic() > authentic + 100, "the machine itself takes it for the peer's");
+    assert!(call.peer.authenticated() > authentic + 100, "the machine itself takes it for the peer's");
 }
 
 #[test]
@@ -236,25 +236,25 @@ fn a_peer_that_reports_nothing_and_only_asks_whether_we_consent_is_kept() {
             call.to_peer.retain(|bytes| bytes[0] < 4);
             call.deliver();
         }
-        assert_eq!(call.peer.life.end_reason(call.now), None, "after {number} pictures, without a report");
+        assert_eq!(call.peer.timeouts().end_reason(call.now), None, "after {number} pictures, without a report");
     }
 }
 
 #[test]
 fn what_looks_like_dtls_is_counted_once_connected() {
     let mut call = Call::new();
-    let strays = |call: &Call| call.peer.ticket.meter.report().losses[Loss::StrayPacket.name()];
+    let strays = |call: &Call| call.peer.session.meter.report().losses[Loss::StrayPacket.name()];
     let before = strays(&call);
     let mut random = fastrand::Rng::with_seed(5);
     for _ in 0..100 {
         let bytes: Vec<u8> = std::iter::once(22).chain((0..80).map(|_| random.u8(..))).collect();
         let (now, home, door) = (call.now, call.home, call.door);
         let datagram = Receive::new(Protocol::Udp, home, door, &bytes).expect("a datagram");
-        call.peer.receive_greeting(now, datagram, &mut |_| now).expect("a machine that goes on");
+        call.peer.receive_dtls(now, datagram, &mut |_| now).expect("a machine that goes on");
     }
     assert_eq!(strays(&call) - before, 100);
     call.live(Duration::from_secs(1));
-    assert_eq!(call.peer.life.end_reason(call.now), None);
+    assert_eq!(call.peer.timeouts().end_reason(call.now), None);
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn pictures_that_the_way_out_is_too_narrow_for_are_counted() {
     // Many more than the way carries: the machine spreads them over seconds.
     (0..200).for_each(|number| call.show(number, 30_000));
     call.live(Duration::from_secs(5));
-    let meter = Arc::clone(&call.peer.ticket.meter);
+    let meter = Arc::clone(&call.peer.session.meter);
     let on_the_way = |frames: crate::session::FrameCounts| frames.due - frames.on_time - frames.late - frames.dropped;
     let report = meter.report();
     assert!(on_the_way(report.frames) <= 64 && report.frames.dropped >= 100, "{:?}", report.frames);

@@ -86,10 +86,10 @@ pub fn media_type(headers: &HeaderMap) -> String {
 }
 
 /// Another content type than what was wanted.
-pub fn wrong_type(wanted: &str, found: &str, cure: &str) -> Problem {
+pub fn wrong_type(wanted: &str, found: &str, hint: &str) -> Problem {
     let found = if found.is_empty() { "none" } else { found };
     let detail = format!("wanted content type {wanted}, found {found}");
-    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail, cure).at("content-type")
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail, hint).at("content-type")
 }
 
 /// A JSON object. Serde alone takes a list of the fields' values as well.
@@ -115,7 +115,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OnlyObjects<T> {
     }
 }
 
-/// Reads a JSON object; `example` is what the cure shows.
+/// Reads a JSON object; `example` is what the hint shows.
 ///
 /// # Errors
 /// 400 with line and column, and the field if one is wrong, missing or unknown.

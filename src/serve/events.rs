@@ -81,7 +81,7 @@ fn lagged(counters: &Counters, missed: u64) -> Value {
 }
 
 fn closing() -> SessionEvent {
-    SessionEvent::Ended { reason: EndReason::Closing.to_string() }
+    SessionEvent::Ended(EndReason::Closing)
 }
 
 fn as_sent(event: &Value) -> Event {

@@ -20,9 +20,9 @@ use crate::session::AdmitError;
 pub async fn server(State(state): State<AppState>) -> Json<Value> {
     let config = state.studio.config();
     let mut facts = json!(state.facts);
-    facts["sessions"] = json!({ "used": state.studio.sessions().len(), "limit": config.max_sessions });
+    facts["sessions"] = json!({ "active": state.studio.sessions().len(), "capacity": config.max_sessions });
     facts["udp_port"] = json!(state.net.udp_port());
-    facts["picture_px"] = json!(config.picture_px);
+    facts["resolution_px"] = json!(config.resolution_px);
     facts["allow_origin"] = json!(state.origins);
     facts["token_required"] = json!(state.token.is_some());
     Json(facts)
@@ -100,8 +100,8 @@ fn png(state: &AppState, name: &str, side_px: u32) -> Result<Bytes, Problem> {
 }
 
 fn undrawable(error: &dyn std::error::Error) -> Problem {
-    let cure = "choose another avatar: GET /v1/avatars lists them";
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), cure)
+    let hint = "choose another avatar: GET /v1/avatars lists them";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), hint)
 }
 
 fn encoded(still: &Still) -> Result<Bytes, png::EncodingError> {
@@ -134,13 +134,13 @@ pub async fn ready(State(state): State<AppState>) -> Response {
     answer
 }
 
-/// `GET /v1/gpu`: what the graphics cards said last, and what that leaves; empty where there is none.
-pub async fn cards(State(state): State<AppState>) -> Json<Value> {
+/// `GET /v1/gpus`: what the graphics cards said last, and what that leaves; empty where there is none.
+pub async fn gpus(State(state): State<AppState>) -> Json<Value> {
     let Some(now) = state.studio.cards() else {
-        return Json(json!({ "cards": [], "read_ms_ago": null, "admission": null }));
+        return Json(json!({ "gpus": [], "reading_age_ms": null, "admission": null }));
     };
-    let read_ms_ago = state.wall.now().saturating_duration_since(now.read_at).as_millis() as u64;
-    Json(json!({ "cards": now.readings, "read_ms_ago": read_ms_ago, "admission": now.allowance }))
+    let reading_age_ms = state.wall.now().saturating_duration_since(now.read_at).as_millis() as u64;
+    Json(json!({ "gpus": now.readings, "reading_age_ms": reading_age_ms, "admission": now.allowance }))
 }
 
 /// `GET /metrics`.

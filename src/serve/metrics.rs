@@ -33,7 +33,7 @@ fn build(page: &mut Exposition, state: &AppState) {
         ("version", facts.version),
         ("pack", &facts.pack),
         ("backend", &facts.backend),
-        ("codec", facts.codec),
+        ("video_codecs", facts.video_codecs),
         ("gpu", facts.gpu.as_deref().unwrap_or_default()),
     ];
     page.info("visage_build_info", "What runs.", &labels);
@@ -42,7 +42,12 @@ fn build(page: &mut Exposition, state: &AppState) {
 fn sessions(page: &mut Exposition, state: &AppState) {
     let ledger = state.ledger();
     page.one(Gauge, "visage_sessions", "Sessions now.", state.studio.sessions().len() as f64);
-    page.one(Gauge, "visage_sessions_limit", "Places in all.", state.studio.config().max_sessions as f64);
+    page.one(
+        Gauge,
+        "visage_sessions_capacity",
+        "Largest number of sessions at once.",
+        state.studio.config().max_sessions as f64,
+    );
     page.one(Counter, "visage_sessions_admitted_total", "Sessions opened.", ledger.admitted());
     let help = "Sessions not opened, by reason.";
     page.by(Counter, "visage_sessions_refused_total", help, ("reason", ledger.refused()));
@@ -64,14 +69,14 @@ fn frames(page: &mut Exposition, state: &AppState) {
     page.by(Counter, "visage_losses_total", "What was dropped or replaced, by reason.", ("reason", losses));
     let buckets = &totals.buckets;
     let help = "From a packet of voice to the first frame that shows it.";
-    whole(page, "visage_voice_to_frame_seconds", help, &buckets.voice_to_frame);
+    whole(page, "visage_audio_to_frame_seconds", help, &buckets.audio_to_frame);
     let help = "The same without look-ahead and the wait for the frame's slot.";
-    whole(page, "visage_server_share_seconds", help, &buckets.server_share);
-    let stages = buckets.stages.iter().map(|(stage, measured)| (*stage, measured));
-    page.histogram("visage_stage_seconds", "Time in each stage of the way of a frame.", "stage", stages);
-    let stages = buckets.voice_stages.iter().map(|(stage, measured)| (*stage, measured));
+    whole(page, "visage_processing_seconds", help, &buckets.processing);
+    let stages = buckets.video_stages.iter().map(|(stage, measured)| (*stage, measured));
+    page.histogram("visage_video_stage_seconds", "Time in each stage of the way of a frame.", "stage", stages);
+    let stages = buckets.audio_stages.iter().map(|(stage, measured)| (*stage, measured));
     let help = "Time in each stage of the way of 20 ms of voice; queue is the wait for the picture of its moment.";
-    page.histogram("visage_voice_stage_seconds", help, "stage", stages);
+    page.histogram("visage_audio_stage_seconds", help, "stage", stages);
     if !buckets.gpu.is_empty() {
         let parts = buckets.gpu.iter().map(|(part, measured)| (*part, measured));
         let help = "Time on the card of the last step of the network before a frame, by the card's own clock.";
@@ -93,7 +98,7 @@ fn network(page: &mut Exposition, state: &AppState, peers: &[NetworkStats]) {
     let connected = || peers.iter().filter(|peer| peer.is_connected);
     let sent = connected().map(|peer| peer.sent_bps as f64 / 8.0);
     page.spread("visage_session_sent_bytes_per_second", "Sent to each session during the last second.", sent);
-    let estimates = connected().filter_map(|peer| Some(peer.estimate_bps? as f64 / 8.0));
+    let estimates = connected().filter_map(|peer| Some(peer.bandwidth_estimate_bps? as f64 / 8.0));
     let help = "What the way to each session is thought to carry.";
     page.spread("visage_session_bandwidth_estimate_bytes_per_second", help, estimates);
     let trips = connected().filter_map(|peer| Some(peer.rtt_ms? / 1000.0));
@@ -108,12 +113,12 @@ fn listening(page: &mut Exposition, state: &AppState) {
     let targets = states.iter().map(|now| f64::from(now.quality.bitrate_bps) / 8.0);
     let help = "What the encoder of each session aims at.";
     page.spread("visage_session_encoder_target_bytes_per_second", help, targets);
-    let losses = states.iter().map(|now| now.quality.voice_loss_ratio);
+    let losses = states.iter().map(|now| now.quality.audio_concealed_ratio);
     let help = "Share of each session's voice that was made up during the last ten seconds, 0 to 1.";
-    page.spread("visage_session_voice_loss_ratio", help, losses);
-    let depths = states.iter().map(|now| now.jitter_depth_ms / 1000.0);
+    page.spread("visage_session_audio_concealed_ratio", help, losses);
+    let depths = states.iter().map(|now| now.jitter_buffer_ms / 1000.0);
     page.spread("visage_session_jitter_buffer_seconds", "Depth of each session's jitter buffer.", depths);
-    let drifts = states.iter().map(|now| now.drift_ppm / 1e6);
+    let drifts = states.iter().map(|now| now.clock_drift_ppm / 1e6);
     let help = "How much faster each sender's clock runs than ours, as a share of 1.";
     page.spread("visage_session_clock_drift_ratio", help, drifts);
 }

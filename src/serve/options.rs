@@ -12,9 +12,9 @@ use crate::session::SessionOptions;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    picture_px: Option<Number>,
+    resolution_px: Option<Number>,
     bitrate_bps: Option<Number>,
-    hear: Option<bool>,
+    audio: Option<bool>,
 }
 
 /// Sides of pictures that can be asked for: the steps that a thin way out takes from 512 are the same.
@@ -26,16 +26,16 @@ impl Options {
     /// # Errors
     /// 400 if a number is none that is taken.
     pub fn wishes(self) -> Result<SessionOptions, Problem> {
-        let picture_px = self.picture_px.map(side).transpose()?;
+        let resolution_px = self.resolution_px.map(side).transpose()?;
         let bitrate_bps = self.bitrate_bps.map(bitrate).transpose()?;
-        Ok(SessionOptions { picture_px, bitrate_bps, hear: self.hear })
+        Ok(SessionOptions { resolution_px, bitrate_bps, audio: self.audio })
     }
 }
 
 fn side(asked: Number) -> Result<u32, Problem> {
     whole(&asked).filter(|side| SIDES.contains(side)).ok_or_else(|| {
-        let detail = format!("wanted options.picture_px to be one of {SIDES:?}, found {asked}");
-        wrong("options.picture_px", detail, "leave it out for the largest that the server draws")
+        let detail = format!("wanted options.resolution_px to be one of {SIDES:?}, found {asked}");
+        wrong("options.resolution_px", detail, "leave it out for the largest that the server draws")
     })
 }
 
@@ -51,6 +51,6 @@ fn whole(number: &Number) -> Option<u32> {
     u32::try_from(number.as_u64()?).ok()
 }
 
-fn wrong(field: &str, detail: String, cure: &str) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, detail, cure).at(field)
+fn wrong(field: &str, detail: String, hint: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, detail, hint).at(field)
 }

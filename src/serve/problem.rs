@@ -1,4 +1,6 @@
-//! Errors of the API: `application/problem+json` (RFC 9457) with the field that is wrong and the cure.
+//! Errors of the API: `application/problem+json` (RFC 9457) with a code, the field that is wrong, and a hint.
+
+use std::borrow::Cow;
 
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -18,26 +20,35 @@ struct Body {
     kind: &'static str,
     title: &'static str,
     status: u16,
+    code: Cow<'static, str>,
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
-    cure: String,
+    hint: String,
     #[serde(skip)]
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
-    /// A problem with what was wanted and found, and what to do.
-    pub fn new(status: StatusCode, detail: impl Into<String>, cure: impl Into<String>) -> Self {
+    /// A problem that says what is wrong (`detail`) and what to do about it (`hint`). Its code is the status in snake case.
+    pub fn new(status: StatusCode, detail: impl Into<String>, hint: impl Into<String>) -> Self {
         Self(Box::new(Body {
             kind: "about:blank",
             title: status.canonical_reason().unwrap_or("error"),
             status: status.as_u16(),
+            code: Cow::Owned(status.canonical_reason().unwrap_or("error").to_ascii_lowercase().replace(' ', "_")),
             detail: detail.into(),
             field: None,
-            cure: cure.into(),
+            hint: hint.into(),
             headers: Vec::new(),
         }))
+    }
+
+    /// Gives a code that is more precise than the status; metrics and logs use the same.
+    #[must_use]
+    pub fn code(mut self, code: &'static str) -> Self {
+        self.0.code = Cow::Borrowed(code);
+        self
     }
 
     /// Names the field that is wrong.

@@ -9,7 +9,7 @@ use crate::session::AdmitError;
 
 /// Why a session was not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
+pub enum Refusal {
     Full,
     GpuHot,
     GpuFull,
@@ -36,17 +36,17 @@ impl Refusal {
         Self::BrokenAvatar,
     ];
 
-    /// Its name in metrics.
-    fn name(self) -> &'static str {
+    /// Its code in problems, metrics and logs.
+    fn code(self) -> &'static str {
         match self {
-            Self::Full => "full",
-            Self::GpuHot => "card_hot",
-            Self::GpuFull => "card_full",
+            Self::Full => "at_capacity",
+            Self::GpuHot => "gpu_hot",
+            Self::GpuFull => "gpu_memory_full",
             Self::EngineLost => "engine_lost",
-            Self::Closing => "closing",
-            Self::BadOffer => "bad_offer",
+            Self::Closing => "server_closing",
+            Self::BadOffer => "invalid_offer",
             Self::NoUsableVideo => "no_usable_video",
-            Self::NoUsableVoice => "no_usable_voice",
+            Self::NoUsableVoice => "no_usable_audio",
             Self::UnknownAvatar => "unknown_avatar",
             Self::BrokenAvatar => "broken_avatar",
         }
@@ -56,18 +56,35 @@ impl Refusal {
 impl From<&JoinError> for Refusal {
     fn from(error: &JoinError) -> Self {
         match error {
-            JoinError::Admit(AdmitError::Full { .. }) => Self::Full,
-            JoinError::Admit(AdmitError::GpuHot { .. }) => Self::GpuHot,
-            JoinError::Admit(AdmitError::GpuFull { .. }) => Self::GpuFull,
-            JoinError::Admit(AdmitError::EngineLost { .. }) => Self::EngineLost,
-            JoinError::Admit(AdmitError::Closing) | JoinError::Closing => Self::Closing,
-            JoinError::Admit(AdmitError::UnknownAvatar { .. }) => Self::UnknownAvatar,
-            JoinError::Admit(AdmitError::BrokenAvatar { .. }) => Self::BrokenAvatar,
+            JoinError::Admit(error) => Self::from(error),
+            JoinError::Closing => Self::Closing,
             JoinError::BadOffer { .. } => Self::BadOffer,
             JoinError::NoUsableVideo { .. } => Self::NoUsableVideo,
-            JoinError::NoUsableVoice { .. } => Self::NoUsableVoice,
+            JoinError::NoUsableAudio { .. } => Self::NoUsableVoice,
         }
     }
+}
+
+impl From<&AdmitError> for Refusal {
+    fn from(error: &AdmitError) -> Self {
+        match error {
+            AdmitError::Full { .. } => Self::Full,
+            AdmitError::GpuHot { .. } => Self::GpuHot,
+            AdmitError::GpuFull { .. } => Self::GpuFull,
+            AdmitError::EngineLost { .. } => Self::EngineLost,
+            AdmitError::Closing => Self::Closing,
+            AdmitError::UnknownAvatar { .. } => Self::UnknownAvatar,
+            AdmitError::BrokenAvatar { .. } => Self::BrokenAvatar,
+        }
+    }
+}
+
+/// The code of the reason for which a session was not opened, or an avatar not swapped in.
+pub fn refusal_code<'a, E>(error: &'a E) -> &'static str
+where
+    Refusal: From<&'a E>,
+{
+    Refusal::from(error).code()
 }
 
 /// Classes of HTTP statuses.
@@ -106,7 +123,7 @@ impl RequestMetrics {
     /// Sessions not opened, by reason.
     pub fn refused(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
         let of = |refusal: Refusal| self.refused[refusal as usize].load(Ordering::Relaxed) as f64;
-        Refusal::ALL.into_iter().map(move |refusal| (refusal.name(), of(refusal)))
+        Refusal::ALL.into_iter().map(move |refusal| (refusal.code(), of(refusal)))
     }
 
     /// Answers by class of status.

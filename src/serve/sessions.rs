@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::body::{self, Object};
 use super::options::Options;
 use super::problem::Problem;
+use super::request_metrics::refusal_code;
 use super::state::AppState;
 use crate::rtc::{JoinError, Joined, LONGEST_OFFER};
 use crate::session::{
@@ -59,7 +60,7 @@ struct ChangeBody {
 const LARGEST_JSON_BYTES: usize = 2 * LONGEST_OFFER;
 /// Largest body of a change.
 const LARGEST_CHANGE_BYTES: usize = 4096;
-const JOIN_EXAMPLE: &str = "{\"sdp\": \"v=0...\", \"avatar\": \"mira\", \"options\": {\"picture_px\": 256}} as \
+const JOIN_EXAMPLE: &str = "{\"sdp\": \"v=0...\", \"avatar\": \"mira\", \"options\": {\"resolution_px\": 256}} as \
     application/json, or the bare offer as application/sdp";
 const CHANGE_EXAMPLE: &str = "{\"avatar\": \"nora\"} as application/json";
 const JSON: &str = "application/json";
@@ -152,48 +153,49 @@ fn json_offer(query: &JoinQuery, body: &[u8]) -> Result<Wanted, Problem> {
 
 fn refusal(error: &JoinError) -> Problem {
     let detail = error.to_string();
-    match error {
+    let problem = match error {
         JoinError::BadOffer { .. } => {
             Problem::new(StatusCode::BAD_REQUEST, detail, "send what createOffer() gave, with a video line").at("sdp")
         }
         JoinError::NoUsableVideo { offered } => {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, video_cure(offered)).at("sdp")
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, video_hint(offered)).at("sdp")
         }
-        JoinError::NoUsableVoice { .. } => {
-            let cure = "offer Opus, as every browser does by default, or no m=audio line at all";
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, cure).at("sdp")
+        JoinError::NoUsableAudio { .. } => {
+            let hint = "offer Opus, as every browser does by default, or no m=audio line at all";
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, hint).at("sdp")
         }
         JoinError::Closing => closing(detail),
         JoinError::Admit(error) => not_admitted(error),
-    }
+    };
+    problem.code(refusal_code(error))
 }
 
 /// What to do about an offer without usable video. VP8 is refused only by a build that does not have it.
-fn video_cure(offered: &str) -> String {
-    let cure = "offer H.264 with profile-level-id=42e01f and packetization-mode=1, as every browser does by default";
+fn video_hint(offered: &str) -> String {
+    let hint = "offer H.264 with profile-level-id=42e01f and packetization-mode=1, as every browser does by default";
     let has_vp8 = offered.split(", ").any(|codec| codec.eq_ignore_ascii_case("VP8/90000"));
     let other_build = if has_vp8 { "; a server built with `--features vp8` takes this offer as it is" } else { "" };
-    format!("{cure}{other_build}")
+    format!("{hint}{other_build}")
 }
 
 fn not_admitted(error: &AdmitError) -> Problem {
     let detail = error.to_string();
-    match error {
+    let problem = match error {
         AdmitError::Full { .. } => {
-            let cure = "try again in some seconds, or start the server with a larger --max-sessions";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, cure).with(header::RETRY_AFTER, "10")
+            let hint = "try again in some seconds, or start the server with a larger --max-sessions";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "10")
         }
         AdmitError::GpuHot { .. } => {
-            let cure = "try again in a minute: places come back as the card cools; GET /v1/gpu says how it is";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, cure).with(header::RETRY_AFTER, "60")
+            let hint = "try again in a minute: places come back as the card cools; GET /v1/gpus says how it is";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "60")
         }
         AdmitError::GpuFull { .. } => {
-            let cure = "try again in some seconds; GET /v1/gpu says how full the card is";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, cure).with(header::RETRY_AFTER, "10")
+            let hint = "try again in some seconds; GET /v1/gpus says how full the card is";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "10")
         }
         AdmitError::EngineLost { .. } => {
-            let cure = "try again in some seconds; if it stays so, visage doctor says what is wrong with the device";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, cure).with(header::RETRY_AFTER, "10")
+            let hint = "try again in some seconds; if it stays so, visage doctor says what is wrong with the device";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "10")
         }
         AdmitError::Closing => closing(detail),
         AdmitError::UnknownAvatar { .. } => {
@@ -202,7 +204,8 @@ fn not_admitted(error: &AdmitError) -> Problem {
         AdmitError::BrokenAvatar { .. } => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail, "choose another avatar: GET /v1/avatars lists them")
         }
-    }
+    };
+    problem.code(refusal_code(error))
 }
 
 fn closing(detail: String) -> Problem {
@@ -268,8 +271,8 @@ pub async fn stats(State(state): State<AppState>, Path(id): Path<String>) -> Res
     Ok(Json(all))
 }
 
-/// `POST /v1/sessions/{id}/stop`: say no more of it.
-pub async fn stop(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+/// `POST /v1/sessions/{id}/interrupt`: drops all speech that is queued.
+pub async fn interrupt(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     let ticket = state.studio.find(&id).ok_or_else(|| Problem::no_session(&id))?;
     ticket.inbox.order(SessionCommand::Interrupt).map_err(|error| busy(&error.to_string()))?;
     Ok(StatusCode::NO_CONTENT)

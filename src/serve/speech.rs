@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::sessions::busy;
 use super::state::AppState;
 use crate::codec::audio_file::{AudioClip, AudioFileError, decode_sound};
-use crate::session::SessionCommand;
+use crate::session::{SessionCommand, SpeechSource, speech_queue};
 
 /// Largest file.
 const LARGEST_BYTES: usize = 10 << 20;
@@ -45,11 +45,25 @@ pub async fn speak(
     if ticket.inbox.has_ended() {
         return Err(Problem::no_session(&id));
     }
-    let said = ticket.inbox.order(SessionCommand::Speak(Arc::new(sound)));
+    let said = ticket.inbox.order(SessionCommand::Speak(feed(sound)));
     let utterance = said.map_err(|error| busy(&error.to_string()))?.0;
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let answer = json!({ "utterance": utterance, "duration_ms": duration_ms, "is_truncated": is_truncated });
     Ok((StatusCode::ACCEPTED, Json(answer)))
+}
+
+/// A speech source that is filled with `sound`.
+fn feed(sound: AudioClip) -> SpeechSource {
+    let (sink, source) = speech_queue();
+    tokio::spawn(async move {
+        for block in sound.blocks() {
+            if sink.push(block).await.is_err() {
+                return;
+            }
+        }
+        sink.finish();
+    });
+    source
 }
 
 /// AudioClip says what it is by its first bytes; the type only keeps out what is surely something else.
@@ -59,8 +73,8 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
     if is_sound || matches!(found.as_str(), "" | "application/octet-stream" | "application/ogg" | CURLS_OWN) {
         return Ok(());
     }
-    let cure = "curl -H 'content-type: audio/wav' --data-binary @voice.wav ...";
-    Err(body::wrong_type("audio/* or application/octet-stream", &found, cure))
+    let hint = "curl -H 'content-type: audio/wav' --data-binary @voice.wav ...";
+    Err(body::wrong_type("audio/* or application/octet-stream", &found, hint))
 }
 
 /// One of a few places, so that files and the sounds in them cannot fill the memory.
@@ -88,10 +102,12 @@ async fn decoded(file: Bytes, place: OwnedSemaphorePermit) -> Result<AudioClip, 
 }
 
 fn not_speakable(error: &AudioFileError) -> Problem {
-    let cure = match error {
+    let hint = match error {
         AudioFileError::Empty => "send the bytes of a sound file as the body",
-        AudioFileError::TooLong { .. } => "cut it into parts and send each after the event said_all of the one before",
+        AudioFileError::TooLong { .. } => {
+            "cut it into parts and send each after the event speech_ended of the one before"
+        }
         _ => "send the bytes of a WAV, MP3, FLAC or Ogg file as the body",
     };
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string(), cure).at("body")
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string(), hint).at("body")
 }

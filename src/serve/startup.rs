@@ -22,18 +22,18 @@ const AGAIN_S: HeaderValue = HeaderValue::from_static("2");
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StartupTask {
     /// What it is: `unet.512x25.fp16.sm89.rtx1.7.1-0123456789ab, building the engine`.
-    pub what: String,
+    pub task: String,
     /// Parts that are done.
     pub done: u32,
     /// Parts that there are.
-    pub of: u32,
+    pub total: u32,
     /// Seconds that all of it will take, as far as can be told before.
-    pub expected_seconds: u64,
+    pub expected_s: u64,
 }
 
 impl Default for StartupTask {
     fn default() -> Self {
-        Self { what: "starting".to_owned(), done: 0, of: 1, expected_seconds: 1 }
+        Self { task: "starting".to_owned(), done: 0, total: 1, expected_s: 1 }
     }
 }
 
@@ -88,12 +88,12 @@ async fn enter(State(doors): State<Startup>, request: Request) -> Response {
     answer
 }
 
-fn sentence(StartupTask { what, done, of, expected_seconds }: &StartupTask) -> String {
-    format!("getting ready: {what} ({done} of {of}); all of it takes about {expected_seconds} s")
+fn sentence(StartupTask { task, done, total, expected_s }: &StartupTask) -> String {
+    format!("starting: {task} ({done} of {total}); about {expected_s} s in all")
 }
 
 fn not_ready(preparation: &StartupTask) -> Response {
-    let answer = json!({ "ready": false, "reasons": [sentence(preparation)], "preparing": preparation });
+    let answer = json!({ "ready": false, "reasons": [sentence(preparation)], "startup": preparation });
     (StatusCode::SERVICE_UNAVAILABLE, Json(answer)).into_response()
 }
 
@@ -132,11 +132,11 @@ mod tests {
     #[tokio::test]
     async fn shut_doors_say_what_is_being_made_ready_and_open_ones_let_in() {
         let doors = Startup::default();
-        doors.say(StartupTask { what: "unet, building".into(), done: 3, of: 40, expected_seconds: 62 });
+        doors.say(StartupTask { task: "unet, building".into(), done: 3, total: 40, expected_s: 62 });
         let (status, headers, text) = ask(&doors, "/readyz", "*/*").await;
         assert_eq!((status.as_u16(), &headers[header::RETRY_AFTER]), (503, &AGAIN_S));
         let told: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!((&told["ready"], &told["preparing"]["done"]), (&json!(false), &json!(3)));
+        assert_eq!((&told["ready"], &told["startup"]["done"]), (&json!(false), &json!(3)));
         assert_eq!(ask(&doors, "/healthz", "*/*").await.0.as_u16(), 200);
         let (status, _, text) = ask(&doors, "/v1/sessions", "application/json").await;
         assert!(status.as_u16() == 503 && text.contains("unet, building (3 of 40)"), "{text}");

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, header};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, watch};
 
@@ -26,10 +26,15 @@ pub struct Facts {
     pub pack: String,
     /// What runs its graphs.
     pub backend: String,
-    /// The codecs of pictures, the preferred one first.
-    pub codec: &'static str,
+    /// The video codecs, the preferred one first, as `h264, vp8`.
+    #[serde(serialize_with = "as_list")]
+    pub video_codecs: &'static str,
     /// The graphics card, if one was found.
     pub gpu: Option<String>,
+}
+
+fn as_list<S: Serializer>(codecs: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(codecs.split(", "))
 }
 
 /// PNG files by avatar and side.
@@ -67,6 +72,8 @@ pub struct Shared {
     pub token: Option<String>,
     /// Other pages that may call the API and frame the page; see [`super::check_origins`].
     pub origins: Vec<String>,
+    /// Host names under which requests may ask for this server, besides addresses and `localhost` (`--allow-host`).
+    pub allowed_hosts: Vec<String>,
     /// Files of the page.
     pub assets: &'static [Asset],
     /// True once the server is going down.

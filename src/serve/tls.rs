@@ -1,7 +1,7 @@
 //! Certificates: the user's, or one made here and kept, because phones give their microphone only to https.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+use visage_engines::output_file::OutputFile;
 
 use crate::time::Wall;
 
@@ -85,7 +86,7 @@ pub fn self_signed(folder: &Path) -> Result<TlsFiles, TlsError> {
     make(folder, &files, names.clone(), now)?;
     let made = serde_json::to_string(&Made { names, at_s: now.as_secs() }).expect("names and a number are JSON");
     // Written last: a certificate is kept only when all of it is.
-    write(&about, &made, &mut fs::OpenOptions::new())?;
+    write(&about, &made, OutputFile::create)?;
     Ok(files)
 }
 
@@ -120,26 +121,16 @@ fn make(folder: &Path, files: &TlsFiles, names: Vec<String>, now: Duration) -> R
     let key = KeyPair::generate()?;
     let cert = wanted.self_signed(&key)?;
     fs::create_dir_all(folder).map_err(|source| TlsError::Keep { path: folder.to_owned(), source })?;
-    write(&files.key, &key.serialize_pem(), &mut for_owner_only())?;
-    write(&files.cert, &cert.pem(), &mut fs::OpenOptions::new())
+    write(&files.key, &key.serialize_pem(), OutputFile::create_private)?;
+    write(&files.cert, &cert.pem(), OutputFile::create)
 }
 
-fn for_owner_only() -> fs::OpenOptions {
-    let mut options = fs::OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
-
-/// Writes a new file, so that its mode is the one of `options`.
-fn write(path: &Path, text: &str, options: &mut fs::OpenOptions) -> Result<(), TlsError> {
-    let keep = |source| TlsError::Keep { path: path.to_owned(), source };
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(keep(error)),
-        _ => {}
-    }
-    let mut file = options.write(true).create_new(true).open(path).map_err(keep)?;
-    io::Write::write_all(&mut file, text.as_bytes()).map_err(keep)
+fn write(path: &Path, text: &str, create: fn(&Path) -> io::Result<OutputFile>) -> Result<(), TlsError> {
+    let output = create(path).and_then(|output| {
+        output.handle()?.write_all(text.as_bytes())?;
+        Ok(output)
+    });
+    output.and_then(OutputFile::commit).map_err(|source| TlsError::Keep { path: path.to_owned(), source })
 }
 
 impl TlsFiles {

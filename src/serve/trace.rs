@@ -1,16 +1,17 @@
 //! The file of `--trace`: a thread that writes frames as they are reported.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::mpsc::Receiver;
 use std::thread::{self, JoinHandle};
 
+use visage_engines::output_file::OutputFile;
+
 use crate::telemetry::{ChromeTrace, Trace, Traced};
 use crate::time::Wall;
 
-/// A trace being written. It is whole JSON only after [`TraceFile::finish`]; Chrome's and Perfetto's viewers also read
-/// one whose process died.
+/// A trace being written. It has its name, and is complete JSON, after [`TraceFile::finish`]. A process that dies leaves it
+/// beside that path with the extension `.unfinished`, which the viewers of Chrome and Perfetto read as well.
 #[derive(Debug)]
 pub struct TraceFile {
     trace: Trace,
@@ -32,7 +33,7 @@ impl TraceFile {
     /// # Errors
     /// If the file cannot be written, or no thread started.
     pub fn create(path: &Path, wall: Wall) -> io::Result<Self> {
-        let file = BufWriter::new(File::create(path)?);
+        let file = OutputFile::create(path)?;
         let (trace, frames) = Trace::new();
         let (chrome, counted) = (ChromeTrace::new(wall.now()), trace.clone());
         let writer = thread::Builder::new().name("trace".to_owned());
@@ -59,7 +60,8 @@ impl TraceFile {
     }
 }
 
-fn write(mut file: impl Write, frames: &Receiver<Traced>, mut chrome: ChromeTrace, counted: &Trace) -> io::Result<u64> {
+fn write(output: OutputFile, frames: &Receiver<Traced>, mut chrome: ChromeTrace, counted: &Trace) -> io::Result<u64> {
+    let mut file = BufWriter::new(output.handle()?);
     let (mut text, mut written) = (String::new(), 0);
     while let Ok(Traced::Frame(session, marks)) = frames.recv() {
         chrome.frame(session, &marks, &mut text);
@@ -70,5 +72,6 @@ fn write(mut file: impl Write, frames: &Receiver<Traced>, mut chrome: ChromeTrac
     chrome.finish(counted.lost(), &mut text);
     file.write_all(text.as_bytes())?;
     file.flush()?;
+    output.commit()?;
     Ok(written)
 }

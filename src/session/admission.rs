@@ -129,11 +129,11 @@ impl RegistryState {
             return Some(AdmitError::Full { limit });
         }
         let allowance = self.allowance?;
-        if here >= allowance.places {
-            let Allowance { places, temperature_c, .. } = allowance;
+        if here >= allowance.capacity {
+            let Allowance { capacity: places, temperature_c, .. } = allowance;
             return Some(AdmitError::GpuHot { places, limit, temperature_c });
         }
-        let is_short = allowance.more_fit.is_some_and(|fit| fit <= self.entered.iter().sum());
+        let is_short = allowance.additional_sessions.is_some_and(|fit| fit <= self.entered.iter().sum());
         let (need_bytes, free_bytes) = (allowance.session_bytes, allowance.memory_free_bytes.unwrap_or_default());
         is_short.then_some(AdmitError::GpuFull { need_bytes, free_bytes })
     }
@@ -210,7 +210,7 @@ impl SessionRegistry {
         ticket.inbox.end();
         self.ends.count(reason);
         // An error here only says that nobody listens.
-        let _ = ticket.events.send(SessionEvent::Ended { reason: reason.to_string() });
+        let _ = ticket.events.send(SessionEvent::Ended(reason));
         Some(ticket)
     }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
@@ -40,20 +42,30 @@ impl EndReason {
         Self::Broken,
     ];
 
-    /// Its name in metrics.
+    /// Its code in the API, metrics and logs.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn code(self) -> &'static str {
         match self {
             Self::Deleted => "deleted",
-            Self::Closing => "closing",
-            Self::Goodbye => "goodbye",
+            Self::Closing => "server_closing",
+            Self::Goodbye => "peer_closed",
             Self::Unreachable => "unreachable",
-            Self::Silent => "silent",
+            Self::Silent => "peer_timeout",
             Self::NeverConnected => "never_connected",
-            Self::Failed => "failed",
+            Self::Failed => "connection_failed",
             Self::EngineLost => "engine_lost",
-            Self::Broken => "broken",
+            Self::Broken => "internal_error",
         }
+    }
+}
+
+/// As `{"reason": CODE, "detail": TEXT}`.
+impl Serialize for EndReason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("EndReason", 2)?;
+        fields.serialize_field("reason", self.code())?;
+        fields.serialize_field("detail", &self.to_string())?;
+        fields.end()
     }
 }
 
@@ -62,12 +74,12 @@ impl fmt::Display for EndReason {
         f.write_str(match self {
             Self::Deleted => "deleted",
             Self::Closing => "the server is closing",
-            Self::Goodbye => "the peer said goodbye",
-            Self::Unreachable => "the peer is out of reach",
-            Self::Silent => "the peer went silent",
-            Self::NeverConnected => "the peer never connected: UDP may be blocked on the way",
+            Self::Goodbye => "the peer closed the connection",
+            Self::Unreachable => "the peer is unreachable: ICE found no working path any more",
+            Self::Silent => "nothing arrived from the peer any more",
+            Self::NeverConnected => "the peer never connected: UDP may be blocked on its network",
             Self::Failed => "the connection failed",
-            Self::EngineLost => "the device that draws it failed: a new session may be opened in some seconds",
+            Self::EngineLost => "the device that runs the avatar failed: open a new session in a few seconds",
             Self::Broken => "internal error",
         })
     }
@@ -85,6 +97,6 @@ impl EndCounts {
 
     /// Names and counts.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        EndReason::ALL.into_iter().map(|reason| (reason.name(), self.0[reason as usize].load(Ordering::Relaxed)))
+        EndReason::ALL.into_iter().map(|reason| (reason.code(), self.0[reason as usize].load(Ordering::Relaxed)))
     }
 }

@@ -108,13 +108,26 @@ impl GpuMonitor {
     }
 }
 
-fn tell(change: Change, Allowance { places, of, temperature_c, memory_free_bytes, session_bytes, .. }: Allowance) {
+fn tell(
+    change: Change,
+    Allowance { capacity, max_capacity, temperature_c, memory_free_bytes, session_bytes, .. }: Allowance,
+) {
     match change {
         Change::Lowered => {
-            tracing::warn!(temperature_c, places, of, "the graphics card is hot: fewer sessions are admitted");
+            tracing::warn!(
+                temperature_c,
+                capacity,
+                max_capacity,
+                "the graphics card is hot: fewer sessions are admitted"
+            );
         }
         Change::Restored => {
-            tracing::info!(temperature_c, places, of, "the graphics card has cooled: more sessions are admitted");
+            tracing::info!(
+                temperature_c,
+                capacity,
+                max_capacity,
+                "the graphics card has cooled: more sessions are admitted"
+            );
         }
         Change::MemoryShort => {
             tracing::warn!(memory_free_bytes, session_bytes, "the graphics card's memory holds no further session");
@@ -122,8 +135,8 @@ fn tell(change: Change, Allowance { places, of, temperature_c, memory_free_bytes
         Change::MemoryEnough => {
             tracing::info!(memory_free_bytes, session_bytes, "the graphics card's memory holds further sessions again");
         }
-        Change::Silent => tracing::warn!(places, "the graphics card does not answer: its limit stays as it is"),
-        Change::Answering => tracing::info!(places, "the graphics card answers again"),
+        Change::Silent => tracing::warn!(capacity, "the graphics card does not answer: its limit stays as it is"),
+        Change::Answering => tracing::info!(capacity, "the graphics card answers again"),
     }
 }
 

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_queue::ArrayQueue;
 
+use super::speech::SpeechSource;
 use crate::adapt::AudioPlan;
 use crate::audio::AudioPacket;
-use crate::codec::audio_file::AudioClip;
 use crate::media::Utterance;
 use crate::model::Animator;
 use crate::telemetry::{Counters, Loss};
@@ -27,8 +27,8 @@ pub enum SessionCommand {
     Bitrate(u32),
     /// The voice is to be coded like this from now on.
     Voice(AudioPlan),
-    /// Speak this sound instead of whatever was being said.
-    Speak(Arc<AudioClip>),
+    /// Speak this source instead of what was being spoken.
+    Speak(SpeechSource),
     /// Say no more of what was being said, or was spoken into the microphone up to now. A microphone that speaks on is
     /// heard again, with what is spoken from now on: whoever wants it silent ends it.
     Interrupt,

@@ -12,7 +12,7 @@ pub struct SessionsConfig {
     /// Worker threads.
     pub workers: usize,
     /// Side of the picture in pixels.
-    pub picture_px: u32,
+    pub resolution_px: u32,
     /// Bits a second a session begins with.
     pub bitrate_bps: u32,
 }
@@ -32,22 +32,22 @@ pub struct SessionRequest {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionOptions {
     /// Largest side of its pictures in pixels.
-    pub picture_px: Option<u32>,
+    pub resolution_px: Option<u32>,
     /// Most bits a second of its pictures.
     pub bitrate_bps: Option<u32>,
     /// Whether its voice is sent back.
-    pub hear: Option<bool>,
+    pub audio: Option<bool>,
 }
 
 /// What a session is held to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct SessionLimits {
     /// Largest side of its pictures in pixels; a thin way out makes them smaller still.
-    pub picture_px: u32,
+    pub resolution_px: u32,
     /// Most bits a second of its pictures; none: as many as the way out carries.
     pub bitrate_bps: Option<u32>,
     /// Whether its voice is sent back.
-    pub hear: bool,
+    pub audio: bool,
 }
 
 impl SessionLimits {
@@ -55,9 +55,9 @@ impl SessionLimits {
     #[must_use]
     pub fn of(wishes: SessionOptions, config: &SessionsConfig) -> Self {
         Self {
-            picture_px: wishes.picture_px.map_or(config.picture_px, |side| side.min(config.picture_px)),
+            resolution_px: wishes.resolution_px.map_or(config.resolution_px, |side| side.min(config.resolution_px)),
             bitrate_bps: wishes.bitrate_bps,
-            hear: wishes.hear.unwrap_or(true),
+            audio: wishes.audio.unwrap_or(true),
         }
     }
 

@@ -17,6 +17,7 @@ mod scheduler;
 mod session;
 mod sessions;
 mod speech;
+mod video_out;
 
 pub use crate::model::AvatarInfo;
 pub use admission::AdmitError;
@@ -31,5 +32,9 @@ pub use outlet::{Outgoing, OutgoingMedia, Outlet, SessionKey};
 pub use report::{
     Buckets, FrameCounts, Meter, MeterReport, Quality, SessionEvent, SessionState, SessionStats, SessionSummary,
 };
-pub use session::{FRAME_SAMPLES, Session, SessionError, SessionParts};
+pub use session::{Session, SessionError, SessionParts};
 pub use sessions::{CommandError, Sessions};
+pub use speech::{
+    SPEECH_QUEUE_BLOCKS, SPEECH_STALL, SpeechClosed, SpeechProgress, SpeechSink, SpeechSource, SpeechState,
+    speech_queue,
+};

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::end_reason::EndReason;
 use super::limits::SessionLimits;
+use super::speech::SpeechState;
 use crate::audio::{AudioReceiverStats, Speaking};
 use crate::codec::VideoCodec;
 use crate::telemetry::{Distribution, Histogram, Loss, LossCounts, Marks, Percentiles, Stage, Trace};
@@ -26,35 +28,39 @@ pub enum SessionEvent {
         /// Milliseconds since the session began.
         at_ms: u64,
     },
-    /// A sound that was to be said is over (or was interrupted).
-    SaidAll {
-        /// The utterance it was.
+    /// The first block of a speech source is spoken.
+    SpeechStarted {
+        /// The number of its utterance.
         utterance: u64,
-        /// Whether it was cut short.
-        interrupted: bool,
+    },
+    /// A speech source is over.
+    SpeechEnded {
+        /// The number of its utterance.
+        utterance: u64,
+        /// How it ended.
+        outcome: SpeechState,
+        /// How much of it was spoken, in milliseconds.
+        spoken_ms: u64,
     },
     /// About once a second while connected.
     Quality(Quality),
     /// The session is over.
-    Ended {
-        /// Why, in a few words.
-        reason: String,
-    },
+    Ended(EndReason),
 }
 
 /// The last second or so of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Quality {
     /// Delay from a packet of voice to the frame that shows it, in milliseconds.
-    pub voice_to_frame_ms: Percentiles,
+    pub audio_to_frame_ms: Percentiles,
     /// Frames sent a second.
     pub fps: f64,
     /// Bits a second the encoder aims at.
     pub bitrate_bps: u32,
     /// Side of the picture in pixels.
-    pub picture_px: u32,
+    pub resolution_px: u32,
     /// Share of voice packets lost on the way here, 0 to 1.
-    pub voice_loss_ratio: f64,
+    pub audio_concealed_ratio: f64,
 }
 
 /// Frames of a session.
@@ -81,16 +87,20 @@ pub struct Meter {
 #[derive(Debug, Default)]
 struct MeterState {
     stages: BTreeMap<Stage, Histogram>,
-    voice_stages: BTreeMap<Stage, Histogram>,
+    audio_stages: BTreeMap<Stage, Histogram>,
     gpu: BTreeMap<&'static str, Histogram>,
-    voice_to_frame: Histogram,
-    server_share: Histogram,
+    audio_to_frame: Histogram,
+    processing: Histogram,
     frames: FrameCounts,
     losses: LossCounts,
     recent: Histogram,
     latest: Latest,
+    frame_interval: Option<Duration>,
     is_closed: bool,
 }
+
+/// A frame is on time if it is sent less than this after it was due, unless [`Meter::set_frame_interval`] was called.
+const FRAME_INTERVAL: Duration = Duration::from_millis(40);
 
 /// What is true now rather than counted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -107,13 +117,13 @@ pub struct MeterReport {
     /// Frames.
     pub frames: FrameCounts,
     /// From a packet of voice read to the first frame that shows it handed to the socket, in milliseconds.
-    pub voice_to_frame_ms: Percentiles,
+    pub audio_to_frame_ms: Percentiles,
     /// From the newest packet a frame needs to that frame handed to the socket: the same without look-ahead and slot wait.
-    pub server_share_ms: Percentiles,
+    pub processing_ms: Percentiles,
     /// Time that frames spent in each stage, by [`Stage::name`], in milliseconds.
-    pub stages: BTreeMap<&'static str, Percentiles>,
+    pub video_stages: BTreeMap<&'static str, Percentiles>,
     /// The same of blocks of voice; `queue` is the wait for the picture of their moment.
-    pub voice_stages: BTreeMap<&'static str, Percentiles>,
+    pub audio_stages: BTreeMap<&'static str, Percentiles>,
     /// Time that the device took for the parts of the network's steps, by [`crate::telemetry::StepTimes::NAMES`]; empty on a processor.
     pub gpu: BTreeMap<&'static str, Percentiles>,
     /// Losses by [`crate::telemetry::Loss::name`].
@@ -126,14 +136,14 @@ pub struct MeterReport {
 /// Durations by bucket, for metrics that are added up over time and machines.
 #[derive(Clone, Debug, Default)]
 pub struct Buckets {
-    /// Behind [`MeterReport::voice_to_frame_ms`].
-    pub voice_to_frame: Distribution,
-    /// Behind [`MeterReport::server_share_ms`].
-    pub server_share: Distribution,
-    /// Behind [`MeterReport::stages`].
-    pub stages: BTreeMap<&'static str, Distribution>,
-    /// Behind [`MeterReport::voice_stages`].
-    pub voice_stages: BTreeMap<&'static str, Distribution>,
+    /// Behind [`MeterReport::audio_to_frame_ms`].
+    pub audio_to_frame: Distribution,
+    /// Behind [`MeterReport::processing_ms`].
+    pub processing: Distribution,
+    /// Behind [`MeterReport::video_stages`].
+    pub video_stages: BTreeMap<&'static str, Distribution>,
+    /// Behind [`MeterReport::audio_stages`].
+    pub audio_stages: BTreeMap<&'static str, Distribution>,
     /// Behind [`MeterReport::gpu`].
     pub gpu: BTreeMap<&'static str, Distribution>,
 }
@@ -150,7 +160,7 @@ impl Meter {
         let traced = self.trace.as_ref().map_or(Ok(()), |(trace, session)| trace.frame(*session, marks));
         self.while_open(|state| {
             traced.err().iter().for_each(|loss| state.losses.count(*loss));
-            let on_time = lateness < Duration::from_millis(40);
+            let on_time = lateness < state.frame_interval.unwrap_or(FRAME_INTERVAL);
             if on_time {
                 state.frames.on_time += 1;
             } else {
@@ -163,7 +173,7 @@ impl Meter {
     /// Counts 20 ms of voice that were handed to the socket.
     pub fn voice_sent(&self, marks: &Marks) {
         self.while_open(|state| {
-            marks.spans().for_each(|(stage, span)| state.voice_stages.entry(stage).or_default().record(span));
+            marks.spans().for_each(|(stage, span)| state.audio_stages.entry(stage).or_default().record(span));
         });
     }
 
@@ -191,6 +201,11 @@ impl Meter {
     /// Percentiles of the voice-to-frame delay since this was last asked.
     pub(super) fn take_recent(&self) -> Percentiles {
         self.with(|state| std::mem::take(&mut state.recent).percentiles())
+    }
+
+    /// Time from one frame of the session to the next: a frame is on time if it is sent less than this after it was due.
+    pub(super) fn set_frame_interval(&self, interval: Duration) {
+        self.with(|state| state.frame_interval = Some(interval));
     }
 
     /// Notes what is true now.
@@ -224,8 +239,8 @@ impl Meter {
         SessionState {
             quality: latest.quality,
             look_ahead_ms: SampleIndex(latest.look_ahead_samples).since_start().as_secs_f64() * 1000.0,
-            jitter_depth_ms: latest.line.depth_ms,
-            drift_ppm: latest.line.drift_ppm,
+            jitter_buffer_ms: latest.line.depth_ms,
+            clock_drift_ppm: latest.line.drift_ppm,
         }
     }
 
@@ -239,10 +254,10 @@ impl Meter {
     pub fn report(&self) -> MeterReport {
         self.with(|state| MeterReport {
             frames: state.frames,
-            voice_to_frame_ms: state.voice_to_frame.percentiles(),
-            server_share_ms: state.server_share.percentiles(),
-            stages: by_name(&state.stages, Histogram::percentiles),
-            voice_stages: by_name(&state.voice_stages, Histogram::percentiles),
+            audio_to_frame_ms: state.audio_to_frame.percentiles(),
+            processing_ms: state.processing.percentiles(),
+            video_stages: by_name(&state.stages, Histogram::percentiles),
+            audio_stages: by_name(&state.audio_stages, Histogram::percentiles),
             gpu: state.gpu.iter().map(|(part, spans)| (*part, spans.percentiles())).collect(),
             losses: state.losses.iter().map(|(loss, n)| (loss.name(), n)).collect(),
             buckets: state.buckets(),
@@ -267,10 +282,10 @@ impl Meter {
 impl MeterState {
     fn buckets(&self) -> Buckets {
         Buckets {
-            voice_to_frame: self.voice_to_frame.distribution(),
-            server_share: self.server_share.distribution(),
-            stages: by_name(&self.stages, Histogram::distribution),
-            voice_stages: by_name(&self.voice_stages, Histogram::distribution),
+            audio_to_frame: self.audio_to_frame.distribution(),
+            processing: self.processing.distribution(),
+            video_stages: by_name(&self.stages, Histogram::distribution),
+            audio_stages: by_name(&self.audio_stages, Histogram::distribution),
             gpu: self.gpu.iter().map(|(part, spans)| (*part, spans.distribution())).collect(),
         }
     }
@@ -278,21 +293,21 @@ impl MeterState {
     fn record(&mut self, marks: &Marks) {
         marks.spans().for_each(|(stage, span)| self.stages.entry(stage).or_default().record(span));
         marks.step.parts().for_each(|(part, took)| self.gpu.entry(part).or_default().record(took));
-        if let Some(span) = marks.between(Stage::Spoken, Stage::Sent) {
-            self.voice_to_frame.record(span);
+        if let Some(span) = marks.between(Stage::OldestPacket, Stage::Sent) {
+            self.audio_to_frame.record(span);
             self.recent.record(span);
         }
-        if let Some(span) = marks.between(Stage::Heard, Stage::Sent) {
-            self.server_share.record(span);
+        if let Some(span) = marks.between(Stage::NewestPacket, Stage::Sent) {
+            self.processing.record(span);
         }
     }
 
     fn add(&mut self, other: &Self) {
         merge(&mut self.stages, &other.stages);
-        merge(&mut self.voice_stages, &other.voice_stages);
+        merge(&mut self.audio_stages, &other.audio_stages);
         merge(&mut self.gpu, &other.gpu);
-        self.voice_to_frame.merge(&other.voice_to_frame);
-        self.server_share.merge(&other.server_share);
+        self.audio_to_frame.merge(&other.audio_to_frame);
+        self.processing.merge(&other.processing);
         self.losses.add(&other.losses);
         self.frames.due += other.frames.due;
         self.frames.on_time += other.frames.on_time;
@@ -355,9 +370,9 @@ pub struct SessionState {
     /// Look-ahead of the model in milliseconds.
     pub look_ahead_ms: f64,
     /// Depth of the jitter buffer in milliseconds.
-    pub jitter_depth_ms: f64,
+    pub jitter_buffer_ms: f64,
     /// Drift of the sender's clock against ours in parts per million.
-    pub drift_ppm: f64,
+    pub clock_drift_ppm: f64,
 }
 
 #[cfg(test)]
@@ -395,15 +410,19 @@ mod tests {
     fn the_way_of_voice_is_split_by_its_own_marks() {
         let (meter, start) = (Meter::default(), Wall.now());
         let mut marks = Marks::default();
-        for (stage, ms) in
-            [(Stage::Heard, 0), (Stage::Listened, 5), (Stage::Begun, 65), (Stage::Encoded, 66), (Stage::Sent, 67)]
-        {
+        for (stage, ms) in [
+            (Stage::NewestPacket, 0),
+            (Stage::PlayoutDue, 5),
+            (Stage::Started, 65),
+            (Stage::Encoded, 66),
+            (Stage::Sent, 67),
+        ] {
             marks.stamp(stage, start + Duration::from_millis(ms));
         }
         meter.voice_sent(&marks);
         let report = meter.report();
-        let max_ms = |stage: &str| report.voice_stages[stage].max.round() as u32;
-        assert_eq!(["listen", "queue", "encode", "send"].map(max_ms), [5, 60, 1, 1]);
-        assert!(report.stages.is_empty() && report.buckets.voice_stages.len() == 4);
+        let max_ms = |stage: &str| report.audio_stages[stage].max.round() as u32;
+        assert_eq!(["jitter_buffer", "queue", "encode", "send"].map(max_ms), [5, 60, 1, 1]);
+        assert!(report.video_stages.is_empty() && report.buckets.audio_stages.len() == 4);
     }
 }

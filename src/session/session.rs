@@ -1,7 +1,11 @@
-//! One session at work: voice in at the line, face and voice out in step.
+//! One session at work: audio in, audio and video out in step.
 //!
-//! A machine: time is given, nothing here waits. The order inside a tick is the way of a sound:
-//! orders, packets, line, actor, voice out, picture out. A voice does not wait for its picture to be drawn.
+//! A state machine: time is given, nothing here waits. A tick follows the path of the audio: commands, packets, receiver,
+//! animator, audio out, video out. Audio does not wait for its frame to be computed.
+//!
+//! A frame that the animator has not finished when it is due stays pending and is polled again. It is dropped, and counted
+//! as [`Loss::LateFrame`], when the next frame is due: a window that comes late loses the frames whose time has passed and
+//! shows the rest in step. Frames are dropped before they are encoded, never after.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,74 +13,359 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::broadcast;
 
-use super::audio_delay::{ArrivalTimes, DelayLine};
+use super::audio_delay::AudioOut;
 use super::inbox::{Inbox, SessionCommand};
 use super::outlet::{Outgoing, OutgoingMedia, Outlet, SessionKey};
 use super::report::{Meter, Quality, SessionEvent};
-use super::speech::Speech;
-use crate::adapt::{ResolutionLadder, shrink};
-use crate::audio::{AudioBlock, AudioReceiver, Speaking};
-use crate::codec::audio_file::AudioClip;
-use crate::codec::{CodecError, EncodedFrame, FrameKind, OpusDecoder, OpusEncoder, VideoEncoder};
+use super::speech::SpeechSource;
+use super::video_out::{DueFrame, VideoOut};
+use crate::audio::{AudioBlock, AudioReceiver, AudioReceiverStats, Speaking};
+use crate::codec::{CodecError, OpusDecoder, VideoEncoder};
 use crate::media::{BLOCK_SPEECH_SAMPLES, PcmBlock, Timed, Utterance, VideoFrame};
-use crate::model::{Animator, ModelError};
+use crate::model::{Animator, FramePoll, ModelError};
 use crate::telemetry::{Loss, LossCounts, Marks, Stage};
 use crate::time::{SPEECH_HZ, SampleIndex, Wall};
 
-/// Samples of the line from one picture to the next: 25 pictures a second.
-pub const FRAME_SAMPLES: u64 = SPEECH_HZ as u64 / 25;
+/// While this many frames wait for the network none is started: each would only arrive later than the one before.
+const MAX_UNSENT: usize = 2;
+/// Pause before a pending frame is polled again. A step of the portrait network takes 0.3 to 1 ms on a GPU.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// A picture begun later than this after its moment is not begun at all.
-const TOO_LATE: Duration = Duration::from_millis(40);
-/// While so many pictures wait for the network none is begun: each would only come later than the one before.
-const MOST_UNSENT: usize = 2;
-/// From one key picture to the next that is asked for, in samples of the line: whoever asks again before the first can
-/// have come would only crowd the way with them.
-const KEY_GAP: u64 = SPEECH_HZ as u64 * 3 / 10;
-
-/// What a show is made of.
+/// What a session is made of.
 pub struct SessionParts {
     /// Its number.
     pub key: SessionKey,
-    /// The way in.
+    /// Its input queue.
     pub inbox: Inbox,
-    /// The way out.
+    /// Where its output goes.
     pub outlet: Box<dyn Outlet>,
-    /// Who is on stage.
-    pub actor: Box<dyn Animator>,
-    /// Pictures to bytes.
+    /// Its avatar.
+    pub animator: Box<dyn Animator>,
+    /// Its video encoder.
     pub encoder: Box<dyn VideoEncoder>,
-    /// A picture of the size that the actor draws.
+    /// A frame of the size that the animator writes.
     pub canvas: VideoFrame,
     /// What is measured.
     pub meter: Arc<Meter>,
-    /// Who listens to events.
+    /// Where its events go.
     pub events: broadcast::Sender<SessionEvent>,
 }
 
-/// Why a show cannot begin.
+/// Why a session cannot start.
 #[derive(Debug, Error)]
-#[error("wanted a show to begin, found: {0}")]
+#[error("cannot start the session: {0}")]
 pub struct SessionError(#[from] CodecError);
 
 /// One session at work.
 pub struct Session {
-    parts: SessionParts,
-    line: AudioReceiver<OpusDecoder>,
-    voice_encoder: OpusEncoder,
-    speech: Option<Speech>,
+    key: SessionKey,
+    inbox: Inbox,
+    outlet: Box<dyn Outlet>,
+    animator: Box<dyn Animator>,
+    receiver: AudioReceiver<OpusDecoder>,
+    speech: Option<SpeechSource>,
     utterance: Utterance,
-    voice_out: DelayLine,
-    arrivals: ArrivalTimes,
-    steps: ResolutionLadder,
-    small: Option<VideoFrame>,
-    next_frame: SampleIndex,
-    wants_key: FrameKind,
-    last_key: Option<SampleIndex>,
+    /// End of the audio that the animator has.
+    pushed: SampleIndex,
+    audio: AudioOut,
+    video: VideoOut,
+    tally: Tally,
+    /// When the pending frame is polled again.
+    poll_at: Option<Instant>,
+    is_lost: bool,
+}
+
+/// The instants of one tick of the receiver.
+#[derive(Clone, Copy)]
+struct Tick {
+    /// End of the audio pushed so far.
+    pushed: SampleIndex,
+    /// When the tick was due.
+    due: Instant,
+    /// When it runs.
+    now: Instant,
+    wall: Wall,
+}
+
+impl Tick {
+    /// The instant that stands for `at`.
+    fn clock_of(&self, at: SampleIndex) -> Instant {
+        let before = SampleIndex(self.pushed.samples_since(at)).since_start();
+        self.due.checked_sub(before).unwrap_or(self.due)
+    }
+}
+
+impl Session {
+    /// A session whose timeline starts at `start`.
+    ///
+    /// # Errors
+    /// If an audio codec cannot be set up.
+    pub fn new(parts: SessionParts, bitrate_bps: u32, start: Instant) -> Result<Self, SessionError> {
+        let SessionParts { key, inbox, outlet, animator, encoder, canvas, meter, events } = parts;
+        let cadence = animator.cadence();
+        meter.set_frame_interval(cadence.frame_interval());
+        Ok(Self {
+            key,
+            utterance: inbox.utterance(),
+            inbox,
+            outlet,
+            animator,
+            receiver: AudioReceiver::new(OpusDecoder::new()?, start),
+            speech: None,
+            pushed: SampleIndex::ZERO,
+            audio: AudioOut::new()?,
+            video: VideoOut::new(encoder, canvas, cadence, bitrate_bps),
+            tally: Tally { meter, events, losses: LossCounts::default(), second: Second::default() },
+            poll_at: None,
+            is_lost: false,
+        })
+    }
+
+    /// Sends no audio from now on, only video.
+    pub fn mute_audio(&mut self) {
+        self.audio.mute();
+    }
+
+    /// When [`Session::tick`] is due.
+    #[must_use]
+    pub fn next_tick(&self) -> Instant {
+        let block = self.receiver.next_tick();
+        self.poll_at.map_or(block, |poll| poll.min(block))
+    }
+
+    /// Whether a frame is due that the animator has not finished.
+    #[must_use]
+    pub fn has_pending_frame(&self) -> bool {
+        self.video.pending.is_some()
+    }
+
+    /// Whether the session was ended from outside.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.inbox.has_ended()
+    }
+
+    /// Whether the device lost the session's state, so that the session cannot go on.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
+    /// Does what is due at `now`: one block of 20 ms, or, before the next block is due, another look at a pending frame.
+    pub fn tick(&mut self, now: Instant, wall: Wall) {
+        if now < self.receiver.next_tick() {
+            self.poll_frame(now, wall);
+        } else {
+            self.advance(now, wall);
+        }
+        self.tally.report_losses(self.receiver.losses());
+    }
+
+    fn advance(&mut self, now: Instant, wall: Wall) {
+        let due = self.receiver.next_tick();
+        self.take_commands();
+        self.take_packets();
+        let speech = self.next_speech_block();
+        let block = self.receiver.tick(speech);
+        self.pushed = block.at + BLOCK_SPEECH_SAMPLES as u64;
+        let tick = Tick { pushed: self.pushed, due, now, wall };
+        self.tally.note_speaking(block.change);
+        self.push_audio(block, due);
+        self.send_audio(&tick);
+        self.start_frames(&tick);
+        self.tally.close_second(&self.video, self.receiver.stats(), self.pushed);
+    }
+
+    fn take_commands(&mut self) {
+        while let Some((command, utterance)) = self.inbox.next_order() {
+            match command {
+                SessionCommand::KeyPicture => self.video.request_keyframe(),
+                SessionCommand::Bitrate(bits_per_second) => self.video.set_bitrate(bits_per_second),
+                SessionCommand::Voice(plan) => self.audio.follow(plan),
+                SessionCommand::Speak(source) => self.begin_utterance(utterance, Some(source)),
+                SessionCommand::Interrupt => self.begin_utterance(utterance, None),
+                SessionCommand::SwapAvatar(animator) => self.swap_avatar(animator.0),
+            }
+        }
+    }
+
+    /// Discards everything older than `utterance`: speech not yet spoken, audio not yet sent, frames not yet shown.
+    fn begin_utterance(&mut self, utterance: Utterance, source: Option<SpeechSource>) {
+        self.utterance = utterance;
+        if let Some(event) = self.speech.take().and_then(SpeechSource::interrupt) {
+            self.tally.publish(event);
+        }
+        self.speech = source.map(|mut source| {
+            source.begin(utterance);
+            source
+        });
+        let change = self.receiver.raise(utterance);
+        self.tally.note_speaking(change);
+        self.audio.begin_utterance(utterance, &mut self.tally.losses);
+        self.animator.reset();
+        if let Some(frame) = &mut self.video.pending {
+            // It no longer shows the packets that it was stamped with.
+            frame.marks = Marks::default();
+            frame.marks.stamp(Stage::PlayoutDue, frame.due);
+        }
+    }
+
+    /// Replaces the avatar. With a longer look-ahead audio and video pause until it is filled; with a shorter one, what is
+    /// overdue is dropped.
+    fn swap_avatar(&mut self, animator: Box<dyn Animator>) {
+        let cadence = animator.cadence();
+        self.animator = animator;
+        self.video.schedule.switch_to(cadence, self.pushed);
+        self.audio.switch_look_ahead(cadence.look_ahead_samples, self.pushed, &mut self.tally.losses);
+        self.tally.meter.set_frame_interval(cadence.frame_interval());
+    }
+
+    fn take_packets(&mut self) {
+        while let Some((packet, utterance)) = self.inbox.next_packet() {
+            self.receiver.hear(packet, utterance);
+        }
+    }
+
+    /// The next block of the speech source, which replaces the microphone.
+    fn next_speech_block(&mut self) -> Option<PcmBlock> {
+        let speech = self.speech.as_mut()?;
+        let block = speech.next_block();
+        if speech.is_late() && block.is_some() {
+            self.tally.losses.count(Loss::LateSpeech);
+        }
+        let event = speech.take_event();
+        if block.is_none() {
+            self.speech = None;
+        }
+        event.into_iter().for_each(|event| self.tally.publish(event));
+        block
+    }
+
+    fn push_audio(&mut self, block: AudioBlock, due: Instant) {
+        if let Err(error) = self.animator.push_audio(&block.block, block.at) {
+            self.on_model_error(&error);
+        }
+        self.audio.arrivals.push(block.at, block.newest_arrival, self.look_ahead_samples());
+        let mut marks = Marks::default();
+        block.newest_arrival.iter().for_each(|arrived| marks.stamp(Stage::NewestPacket, *arrived));
+        marks.stamp(Stage::PlayoutDue, due);
+        self.audio.push(Timed { at: block.at, utterance: self.utterance, marks, value: block.block.playback_48k });
+    }
+
+    fn look_ahead_samples(&self) -> u64 {
+        self.video.schedule.cadence().look_ahead_samples
+    }
+
+    fn on_model_error(&mut self, error: &ModelError) {
+        self.tally.losses.count(Loss::BadFrame);
+        self.is_lost |= matches!(error, ModelError::Lost { .. });
+    }
+
+    /// Sends the audio whose frames are due.
+    fn send_audio(&mut self, tick: &Tick) {
+        while let Some(audio) = self.audio.next_due(tick.pushed, self.look_ahead_samples()) {
+            if self.audio.is_muted() || !self.inbox.has_viewer() {
+                continue;
+            }
+            let clock = tick.clock_of(audio.at);
+            match self.audio.encode(audio, tick.wall) {
+                Ok(packet) => self.send(packet.map(OutgoingMedia::Voice), clock),
+                Err(_bad) => self.tally.losses.count(Loss::BadPacket),
+            }
+        }
+    }
+
+    fn start_frames(&mut self, tick: &Tick) {
+        while let Some(at) = self.video.schedule.next_due(tick.pushed) {
+            if self.video.pending.take().is_some() {
+                self.tally.lose_frame(Loss::LateFrame);
+            }
+            if self.inbox.has_viewer() {
+                self.tally.meter.frame_due();
+                let marks = self.first_marks(at, tick);
+                self.video.pending = Some(DueFrame { at, due: tick.due, clock: tick.clock_of(at), marks });
+                self.poll_frame(tick.now, tick.wall);
+            }
+        }
+        if self.video.pending.is_some() && self.poll_at.is_some_and(|poll| poll <= tick.now) {
+            self.poll_frame(tick.now, tick.wall);
+        }
+    }
+
+    /// A frame is the first to show the audio since the frame before it; the oldest packet of that audio counts.
+    fn first_marks(&self, at: SampleIndex, tick: &Tick) -> Marks {
+        let mut marks = Marks::default();
+        let oldest = self.audio.arrivals.of(at - BLOCK_SPEECH_SAMPLES as u64);
+        let newest = self.audio.arrivals.of(tick.pushed - 1);
+        if let (Some(oldest), Some(newest)) = (oldest, newest) {
+            marks.stamp(Stage::OldestPacket, oldest);
+            marks.stamp(Stage::NewestPacket, newest);
+        }
+        marks.stamp(Stage::PlayoutDue, tick.due);
+        marks
+    }
+
+    /// Sends the pending frame if it is computed, drops it if it is too late, polls it again later otherwise.
+    fn poll_frame(&mut self, now: Instant, wall: Wall) {
+        self.poll_at = None;
+        let Some(mut frame) = self.video.pending.take() else { return };
+        if let Some(loss) = self.drop_reason(now.saturating_duration_since(frame.due)) {
+            return self.tally.lose_frame(loss);
+        }
+        if frame.marks.at(Stage::Started).is_none() {
+            frame.marks.stamp(Stage::Started, now);
+        }
+        match self.animator.poll(frame.at, &mut self.video.canvas, &mut frame.marks, wall) {
+            Ok(FramePoll::Ready) => self.send_frame(frame, wall),
+            Ok(FramePoll::NotYet) => {
+                self.video.pending = Some(frame);
+                self.poll_at = Some(now + POLL_INTERVAL);
+            }
+            Err(error) => {
+                self.on_model_error(&error);
+                self.tally.meter.frame_dropped();
+            }
+        }
+    }
+
+    /// Why a frame is not started: it would come too late, or there is no room for it.
+    fn drop_reason(&self, lateness: Duration) -> Option<Loss> {
+        if lateness > self.video.patience() {
+            Some(Loss::LateFrame)
+        } else if self.outlet.has_room() && self.inbox.unsent_pictures() < MAX_UNSENT {
+            None
+        } else {
+            Some(Loss::BlockedFrame)
+        }
+    }
+
+    fn send_frame(&mut self, mut frame: DueFrame, wall: Wall) {
+        let encoded = self.video.encode(frame.at);
+        frame.marks.stamp(Stage::Encoded, wall.now());
+        let Ok(encoded) = encoded else { return self.tally.lose_frame(Loss::BadFrame) };
+        self.tally.second.frames += 1;
+        let value = OutgoingMedia::VideoFrame(encoded);
+        self.send(Timed { at: frame.at, utterance: self.utterance, marks: frame.marks, value }, frame.clock);
+    }
+
+    fn send(&mut self, media: Timed<OutgoingMedia>, clock: Instant) {
+        let is_frame = matches!(media.value, OutgoingMedia::VideoFrame(_));
+        let is_refused = self.outlet.send(Outgoing { session: self.key, clock, media }).is_err();
+        if is_refused && is_frame {
+            self.tally.lose_frame(Loss::BlockedFrame);
+            self.video.on_frame_lost();
+        } else if is_refused {
+            self.tally.losses.count(Loss::BlockedVoice);
+        }
+    }
+}
+
+/// What a session counts and publishes.
+struct Tally {
+    meter: Arc<Meter>,
+    events: broadcast::Sender<SessionEvent>,
     losses: LossCounts,
     second: Second,
-    is_muted: bool,
-    is_lost: bool,
 }
 
 /// Counts of the running second, for the quality event.
@@ -86,281 +375,53 @@ struct Second {
     frames: u32,
 }
 
-impl Session {
-    /// A show whose line starts at `start`.
-    ///
-    /// # Errors
-    /// If a voice codec cannot be set up.
-    pub fn new(parts: SessionParts, bitrate_bps: u32, start: Instant) -> Result<Self, SessionError> {
-        Ok(Self {
-            line: AudioReceiver::new(OpusDecoder::new()?, start),
-            voice_encoder: OpusEncoder::new()?,
-            speech: None,
-            utterance: parts.inbox.utterance(),
-            voice_out: DelayLine::default(),
-            arrivals: ArrivalTimes::default(),
-            steps: ResolutionLadder::new(bitrate_bps, parts.canvas.size()),
-            small: None,
-            next_frame: SampleIndex::ZERO,
-            wants_key: FrameKind::Key,
-            last_key: None,
-            losses: LossCounts::default(),
-            second: Second::default(),
-            is_muted: false,
-            is_lost: false,
-            parts,
-        })
+impl Tally {
+    fn lose_frame(&mut self, loss: Loss) {
+        self.losses.count(loss);
+        self.meter.frame_dropped();
     }
 
-    /// Sends no voice from now on, only pictures.
-    pub fn mute_audio(&mut self) {
-        self.is_muted = true;
-    }
-
-    /// When the next tick is due.
-    #[must_use]
-    pub fn next_tick(&self) -> Instant {
-        self.line.next_tick()
-    }
-
-    /// Whether the session was ended from outside.
-    #[must_use]
-    pub fn has_ended(&self) -> bool {
-        self.parts.inbox.has_ended()
-    }
-
-    /// Whether the engine lost what the session had on it, so that there is no going on.
-    #[must_use]
-    pub fn is_lost(&self) -> bool {
-        self.is_lost
-    }
-
-    /// Moves the show on by one block of 20 ms. `now` is not before [`Session::next_tick`].
-    pub fn tick(&mut self, now: Instant, wall: Wall) {
-        let due = self.line.next_tick();
-        self.take_orders();
-        self.take_packets();
-        let said = self.said_instead();
-        let heard = self.line.tick(said);
-        let end = heard.at + BLOCK_SPEECH_SAMPLES as u64;
-        self.notice_speech(heard.change);
-        self.hear(heard, due);
-        self.send_voice((end, due), wall);
-        self.show_frame((end, due), now, wall);
-        self.close_second(end);
-        self.account();
-    }
-
-    fn take_orders(&mut self) {
-        while let Some((order, utterance)) = self.parts.inbox.next_order() {
-            match order {
-                SessionCommand::KeyPicture => self.wants_key = FrameKind::Key,
-                SessionCommand::Bitrate(bits_per_second) => self.set_bitrate(bits_per_second),
-                // An encoder that refuses goes on as it was.
-                SessionCommand::Voice(plan) => drop(self.voice_encoder.follow(plan)),
-                SessionCommand::Speak(sound) => self.raise(utterance, Some(sound)),
-                SessionCommand::Interrupt => self.raise(utterance, None),
-                SessionCommand::SwapAvatar(actor) => self.parts.actor = actor.0,
-            }
-        }
-    }
-
-    /// Everything older than the newest utterance is worthless from here on.
-    fn raise(&mut self, utterance: Utterance, sound: Option<Arc<AudioClip>>) {
-        self.utterance = utterance;
-        if let Some(cut) = self.speech.take() {
-            self.tell(SessionEvent::SaidAll { utterance: cut.utterance.0, interrupted: true });
-        }
-        self.speech = sound.map(|sound| Speech::new(sound, self.utterance));
-        let change = self.line.raise(self.utterance);
-        self.notice_speech(change);
-        self.arrivals.clear();
-        self.voice_out.hush(self.utterance, &mut self.losses);
-        self.parts.actor.hush();
-    }
-
-    fn set_bitrate(&mut self, bits_per_second: u32) {
-        self.steps.aim(bits_per_second);
-        self.parts.encoder.set_bitrate(bits_per_second);
-    }
-
-    fn take_packets(&mut self) {
-        while let Some((packet, utterance)) = self.parts.inbox.next_packet() {
-            self.line.hear(packet, utterance);
-        }
-    }
-
-    /// The next block of a sound that is being said.
-    fn said_instead(&mut self) -> Option<PcmBlock> {
-        let block = self.speech.as_mut()?.next_block();
-        if block.is_none()
-            && let Some(done) = self.speech.take()
-        {
-            self.tell(SessionEvent::SaidAll { utterance: done.utterance.0, interrupted: false });
-        }
-        block
-    }
-
-    fn notice_speech(&self, change: Option<Speaking>) {
+    fn note_speaking(&self, change: Option<Speaking>) {
         let Some(change) = change else { return };
-        let event = match change {
+        self.meter.note_speaking(change);
+        self.publish(match change {
             Speaking::Started(at) => SessionEvent::SpeakingStarted { at_ms: millis(at) },
             Speaking::Stopped(at) => SessionEvent::SpeakingStopped { at_ms: millis(at) },
-        };
-        self.parts.meter.note_speaking(change);
-        self.tell(event);
+        });
     }
 
-    fn hear(&mut self, heard: AudioBlock, due: Instant) {
-        if let Err(error) = self.parts.actor.hear(&heard.block, heard.at) {
-            self.losses.count(Loss::BadFrame);
-            self.is_lost |= matches!(error, ModelError::Lost { .. });
-        }
-        self.arrivals.push(heard.at, heard.newest_arrival);
-        let mut marks = Marks::default();
-        heard.newest_arrival.iter().for_each(|arrived| marks.stamp(Stage::Heard, *arrived));
-        marks.stamp(Stage::Listened, due);
-        self.voice_out.push(Timed { at: heard.at, utterance: self.utterance, marks, value: heard.block.voice });
-    }
-
-    /// Sends the voice whose picture can be shown, now that the line is heard up to `heard`, at `due`.
-    fn send_voice(&mut self, (heard, due): (SampleIndex, Instant), wall: Wall) {
-        let look_ahead = self.parts.actor.look_ahead_samples();
-        while let Some(mut voice) = self.voice_out.next_due(heard, look_ahead) {
-            if self.is_muted || !self.parts.inbox.has_viewer() {
-                continue;
-            }
-            voice.marks.stamp(Stage::Begun, wall.now());
-            let Ok(packet) = self.voice_encoder.encode(&voice.value) else {
-                self.losses.count(Loss::BadPacket);
-                continue;
-            };
-            voice.marks.stamp(Stage::Encoded, wall.now());
-            let clock = clock_of(voice.at, heard, due);
-            self.send(voice.map(|_samples| OutgoingMedia::Voice(packet)), clock);
-        }
-    }
-
-    fn show_frame(&mut self, (heard, due): (SampleIndex, Instant), now: Instant, wall: Wall) {
-        if self.next_frame + self.parts.actor.look_ahead_samples() > heard {
-            return;
-        }
-        let at = self.next_frame;
-        self.next_frame = at + FRAME_SAMPLES;
-        if !self.parts.inbox.has_viewer() {
-            return;
-        }
-        self.parts.meter.frame_due();
-        if let Some(loss) = self.drop_reason(now.saturating_duration_since(due)) {
-            self.losses.count(loss);
-            self.parts.meter.frame_dropped();
-            return;
-        }
-        let mut marks = self.first_marks(at, heard, due);
-        // Its network ran when the tick began.
-        marks.stamp(Stage::Begun, now);
-        let Some(picture) = self.draw(at, &mut marks, wall) else { return };
-        let media = Timed { at, utterance: self.utterance, marks, value: OutgoingMedia::VideoFrame(picture) };
-        self.second.frames += 1;
-        self.send(media, clock_of(at, heard, due));
-    }
-
-    /// A reason not to begin a frame: what would come too late or find no room is not drawn.
-    fn drop_reason(&self, lateness: Duration) -> Option<Loss> {
-        if lateness > TOO_LATE {
-            Some(Loss::LateFrame)
-        } else if self.parts.outlet.has_room() && self.parts.inbox.unsent_pictures() < MOST_UNSENT {
-            None
-        } else {
-            Some(Loss::BlockedFrame)
-        }
-    }
-
-    /// A frame is the first to show the voice since the frame before it; the oldest packet of that voice counts.
-    fn first_marks(&self, at: SampleIndex, heard: SampleIndex, due: Instant) -> Marks {
-        let mut marks = Marks::default();
-        let oldest = self.arrivals.of(at - BLOCK_SPEECH_SAMPLES as u64);
-        let newest = self.arrivals.of(heard - 1);
-        if let (Some(spoken), Some(newest)) = (oldest, newest) {
-            marks.stamp(Stage::Spoken, spoken);
-            marks.stamp(Stage::Heard, newest);
-        }
-        marks.stamp(Stage::Listened, due);
-        marks
-    }
-
-    fn draw(&mut self, at: SampleIndex, marks: &mut Marks, wall: Wall) -> Option<EncodedFrame> {
-        self.parts.actor.show(at, &mut self.parts.canvas, marks, wall);
-        let size = self.steps.size();
-        let small = shrink(&self.parts.canvas, size, &mut self.small);
-        let is_soon = self.last_key.is_some_and(|last| at < last + KEY_GAP);
-        let kind = if is_soon { FrameKind::Any } else { self.wants_key };
-        let encoded = self.parts.encoder.encode(small, kind);
-        marks.stamp(Stage::Encoded, wall.now());
-        if let Ok(picture) = encoded {
-            if picture.is_key {
-                (self.wants_key, self.last_key) = (FrameKind::Any, Some(at));
-            }
-            Some(picture)
-        } else {
-            self.losses.count(Loss::BadFrame);
-            self.parts.meter.frame_dropped();
-            self.wants_key = FrameKind::Key;
-            None
-        }
-    }
-
-    fn send(&mut self, media: Timed<OutgoingMedia>, clock: Instant) {
-        let is_picture = matches!(media.value, OutgoingMedia::VideoFrame(_));
-        let refused = self.parts.outlet.send(Outgoing { session: self.parts.key, clock, media }).is_err();
-        if refused && is_picture {
-            self.losses.count(Loss::BlockedFrame);
-            self.parts.meter.frame_dropped();
-            // What follows cannot be shown without it: at once.
-            (self.wants_key, self.last_key) = (FrameKind::Key, None);
-        } else if refused {
-            self.losses.count(Loss::BlockedVoice);
-        }
-    }
-
-    fn close_second(&mut self, now: SampleIndex) {
+    fn close_second(&mut self, video: &VideoOut, received: AudioReceiverStats, now: SampleIndex) {
         let began = *self.second.began.get_or_insert(now);
         let samples = now.samples_since(began);
         if samples < u64::from(SPEECH_HZ) {
             return;
         }
-        let line = self.line.stats();
         let quality = Quality {
-            voice_to_frame_ms: self.parts.meter.take_recent(),
+            audio_to_frame_ms: self.meter.take_recent(),
             fps: f64::from(self.second.frames) * f64::from(SPEECH_HZ) / samples as f64,
-            bitrate_bps: self.steps.bitrate_bps(),
-            picture_px: self.steps.size().width() as u32,
-            voice_loss_ratio: f64::from(line.concealed_ratio),
+            bitrate_bps: video.bitrate_bps(),
+            resolution_px: video.side_px(),
+            audio_concealed_ratio: f64::from(received.concealed_ratio),
         };
         self.second = Second { began: Some(now), frames: 0 };
-        self.parts.meter.note(quality, self.parts.actor.look_ahead_samples(), line);
-        self.tell(SessionEvent::Quality(quality));
+        self.meter.note(quality, video.schedule.cadence().look_ahead_samples, received);
+        self.publish(SessionEvent::Quality(quality));
     }
 
-    fn account(&mut self) {
-        self.losses.add(&self.line.losses());
+    fn report_losses(&mut self, received: LossCounts) {
+        self.losses.add(&received);
         let counts = self.losses.take();
         if counts != LossCounts::default() {
-            self.parts.meter.lose(&counts);
+            self.meter.lose(&counts);
         }
     }
 
-    fn tell(&self, event: SessionEvent) {
-        // An error here only says that nobody listens.
-        let _ = self.parts.events.send(event);
+    fn publish(&self, event: SessionEvent) {
+        // An error only says that nobody subscribes.
+        let _ = self.events.send(event);
     }
 }
 
 fn millis(at: SampleIndex) -> u64 {
     u64::try_from(at.since_start().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The instant that stands for `at`, when the line was heard up to `heard` at `due`.
-fn clock_of(at: SampleIndex, heard: SampleIndex, due: Instant) -> Instant {
-    due.checked_sub(SampleIndex(heard.samples_since(at)).since_start()).unwrap_or(due)
 }

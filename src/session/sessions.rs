@@ -15,12 +15,12 @@ use super::limits::{SessionLimits, SessionRequest, SessionsConfig};
 use super::outlet::Outlet;
 use super::report::{Meter, MeterReport, SessionState, SessionStats, SessionSummary};
 use super::scheduler::{Ending, OnEnd, Scheduler};
-use super::session::{FRAME_SAMPLES, Session, SessionParts};
+use super::session::{Session, SessionParts};
 use crate::gpu_load::DeviceCounts;
 use crate::media::{FrameSize, VideoFrame};
 use crate::model::{AvatarInfo, ModelError, Pack, Still};
 use crate::telemetry::{Counters, Trace};
-use crate::time::{Rate, SPEECH_HZ, Wall};
+use crate::time::Wall;
 
 /// Why a running session did not take an order.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -94,31 +94,30 @@ impl Sessions {
 
     fn show_for(&self, ticket: &SessionHandle, outlet: Box<dyn Outlet>, now: Instant) -> Result<Session, AdmitError> {
         let broken = |found: String| AdmitError::BrokenAvatar { name: ticket.avatar.to_string(), found };
-        let size = FrameSize::square(ticket.terms.picture_px);
-        let actor = self.actor(&ticket.avatar, ticket.terms)?;
-        let rate = Rate::new(SPEECH_HZ, FRAME_SAMPLES as u32).expect("both are constants above zero");
+        let size = FrameSize::square(ticket.terms.resolution_px);
+        let animator = self.animator(&ticket.avatar, ticket.terms)?;
         let bitrate_bps = ticket.terms.within(self.config.bitrate_bps);
-        let encoder = ticket.codec.encoder(size, rate, bitrate_bps);
+        let encoder = ticket.codec.encoder(size, animator.cadence().frame_rate, bitrate_bps);
         let encoder = encoder.map_err(|error| broken(error.to_string()))?;
         let parts = SessionParts {
             key: ticket.key,
             inbox: ticket.inbox.clone(),
             outlet,
-            actor,
+            animator,
             encoder,
             canvas: VideoFrame::black(size),
             meter: Arc::clone(&ticket.meter),
             events: ticket.events.clone(),
         };
         let mut show = Session::new(parts, bitrate_bps, now).map_err(|error| broken(error.to_string()))?;
-        if !ticket.terms.hear {
+        if !ticket.terms.audio {
             show.mute_audio();
         }
         Ok(show)
     }
 
-    fn actor(&self, avatar: &str, terms: SessionLimits) -> Result<Box<dyn crate::model::Animator>, AdmitError> {
-        self.pack.actor(avatar, terms.picture_px).map_err(|error| match error {
+    fn animator(&self, avatar: &str, terms: SessionLimits) -> Result<Box<dyn crate::model::Animator>, AdmitError> {
+        self.pack.animator(avatar, terms.resolution_px).map_err(|error| match error {
             ModelError::UnknownAvatar { name, known } => AdmitError::UnknownAvatar { name, known },
             ModelError::NoPlace { places, .. } => AdmitError::Full { limit: places },
             ModelError::Lost { found, .. } => AdmitError::EngineLost { found },
@@ -143,8 +142,8 @@ impl Sessions {
     pub fn swap_avatar(&self, id: &str, avatar: &str) -> Result<(), CommandError> {
         let ticket = self.find(id).ok_or_else(|| CommandError::NoSession { id: id.to_owned() })?;
         let avatar = self.avatar_named(Some(avatar))?;
-        let actor = self.actor(&avatar, ticket.terms)?;
-        ticket.inbox.order(SessionCommand::SwapAvatar(NewAnimator(actor)))?;
+        let animator = self.animator(&avatar, ticket.terms)?;
+        ticket.inbox.order(SessionCommand::SwapAvatar(NewAnimator(animator)))?;
         self.register.rename(ticket.key, avatar);
         Ok(())
     }

@@ -31,6 +31,8 @@ pub enum Loss {
     StaleUtterance,
     /// 20 ms of the microphone that nobody hears, because a sound was being said.
     TalkedOver,
+    /// 20 ms of silence spoken because the producer of a speech source was late.
+    LateSpeech,
     /// A picture that was encoded and never left: too many were on the way, or the session ended first.
     UnsentFrame,
     /// A picture that did not encode.
@@ -45,7 +47,7 @@ pub enum Loss {
 
 impl Loss {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::StrayPacket,
         Self::DuplicatePacket,
         Self::LatePacket,
@@ -59,6 +61,7 @@ impl Loss {
         Self::UnsentPacket,
         Self::StaleUtterance,
         Self::TalkedOver,
+        Self::LateSpeech,
         Self::UnsentFrame,
         Self::BadFrame,
         Self::RefusedOrder,
@@ -79,13 +82,14 @@ impl Loss {
             Self::TrimmedBlock => "trimmed_block",
             Self::LateFrame => "late_frame",
             Self::BlockedFrame => "blocked_frame",
-            Self::BlockedVoice => "blocked_voice",
+            Self::BlockedVoice => "blocked_audio",
             Self::UnsentPacket => "unsent_packet",
             Self::StaleUtterance => "stale_utterance",
-            Self::TalkedOver => "talked_over",
+            Self::TalkedOver => "overridden_microphone",
+            Self::LateSpeech => "late_speech",
             Self::UnsentFrame => "unsent_frame",
             Self::BadFrame => "bad_frame",
-            Self::RefusedOrder => "refused_order",
+            Self::RefusedOrder => "refused_command",
             Self::MissedEvent => "missed_event",
             Self::UntracedFrame => "untraced_frame",
         }

@@ -1,24 +1,24 @@
-//! One stamp for each stage that a picture and its voice pass.
+//! One time stamp for each stage that a frame and its audio pass.
 
 use std::time::{Duration, Instant};
 
-/// The stages on the way from a packet of voice to a packet of video, in order.
-/// A stage's stamp is the moment the thing left it.
+/// The stages from a packet of audio to a packet of video, in order.
+/// A stage's stamp is the instant at which the frame left it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
-    /// The oldest packet of voice that this frame is the first to show was read from the socket.
-    Spoken,
-    /// The newest packet of voice the thing depends on was read from the socket.
-    Heard,
-    /// It was due on the unbroken line (the jitter buffer let go of it).
-    Listened,
-    /// A worker began with the frame.
-    Begun,
-    /// The model had said what the mouth does.
-    Modelled,
-    /// The face was drawn.
-    Drawn,
-    /// The picture was encoded.
+    /// The oldest audio packet that this frame is the first to show was read from the socket.
+    OldestPacket,
+    /// The newest audio packet that it depends on was read from the socket.
+    NewestPacket,
+    /// Its audio was due for playout: the jitter buffer released it.
+    PlayoutDue,
+    /// A worker started to work on it.
+    Started,
+    /// The network's output for it was there.
+    Inferred,
+    /// Its pixels were there.
+    Rendered,
+    /// It was encoded.
     Encoded,
     /// Its first packet was handed to the socket.
     Sent,
@@ -27,12 +27,12 @@ pub enum Stage {
 impl Stage {
     /// All stages in order.
     pub const ALL: [Self; 8] = [
-        Self::Spoken,
-        Self::Heard,
-        Self::Listened,
-        Self::Begun,
-        Self::Modelled,
-        Self::Drawn,
+        Self::OldestPacket,
+        Self::NewestPacket,
+        Self::PlayoutDue,
+        Self::Started,
+        Self::Inferred,
+        Self::Rendered,
         Self::Encoded,
         Self::Sent,
     ];
@@ -41,32 +41,32 @@ impl Stage {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Spoken => "spoken",
-            Self::Heard => "look_ahead",
-            Self::Listened => "listen",
-            Self::Begun => "queue",
-            Self::Modelled => "model",
-            Self::Drawn => "draw",
+            Self::OldestPacket => "oldest_packet",
+            Self::NewestPacket => "look_ahead",
+            Self::PlayoutDue => "jitter_buffer",
+            Self::Started => "queue",
+            Self::Inferred => "inference",
+            Self::Rendered => "render",
             Self::Encoded => "encode",
             Self::Sent => "send",
         }
     }
 }
 
-/// How long the parts of a network's step took by the clock of the device that ran it. A processor tells none of them.
+/// How long the parts of a network's step took, by the clock of the device that ran it. A CPU measures none of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepTimes {
-    /// Inputs to the device.
+    /// Copy of the inputs to the device.
     pub up: Option<Duration>,
-    /// The graph.
+    /// Execution of the graph.
     pub run: Option<Duration>,
-    /// This output from the device.
+    /// Copy of this output from the device.
     pub down: Option<Duration>,
 }
 
 impl StepTimes {
     /// Names of the parts in reports, in order.
-    pub const NAMES: [&'static str; 3] = ["up", "run", "down"];
+    pub const NAMES: [&'static str; 3] = ["upload", "compute", "download"];
 
     /// The parts that were timed.
     pub fn parts(self) -> impl Iterator<Item = (&'static str, Duration)> {
@@ -74,7 +74,7 @@ impl StepTimes {
     }
 }
 
-/// The stamps of one thing, and what of [`Stage::Modelled`] a device did. Cheap to copy.
+/// The stamps of one frame or block, and what a device measured of [`Stage::Inferred`]. Cheap to copy.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Marks {
     stamps: [Option<Instant>; Stage::ALL.len()],

@@ -5,6 +5,7 @@
 mod counters;
 mod footprint;
 mod histogram;
+mod machine_cpu;
 mod marks;
 mod prometheus;
 mod trace;
@@ -12,6 +13,7 @@ mod trace;
 pub use counters::{Counters, Loss, LossCounts, Traffic};
 pub use footprint::{Footprint, TICKS};
 pub use histogram::{Distribution, Histogram, Percentiles};
+pub use machine_cpu::MachineCpu;
 pub use marks::{Marks, Stage, StepTimes};
 pub use prometheus::{Exposition, Labels, MetricKind};
 pub use trace::{ChromeTrace, Trace, Traced};

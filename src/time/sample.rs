@@ -69,6 +69,28 @@ impl Rate {
         (count > 0 && seconds > 0).then_some(Self { count, seconds })
     }
 
+    /// Time of event `n` on the 16 kHz timeline, rounded down to a sample.
+    #[must_use]
+    pub fn event_time(self, n: u64) -> SampleIndex {
+        let samples = u128::from(n) * u128::from(self.seconds) * u128::from(SPEECH_HZ) / u128::from(self.count);
+        SampleIndex(u64::try_from(samples).unwrap_or(u64::MAX))
+    }
+
+    /// The first event at or after `at`.
+    #[must_use]
+    pub fn first_event_from(self, at: SampleIndex) -> u64 {
+        let scale = u128::from(self.seconds) * u128::from(SPEECH_HZ);
+        // `event_time` rounds down, so event n is at or after `at` when n * scale / count >= at.
+        let n = (u128::from(at.0) * u128::from(self.count)).div_ceil(scale);
+        u64::try_from(n).unwrap_or(u64::MAX)
+    }
+
+    /// Time from one event to the next.
+    #[must_use]
+    pub fn interval(self) -> Duration {
+        Duration::from_secs_f64(f64::from(self.seconds) / f64::from(self.count))
+    }
+
     /// Events a second, for display.
     #[must_use]
     pub fn per_second(self) -> f64 {

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::SystemTime;
 
-use visage::backend::gpu::card;
+use visage::backend::gpu::open;
 use visage::backend::{Backend, CpuBackend, Onnx};
 use visage_engines::cache::{Built, Cache, Engine, Step};
-use visage_engines::compile::{Compiler, CompileRequest, Watch};
+use visage_engines::compile::{CompileRequest, Compiler, Watch};
 use visage_engines::search_paths::search_order;
 use visage_engines::{Digest, EngineKey, Precision, Sm};
 use visage_kernels::cuda::{Device, Driver, LIBRARY};
@@ -60,17 +60,17 @@ fn the_mouth_says_the_same_on_a_card() {
     let engine = engine(&cache, compiler.as_ref(), sm.expect("a card"));
     println!("{}", engine.path.display());
     let source = BuiltEngines::new(vec![engine]);
-    let (card, owner) = card(config(Path::new(LIBRARY)), Box::new(source));
-    let thread = thread::spawn(move || owner.run(|_| ()));
-    let graph = card.load("mouth", Onnx::Bytes(MOUTH)).expect("the engine loads");
+    let (gpu, device) = open(config(Path::new(LIBRARY)), Box::new(source));
+    let thread = thread::spawn(move || device.run(|_| ()));
+    let graph = gpu.load("mouth", Onnx::Bytes(MOUTH)).expect("the engine loads");
     let (found, times) = mouth_steps(graph.as_ref());
     let (wanted, _) = mouth_steps(CpuBackend::new().load("mouth", Onnx::Bytes(MOUTH)).expect("a graph").as_ref());
     let apart = found.iter().zip(&wanted).map(|(found, wanted)| (found - wanted).abs()).fold(0.0, f32::max);
     println!("largest difference {apart}, times of the last step {times:?}");
     assert!(found.len() == wanted.len() && apart < 1e-3, "{apart}");
-    let work = card.work();
-    assert_eq!(work.asked_in_loop, 0);
+    let work = gpu.work();
+    assert_eq!(work.loop_stalls, 0);
     println!("{} of {} runs replayed", work.replays, work.runs);
-    drop((graph, card));
+    drop((graph, gpu));
     thread.join().expect("the loop ends");
 }

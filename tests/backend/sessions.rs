@@ -51,14 +51,14 @@ impl Outlet for Marked {
     }
 }
 
-fn studio(card: &GpuBackend) -> Arc<Sessions> {
+fn studio(gpu: &GpuBackend) -> Arc<Sessions> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/packs/portrait");
-    let pack = Portrait::open(PackFiles::read(&folder).expect("the pack"), card).expect("the pack on the card");
+    let pack = Portrait::open(PackFiles::read(&folder).expect("the pack"), gpu).expect("the pack on the GPU");
     assert_eq!(pack.backend(), "tensorrt");
     assert_eq!(pack.name(), "portrait");
     let place = Some("00000000:0A:00.0".to_owned());
     assert_eq!(pack.card(), Some(GpuRequirement { bus_address: place, index: 0, session_bytes: 0 }));
-    let config = SessionsConfig { max_sessions: 8, workers: 1, picture_px: 128, bitrate_bps: 500_000 };
+    let config = SessionsConfig { max_sessions: 8, workers: 1, resolution_px: 128, bitrate_bps: 500_000 };
     Sessions::open(config, Arc::new(pack), Wall).expect("a studio")
 }
 
@@ -68,7 +68,7 @@ fn lose(studio: &Sessions, stub: &StubDriver, fault: Fault) -> SessionEvent {
     let mut events = ticket.events.subscribe();
     stub.fail(fault, 1);
     loop {
-        if let event @ SessionEvent::Ended { .. } = events.blocking_recv().expect("an end") {
+        if let event @ SessionEvent::Ended(_) = events.blocking_recv().expect("an end") {
             return event;
         }
     }
@@ -78,15 +78,15 @@ fn lose(studio: &Sessions, stub: &StubDriver, fault: Fault) -> SessionEvent {
 fn a_session_on_a_lost_device_ends_with_its_reason_and_the_studio_goes_on() {
     let stub = StubDriver::new();
     stub.seed(2);
-    let (card, owner) = on(&stub);
+    let (gpu, device) = on(&stub);
     let (tell, told) = sync_channel(8);
-    let thread = thread::spawn(move || owner.run(|health| tell.send(health.clone()).expect("somebody listens")));
-    let studio = studio(&card);
-    let ended = SessionEvent::Ended { reason: EndReason::EngineLost.to_string() };
+    let thread = thread::spawn(move || device.run(|health| tell.send(health.clone()).expect("somebody listens")));
+    let studio = studio(&gpu);
+    let ended = SessionEvent::Ended(EndReason::EngineLost);
     assert_eq!(lose(&studio, &stub, Fault::Sticky(999)), ended);
     assert!(studio.sessions().is_empty());
     // Opened anew, it takes the next.
-    while card.health() != Health::Ready {
+    while gpu.health() != Health::Ready {
         thread::yield_now();
     }
     let admitted = studio.admit(&SessionRequest::default(), Box::new(Nowhere)).expect("a place");
@@ -97,7 +97,7 @@ fn a_session_on_a_lost_device_ends_with_its_reason_and_the_studio_goes_on() {
     assert!(refused.to_string().contains("answered 999"), "{refused}");
     assert!(refused.to_string().contains("start visage again"), "{refused}");
     studio.close();
-    drop((studio, card));
+    drop((studio, gpu));
     thread.join().expect("the loop ends");
     // Each turn of its health was told once, as it came.
     let told: Vec<Health> = told.into_iter().collect();
@@ -118,9 +118,9 @@ fn timed(pictures: &Receiver<Box<Marks>>) -> Marks {
 fn a_picture_tells_how_long_its_step_took_up_on_and_down_and_the_studio_what_the_card_did() {
     let stub = StubDriver::new();
     stub.seed(3);
-    let (card, owner) = on(&stub);
-    let thread = thread::spawn(move || owner.run(|_| ()));
-    let studio = studio(&card);
+    let (gpu, device) = on(&stub);
+    let thread = thread::spawn(move || device.run(|_| ()));
+    let studio = studio(&gpu);
     let (taken, pictures) = sync_channel(16);
     let ticket = studio.admit(&SessionRequest::default(), Box::new(Marked(taken))).expect("a place");
     ticket.inbox.watch();
@@ -130,11 +130,11 @@ fn a_picture_tells_how_long_its_step_took_up_on_and_down_and_the_studio_what_the
     let told = ticket.meter.report();
     assert!(told.gpu.keys().copied().eq(["down", "run", "up"]) && told.gpu["run"].n == 1, "{:?}", told.gpu);
     let work = studio.card_work().expect("a card");
-    assert!(work.steps > 0 && work.replays == work.runs && work.asked_in_loop == 0, "{work:?}");
+    assert!(work.steps > 0 && work.replays == work.runs && work.loop_stalls == 0, "{work:?}");
     drop(pictures);
     studio.end(&ticket.id, EndReason::Deleted);
     studio.close();
-    drop((studio, card));
+    drop((studio, gpu));
     thread.join().expect("the loop ends");
     stub.assert_obeyed();
     assert_eq!(stub.counts().living(), 0, "{:?}", stub.counts());

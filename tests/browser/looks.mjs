@@ -49,13 +49,13 @@ export const schemes = onPage({ microphone: 'denied' }, async page => {
 });
 
 /** Invented readings of a card: shown while the measurements are open, with words and not only numbers, in dark and light. */
-const CARD = { index: 0, name: 'NVIDIA GeForce RTX 4090', silence: null, temperature_c: 84, memory_bytes: 25.7e9, memory_used_bytes: 12.34e9, memory_free_bytes: 13.36e9, busy_percent: 71, memory_busy_percent: 40, encoder_busy_percent: 0, power_w: 412.5, power_limit_w: 450, sm_clock_mhz: 2520, memory_clock_mhz: 10501, slowed_by: ['hw_slowdown', 'hw_thermal_slowdown', 'sw_thermal_slowdown'], encoder_sessions: 0 };
-const HOT = { places: 4, of: 8, more_fit: 0, session_bytes: 3e9, temperature_c: 84, memory_free_bytes: 2.1e9 };
+const CARD = { index: 0, name: 'NVIDIA GeForce RTX 4090', error: null, temperature_c: 84, memory_bytes: 25.7e9, memory_used_bytes: 12.34e9, memory_free_bytes: 13.36e9, utilization_percent: 71, memory_utilization_percent: 40, encoder_utilization_percent: 0, power_w: 412.5, power_limit_w: 450, sm_clock_mhz: 2520, memory_clock_mhz: 10501, throttle_reasons: ['hw_slowdown', 'hw_thermal_slowdown', 'sw_thermal_slowdown'], encoder_sessions: 0 };
+const HOT = { capacity: 4, max_capacity: 8, additional_sessions: 0, session_bytes: 3e9, temperature_c: 84, memory_free_bytes: 2.1e9 };
 let asked, said;
 export const card = onPage({
-  answer: ({ url }) => { if (!url.endsWith('/v1/gpu')) return null; asked += 1; return { status: 200, body: said }; },
+  answer: ({ url }) => { if (!url.endsWith('/v1/gpus')) return null; asked += 1; return { status: 200, body: said }; },
 }, async page => {
-  [asked, said] = [0, { cards: [], read_ms_ago: null, admission: null }];
+  [asked, said] = [0, { gpus: [], reading_age_ms: null, admission: null }];
   const words = () => page.eval("document.querySelector('#cards').checkVisibility() ? document.querySelector('#cards').innerText : null");
   await page.press('d', 'KeyD', 'd');
   await sleep(2500);
@@ -63,7 +63,7 @@ export const card = onPage({
   expect(without.words === null && asked === 1, 'nothing of a card where there is none, and one question', without);
   await page.press('Escape');
   const mute = Object.fromEntries(Object.keys(CARD).map(key => [key, null]));
-  said = { cards: [CARD, { ...CARD, index: 1, name: 'NVIDIA T4', silence: 'a GPU was lost', slowed_by: [] }, { ...mute, index: 2, name: 'NVIDIA T4', slowed_by: [] }], read_ms_ago: 300, admission: HOT };
+  said = { gpus: [CARD, { ...CARD, index: 1, name: 'NVIDIA T4', error: 'a GPU was lost', throttle_reasons: [] }, { ...mute, index: 2, name: 'NVIDIA T4', throttle_reasons: [] }], reading_age_ms: 300, admission: HOT };
   await page.press('d', 'KeyD', 'd');
   await page.until("document.querySelector('#cards').checkVisibility()");
   const shown = await words();
@@ -92,7 +92,7 @@ export const card = onPage({
 /** A server that lets nobody in though places are free: the page says why, in the server's words. */
 const HEAT = 'wanted a free place, the graphics card is at 86 °C after being too hot and leaves 2 of 8, all are taken';
 export const hot = onPage({
-  answer: ({ url }) => url.endsWith('/v1/sessions') ? { status: 503, body: { title: 'Service Unavailable', status: 503, detail: HEAT } } : null,
+  answer: ({ url }) => url.endsWith('/v1/sessions') ? { status: 503, body: { title: 'Service Unavailable', status: 503, code: 'gpu_hot', detail: HEAT } } : null,
   ready: "window.visage && visage.state.link === 'full'",
 }, async page => {
   await shot(page, 'hot');

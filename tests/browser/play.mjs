@@ -40,7 +40,7 @@ const WALL = `(() => { const v = document.querySelector('#video'), c = Object.as
 
 /** Another avatar in the middle of a sample: another picture, the same session, and still only one. */
 export const avatar = onPage({}, async page => {
-  const used = async () => (await (await server('/v1/server')).json()).sessions.used;
+  const used = async () => (await (await server('/v1/server')).json()).sessions.active;
   for (const from = Date.now(); await used() !== 1 && Date.now() - from < 10000;) await sleep(100); // pages before this one take their leave
   const id = await page.eval('visage.state.session'), before = await page.eval(WALL);
   await page.click('#k-sample');
@@ -59,15 +59,15 @@ export const avatar = onPage({}, async page => {
 /** The stream of a session, read by the page's own browser: speaking begins and ends, quality comes by itself. */
 export const events = onPage({}, async page => {
   await page.eval(`(() => { window.told = []; const stream = new EventSource('/v1/sessions/' + visage.state.session + '/events');
-    ['session', 'speaking_started', 'speaking_stopped', 'quality', 'said_all'].forEach(name => stream.addEventListener(name, e => told.push({ name, ...JSON.parse(e.data) }))); window.stream = stream; })()`);
+    ['session', 'speaking_started', 'speaking_stopped', 'quality', 'speech_started', 'speech_ended'].forEach(name => stream.addEventListener(name, e => told.push({ name, ...JSON.parse(e.data) }))); window.stream = stream; })()`);
   await page.until("told.some(e => e.name === 'session')");
   await page.click('#k-sample');
-  await page.until("['speaking_started', 'speaking_stopped', 'quality', 'said_all'].every(name => told.some(e => e.name === name))", 15000, 'every kind of event');
+  await page.until("['speaking_started', 'speaking_stopped', 'quality', 'speech_started', 'speech_ended'].every(name => told.some(e => e.name === name))", 15000, 'every kind of event');
   const told = await page.eval('told.map(e => ({ ...e }))'), of = name => told.find(e => e.name === name);
   await page.eval('stream.close()');
   const spoke_ms = told.filter(e => e.name === 'speaking_stopped').at(-1).at_ms - of('speaking_started').at_ms;
   expect(told[0].name === 'session' && spoke_ms > 500 && spoke_ms < 8000, 'the session first, then a sample as long as it is', { told });
-  expect(told.filter(e => e.name === 'quality').every(q => 'voice_to_frame_ms' in q), 'the delay in every quality', of('quality'));
+  expect(told.filter(e => e.name === 'quality').every(q => 'audio_to_frame_ms' in q), 'the delay in every quality', of('quality'));
   return { names: told.map(e => e.name).join(' '), spoke_ms, quality: of('quality') };
 });
 

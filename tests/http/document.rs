@@ -24,7 +24,7 @@ const UNSEEN: [(&str, &str, u16); 6] = [
     // A show takes its orders fifty times a second: too many of them wait only where it cannot keep up.
     ("patch", "/v1/sessions/{id}", 503),
     ("post", "/v1/sessions/{id}/speech", 503),
-    ("post", "/v1/sessions/{id}/stop", 503),
+    ("post", "/v1/sessions/{id}/interrupt", 503),
 ];
 
 /// Asks, and holds every answer against the document.
@@ -168,7 +168,8 @@ async fn refusals_of_every_route(witness: &mut Witness) {
 
 /// What the server says about itself.
 async fn facts(witness: &mut Witness) {
-    for path in ["/v1/server", "/v1/avatars", "/v1/packs", "/v1/gpu", "/v1/sessions", "/healthz", "/readyz", "/metrics"]
+    for path in
+        ["/v1/server", "/v1/avatars", "/v1/packs", "/v1/gpus", "/v1/sessions", "/healthz", "/readyz", "/metrics"]
     {
         let request = witness.ask("get", path);
         witness.see_inside("get", path, request).await;
@@ -200,7 +201,7 @@ async fn joins(witness: &mut Witness) -> String {
         let request = witness.ask("post", path).header("content-type", kind).body(body);
         witness.see_inside("post", path, request).await;
     }
-    let request = witness.ask("post", path).json(&json!({ "sdp": offer(), "options": { "hear": false } }));
+    let request = witness.ask("post", path).json(&json!({ "sdp": offer(), "options": { "audio": false } }));
     let joined = witness.see_inside("post", path, request).await;
     for _ in 0..2 {
         let request = witness.ask("post", path).header("content-type", "application/sdp").body(offer());
@@ -228,8 +229,8 @@ async fn one_session(witness: &mut Witness, place: &str) {
     let path = "/v1/sessions/{id}/stats";
     let request = witness.ask("get", &format!("{place}/stats"));
     witness.see_inside("get", path, request).await;
-    let path = "/v1/sessions/{id}/stop";
-    let request = witness.ask("post", &format!("{place}/stop"));
+    let path = "/v1/sessions/{id}/interrupt";
+    let request = witness.ask("post", &format!("{place}/interrupt"));
     witness.see_inside("post", path, request).await;
     let path = "/v1/sessions/{id}/speech";
     let voice = include_bytes!("../assets/tone.flac").to_vec();
@@ -282,7 +283,7 @@ async fn streams(witness: &mut Witness, place: &str) {
 #[test]
 fn bounds_of_the_bitrate_are_described_as_they_are() {
     let document = document();
-    let described = &document["components"]["schemas"]["Options"]["properties"]["bitrate_bps"];
+    let described = &document["components"]["schemas"]["SessionOptions"]["properties"]["bitrate_bps"];
     let bounds = (described["minimum"].as_u64(), described["maximum"].as_u64());
     assert_eq!(bounds, (Some(*BITRATE_BPS.start()), Some(*BITRATE_BPS.end())));
 }
@@ -297,20 +298,21 @@ fn losses_and_stages_are_described_by_their_names() {
     let losses: BTreeSet<String> = Loss::ALL.into_iter().map(|loss| loss.name().to_owned()).collect();
     assert_eq!(described("losses"), losses);
     let stages: BTreeSet<String> = Stage::ALL.into_iter().skip(1).map(|stage| stage.name().to_owned()).collect();
-    assert_eq!((described("stages"), described("voice_stages")), (stages.clone(), stages));
+    assert_eq!((described("video_stages"), described("audio_stages")), (stages.clone(), stages));
     assert_eq!(described("gpu"), StepTimes::NAMES.map(str::to_owned).into());
 }
 
 #[test]
 fn every_event_that_a_session_can_tell_is_described() {
-    use visage::session::{Quality, SessionEvent};
+    use visage::session::{Quality, SessionEvent, SpeechState};
     let document = document();
     for event in [
         SessionEvent::SpeakingStarted { at_ms: 20 },
         SessionEvent::SpeakingStopped { at_ms: 40 },
-        SessionEvent::SaidAll { utterance: 1, interrupted: true },
+        SessionEvent::SpeechStarted { utterance: 1 },
+        SessionEvent::SpeechEnded { utterance: 1, outcome: SpeechState::Interrupted, spoken_ms: 40 },
         SessionEvent::Quality(Quality::default()),
-        SessionEvent::Ended { reason: "deleted".to_owned() },
+        SessionEvent::Ended(visage::session::EndReason::Deleted),
     ] {
         let told = json!(event);
         let faults = schema::faults(&document, &document["components"]["schemas"]["Event"], &told);

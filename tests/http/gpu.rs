@@ -35,8 +35,8 @@ impl Pack for OnCard {
         Some(DeviceCounts { steps: 400, runs: 120, replays: 119, ..DeviceCounts::default() })
     }
 
-    fn actor(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
-        self.0.actor(avatar, side_px)
+    fn animator(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
+        self.0.animator(avatar, side_px)
     }
 
     fn still(&self, avatar: &str, side_px: u32) -> Result<Still, ModelError> {
@@ -68,10 +68,10 @@ impl Warm {
             memory_bytes: Some(24 * GB),
             memory_used_bytes: Some(24 * GB - free_bytes),
             memory_free_bytes: Some(free_bytes),
-            busy_percent: Some(71),
+            utilization_percent: Some(71),
             power_w: Some(312.5),
             sm_clock_mhz: Some(1980),
-            slowed_by: if temperature_c > 80 { vec!["sw_thermal_slowdown".into()] } else { Vec::new() },
+            throttle_reasons: if temperature_c > 80 { vec!["sw_thermal_slowdown".into()] } else { Vec::new() },
             encoder_sessions: Some(0),
             ..GpuReading::default()
         };
@@ -115,7 +115,7 @@ async fn a_hot_card_lets_fewer_in_says_so_and_lets_them_in_again_when_it_has_coo
     assert_eq!(problem["detail"], detail);
     let ready = json!({ "ready": false, "reasons": [detail] });
     assert_eq!(warm.told("/readyz").await, ready);
-    assert_eq!(warm.told("/v1/gpu").await["admission"]["places"], 3);
+    assert_eq!(warm.told("/v1/gpus").await["admission"]["capacity"], 3);
     // Nobody is sent away; who leaves makes room for nobody while it is still hot.
     warm.hold(86, 10);
     assert_eq!(warm.house.studio.sessions().len(), 3);
@@ -124,15 +124,15 @@ async fn a_hot_card_lets_fewer_in_says_so_and_lets_them_in_again_when_it_has_coo
     assert_eq!(warm.join().await.0, StatusCode::SERVICE_UNAVAILABLE);
     let metrics = warm.get("/metrics").await;
     for line in [
-        "visage_gpu_places 2",
+        "visage_gpu_capacity 2",
         "visage_gpu_steps_total 400",
         "visage_gpu_replays_total 119",
         "visage_gpu_loop_stalls_total 0",
         "visage_gpu_changes_total{change=\"lowered\"} 2",
-        "visage_sessions_refused_total{reason=\"card_hot\"} 2",
+        "visage_sessions_refused_total{reason=\"gpu_hot\"} 2",
         "visage_gpu_temperature_celsius{gpu=\"1\"} 86",
         "visage_gpu_memory_free_bytes{gpu=\"1\"} 20000000000",
-        "visage_gpu_slowed{gpu=\"1\",reason=\"sw_thermal_slowdown\"} 1",
+        "visage_gpu_throttled{gpu=\"1\",reason=\"sw_thermal_slowdown\"} 1",
     ] {
         assert!(metrics.contains(&format!("{line}\n")), "{line} in\n{metrics}");
     }
@@ -155,7 +155,7 @@ async fn a_card_without_memory_for_one_more_lets_nobody_in() {
     let detail = "wanted 1000 MB of the graphics card's memory for one more session, 500 MB are free";
     assert_eq!(problem["detail"], detail);
     assert_eq!(warm.told("/readyz").await["reasons"], json!([detail]));
-    assert!(warm.get("/metrics").await.contains("visage_sessions_refused_total{reason=\"card_full\"} 2\n"));
+    assert!(warm.get("/metrics").await.contains("visage_sessions_refused_total{reason=\"gpu_memory_full\"} 2\n"));
     (0..3).for_each(|_| warm.read(60, 8 * GB));
     assert_eq!(warm.join().await.0, StatusCode::CREATED);
     warm.house.close().await;
@@ -166,21 +166,21 @@ async fn what_cards_say_is_as_described_and_a_silent_one_is_in_it() {
     let mut warm = Warm::new();
     warm.hold(60, 1);
     let document = document();
-    let faults = |told: &Value| schema::faults(&document, &json!({ "$ref": "#/components/schemas/Cards" }), told);
-    let told = warm.told("/v1/gpu").await;
+    let faults = |told: &Value| schema::faults(&document, &json!({ "$ref": "#/components/schemas/Gpus" }), told);
+    let told = warm.told("/v1/gpus").await;
     assert_eq!(faults(&told), Vec::<String>::new(), "{told}");
-    assert_eq!((&told["cards"][1]["power_w"], &told["admission"]["more_fit"]), (&json!(312.5), &json!(20)));
-    let lost = GpuReading { index: 1, silence: Some("a GPU was lost".into()), ..GpuReading::default() };
+    assert_eq!((&told["gpus"][1]["power_w"], &told["admission"]["additional_sessions"]), (&json!(312.5), &json!(20)));
+    let lost = GpuReading { index: 1, error: Some("a GPU was lost".into()), ..GpuReading::default() };
     for _ in 0..6 {
         warm.now += Duration::from_secs(1);
         warm.watcher.heed(vec![lost.clone()], warm.now);
     }
-    let told = warm.told("/v1/gpu").await;
+    let told = warm.told("/v1/gpus").await;
     assert_eq!(faults(&told), Vec::<String>::new(), "{told}");
-    assert_eq!(told["cards"][0]["silence"], "a GPU was lost");
+    assert_eq!(told["gpus"][0]["error"], "a GPU was lost");
     let metrics = warm.get("/metrics").await;
     exposition::read(&metrics);
-    assert!(metrics.contains("visage_gpu_answers{gpu=\"1\"} 0\n"), "{metrics}");
+    assert!(metrics.contains("visage_gpu_up{gpu=\"1\"} 0\n"), "{metrics}");
     assert!(metrics.contains("visage_gpu_changes_total{change=\"silent\"} 1\n"), "{metrics}");
     assert!(!metrics.contains("visage_gpu_temperature_celsius{"), "what is not known is left out: {metrics}");
     warm.house.close().await;

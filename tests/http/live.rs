@@ -26,7 +26,7 @@ fn value(page: &BTreeMap<String, exposition::Family>, family: &str, labels: &[(&
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn options_change_what_is_sent_and_a_live_session_shows_in_every_number() {
     let house = house_of(2, None, 512);
-    let options = json!({ "picture_px": 256, "bitrate_bps": 400_000, "hear": false });
+    let options = json!({ "resolution_px": 256, "bitrate_bps": 400_000, "audio": false });
     let (mut held, mut free) = (Call::join(&house, options.clone()).await, Call::join(&house, Value::Null).await);
     // Two seconds: the numbers of the network and of the line are looked at once a second.
     let enough = |call: &Call| call.pictures.len() >= 60;
@@ -39,17 +39,18 @@ async fn options_change_what_is_sent_and_a_live_session_shows_in_every_number() 
     let (_, session) = told(house.ask(Method::GET, &held.place)).await;
     assert_eq!(session["options"], options);
     let (_, stats) = told(house.ask(Method::GET, &format!("{}/stats", held.place))).await;
-    assert_eq!(stats["quality"]["picture_px"], 256, "{stats}");
+    assert_eq!(stats["quality"]["resolution_px"], 256, "{stats}");
     assert!(stats["quality"]["bitrate_bps"].as_u64().is_some_and(|bps| bps <= 400_000), "{stats}");
     let (_, stats) = told(house.ask(Method::GET, &format!("{}/stats", free.place))).await;
     assert!(stats["quality"]["bitrate_bps"].as_u64().is_some_and(|bps| bps > 400_000), "{stats}");
     let document = document();
     let faults = schema::faults(&document, &document["components"]["schemas"]["Stats"], &stats);
     assert!(faults.is_empty(), "{faults:#?}");
-    for number in ["rtt_ms", "egress_loss_ratio", "estimate_bps", "sent_bps", "sent_bytes", "received_bytes"] {
+    for number in ["rtt_ms", "egress_loss_ratio", "bandwidth_estimate_bps", "sent_bps", "sent_bytes", "received_bytes"]
+    {
         assert!(stats["network"][number].is_number(), "{number} in {stats}");
     }
-    assert!(stats["jitter_depth_ms"].as_f64().is_some_and(|depth| depth > 0.0), "{stats}");
+    assert!(stats["jitter_buffer_ms"].as_f64().is_some_and(|depth| depth > 0.0), "{stats}");
 
     for family in [
         "visage_sent_bytes_total",
@@ -76,7 +77,7 @@ async fn options_change_what_is_sent_and_a_live_session_shows_in_every_number() 
     }
     // On one machine nothing is lost and clocks agree: that they are there is all.
     for family in
-        ["visage_session_egress_loss_ratio", "visage_session_voice_loss_ratio", "visage_session_clock_drift_ratio"]
+        ["visage_session_egress_loss_ratio", "visage_session_audio_concealed_ratio", "visage_session_clock_drift_ratio"]
     {
         assert!(value(&page, family, &[("stat", "max")]).is_some(), "{family} in {page:#?}");
     }
@@ -96,9 +97,9 @@ async fn options_change_what_is_sent_and_a_live_session_shows_in_every_number() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_is_never_held_to_more_than_the_server_gives() {
     let house = house_of(1, None, 128);
-    let body = json!({ "sdp": offer(), "options": { "picture_px": 512 } });
+    let body = json!({ "sdp": offer(), "options": { "resolution_px": 512 } });
     let (_, joined) = told(house.ask(Method::POST, "/v1/sessions").json(&body)).await;
     let (_, session) = told(house.ask(Method::GET, joined["location"].as_str().expect("a location"))).await;
-    assert_eq!(session["options"], json!({ "picture_px": 128, "bitrate_bps": null, "hear": true }));
+    assert_eq!(session["options"], json!({ "resolution_px": 128, "bitrate_bps": null, "audio": true }));
     house.close().await;
 }

@@ -1,4 +1,4 @@
-//! The API over real HTTP: every bad request gets a problem that names field and cure, and nothing is left behind.
+//! The API over real HTTP: every bad request gets a problem that names the field and a hint, and nothing is left behind.
 
 mod call;
 mod document;
@@ -42,8 +42,8 @@ fn house(places: usize, token: Option<&str>) -> House {
     house_of(places, token, 128)
 }
 
-fn house_of(places: usize, token: Option<&str>, picture_px: u32) -> House {
-    house_with(Arc::new(portrait()), places, token, picture_px)
+fn house_of(places: usize, token: Option<&str>, resolution_px: u32) -> House {
+    house_with(Arc::new(portrait()), places, token, resolution_px)
 }
 
 fn portrait() -> Portrait {
@@ -51,22 +51,23 @@ fn portrait() -> Portrait {
     Portrait::open(PackFiles::read(&folder).expect("a whole pack"), &CpuBackend::new()).expect("a pack that opens")
 }
 
-fn house_with(pack: Arc<dyn Pack>, places: usize, token: Option<&str>, picture_px: u32) -> House {
-    let config = SessionsConfig { max_sessions: places, workers: 1, picture_px, bitrate_bps: 500_000 };
+fn house_with(pack: Arc<dyn Pack>, places: usize, token: Option<&str>, resolution_px: u32) -> House {
+    let config = SessionsConfig { max_sessions: places, workers: 1, resolution_px, bitrate_bps: 500_000 };
     let studio = Sessions::open(config, pack, Wall).expect("a studio");
     let host = "127.0.0.1".parse().expect("an address");
-    let net = RtcConfig { host, udp_port: 0, public_ips: Vec::new(), places };
+    let net = RtcConfig { host, udp_port: 0, public_ips: Vec::new(), capacity: places };
     let net = Arc::new(RtcServer::start(&net, studio.clone(), studio.counters(), Wall).expect("a door"));
     let listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let base = format!("http://{}", listener.address);
     let (close, closing) = watch::channel(false);
-    let facts = Facts { version: "0", pack: "portrait".into(), backend: "cpu".into(), codec: "h264", gpu: None };
+    let facts = Facts { version: "0", pack: "portrait".into(), backend: "cpu".into(), video_codecs: "h264", gpu: None };
     let state = AppState::new(Shared {
         studio: studio.clone(),
         net: net.clone(),
         facts,
         token: token.map(str::to_owned),
         origins: Vec::new(),
+        allowed_hosts: Vec::new(),
         assets: &[("index.html", b"<!doctype html>"), ("openapi.json", DOCUMENT)],
         closing,
         stills: Mutex::default(),
@@ -97,7 +98,7 @@ async fn told(request: RequestBuilder) -> (StatusCode, Value) {
     let is_problem = response.headers().get("content-type").is_some_and(|kind| kind == "application/problem+json");
     let body: Value = serde_json::from_slice(&response.bytes().await.expect("a body")).unwrap_or_default();
     if status.is_client_error() || status.is_server_error() {
-        assert!(is_problem && body["detail"].is_string() && body["cure"].is_string(), "{status}: {body}");
+        assert!(is_problem && body["detail"].is_string() && body["hint"].is_string(), "{status}: {body}");
         assert!(status.is_server_error() || body["field"].is_string(), "what of the request is wrong? {body}");
     }
     (status, body)
@@ -130,7 +131,7 @@ async fn a_session_is_joined_looked_at_changed_and_left() {
     );
     let (status, changed) = told(house.ask(Method::PATCH, &place).json(&json!({ "avatar": "mira" }))).await;
     assert!(status.is_success() && changed["avatar"] == "mira" && changed["codec"] == "h264", "{changed}");
-    assert_eq!(told(house.ask(Method::POST, &format!("{place}/stop"))).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(told(house.ask(Method::POST, &format!("{place}/interrupt"))).await.0, StatusCode::NO_CONTENT);
     assert_eq!(told(house.ask(Method::DELETE, &place)).await.0, StatusCode::NO_CONTENT);
     assert_eq!(told(house.ask(Method::DELETE, &place)).await.0, StatusCode::NOT_FOUND);
     assert!(house.studio.sessions().is_empty());
@@ -172,11 +173,11 @@ async fn every_bad_request_is_told_what_was_wrong() {
         ("application/json", json!({ "sdp": no_codec }).to_string().into_bytes(), 422, "sdp"),
         ("application/json", json!({ "sdp": no_opus }).to_string().into_bytes(), 422, "sdp"),
         ("application/json", json!({ "sdp": offer(), "avatar": "nobody" }).to_string().into_bytes(), 400, "avatar"),
-        with(json!({ "picture_px": 300 }), "options.picture_px"),
-        with(json!({ "picture_px": "large" }), "options.picture_px"),
+        with(json!({ "resolution_px": 300 }), "options.resolution_px"),
+        with(json!({ "resolution_px": "large" }), "options.resolution_px"),
         with(json!({ "bitrate_bps": BITRATE_BPS.start() - 1 }), "options.bitrate_bps"),
         with(json!({ "bitrate_bps": BITRATE_BPS.end() + 1 }), "options.bitrate_bps"),
-        with(json!({ "hear": "no" }), "options.hear"),
+        with(json!({ "audio": "no" }), "options.audio"),
         with(json!({ "fps": 30 }), "options.fps"),
         with(json!([256, 400_000, true]), "options"),
         ("application/json", json!([offer(), null, null]).to_string().into_bytes(), 400, "body"),
@@ -189,7 +190,7 @@ async fn every_bad_request_is_told_what_was_wrong() {
         let response = post(kind, body).send().await.expect("an answer");
         assert_eq!(response.status().as_u16(), status, "{kind} {start}");
         let problem: Value = serde_json::from_slice(&response.bytes().await.expect("a body")).unwrap_or_default();
-        assert!(problem["cure"].is_string(), "{kind} {start}: {problem}");
+        assert!(problem["hint"].is_string(), "{kind} {start}: {problem}");
         assert_eq!(problem["field"], field, "{kind} {start}: {problem}");
     }
     assert_eq!(told(house.ask(Method::GET, "/v1/nothing")).await.0, StatusCode::NOT_FOUND);
@@ -206,8 +207,8 @@ async fn an_offer_of_vp8_alone_is_told_which_build_would_serve_it() {
     let vp8 = offer().replace("H264", "VP8").replace("profile-level-id=42e01f", "x=1");
     let (status, problem) = told(house.ask(Method::POST, "/v1/sessions").json(&json!({ "sdp": vp8 }))).await;
     assert_eq!((status.as_u16(), &problem["field"]), (422, &json!("sdp")));
-    let cure = problem["cure"].as_str().expect("a cure");
-    assert!(cure.contains("H.264") && cure.contains("--features vp8"), "{cure}");
+    let hint = problem["hint"].as_str().expect("a hint");
+    assert!(hint.contains("H.264") && hint.contains("--features vp8"), "{hint}");
     house.close().await;
 }
 

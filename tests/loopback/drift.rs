@@ -10,10 +10,10 @@ use bytes::Bytes;
 use visage::audio::AudioPacket;
 use visage::codec::{CodecError, EncodedFrame, FrameKind, OpusDecoder, OpusEncoder, VideoEncoder};
 use visage::media::{FrameSize, PcmBlock, VideoFrame};
-use visage::model::{Animator, ModelError};
+use visage::model::{Animator, Cadence, FramePoll, ModelError};
 use visage::session::{Inbox, Outgoing, OutgoingMedia, Outlet, Session, SessionKey, SessionParts};
 use visage::telemetry::Marks;
-use visage::time::{AudioRtpTime, SampleIndex, Wall};
+use visage::time::{AudioRtpTime, Rate, SampleIndex, Wall};
 
 /// Every ten seconds the sender says one swell of 300 ms.
 const CYCLE_PACKETS: u32 = 500;
@@ -27,23 +27,30 @@ const CODEC_DELAY_S: f64 = 0.0065;
 struct Gauge(Vec<(u64, f32)>);
 
 impl Animator for Gauge {
-    fn look_ahead_samples(&self) -> u64 {
-        1280
+    fn cadence(&self) -> Cadence {
+        Cadence::per_frame(Rate::new(25, 1).expect("above zero"), 1280)
     }
 
-    fn hear(&mut self, block: &PcmBlock, at: SampleIndex) -> Result<(), ModelError> {
-        self.0.push((at.0, block.line.iter().map(|sample| sample * sample).sum()));
+    fn push_audio(&mut self, block: &PcmBlock, at: SampleIndex) -> Result<(), ModelError> {
+        self.0.push((at.0, block.speech_16k.iter().map(|sample| sample * sample).sum()));
         Ok(())
     }
 
-    fn show(&mut self, at: SampleIndex, picture: &mut VideoFrame, _marks: &mut Marks, _wall: Wall) {
+    fn poll(
+        &mut self,
+        at: SampleIndex,
+        picture: &mut VideoFrame,
+        _marks: &mut Marks,
+        _wall: Wall,
+    ) -> Result<FramePoll, ModelError> {
         let shown: f32 =
             self.0.iter().filter(|(start, _)| (at.0..at.0 + 640).contains(start)).map(|(_, sum)| sum).sum();
         self.0.retain(|(start, _)| *start >= at.0);
         picture.planes_mut().0[..4].copy_from_slice(&shown.to_le_bytes());
+        Ok(FramePoll::Ready)
     }
 
-    fn hush(&mut self) {}
+    fn reset(&mut self) {}
 }
 
 /// "Encodes" a picture as what the gauge drew.
@@ -162,7 +169,7 @@ fn hour(faster_ppm: f64) -> Receiver {
         key: SessionKey(1),
         inbox: inbox.clone(),
         outlet: Box::new(sink.clone()),
-        actor: Box::new(Gauge::default()),
+        animator: Box::new(Gauge::default()),
         encoder: Box::new(Reading),
         canvas: VideoFrame::black(FrameSize::square(16)),
         meter: Arc::default(),

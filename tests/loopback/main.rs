@@ -31,13 +31,13 @@ const SEED: u64 = 3;
 /// A call with the built-in face, small so that it is fast.
 fn call(wire: Impairments) -> World {
     let (face, voice) = (portrait(), Voice::speech());
-    begin(Plan { face, picture_px: 256, voice, faster_ppm: 200.0, up: wire, down: wire, seed: SEED })
+    begin(Plan { face, resolution_px: 256, voice, faster_ppm: 200.0, up: wire, down: wire, seed: SEED })
 }
 
 /// A call with pictures that always fill what the encoder may spend.
 fn busy_call(down: Impairments) -> World {
     let (face, voice) = (Noise::pack(30), Voice::speech());
-    begin(Plan { face, picture_px: 256, voice, faster_ppm: 0.0, up: CALM, down, seed: SEED })
+    begin(Plan { face, resolution_px: 256, voice, faster_ppm: 0.0, up: CALM, down, seed: SEED })
 }
 
 fn begin(plan: Plan) -> World {
@@ -263,7 +263,7 @@ fn a_wire_that_narrows_gets_less_and_one_that_widens_more() {
     let longest_queue = Duration::from_millis(300);
     let neck = |bits_per_second| Impairments { neck: Some(Neck { bits_per_second, longest_queue }), ..CALM };
     let aim = |world: &World| world.studio.stats(&world.ticket.id).expect("a session").state.quality.bitrate_bps;
-    let estimate = |world: &World| world.network().estimate_bps.expect("an estimate");
+    let estimate = |world: &World| world.network().bandwidth_estimate_bps.expect("an estimate");
     let side = |world: &World| world.client.seen.last().expect("a picture").side_px;
 
     let mut world = busy_call(neck(3_000_000));

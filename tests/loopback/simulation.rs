@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 use visage::backend::CpuBackend;
 use visage::media::{PcmBlock, VideoFrame};
 use visage::model::portrait::Portrait;
-use visage::model::{Animator, AvatarInfo, ModelError, Pack, Still};
+use visage::model::{Animator, AvatarInfo, Cadence, FramePoll, ModelError, Pack, Still};
 use visage::rtc::{Datagram, NetworkStats, Peer, Peers, RtcFactory};
 use visage::session::{Outgoing, OutgoingMedia, Session, SessionHandle, SessionRequest, Sessions, SessionsConfig};
 use visage::telemetry::Marks;
-use visage::time::{SampleIndex, Wall};
+use visage::time::{Rate, SampleIndex, Wall};
 use visage_engines::PackFiles;
 
 use crate::client::{CLIENT, Client, SERVER, cells};
@@ -28,7 +28,7 @@ const ROUND: Duration = Duration::from_millis(100);
 /// How a world begins.
 pub struct Plan {
     pub face: Arc<dyn Pack>,
-    pub picture_px: u32,
+    pub resolution_px: u32,
     pub voice: Voice,
     /// By how much the client's clock is faster than ours.
     pub faster_ppm: f64,
@@ -73,7 +73,7 @@ impl World {
         let diary = Arc::<Mutex<Diary>>::default();
         let face = Arc::new(Overheard { face: plan.face, diary: Arc::clone(&diary) });
         let config =
-            SessionsConfig { max_sessions: 1, workers: 1, picture_px: plan.picture_px, bitrate_bps: 1_000_000 };
+            SessionsConfig { max_sessions: 1, workers: 1, resolution_px: plan.resolution_px, bitrate_bps: 1_000_000 };
         let studio = Sessions::open(config, face, Wall).expect("a studio");
         let (mut client, offer) = Client::new(now, plan.voice, plan.faster_ppm);
         let machines = RtcFactory::new(&[SocketAddr::from(SERVER)]);
@@ -160,8 +160,8 @@ impl World {
     /// Puts a datagram before the server as if the client's address had sent it.
     pub fn inject(&mut self, bytes: &[u8]) {
         let Self { peers, down, now, .. } = self;
-        let datagram = Datagram { source: SocketAddr::from(CLIENT), here: SocketAddr::from(SERVER), bytes };
-        peers.hear(*now, datagram, &mut |sent: &Transmit| post(down, *now, sent));
+        let datagram = Datagram { source: SocketAddr::from(CLIENT), destination: SocketAddr::from(SERVER), bytes };
+        peers.receive(*now, datagram, &mut |sent: &Transmit| post(down, *now, sent));
     }
 
     fn serve(&mut self) {
@@ -176,9 +176,9 @@ impl World {
         let mut way = |sent: &Transmit| post(&mut self.down, now, sent);
         if self.next_round <= now {
             self.next_round = now + ROUND;
-            self.peers.look_after(now, &mut way);
+            self.peers.remove_ended(now, &mut way);
         }
-        self.peers_wake_at = self.peers.wake_due(now, &mut way).unwrap_or(now + ROUND);
+        self.peers_wake_at = self.peers.handle_timeouts(now, &mut way).unwrap_or(now + ROUND);
     }
 
     fn send(&mut self) {
@@ -230,8 +230,8 @@ impl Pack for Overheard {
         self.face.avatars()
     }
 
-    fn actor(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
-        Ok(Box::new(OverheardActor(self.face.actor(avatar, side_px)?, Arc::clone(&self.diary))))
+    fn animator(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
+        Ok(Box::new(OverheardActor(self.face.animator(avatar, side_px)?, Arc::clone(&self.diary))))
     }
 
     fn still(&self, avatar: &str, side_px: u32) -> Result<Still, ModelError> {
@@ -240,24 +240,31 @@ impl Pack for Overheard {
 }
 
 impl Animator for OverheardActor {
-    fn look_ahead_samples(&self) -> u64 {
-        self.0.look_ahead_samples()
+    fn cadence(&self) -> Cadence {
+        self.0.cadence()
     }
 
-    fn hear(&mut self, block: &PcmBlock, at: SampleIndex) -> Result<(), ModelError> {
+    fn push_audio(&mut self, block: &PcmBlock, at: SampleIndex) -> Result<(), ModelError> {
         self.1.lock().expect("nobody panics with the diary").line.push((at, block.level()));
-        self.0.hear(block, at)
+        self.0.push_audio(block, at)
     }
 
-    fn show(&mut self, at: SampleIndex, picture: &mut VideoFrame, marks: &mut Marks, wall: Wall) {
-        self.0.show(at, picture, marks, wall);
+    fn poll(
+        &mut self,
+        at: SampleIndex,
+        picture: &mut VideoFrame,
+        marks: &mut Marks,
+        wall: Wall,
+    ) -> Result<FramePoll, ModelError> {
+        let found = self.0.poll(at, picture, marks, wall)?;
         let (width, height) = (picture.size().width(), picture.size().height());
         let drawn = cells(picture.planes().0, width, width, height);
         self.1.lock().expect("nobody panics with the diary").drawn.push((at, drawn));
+        Ok(found)
     }
 
-    fn hush(&mut self) {
-        self.0.hush();
+    fn reset(&mut self) {
+        self.0.reset();
     }
 }
 
@@ -284,7 +291,7 @@ impl Pack for Noise {
         &self.cards
     }
 
-    fn actor(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
+    fn animator(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
         Ok(Box::new(NoiseActor(self.busy_percent)))
     }
 
@@ -296,15 +303,21 @@ impl Pack for Noise {
 struct NoiseActor(usize);
 
 impl Animator for NoiseActor {
-    fn look_ahead_samples(&self) -> u64 {
-        1280
+    fn cadence(&self) -> Cadence {
+        Cadence::per_frame(Rate::new(25, 1).expect("above zero"), 1280)
     }
 
-    fn hear(&mut self, _block: &PcmBlock, _at: SampleIndex) -> Result<(), ModelError> {
+    fn push_audio(&mut self, _block: &PcmBlock, _at: SampleIndex) -> Result<(), ModelError> {
         Ok(())
     }
 
-    fn show(&mut self, at: SampleIndex, picture: &mut VideoFrame, _marks: &mut Marks, _wall: Wall) {
+    fn poll(
+        &mut self,
+        at: SampleIndex,
+        picture: &mut VideoFrame,
+        _marks: &mut Marks,
+        _wall: Wall,
+    ) -> Result<FramePoll, ModelError> {
         let (width, luma) = (picture.size().width(), picture.planes_mut().0);
         let rows = luma.len() / width;
         for (y, row) in luma.chunks_exact_mut(width).enumerate() {
@@ -313,7 +326,8 @@ impl Animator for NoiseActor {
             // Blotches of four pixels: noise that a codec can still make something of.
             row.chunks_mut(4).for_each(|blotch| blotch.fill(64 + random.u8(..128)));
         }
+        Ok(FramePoll::Ready)
     }
 
-    fn hush(&mut self) {}
+    fn reset(&mut self) {}
 }

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::{ASIDE, Cache, CacheError, DOUBT, DRAFTS, Damage, ENGINE, Found, JIT, LOCK, SIDECAR};
+use crate::output_file::UNFINISHED;
 use crate::{Digest, EngineKey};
 
 /// An engine in the cache, as lists show it.
@@ -104,7 +105,8 @@ impl Cache {
     /// # Errors
     /// If a file cannot be removed.
     pub fn prune(&self, limit_bytes: u64) -> Result<Pruned, CacheError> {
-        let mut pruned = Pruned { freed_bytes: self.clear_aside()?, ..Pruned::default() };
+        let freed_bytes = self.clear_aside()? + self.remove_unfinished()?;
+        let mut pruned = Pruned { freed_bytes, ..Pruned::default() };
         let mut all = self.list()?;
         all.sort_by_key(|stocked| (stocked.damage.is_none(), stocked.used));
         pruned.left_bytes = all.iter().map(|stocked| stocked.size_bytes).sum();
@@ -191,6 +193,21 @@ impl Cache {
             }
         }
         Ok(true)
+    }
+
+    /// Removes files that killed processes left ([`crate::output_file`]). A process that writes one at this moment, which only
+    /// caches of just-in-time kernels are, loses it and writes it at its next start.
+    fn remove_unfinished(&self) -> Result<u64, CacheError> {
+        let failed = CacheError::to("list the folder of engines", &self.folder);
+        let mut freed_bytes = 0;
+        for entry in fs::read_dir(&self.folder).map_err(&failed)? {
+            let path = entry.map_err(&failed)?.path();
+            if path.extension().is_some_and(|extension| extension == UNFINISHED) {
+                freed_bytes += fs::metadata(&path).map_or(0, |found| found.len());
+                fs::remove_file(&path).map_err(CacheError::to("remove an unfinished file", &path))?;
+            }
+        }
+        Ok(freed_bytes)
     }
 
     fn clear_aside(&self) -> Result<u64, CacheError> {

@@ -30,8 +30,8 @@ const SIDECAR: &str = "json";
 const LOCK: &str = "lock";
 const JIT: &str = "jit";
 const DOUBT: &str = "doubt";
-/// What is written before it is whole: the engine, its sidecar, what was compiled just in time.
-const DRAFTS: [&str; 3] = ["draft", "json.draft", "jit.draft"];
+/// Incomplete engine and sidecar. The lock of their stem lets one process write them, so their names need not be unique.
+const DRAFTS: [&str; 2] = ["draft", "json.draft"];
 /// Where damaged engines go.
 const ASIDE: &str = "aside";
 /// How often whoever waits for another builder looks, and may be told to stop.

@@ -175,7 +175,7 @@ fn what_a_killed_builder_left_is_named_and_gone_after_verify() {
         fs::write(draft, [1; 100]).expect("a draft");
     }
     let [stocked] = &cache.list().expect("a list")[..] else { panic!("one engine") };
-    assert_eq!((&stocked.stem, &stocked.damage, stocked.size_bytes), (&key().stem(), &Some(Damage::Unfinished), 300));
+    assert_eq!((&stocked.stem, &stocked.damage, stocked.size_bytes), (&key().stem(), &Some(Damage::Unfinished), 200));
     assert!(!stocked.is_being_built);
     let found = cache.verify(&mut |_| ()).expect("verified");
     assert_eq!(found[0].damage, Some(Damage::Unfinished));

@@ -41,11 +41,14 @@ impl Operators {
 
     fn note(&mut self, node: &[u8], known: &Known) -> Option<()> {
         let node = fields(node)?;
-        let inputs: Vec<String> = messages(&node, 1).into_iter().map(|name| String::from_utf8_lossy(name).into()).collect();
+        let inputs: Vec<String> =
+            messages(&node, 1).into_iter().map(|name| String::from_utf8_lossy(name).into()).collect();
         let name = Some(text(&node, 3)).filter(|name| !name.is_empty()).unwrap_or_else(|| text(&node, 2));
         match text(&node, 4).as_str() {
             "MatMul" | "Gemm" | "Einsum" if is_f32(&inputs, known) => _ = self.f32_matmul.get_or_insert(name),
-            "Conv" | "ConvTranspose" if inputs.get(1).and_then(|w| known.get(w)).is_some_and(|(_, rank)| *rank == 5) => {
+            "Conv" | "ConvTranspose"
+                if inputs.get(1).and_then(|w| known.get(w)).is_some_and(|(_, rank)| *rank == 5) =>
+            {
                 self.conv_3d.get_or_insert(name);
             }
             _ => (),

@@ -39,7 +39,8 @@ impl Axis {
     fn parse(text: &str) -> Self {
         let factor = |(a, b): (&str, &str)| {
             let (a, b) = (a.trim(), b.trim());
-            let (times, name) = a.parse().map(|times| (times, b)).or_else(|_| b.parse().map(|times| (times, a))).ok()?;
+            let (times, name) =
+                a.parse().map(|times| (times, b)).or_else(|_| b.parse().map(|times| (times, a))).ok()?;
             Some(Self::Free { name: name.to_owned(), times })
         };
         text.split_once('*').and_then(factor).unwrap_or_else(|| Self::free(text))
@@ -268,7 +269,8 @@ mod tests {
     #[test]
     fn several_free_axes_follow_from_the_inputs_and_determine_the_outputs() {
         let (signature, sample) = (signature(), [3, 25, 8, 64, 48]);
-        let lengths = signature.lengths(&[("ids", DType::I64, &[3, 3]), ("sample", DType::F16, &sample)]).expect("fits");
+        let lengths =
+            signature.lengths(&[("ids", DType::I64, &[3, 3]), ("sample", DType::F16, &sample)]).expect("fits");
         assert_eq!(lengths.values().copied().collect::<Vec<_>>(), [3, 25, 64, 48]);
         assert_eq!(signature.outputs[0].shape_for(&lengths), Some(vec![25, 3, 512, 384]));
         assert_eq!(signature.outputs[0].bytes_for(&lengths), Some(25 * 3 * 512 * 384 * 2));
@@ -278,7 +280,8 @@ mod tests {
     fn another_type_rank_or_length_or_a_missing_input_is_refused_by_name() {
         let signature = signature();
         let ids: (&str, DType, &[usize]) = ("ids", DType::I64, &[3, 3]);
-        let refused = |sample: (&str, DType, &[usize])| signature.lengths(&[sample, ids]).expect_err("refused").to_string();
+        let refused =
+            |sample: (&str, DType, &[usize])| signature.lengths(&[sample, ids]).expect_err("refused").to_string();
         let other_type = refused(("sample", DType::F32, &[3, 25, 8, 64, 48]));
         assert!(other_type.contains("\"sample\" as f16 [batch, frames, 8, height, width], found f32"), "{other_type}");
         assert!(refused(("sample", DType::F16, &[3, 25, 8, 64])).contains("[3, 25, 8, 64]"));

@@ -17,11 +17,11 @@ pub mod sys;
 
 pub use device::{Counts, Device};
 pub use driver::{Driver, LIBRARY};
-pub use engine::{Engine, EngineError, EngineSource, Port, Side};
+pub use engine::{AxisRange, Engine, EngineError, EngineSource};
 pub use error::{CudaError, DriverError, FaultKind};
 pub use event::Event;
 pub use graph::Graph;
 pub use memory::Memory;
 pub use module::{Argument, Function, Grid, Module};
-pub use pinned::{Transfer, Pinned, PinnedPool};
+pub use pinned::{Pinned, PinnedPool, Transfer};
 pub use stream::Stream;

@@ -130,7 +130,8 @@ impl Random {
     /// A check whose buffers hold values between `-amplitude` and `amplitude`.
     fn check(&mut self, launch: Launch, amplitude: f32) -> Check {
         let buffers = launch.kernel().buffers.iter().zip(launch.bytes());
-        let filled = |(buffer, bytes): (&KernelBuffer, &usize)| self.buffer(buffer.dtype, *bytes + GUARD_BYTES, amplitude);
+        let filled =
+            |(buffer, bytes): (&KernelBuffer, &usize)| self.buffer(buffer.dtype, *bytes + GUARD_BYTES, amplitude);
         let buffers = buffers.map(filled).collect();
         Check { launch, buffers }
     }
@@ -205,7 +206,8 @@ fn audio(random: &mut Random) -> Result<Vec<Check>, SizeError> {
 fn latents(random: &mut Random) -> Result<Vec<Check>, SizeError> {
     let guidance = Guidance { appearance: 2.0, audio: 7.5 };
     let first = Window { values: 4 * 16 * 16, window: 25, frames: 60, start: 0, shift: 0 };
-    let windows = [first, Window { start: 50, shift: 21, ..first }, Window { frames: 12, shift: 7, values: 33, ..first }];
+    let windows =
+        [first, Window { start: 50, shift: 21, ..first }, Window { frames: 12, shift: 7, values: 33, ..first }];
     let mut all = Vec::new();
     for float_type in FLOAT_TYPES {
         for window in windows {

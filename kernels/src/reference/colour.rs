@@ -2,9 +2,9 @@
 //!
 //! Decides the matrices (ITU-R BT.601 and BT.709). Chroma is the mean over two by two pixels, sited in their centre (as in JPEG).
 
-use crate::dtype::{Half, Real};
 use super::arguments::kernels;
 use super::launch::{Launch, Scalar, SizeError, Work};
+use crate::dtype::{Half, Real};
 
 /// The luma coefficients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

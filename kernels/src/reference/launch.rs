@@ -211,7 +211,8 @@ impl Launch {
         if buffers.len() == self.bytes.len() && buffers.iter().zip(&self.bytes).all(is_long) {
             return Ok(());
         }
-        let found = format!("{:?} bytes for {:?}", buffers.iter().map(HostBuffer::bytes).collect::<Vec<_>>(), self.bytes);
+        let found =
+            format!("{:?} bytes for {:?}", buffers.iter().map(HostBuffer::bytes).collect::<Vec<_>>(), self.bytes);
         Err(SizeError { wanted: "buffers as long as the launch says", found })
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! Decides how its edges blend: by a smoothstep of the distance to the nearest edge.
 
-use super::colour::FloatType;
-use crate::dtype::{Half, Real};
 use super::arguments::kernels;
+use super::colour::FloatType;
 use super::launch::{Launch, Scalar, SizeError, Work};
+use crate::dtype::{Half, Real};
 
 /// A face crop to paste, of three planes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

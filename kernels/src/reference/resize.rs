@@ -2,10 +2,10 @@
 //!
 //! Decides the pixel grid (pixel centres at half-integers) and the rectangle that keeps the aspect ratio.
 
-use super::colour::{FloatType, clamp};
-use crate::dtype::{Half, Real};
 use super::arguments::kernels;
+use super::colour::{FloatType, clamp};
 use super::launch::{Launch, Scalar, SizeError, Work};
+use crate::dtype::{Half, Real};
 
 /// How a target pixel is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,8 @@ impl Resize {
     }
 
     fn bilinear<T: Real>(&self, from: &[T], x: u32, y: u32) -> f32 {
-        let (across, down) = (Neighbours::at(x, self.size[0], self.from[0]), Neighbours::at(y, self.size[1], self.from[1]));
+        let (across, down) =
+            (Neighbours::at(x, self.size[0], self.from[0]), Neighbours::at(y, self.size[1], self.from[1]));
         let [above, below] = [down.first, down.second].map(|row| &from[row * self.from[0] as usize..]);
         let [above, below] = [above, below].map(|row| {
             let (first, second) = (row[across.first].get(), row[across.second].get());

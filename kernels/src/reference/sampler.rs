@@ -7,10 +7,10 @@
 //! noise level t is `x + (x - x0) (t - s) / s`. Both are linear in x and v, so that a step is
 //! `latent_weight x + velocity_weight v`.
 
-use super::colour::FloatType;
-use crate::dtype::{Half, Real};
 use super::arguments::kernels;
+use super::colour::FloatType;
 use super::launch::{Launch, Scalar, SizeError, Work};
+use crate::dtype::{Half, Real};
 
 /// The schedule's largest and smallest noise levels and its exponent (rho), from the published scheduler configuration.
 const SIGMA_MAX: f64 = 700.0;

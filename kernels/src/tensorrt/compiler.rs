@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use trtx::trtx_sys::Dims64;
 use trtx::{Builder, BuilderConfig, Logger, OnnxParser, OptProfileSelector};
-use visage_engines::compile::{CompileError, Compiled, Compiler, CompileRequest, Watch};
+use visage_engines::compile::{CompileError, CompileRequest, Compiled, Compiler, Watch};
 use visage_engines::{Flavour, Onnx, Profile, ShapeRange, Sm, Version};
 
 use super::logger::{Heard, Listener, Monitor};

@@ -12,6 +12,7 @@ use trtx::trtx_sys::{DataType, Dims64, TensorIOMode};
 use trtx::{CudaEngine, ExecutionContext, Logger, Runtime};
 use visage_engines::Onnx;
 use visage_engines::cache::Engine as Cached;
+use visage_engines::output_file::OutputFile;
 
 use super::batch_contexts::{ByRows, rows_of};
 use super::logger::{Heard, Listener};
@@ -167,12 +168,8 @@ impl Making {
 
     /// A cache that cannot be written costs the next start some time, and nothing else.
     fn keep(&self, cached: &Cached) {
-        let draft = cached.jit_path.with_extension("jit.draft");
         let Ok(bytes) = self.compiled.serialize() else { return };
-        let kept = std::fs::write(&draft, &*bytes).and_then(|()| std::fs::rename(&draft, &cached.jit_path));
-        if kept.is_err() {
-            let _was_never_there = std::fs::remove_file(&draft);
-        }
+        let _may_fail = OutputFile::write(&cached.jit_path, &bytes);
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use visage_engines::compile::{CompileError, Compiler, CompileRequest, Watch};
+use visage_engines::compile::{CompileError, CompileRequest, Compiler, Watch};
 use visage_engines::search_paths::{Place, search_order};
 use visage_engines::{Onnx, Profile, ShapeRange, Sm};
 

@@ -143,6 +143,19 @@ impl StubDriver {
         unsafe { call(name.as_ptr().cast(), reference, sizes.as_ptr(), sizes.len()) };
     }
 
+    /// Registers the reference implementations of all kernels, and returns cubins that the stub takes for them.
+    #[allow(dead_code, reason = "not every test loads kernels")]
+    pub fn register_kernels(&self) -> Vec<visage_kernels::nvrtc::Cubin> {
+        use visage_kernels::reference::{Source, kernels};
+        for kernel in kernels() {
+            let name = std::ffi::CString::new(kernel.name).expect("a name");
+            self.register_kernel(&name, kernel.reference, &kernel.argument_bytes());
+        }
+        // SAFETY: the stub reads no image; its kernels are the reference implementations.
+        let cubin = |source| unsafe { visage_kernels::nvrtc::Cubin::trusted(source, b"for the stub".to_vec()) };
+        Source::ALL.map(cubin).into()
+    }
+
     /// What it complained of last.
     pub fn complaint(&self) -> String {
         let mut text = [0_u8; 256];

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use visage_engines::{Precision, Sm};
 
 use super::ListFlags;
+use super::values::gigabytes;
 
 /// What to do with engines.
 #[derive(Debug, Subcommand)]
@@ -54,12 +55,6 @@ impl KeepFlags {
     pub fn bytes(&self) -> u64 {
         (self.keep_gb * 1e9) as u64
     }
-}
-
-/// A slip here removes engines: what is no size is refused.
-fn gigabytes(text: &str) -> Result<f64, String> {
-    let size = text.parse().ok().filter(|size: &f64| *size >= 0.0);
-    size.ok_or_else(|| format!("wanted gigabytes, 0 or more, found \"{text}\""))
 }
 
 /// Where TensorRT is.

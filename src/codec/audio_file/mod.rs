@@ -96,8 +96,8 @@ impl AudioClip {
         let voice = self.voice.get(n * BLOCK_OPUS_SAMPLES..).filter(|rest| !rest.is_empty())?;
         let line = self.line.get(n * BLOCK_SPEECH_SAMPLES..).unwrap_or(&[]);
         let mut block = PcmBlock::silence();
-        block.voice.iter_mut().zip(voice).for_each(|(out, sample)| *out = *sample);
-        block.line.iter_mut().zip(line).for_each(|(out, sample)| *out = *sample);
+        block.playback_48k.iter_mut().zip(voice).for_each(|(out, sample)| *out = *sample);
+        block.speech_16k.iter_mut().zip(line).for_each(|(out, sample)| *out = *sample);
         Some(block)
     }
 

@@ -200,10 +200,11 @@ fn blocks_hold_both_rates_of_the_same_moment_and_end_in_silence() {
     let sound = decode_sound(&wav(1, 16, 1, 48_000, 48_100), MINUTE).expect("sound");
     let blocks: Vec<_> = sound.blocks().collect();
     assert_eq!((blocks.len(), sound.block(51)), (51, None));
-    assert!(blocks[50].voice[100..].iter().all(|sample| *sample == 0.0));
+    assert!(blocks[50].playback_48k[100..].iter().all(|sample| *sample == 0.0));
     for block in &blocks[2..49] {
-        let apart: Vec<f32> = (0..BLOCK_SPEECH_SAMPLES).map(|n| block.line[n] - block.voice[n * 3]).collect();
+        let apart: Vec<f32> =
+            (0..BLOCK_SPEECH_SAMPLES).map(|n| block.speech_16k[n] - block.playback_48k[n * 3]).collect();
         assert!(level(&apart) < 0.01, "{}", level(&apart));
     }
-    assert_eq!(blocks[0].voice.len(), BLOCK_OPUS_SAMPLES);
+    assert_eq!(blocks[0].playback_48k.len(), BLOCK_OPUS_SAMPLES);
 }

@@ -46,7 +46,9 @@ pub fn capability(machine: &Machine) -> Judgement {
         let said = format!("SM {}, {}", card.sm.unwrap_or(row.sm), row.note);
         match row.used {
             Use::Full => Judgement::ok(said),
-            Use::Limited => Judgement::warn(said).so("begin with a small picture", &["visage serve --picture-px 256"]),
+            Use::Limited => {
+                Judgement::warn(said).so("begin with a small picture", &["visage serve --resolution-px 256"])
+            }
             Use::None => Judgement::fail(said)
                 .because("wanted SM 7.5 or newer (RTX 20xx and later)")
                 .so("run faces on the CPU, or on an RTX card", &["visage serve"]),
@@ -116,7 +118,7 @@ pub fn memory(machine: &Machine) -> Judgement {
         if all < GPU_MEMORY_BYTES {
             return little
                 .because("the card is small")
-                .so("a small picture and one session", &["visage serve --picture-px 256 --max-sessions 1"]);
+                .so("a small picture and one session", &["visage serve --resolution-px 256 --max-sessions 1"]);
         }
         little.because(held_by(card)).so("end what holds it", &["nvidia-smi"])
     })

@@ -11,7 +11,7 @@ pub fn cpu(machine: &Machine) -> Judgement {
         0 => Judgement::unknown("the system does not tell how many cores there are"),
         1 => Judgement::warn("1 core: drawing, encoding and the network take turns")
             .because("a face at 25 frames a second takes about an eighth of a core, a second caller as much again")
-            .so("a small picture and one session", &["visage serve --picture-px 256 --max-sessions 1"]),
+            .so("a small picture and one session", &["visage serve --resolution-px 256 --max-sessions 1"]),
         cores => Judgement::ok(format!("{cores} cores: the built-in pack needs no card")),
     }
 }

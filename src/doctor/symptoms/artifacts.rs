@@ -28,7 +28,7 @@ const OUT_OF_STEP: Symptom = Symptom {
             says: "pictures come late: the card or processor is slowed or too slow",
             sign: slow,
             remedy: "a smaller picture, fewer sessions, full power",
-            types: &["visage bench --lips", "visage serve --picture-px 256"],
+            types: &["visage bench --lips", "visage serve --resolution-px 256"],
         },
         Cause {
             says: "the sound's rate is not what its file says",

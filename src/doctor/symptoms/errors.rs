@@ -219,9 +219,9 @@ const OUT_OF_MEMORY: Symptom = Symptom {
         Cause { says: "another program holds the memory", sign: memory, remedy: "end it", types: &["nvidia-smi"] },
         Cause {
             says: "the picture is larger than the card can draw",
-            sign: |_| Sign::Hidden("it fails at load or at the first picture, and no longer with --picture-px 512"),
+            sign: |_| Sign::Hidden("it fails at load or at the first picture, and no longer with --resolution-px 512"),
             remedy: "768 pixels or fewer, and graphs in fp16",
-            types: &["visage engines build --precision fp16", "visage serve --picture-px 512"],
+            types: &["visage engines build --precision fp16", "visage serve --resolution-px 512"],
         },
         Cause {
             says: "more sessions than fit",

@@ -96,14 +96,14 @@ impl IdleMotion {
     }
 
     /// The voice was cut off: the face is at rest at once.
-    pub fn hush(&mut self) {
+    pub fn reset(&mut self) {
         self.loudness = 0.0;
         self.stress = 0.0;
         self.nod = [0.0; 2];
     }
 
     /// Moves on to `at` and writes everything but the mouth into `pose`. `voice` is the loudness of the moment, 0 to 1.
-    pub fn live(&mut self, at: SampleIndex, voice: f32, pose: &mut Pose) {
+    pub fn advance(&mut self, at: SampleIndex, voice: f32, pose: &mut Pose) {
         let now_s = at.since_start().as_secs_f32();
         let step_s = (now_s - self.now_s).clamp(0.0, 0.2);
         self.now_s = now_s;
@@ -267,7 +267,7 @@ mod tests {
         let mut life = IdleMotion::new(seed);
         let moment = |n: u64| {
             let mut pose = Pose::default();
-            life.live(SampleIndex(n * samples), 0.0, &mut pose);
+            life.advance(SampleIndex(n * samples), 0.0, &mut pose);
             pose
         };
         (0..count).map(moment).collect()
@@ -343,7 +343,7 @@ mod tests {
             let mut life = IdleMotion::new(1);
             let moment = |n: u64| {
                 let mut pose = Pose::default();
-                life.live(SampleIndex(n * 640), if n < 50 { 0.0 } else { voice }, &mut pose);
+                life.advance(SampleIndex(n * 640), if n < 50 { 0.0 } else { voice }, &mut pose);
                 pose.pitch_degrees
             };
             (0..75).map(moment).collect()

@@ -1,4 +1,4 @@
-//! The built-in model: a small network moves the mouth, a life of its own the rest, a renderer draws the face.
+//! The built-in model: a small network moves the mouth, idle motion the rest, a renderer draws the face.
 
 mod idle_motion;
 mod mouth;
@@ -10,69 +10,78 @@ pub use idle_motion::IdleMotion;
 pub use mouth::{Mouth, MouthMoment, MouthNet};
 pub use pack::Portrait;
 
-use super::{Animator, ModelError};
+use super::{Animator, Cadence, FramePoll, ModelError};
 use crate::face::{Face, Pose, Surface};
 use crate::media::{FrameSize, PcmBlock, VideoFrame};
 use crate::telemetry::{Marks, Stage};
-use crate::time::{SampleIndex, Wall};
+use crate::time::{Rate, SPEECH_HZ, SampleIndex, Wall};
 
-/// One face at work.
+/// Frames per second.
+const FPS: u32 = 25;
+/// Samples from one frame to the next. The network's phase is fitted to it: one step of 40 ms for each frame.
+const FRAME_SAMPLES: u64 = (SPEECH_HZ / FPS) as u64;
+
+/// One avatar in one session.
 struct PortraitAnimator {
     mouth: Mouth,
-    look_ahead_samples: u64,
-    life: IdleMotion,
+    cadence: Cadence,
+    idle: IdleMotion,
     face: Box<dyn Face>,
     surface: Surface,
     level: f32,
-    hears_from: SampleIndex,
-    heard_blocks: u64,
+    /// Time of the first block: an animator that replaces another one starts in the middle of the timeline.
+    first_block: Option<SampleIndex>,
 }
 
 impl PortraitAnimator {
     fn new(net: &Arc<MouthNet>, face: Box<dyn Face>, size: FrameSize, seed: u64) -> Result<Self, ModelError> {
+        let rate = Rate::new(FPS, 1).expect("a constant above zero");
         Ok(Self {
             mouth: Mouth::new(Arc::clone(net))?,
-            look_ahead_samples: net.look_ahead_samples(),
-            life: IdleMotion::new(seed),
+            cadence: Cadence::per_frame(rate, net.look_ahead_samples()),
+            idle: IdleMotion::new(seed),
             face,
             surface: Surface::new(size),
             level: 0.0,
-            hears_from: SampleIndex::ZERO,
-            heard_blocks: 0,
+            first_block: None,
         })
     }
 }
 
 impl Animator for PortraitAnimator {
-    fn look_ahead_samples(&self) -> u64 {
-        self.look_ahead_samples
+    fn cadence(&self) -> Cadence {
+        self.cadence
     }
 
-    fn hear(&mut self, block: &PcmBlock, at: SampleIndex) -> Result<(), ModelError> {
-        if self.heard_blocks == 0 {
-            // An actor who takes over in the middle of a line counts from the first block it hears.
-            self.hears_from = at;
-        }
-        self.heard_blocks += 1;
+    fn push_audio(&mut self, block: &PcmBlock, at: SampleIndex) -> Result<(), ModelError> {
+        self.first_block.get_or_insert(at);
         let loud = (block.level() * 9.0).min(1.0);
         self.level += (loud - self.level) * if loud > self.level { 0.6 } else { 0.15 };
-        self.mouth.hear(&block.line[..])
+        self.mouth.push_audio(&block.speech_16k[..])
     }
 
-    fn show(&mut self, at: SampleIndex, picture: &mut VideoFrame, marks: &mut Marks, wall: Wall) {
-        let moment = self.mouth.at(SampleIndex(at.samples_since(self.hears_from)));
+    fn poll(
+        &mut self,
+        at: SampleIndex,
+        frame: &mut VideoFrame,
+        marks: &mut Marks,
+        wall: Wall,
+    ) -> Result<FramePoll, ModelError> {
+        let mouth_at = SampleIndex(at.samples_since(self.first_block.unwrap_or_default()));
+        let Some(moment) = self.mouth.poll(mouth_at)? else { return Ok(FramePoll::NotYet) };
         let mut pose = Pose { weights: moment.weights, ..Pose::default() };
-        self.life.live(at, self.level * moment.voice, &mut pose);
+        self.idle.advance(at, self.level * moment.voice, &mut pose);
         marks.step = self.mouth.take_times();
-        marks.stamp(Stage::Modelled, wall.now());
+        marks.stamp(Stage::Inferred, wall.now());
         self.face.draw(&pose, &mut self.surface);
-        self.surface.write_i420(picture);
-        marks.stamp(Stage::Drawn, wall.now());
+        self.surface.write_i420(frame);
+        marks.stamp(Stage::Rendered, wall.now());
+        Ok(FramePoll::Ready)
     }
 
-    fn hush(&mut self) {
-        self.mouth.hush();
-        self.life.hush();
+    fn reset(&mut self) {
+        self.mouth.reset();
+        self.idle.reset();
         self.level = 0.0;
     }
 }

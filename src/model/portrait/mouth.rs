@@ -1,6 +1,7 @@
-//! From the line to the mouth: log-mel in, ARKit weights out, 40 ms at a step, with the network's state carried along.
+//! From audio to the mouth: log-mel in, ARKit weights out, 40 ms per step, with the network's state carried along.
 //!
-//! Decides which moment each output stands for. The numbers come from `mouth.json` beside the graph.
+//! Decides which time each output stands for. Steps are submitted when their audio is complete and collected when the device
+//! has finished them. The numbers come from `mouth.json` beside the graph.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -19,8 +20,10 @@ use crate::time::SampleIndex;
 const NAME: &str = "mouth.onnx";
 /// Log-mel frames of one step.
 const STEP_FRAMES: usize = 4;
-/// Moments that are kept for pictures still to be shown.
+/// Moments that are kept for frames still to be polled.
 const KEPT_MOMENTS: usize = 64;
+/// Steps that a device may have unfinished, 320 ms; of more the oldest is discarded and its moments are missing.
+const MAX_PENDING: usize = 8;
 
 /// What `mouth.json` says; keys that only explain are left alone.
 #[derive(Debug, Deserialize)]
@@ -138,8 +141,16 @@ pub struct Mouth {
     slot: Box<dyn Slot>,
     states: Vec<Value>,
     steps: u64,
+    pending: VecDeque<PendingStep>,
     moments: VecDeque<MouthMoment>,
     times: StepTimes,
+}
+
+/// A step that was submitted, and its outputs on their way from the device.
+struct PendingStep {
+    number: u64,
+    weights: Value,
+    voice: Value,
 }
 
 impl Mouth {
@@ -154,6 +165,7 @@ impl Mouth {
             frames: Vec::new(),
             states: net.first_states(),
             steps: 0,
+            pending: VecDeque::with_capacity(MAX_PENDING),
             moments: VecDeque::with_capacity(KEPT_MOMENTS),
             times: StepTimes::default(),
             net,
@@ -162,33 +174,44 @@ impl Mouth {
         Ok(mouth)
     }
 
-    /// Hears samples of the 16 kHz line and runs as many steps as they make possible.
+    /// Takes samples at 16 kHz and submits as many steps as they complete. Does not wait for a device.
     ///
     /// # Errors
     /// If the network fails; that step's moments are missing.
-    pub fn hear(&mut self, line: &[f32]) -> Result<(), ModelError> {
-        self.mel.push(line, &mut self.frames);
+    pub fn push_audio(&mut self, samples: &[f32]) -> Result<(), ModelError> {
+        self.collect()?;
+        self.mel.push(samples, &mut self.frames);
         let step_values = self.net.spec.mel.bands * STEP_FRAMES;
         while self.frames.len() >= step_values {
             let rest = self.frames.split_off(step_values);
             let mel = std::mem::replace(&mut self.frames, rest);
-            self.step(mel)?;
+            self.submit(mel)?;
         }
         Ok(())
     }
 
-    /// Forgets what was heard, down to the samples and frames that wait for the network's next step: as if silence had
-    /// stood in their place. Moments to come begin with a shut mouth.
-    pub fn hush(&mut self) {
+    /// The mouth at `at`; `None` while a step is computed that may say more about it.
+    ///
+    /// # Errors
+    /// If a step failed; its moments are missing.
+    pub fn poll(&mut self, at: SampleIndex) -> Result<Option<MouthMoment>, ModelError> {
+        self.collect()?;
+        let is_known = self.moments.back().is_some_and(|newest| newest.at >= at);
+        Ok((is_known || self.pending.is_empty()).then(|| self.at(at)))
+    }
+
+    /// Discards the audio so far, down to the samples and mel frames that wait for the next step, as if it had been
+    /// silence, and the steps not collected yet. Until the next step the mouth is closed.
+    pub fn reset(&mut self) {
+        self.pending.clear();
         self.mel.hush();
         self.frames.fill(self.mel.silence());
         self.states = self.net.first_states();
         self.moments.clear();
     }
 
-    /// The mouth at `at`: between the two moments around it, or the nearest. Shut where nothing is known.
-    #[must_use]
-    pub fn at(&self, at: SampleIndex) -> MouthMoment {
+    /// The mouth at `at`: between the two moments around it, or the nearest. Closed where nothing is known.
+    fn at(&self, at: SampleIndex) -> MouthMoment {
         let after = self.moments.iter().position(|moment| moment.at >= at);
         let shut = MouthMoment { at, weights: [0.0; 52], voice: 0.0 };
         match after {
@@ -198,12 +221,12 @@ impl Mouth {
         }
     }
 
-    /// How long the network's last step took on its device, told once.
+    /// How long the last step took on its device. Returned once.
     pub fn take_times(&mut self) -> StepTimes {
         std::mem::take(&mut self.times)
     }
 
-    fn step(&mut self, mel: Vec<f32>) -> Result<(), ModelError> {
+    fn submit(&mut self, mel: Vec<f32>) -> Result<(), ModelError> {
         let net = Arc::clone(&self.net);
         let shape = [1, STEP_FRAMES, net.spec.mel.bands];
         let mel = Tensor::new(&shape, mel).ok_or_else(|| failed_with("frames of another size"))?;
@@ -212,17 +235,30 @@ impl Mouth {
         let inputs: Vec<_> = std::iter::once(("mel", &mel)).chain(states).collect();
         let nexts = net.carried.iter().map(|(_, next)| next.as_str());
         let outputs: Vec<_> = ["weights", "voice"].into_iter().chain(nexts).collect();
-        let step = self.steps;
+        let number = self.steps;
         self.steps += 1;
         let mut found = self.slot.submit(&inputs, &outputs).map_err(failed)?.into_iter();
-        let (Some(weights), Some(voice)) = (found.next(), found.next()) else {
+        let (Some(mut weights), Some(mut voice)) = (found.next(), found.next()) else {
             return Err(failed_with("fewer outputs than asked for"));
         };
         self.states = found.collect();
-        let (weights, times) = weights.take_timed().map_err(failed)?;
-        let voice = voice.take().map_err(failed)?;
-        self.times = times;
-        self.keep(step, &weights.into_f32(), &voice.into_f32());
+        weights.download().and_then(|()| voice.download()).map_err(failed)?;
+        if self.pending.len() == MAX_PENDING {
+            self.pending.pop_front();
+        }
+        self.pending.push_back(PendingStep { number, weights, voice });
+        self.collect()
+    }
+
+    /// Takes the outputs of the steps that are finished.
+    fn collect(&mut self) -> Result<(), ModelError> {
+        while self.pending.front_mut().is_some_and(PendingStep::is_finished) {
+            let Some(step) = self.pending.pop_front() else { return Ok(()) };
+            let (weights, times) = step.weights.take_timed().map_err(failed)?;
+            let voice = step.voice.take().map_err(failed)?;
+            self.times = times;
+            self.keep(step.number, &weights.into_f32(), &voice.into_f32());
+        }
         Ok(())
     }
 
@@ -240,6 +276,12 @@ impl Mouth {
             }
             self.moments.push_back(moment);
         }
+    }
+}
+
+impl PendingStep {
+    fn is_finished(&mut self) -> bool {
+        self.weights.is_ready() && self.voice.is_ready()
     }
 }
 
@@ -290,16 +332,16 @@ mod tests {
     }
 
     #[test]
-    fn after_a_hush_no_moment_depends_on_the_voice_before_it() {
+    fn after_a_reset_no_moment_depends_on_the_voice_before_it() {
         let net = Arc::new(MouthNet::load(&CpuBackend::new(), ONNX, JSON, 640).expect("the shipped network loads"));
         let pcm = pcm();
         // 100 ms later the phase of mel frames and of the network's steps is another one.
         for before in [16_000, 16_320, 17_600, 17_920] {
             let moments_after = |voice: &[f32]| {
                 let mut mouth = Mouth::new(Arc::clone(&net)).expect("a slot");
-                voice.chunks(320).for_each(|block| mouth.hear(block).expect("a step"));
-                mouth.hush();
-                pcm[before..before + 9600].chunks(320).for_each(|block| mouth.hear(block).expect("a step"));
+                voice.chunks(320).for_each(|block| mouth.push_audio(block).expect("a step"));
+                mouth.reset();
+                pcm[before..before + 9600].chunks(320).for_each(|block| mouth.push_audio(block).expect("a step"));
                 mouth.moments.iter().map(|moment| (moment.at, moment.weights)).collect::<Vec<_>>()
             };
             let spoken = moments_after(&pcm[..before]);
@@ -315,7 +357,7 @@ mod tests {
         let mut mouth = Mouth::new(Arc::clone(&net)).expect("a slot");
         let mut got = Vec::new();
         for part in pcm.chunks(320) {
-            mouth.hear(part).expect("a step");
+            mouth.push_audio(part).expect("a step");
             got.extend(mouth.moments.drain(..));
         }
         let (weights, voice) = (floats(WEIGHTS), floats(VOICE));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use visage_engines::{PackFiles, PackManifest, Precision};
 
-use super::{MouthNet, PortraitAnimator};
+use super::{FRAME_SAMPLES, MouthNet, PortraitAnimator};
 use crate::backend::Backend;
 use crate::face::drawn::{DrawnFace, Rig};
 use crate::face::head::{HeadFace, HeadModel};
@@ -15,10 +15,6 @@ use crate::face::{Face, Pose, Surface};
 use crate::gpu_load::{DeviceCounts, GpuRequirement};
 use crate::media::FrameSize;
 use crate::model::{Animator, AvatarInfo, ModelError, Pack, Still};
-use crate::time::SPEECH_HZ;
-
-/// Samples from picture to picture, which the network's phase is fitted to.
-const FRAME_SAMPLES: u64 = SPEECH_HZ as u64 / 25;
 
 /// The portrait pack.
 pub struct Portrait {
@@ -126,7 +122,7 @@ impl Pack for Portrait {
         self.net.work()
     }
 
-    fn actor(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
+    fn animator(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
         let face = self.face(avatar, side_px)?;
         let mut seed = DefaultHasher::new();
         (avatar, self.actors.fetch_add(1, Ordering::Relaxed)).hash(&mut seed);

@@ -1,6 +1,6 @@
-//! What a peer does about its way out: bitrates for the encoders, pacing, and what is given up when the way narrows.
+//! What is sent to a peer: its congestion control, pacing, and the frames and audio that str0m has not sent yet.
 //!
-//! Decides nothing about the way itself: that is the outlook's.
+//! Decides when queued video is discarded. What the path carries is decided in `congestion`.
 
 use std::time::Instant;
 
@@ -10,89 +10,155 @@ use str0m::rtp::rtcp::Rtcp;
 use str0m::stats::PeerStats;
 use str0m::{Input, RtcError};
 
+use super::super::congestion::CongestionController;
 use super::super::demux;
+use super::super::in_flight::InFlight;
 use super::super::rtc_factory::{self, Pacing};
 use super::{Peer, PeerState, Transmitter};
 use crate::session::SessionCommand;
+use crate::time::{OPUS_HZ, VIDEO_CLOCK_HZ};
 
-/// Packets of pictures that are thrown away at most when the way becomes narrow.
-const MOST_THROWN_AWAY: usize = 256;
+/// Timer runs that empty str0m's pacer when the capacity drops; each releases at least one packet.
+const MAX_DISCARD_RUNS: usize = 256;
+
+/// State of the sending side of a peer.
+#[derive(Debug)]
+pub struct Egress {
+    /// What the path carries and what the encoders get.
+    pub congestion: CongestionController,
+    /// Video frames that str0m has not begun to send.
+    pub video: InFlight<VIDEO_CLOCK_HZ>,
+    /// Audio packets that str0m has not sent.
+    pub audio: InFlight<OPUS_HZ>,
+    pacing: Pacing,
+    /// The capacity dropped: the bitrate from which the estimator is to restart, in bits per second.
+    reset_bwe_bps: Option<u64>,
+}
+
+impl Egress {
+    /// Nothing was sent yet.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            congestion: CongestionController::new(now),
+            video: InFlight::default(),
+            audio: InFlight::default(),
+            pacing: Pacing::default(),
+            reset_bwe_bps: None,
+        }
+    }
+
+    /// Takes RTCP of the receiver; true if the receiver needs a keyframe.
+    pub fn on_rtcp(&mut self, report: &Rtcp, now: Instant) -> bool {
+        let action = self.congestion.on_rtcp(report, now);
+        self.reset_bwe_bps = action.reset_bwe_bps.or(self.reset_bwe_bps);
+        action.request_keyframe
+    }
+
+    /// The pacing to apply, if it changed.
+    pub fn poll_pacing(&mut self, now: Instant) -> Option<Pacing> {
+        let pacing = self.congestion.pacing(now);
+        let is_changed = std::mem::replace(&mut self.pacing, pacing) != pacing;
+        is_changed.then_some(pacing)
+    }
+
+    /// The bitrate from which the estimator is to restart after a drop of capacity, once per drop.
+    pub fn poll_bwe_reset(&mut self) -> Option<u64> {
+        self.reset_bwe_bps.take()
+    }
+
+    /// Frames that wait in the pacer, for the session, which encodes none while many do or while a queue on the path
+    /// drains.
+    #[must_use]
+    pub fn unsent_frames(&self, now: Instant) -> usize {
+        if self.congestion.is_draining(now) { usize::MAX } else { self.video.len() }
+    }
+}
 
 impl Peer {
-    pub(super) fn hear_of_way(&mut self, report: &Rtcp, now: Instant) {
-        let advice = self.outlook.hear(report, now);
-        self.begin_bps = advice.begin_bps.or(self.begin_bps);
-        if advice.key {
-            self.order(SessionCommand::KeyPicture);
+    pub(super) fn on_rtcp(&mut self, report: &Rtcp, now: Instant) {
+        if self.egress.on_rtcp(report, now) {
+            self.command(SessionCommand::KeyPicture);
         }
-        let pacing = self.outlook.pacing(now);
-        if pacing != self.pacing {
-            self.pacing = pacing;
-            self.picture.iter().for_each(|(mid, _)| rtc_factory::pace(&mut self.rtc, *mid, pacing));
+        if let (Some(pacing), Some(video)) = (self.egress.poll_pacing(now), self.lines.video()) {
+            rtc_factory::set_pacing(&mut self.rtc, video.mid, pacing);
         }
     }
 
-    pub(super) fn note(&mut self, stats: &PeerStats) {
-        self.network.note(stats);
-        stats.rtt.iter().for_each(|rtt| self.outlook.note_round_trip(*rtt));
-        self.outlook.teller.lose(self.network.stats.egress_loss_ratio.unwrap_or(0.0));
-        stats.bwe_tx.iter().for_each(|newest| self.outlook.teller.glimpse(newest.as_u64()));
+    pub(super) fn on_peer_stats(&mut self, stats: &PeerStats) {
+        self.network.update(stats);
+        let congestion = &mut self.egress.congestion;
+        stats.rtt.iter().for_each(|rtt| congestion.on_rtt(*rtt));
+        congestion.allocator.on_loss(self.network.stats.egress_loss_ratio.unwrap_or(0.0));
+        stats.bwe_tx.iter().for_each(|instant| congestion.allocator.on_instant_estimate(instant.as_u64()));
     }
 
-    pub(super) fn estimate(&mut self, kind: &BweKind, now: Instant) {
+    pub(super) fn on_estimate(&mut self, kind: &BweKind, now: Instant) {
         let (BweKind::Twcc { estimate, .. } | BweKind::Remb { estimate, .. }) = kind else { return };
-        self.network.stats.estimate_bps = Some(estimate.as_u64());
-        self.outlook.teller.estimate(estimate.as_u64());
-        self.tell_bitrate(now);
+        self.network.stats.bandwidth_estimate_bps = Some(estimate.as_u64());
+        self.egress.congestion.allocator.on_estimate(estimate.as_u64());
+        self.update_bitrate(now);
     }
 
-    pub(super) fn tell_bitrate(&mut self, now: Instant) {
-        if let Some(plan) = self.outlook.teller.tell_voice() {
-            self.order(SessionCommand::Voice(plan));
+    /// Passes changed targets to the encoders and restarts an estimator that has collapsed.
+    pub(super) fn update_bitrate(&mut self, now: Instant) {
+        let allocator = &mut self.egress.congestion.allocator;
+        let (plan, target_bps) = (allocator.poll_audio_plan(), allocator.poll_target(now));
+        let reset_bps = allocator.reset_if_collapsed(now);
+        if let Some(plan) = plan {
+            self.command(SessionCommand::Voice(plan));
         }
-        if let Some(bps) = self.outlook.teller.tell(now) {
-            self.order(SessionCommand::Bitrate(self.ticket.terms.within(bps)));
+        if let Some(bps) = target_bps {
+            self.command(SessionCommand::Bitrate(self.session.terms.within(bps)));
         }
-        if let Some(bps) = self.outlook.teller.revive(now) {
+        if let Some(bps) = reset_bps {
             self.rtc.bwe().reset(Bitrate::bps(bps));
         }
     }
 
-    /// What was made for a wider way and has not left yet, or was lost on it, will not be sent: it would only be in the way
-    /// of the key picture that replaces it. The machine must say it all the same, but nobody hears it.
-    pub(super) fn begin_anew(
+    /// The capacity of the path dropped to `bps`: starts again with what fits.
+    ///
+    /// Without this the encoder's next frames queue behind seconds of video that was made for the former capacity: it
+    /// sits in str0m's pacer, and what was lost of it would be retransmitted, all before the keyframe that replaces it.
+    ///
+    /// 1. The video that waits in the pacer is discarded ([`Peer::discard_queued_video`]).
+    /// 2. The retransmission cache is emptied.
+    /// 3. The estimator restarts from what came through, instead of averaging its way down for seconds.
+    /// 4. The encoders get the new target at once.
+    pub(super) fn restart_after_drop(
         &mut self,
         bps: u64,
         now: Instant,
-        way: &mut Transmitter<'_>,
+        transmit: &mut Transmitter<'_>,
     ) -> Result<PeerState, RtcError> {
-        let mut standing = PeerState::Waiting;
-        if let Some((mid, _)) = self.picture {
-            let waiting = self.pictures_out.give_up_all();
-            self.drop_pictures(waiting);
-            rtc_factory::pace(&mut self.rtc, mid, Pacing::AtOnce);
-            let voice = self.voice.map(|(_, pt)| *pt);
-            let is_picture = |sent: &Transmit| demux::rtp_head(&sent.contents).is_some_and(|(pt, _)| Some(pt) != voice);
-            let mut past = |sent: &Transmit| if is_picture(sent) { now } else { way(sent) };
-            for _ in 0..MOST_THROWN_AWAY {
-                self.rtc.handle_input(Input::Timeout(now))?;
-                let (at, over) = self.drain(now, &mut past)?;
-                self.wake_at = at;
-                standing = over.map_or(standing, PeerState::Over);
-                if at > now {
-                    break;
-                }
-            }
-            rtc_factory::allow_resends(&mut self.rtc, mid);
+        let mut state = PeerState::Active;
+        if let Some(video) = self.lines.video() {
+            let unsent = self.egress.video.clear();
+            self.count_dropped_frames(unsent);
+            rtc_factory::set_pacing(&mut self.rtc, video.mid, Pacing::Unpaced);
+            state = self.discard_queued_video(now, transmit)?;
+            rtc_factory::reset_rtx_cache(&mut self.rtc, video.mid);
         }
         self.rtc.bwe().reset(Bitrate::bps(bps));
-        self.tell_bitrate(now);
-        Ok(standing)
+        self.update_bitrate(now);
+        Ok(state)
     }
 
-    /// Tells the show how many pictures wait: it begins none while many do, or while a queue on the way empties.
-    pub(super) fn note_unsent(&self, now: Instant) {
-        let unsent = if self.outlook.holds_back(now) { usize::MAX } else { self.pictures_out.count() };
-        self.ticket.inbox.note_unsent(unsent);
+    /// Makes str0m release the video in its pacer, and discards it instead of sending it; audio and RTCP are sent.
+    ///
+    /// str0m has no call that empties the pacer. The stream must be unpaced, so that each timer run releases packets.
+    fn discard_queued_video(&mut self, now: Instant, transmit: &mut Transmitter<'_>) -> Result<PeerState, RtcError> {
+        let audio = self.lines.audio().map(|line| *line.pt);
+        let is_video =
+            |datagram: &Transmit| demux::rtp_header(&datagram.contents).is_some_and(|(pt, _)| Some(pt) != audio);
+        let mut without_video = |datagram: &Transmit| if is_video(datagram) { now } else { transmit(datagram) };
+        for _ in 0..MAX_DISCARD_RUNS {
+            self.rtc.handle_input(Input::Timeout(now))?;
+            let state = self.drain(now, &mut without_video)?;
+            if state != PeerState::Active || self.wake_at > now {
+                return Ok(state);
+            }
+        }
+        Ok(PeerState::Active)
     }
 }

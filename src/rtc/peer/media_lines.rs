@@ -1,51 +1,73 @@
-//! The lines of a call: which of those in the offer are spoken on, and with what.
+//! The m-lines of a call: on which of them audio and video are sent, and with which payload type.
 
-use str0m::bwe::Bitrate;
+use str0m::Rtc;
 use str0m::format::{Codec, PayloadParams};
 use str0m::media::{MediaAdded, MediaKind, Mid, Pt};
 
-use super::super::bitrate_allocator::BITRATE_BPS;
 use super::super::rtc_factory;
-use super::{BESIDE_PICTURES_BPS, Peer};
-use crate::session::SessionCommand;
+use crate::codec::VideoCodec;
 
-impl Peer {
-    pub(super) fn connect(&mut self) {
-        self.life.connect();
-        self.network.stats.is_connected = true;
-        let most = Bitrate::bps(self.most_bps());
-        self.rtc.bwe().set_bitrate(Bitrate::bps(0), most);
-        self.choose_payloads();
-        self.order(SessionCommand::KeyPicture);
+/// Where one kind of media is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendLine {
+    /// The m-line.
+    pub mid: Mid,
+    /// The payload type.
+    pub pt: Pt,
+}
+
+/// The m-lines of a call, in the order of the offer.
+#[derive(Debug)]
+pub struct MediaLines {
+    codec: VideoCodec,
+    lines: Vec<(Mid, MediaKind)>,
+    audio: Option<SendLine>,
+    video: Option<SendLine>,
+}
+
+impl MediaLines {
+    /// No lines yet; video is sent with `codec`.
+    #[must_use]
+    pub fn new(codec: VideoCodec) -> Self {
+        Self { codec, lines: Vec::new(), audio: None, video: None }
     }
 
-    pub(super) fn add(&mut self, media: &MediaAdded) {
-        self.mids.push((media.mid, media.kind));
-        self.choose_payloads();
+    /// Adds a negotiated line and chooses the lines to send on.
+    pub fn add(&mut self, rtc: &mut Rtc, media: &MediaAdded) {
+        self.lines.push((media.mid, media.kind));
+        self.choose(rtc);
     }
 
-    /// Of each kind the first line that we may send on. The machine knows one codec for each.
-    fn choose_payloads(&mut self) {
-        self.voice = self.way_out(MediaKind::Audio, Codec::Opus);
-        self.picture = self.way_out(MediaKind::Video, rtc_factory::payload_of(self.ticket.codec));
-        self.picture.iter().for_each(|(mid, _)| rtc_factory::allow_resends(&mut self.rtc, *mid));
-        if self.network.stats.is_connected && self.picture.is_some() {
-            self.ticket.inbox.watch();
+    /// Chooses, of each kind, the first line on which we may send. `rtc` knows one codec of each kind.
+    pub fn choose(&mut self, rtc: &mut Rtc) {
+        self.audio = self.send_line(rtc, MediaKind::Audio, Codec::Opus);
+        self.video = self.send_line(rtc, MediaKind::Video, rtc_factory::str0m_codec(self.codec));
+        if let Some(video) = self.video {
+            rtc_factory::reset_rtx_cache(rtc, video.mid);
         }
     }
 
-    fn way_out(&self, kind: MediaKind, codec: Codec) -> Option<(Mid, Pt)> {
-        let sends = |mid: &Mid| self.rtc.media(*mid).is_some_and(|media| media.direction().is_sending());
-        let mut mids = self.mids.iter().filter(|(_, its)| *its == kind).map(|(mid, _)| *mid);
-        Some((mids.find(sends)?, self.type_of(codec)?))
+    fn send_line(&self, rtc: &Rtc, kind: MediaKind, codec: Codec) -> Option<SendLine> {
+        let can_send = |mid: &Mid| rtc.media(*mid).is_some_and(|media| media.direction().is_sending());
+        let mut mids = self.lines.iter().filter(|(_, of)| *of == kind).map(|(mid, _)| *mid);
+        Some(SendLine { mid: mids.find(can_send)?, pt: payload_type(rtc, codec)? })
     }
 
-    pub(super) fn type_of(&self, codec: Codec) -> Option<Pt> {
-        self.rtc.codec_config().find(|params| params.spec().codec == codec).map(PayloadParams::pt)
+    /// Where audio is sent, if the peer receives it.
+    #[must_use]
+    pub fn audio(&self) -> Option<SendLine> {
+        self.audio
     }
 
-    /// What is worth looking for on the way out: more than the session may have is not probed for.
-    fn most_bps(&self) -> u64 {
-        self.ticket.terms.bitrate_bps.map_or(*BITRATE_BPS.end(), |most| u64::from(most) + BESIDE_PICTURES_BPS)
+    /// Where video is sent.
+    #[must_use]
+    pub fn video(&self) -> Option<SendLine> {
+        self.video
     }
+}
+
+/// The negotiated payload type of a codec.
+#[must_use]
+pub fn payload_type(rtc: &Rtc, codec: Codec) -> Option<Pt> {
+    rtc.codec_config().find(|params| params.spec().codec == codec).map(PayloadParams::pt)
 }

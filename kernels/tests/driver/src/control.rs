@@ -55,7 +55,12 @@ pub extern "C" fn stub_ignore_wait(n: u64) {
 /// # Safety
 /// `name` must end with a zero; `sizes` must be `count` long and say what `twin` takes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn stub_register_kernel(name: *const c_char, reference: Reference, sizes: *const usize, count: usize) {
+pub unsafe extern "C" fn stub_register_kernel(
+    name: *const c_char,
+    reference: Reference,
+    sizes: *const usize,
+    count: usize,
+) {
     // SAFETY: as promised above.
     let (name, sizes) = unsafe { (CStr::from_ptr(name), std::slice::from_raw_parts(sizes, count)) };
     with(|sim| _ = sim.references.insert(name.to_string_lossy().into_owned(), (reference, sizes.to_vec())));

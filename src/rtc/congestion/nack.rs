@@ -8,61 +8,61 @@ use std::time::{Duration, Instant};
 use str0m::rtp::rtcp::NackEntry;
 
 /// What is asked for so often, and still after so many round trips, will not be mended in time.
-const ASKED_FOR: u32 = 4;
+const MAX_REQUESTS: u32 = 4;
 const ROUND_TRIPS: u32 = 2;
 /// From one key picture to the next.
-const KEY_EVERY: Duration = Duration::from_millis(1_500);
+const KEYFRAME_INTERVAL: Duration = Duration::from_millis(1_500);
 /// Packets remembered.
-const MOST: usize = 512;
+const MAX_PACKETS: usize = 512;
 /// For how long.
-const REMEMBERED: Duration = Duration::from_secs(4);
+const MAX_AGE: Duration = Duration::from_secs(4);
 
 /// What is missing at the receiver.
 #[derive(Debug, Default)]
 pub struct NackTracker {
     /// Packets, when each was first asked for, and how often it was.
-    asked: VecDeque<(u16, Instant, u32)>,
-    key_at: Option<Instant>,
+    requested: VecDeque<(u16, Instant, u32)>,
+    keyframe_at: Option<Instant>,
 }
 
 impl NackTracker {
     /// The receiver asks for these. Whether it is given a key picture instead.
-    pub fn ask<'a>(
+    pub fn on_nack<'a>(
         &mut self,
         missing: impl Iterator<Item = &'a NackEntry>,
         round_trip: Duration,
         now: Instant,
     ) -> bool {
         let age = |first: Instant| now.saturating_duration_since(first);
-        self.asked.retain(|(_, first, _)| age(*first) < REMEMBERED);
-        let mut is_beyond = false;
-        for sequence in missing.flat_map(numbers) {
-            match self.asked.iter_mut().find(|(known, ..)| *known == sequence) {
+        self.requested.retain(|(_, first, _)| age(*first) < MAX_AGE);
+        let mut is_unrecoverable = false;
+        for sequence in missing.flat_map(sequence_numbers) {
+            match self.requested.iter_mut().find(|(known, ..)| *known == sequence) {
                 Some((_, first, times)) => {
                     *times += 1;
-                    is_beyond |= *times >= ASKED_FOR && age(*first) > round_trip * ROUND_TRIPS;
+                    is_unrecoverable |= *times >= MAX_REQUESTS && age(*first) > round_trip * ROUND_TRIPS;
                 }
-                None => self.asked.push_back((sequence, now, 1)),
+                None => self.requested.push_back((sequence, now, 1)),
             }
         }
-        self.asked.drain(..self.asked.len().saturating_sub(MOST));
-        let is_soon = self.key_at.is_some_and(|at| age(at) < KEY_EVERY);
-        let is_given = !is_soon && is_beyond;
-        if is_given {
-            self.give_key(now);
+        self.requested.drain(..self.requested.len().saturating_sub(MAX_PACKETS));
+        let is_soon = self.keyframe_at.is_some_and(|at| age(at) < KEYFRAME_INTERVAL);
+        let needs_keyframe = !is_soon && is_unrecoverable;
+        if needs_keyframe {
+            self.on_keyframe(now);
         }
-        is_given
+        needs_keyframe
     }
 
-    /// A key picture is on its way: nothing before it is worth mending.
-    pub fn give_key(&mut self, now: Instant) {
-        self.key_at = Some(now);
-        self.asked.clear();
+    /// A key picture is on its way: nothing before it is worth tracker.
+    pub fn on_keyframe(&mut self, now: Instant) {
+        self.keyframe_at = Some(now);
+        self.requested.clear();
     }
 }
 
 /// The packets that an entry asks for (RFC 4585, section 6.2.1).
-fn numbers(entry: &NackEntry) -> impl Iterator<Item = u16> {
+fn sequence_numbers(entry: &NackEntry) -> impl Iterator<Item = u16> {
     let NackEntry { pid, blp } = *entry;
     let more = (0..16).filter(move |bit| blp >> bit & 1 == 1).map(move |bit| pid.wrapping_add(bit + 1));
     std::iter::once(pid).chain(more)
@@ -75,11 +75,11 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_again_and_again_is_answered_with_a_key_picture_but_not_within_two_round_trips() {
-        let (start, mut mending) = (Wall.now(), NackTracker::default());
+        let (start, mut tracker) = (Wall.now(), NackTracker::default());
         let missing = [NackEntry { pid: 65_535, blp: 0b10 }];
         let mut ask = |ms: u64, round_trip_ms: u64| {
             let at = start + Duration::from_millis(ms);
-            mending.ask(missing.iter(), Duration::from_millis(round_trip_ms), at)
+            tracker.on_nack(missing.iter(), Duration::from_millis(round_trip_ms), at)
         };
         assert_eq!([0, 50, 100, 150].map(|ms| ask(ms, 50)), [false, false, false, true]);
         // All is forgotten with the key picture, and the next one takes its time.
