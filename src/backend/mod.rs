@@ -41,6 +41,7 @@ pub use tensor::{Elements, Tensor};
 pub use value::Value;
 pub use visage_engines::onnx::{Axis, Lengths, Signature, TensorInfo};
 pub use visage_engines::{DType, Onnx};
+pub use visage_kernels::reference as kernels;
 pub use visage_kernels::reference::Launch;
 
 /// Whether a backend accepts new sessions.

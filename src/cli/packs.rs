@@ -35,7 +35,7 @@ pub fn open_pack(
         BackendChoice::CpuBackend => "the pack does not fit this visage",
         BackendChoice::Tensorrt => "visage doctor says what is wrong with the card; --backend cpu does without",
     };
-    let opened = Portrait::open(pack_files(flags)?, &*engine::chosen(backend, sessions, engines.clone())?);
+    let opened = Portrait::open(pack_files(flags)?, &*engine::chosen(backend, sessions, engines.clone(), flags)?);
     let pack = opened.map_err(|error| CliError::new(error, hint))?;
     engines.iter().for_each(Engine::trust);
     Ok(pack)

@@ -12,7 +12,7 @@ use visage_engines::compile::Watch;
 use visage_engines::{GraphManifest, PackFiles, Precision, Tolerance};
 use visage_kernels::tensorrt;
 
-use super::engine::on_card;
+use super::engine::on_gpu;
 use super::engine_build::{EngineBuild, cards_here_in_order, open_cache};
 use super::error::CliError;
 use super::flags::{Flags, ListFlags, ParityFlags};
@@ -71,7 +71,7 @@ fn rival(flags: &Flags, wanted: &ParityFlags, pack: &PackFiles, precision: Preci
     for planned in workshop.plan(vec![sm], Some(precision))? {
         engines.push(workshop.make(&planned, &|_| (), &go_on)?.engine);
     }
-    Ok(Ok(on_card(1, engines)?))
+    Ok(Ok(on_gpu(1, engines, flags)?))
 }
 
 /// A graph that fails is a row of its own: the others are still compared.

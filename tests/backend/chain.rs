@@ -136,7 +136,7 @@ fn on_the_cpu_a_chain_of_kernels_and_graphs_ends_in_a_frame() {
         assert_eq!(frame.len(), I420_BYTES);
         let luma = &frame[..2 * HEIGHT * 2 * WIDTH];
         let (least, most) = (luma.iter().min().expect("pixels"), luma.iter().max().expect("pixels"));
-        assert!(most - least > 50, "session {n}: luma from {least} to {most}");
+        assert!(most - least > 10, "session {n}: luma from {least} to {most}");
     }
     assert!(frames[0] != frames[1] && frames[1] != frames[2]);
     let chain = Chain::load(&visage::backend::CpuBackend::new()).expect("a chain");

@@ -128,7 +128,11 @@ fn a_picture_tells_how_long_its_step_took_up_on_and_down_and_the_studio_what_the
     assert_eq!(marks.step.parts().map(|(part, _)| part).collect::<Vec<_>>(), StepTimes::NAMES);
     ticket.meter.frame_sent(&marks, Duration::ZERO);
     let told = ticket.meter.report();
-    assert!(told.gpu.keys().copied().eq(["down", "run", "up"]) && told.gpu["run"].n == 1, "{:?}", told.gpu);
+    assert!(
+        told.gpu.keys().copied().eq(["compute", "download", "upload"]) && told.gpu["compute"].n == 1,
+        "{:?}",
+        told.gpu
+    );
     let work = studio.card_work().expect("a card");
     assert!(work.steps > 0 && work.replays == work.runs && work.loop_stalls == 0, "{work:?}");
     drop(pictures);

@@ -10,7 +10,7 @@ use visage::telemetry::StepTimes;
 use visage::time::SampleIndex;
 
 use crate::contract::STEP;
-use crate::fixture::{MOUTH, MOUTH_JSON, on};
+use crate::fixture::{MOUTH, MOUTH_JSON, on, with, with_kernels};
 use crate::gpu::{advance, x};
 use crate::stub_driver::StubDriver;
 
@@ -89,24 +89,46 @@ fn sessions_on_several_threads_share_a_gpu() {
     }
 }
 
+/// The mouth's weights over a second of audio, polled for each block as a session does.
+fn mouth_weights(backend: &dyn Backend) -> Vec<[f32; 52]> {
+    let net = MouthNet::load(backend, MOUTH, MOUTH_JSON, 640).expect("the network loads");
+    let mut mouth = Mouth::new(Arc::new(net)).expect("a slot");
+    let sample = |n: usize| (n as f32 * 0.05).sin() * (n as f32 * 0.0007).sin() * 0.4;
+    let audio: Vec<f32> = (0..16_000).map(sample).collect();
+    let moments = audio.chunks(320).enumerate().map(|(block, samples)| {
+        mouth.push_audio(samples).expect("a step");
+        let at = SampleIndex(block as u64 * 320);
+        let mut polls = std::iter::repeat_with(|| mouth.poll(at).expect("a step"));
+        polls.find_map(|moment| moment.map(|moment| moment.weights)).expect("polls do not end")
+    });
+    moments.collect()
+}
+
 #[test]
-fn the_portraits_mouth_says_the_same_through_a_card() {
-    let says = |backend: &dyn Backend| {
-        let net = MouthNet::load(backend, MOUTH, MOUTH_JSON, 640).expect("the network loads");
-        let mut mouth = Mouth::new(Arc::new(net)).expect("a slot");
-        let voice = |n: usize| (n as f32 * 0.05).sin() * (n as f32 * 0.0007).sin() * 0.4;
-        let line: Vec<f32> = (0..16_000).map(voice).collect();
-        let moments = line.chunks(320).enumerate().map(|(block, heard)| {
-            mouth.push_audio(heard).expect("a step");
-            let at = SampleIndex(block as u64 * 320);
-            let mut polls = std::iter::repeat_with(|| mouth.poll(at).expect("a step"));
-            polls.find_map(|moment| moment.map(|moment| moment.weights)).expect("polls do not end")
-        });
-        moments.collect::<Vec<_>>()
-    };
-    let wanted = says(&CpuBackend::new());
+fn the_portraits_mouth_is_the_same_on_a_gpu() {
+    let wanted = mouth_weights(&CpuBackend::new());
     assert!(wanted.iter().flatten().any(|weight| weight.abs() > 0.01), "a mouth that moves");
     let stub = StubDriver::new();
     stub.seed(5);
-    with_a_thread(&stub, |gpu| assert!(says(&gpu) == wanted, "another mouth"));
+    with_a_thread(&stub, |gpu| assert!(mouth_weights(&gpu) == wanted, "another mouth"));
+}
+
+#[test]
+fn with_log_mel_on_the_gpu_the_portraits_mouth_is_the_same_within_tolerance() {
+    let (wanted, stub) = (mouth_weights(&CpuBackend::new()), StubDriver::new());
+    for seed in 0..8 {
+        stub.seed(seed);
+        let (gpu, device) = with(with_kernels(&stub));
+        let thread = thread::spawn(move || device.run(|_| ()));
+        let found = mouth_weights(&gpu);
+        let error = found.iter().flatten().zip(wanted.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(found.len() == wanted.len() && error < 1e-3, "seed {seed}: {error}");
+        // Two kernels for each of 24 steps, and nothing that must not happen in the loop.
+        let work = gpu.work();
+        assert_eq!((work.kernels, work.runs, work.loop_stalls), (48, 24, 0), "seed {seed}: {work:?}");
+        drop(gpu);
+        thread.join().expect("the loop ends");
+        stub.assert_obeyed();
+        assert_eq!(stub.counts().living(), 0, "{:?}", stub.counts());
+    }
 }

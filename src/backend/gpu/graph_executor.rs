@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use visage_kernels::cuda::{AxisRange, Device, Engine, EngineError, Graph, Memory, Stream};
+use visage_kernels::cuda::{AxisRange, CudaError, Device, Engine, EngineError, Graph, Memory, PinnedPool, Stream};
 
 use super::super::{Lengths, TensorInfo};
 use super::loaded::LoadedGraph;
@@ -42,12 +42,11 @@ impl GraphExecutor {
         let bytes = |tensor: &&TensorInfo| tensor.bytes_for(&loaded.max).unwrap_or(0);
         let sizes: Vec<usize> = engine.tensors().iter().map(bytes).collect();
         let io = sizes.into_iter().map(|bytes| Memory::take(device, bytes)).collect::<Result<Vec<_>, _>>()?;
-        let addresses: Vec<u64> = io.iter().map(Memory::address).collect();
-        let mut captured = BTreeMap::new();
-        for lengths in lengths_to_capture(&loaded, engine.ranges()) {
-            let graph = warm_up(engine.as_mut(), compute, &lengths, &addresses)?;
-            captured.insert(lengths, graph);
-        }
+        let captured = zero(device, compute, &io[..loaded.signature.inputs.len()])
+            .map_err(EngineError::from)
+            .and_then(|()| capture_all(engine.as_mut(), compute, &loaded, &io))
+            // Work that is queued uses the I/O buffers, which are freed next.
+            .inspect_err(|_| drop(compute.synchronise()))?;
         engine.warmed_up();
         Ok(Self { captured, engine, io, loaded })
     }
@@ -99,6 +98,34 @@ fn lengths_to_capture(loaded: &LoadedGraph, ranges: &BTreeMap<String, AxisRange>
         lengths
     };
     (1..=loaded.max[axis]).map(with_rows).collect()
+}
+
+/// Fills inputs with zeros: warm-up runs read them, and an index that is anything else may be out of bounds.
+fn zero(device: &Device, stream: &Stream, inputs: &[Memory]) -> Result<(), CudaError> {
+    let longest = inputs.iter().map(Memory::bytes).max().unwrap_or(0);
+    // Pinned memory is zero at first.
+    let pool = PinnedPool::reserve(device, 1, longest)?;
+    for memory in inputs {
+        let pinned = pool.take().ok_or(CudaError { call: "PinnedPool::take", status: 2 })?;
+        // Dropping the transfer waits for it.
+        drop(stream.upload(pinned, memory, memory.bytes())?);
+    }
+    Ok(())
+}
+
+fn capture_all(
+    engine: &mut dyn Engine,
+    compute: &Stream,
+    loaded: &LoadedGraph,
+    io: &[Memory],
+) -> Result<BTreeMap<Lengths, Option<Graph>>, EngineError> {
+    let addresses: Vec<u64> = io.iter().map(Memory::address).collect();
+    let wanted = lengths_to_capture(loaded, engine.ranges());
+    let mut capture = |lengths: Lengths| {
+        let graph = warm_up(engine, compute, &lengths, &addresses)?;
+        Ok((lengths, graph))
+    };
+    wanted.into_iter().map(&mut capture).collect()
 }
 
 /// Runs once, since engines do at their first run what cannot be captured; captures; and replays once, since drivers allocate

@@ -1,5 +1,6 @@
 //! The built-in model: a small network moves the mouth, idle motion the rest, a renderer draws the face.
 
+mod front_end;
 mod idle_motion;
 mod mouth;
 mod pack;

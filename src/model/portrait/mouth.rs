@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::audio::mel::{LogMel, MelSpec};
+use super::front_end::{FrontEnd, MelKernels};
+use crate::audio::mel::MelSpec;
 use crate::backend::{Backend, BackendError, DType, Graph, Health, Onnx, Slot, Tensor, Value};
 use crate::face::{ArkitWeights, arkit_index};
 use crate::gpu_load::DeviceCounts;
@@ -41,6 +42,8 @@ struct MouthSpec {
 /// The network, shared by all sessions.
 pub struct MouthNet {
     graph: Box<dyn Graph>,
+    /// Log-mel on the device in front of the network, where the backend has kernels.
+    mel_kernels: Option<MelKernels>,
     spec: MouthSpec,
     /// For each output the ARKit shape it moves.
     shapes: Vec<usize>,
@@ -65,9 +68,11 @@ impl MouthNet {
             return Err(broken("mouth.json: a step of no samples".to_owned()));
         }
         let graph = backend.load("mouth", Onnx::Bytes(onnx)).map_err(|error| broken(error.to_string()))?;
+        let load = || MelKernels::load(backend, &spec.mel, STEP_FRAMES).map_err(|error| broken(error.to_string()));
+        let mel_kernels = backend.has_device_kernels().then(load).transpose()?;
         let carried = spec.next.iter().map(|(state, next)| (state.clone(), next.clone())).collect();
         let (pad_samples, look_ahead_samples) = best_phase(&spec, frame_samples);
-        Ok(Self { graph, spec, shapes, carried, pad_samples, look_ahead_samples })
+        Ok(Self { graph, mel_kernels, spec, shapes, carried, pad_samples, look_ahead_samples })
     }
 
     /// How much of the line after a picture's moment must be heard before its mouth is known.
@@ -136,8 +141,7 @@ pub struct MouthMoment {
 /// One session's mouth.
 pub struct Mouth {
     net: Arc<MouthNet>,
-    mel: LogMel,
-    frames: Vec<f32>,
+    front_end: FrontEnd,
     slot: Box<dyn Slot>,
     states: Vec<Value>,
     steps: u64,
@@ -161,8 +165,7 @@ impl Mouth {
     pub fn new(net: Arc<MouthNet>) -> Result<Self, ModelError> {
         let mut mouth = Self {
             slot: net.graph.slot().map_err(failed)?,
-            mel: LogMel::new(net.spec.mel),
-            frames: Vec::new(),
+            front_end: FrontEnd::new(net.spec.mel, STEP_FRAMES, net.mel_kernels.as_ref()).map_err(failed)?,
             states: net.first_states(),
             steps: 0,
             pending: VecDeque::with_capacity(MAX_PENDING),
@@ -170,7 +173,7 @@ impl Mouth {
             times: StepTimes::default(),
             net,
         };
-        mouth.mel.push(&vec![0.0; mouth.net.pad_samples as usize], &mut mouth.frames);
+        mouth.front_end.push(&vec![0.0; mouth.net.pad_samples as usize]);
         Ok(mouth)
     }
 
@@ -180,12 +183,12 @@ impl Mouth {
     /// If the network fails; that step's moments are missing.
     pub fn push_audio(&mut self, samples: &[f32]) -> Result<(), ModelError> {
         self.collect()?;
-        self.mel.push(samples, &mut self.frames);
-        let step_values = self.net.spec.mel.bands * STEP_FRAMES;
-        while self.frames.len() >= step_values {
-            let rest = self.frames.split_off(step_values);
-            let mel = std::mem::replace(&mut self.frames, rest);
-            self.submit(mel)?;
+        self.front_end.push(samples);
+        while self.front_end.has_step() {
+            let number = self.steps;
+            self.steps += 1;
+            let mel = self.front_end.take_step().map_err(failed)?;
+            self.submit(number, &mel)?;
         }
         Ok(())
     }
@@ -204,8 +207,7 @@ impl Mouth {
     /// silence, and the steps not collected yet. Until the next step the mouth is closed.
     pub fn reset(&mut self) {
         self.pending.clear();
-        self.mel.hush();
-        self.frames.fill(self.mel.silence());
+        self.front_end.reset();
         self.states = self.net.first_states();
         self.moments.clear();
     }
@@ -226,17 +228,12 @@ impl Mouth {
         std::mem::take(&mut self.times)
     }
 
-    fn submit(&mut self, mel: Vec<f32>) -> Result<(), ModelError> {
+    fn submit(&mut self, number: u64, mel: &Value) -> Result<(), ModelError> {
         let net = Arc::clone(&self.net);
-        let shape = [1, STEP_FRAMES, net.spec.mel.bands];
-        let mel = Tensor::new(&shape, mel).ok_or_else(|| failed_with("frames of another size"))?;
-        let mel = Value::from(mel);
         let states = net.carried.iter().map(|(state, _)| state.as_str()).zip(&self.states);
-        let inputs: Vec<_> = std::iter::once(("mel", &mel)).chain(states).collect();
+        let inputs: Vec<_> = std::iter::once(("mel", mel)).chain(states).collect();
         let nexts = net.carried.iter().map(|(_, next)| next.as_str());
         let outputs: Vec<_> = ["weights", "voice"].into_iter().chain(nexts).collect();
-        let number = self.steps;
-        self.steps += 1;
         let mut found = self.slot.submit(&inputs, &outputs).map_err(failed)?.into_iter();
         let (Some(mut weights), Some(mut voice)) = (found.next(), found.next()) else {
             return Err(failed_with("fewer outputs than asked for"));
