@@ -44,7 +44,7 @@ fn compile_engines(built_in: &Path) -> Result<(), Box<dyn Error>> {
     use visage_engines::cache::Cache;
     use visage_engines::compile::{BuildRequest, EngineBuilder, Watch};
     use visage_engines::memory;
-    use visage_engines::places::{data_dir, engines_in, python_roots, search_order};
+    use visage_engines::search_paths::{data_dir, engines_in, python_roots, search_order};
     use visage_kernels::tensorrt;
 
     for read in ["VISAGE_SM", "VISAGE_TENSORRT_LIB", "VISAGE_DATA_DIR", "VISAGE_PACK"] {

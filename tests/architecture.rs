@@ -48,6 +48,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("fastrand", &["bench", "doctor", "model"]),
     ("futures_util", &["rtc", "serve"]),
     ("hdrhistogram", &["telemetry"]),
+    // HTTP/1 alone with upgrades: axum-server offers one or the other.
+    ("hyper_util", &["serve"]),
     ("if_addrs", &["rtc", "serve"]),
     ("image_webp", &["face"]),
     ("indicatif", &["cli"]),
@@ -75,7 +77,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tower", &["serve"]),
     ("tower_http", &["serve"]),
     // RtcFactory never log.
-    ("tracing", &["cli", "session", "rtc"]),
+    ("tracing", &["cli", "session", "rtc", "serve"]),
     ("tracing_subscriber", &["cli"]),
     ("uuid", &["session"]),
     ("visage_engines", &["backend", "cli", "doctor", "model", "render", "serve"]),

@@ -17,9 +17,9 @@ use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use visage::codec::audio_file::decode_sound;
 use visage::media::VideoFrame;
-use visage::model::{Animator, AvatarInfo, Cadence, FramePoll, ModelError, Pack, Still};
+use visage::model::{Animator, AvatarInfo, AvatarKind, Cadence, FramePoll, ModelError, Pack, Still};
 use visage::rtc::{RtcConfig, RtcServer};
-use visage::serve::{self, AppState, Facts, ServeError, Shared, TlsFiles, TraceFile};
+use visage::serve::{self, Access, AppState, BasePath, ClientLimits, Facts, ServeError, Shared, TlsFiles, TraceFile};
 use visage::session::{
     EndReason, Outgoing, Outlet, SessionEvent, SessionHandle, SessionRequest, Sessions, SessionsConfig,
 };
@@ -58,8 +58,8 @@ impl Pack for Paper {
         "paper"
     }
 
-    fn avatars(&self) -> &[AvatarInfo] {
-        &self.0
+    fn avatars(&self) -> Arc<[AvatarInfo]> {
+        self.0.as_slice().into()
     }
 
     fn animator(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
@@ -99,8 +99,12 @@ struct House {
 fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
     let runtime = Runtime::new().expect("a runtime");
     let inside = runtime.enter();
-    let card =
-        AvatarInfo { name: "sheet".into(), title: "Sheet".into(), kind: "drawn".into(), background: "#ffffff".into() };
+    let card = AvatarInfo {
+        name: "sheet".into(),
+        title: "Sheet".into(),
+        kind: AvatarKind::Drawn,
+        background: "#ffffff".into(),
+    };
     let config = SessionsConfig { max_sessions: 4, workers: 1, resolution_px: 128, bitrate_bps: 300_000 };
     let studio = Sessions::open(config, Arc::new(Paper(vec![card])), Wall).expect("a studio");
     let net =
@@ -122,8 +126,10 @@ fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
             gpu: None,
         },
         token: None,
+        access: Access::new(&[], &origins),
+        base_path: BasePath::default(),
+        limits: ClientLimits::of(4),
         origins,
-        allowed_hosts: Vec::new(),
         assets: &[("index.html", b"<!doctype html>"), ("app.js", b"1")],
         closing,
         stills: Mutex::default(),
@@ -158,7 +164,7 @@ impl House {
     }
 
     fn ask(&self, line: &str, headers: &str) -> String {
-        self.raw(&format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n"))
+        self.raw(&format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n"))
     }
 
     fn shut(mut self) {
@@ -188,8 +194,9 @@ fn a_large_body_is_refused_before_it_is_sent() {
         [(format!("/v1/sessions/{id}/speech"), "audio/wav"), ("/v1/sessions".into(), "application/json")]
     {
         let mut socket = house.dial();
-        let head =
-            format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ncontent-length: 900000000\r\n\r\n");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind}\r\ncontent-length: 900000000\r\n\r\n"
+        );
         socket.write_all(head.as_bytes()).expect("sent");
         let mut start = [0; 12];
         socket.read_exact(&mut start).expect("an answer without a single byte of the body");
@@ -202,7 +209,7 @@ fn a_large_body_is_refused_before_it_is_sent() {
 fn a_body_of_unknown_length_is_refused_where_it_passes_the_limit() {
     let house = house(None, &[]);
     let chunks = format!("{:x}\r\n{}\r\n", 65_000, "x".repeat(65_000)).repeat(3);
-    let head = "POST /v1/sessions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+    let head = "POST /v1/sessions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
         transfer-encoding: chunked\r\n\r\n";
     let answer = house.raw(&format!("{head}{chunks}0\r\n\r\n"));
     assert_eq!(status(&answer), 413, "{answer}");
@@ -218,7 +225,7 @@ fn every_kind_of_refusal_is_a_problem_that_says_where() {
     let at = |path: &str| path.replace("ID", &id);
     let cases = [
         ("PUT /v1/sessions", "", "", 405, "method"),
-        ("OPTIONS /v1/sessions", "origin: https://a.example\r\n", "", 405, "method"),
+        ("OPTIONS /v1/sessions", "origin: http://localhost\r\n", "", 405, "method"),
         ("DELETE /", "", "", 405, "method"),
         ("GET /v1/nothing", "", "", 404, "path"),
         ("GET /v1/sessions/%ff", "", "", 400, "id"),
@@ -242,7 +249,7 @@ fn every_kind_of_refusal_is_a_problem_that_says_where() {
     ];
     for (line, headers, body, wanted, field) in cases {
         let request = format!(
-            "{} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n{body}",
+            "{} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n{body}",
             at(line),
             body.len()
         );
@@ -260,7 +267,7 @@ fn broken_json_is_told_by_line_and_column() {
     let house = house(None, &[]);
     let body = "{\n  \"sdp\": \"v=0\",\n  \"avatar\" 5\n}";
     let request = format!(
-        "POST /v1/sessions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /v1/sessions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     let found = problem(&house.raw(&request));
@@ -281,7 +288,7 @@ fn a_sound_file_is_spoken_at_once() {
         let mut socket = house.dial();
         let length = wav.len();
         let head = format!(
-            "POST /v1/sessions/{id}/speech HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{kind}content-length: {length}\r\n\r\n"
+            "POST /v1/sessions/{id}/speech HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{kind}content-length: {length}\r\n\r\n"
         );
         socket.write_all(&[head.as_bytes(), &wav].concat()).expect("sent");
         let mut answer = String::new();
@@ -314,7 +321,7 @@ fn a_stream_begins_with_the_session_tells_its_events_and_ends_with_it() {
     let house = house(None, &[]);
     let ticket = house.session();
     let mut socket = house.dial();
-    write!(socket, "GET /v1/sessions/{}/events HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", ticket.id)
+    write!(socket, "GET /v1/sessions/{}/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n", ticket.id)
         .expect("sent");
     let mut told = read_until(&mut socket, "event: session");
     ticket.events.send(SessionEvent::SpeakingStarted { at_ms: 7 }).expect("someone listens");
@@ -332,7 +339,7 @@ fn streams_end_and_requests_finish_when_the_server_closes() {
     let mut house = house(None, &[]);
     let ticket = house.session();
     let mut socket = house.dial();
-    write!(socket, "GET /v1/sessions/{}/events HTTP/1.1\r\nhost: x\r\n\r\n", ticket.id).expect("sent");
+    write!(socket, "GET /v1/sessions/{}/events HTTP/1.1\r\nhost: localhost\r\n\r\n", ticket.id).expect("sent");
     let mut told = read_until(&mut socket, "event: session");
     house.close.send(true).expect("the server listens");
     drop(house.stop.take());
@@ -373,9 +380,13 @@ fn files_and_stills_are_sent_once() {
 #[test]
 fn only_named_origins_may_call() {
     let house = house(None, &["https://a.example"]);
-    let ask = |origin: &str| house.ask("GET /v1/server", &format!("origin: {origin}\r\n")).to_lowercase();
+    let ask = |origin: &str| {
+        let origin = if origin.is_empty() { String::new() } else { format!("origin: {origin}\r\n") };
+        house.ask("GET /v1/server", &origin).to_lowercase()
+    };
     assert!(ask("https://a.example").contains("access-control-allow-origin: https://a.example"));
     assert!(!ask("https://b.example").contains("access-control-allow-origin"));
+    assert_eq!(status(&ask("https://b.example")), 403);
     assert!(ask("https://a.example").contains("frame-ancestors 'self' https://a.example"));
     assert!(ask("").contains("\"allow_origin\":[\"https://a.example\"]"), "the server tells whom it lets in");
     for odd in ["a.example", "https://a.example/", "https://", "https://a b", "https://a;script-src"] {
@@ -421,7 +432,7 @@ fn over_tls(house: &House, trusted: CertificateDer<'static>, name: &str) -> Stri
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     let connection = ClientConnection::new(Arc::new(config), name).expect("a client");
     let mut stream = StreamOwned::new(connection, house.dial());
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("sent");
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").expect("sent");
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
     answer

@@ -12,7 +12,7 @@ use str0m::rtp::{Extension, RawPacket, RtpHeader};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 use tokio::net::UdpSocket;
 use visage::media::{PcmBlock, VideoFrame};
-use visage::model::{Animator, AvatarInfo, Cadence, FramePoll, ModelError, Pack, Still};
+use visage::model::{Animator, AvatarInfo, AvatarKind, Cadence, FramePoll, ModelError, Pack, Still};
 use visage::rtc::{JoinError, Joined, RtcConfig, RtcServer};
 use visage::session::{
     AdmitError, EndReason, Outgoing, Outlet, SessionEvent, SessionRequest, Sessions, SessionsConfig,
@@ -60,8 +60,8 @@ impl Pack for Ramps {
         "ramps"
     }
 
-    fn avatars(&self) -> &[AvatarInfo] {
-        &self.0
+    fn avatars(&self) -> Arc<[AvatarInfo]> {
+        self.0.as_slice().into()
     }
 
     fn animator(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
@@ -80,7 +80,7 @@ struct House {
 
 fn house(max_sessions: usize) -> House {
     let text = || "ramp".to_owned();
-    let card = AvatarInfo { name: text(), title: text(), kind: text(), background: text() };
+    let card = AvatarInfo { name: text(), title: text(), kind: AvatarKind::Head, background: text() };
     let config = SessionsConfig { max_sessions, workers: 1, resolution_px: 128, bitrate_bps: 300_000 };
     let studio = Sessions::open(config, Arc::new(Ramps([card])), Wall).expect("a studio");
     let config = RtcConfig { host: LOOPBACK, udp_port: 0, public_ips: Vec::new(), capacity: max_sessions };

@@ -1,4 +1,7 @@
-//! A session's machine on a virtual clock: no thread, no socket, an hour in a second where the face is a fake one.
+//! A session on a virtual clock: no thread, no socket; an hour takes a second where the animator is a test animator.
+
+#[path = "session/windows.rs"]
+mod windows;
 
 use std::collections::VecDeque;
 use std::collections::hash_map::DefaultHasher;
@@ -22,13 +25,13 @@ use visage::telemetry::{Loss, Marks, Stage};
 use visage::time::{AudioRtpTime, Rate, SampleIndex, Wall};
 use visage_engines::PackFiles;
 
-/// What left a show.
+/// What a session has sent.
 #[derive(Clone, Default)]
 struct Tray(Arc<Mutex<Vec<Outgoing>>>);
 
 impl Tray {
     fn take(&self) -> Vec<Outgoing> {
-        std::mem::take(&mut *self.0.lock().expect("nobody panics with the tray"))
+        std::mem::take(&mut *self.0.lock().expect("a whole tray"))
     }
 }
 
@@ -38,27 +41,27 @@ impl Outlet for Tray {
     }
 
     fn send(&mut self, outgoing: Outgoing) -> Result<(), Box<Outgoing>> {
-        self.0.lock().expect("nobody panics with the tray").push(outgoing);
+        self.0.lock().expect("a whole tray").push(outgoing);
         Ok(())
     }
 }
 
-/// "Encodes" a picture as a hash of its pixels, so that two pictures can be told apart at no cost, and its first pixel.
+/// "Encodes" a frame as a hash of its pixels, which distinguishes frames at no cost, and its first pixel.
 struct Fingerprint;
 
 impl VideoEncoder for Fingerprint {
     fn encode(&mut self, picture: &VideoFrame, kind: FrameKind) -> Result<EncodedFrame, CodecError> {
         let mut hasher = DefaultHasher::new();
         picture.planes().0.hash(&mut hasher);
-        let told = [&hasher.finish().to_le_bytes()[..], &picture.planes().0[..1]].concat();
-        let bytes = Bytes::from(told);
+        let reported = [&hasher.finish().to_le_bytes()[..], &picture.planes().0[..1]].concat();
+        let bytes = Bytes::from(reported);
         Ok(EncodedFrame { bytes, is_key: kind == FrameKind::Key })
     }
 
     fn set_bitrate(&mut self, _bits_per_second: u32) {}
 }
 
-/// A face that is as bright as the voice of the moment is loud.
+/// An animator whose frames are as bright as their audio is loud.
 #[derive(Default)]
 struct LevelFace(VecDeque<(SampleIndex, f32)>);
 
@@ -91,7 +94,7 @@ impl Animator for LevelFace {
 }
 
 struct Rig {
-    show: Session,
+    session: Session,
     inbox: Inbox,
     tray: Tray,
     meter: Arc<Meter>,
@@ -100,12 +103,12 @@ struct Rig {
 }
 
 fn rig(animator: Box<dyn Animator>, side_px: u32) -> Rig {
-    let rig = rig_before_nobody(animator, side_px);
+    let rig = rig_without_viewer(animator, side_px);
     rig.inbox.watch();
     rig
 }
 
-fn rig_before_nobody(animator: Box<dyn Animator>, side_px: u32) -> Rig {
+fn rig_without_viewer(animator: Box<dyn Animator>, side_px: u32) -> Rig {
     rig_into(Tray::default(), animator, side_px)
 }
 
@@ -123,34 +126,34 @@ fn rig_into(tray: Tray, animator: Box<dyn Animator>, side_px: u32) -> Rig {
         events: sender,
     };
     let start = Wall.now();
-    let show = Session::new(parts, 1_000_000, start).expect("a show");
-    Rig { show, inbox, tray, meter, events, start }
+    let session = Session::new(parts, 1_000_000, start).expect("a session");
+    Rig { session, inbox, tray, meter, events, start }
 }
 
 impl Rig {
-    /// Ticks until the line reaches `seconds`, posting each packet when it arrives.
+    /// Ticks until `seconds` after the start, delivering each packet when it arrives.
     fn run(&mut self, seconds: f64, packets: &mut Vec<AudioPacket>) {
         let end = self.start + Duration::from_secs_f64(seconds);
-        while self.show.next_tick() < end {
+        while self.session.next_tick() < end {
             self.step(packets);
         }
     }
 
-    /// One tick, before which the packets are posted that have arrived by then; when it was.
+    /// One tick, before which the packets are delivered that have arrived by then. Returns when it was.
     fn step(&mut self, packets: &mut Vec<AudioPacket>) -> Instant {
-        let now = self.show.next_tick();
+        let now = self.session.next_tick();
         while packets.last().is_some_and(|packet| packet.arrived <= now) {
             self.inbox.hear(packets.pop().expect("there is a last one"));
         }
-        self.show.tick(now, Wall);
+        self.session.tick(now, Wall);
         now
     }
 
-    /// As `run`; gives what left, and at which tick.
+    /// As `run`; returns what was sent, and at which tick.
     fn watch(&mut self, seconds: f64, packets: &mut Vec<AudioPacket>) -> Vec<(Instant, Outgoing)> {
         let end = self.start + Duration::from_secs_f64(seconds);
         let mut left = Vec::new();
-        while self.show.next_tick() < end {
+        while self.session.next_tick() < end {
             let now = self.step(packets);
             left.extend(self.tray.take().into_iter().map(|thing| (now, thing)));
         }
@@ -165,15 +168,15 @@ impl Rig {
     }
 }
 
-/// Each packet is late by up to 300 ms; the first to arrive comes last.
-fn through_a_rough_wire(mut packets: Vec<AudioPacket>) -> Vec<AudioPacket> {
+/// Each packet is late by up to 300 ms; the first to arrive is the last element.
+fn through_a_bad_network(mut packets: Vec<AudioPacket>) -> Vec<AudioPacket> {
     let mut random = fastrand::Rng::with_seed(21);
     packets.iter_mut().for_each(|packet| packet.arrived += Duration::from_secs_f64(random.f64() * 0.3));
     packets.sort_by_key(|packet| std::cmp::Reverse(packet.arrived));
     packets
 }
 
-/// When sound left, and when pictures of it did.
+/// When loud audio was sent, and when bright frames were.
 fn loud_and_bright(left: &[(Instant, Outgoing)]) -> (Vec<Instant>, Vec<Instant>) {
     let mut decoder = OpusDecoder::new().expect("a decoder");
     let (mut loud, mut bright) = (Vec::new(), Vec::new());
@@ -190,7 +193,7 @@ fn loud_and_bright(left: &[(Instant, Outgoing)]) -> (Vec<Instant>, Vec<Instant>)
     (loud, bright)
 }
 
-/// A voice of vowel-like bursts, 20 ms a packet from `from` on; sorted so that the first comes last.
+/// Bursts like vowels, 20 ms per packet from `from` on; sorted so that the first packet is the last element.
 fn voice(start: Instant, from: f64, seconds: f64, pitch_hz: f32) -> Vec<AudioPacket> {
     let mut encoder = OpusEncoder::new().expect("an encoder");
     let count = (seconds * 50.0) as u32;
@@ -225,40 +228,40 @@ fn pictures(outgoing: &[Outgoing]) -> Vec<(u64, Bytes)> {
 }
 
 #[test]
-fn every_forty_milliseconds_there_is_a_picture_and_every_twenty_a_voice() {
+fn there_is_a_frame_every_40_ms_and_a_block_of_audio_every_20() {
     let mut rig = rig(Box::new(LevelFace::default()), 64);
     let mut packets = voice(rig.start, 0.5, 8.0, 120.0);
     rig.run(10.0, &mut packets);
     let out = rig.tray.take();
     let frames = pictures(&out);
-    assert!(frames.windows(2).all(|pair| pair[1].0 - pair[0].0 == 640), "a picture is missing");
-    assert!((245..=250).contains(&frames.len()), "{} pictures in 10 s", frames.len());
+    assert!(frames.windows(2).all(|pair| pair[1].0 - pair[0].0 == 640), "a frame is missing");
+    assert!((245..=250).contains(&frames.len()), "{} frames in 10 s", frames.len());
     let voices: Vec<_> = out.iter().filter(|thing| matches!(thing.media.value, OutgoingMedia::Voice(_))).collect();
     assert!(
         voices.windows(2).all(|pair| pair[1].media.at.0 - pair[0].media.at.0 == 320),
-        "a block of voice is missing"
+        "a block of audio is missing"
     );
 }
 
 #[test]
-fn picture_and_voice_of_one_moment_leave_together_and_share_a_clock() {
+fn frame_and_audio_of_one_time_are_sent_together_and_share_a_clock() {
     let mut rig = rig(Box::new(LevelFace::default()), 64);
     let mut packets = voice(rig.start, 0.2, 3.0, 120.0);
-    while rig.show.next_tick() < rig.start + Duration::from_secs(4) {
+    while rig.session.next_tick() < rig.start + Duration::from_secs(4) {
         let now = rig.step(&mut packets);
         let out = rig.tray.take();
         for picture in out.iter().filter(|thing| matches!(thing.media.value, OutgoingMedia::VideoFrame(_))) {
             let same = |thing: &&Outgoing| {
                 matches!(thing.media.value, OutgoingMedia::Voice(_)) && thing.media.at == picture.media.at
             };
-            let voice = out.iter().find(same).expect("the voice of the picture's moment in the same tick");
+            let voice = out.iter().find(same).expect("the audio of the frame's time in the same tick");
             assert_eq!(voice.clock, picture.clock);
             assert!(picture.clock <= now, "a clock from the future");
         }
     }
 }
 
-/// Notes what had left, and when, before it draws.
+/// Records what had been sent, and when, before it draws.
 struct Painter(Tray, Arc<Mutex<Vec<(usize, Instant)>>>);
 
 impl Animator for Painter {
@@ -277,8 +280,8 @@ impl Animator for Painter {
         _marks: &mut Marks,
         wall: Wall,
     ) -> Result<FramePoll, ModelError> {
-        let left = self.0.0.lock().expect("nobody panics with the tray").len();
-        self.1.lock().expect("nobody panics with the notes").push((left, wall.now()));
+        let left = self.0.0.lock().expect("a whole tray").len();
+        self.1.lock().expect("whole notes").push((left, wall.now()));
         Ok(FramePoll::Ready)
     }
 
@@ -286,64 +289,64 @@ impl Animator for Painter {
 }
 
 #[test]
-fn a_voice_has_left_before_its_picture_is_drawn() {
+fn audio_is_sent_before_its_frame_is_drawn() {
     let (tray, notes) = (Tray::default(), Arc::<Mutex<Vec<(usize, Instant)>>>::default());
     let mut rig = rig_into(tray.clone(), Box::new(Painter(tray, Arc::clone(&notes))), 64);
     rig.inbox.watch();
-    while rig.show.next_tick() < rig.start + Duration::from_secs(1) {
+    while rig.session.next_tick() < rig.start + Duration::from_secs(1) {
         rig.step(&mut Vec::new());
-        let (left, drawn) = (rig.tray.take(), notes.lock().expect("nobody panics with the notes").pop());
+        let (left, drawn) = (rig.tray.take(), notes.lock().expect("whole notes").pop());
         let Some((before, drawn_at)) = drawn else { continue };
-        let [voice, picture] = &left[..] else { panic!("a voice and a picture, not {left:?}") };
+        let [voice, picture] = &left[..] else { panic!("audio and a frame, not {left:?}") };
         assert!(before == 1 && matches!(voice.media.value, OutgoingMedia::Voice(_)), "{before} {left:?}");
         assert!(matches!(picture.media.value, OutgoingMedia::VideoFrame(_)), "{left:?}");
         let encoded = voice.media.marks.at(Stage::Encoded);
-        assert!(encoded.is_some() && encoded <= Some(drawn_at), "the voice {encoded:?}, the picture {drawn_at:?}");
+        assert!(encoded.is_some() && encoded <= Some(drawn_at), "audio {encoded:?}, frame {drawn_at:?}");
     }
 }
 
 #[test]
-fn a_stop_is_told_at_once() {
+fn an_interrupt_is_reported_at_once() {
     let mut rig = rig(Box::new(LevelFace::default()), 64);
     let mut packets = voice(rig.start, 1.0, 8.0, 120.0);
     rig.run(2.2, &mut packets);
-    rig.inbox.order(SessionCommand::Interrupt).expect("room for an order");
+    rig.inbox.order(SessionCommand::Interrupt).expect("room for a command");
     while rig.events.try_recv().is_ok() {}
     rig.step(&mut packets);
-    let told = rig.events.try_recv();
-    assert!(matches!(told, Ok(SessionEvent::SpeakingStopped { .. })), "{told:?}");
+    let reported = rig.events.try_recv();
+    assert!(matches!(reported, Ok(SessionEvent::SpeakingStopped { .. })), "{reported:?}");
 }
 
 #[test]
-fn a_stop_silences_the_old_utterance_within_100_ms_though_300_ms_of_it_wait() {
+fn an_interrupt_silences_the_old_utterance_within_100_ms_though_300_ms_of_it_are_buffered() {
     let stop_s = 8.25;
     let mut rig = rig(Box::new(LevelFace::default()), 64);
     let spoken = voice(rig.start, 0.0, stop_s, 150.0);
-    let mut packets = through_a_rough_wire(spoken);
+    let mut packets = through_a_bad_network(spoken);
     let before = rig.watch(stop_s, &mut packets);
     assert!(rig.depth_ms() > 250.0, "a jitter buffer of {} ms", rig.depth_ms());
-    assert!(packets.len() > 4, "some of it is still on the wire");
-    rig.inbox.order(SessionCommand::Interrupt).expect("room for an order");
+    assert!(packets.len() > 4, "some of it is still in the network");
+    rig.inbox.order(SessionCommand::Interrupt).expect("room for a command");
     let after = rig.watch(stop_s + 1.5, &mut packets);
     assert!(after.len() > 100 && packets.is_empty());
     let (loud, bright) = loud_and_bright(&[before, after].concat());
     let asked = rig.start + Duration::from_secs_f64(stop_s);
     for last in [loud.last(), bright.last()] {
-        let last = last.expect("something was said before the stop");
+        let last = last.expect("it spoke before the interrupt");
         let after = last.saturating_duration_since(asked);
         assert!(after <= Duration::from_millis(100), "{after:?} of the old utterance");
-        assert!(asked.saturating_duration_since(*last) < Duration::from_millis(400), "it spoke until the stop");
+        assert!(asked.saturating_duration_since(*last) < Duration::from_millis(400), "it spoke until the interrupt");
     }
     let stale = rig.meter.report().losses[Loss::StaleUtterance.name()];
     assert!(stale >= 15, "{stale} stale things counted");
 }
 
 #[test]
-fn a_microphone_that_speaks_on_after_a_stop_is_heard_again_from_then_on() {
+fn a_microphone_that_speaks_on_after_an_interrupt_is_heard_again() {
     let mut rig = rig(Box::new(LevelFace::default()), 64);
-    let mut packets = through_a_rough_wire(voice(rig.start, 0.0, 14.0, 150.0));
+    let mut packets = through_a_bad_network(voice(rig.start, 0.0, 14.0, 150.0));
     rig.watch(8.25, &mut packets);
-    rig.inbox.order(SessionCommand::Interrupt).expect("room for an order");
+    rig.inbox.order(SessionCommand::Interrupt).expect("room for a command");
     let (loud, bright) = loud_and_bright(&rig.watch(13.0, &mut packets));
     for times in [loud, bright] {
         let after = times.iter().map(|at| at.saturating_duration_since(rig.start).as_secs_f64() - 8.25);
@@ -354,8 +357,8 @@ fn a_microphone_that_speaks_on_after_a_stop_is_heard_again_from_then_on() {
 }
 
 #[test]
-fn nothing_is_drawn_or_counted_before_somebody_watches() {
-    let mut rig = rig_before_nobody(Box::new(LevelFace::default()), 64);
+fn nothing_is_drawn_or_counted_without_a_viewer() {
+    let mut rig = rig_without_viewer(Box::new(LevelFace::default()), 64);
     rig.run(2.0, &mut Vec::new());
     assert_eq!((rig.tray.take().len(), rig.meter.report().frames.due), (0, 0));
     rig.inbox.watch();
@@ -368,7 +371,7 @@ fn nothing_is_drawn_or_counted_before_somebody_watches() {
 fn an_hour_of_silence_loses_nothing() {
     let mut rig = rig(Box::new(LevelFace::default()), 64);
     for _ in 0..60 {
-        let next = rig.show.next_tick().duration_since(rig.start).as_secs_f64() + 60.0;
+        let next = rig.session.next_tick().duration_since(rig.start).as_secs_f64() + 60.0;
         rig.run(next, &mut Vec::new());
         rig.tray.take();
     }
@@ -403,24 +406,24 @@ fn garbage_for_packets_ends_nothing() {
     }
     rig.run(5.0, &mut packets);
     let frames = pictures(&rig.tray.take());
-    assert!(frames.len() > 115, "{} pictures in 5 s", frames.len());
+    assert!(frames.len() > 115, "{} frames in 5 s", frames.len());
 }
 
 #[test]
-fn speaking_is_told_when_it_starts_and_stops() {
+fn start_and_end_of_speaking_are_reported() {
     let mut rig = rig(Box::new(LevelFace::default()), 64);
     let mut packets = voice(rig.start, 1.0, 0.6, 120.0);
     rig.run(4.0, &mut packets);
-    let told: Vec<_> = std::iter::from_fn(|| rig.events.try_recv().ok()).collect();
-    let started = told.iter().find_map(|event| match event {
+    let reported: Vec<_> = std::iter::from_fn(|| rig.events.try_recv().ok()).collect();
+    let started = reported.iter().find_map(|event| match event {
         SessionEvent::SpeakingStarted { at_ms } => Some(*at_ms),
         _ => None,
     });
-    assert!(started.is_some_and(|at| (950..1200).contains(&at)), "{told:?}");
-    assert!(told.iter().any(|event| matches!(event, SessionEvent::SpeakingStopped { .. })), "{told:?}");
+    assert!(started.is_some_and(|at| (950..1200).contains(&at)), "{reported:?}");
+    assert!(reported.iter().any(|event| matches!(event, SessionEvent::SpeakingStopped { .. })), "{reported:?}");
 }
 
-/// The pictures of a session that hears `pitch_hz`, alone or beside another one.
+/// The frames of a session with audio of `pitch_hz`, alone or beside another session.
 fn face_of(pitch_hz: f32, neighbour_hz: Option<f32>) -> Vec<(u64, Bytes)> {
     let pack = portrait();
     let mut own = rig(pack.animator("mira", 256).expect("mira"), 256);
@@ -437,8 +440,8 @@ fn face_of(pitch_hz: f32, neighbour_hz: Option<f32>) -> Vec<(u64, Bytes)> {
 }
 
 #[test]
-fn a_neighbours_voice_never_moves_my_face() {
+fn the_audio_of_another_session_never_changes_my_frames() {
     let alone = face_of(120.0, None);
-    assert_eq!(alone, face_of(120.0, Some(210.0)), "the neighbour's voice changed my pictures");
-    assert_ne!(alone, face_of(210.0, None), "two voices gave the same pictures: the test sees nothing");
+    assert_eq!(alone, face_of(120.0, Some(210.0)), "the other session changed my frames");
+    assert_ne!(alone, face_of(210.0, None), "two pitches gave the same frames: the test proves nothing");
 }

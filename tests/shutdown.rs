@@ -1,4 +1,4 @@
-//! The program told to end while somebody watches: the caller hears a goodbye, and the program ends well and soon.
+//! Signals to the program while a viewer is connected: SIGINT and SIGTERM end it cleanly and soon, SIGSTOP does not end the call.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
@@ -13,7 +13,7 @@ use visage::time::Wall;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// The program; killed if a test ends before it does.
+/// A child process that serves; killed when dropped.
 struct Server {
     child: Child,
     http: SocketAddr,
@@ -28,13 +28,18 @@ impl Server {
             .expect("the program runs");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
-        let told: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-        let url = told["url"].as_str().expect("an address");
+        let hello: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        let url = hello["url"].as_str().expect("an address");
         let http = url.trim_start_matches("http://").parse().expect("an address");
         Self { child, http }
     }
 
-    /// Sends an offer and gives the answer.
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(status.success(), "kill {signal}");
+    }
+
+    /// Posts an offer; returns the answer.
     fn join(&self, offer: &str) -> String {
         let mut stream = TcpStream::connect(self.http).expect("a server");
         let length = offer.len();
@@ -57,37 +62,37 @@ impl Drop for Server {
     }
 }
 
-/// Somebody who only watches.
-struct GpuMonitor {
+/// A WebRTC client that receives video.
+struct Viewer {
     rtc: Rtc,
     socket: UdpSocket,
-    pictures: usize,
+    frames: usize,
     is_closed: bool,
 }
 
-impl GpuMonitor {
+impl Viewer {
     fn join(server: &Server) -> Self {
         let socket = UdpSocket::bind((LOOPBACK, 0)).expect("a socket");
         let mut rtc = Rtc::builder().clear_codecs().enable_h264(true).build(Wall.now());
-        let here = socket.local_addr().expect("an address");
-        rtc.add_local_candidate(Candidate::host(here, "udp").expect("a candidate"));
+        let local = socket.local_addr().expect("an address");
+        rtc.add_local_candidate(Candidate::host(local, "udp").expect("a candidate"));
         let mut change = rtc.sdp_api();
         change.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
         let (offer, pending) = change.apply().expect("an offer");
         let answer = SdpAnswer::from_sdp_string(&server.join(&offer.to_sdp_string())).expect("an answer");
-        rtc.sdp_api().accept_answer(pending, answer).expect("a fitting answer");
-        Self { rtc, socket, pictures: 0, is_closed: false }
+        rtc.sdp_api().accept_answer(pending, answer).expect("an answer that fits");
+        Self { rtc, socket, frames: 0, is_closed: false }
     }
 
-    /// Lives until `is_done`; false if the limit comes first.
-    fn live(&mut self, limit: Duration, is_done: impl Fn(&Self) -> bool) -> bool {
+    /// Runs until `is_done`; false if the limit comes first.
+    fn run(&mut self, limit: Duration, is_done: impl Fn(&Self) -> bool) -> bool {
         let (end, mut buffer) = (Wall.now() + limit, vec![0; 2048]);
         self.socket.set_read_timeout(Some(Duration::from_millis(5))).expect("a limit");
         while Wall.now() < end && !is_done(self) {
             self.poll();
             if let Ok((length, source)) = self.socket.recv_from(&mut buffer) {
-                let here = self.socket.local_addr().expect("an address");
-                let datagram = Receive::new(Protocol::Udp, source, here, &buffer[..length]).expect("a datagram");
+                let local = self.socket.local_addr().expect("an address");
+                let datagram = Receive::new(Protocol::Udp, source, local, &buffer[..length]).expect("a datagram");
                 self.rtc.handle_input(Input::Receive(Wall.now(), datagram)).expect("a sane datagram");
             }
             self.rtc.handle_input(Input::Timeout(Wall.now())).expect("a sane clock");
@@ -97,13 +102,13 @@ impl GpuMonitor {
 
     fn poll(&mut self) {
         loop {
-            match self.rtc.poll_output().expect("a machine that works") {
+            match self.rtc.poll_output().expect("a client that works") {
                 Output::Timeout(_) => return,
                 Output::Transmit(datagram) => {
-                    // Once the server is gone its port is closed, which the system may tell here.
+                    // Once the server has ended, its port is closed, which the system may report here.
                     let _ = self.socket.send_to(&datagram.contents, datagram.destination);
                 }
-                Output::Event(Event::MediaData(_)) => self.pictures += 1,
+                Output::Event(Event::MediaData(_)) => self.frames += 1,
                 Output::Event(Event::Closed) => self.is_closed = true,
                 Output::Event(_) => {}
             }
@@ -112,17 +117,29 @@ impl GpuMonitor {
 }
 
 #[test]
-fn a_server_that_is_told_to_end_says_goodbye_to_who_watches() {
+fn a_server_that_gets_a_signal_closes_its_connections_and_exits_with_0() {
     for signal in ["-INT", "-TERM"] {
         let mut server = Server::start();
-        let mut watcher = GpuMonitor::join(&server);
-        assert!(watcher.live(Duration::from_secs(20), |watcher| watcher.pictures >= 3), "{signal}: no pictures");
+        let mut viewer = Viewer::join(&server);
+        assert!(viewer.run(Duration::from_secs(20), |viewer| viewer.frames >= 3), "{signal}: no frames");
         let began = Wall.now();
-        let told = Command::new("kill").args([signal, &server.child.id().to_string()]).status().expect("kill runs");
-        assert!(told.success());
-        assert!(watcher.live(Duration::from_secs(5), |watcher| watcher.is_closed), "{signal}: no goodbye");
+        server.signal(signal);
+        assert!(viewer.run(Duration::from_secs(5), |viewer| viewer.is_closed), "{signal}: the connection stays open");
         let status = server.child.wait().expect("it ends");
         assert_eq!(status.code(), Some(0), "{signal}");
         assert!(Wall.now() - began < Duration::from_secs(5), "{signal}: after {:?}", Wall.now() - began);
     }
+}
+
+#[test]
+fn a_call_goes_on_after_the_process_was_stopped_for_longer_than_the_silence_timeout() {
+    let server = Server::start();
+    let mut viewer = Viewer::join(&server);
+    assert!(viewer.run(Duration::from_secs(20), |viewer| viewer.frames >= 25), "no frames");
+    server.signal("-STOP");
+    viewer.run(Duration::from_secs(9), |_| false);
+    let before = viewer.frames;
+    server.signal("-CONT");
+    let goes_on = viewer.run(Duration::from_secs(10), |viewer| viewer.frames >= before + 50);
+    assert!(goes_on && !viewer.is_closed, "{} frames after the stop", viewer.frames - before);
 }

@@ -9,6 +9,8 @@ const $ = (selector, root = document) => root.querySelector(selector);
 const icon = name => `<svg class="i" aria-hidden="true"><use href="#i-${name}"/></svg>`;
 const esc = text => String(text).replace(/[&<>"]/g, c => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]);
 const clamp = (x, lo, hi) => Math.min(hi, Math.max(lo, x));
+/** The address of a path of the server this page came from, also where a proxy publishes it below a path of its own. */
+const at = path => new URL(path.replace(/^\//, ''), document.baseURI).href;
 const clock = s => `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, '0')}`;
 const dash = '–';
 const num = (x, digits = 0) => Number.isFinite(x) ? x.toFixed(digits).replace('-', '−') : dash;
@@ -68,13 +70,13 @@ async function api(path, { method = 'GET', body, type, keepalive, signal } = {})
   if (type) headers['content-type'] = type;
   let answer;
   try {
-    answer = await fetch(path, { method, body, headers, keepalive, signal, cache: 'no-store' });
+    answer = await fetch(at(path), { method, body, headers, keepalive, signal, cache: 'no-store' });
   } catch (error) {
     throw new Problem(0, { title: 'The server does not answer', detail: error.message }, 0);
   }
   if (answer.ok) return answer;
-  const told = await answer.json().catch(() => ({}));
-  throw new Problem(answer.status, told, Number(answer.headers.get('retry-after')) || 0);
+  const problem = await answer.json().catch(() => ({}));
+  throw new Problem(answer.status, problem, Number(answer.headers.get('retry-after')) || 0);
 }
 
 async function askServer() {
@@ -86,10 +88,10 @@ async function askServer() {
   }
 }
 
-const askPlaces = () => api('/v1/server').then(r => r.json()).then(facts => { S.server = facts; render(); }).catch(told);
+const askServerAgain = () => api('/v1/server').then(r => r.json()).then(facts => { S.server = facts; render(); }).catch(noteError);
 
 // ── the call ───────────────────────────────────────────────────────────────────────────────────────────────────
-/** Joins the server; an attempt that is overtaken by a newer one stops quietly. */
+/** Joins the server; an attempt that a newer one replaces stops quietly. */
 async function connect() {
   const run = ++S.run;
   const stale = () => run !== S.run;
@@ -204,7 +206,7 @@ function firstPicture(call) {
   $('#video').hidden = false;
   $('#last').hidden = true;
   $('#still').hidden = true;
-  askPlaces();
+  askServerAgain();
   render();
   if (S.resume) { S.resume = false; talk(); }
 }
@@ -288,7 +290,7 @@ function cancel() {
 
 function listenToEvents(call) {
   const query = token ? `?token=${encodeURIComponent(token)}` : '';
-  const events = new EventSource(`/v1/sessions/${call.id}/events${query}`);
+  const events = new EventSource(at(`/v1/sessions/${call.id}/events${query}`));
   const on = (name, act) => events.addEventListener(name, e => S.call === call && act(JSON.parse(e.data)));
   on('speech_ended', e => S.sound && e.utterance >= S.sound.utterance && soundOver());
   on('ended', e => lose(e.detail || 'ended by the server'));
@@ -308,7 +310,7 @@ const canAsk = () => window.isSecureContext && !!navigator.mediaDevices?.getUser
 
 async function talk() {
   if (!isUp() || S.voice === 'asking') return;
-  if (S.voice === 'sound') await hush();
+  if (S.voice === 'sound') await stopTalking();
   S.trouble = null;
   if (!canAsk()) return troubled('insecure');
   Object.assign(S, { voice: 'asking', isMuted: false });
@@ -372,9 +374,8 @@ async function stopTalking() {
   releaseMicrophone();
   Object.assign(S, { voice: 'idle', sound: null, note: '', resume: false });
   render();
-  if (call) await api(`/v1/sessions/${call.id}/interrupt`, { method: 'POST' }).catch(told);
+  if (call) await api(`/v1/sessions/${call.id}/interrupt`, { method: 'POST' }).catch(noteError);
 }
-const hush = stopTalking;
 
 function toggleMute() {
   if (!isMicOpen()) return;
@@ -397,7 +398,7 @@ function troubled(kind, detail = '') {
   render();
 }
 
-const told = error => { S.lastError = error.message; };
+const noteError = error => { S.lastError = error.message; };
 
 async function listMicrophones() {
   if (!navigator.mediaDevices?.enumerateDevices) return;
@@ -423,7 +424,7 @@ const level = {
     this.analyser.fftSize = 1024;
     this.source.connect(this.analyser);
     this.samples = new Float32Array(1024);
-    this.shown = this.peak = this.peakAt = this.toldAt = 0;
+    this.shown = this.peak = this.peakAt = this.reportedAt = 0;
     $('#seam').classList.add('meter');
     this.frame = requestAnimationFrame(() => this.draw());
   },
@@ -441,9 +442,9 @@ const level = {
     this.shown = Math.max(loud, this.shown - 0.045);
     if (this.shown >= this.peak || now - this.peakAt > 1000) [this.peak, this.peakAt] = [this.shown, now];
     this.set(this.shown, this.peak);
-    if (now - this.toldAt > 250) {
+    if (now - this.reportedAt > 250) {
       $('#seam').setAttribute('aria-valuenow', Math.round(this.shown * 100));
-      this.toldAt = now;
+      this.reportedAt = now;
     }
     this.frame = requestAnimationFrame(() => this.draw());
   },
@@ -462,7 +463,7 @@ async function playSample() {
     const bytes = await (await api(`/samples/${sample.file}.wav`)).arrayBuffer();
     await speak(sample.name, bytes);
   } catch (error) {
-    told(error);
+    noteError(error);
     troubled('filefail', error.message);
   }
 }
@@ -474,7 +475,7 @@ async function playFile(file) {
   try {
     await speak(file.name, await file.arrayBuffer());
   } catch (error) {
-    told(error);
+    noteError(error);
     troubled('badfile', `${file.name} could not be read.`);
   }
 }
@@ -496,7 +497,7 @@ async function speak(name, bytes) {
   } catch (error) {
     if (error.status === 0) return confirmAlive(call);
     if (error.status === 404) return lose('the server has ended the session');
-    told(error);
+    noteError(error);
     troubled(error.status === 413 ? 'bigfile' : [400, 415, 422].includes(error.status) ? 'badfile' : 'filefail',
       `${name}: ${error.body?.detail || error.message}`);
   }
@@ -644,19 +645,19 @@ const waiting = (before, after) => `${before} <span class="num" data-count aria-
 /** Whether a refusal is for want of capacity, and not for the GPU or because the server is closing. */
 const isCrowded = () => (S.problem?.code ?? 'at_capacity') === 'at_capacity';
 
-/** What is wrong with the link, and the cure. */
+/** What is wrong with the link, and what to do about it. */
 function linkPlate() {
-  const places = S.server?.sessions?.capacity, host = location.hostname;
+  const capacity = S.server?.sessions?.capacity, host = location.hostname;
   switch (S.link) {
     case 'lost': return ['The connection dropped', (S.isTrying ? `Trying now, ${nth(S.tries)}.` : waiting('Trying again in', `, ${nth(S.tries)}.`)) + ' Your microphone is off until the picture is back.', [S.isTrying ? trying : again('Try now')]];
     case 'gone': return ['The server does not answer', waiting('Is it still running? Trying again in', `, ${nth(S.tries)}.`), [again('Try now')]];
     case 'full': if (!isCrowded()) return ['No new session for now', `The server says: ${esc(S.problem.detail)}. ${waiting('The page asks again in', ' and connects as soon as it can. Leave it open.')}`, [again('Ask now')]];
-      return [places === 1 ? 'The one place is taken' : places ? `All ${places} places are taken` : 'All places are taken',
-      waiting(places ? `This server draws ${places === 1 ? 'one face' : `${places} faces`} at a time. The page asks again in` : 'The page asks again in', ' and connects as soon as a place is free. Leave it open.'), [again('Ask now')]];
+      return [capacity === 1 ? 'The one session is in use' : capacity ? `All ${capacity} sessions are in use` : 'All sessions are in use',
+      waiting(capacity ? `This server runs ${capacity === 1 ? 'one session' : `${capacity} sessions`} at a time. The page asks again in` : 'The page asks again in', ' and connects as soon as one is free. Leave it open.'), [again('Ask now')]];
     case 'udp': return ['This network seems to block UDP', `The server answers, but nothing came through in 8 s. Try another network, such as a phone hotspot, or have UDP allowed to <strong class="num">${esc(host)} port ${esc(S.server?.udp_port ?? dash)}</strong>.`,
       [again('Try again'), act('Copy details', () => copy(`visage at ${location.origin}: HTTP answers, no UDP from ${host} port ${S.server?.udp_port} within 8 s.\n${ua}`), false, 'copy')]];
     case 'blank': return ['No picture came', 'The server is connected, but sent no picture in 8 s. Its log says why.', [again('Try again')]];
-    case 'token': return ['This server asks for a token', `${S.wasTokenWrong ? 'That was not the right one. ' : ''}Whoever started the server chose it with <code>--token</code>.<form class="ask" id="token-form"><label class="unseen" for="token-field">Token</label><input id="token-field" type="password" autocomplete="current-password" spellcheck="false" placeholder="Token" required><button class="btn first" type="submit">Connect</button></form>`, []];
+    case 'token': return ['This server asks for a token', `${S.wasTokenWrong ? 'That was not the right one. ' : ''}It was set with <code>--token</code> when the server was started.<form class="ask" id="token-form"><label class="unseen" for="token-field">Token</label><input id="token-field" type="password" autocomplete="current-password" spellcheck="false" placeholder="Token" required><button class="btn first" type="submit">Connect</button></form>`, []];
     case 'codec': return ['This browser cannot play the picture', 'The server sends H.264. Use a current Chrome, Edge, Safari or Firefox; in Firefox, its OpenH264 plugin must be switched on.', [again('Try again')]];
     case 'unsupported': return ['This browser has no WebRTC', 'The picture travels by WebRTC. Use a current Chrome, Edge, Safari or Firefox, and check that no add-on switches it off.', []];
     case 'failed': return [esc(S.problem.title || 'The server refused'), `${esc(S.problem.detail || 'It did not say why.')} ${S.problem.hint ? esc(`Hint: ${S.problem.hint}.`) : ''} ${waiting('Trying again in', '.')}`, [again('Try now')]];
@@ -664,7 +665,7 @@ function linkPlate() {
   }
 }
 
-/** What is wrong with the microphone or a file, and the cure. */
+/** What is wrong with the microphone or a file, and what to do about it. */
 function troublePlate() {
   const detail = S.trouble.detail, port = location.port || '80';
   switch (S.trouble.kind) {
@@ -701,7 +702,7 @@ function view() {
     connecting: { dot: '', say: 'Connecting: looking for a path to the server', time: `${seconds.toFixed(1)} s`, ...quiet, readout: [['Delay', dash, ''], ['Picture', dash, '']] },
     lost: { dot: 'warn', say: 'Reconnecting. Your microphone is off.', ...quiet, readout: stopped, tag: 'last' },
     gone: { dot: 'warn', say: 'Waiting for the server.', ...quiet, readout: [['Server', 'no answer', ''], ['Next try', 'count', '']], tag: 'still' },
-    full: { dot: 'warn', say: 'Waiting for a free place.', ...quiet, readout: [['Places', S.server ? `${isCrowded() ? S.server.sessions.capacity : S.server.sessions.active} of ${S.server.sessions.capacity} taken` : dash, ''], ['Next try', 'count', '']], tag: 'still' },
+    full: { dot: 'warn', say: 'Waiting for a free session.', ...quiet, readout: [['Sessions', S.server ? `${isCrowded() ? S.server.sessions.capacity : S.server.sessions.active} of ${S.server.sessions.capacity} in use` : dash, ''], ['Next try', 'count', '']], tag: 'still' },
     failed: { dot: 'warn', say: 'Waiting to try again.', ...quiet, readout: [['Next try', 'count', '']], tag: 'still' },
     udp: { dot: 'warn', say: 'No picture is arriving.', readout: [['Server', 'answers', ''], ['UDP', 'nothing in 8 s', '']], tag: 'still' },
     blank: { dot: 'warn', say: 'No picture is arriving.', readout: [['Server', 'answers', ''], ['Picture', 'none in 8 s', '']], tag: 'still' },
@@ -726,7 +727,7 @@ function view() {
 
 // ── putting the words on the page ──────────────────────────────────────────────────────────────────────────────
 const shown = {};
-/** Runs `put` only when `value` differs from what is there: a screen reader is not told the same thing twice. */
+/** Runs `put` only when `value` differs from what is there: a screen reader does not read the same text twice. */
 const once = (key, value, put) => {
   const text = JSON.stringify(value ?? null);
   if (shown[key] === text) return;
@@ -749,13 +750,13 @@ function render() {
   once('keys', [isUp(), isMicOpen(), S.isMuted, S.voice], showKeys);
   once('hear', [S.hear[S.voice === 'sound' ? 'sound' : 'mic']], ([isOn]) => press('#k-hear', isOn, isOn ? 'Hear the avatar: on. Use headphones. (H)' : 'Hear the avatar: off. (H)', isOn ? 'ear' : 'earoff'));
   once('plate', v.plate?.slice(0, 2), () => showPlate(v.plate));
-  once('where', [S.server?.sessions, S.link === 'gone'], ([places, isGone]) => { $('#where').textContent = places && !isGone ? `${places.active} of ${places.capacity} ${places.capacity === 1 ? 'place' : 'places'} in use` : ''; });
+  once('where', [S.server?.sessions, S.link === 'gone'], ([sessions, isGone]) => { $('#where').textContent = sessions && !isGone ? `${sessions.active} of ${sessions.capacity} ${sessions.capacity === 1 ? 'session' : 'sessions'} in use` : ''; });
   once('pressed', S.avatar, name => document.querySelectorAll('#avatars .av').forEach(b => b.setAttribute('aria-pressed', b.dataset.name === name)));
   once('title', [isRed(), v.plate?.[0]], ([isOn, trouble]) => { document.title = isOn ? '● Microphone on, visage' : trouble && !isUp() ? `${trouble}, visage` : 'visage'; });
   once('seam', [!!v.isBusy, S.voice === 'sound'], ([isBusy, isSound]) => { $('#seam').classList.toggle('busy', isBusy); $('#seam').classList.toggle('prog', isSound); });
   document.querySelectorAll('[data-stop]').forEach(b => { b.hidden = !isRed() || (b.classList.contains('barstop') && S.page === 'live'); });
   const isMute = S.hear[S.voice === 'sound' ? 'sound' : 'mic'] === false || S.voice === 'idle' || !isUp();
-  once('audible', isMute, muted => { $('#audio').muted = muted; if (!muted) $('#audio').play().catch(told); });
+  once('audible', isMute, muted => { $('#audio').muted = muted; if (!muted) $('#audio').play().catch(noteError); });
   tick(v);
   once('connect', [S.call?.id, S.avatar, S.server], showConnect);
 }
@@ -846,11 +847,12 @@ function showWave() {
 // ── avatars and the room ───────────────────────────────────────────────────────────────────────────────────────
 const KINDS = { drawn: 'Drawn', head: '3D' };
 const isDark = () => (document.documentElement.dataset.theme || (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light')) === 'dark';
+const still = avatar => at(`/v1/avatars/${encodeURIComponent(avatar.name)}/still.png`);
 const wall = avatar => avatar.background_color || '#8a9296'; // part of the picture, and so the same in the dark
 
 function showAvatars() {
   $('.avatars').hidden = S.avatars.length < 2;
-  $('#avatars').innerHTML = S.avatars.map(a => `<li><button type="button" class="av" data-name="${esc(a.name)}" aria-pressed="${a.name === S.avatar}"><span class="th" style="background:${esc(wall(a))}"><img src="${esc(a.still)}?px=128" alt="" loading="lazy"></span><span class="nm">${esc(a.title)}<small>${esc(KINDS[a.kind] || a.kind)}</small></span></button></li>`).join('');
+  $('#avatars').innerHTML = S.avatars.map(a => `<li><button type="button" class="av" data-name="${esc(a.name)}" aria-pressed="${a.name === S.avatar}"><span class="th" style="background:${esc(wall(a))}"><img src="${esc(still(a))}?px=128" alt="" loading="lazy"></span><span class="nm">${esc(a.title)}<small>${esc(KINDS[a.kind] || a.kind)}</small></span></button></li>`).join('');
 }
 
 /** The still of the chosen avatar, until the first picture comes. */
@@ -858,13 +860,13 @@ function showFace() {
   const avatar = me() || S.avatars[0];
   if (!avatar) return;
   S.avatar = avatar.name;
-  const still = $('#still');
+  const image = $('#still');
   $('#screen').style.setProperty('--plate-bg', wall(avatar));
   $('#video').setAttribute('aria-label', `${avatar.title}, the avatar`);
   const hasPicture = !$('#last').hidden || (isUp() && !$('#video').hidden);
-  still.alt = `${avatar.title}, the avatar`;
-  still.onload = () => { still.hidden = isUp() || !$('#last').hidden; paintRoom(); };
-  still.src = `${avatar.still}?px=512`;
+  image.alt = `${avatar.title}, the avatar`;
+  image.onload = () => { image.hidden = isUp() || !$('#last').hidden; paintRoom(); };
+  image.src = `${still(avatar)}?px=512`;
   if (!hasPicture) { $('#video').hidden = true; paintWall(wall(avatar)); }
 }
 
@@ -1005,7 +1007,7 @@ function gpuBlock(gpu, count) {
     ['Encoder sessions', Number.isFinite(gpu.encoder_sessions) && String(gpu.encoder_sessions)],
     ['Slowed by', slowed && `<b>${esc(slowed)}</b>`],
   ].filter(([, value]) => value);
-  if (!rows.length) rows.push(['Tells nothing but its name', '']);
+  if (!rows.length) rows.push(['Reports nothing but its name', '']);
   const warm = Number.isFinite(gpu.temperature_c) ? `${gpu.temperature_c} °C` : dash;
   return `<div class="blk card"><h3>${count > 1 ? `${gpu.index}: ` : ''}${esc(gpu.name)}<span class="val">${gpu.error ? '' : warm}</span></h3><table><caption class="unseen">Graphics card ${gpu.index}</caption><tbody>${rows.map(([title, value]) => `<tr><th scope="row">${title}</th><td>${value}</td></tr>`).join('')}</tbody></table></div>`;
 }
@@ -1013,7 +1015,7 @@ function gpuBlock(gpu, count) {
 /** What the cards leave for sessions, where that is less than usual. */
 function admissionBlock(admission, reading_age_ms) {
   const said = [
-    admission && admission.capacity < admission.max_capacity && `Too hot for all places: ${admission.capacity} of ${admission.max_capacity} until it has cooled.`,
+    admission && admission.capacity < admission.max_capacity && `Too hot for all sessions: ${admission.capacity} of ${admission.max_capacity} until it has cooled.`,
     admission?.additional_sessions === 0 && 'Its memory holds no further session.',
     reading_age_ms > READ_LATE_MS && 'The driver does not come back: these are old values.',
   ].filter(Boolean);
@@ -1085,7 +1087,7 @@ function changeMenu({ target }) {
 
 // ── connect page ───────────────────────────────────────────────────────────────────────────────────────────────
 function showConnect() {
-  const base = location.origin, id = S.call?.id || 'SESSION_ID', facts = S.server || {};
+  const base = at('').replace(/\/$/, ''), id = S.call?.id || 'SESSION_ID', facts = S.server || {};
   const auth = facts.token_required ? ' \\\n  -H "Authorization: Bearer $VISAGE_TOKEN"' : '', jsAuth = facts.token_required ? ", authorization: 'Bearer ' + token" : '';
   const other = S.avatars.find(a => a.name !== S.avatar)?.name || S.avatar || 'mira', face = S.avatar || 'mira';
   const block = (title, what, code, more = '') => `<div class="rowx"><dt>${title}<small>${what}</small></dt><dd><div class="codebox"><pre class="code" tabindex="0" role="region" aria-label="${title}">${esc(code)}</pre><button class="sq" type="button" data-copy="${esc(code)}" aria-label="Copy: ${title}" title="Copy">${icon('copy')}</button></div>${more ? `<p>${more}</p>` : ''}</dd></div>`;
@@ -1093,12 +1095,12 @@ function showConnect() {
   const origins = allowed.includes('*') ? 'The page may come from anywhere: this server allows every origin.'
     : allowed.length ? `The page must come from this server or from ${esc(allowed.join(', '))}.`
       : 'The page must come from this server: it allows no other origin.';
-  const session = S.call ? 'The number in the address is the session of this page: try it now and look at the Live page.' : 'Put in the number of a session.';
+  const session = S.call ? 'The id in the address is the session of this page: try it now and look at the Live page.' : 'Put in the id of a session.';
   $('#rows').innerHTML =
-    block('Say a sound file', 'WAV, MP3, FLAC or Ogg', `curl -X POST ${base}/v1/sessions/${id}/speech${auth} \\\n  --data-binary @hello.wav`, session)
-    + block('Fall silent', 'Within a tenth of a second', `curl -X POST ${base}/v1/sessions/${id}/interrupt${auth}`)
-    + block('Change the face', 'While it speaks', `curl -X PATCH ${base}/v1/sessions/${id}${auth} \\\n  -H "Content-Type: application/json" \\\n  -d '{"avatar": "${other}"}'`)
-    + block('Hear what happens', 'Events as they come', `curl -N ${base}/v1/sessions/${id}/events${auth}`)
+    block('Speak a sound file', 'WAV, MP3, FLAC or Ogg', `curl -X POST ${base}/v1/sessions/${id}/speech${auth} \\\n  --data-binary @hello.wav`, session)
+    + block('Interrupt speech', 'Within a tenth of a second', `curl -X POST ${base}/v1/sessions/${id}/interrupt${auth}`)
+    + block('Swap the avatar', 'While it speaks', `curl -X PATCH ${base}/v1/sessions/${id}${auth} \\\n  -H "Content-Type: application/json" \\\n  -d '{"avatar": "${other}"}'`)
+    + block('Follow events', 'As they happen', `curl -N ${base}/v1/sessions/${id}/events${auth}`)
     + block('A call from a page', 'JavaScript, no library', `const pc = new RTCPeerConnection();
 const mic = await navigator.mediaDevices.getUserMedia({ audio: true });
 pc.addTransceiver(mic.getAudioTracks()[0], { direction: 'sendrecv' });
@@ -1112,11 +1114,11 @@ const answer = await fetch(url, {
   body: pc.localDescription.sdp,
 });
 await pc.setRemoteDescription({ type: 'answer', sdp: await answer.text() });`, `<code>video</code> is a video element of yours. ${origins}`)
-    + block('A film from a sound file', 'On the server’s command line', `visage render --audio voice.wav --out talk.mp4 --avatar ${face}`)
-    + `<div class="rowx"><dt>All of it<small>For programs</small></dt><dd><ul class="links"><li><a href="/openapi.json">/openapi.json</a> describes every route</li><li><a href="/v1/server">/v1/server</a> what runs here</li>${facts.token_required ? '<li>/metrics for Prometheus, with the token</li>' : '<li><a href="/metrics">/metrics</a> for Prometheus</li>'}</ul></dd></div>`;
+    + block('A video from a sound file', 'On the server’s command line', `visage render --audio voice.wav --out talk.mp4 --avatar ${face}`)
+    + `<div class="rowx"><dt>All of it<small>For programs</small></dt><dd><ul class="links"><li><a href="openapi.json">/openapi.json</a> describes every route</li><li><a href="v1/server">/v1/server</a> what runs here</li>${facts.token_required ? '<li>/metrics for Prometheus, with the token</li>' : '<li><a href="metrics">/metrics</a> for Prometheus</li>'}</ul></dd></div>`;
   const plain = (title, text) => text ? `<div class="rowx plain"><dt>${title}</dt><dd>${esc(text)}</dd></div>` : '';
   $('#about').innerHTML = plain('Version', facts.version && `visage ${facts.version}`) + plain('Pack', facts.pack) + plain('Runs on', facts.backend && `${facts.backend}${facts.gpu ? `, ${facts.gpu}` : ', no GPU'}`)
-    + plain('Picture', facts.resolution_px && `${facts.resolution_px} × ${facts.resolution_px}, ${(facts.video_codecs || []).join(', ').toUpperCase()}`) + plain('Places', facts.sessions && `${facts.sessions.active} of ${facts.sessions.capacity} in use`)
+    + plain('Picture', facts.resolution_px && `${facts.resolution_px} × ${facts.resolution_px}, ${(facts.video_codecs || []).join(', ').toUpperCase()}`) + plain('Sessions', facts.sessions && `${facts.sessions.active} of ${facts.sessions.capacity} in use`)
     + plain('UDP port', facts.udp_port) + plain('Token', facts.version && (facts.token_required ? 'asked for' : 'not asked for'));
 }
 
@@ -1153,7 +1155,7 @@ function toggleFull() {
   const device = $('#device'), now = document.fullscreenElement || document.webkitFullscreenElement;
   if (now) return (document.exitFullscreen || document.webkitExitFullscreen).call(document);
   const enter = device.requestFullscreen || device.webkitRequestFullscreen;
-  if (enter) return Promise.resolve(enter.call(device)).catch(told);
+  if (enter) return Promise.resolve(enter.call(device)).catch(noteError);
   $('#video').webkitEnterFullscreen?.(); // iPhone: only the picture itself can fill the screen
 }
 
@@ -1247,4 +1249,4 @@ setInterval(() => { if (S.link !== 'up' || S.voice === 'sound') render(); else t
 setInterval(async () => { await measure(); render(); showSheet(); }, 500);
 setInterval(askStats, 1000);
 setInterval(askGpus, 1000);
-setInterval(() => { if (isUp() && !document.hidden) askPlaces(); }, 10000);
+setInterval(() => { if (isUp() && !document.hidden) askServerAgain(); }, 10000);

@@ -25,7 +25,7 @@ pub use compile::Onnx;
 pub use digest::{DIGEST_FILE, Digest, DigestError, DigestList, NoDigest};
 pub use dtype::DType;
 pub use key::{EngineKey, Precision, Profile, ProfileError, Shape, ShapeRange};
-pub use manifest::{AvatarManifest, GraphManifest, ManifestError, PackManifest, Tolerance};
+pub use manifest::{AvatarKind, AvatarManifest, GraphManifest, ManifestError, PackManifest, Tolerance};
 pub use pack::{PackError, PackFiles};
 pub use sm::{Flavour, Sm, SmError, listed};
 pub use version::{Version, VersionError};

@@ -78,14 +78,24 @@ impl Default for Tolerance {
     }
 }
 
+/// How an avatar is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AvatarKind {
+    /// Layers of vector art, warped.
+    Drawn,
+    /// A mesh, textured from rendered key poses.
+    Head,
+}
+
 /// What an `avatar.toml` says.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AvatarManifest {
     /// The name for people.
     pub title: String,
-    /// `drawn` or `head`.
-    pub kind: String,
+    /// How it is drawn.
+    pub kind: AvatarKind,
     /// The wall behind it, `#rrggbb`; the same on light and on dark pages, since it is part of the picture.
     pub background: String,
     /// Licence of the art.
@@ -183,6 +193,14 @@ mod tests {
     fn an_unknown_key_is_named() {
         let error = AvatarManifest::parse("mira", "title = \"Mira\"\nkolor = \"red\"").expect_err("unknown key");
         assert!(error.to_string().contains("kolor"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_kind_of_avatar_is_named_with_the_known_ones() {
+        let text = |kind: &str| format!("title='A'\nkind='{kind}'\nbackground='#000000'\nlicence='MIT'");
+        assert!(AvatarManifest::parse("a", &text("head")).is_ok_and(|avatar| avatar.kind == AvatarKind::Head));
+        let error = AvatarManifest::parse("a", &text("clay")).expect_err("no such kind").to_string();
+        assert!(["clay", "drawn", "head"].iter().all(|word| error.contains(word)), "{error}");
     }
 
     #[test]

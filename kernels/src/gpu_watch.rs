@@ -1,6 +1,6 @@
-//! Cards read again and again: what the management library tells of each at one moment.
+//! Periodic readings of all GPUs through NVML.
 //!
-//! Decides what is read. When, and what follows from it, others know. A card that stops answering stays in the list, silent.
+//! Decides what is read. Callers decide when, and what follows. A GPU that stops answering stays in the list with an error.
 
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
 use nvml_wrapper::error::NvmlError;
@@ -11,7 +11,7 @@ use visage_engines::Sm;
 use crate::gpus::bus_address;
 use crate::nvml::slowed_by;
 
-/// One card at one moment. What it does not tell is `None`.
+/// One GPU at one moment. A value that it does not report is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GpuReading {
@@ -19,56 +19,56 @@ pub struct GpuReading {
     pub index: u32,
     /// Its name, such as `NVIDIA GeForce RTX 4090`.
     pub name: String,
-    /// Where it is on the bus, as [`bus_address`] writes it.
+    /// PCI bus address in the form of [`bus_address`].
     pub bus_address: Option<String>,
-    /// What the library said in its place, if it does not answer; nothing else is known then.
+    /// NVML's error if the GPU does not answer; every other value is `None` then.
     pub error: Option<String>,
     /// Degrees Celsius of the chip.
     pub temperature_c: Option<u32>,
-    /// All of its memory.
+    /// Total memory in bytes.
     pub memory_bytes: Option<u64>,
-    /// Memory that somebody holds; what the driver keeps for itself is neither used nor free.
+    /// Memory in use; what the driver reserves is neither used nor free.
     pub memory_used_bytes: Option<u64>,
-    /// Memory that nobody holds.
+    /// Free memory.
     pub memory_free_bytes: Option<u64>,
-    /// Share of the last moments in which it reckoned.
+    /// Share of the last sampling period in which a kernel ran.
     pub utilization_percent: Option<u32>,
-    /// Share of the last moments in which its memory was read or written.
+    /// Share of the last sampling period in which memory was read or written.
     pub memory_utilization_percent: Option<u32>,
-    /// Share of the last moments in which its video encoder worked.
+    /// Share of the last sampling period in which the video encoder ran.
     pub encoder_utilization_percent: Option<u32>,
-    /// What it draws, in watts.
+    /// Power draw in watts.
     pub power_w: Option<f64>,
-    /// What it may draw, in watts.
+    /// Power limit in watts.
     pub power_limit_w: Option<f64>,
-    /// Clock of what reckons.
+    /// Clock of the streaming multiprocessors.
     pub sm_clock_mhz: Option<u32>,
     /// Clock of its memory.
     pub memory_clock_mhz: Option<u32>,
-    /// Why its clocks are lowered, in NVML's words; being idle is no reason.
+    /// Throttle reasons with NVML's names, without idle.
     pub throttle_reasons: Vec<String>,
-    /// Sessions of its video encoder, anybody's.
+    /// Video encoder sessions of all processes.
     pub encoder_sessions: Option<u32>,
 }
 
-/// The cards of this machine, asked as often as one likes.
+/// The GPUs of this machine, read on demand.
 #[derive(Debug)]
 pub struct GpuWatch {
-    /// None where the library, let go to be opened anew, did not open.
+    /// `None` if the library was closed to be reopened and did not open.
     nvml: Option<Nvml>,
-    /// What does not change of each: number, name, place.
+    /// Constant values of each GPU: index, name, bus address.
     known: Vec<GpuReading>,
     /// The first card's compute capability.
     first_sm: Option<Sm>,
-    /// Readings in a row in which some card was silent.
+    /// Consecutive readings in which a GPU did not answer.
     silent_readings: u32,
 }
 
-/// A card that was lost and has come back answers only to whoever opens the library anew: tried again after so many readings.
+/// A GPU that was lost and came back answers only after NVML is reopened: it is reopened after this many failed readings.
 const SILENT_READINGS: u32 = 5;
 
 impl GpuWatch {
-    /// Opens the management library; none where there is no driver, or no card.
+    /// Opens NVML. `None` without a driver or a GPU.
     #[must_use]
     pub fn open() -> Option<Self> {
         let nvml = Nvml::init().ok()?;
@@ -79,17 +79,17 @@ impl GpuWatch {
         Some(Self { nvml: Some(nvml), known, first_sm, silent_readings: 0 })
     }
 
-    /// The first card's name and compute capability, if it told them.
+    /// Name and compute capability of the first GPU, if it reported them.
     #[must_use]
     pub fn first(&self) -> Option<(&str, Sm)> {
         Some((self.known.first()?.name.as_str(), self.first_sm?))
     }
 
-    /// Every card that was there when the watch was opened. Takes milliseconds, and as long as a driver in trouble likes.
+    /// Reads every GPU that was present when the watch was opened. Takes milliseconds; a faulty driver can block much longer.
     #[must_use]
     pub fn read(&mut self) -> Vec<GpuReading> {
         if self.silent_readings >= SILENT_READINGS {
-            self.open_anew();
+            self.reopen();
         }
         let readings: Vec<GpuReading> = self.known.iter().map(|known| self.read_one(known)).collect();
         let is_silent = readings.iter().any(|reading| reading.error.is_some());
@@ -97,9 +97,9 @@ impl GpuWatch {
         readings
     }
 
-    fn open_anew(&mut self) {
+    fn reopen(&mut self) {
         self.silent_readings = 0;
-        // The library counts who opened it: only the last that lets it go makes it forget.
+        // NVML counts its users: only closing the last handle unloads it.
         drop(self.nvml.take());
         self.nvml = Nvml::init().ok();
     }
@@ -122,42 +122,42 @@ fn known(nvml: &Nvml, index: u32) -> GpuReading {
 }
 
 fn reading(known: GpuReading, device: &Device<'_>) -> Result<GpuReading, NvmlError> {
-    let memory = surely_told(device.memory_info())?;
-    let busy = told(device.utilization_rates())?;
+    let memory = required(device.memory_info())?;
+    let busy = optional(device.utilization_rates())?;
     let watts = |milliwatts: u32| f64::from(milliwatts) / 1000.0;
     Ok(GpuReading {
-        temperature_c: told(device.temperature(TemperatureSensor::Gpu))?,
+        temperature_c: optional(device.temperature(TemperatureSensor::Gpu))?,
         memory_bytes: memory.as_ref().map(|memory| memory.total),
         memory_used_bytes: memory.as_ref().map(|memory| memory.used),
         memory_free_bytes: memory.as_ref().map(|memory| memory.free),
         utilization_percent: busy.as_ref().map(|busy| busy.gpu),
         memory_utilization_percent: busy.as_ref().map(|busy| busy.memory),
-        encoder_utilization_percent: told(device.encoder_utilization())?.map(|encoder| encoder.utilization),
-        power_w: told(device.power_usage())?.map(watts),
-        power_limit_w: told(device.enforced_power_limit())?.map(watts),
-        sm_clock_mhz: told(device.clock_info(Clock::SM))?,
-        memory_clock_mhz: told(device.clock_info(Clock::Memory))?,
-        throttle_reasons: told(device.current_throttle_reasons())?.map(slowed_by).unwrap_or_default(),
-        encoder_sessions: told(device.encoder_sessions())?.map(|sessions| sessions.len() as u32),
+        encoder_utilization_percent: optional(device.encoder_utilization())?.map(|encoder| encoder.utilization),
+        power_w: optional(device.power_usage())?.map(watts),
+        power_limit_w: optional(device.enforced_power_limit())?.map(watts),
+        sm_clock_mhz: optional(device.clock_info(Clock::SM))?,
+        memory_clock_mhz: optional(device.clock_info(Clock::Memory))?,
+        throttle_reasons: optional(device.current_throttle_reasons())?.map(slowed_by).unwrap_or_default(),
+        encoder_sessions: optional(device.encoder_sessions())?.map(|sessions| sessions.len() as u32),
         ..known
     })
 }
 
-/// What a card cannot tell is left out; one that is gone, or whose driver is, is an error.
-fn told<T>(answer: Result<T, NvmlError>) -> Result<Option<T>, NvmlError> {
+/// A value that the GPU cannot report is `None`; a lost GPU or driver is an error.
+fn optional<T>(answer: Result<T, NvmlError>) -> Result<Option<T>, NvmlError> {
     use NvmlError::{DriverNotLoaded, GpuLost, ResetRequired, Uninitialized};
     match answer {
-        Ok(told) => Ok(Some(told)),
+        Ok(value) => Ok(Some(value)),
         Err(error @ (GpuLost | ResetRequired | Uninitialized | DriverNotLoaded)) => Err(error),
-        Err(_not_told) => Ok(None),
+        Err(_not_reported) => Ok(None),
     }
 }
 
-/// As [`told`], of what every card tells that is allowed to and has it: any other answer is as good as none.
-fn surely_told<T>(answer: Result<T, NvmlError>) -> Result<Option<T>, NvmlError> {
+/// As [`optional`], for a value that every healthy GPU reports: any error other than "not supported" means a lost GPU.
+fn required<T>(answer: Result<T, NvmlError>) -> Result<Option<T>, NvmlError> {
     use NvmlError::{FailedToLoadSymbol, NoPermission, NotSupported};
     match answer {
-        Ok(told) => Ok(Some(told)),
+        Ok(value) => Ok(Some(value)),
         Err(NotSupported | NoPermission | FailedToLoadSymbol(_)) => Ok(None),
         Err(error) => Err(error),
     }
@@ -169,12 +169,12 @@ mod tests {
 
     #[test]
     fn a_question_that_a_card_cannot_answer_is_left_out_and_a_lost_card_is_silent() {
-        assert!(matches!(told::<u32>(Err(NvmlError::NotSupported)), Ok(None)));
-        assert!(matches!(told::<u32>(Err(NvmlError::Unknown)), Ok(None)));
-        assert!(matches!(surely_told::<u32>(Err(NvmlError::NotSupported)), Ok(None)));
-        assert!(matches!(surely_told::<u32>(Err(NvmlError::Unknown)), Err(NvmlError::Unknown)));
-        assert!(matches!(told::<u32>(Err(NvmlError::GpuLost)), Err(NvmlError::GpuLost)));
-        assert!(matches!(told(Ok(71)), Ok(Some(71))));
+        assert!(matches!(optional::<u32>(Err(NvmlError::NotSupported)), Ok(None)));
+        assert!(matches!(optional::<u32>(Err(NvmlError::Unknown)), Ok(None)));
+        assert!(matches!(required::<u32>(Err(NvmlError::NotSupported)), Ok(None)));
+        assert!(matches!(required::<u32>(Err(NvmlError::Unknown)), Err(NvmlError::Unknown)));
+        assert!(matches!(optional::<u32>(Err(NvmlError::GpuLost)), Err(NvmlError::GpuLost)));
+        assert!(matches!(optional(Ok(71)), Ok(Some(71))));
     }
 
     #[test]

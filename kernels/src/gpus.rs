@@ -1,31 +1,31 @@
-//! Which NVIDIA cards there are, as the driver's management library tells. Loads it at run time; needs no toolkit.
+//! Lists the NVIDIA GPUs through NVML, which is loaded at run time. Needs no CUDA toolkit.
 
 use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 use serde::Serialize;
 use visage_engines::Sm;
 
-/// An NVIDIA graphics card.
+/// An NVIDIA GPU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Card {
     /// Its name, such as `NVIDIA GeForce RTX 4090`.
     pub name: String,
     /// Compute capability.
     pub sm: Sm,
-    /// Memory in bytes; 0 where it is the machine's own, or not told.
+    /// Memory in bytes; 0 if it is shared with the CPU or not reported.
     pub memory_bytes: u64,
     /// Version of the driver.
     pub driver: String,
 }
 
-/// A place on the PCI bus as nvidia-smi writes it. CUDA and NVML number cards each in their own order, and one of them may be
-/// shown fewer; the address is the same for both.
+/// A PCI bus address in the form of nvidia-smi. CUDA and NVML enumerate GPUs in different orders and may see different
+/// subsets; the address is the same for both.
 #[must_use]
 pub fn bus_address(domain: u32, bus: u32, device: u32) -> String {
     format!("{domain:08X}:{bus:02X}:{device:02X}.0")
 }
 
-/// The cards of this machine; none where there is no driver, or one that does not answer.
+/// The GPUs of this machine; empty without a driver that answers.
 #[must_use]
 pub fn find_gpus() -> Vec<Card> {
     read_cards().unwrap_or_default()
@@ -44,6 +44,6 @@ fn read_cards() -> Result<Vec<Card>, NvmlError> {
             driver: driver.clone(),
         })
     };
-    // One that does not answer hides none of the others.
+    // A GPU that does not answer does not hide the others.
     Ok((0..nvml.device_count()?).filter_map(|index| card(index).ok()).collect())
 }

@@ -1,4 +1,4 @@
-//! What the H.264 encoder library takes only through its raw options: its voice on stderr and its bitrate on the way.
+//! Settings of the H.264 encoder library that only its raw options change: its log on stderr and its bitrate while it runs.
 //!
 //! Decides how an option is passed. Does not decide its value.
 
@@ -14,9 +14,9 @@ const OPTION_MAX_BITRATE: c_int = 6;
 const OPTION_TRACE_LEVEL: c_int = 25;
 /// `WELS_LOG_QUIET`.
 const QUIET: c_int = 0;
-/// `SPATIAL_LAYER_0`: there is only one layer, and the ceiling counts there.
+/// `SPATIAL_LAYER_0`: the only layer; the maximum applies to it.
 const FIRST_LAYER: c_int = 0;
-/// `SPATIAL_LAYER_ALL`: the aim is spread from here.
+/// `SPATIAL_LAYER_ALL`: the target is distributed from here.
 const EVERY_LAYER: c_int = 4;
 
 /// `SBitrateInfo` of openh264's `codec_app_def.h`.
@@ -26,15 +26,14 @@ struct BitrateInfo {
     bits_per_second: c_int,
 }
 
-/// Keeps the library from writing to stderr. Call it before the first picture: that is when it talks most.
-pub fn hush(encoder: &mut Encoder) {
+/// Stops the library's log on stderr. Call it before the first frame, when it logs most.
+pub fn silence(encoder: &mut Encoder) {
     let mut level = QUIET;
     // SAFETY: the option reads one c_int, which lives until the call returns; nothing the safe wrapper relies on changes.
     unsafe { encoder.raw_api().set_option(OPTION_TRACE_LEVEL, (&raw mut level).cast::<c_void>()) };
 }
 
-/// Aims a running encoder at another bitrate, without a key picture. Gives the library's code when it refuses, as it
-/// does before the first picture.
+/// Sets the target bitrate of a running encoder without a keyframe. The library refuses before the first frame.
 ///
 /// # Errors
 /// The library's code, not zero.
@@ -42,12 +41,12 @@ pub fn set_bitrate(encoder: &mut Encoder, bits_per_second: u32) -> Result<(), c_
     let bits_per_second = c_int::try_from(bits_per_second).unwrap_or(c_int::MAX);
     let aim = (OPTION_BITRATE, EVERY_LAYER);
     let ceiling = (OPTION_MAX_BITRATE, FIRST_LAYER);
-    // The library holds the aim under the ceiling at every step, so a rise lifts the ceiling first.
+    // The library keeps the target below the maximum at every call, so an increase raises the maximum first.
     let order = if bits_per_second > current_bitrate(encoder)? { [ceiling, aim] } else { [aim, ceiling] };
     order.into_iter().try_for_each(|(option, layer)| {
         let mut info = BitrateInfo { layer, bits_per_second };
         // SAFETY: both options read one SBitrateInfo, which has this layout and lives until the call returns. The
-        // wrapper keeps no copy of the bitrate that would have to agree while the size of the pictures stays.
+        // wrapper keeps no copy of the bitrate that would have to agree while the frame size stays the same.
         checked(unsafe { encoder.raw_api().set_option(option, (&raw mut info).cast::<c_void>()) })
     })
 }

@@ -20,9 +20,9 @@ pub mod nvml;
 #[cfg(feature = "cuda")]
 pub mod nvrtc;
 pub mod open_files;
-pub mod pipe;
 pub mod pixels;
 pub mod reference;
+pub mod sigpipe;
 pub mod tensorrt;
 #[cfg(feature = "vp8")]
 pub mod vp8;

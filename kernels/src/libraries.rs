@@ -1,6 +1,6 @@
-//! NVIDIA's libraries asked for their versions: the CUDA driver's, NVRTC, TensorRT. None of them is kept.
+//! Versions of NVIDIA's libraries: the CUDA driver, NVRTC, TensorRT. None of them stays loaded, except the driver.
 //!
-//! Decides how each is asked, and where NVRTC is looked for by whoever wants it. What a version is good for, others know.
+//! Decides how each version is read, and where NVRTC is searched for. Does not judge a version.
 
 use std::ffi::{c_char, c_int, c_uint};
 use std::fs::File;
@@ -18,8 +18,8 @@ use crate::gpus::bus_address;
 
 /// The CUDA driver's library.
 pub const CUDA: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
-/// The run-time compiler's, by CUDA's major version: first the one that knows the most cards, last one that is too old and is
-/// told as such.
+/// File names of NVRTC by CUDA's major version: first the one that supports the most GPUs, last one that is too old and is
+/// reported as such.
 pub const NVRTC: &[&str] = if cfg!(windows) {
     &["nvrtc64_120_0.dll", "nvrtc64_130_0.dll"]
 } else {
@@ -29,7 +29,7 @@ pub const NVRTC: &[&str] = if cfg!(windows) {
 const NVRTC_PACKAGES: [&str; 2] = ["nvidia/cuda_nvrtc", "nvidia/cu13"];
 const TOOLKIT: &str = "/usr/local/cuda/lib64";
 
-/// Where NVRTC may be: what is given, or else the loader's places, Python environments under `roots`, CUDA's toolkit.
+/// Where NVRTC is searched for: the given path, or else the loader's paths, Python environments under `roots`, CUDA's toolkit.
 #[must_use]
 pub fn nvrtc_places(given: Option<&Path>, roots: &[PathBuf]) -> Vec<Place> {
     let in_packages = NVRTC_PACKAGES.iter().flat_map(|package| search_order(given, roots, package));
@@ -43,7 +43,7 @@ pub fn nvrtc_places(given: Option<&Path>, roots: &[PathBuf]) -> Vec<Place> {
     all
 }
 
-/// Why a library did not tell its version.
+/// Why a library's version could not be read.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Silent {
     /// The system's loader did not load it.
@@ -60,14 +60,14 @@ pub enum Silent {
     },
 }
 
-/// What the CUDA driver's library tells.
+/// What the CUDA driver library reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CudaDriver {
-    /// The newest CUDA that it serves.
+    /// The newest CUDA version that it supports.
     pub version: Version,
     /// What starting it answered; 0 is success (`CUresult`).
     pub start_code: i32,
-    /// Where its first card is on the bus: the one that is taken by whoever does not choose.
+    /// Bus address of its first GPU, the default device.
     pub first_card: Option<String>,
 }
 
@@ -107,7 +107,7 @@ fn first_card(library: &Library) -> Option<String> {
     if unsafe { get(&raw mut card, 0) } != 0 {
         return None;
     }
-    // SAFETY: the card is the one just got; it writes no more bytes than it is told there are, the last of them zero.
+    // SAFETY: the card is the one just got; it writes no more bytes than the given length, the last of them zero.
     if unsafe { place(text.as_mut_ptr().cast(), text.len() as c_int, card) } != 0 {
         return None;
     }
@@ -145,7 +145,7 @@ pub fn nvrtc(path: &Path) -> Result<Version, Silent> {
     Ok(Version::two(major.unsigned_abs(), minor.unsigned_abs()))
 }
 
-/// The version of the TensorRT at `path`, of either flavour, with the number of its build where it tells that.
+/// The version of the TensorRT at `path`, of either flavour, with its build number if it reports one.
 ///
 /// # Errors
 /// If it is not there, or is not what it is called.
@@ -171,8 +171,8 @@ fn open(path: &Path) -> Result<Library, Silent> {
     unsafe { Library::new(path) }.map_err(|error| Silent::NotLoaded { said: error.to_string() })
 }
 
-/// What is missing of the library at `path`. The system's loader maps one that was cut, when it was fetched or when the disk
-/// was full, and the process dies of it. Where only a name is given nobody can tell.
+/// Bytes missing from the library at `path`. The system's loader maps a file truncated by a failed download or a full disk,
+/// and the process crashes. A bare file name cannot be checked.
 fn cut_short(path: &Path) -> Option<String> {
     let mut head = [0_u8; ELF_HEAD_BYTES];
     let mut file = File::open(path).ok()?;
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_on_the_bus_is_the_same_whoever_writes_it() {
+    fn bus_addresses_of_cuda_and_nvml_are_equal() {
         assert_eq!(address("0000:0a:00.0").as_deref(), Some("00000000:0A:00.0"));
         assert_eq!(address("10000:01:00.0").as_deref(), Some("00010000:01:00.0"));
         assert_eq!(address(""), None);
@@ -250,7 +250,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_library_of_something_else_is_told_by_what_it_lacks() {
+    fn another_library_is_recognised_by_its_missing_symbols() {
         let wrong = tensorrt(Path::new("libc.so.6")).expect_err("the C library is no TensorRT");
         assert_eq!(wrong, Silent::Foreign { said: "a library without getInferLibMajorVersion".into() });
     }

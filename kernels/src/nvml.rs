@@ -1,6 +1,6 @@
-//! What NVIDIA's management library tells of every card, for whoever looks for what is wrong with it.
+//! What NVML reports about every GPU, for diagnosis.
 //!
-//! Decides what is asked; judges nothing. A card that does not answer a question leaves that answer out.
+//! Decides what is queried; judges nothing. A value that a GPU does not report is left out.
 
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::{EccCounter, MemoryError, TemperatureSensor};
@@ -13,7 +13,7 @@ use visage_engines::{Sm, Version};
 
 use crate::gpus::bus_address;
 
-/// How the management library took the question.
+/// The result of the query.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Management {
@@ -34,62 +34,62 @@ pub enum Management {
     Answered,
 }
 
-/// A card and the state it is in. What it does not tell is `None` or empty.
+/// A GPU and its state. A value that it does not report is `None` or empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GpuState {
     /// Its name, such as `NVIDIA GeForce RTX 4090`.
     pub name: String,
-    /// Where it is on the bus, as [`crate::gpus::bus_address`] writes it.
+    /// PCI bus address in the form of [`crate::gpus::bus_address`].
     pub bus_address: Option<String>,
     /// Compute capability.
     pub sm: Option<Sm>,
-    /// All of its memory; 0 where it is the machine's own, or not told.
+    /// Total memory in bytes; 0 if it is shared with the CPU or not reported.
     pub memory_bytes: u64,
-    /// Memory that nobody holds.
+    /// Free memory.
     pub memory_free_bytes: u64,
-    /// Who holds the rest.
+    /// Processes that use the rest.
     pub memory_users: Vec<MemoryUser>,
     /// Degrees Celsius.
     pub temperature_c: Option<u32>,
-    /// What it may draw now, in watts.
+    /// Current power limit in watts.
     pub power_limit_w: Option<u32>,
-    /// What it may draw as it was made, in watts.
+    /// Default power limit in watts.
     pub power_default_w: Option<u32>,
-    /// Whether the machine runs on its battery.
+    /// Whether the machine runs on battery.
     pub is_on_battery: Option<bool>,
-    /// Why its clocks are lowered now, in NVML's words.
+    /// Throttle reasons with NVML's names.
     pub slowed_by: Vec<String>,
     /// Errors of its memory that could not be corrected since the driver was loaded; where error correction is on.
     pub ecc_errors: Option<u64>,
-    /// Whether it is cut into instances (MIG).
+    /// Whether MIG mode is on.
     pub is_mig: Option<bool>,
 }
 
-/// A process that holds memory of a card.
+/// A process that uses memory of a GPU.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MemoryUser {
     /// Its number.
     pub pid: u32,
-    /// Its program, where that is told.
+    /// Its program, if reported.
     pub name: String,
-    /// What it holds, where that is told.
+    /// Memory that it uses, if reported.
     pub bytes: Option<u64>,
 }
 
-/// What the management library told.
+/// What NVML reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inventory {
-    /// How it took the question.
+    /// The result of the query.
     pub management: Management,
     /// Version of the driver.
     pub driver: Option<Version>,
-    /// The cards that answered.
+    /// The GPUs that answered.
     pub cards: Vec<GpuState>,
 }
 
-/// Asks the management library for everything.
+/// Queries NVML for everything.
 #[must_use]
 pub fn take_inventory() -> Inventory {
     let nvml = match Nvml::init() {
@@ -152,7 +152,7 @@ fn memory_users(nvml: &Nvml, device: &Device<'_>) -> Vec<MemoryUser> {
     users
 }
 
-/// Reasons that say that something is wrong; an idle card lowers its clocks too.
+/// Reasons that indicate a problem; an idle GPU lowers its clocks too.
 pub(crate) fn slowed_by(reasons: ThrottleReasons) -> Vec<String> {
     let wrong = ThrottleReasons::SW_POWER_CAP
         | ThrottleReasons::HW_SLOWDOWN

@@ -1,7 +1,7 @@
-//! VP8 by the system's libvpx: one stream in real time on one thread, and the decoder that proves it.
+//! VP8 by the system's libvpx: one real-time stream on one thread, and a decoder for verification.
 //!
-//! Decides how the library is called and what it may never do (skip, resize or look ahead by itself). Does not decide
-//! bitrate, speed or when a key picture comes.
+//! Decides how the library is called and what it must never do (skip, resize or look ahead on its own). Does not decide
+//! bitrate, speed or when a keyframe comes.
 
 use std::ffi::{CStr, c_int, c_uint};
 use std::mem::MaybeUninit;
@@ -21,17 +21,17 @@ use vpx_sys::{
     vpx_img_fmt, vpx_kf_mode, vpx_rc_mode,
 };
 
-/// Ticks of the library's clock in a second: microseconds, so that any rate of pictures can be told.
+/// Ticks of the library's clock in a second: microseconds, so that any frame rate can be expressed.
 const CLOCK_HZ: c_int = 1_000_000;
 /// What the decoder's buffer is taken to hold, as milliseconds of the bitrate: whole, at the start, and aimed at.
 const BUFFER_MS: (c_uint, c_uint, c_uint) = (1000, 500, 600);
 /// The finest and the coarsest step of the quantiser. The coarsest is let in so that a low bitrate is kept without
 /// skipping pictures.
 const QUANTISERS: (c_uint, c_uint) = (2, 63);
-/// A key picture may cost this share of a usual picture's bits: more would hold up the pictures behind it.
-const KEY_PICTURE_PERCENT: c_int = 600;
+/// Maximum size of a keyframe in percent of the average frame: a larger one would delay the frames behind it.
+const KEYFRAME_PERCENT: c_int = 600;
 
-/// What the library said no to.
+/// What the library refused.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{0}")]
 pub struct Refusal(String);
@@ -43,14 +43,14 @@ pub struct Settings {
     pub width: usize,
     /// Pixels down, even.
     pub height: usize,
-    /// What is aimed at.
+    /// Target bitrate.
     pub bits_per_second: u32,
     /// `cpu-used` of libvpx, -16 to 16: how much is left out, the lower the faster; below zero it is fixed, not
     /// adapted to the machine's load.
     pub speed: i32,
 }
 
-/// An encoded picture.
+/// An encoded frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
     /// One frame (RFC 6386, section 9).
@@ -59,7 +59,7 @@ pub struct Encoded {
     pub is_key: bool,
 }
 
-/// Whether a picture must be one to start from.
+/// Whether a frame must be a keyframe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// It need not.
@@ -68,7 +68,7 @@ pub enum Start {
     Forced,
 }
 
-/// The library's state of one stream, closed when it is dropped. In a box: the library is never told that it moved.
+/// The library's state of one stream, closed when it is dropped. In a box: the library keeps its address.
 struct Context(Box<vpx_codec_ctx_t>);
 
 // SAFETY: the state is owned by this value alone and the library ties it to no thread (one thread at a time may use
@@ -93,7 +93,7 @@ impl Drop for Context {
     }
 }
 
-/// Pictures to VP8 frames. Key pictures come first and on demand only.
+/// Encodes VP8. Keyframes: the first frame, and on demand.
 pub struct Encoder {
     context: Context,
     config: vpx_codec_enc_cfg_t,
@@ -103,7 +103,7 @@ pub struct Encoder {
 unsafe impl Send for Encoder {}
 
 impl Encoder {
-    /// An encoder that has seen nothing yet.
+    /// A new encoder.
     ///
     /// # Errors
     /// If the library cannot make one of these settings, or is not the one that this was built for.
@@ -118,7 +118,7 @@ impl Encoder {
         encoder.control(VP8E_SET_NOISE_SENSITIVITY, 0)?;
         encoder.control(VP8E_SET_STATIC_THRESHOLD, 1)?;
         encoder.control(VP8E_SET_TOKEN_PARTITIONS, 0)?;
-        encoder.control(VP8E_SET_MAX_INTRA_BITRATE_PCT, KEY_PICTURE_PERCENT)?;
+        encoder.control(VP8E_SET_MAX_INTRA_BITRATE_PCT, KEYFRAME_PERCENT)?;
         Ok(encoder)
     }
 
@@ -166,10 +166,10 @@ impl Encoder {
         }
     }
 
-    /// Aims at another bitrate, without a key picture.
+    /// Sets another target bitrate without a keyframe.
     ///
     /// # Errors
-    /// If the library refuses; the old aim stays.
+    /// If the library refuses; the previous target stays.
     pub fn set_bitrate(&mut self, bits_per_second: u32) -> Result<(), Refusal> {
         let config = vpx_codec_enc_cfg_t { rc_target_bitrate: kilobits(bits_per_second), ..self.config };
         // SAFETY: the state is open, and the library copies the configuration.
@@ -193,8 +193,8 @@ fn configured(settings: &Settings) -> Result<vpx_codec_enc_cfg_t, Refusal> {
     config.g_timebase.den = CLOCK_HZ;
     config.g_pass = vpx_enc_pass::VPX_RC_ONE_PASS;
     config.g_lag_in_frames = 0;
-    // Packets that are lost are sent again, and a picture that stays lost is answered with a key picture: the
-    // library's own resilience would only forget what it learned, picture by picture, and cost bits.
+    // Lost packets are retransmitted, and a frame that stays lost is answered with a keyframe. The library's
+    // error-resilient mode would reset its probabilities with every frame and cost bits.
     config.g_error_resilient = 0;
     config.rc_end_usage = vpx_rc_mode::VPX_CBR;
     config.rc_target_bitrate = kilobits(settings.bits_per_second);
@@ -222,7 +222,7 @@ fn image_of(planes: [&[u8]; 3], width: c_uint, height: c_uint) -> Result<vpx_ima
     if planes.map(<[u8]>::len) != [luma, luma / 4, luma / 4] {
         return Err(Refusal(format!("planes of {:?} bytes", planes.map(<[u8]>::len))));
     }
-    // SAFETY: the struct is numbers, pointers and enums that have a zero (no format, unknown colours, studio range).
+    // SAFETY: the struct is numbers, pointers and enums that have a zero (no format, unknown colours, limited range).
     let mut image: vpx_image_t = unsafe { MaybeUninit::zeroed().assume_init() };
     image.fmt = vpx_img_fmt::VPX_IMG_FMT_I420;
     (image.w, image.h, image.d_w, image.d_h) = (width, height, width, height);
@@ -236,11 +236,11 @@ fn image_of(planes: [&[u8]; 3], width: c_uint, height: c_uint) -> Result<vpx_ima
     Ok(image)
 }
 
-/// VP8 frames to pictures, for whoever checks what was sent.
+/// Decodes VP8, to verify what was sent.
 pub struct Decoder(Context);
 
 impl Decoder {
-    /// A decoder that has seen nothing yet.
+    /// A new decoder.
     ///
     /// # Errors
     /// If the library cannot make one, or is not the one that this was built for.

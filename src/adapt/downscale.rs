@@ -1,19 +1,19 @@
-//! Pictures made smaller by averaging the area behind each pixel.
+//! Downscaling of frames: each pixel is the average of the area that it covers.
 
 use crate::media::{FrameSize, VideoFrame};
 
-/// `picture` at `size`: itself if it has that size, else an averaged copy kept in `kept`.
-/// Sizes larger than the picture are treated as the picture's own.
-pub fn shrink<'a>(picture: &'a VideoFrame, size: FrameSize, kept: &'a mut Option<VideoFrame>) -> &'a VideoFrame {
-    let full = picture.size();
+/// `frame` at `size`: the frame itself if it has that size, else an averaged copy in the buffer `scaled`.
+/// A size larger than the frame counts as the frame's own.
+pub fn shrink<'a>(frame: &'a VideoFrame, size: FrameSize, scaled: &'a mut Option<VideoFrame>) -> &'a VideoFrame {
+    let full = frame.size();
     if size == full || size.width() > full.width() || size.height() > full.height() {
-        return picture;
+        return frame;
     }
-    let small = match kept.take() {
-        Some(small) if small.size() == size => kept.insert(small),
-        _ => kept.insert(VideoFrame::black(size)),
+    let small = match scaled.take() {
+        Some(small) if small.size() == size => scaled.insert(small),
+        _ => scaled.insert(VideoFrame::black(size)),
     };
-    let (luma, blue, red) = picture.planes();
+    let (luma, blue, red) = frame.planes();
     let (small_luma, small_blue, small_red) = small.planes_mut();
     average(luma, full.width(), small_luma, size.width());
     average(blue, full.width() / 2, small_blue, size.width() / 2);
@@ -47,12 +47,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flat_picture_stays_flat_at_every_step() {
-        let mut picture = VideoFrame::black(FrameSize::square(512));
-        picture.planes_mut().0.fill(200);
+    fn a_flat_frame_stays_flat_at_every_step() {
+        let mut frame = VideoFrame::black(FrameSize::square(512));
+        frame.planes_mut().0.fill(200);
         for side in [256, 384, 510] {
-            let mut kept = None;
-            let small = shrink(&picture, FrameSize::square(side), &mut kept);
+            let mut scaled = None;
+            let small = shrink(&frame, FrameSize::square(side), &mut scaled);
             assert!(small.planes().0.iter().all(|luma| *luma == 200), "side {side}");
         }
     }

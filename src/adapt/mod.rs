@@ -1,6 +1,6 @@
-//! What fits through the way out: picture sizes for a bitrate, pictures made smaller, and how the voice is coded.
+//! Adaptation to the link: the frame size for a bitrate, downscaling, and the bitrate and FEC of audio.
 //!
-//! Decides when a smaller picture or a better protected voice is the better one. Does not measure the network.
+//! Decides when a smaller frame or better protected audio is the better choice. Does not measure the network.
 
 mod audio_ladder;
 mod downscale;

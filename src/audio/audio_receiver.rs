@@ -185,7 +185,7 @@ impl<D: Decode> AudioReceiver<D> {
         self.steer();
         let came = self.finish(&voice);
         if said.is_some() && kind == BlockKind::Voice {
-            self.losses.count(Loss::TalkedOver);
+            self.losses.count(Loss::OverriddenMicrophone);
         }
         let kind = if said.is_some() { BlockKind::Said } else { kind };
         let block = said.unwrap_or(came);
@@ -478,7 +478,7 @@ mod tests {
             let heard = call.line.tick(Some(sound.clone()));
             assert_eq!((heard.block, heard.kind, heard.newest_arrival), (sound.clone(), BlockKind::Said, None));
         }
-        let covered = call.line.losses().of(Loss::TalkedOver);
+        let covered = call.line.losses().of(Loss::OverriddenMicrophone);
         assert!((15..=20).contains(&covered), "{covered} blocks of voice under the sound");
     }
 

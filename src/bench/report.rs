@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn the_stable_names_are_in_the_json() {
         let mut report = BenchReport::default();
-        report.stages.insert("draw_ms".into(), Percentiles::default());
+        report.stages.insert("render_ms".into(), Percentiles::default());
         report.voice_stages.insert("encode_ms".into(), Percentiles::default());
         report.gpu.insert("compute_ms".into(), Percentiles::default());
         let json: serde_json::Value = serde_json::from_str(&report.json()).expect("json");
@@ -343,7 +343,7 @@ mod tests {
             assert!(json.pointer(path).is_some(), "{path}");
         }
         let spans = ["voice_to_frame_ms", "server_share_ms", "av_offset_ms", "stop_ms"];
-        for name in spans.into_iter().chain(["stages/draw_ms", "voice_stages/encode_ms", "gpu/compute_ms"]) {
+        for name in spans.into_iter().chain(["stages/render_ms", "voice_stages/encode_ms", "gpu/compute_ms"]) {
             for part in ["n", "p50", "p90", "p95", "p99", "max"] {
                 assert!(json.pointer(&format!("/{name}/{part}")).is_some(), "{name} {part}");
             }
@@ -355,18 +355,18 @@ mod tests {
     fn gpu_steps_are_listed_below_the_model_stage_and_only_with_a_gpu() {
         let mut report =
             BenchReport { frames: FrameTally { due: 1, ..FrameTally::default() }, ..BenchReport::default() };
-        report.stages.insert("model_ms".into(), Percentiles::default());
-        report.stages.insert("draw_ms".into(), Percentiles::default());
+        report.stages.insert("inference_ms".into(), Percentiles::default());
+        report.stages.insert("render_ms".into(), Percentiles::default());
         let names = |report: &BenchReport| {
             let table = report.table();
             let rows = table.lines().filter(|line| line.starts_with("  ") && line.ends_with('0'));
             rows.map(|line| line[..20].trim_end().to_owned()).collect::<Vec<_>>()
         };
         let rows = names(&report);
-        let model = rows.iter().position(|name| name == "    model").expect("a row");
-        assert_eq!(rows[model + 1], "    draw");
+        let model = rows.iter().position(|name| name == "    inference").expect("a row");
+        assert_eq!(rows[model + 1], "    render");
         report.gpu = StepTimes::NAMES.map(|part| (format!("{part}_ms"), Percentiles::default())).into();
-        assert_eq!(names(&report)[model + 1..][..4], ["      upload", "      compute", "      download", "    draw"]);
+        assert_eq!(names(&report)[model + 1..][..4], ["      upload", "      compute", "      download", "    render"]);
     }
 
     #[test]

@@ -15,10 +15,12 @@ pub use engines::{
 #[cfg(feature = "cuda")]
 pub use engines::{KernelBuildFlags, NvrtcFlags};
 
-use values::{host_name, secret};
+pub use values::LogFormat;
+use values::{base_path, host_name, secret};
 
 use crate::doctor::probe::relay::Server;
 use crate::doctor::probe::subprocess::Question;
+use crate::serve::BasePath;
 
 /// Live talking avatars in a browser: a voice comes in, a face that speaks it goes out, in step.
 #[derive(Debug, Parser)]
@@ -40,6 +42,10 @@ pub struct Flags {
     #[arg(long, env = "VISAGE_LOG", global = true, help_heading = EVERYWHERE, default_value = "info", value_name = "LEVEL",
           value_parser = ["error", "warn", "info", "debug", "trace"])]
     pub log: String,
+
+    /// How lines of the log are written: text, or json with one object per line
+    #[arg(long, env = "VISAGE_LOG_FORMAT", global = true, help_heading = EVERYWHERE, value_enum, default_value_t = LogFormat::Text, hide_possible_values = true, value_name = "FORMAT")]
+    pub log_format: LogFormat,
 }
 
 /// Not in between those of one command.
@@ -163,6 +169,11 @@ pub struct ServeFlags {
     /// localhost and the names of other flags need none
     #[arg(long, env = "VISAGE_ALLOW_HOST", value_delimiter = ',', value_name = "NAME", value_parser = host_name)]
     pub allow_host: Vec<String>,
+
+    /// Path below which a proxy publishes this server, such as /avatar; the proxy may remove it from requests or pass it on.
+    /// X-Forwarded-Prefix of a proxy does the same
+    #[arg(long, env = "VISAGE_BASE_PATH", default_value = "/", value_name = "PATH", value_parser = base_path)]
+    pub base_path: BasePath,
 
     /// Side of the picture in pixels
     #[arg(long, env = "VISAGE_RESOLUTION_PX", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=1024))]

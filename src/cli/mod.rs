@@ -35,7 +35,7 @@ use clap::{CommandFactory, Parser};
 use tracing_subscriber::EnvFilter;
 
 use error::CliError;
-use flags::{Command, Flags};
+use flags::{Command, Flags, LogFormat};
 
 /// The exit code of wrong usage, as clap has it.
 const WRONG_USAGE: u8 = 2;
@@ -60,7 +60,7 @@ pub fn main() -> ExitCode {
 
 fn run(flags: &Flags) -> Result<ExitCode, CliError> {
     if !matches!(flags.command, Command::Serve(_) | Command::Render(_) | Command::Bench(_)) {
-        visage_kernels::pipe::end_quietly();
+        visage_kernels::sigpipe::end_quietly();
     }
     let done = match &flags.command {
         Command::Serve(wanted) => serve::run(flags, wanted),
@@ -102,6 +102,9 @@ fn variables() -> impl Iterator<Item = String> {
 fn start_log(flags: &Flags) {
     let filter = EnvFilter::new(format!("warn,visage={}", flags.log));
     let is_seen = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    log.with_ansi(is_seen).with_target(false).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match flags.log_format {
+        LogFormat::Text => log.with_ansi(is_seen).init(),
+        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
+    }
 }

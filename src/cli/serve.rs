@@ -22,7 +22,9 @@ use crate::codec::VIDEO_CODECS;
 use crate::model::Pack;
 use crate::model::portrait::Portrait;
 use crate::rtc::{RtcConfig, RtcServer, RtcServerError};
-use crate::serve::{self, AppState, Facts, Secured, ServeError, Shared, Startup, TlsFiles, TraceFile};
+use crate::serve::{
+    self, Access, AppState, ClientLimits, Facts, Secured, ServeError, Shared, Startup, TlsFiles, TraceFile,
+};
 use crate::session::{Sessions, SessionsConfig};
 use crate::time::Wall;
 
@@ -47,7 +49,7 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), CliError> {
         // Event streams end when this turns.
         let _ = close.send(true);
     })?;
-    let doors = Startup::default();
+    let doors = Startup::new(access(wanted), wanted.base_path.clone());
     let mut closed = closing.clone();
     let stop = async move { drop(closed.wait_for(|is_closing| *is_closing).await) };
     let serving = runtime.spawn(serve::serve(listener, doors.router(), tls, stop));
@@ -60,12 +62,16 @@ pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), CliError> {
     }
     let house = Services::open(flags, wanted, address.port(), engines)?;
     doors.open(serve::router(house.state(wanted, closing)));
-    tell(wanted, &url(scheme, address), &house.net, &house.facts);
+    tell(wanted, &format!("{}{}", url(scheme, address), wanted.base_path.as_str()), &house.net, &house.facts);
     tell_fingerprint(wanted, files.as_ref())?;
     drop(guard);
     let served = runtime.block_on(serving);
     house.close(&runtime)?;
     served?.map_err(CliError::from)
+}
+
+fn access(wanted: &ServeFlags) -> Access {
+    Access::new(&wanted.allow_host, &wanted.allow_origin)
 }
 
 /// What is behind the doors.
@@ -97,7 +103,9 @@ impl Services {
             facts: self.facts.clone(),
             token: wanted.token.clone(),
             origins: wanted.allow_origin.clone(),
-            allowed_hosts: wanted.allow_host.clone(),
+            access: access(wanted),
+            base_path: wanted.base_path.clone(),
+            limits: ClientLimits::of(usize::from(wanted.max_sessions)),
             assets: embedded::PAGE,
             closing,
             stills: Mutex::default(),

@@ -76,7 +76,7 @@ fn encoder(aim: &Aim) -> Result<Encoder, CodecError> {
         .vui(colours());
     let mut encoder = Encoder::with_api_config(OpenH264API::from_source(), config)
         .map_err(|error| refused("make an encoder", &error))?;
-    h264::hush(&mut encoder);
+    h264::silence(&mut encoder);
     Ok(encoder)
 }
 

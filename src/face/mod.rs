@@ -1,6 +1,6 @@
-//! Faces: from a pose to a picture.
+//! Renderers: from a pose to a frame.
 //!
-//! Decides how an avatar is drawn. Does not decide what it says or when: poses are given.
+//! Decides how an avatar is drawn. Poses are given; the animator decides them.
 
 pub mod drawn;
 pub mod head;
@@ -11,9 +11,8 @@ mod surface;
 pub use pose::{ARKIT_NAMES, ArkitWeights, Pose, arkit_index};
 pub use surface::Surface;
 
-/// An avatar that can be drawn. One per session; what sessions can share it shares behind an `Arc`.
+/// Renderer of an avatar, one per session. Sessions share the avatar's data behind an `Arc`.
 pub trait Face: Send {
-    /// Draws `pose` over the whole of `surface`, whatever its (square) size, on the avatar's own background.
-    /// Opaque afterwards.
+    /// Draws `pose` on the avatar's background, over all of `surface`, whatever its (square) size. The result is opaque.
     fn draw(&mut self, pose: &Pose, surface: &mut Surface);
 }

@@ -1,6 +1,7 @@
-//! What a face does at one moment.
+//! Pose of a face: ARKit blend shape weights, head rotation, secondary motion.
 
-/// The 52 ARKit face shapes, in the order of [`ArkitWeights`]. "Left" is the subject's left.
+/// The 52 ARKit blend shapes (Apple, `ARFaceAnchor.BlendShapeLocation`), in the order of [`ArkitWeights`]. "Left" is the subject's
+/// left.
 pub const ARKIT_NAMES: [&str; 52] = [
     "browDownLeft",
     "browDownRight",
@@ -56,31 +57,31 @@ pub const ARKIT_NAMES: [&str; 52] = [
     "tongueOut",
 ];
 
-/// The place of a shape in [`ARKIT_NAMES`], if there is such a shape.
+/// Index of a blend shape in [`ARKIT_NAMES`]; `None` for an unknown name.
 #[must_use]
 pub fn arkit_index(name: &str) -> Option<usize> {
     ARKIT_NAMES.iter().position(|known| *known == name)
 }
 
-/// A weight from 0 to 1 for each ARKit shape.
+/// A weight from 0 to 1 for each ARKit blend shape.
 pub type ArkitWeights = [f32; ARKIT_NAMES.len()];
 
-/// What a face does at one moment. Angles in degrees; signs as the viewer sees them.
+/// Pose of a face at one instant. Angles in degrees, with signs as seen by the viewer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pose {
-    /// Face shapes, 0 to 1; gaze and blink are among them.
+    /// Blend shape weights, 0 to 1, gaze and blink included.
     pub weights: ArkitWeights,
-    /// Head turn; positive turns the nose to the right of the picture.
+    /// Yaw; positive turns the nose to the right of the image.
     pub yaw_degrees: f32,
-    /// Head nod; positive is down.
+    /// Pitch; positive is down.
     pub pitch_degrees: f32,
-    /// Head tilt; positive is clockwise.
+    /// Roll; positive is clockwise.
     pub roll_degrees: f32,
-    /// Hair and loose parts behind the head's motion, -1 to 1 (a spring on minus the head's velocity).
+    /// Displacement of hair and loose parts, -1 to 1 (a spring driven by minus the head's angular velocity).
     pub lag: f32,
-    /// Breath, 0 (out) to 1 (in).
+    /// Breath, 0 (exhaled) to 1 (inhaled).
     pub breath: f32,
-    /// Time since the start of the line in seconds, for small motions of an avatar's own (a tail, an ear).
+    /// Time since the start of the session in seconds, for motion of the avatar's own (a tail, an ear).
     pub seconds: f32,
 }
 
@@ -99,13 +100,13 @@ impl Default for Pose {
 }
 
 impl Pose {
-    /// The weight of the shape called `name`; zero if there is no such shape.
+    /// Weight of the blend shape `name`; 0 for an unknown name.
     #[must_use]
     pub fn weight(&self, name: &str) -> f32 {
         arkit_index(name).map_or(0.0, |index| self.weights[index])
     }
 
-    /// Sets the weight of `name` (clamped to 0..1); unknown names change nothing.
+    /// Sets the weight of `name`, clamped to 0..1. An unknown name changes nothing.
     pub fn set(&mut self, name: &str, weight: f32) {
         if let Some(index) = arkit_index(name) {
             self.weights[index] = weight.clamp(0.0, 1.0);

@@ -1,7 +1,7 @@
-//! How many sessions a card may bear, from what it says once a second.
+//! Session capacity of a GPU, from one reading a second.
 //!
-//! Decides the limit; whoever admits keeps to it. Running sessions are never ended for heat: a limit below their number
-//! holds as they leave. What cannot be seen changes nothing: a silent card keeps the limit that it had.
+//! Decides the limit; admission applies it. Running sessions are never ended for heat: a limit below their number takes
+//! effect as they leave. A missing reading changes nothing: a GPU that does not answer keeps its limit.
 
 use std::time::{Duration, Instant};
 
@@ -9,40 +9,40 @@ use serde::{Deserialize, Serialize};
 
 use super::{GpuReading, GpuRequirement};
 
-/// Degrees Celsius: above this for ten seconds, the limit goes down a step.
+/// Degrees Celsius: above this for ten seconds, the limit is lowered by one step.
 pub const HOT_C: u32 = 80;
 const HOT_FOR: Duration = Duration::from_secs(10);
-/// Below this for [`COOL_FOR`], it goes up a step. In between nothing happens.
+/// Below this for [`COOL_FOR`], the limit is raised by one step. In between it stays.
 const COOL_C: u32 = 75;
 const COOL_FOR: Duration = Duration::from_mins(1);
-/// A step is this part of all places.
+/// A step is the capacity divided by this.
 const STEPS: usize = 4;
-/// However hot: a card that one face overheats has a fault of its own, and lowers its clocks by itself.
+/// Minimum at any temperature: a GPU that a single session overheats has a hardware fault, and throttles its own clocks.
 const FEWEST: usize = 1;
-/// A card that says nothing for this long is called silent. Nothing is concluded across such a gap.
+/// Without an answer for this long a GPU counts as silent. No duration is measured across such a gap.
 const SILENT_AFTER: Duration = Duration::from_secs(5);
-/// Once memory was short there must be this much, in percent of a session's need, before it is enough again.
+/// Hysteresis: after a shortage this much memory must be free, in percent of a session's need.
 const ENOUGH_PERCENT: u64 = 125;
 
-/// What a card leaves.
+/// The capacity that a GPU leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allowance {
-    /// Sessions at once that its temperature leaves.
+    /// Concurrent sessions that its temperature allows.
     pub capacity: usize,
-    /// Sessions at once that there are places for when it is cool.
+    /// Concurrent sessions when it is cool.
     pub max_capacity: usize,
-    /// Sessions that fit into its free memory besides those of the moment it was read; none where it does not tell, or
-    /// they take none.
+    /// Further sessions that fit into the memory that was free at the reading. `None` if it is not reported, or if sessions
+    /// need no memory.
     pub additional_sessions: Option<u64>,
-    /// Memory that one more session takes.
+    /// Memory of one session in bytes.
     pub session_bytes: u64,
-    /// Degrees Celsius, as far as it tells.
+    /// Degrees Celsius, if reported.
     pub temperature_c: Option<u32>,
-    /// Memory that nobody held.
+    /// Free memory in bytes, if reported.
     pub memory_free_bytes: Option<u64>,
 }
 
-/// What is worth being told, once.
+/// Changes that are logged and counted, once each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It was hot for long: fewer sessions.
@@ -81,72 +81,72 @@ impl Change {
 /// The policy over one card.
 #[derive(Clone, Debug)]
 pub struct Governor {
-    card: GpuRequirement,
+    gpu: GpuRequirement,
     allowance: Allowance,
     hot_since: Option<Instant>,
     cool_since: Option<Instant>,
-    /// When it last told its temperature.
-    felt_at: Instant,
+    /// Time of the last reported temperature.
+    temperature_at: Instant,
     answered_at: Instant,
     is_silent: bool,
     is_short: bool,
 }
 
 impl Governor {
-    /// Over `card`, with all `places` until it says otherwise.
+    /// For `gpu`, with the full `capacity` until a reading lowers it.
     #[must_use]
-    pub fn new(card: GpuRequirement, places: usize, now: Instant) -> Self {
+    pub fn new(gpu: GpuRequirement, capacity: usize, now: Instant) -> Self {
         let allowance = Allowance {
-            capacity: places,
-            max_capacity: places,
+            capacity,
+            max_capacity: capacity,
             additional_sessions: None,
-            session_bytes: card.session_bytes,
+            session_bytes: gpu.session_bytes,
             temperature_c: None,
             memory_free_bytes: None,
         };
         let (hot_since, cool_since) = (None, None);
         Self {
-            card,
+            gpu,
             allowance,
             hot_since,
             cool_since,
-            felt_at: now,
+            temperature_at: now,
             answered_at: now,
             is_silent: false,
             is_short: false,
         }
     }
 
-    /// What the card leaves.
+    /// The current allowance.
     #[must_use]
     pub fn allowance(&self) -> Allowance {
         self.allowance
     }
 
-    /// Whether the card answered the last time.
+    /// Whether the GPU answered the reading at `now`.
     #[must_use]
     pub fn is_answered(&self, now: Instant) -> bool {
         self.answered_at == now
     }
 
-    /// Takes what was read at `now`, while `running` sessions were there.
-    pub fn see(&mut self, readings: &[GpuReading], running: usize, now: Instant) -> Vec<Change> {
+    /// Takes the readings of `now`, with `running` sessions active.
+    pub fn on_reading(&mut self, readings: &[GpuReading], running: usize, now: Instant) -> Vec<Change> {
         let mut changes = Vec::new();
-        let own = readings.iter().find(|reading| self.card.is_of(reading));
+        let own = readings.iter().find(|reading| self.gpu.is_of(reading));
         let Some(reading) = own.filter(|reading| reading.error.is_none()) else {
-            changes.extend(self.miss(now));
+            changes.extend(self.on_no_answer(now));
             return changes;
         };
         self.answered_at = now;
         changes.extend(std::mem::take(&mut self.is_silent).then_some(Change::Answering));
         self.allowance.temperature_c = reading.temperature_c;
-        changes.extend(reading.temperature_c.and_then(|degrees| self.feel(degrees, running, now)));
-        changes.extend(self.fit(reading.memory_free_bytes));
+        changes.extend(reading.temperature_c.and_then(|degrees| self.on_temperature(degrees, running, now)));
+        changes.extend(self.on_free_memory(reading.memory_free_bytes));
         changes
     }
 
-    /// The card did not answer.
-    fn miss(&mut self, now: Instant) -> Option<Change> {
+    /// The GPU did not answer.
+    fn on_no_answer(&mut self, now: Instant) -> Option<Change> {
         if self.is_silent || now.saturating_duration_since(self.answered_at) < SILENT_AFTER {
             return None;
         }
@@ -155,10 +155,10 @@ impl Governor {
         Some(Change::Silent)
     }
 
-    /// Counts how long it has been hot or cool. A moment in which it did not tell changes nothing, a long one all.
-    fn feel(&mut self, degrees: u32, running: usize, now: Instant) -> Option<Change> {
-        let felt_at = std::mem::replace(&mut self.felt_at, now);
-        if now.saturating_duration_since(felt_at) >= SILENT_AFTER {
+    /// Measures how long it has been hot or cool. A short gap in the temperature changes nothing, a long one restarts both.
+    fn on_temperature(&mut self, degrees: u32, running: usize, now: Instant) -> Option<Change> {
+        let temperature_at = std::mem::replace(&mut self.temperature_at, now);
+        if now.saturating_duration_since(temperature_at) >= SILENT_AFTER {
             (self.hot_since, self.cool_since) = (None, None);
         }
         let since = |is_so: bool, since: Option<Instant>| is_so.then(|| since.unwrap_or(now));
@@ -168,12 +168,14 @@ impl Governor {
             |since: Option<Instant>, long| since.is_some_and(|since| now.saturating_duration_since(since) >= long);
         if lasted(self.hot_since, HOT_FOR) {
             self.hot_since = Some(now);
-            return self.move_to(self.lower(running), Change::Lowered);
+            return self.set_capacity(self.lower(running), Change::Lowered);
         }
         if lasted(self.cool_since, COOL_FOR) {
             self.cool_since = Some(now);
-            return self
-                .move_to((self.allowance.capacity + self.step()).min(self.allowance.max_capacity), Change::Restored);
+            return self.set_capacity(
+                (self.allowance.capacity + self.step()).min(self.allowance.max_capacity),
+                Change::Restored,
+            );
         }
         None
     }
@@ -182,22 +184,22 @@ impl Governor {
         self.allowance.max_capacity.div_ceil(STEPS)
     }
 
-    /// A step down, and never more than are there already: places that nobody has do not cool a card by being taken away.
+    /// One step down, and at most the number of running sessions: removing free capacity does not cool a GPU.
     fn lower(&self, running: usize) -> usize {
         let Allowance { capacity: places, .. } = self.allowance;
         places.saturating_sub(self.step()).min(running).max(FEWEST).min(places)
     }
 
-    fn move_to(&mut self, places: usize, change: Change) -> Option<Change> {
+    fn set_capacity(&mut self, places: usize, change: Change) -> Option<Change> {
         let before = std::mem::replace(&mut self.allowance.capacity, places);
         (before != places).then_some(change)
     }
 
-    /// Reckons how many more sessions fit into what is free.
-    fn fit(&mut self, free_bytes: Option<u64>) -> Option<Change> {
+    /// Computes how many further sessions fit into the free memory.
+    fn on_free_memory(&mut self, free_bytes: Option<u64>) -> Option<Change> {
         let free = free_bytes?;
         self.allowance.memory_free_bytes = free_bytes;
-        let need = self.card.session_bytes;
+        let need = self.gpu.session_bytes;
         let enough = if self.is_short { need.saturating_mul(ENOUGH_PERCENT) / 100 } else { need };
         let was_short = std::mem::replace(&mut self.is_short, free < enough);
         let fits = free.checked_div(need);
@@ -224,7 +226,7 @@ mod tests {
         now: Instant,
         running: usize,
         free_bytes: u64,
-        told: Vec<(u64, Change, usize)>,
+        changes: Vec<(u64, Change, usize)>,
         begun: Instant,
     }
 
@@ -232,19 +234,23 @@ mod tests {
         fn new() -> Self {
             let begun = Wall.now();
             let governor = Governor::new(CARD, 8, begun);
-            Self { governor, now: begun, running: 8, free_bytes: 8000 * MB, told: Vec::new(), begun }
+            Self { governor, now: begun, running: 8, free_bytes: 8000 * MB, changes: Vec::new(), begun }
         }
 
-        fn see(&mut self, readings: &[GpuReading]) {
+        fn on_reading(&mut self, readings: &[GpuReading]) {
             self.now += Duration::from_secs(1);
-            let changes = self.governor.see(readings, self.running, self.now);
+            let changes = self.governor.on_reading(readings, self.running, self.now);
             let (second, places) = ((self.now - self.begun).as_secs(), self.governor.allowance().capacity);
-            self.told.extend(changes.into_iter().map(|change| (second, change, places)));
+            self.changes.extend(changes.into_iter().map(|change| (second, change, places)));
         }
 
         fn at(&mut self, temperature_c: u32) {
             let memory_free_bytes = Some(self.free_bytes);
-            self.see(&[GpuReading { temperature_c: Some(temperature_c), memory_free_bytes, ..GpuReading::default() }]);
+            self.on_reading(&[GpuReading {
+                temperature_c: Some(temperature_c),
+                memory_free_bytes,
+                ..GpuReading::default()
+            }]);
         }
 
         fn hold(&mut self, temperature_c: u32, seconds: u32) {
@@ -253,7 +259,7 @@ mod tests {
 
         fn silent(&mut self, seconds: u32) {
             let reading = GpuReading { error: Some("a GPU was lost".into()), ..GpuReading::default() };
-            (0..seconds).for_each(|_| self.see(std::slice::from_ref(&reading)));
+            (0..seconds).for_each(|_| self.on_reading(std::slice::from_ref(&reading)));
         }
     }
 
@@ -274,19 +280,19 @@ mod tests {
             (346, Change::Restored, 7),
             (406, Change::Restored, 8),
         ];
-        assert_eq!(trace.told, wanted);
+        assert_eq!(trace.changes, wanted);
     }
 
     #[test]
     fn a_card_that_flaps_around_eighty_degrees_keeps_its_places() {
         let mut trace = Trace::new();
         (0..100).for_each(|second| trace.at(if second % 9 == 0 { 80 } else { 81 }));
-        assert_eq!(trace.told, []);
+        assert_eq!(trace.changes, []);
         trace.hold(81, 11);
-        assert_eq!(trace.told.len(), 1, "{:?}", trace.told);
+        assert_eq!(trace.changes.len(), 1, "{:?}", trace.changes);
         // Nor does one that flaps around 75 get them back.
         (0..600).for_each(|second| trace.at(if second % 50 == 0 { 75 } else { 74 }));
-        assert_eq!(trace.told.len(), 1, "{:?}", trace.told);
+        assert_eq!(trace.changes.len(), 1, "{:?}", trace.changes);
     }
 
     #[test]
@@ -294,19 +300,19 @@ mod tests {
         let mut trace = Trace::new();
         trace.running = 3;
         trace.hold(90, 31);
-        assert_eq!(trace.told, [(11, Change::Lowered, 3), (21, Change::Lowered, 1)]);
+        assert_eq!(trace.changes, [(11, Change::Lowered, 3), (21, Change::Lowered, 1)]);
     }
 
     #[test]
-    fn a_card_that_stops_answering_keeps_its_limit_and_is_told_once() {
+    fn a_gpu_that_stops_answering_keeps_its_limit_and_is_reported_once() {
         let mut trace = Trace::new();
         trace.hold(85, 11);
         trace.silent(120);
-        assert_eq!(trace.told, [(11, Change::Lowered, 6), (16, Change::Silent, 6)]);
+        assert_eq!(trace.changes, [(11, Change::Lowered, 6), (16, Change::Silent, 6)]);
         trace.hold(85, 10);
-        assert_eq!(trace.told.split_off(2), [(132, Change::Answering, 6)], "heat is counted from the return");
+        assert_eq!(trace.changes.split_off(2), [(132, Change::Answering, 6)], "heat is counted from the return");
         trace.at(85);
-        assert_eq!(trace.told.pop(), Some((142, Change::Lowered, 4)));
+        assert_eq!(trace.changes.pop(), Some((142, Change::Lowered, 4)));
     }
 
     #[test]
@@ -316,44 +322,46 @@ mod tests {
         // The driver did not come back for half a minute.
         trace.now += Duration::from_secs(30);
         trace.hold(85, 10);
-        assert_eq!(trace.told, []);
+        assert_eq!(trace.changes, []);
         // A miss or two in between does not matter.
         trace.silent(2);
         trace.hold(85, 1);
-        assert_eq!(trace.told, [(45, Change::Lowered, 6)]);
+        assert_eq!(trace.changes, [(45, Change::Lowered, 6)]);
     }
 
     #[test]
     fn a_sensor_that_leaves_out_a_reading_now_and_then_hides_no_heat() {
         let mut trace = Trace::new();
         let mute = GpuReading { memory_free_bytes: Some(8000 * MB), ..GpuReading::default() };
-        (0..20).for_each(|second| if second % 3 == 2 { trace.see(std::slice::from_ref(&mute)) } else { trace.at(85) });
-        assert_eq!(trace.told, [(11, Change::Lowered, 6)]);
+        (0..20).for_each(
+            |second| if second % 3 == 2 { trace.on_reading(std::slice::from_ref(&mute)) } else { trace.at(85) },
+        );
+        assert_eq!(trace.changes, [(11, Change::Lowered, 6)]);
         // One that falls mute for long is no heat, and no cold either.
-        (0..120).for_each(|_| trace.see(std::slice::from_ref(&mute)));
+        (0..120).for_each(|_| trace.on_reading(std::slice::from_ref(&mute)));
         trace.hold(85, 10);
-        assert_eq!(trace.told.len(), 1, "{:?}", trace.told);
+        assert_eq!(trace.changes.len(), 1, "{:?}", trace.changes);
         trace.at(85);
-        assert_eq!(trace.told.pop(), Some((151, Change::Lowered, 4)));
+        assert_eq!(trace.changes.pop(), Some((151, Change::Lowered, 4)));
     }
 
     #[test]
     fn a_card_that_leaps_between_hot_and_cold_keeps_its_places_and_a_clock_that_goes_back_breaks_nothing() {
         let mut trace = Trace::new();
         (0..200).for_each(|second| trace.at([200, 0, 81, 74][second % 4]));
-        assert_eq!(trace.told, []);
+        assert_eq!(trace.changes, []);
         trace.now = trace.begun;
         trace.hold(85, 5);
-        assert!(trace.told.is_empty() && trace.governor.allowance().capacity == 8, "{:?}", trace.told);
+        assert!(trace.changes.is_empty() && trace.governor.allowance().capacity == 8, "{:?}", trace.changes);
     }
 
     #[test]
-    fn a_card_that_is_gone_from_the_list_and_comes_back_is_told_each_once() {
+    fn a_gpu_that_disappears_and_returns_is_reported_once_each() {
         let mut trace = Trace::new();
         trace.hold(60, 1);
-        (0..30).for_each(|_| trace.see(&[]));
+        (0..30).for_each(|_| trace.on_reading(&[]));
         trace.hold(60, 5);
-        assert_eq!(trace.told, [(6, Change::Silent, 8), (32, Change::Answering, 8)]);
+        assert_eq!(trace.changes, [(6, Change::Silent, 8), (32, Change::Answering, 8)]);
     }
 
     #[test]
@@ -366,8 +374,8 @@ mod tests {
         };
         let seen = [8000, 1400, 500, 499, 510, 624, 625, 500, 0].map(&mut fits);
         assert_eq!(seen, [16, 2, 1, 0, 0, 0, 1, 1, 0].map(Some));
-        let told: Vec<Change> = trace.told.iter().map(|(_, change, _)| *change).collect();
-        assert_eq!(told, [Change::MemoryShort, Change::MemoryEnough, Change::MemoryShort]);
+        let changes: Vec<Change> = trace.changes.iter().map(|(_, change, _)| *change).collect();
+        assert_eq!(changes, [Change::MemoryShort, Change::MemoryEnough, Change::MemoryShort]);
     }
 
     #[test]
@@ -375,8 +383,8 @@ mod tests {
         let mut trace = Trace::new();
         let own = GpuReading { memory_free_bytes: Some(8000 * MB), ..GpuReading::default() };
         let other = GpuReading { index: 1, temperature_c: Some(95), memory_free_bytes: Some(0), ..own.clone() };
-        (0..60).for_each(|_| trace.see(&[own.clone(), other.clone()]));
-        assert_eq!(trace.told, []);
+        (0..60).for_each(|_| trace.on_reading(&[own.clone(), other.clone()]));
+        assert_eq!(trace.changes, []);
     }
 
     #[test]
@@ -390,7 +398,7 @@ mod tests {
             GpuReading { index, bus_address, temperature_c, memory_free_bytes, ..GpuReading::default() }
         };
         let readings = [at(0, "00000000:01:00.0", 95), at(1, "00000000:0A:00.0", 60)];
-        (0..60).for_each(|_| trace.see(&readings));
-        assert_eq!((trace.told.len(), trace.governor.allowance().temperature_c), (0, Some(60)));
+        (0..60).for_each(|_| trace.on_reading(&readings));
+        assert_eq!((trace.changes.len(), trace.governor.allowance().temperature_c), (0, Some(60)));
     }
 }

@@ -4,11 +4,18 @@
 
 mod animator;
 pub mod portrait;
+mod store;
+
+use std::sync::Arc;
 
 use serde::Serialize;
 use thiserror::Error;
 
 pub use animator::{Animator, Cadence, FramePoll};
+pub use store::{
+    AvatarModel, AvatarOwner, AvatarSource, AvatarStatus, AvatarStore, CONCURRENT_LOADS, LoadAvatar, NewAvatar,
+};
+pub use visage_engines::AvatarKind;
 
 use crate::gpu_load::{DeviceCounts, GpuRequirement};
 
@@ -19,9 +26,9 @@ pub struct AvatarInfo {
     pub name: String,
     /// The name for people.
     pub title: String,
-    /// `drawn` or `head`.
-    pub kind: String,
-    /// The wall behind it, `#rrggbb`.
+    /// How it is drawn.
+    pub kind: AvatarKind,
+    /// The colour behind it, `#rrggbb`.
     #[serde(rename = "background_color")]
     pub background: String,
 }
@@ -29,32 +36,40 @@ pub struct AvatarInfo {
 /// Why an avatar or its pack cannot be used.
 #[derive(Debug, Error)]
 pub enum ModelError {
-    /// No avatar of that name.
+    /// There is no avatar of that name.
     #[error("wanted an avatar called \"{name}\", there are: {known}")]
     UnknownAvatar {
-        /// The name asked for.
+        /// The requested name.
         name: String,
-        /// The names there are.
+        /// The available names.
         known: String,
     },
     /// Its files are damaged or missing.
-    #[error("wanted \"{name}\" to load, found: {found}")]
+    #[error("cannot load \"{name}\": {found}")]
     Broken {
         /// The avatar or graph.
         name: String,
         /// What was wrong.
         found: String,
     },
-    /// Every place on a network is taken.
-    #[error("wanted a place on the network of \"{name}\", all {places} are taken")]
-    NoPlace {
+    /// Too many callers wait for avatars to load.
+    #[error("cannot load \"{name}\" now: {waiting} others wait for an avatar to load")]
+    Busy {
+        /// The avatar.
+        name: String,
+        /// How many wait.
+        waiting: usize,
+    },
+    /// Every slot of a network is taken.
+    #[error("the network \"{name}\" has no free slot: all {slots} are taken")]
+    NoSlot {
         /// The graph.
         name: &'static str,
         /// How many there are.
-        places: usize,
+        slots: usize,
     },
-    /// The engine lost what the session had on it, or takes no new session: there is no going on.
-    #[error("the engine of \"{name}\": {found}")]
+    /// The device lost the session's state, or accepts no new session. The session cannot go on.
+    #[error("the device of \"{name}\": {found}")]
     Lost {
         /// The graph.
         name: &'static str,
@@ -62,21 +77,21 @@ pub enum ModelError {
         found: String,
     },
     /// A step of the network failed.
-    #[error("the network of \"{name}\" did not run: {found}")]
+    #[error("the network \"{name}\" failed: {found}")]
     Failed {
         /// The graph.
         name: &'static str,
-        /// What it said.
+        /// What went wrong.
         found: String,
     },
 }
 
-/// An RGBA still.
+/// A still image of an avatar, RGBA.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Still {
     /// Width and height in pixels.
     pub side_px: u32,
-    /// Rows of red, green, blue, alpha.
+    /// Rows of pixels: red, green, blue, alpha.
     pub rgba: Vec<u8>,
 }
 
@@ -85,34 +100,34 @@ pub trait Pack: Send + Sync {
     /// The pack's name.
     fn name(&self) -> &str;
 
-    /// Its avatars, the default first.
-    fn avatars(&self) -> &[AvatarInfo];
+    /// Its avatars as of now, the default first.
+    fn avatars(&self) -> Arc<[AvatarInfo]>;
 
     /// Whether a new session could be given an animator now.
     ///
     /// # Errors
     /// With [`ModelError::Lost`] if the device is being recovered, is out of memory, or is gone.
-    fn takes_sessions(&self) -> Result<(), ModelError> {
+    fn check_ready(&self) -> Result<(), ModelError> {
         Ok(())
     }
 
-    /// The graphics card that its sessions need; none where they draw on the processor.
-    fn card(&self) -> Option<GpuRequirement> {
+    /// The GPU that its sessions need. `None` if they run on the CPU.
+    fn gpu(&self) -> Option<GpuRequirement> {
         None
     }
 
-    /// What its card did so far; none where it needs no card.
-    fn work(&self) -> Option<DeviceCounts> {
+    /// What its GPU has done so far. `None` if it needs no GPU.
+    fn device_counts(&self) -> Option<DeviceCounts> {
         None
     }
 
     /// An animator for one session, whose frames are squares of `side_px` pixels.
     ///
     /// # Errors
-    /// If there is no such avatar, or its files are damaged.
+    /// If there is no such avatar, its files are damaged, or the network has no free slot.
     fn animator(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, ModelError>;
 
-    /// The avatar at rest.
+    /// A still of the avatar at rest.
     ///
     /// # Errors
     /// As for [`Pack::animator`].

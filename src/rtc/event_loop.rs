@@ -22,6 +22,9 @@ use crate::time::Wall;
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(100);
 /// Datagrams read from one socket, or media items taken from the queue, before the other sources get their turn.
 const BURST: usize = 64;
+/// Bursts read from one socket after a stall: more datagrams than its buffer holds ([`super::BUFFER_BYTES`]; the system
+/// charges at least 768 bytes for each).
+const MAX_BACKLOG_BURSTS: usize = 48;
 const MAX_DATAGRAM_BYTES: usize = 2048;
 
 /// Commands to the network thread.
@@ -76,6 +79,9 @@ impl EventLoop {
                 socket = first_readable(&self.sockets) => Wakeup::Readable(socket),
                 () = tokio::time::sleep_until(wake_at.into()) => Wakeup::Timer,
             };
+            if self.peers.on_turn(self.wall.now()) {
+                self.read_backlog().await;
+            }
             match wakeup {
                 Wakeup::Command(None | Some(RtcCommand::Close)) => return self.close(commands),
                 Wakeup::Command(Some(command)) => self.handle_command(command),
@@ -114,6 +120,15 @@ impl EventLoop {
 
     fn send(&mut self, item: &Outgoing) {
         self.peers.send(self.wall.now(), item, &mut transmitter(&self.sockets, &self.counters, self.wall));
+    }
+
+    /// Reads what arrived while the thread did not run. The timers run after it, so that they find the peers alive.
+    async fn read_backlog(&mut self) {
+        // The runtime knows of readable sockets only after it has polled the system again.
+        tokio::task::yield_now().await;
+        for socket in 0..self.sockets.len() {
+            (0..MAX_BACKLOG_BURSTS).for_each(|_| self.read(socket));
+        }
     }
 
     /// Reads at most [`BURST`] datagrams from a socket.

@@ -14,6 +14,7 @@ mod rtc_factory;
 mod sdp;
 mod server;
 mod sockets;
+mod stall;
 #[cfg(test)]
 mod tests;
 mod timeouts;

@@ -6,7 +6,7 @@ mod egress;
 mod ingress;
 mod media_lines;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use str0m::bwe::Bitrate;
@@ -91,6 +91,11 @@ impl Peer {
     #[must_use]
     pub fn timeouts(&self) -> &Timeouts {
         &self.ingress.timeouts
+    }
+
+    /// The network thread did not run for `missed`.
+    pub fn on_stall(&mut self, missed: Duration) {
+        self.ingress.timeouts.on_stall(missed);
     }
 
     /// Takes a datagram that it accepts, and sends what follows from it.
@@ -308,8 +313,8 @@ impl Peer {
                 let allocator = &mut self.egress.congestion.allocator;
                 stats.loss.iter().for_each(|loss| allocator.on_audio_loss(f64::from(*loss)));
             }
-            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
-                return Some(EndReason::Unreachable);
+            Event::IceConnectionStateChange(state) => {
+                self.ingress.timeouts.on_ice_usable(state != IceConnectionState::Disconnected, now);
             }
             Event::Closed => return Some(EndReason::Goodbye),
             _ => {}

@@ -16,6 +16,7 @@ use super::Admission;
 use super::demux::{self, Demux};
 use super::network_stats::NetworkStats;
 use super::peer::{Peer, PeerState, Transmitter};
+use super::stall::StallDetector;
 use crate::session::{EndReason, Outgoing, OutgoingMedia, SessionKey};
 use crate::telemetry::{Counters, Loss};
 
@@ -36,6 +37,7 @@ pub struct Peers {
     demux: Demux,
     /// When each peer is to be woken, soonest first: one entry per peer, equal to its `wake_at`.
     timers: BTreeSet<(Instant, SessionKey)>,
+    stalls: StallDetector,
     admission: Arc<dyn Admission>,
     counters: Arc<Counters>,
     /// Peers that were read or changed, each time they were.
@@ -51,6 +53,7 @@ impl Peers {
             peers: HashMap::new(),
             demux: Demux::default(),
             timers: BTreeSet::new(),
+            stalls: StallDetector::default(),
             admission,
             counters,
             #[cfg(test)]
@@ -76,6 +79,15 @@ impl Peers {
     #[must_use]
     pub fn all_stats(&self) -> Vec<NetworkStats> {
         self.peers.values().map(|peer| peer.stats()).collect()
+    }
+
+    /// Call it at the start of every turn of the event loop. True after a stall: then read the sockets before anything
+    /// else, because what arrived meanwhile proves that the peers are still there.
+    pub fn on_turn(&mut self, now: Instant) -> bool {
+        let Some(missed) = self.stalls.on_turn(now) else { return false };
+        tracing::warn!(missed_ms = missed.as_millis(), peers = self.peers.len(), "the network thread did not run");
+        self.peers.values_mut().for_each(|peer| peer.on_stall(missed));
+        true
     }
 
     /// Routes a datagram to its peer; unroutable ones are counted.
@@ -104,7 +116,7 @@ impl Peers {
     pub fn send(&mut self, now: Instant, item: &Outgoing, transmit: &mut Transmitter<'_>) {
         let is_audio = matches!(item.media.value, OutgoingMedia::Voice(_));
         if is_audio && !self.peers.contains_key(&item.session) {
-            return self.counters.lose(Loss::BlockedVoice);
+            return self.counters.lose(Loss::BlockedAudio);
         }
         self.with_peer(item.session, now, transmit, |peer, transmit| peer.send(item, now, transmit));
     }

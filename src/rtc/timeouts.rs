@@ -1,31 +1,37 @@
-//! When a peer counts as gone. A machine: time is given.
+//! When a peer counts as gone. A state machine: time is passed in.
+//!
+//! Only time in which the network thread ran is counted: [`Timeouts::on_stall`] takes out the rest.
 
 use std::time::{Duration, Instant};
 
 use crate::session::EndReason;
 
-/// A peer that never connects is let go after this: its place is free within 10 s, with the time until somebody looks.
+/// A peer that has not connected after this is removed. Its capacity is free again within 10 s, with the housekeeping interval.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(9);
-/// A connected peer that proves nothing for this long has vanished: reports come every second from browsers and at least every
-/// seven from others (RFC 3550, section 6.3.1), and checks of consent every five (RFC 7675, section 5.1).
+/// A connected peer without a sign of life for this long has vanished: browsers send RTCP every second, others at least every
+/// seven (RFC 3550, section 6.3.1), and a consent check every five (RFC 7675, section 5.1).
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(7);
+/// A peer whose last candidate pair has expired gets the time of one consent check to open another. The library (is 0.12,
+/// `RECENT_BINDING_REQUEST`) expires a pair 15 s after its last STUN request, even where this process did not run meanwhile.
+const ICE_RECOVERY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is known of a peer's timeouts.
+/// What is known of a peer's presence.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     began: Instant,
     last_authenticated: Instant,
     is_connected: bool,
+    ice_lost_at: Option<Instant>,
 }
 
 impl Timeouts {
     /// A peer whose offer was answered at `now`.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { began: now, last_authenticated: now, is_connected: false }
+        Self { began: now, last_authenticated: now, is_connected: false, ice_lost_at: None }
     }
 
-    /// Something arrived that only the peer can have sent.
+    /// A datagram arrived that only the peer can have sent.
     pub fn on_authenticated(&mut self, now: Instant) {
         self.last_authenticated = now;
     }
@@ -35,12 +41,27 @@ impl Timeouts {
         self.is_connected = true;
     }
 
-    /// Why the peer is to be let go, if it is.
+    /// The ICE agent has lost its last candidate pair, or has one again.
+    pub fn on_ice_usable(&mut self, is_usable: bool, now: Instant) {
+        self.ice_lost_at = if is_usable { None } else { self.ice_lost_at.or(Some(now)) };
+    }
+
+    /// The network thread did not run for `missed`: nothing of it counts.
+    pub fn on_stall(&mut self, missed: Duration) {
+        self.began += missed;
+        self.last_authenticated += missed;
+        self.ice_lost_at = self.ice_lost_at.map(|at| at + missed);
+    }
+
+    /// Why the peer is to be removed, if it is.
     #[must_use]
     pub fn end_reason(&self, now: Instant) -> Option<EndReason> {
-        if self.is_connected && now.saturating_duration_since(self.last_authenticated) > SILENCE_TIMEOUT {
+        let is_past = |since: Instant, limit: Duration| now.saturating_duration_since(since) > limit;
+        if self.is_connected && is_past(self.last_authenticated, SILENCE_TIMEOUT) {
             Some(EndReason::Silent)
-        } else if !self.is_connected && now.saturating_duration_since(self.began) > CONNECT_TIMEOUT {
+        } else if self.is_connected && self.ice_lost_at.is_some_and(|at| is_past(at, ICE_RECOVERY_TIMEOUT)) {
+            Some(EndReason::Unreachable)
+        } else if !self.is_connected && is_past(self.began, CONNECT_TIMEOUT) {
             Some(EndReason::NeverConnected)
         } else {
             None
@@ -54,14 +75,44 @@ mod tests {
     use crate::time::Wall;
 
     #[test]
-    fn a_vanished_peer_is_let_go_within_ten_seconds() {
+    fn a_vanished_peer_is_removed_within_ten_seconds() {
         let start = Wall.now();
         let mut timeouts = Timeouts::new(start);
-        assert_eq!(timeouts.end_reason(start + Duration::from_secs(9)), None);
-        assert!(timeouts.end_reason(start + Duration::from_millis(9_100)).is_some());
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        assert_eq!(timeouts.end_reason(at(9_000)), None);
+        assert_eq!(timeouts.end_reason(at(9_100)), Some(EndReason::NeverConnected));
         timeouts.on_connected();
-        timeouts.on_authenticated(start + Duration::from_secs(20));
-        assert_eq!(timeouts.end_reason(start + Duration::from_millis(26_900)), None);
-        assert!(timeouts.end_reason(start + Duration::from_millis(27_100)).is_some());
+        timeouts.on_authenticated(at(20_000));
+        assert_eq!(timeouts.end_reason(at(26_900)), None);
+        assert_eq!(timeouts.end_reason(at(27_100)), Some(EndReason::Silent));
+    }
+
+    #[test]
+    fn a_lost_candidate_pair_ends_a_call_unless_another_one_opens() {
+        let start = Wall.now();
+        let mut timeouts = Timeouts::new(start);
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        timeouts.on_connected();
+        timeouts.on_ice_usable(false, at(1_000));
+        timeouts.on_ice_usable(false, at(4_000));
+        timeouts.on_authenticated(at(4_000));
+        assert_eq!(timeouts.end_reason(at(5_900)), None);
+        assert_eq!(timeouts.end_reason(at(6_100)), Some(EndReason::Unreachable));
+        timeouts.on_ice_usable(true, at(6_200));
+        assert_eq!(timeouts.end_reason(at(6_300)), None);
+    }
+
+    #[test]
+    fn time_in_which_the_thread_did_not_run_is_not_silence() {
+        let start = Wall.now();
+        let mut timeouts = Timeouts::new(start);
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        timeouts.on_stall(Duration::from_secs(30));
+        assert_eq!(timeouts.end_reason(at(38_900)), None);
+        timeouts.on_connected();
+        timeouts.on_authenticated(at(40_000));
+        timeouts.on_stall(Duration::from_secs(60));
+        assert_eq!(timeouts.end_reason(at(106_900)), None);
+        assert_eq!(timeouts.end_reason(at(107_100)), Some(EndReason::Silent));
     }
 }

@@ -1,6 +1,6 @@
-//! Bodies of requests: read up to a limit, and JSON with the place of what is wrong in it.
+//! Request bodies: read up to a limit, and parsed as JSON with the position of an error.
 //!
-//! Decides sizes, times and content types. Does not know what the bodies mean.
+//! Decides sizes, timeouts and content types. Does not interpret the content.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,21 +12,22 @@ use bytes::BytesMut;
 use futures_util::StreamExt;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde_json::error::Category;
 use tokio::time::timeout;
 
 use super::problem::Problem;
 
-/// A body must have come whole after this time.
+/// A body must be complete after this time.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// What is read of a body that was refused, so that the sender sees the refusal and no broken connection.
+/// How much of a refused body is read, so that the sender sees the response and not a reset connection.
 const DISCARDED_BYTES: u64 = 64 << 20;
-/// How long that is done.
+/// How long it is read.
 const DISCARDED_FOR: Duration = Duration::from_secs(10);
 
 /// The whole body, if it has at most `limit_bytes`. A larger one is refused before it is in memory.
 ///
 /// # Errors
-/// 413 if it is larger, 408 if it does not come, 400 if it breaks off.
+/// 413 if it is larger, 408 if it is not complete in time, 400 if it ends early.
 pub async fn read(headers: &HeaderMap, body: Body, limit_bytes: usize) -> Result<Bytes, Problem> {
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let mut stream = body.into_data_stream();
@@ -45,8 +46,8 @@ async fn gather(stream: &mut BodyDataStream, limit_bytes: usize) -> Result<Bytes
     let mut whole = BytesMut::new();
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|error| {
-            let detail = format!("wanted the whole body, found its end too early: {error}");
-            Problem::new(StatusCode::BAD_REQUEST, detail, "send it again").at("body")
+            tracing::debug!("a body broke off: {error}");
+            Problem::new(StatusCode::BAD_REQUEST, "the body ended too early", "send it again").at("body")
         })?;
         if whole.len() + chunk.len() > limit_bytes {
             return Err(too_large(limit_bytes, "more"));
@@ -56,7 +57,7 @@ async fn gather(stream: &mut BodyDataStream, limit_bytes: usize) -> Result<Bytes
     Ok(whole.freeze())
 }
 
-/// Reads on without keeping anything.
+/// Reads and discards the rest.
 fn discard(mut stream: BodyDataStream) {
     tokio::spawn(timeout(DISCARDED_FOR, async move {
         let mut left = DISCARDED_BYTES;
@@ -73,7 +74,7 @@ fn too_large(limit_bytes: usize, found: &str) -> Problem {
 }
 
 fn too_slow() -> Problem {
-    let detail = format!("wanted the whole body within {} s", PATIENCE.as_secs());
+    let detail = format!("the body is not complete after {} s", PATIENCE.as_secs());
     Problem::new(StatusCode::REQUEST_TIMEOUT, detail, "send it again over a faster connection")
         .at("body")
         .with(header::CONNECTION, "close")
@@ -85,14 +86,14 @@ pub fn media_type(headers: &HeaderMap) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Another content type than what was wanted.
+/// 415: another content type than expected.
 pub fn wrong_type(wanted: &str, found: &str, hint: &str) -> Problem {
     let found = if found.is_empty() { "none" } else { found };
     let detail = format!("wanted content type {wanted}, found {found}");
     Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail, hint).at("content-type")
 }
 
-/// A JSON object. Serde alone takes a list of the fields' values as well.
+/// A JSON object. Serde alone also accepts a list of the field values.
 pub struct Object<T>(pub T);
 
 struct OnlyObjects<T>(PhantomData<T>);
@@ -115,10 +116,10 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OnlyObjects<T> {
     }
 }
 
-/// Reads a JSON object; `example` is what the hint shows.
+/// Parses a JSON object; `example` is shown as the hint.
 ///
 /// # Errors
-/// 400 with line and column, and the field if one is wrong, missing or unknown.
+/// 400 with line and column, and with the field that is wrong, missing or unknown.
 pub fn json<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Problem> {
     let mut source = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut source);
@@ -128,15 +129,30 @@ pub fn json<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Proble
 }
 
 fn not_json(field: &str, error: &serde_json::Error, example: &str) -> Problem {
-    let detail = format!("wanted JSON as documented, found: {error}");
+    let detail = fault(field, error);
     Problem::new(StatusCode::BAD_REQUEST, detail, format!("send {example}")).at(field)
 }
 
-/// Where the error is: a field, or `body` if it is no JSON, or no object. Unknown and missing fields are named only in the
-/// message.
+/// What is wrong, in our own words: the parser's name types of this program.
+fn fault(field: &str, error: &serde_json::Error) -> String {
+    let at = format!("line {} column {}", error.line(), error.column());
+    let text = error.to_string();
+    match error.classify() {
+        Category::Syntax => format!("the body is not JSON: syntax error at {at}"),
+        Category::Eof => format!("the body is not complete JSON: it ends at {at}"),
+        Category::Data if text.starts_with("unknown field") => format!("{field} is not a documented field ({at})"),
+        Category::Data if text.starts_with("missing field") => format!("{field} is missing"),
+        Category::Data if text.starts_with("duplicate field") => format!("{field} is there twice ({at})"),
+        Category::Data => format!("{field} has the wrong type ({at})"),
+        Category::Io => "the body cannot be read".to_owned(),
+    }
+}
+
+/// The location of the error: a field, or `body` if the body is not a JSON object. Serde names unknown and missing fields only
+/// in its message.
 fn field_of(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
     let is_json = error.inner().is_data();
-    // "?" is a place that was not understood.
+    // "?" is a location that could not be determined.
     let path = Some(error.path().to_string()).filter(|path| is_json && path != "." && !path.contains('?'));
     let path = path.unwrap_or_default();
     match named_field(&error.inner().to_string()) {

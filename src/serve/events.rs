@@ -1,6 +1,6 @@
-//! The events of a session as a stream (the HTML standard's server-sent events).
+//! The events of a session as server-sent events (HTML standard, section 9.2).
 //!
-//! Begins with `session`, the summary of now; ends with `ended`. A reader that falls behind is told by `lagged`.
+//! Begins with `session`, the summary, and ends with `ended`. A reader that falls behind gets `lagged`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,13 +14,14 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 
+use super::per_address::{Client, Held};
 use super::problem::Problem;
 use super::sessions::summary;
 use super::state::AppState;
 use crate::session::{EndReason, SessionEvent};
 use crate::telemetry::{Counters, Loss};
 
-/// Proxies close streams that are silent for a minute.
+/// Proxies close connections that are idle for a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// One reader of a session's events.
@@ -30,18 +31,20 @@ struct Reader {
     closing: watch::Receiver<bool>,
     counters: Arc<Counters>,
     is_over: bool,
-    _place: OwnedSemaphorePermit,
+    _place: (Held, OwnedSemaphorePermit),
 }
 
 /// `GET /v1/sessions/{id}/events`.
 pub async fn events(
     State(state): State<AppState>,
+    client: Client,
     Path(id): Path<String>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let events = state.studio.find(&id).ok_or_else(|| Problem::no_session(&id))?.events.subscribe();
+    let events = state.studio.find(&id).ok_or_else(Problem::no_session)?.events.subscribe();
     let mut first = json!(summary(&state, &id)?);
     first["type"] = json!("session");
-    let place = state.event_places().try_acquire_owned().map_err(|_full| too_many())?;
+    let share = state.streams().take(client).ok_or_else(too_many_of_one)?;
+    let place = (share, state.event_places().try_acquire_owned().map_err(|_full| too_many())?);
     let (closing, counters) = (state.closing.clone(), state.studio.counters());
     let reader = Reader { first: Some(first), events, closing, counters, is_over: false, _place: place };
     let told = stream::unfold(reader, |mut reader| async {
@@ -52,7 +55,7 @@ pub async fn events(
 }
 
 impl Reader {
-    /// The next event; none after `ended`, or when the session is gone.
+    /// The next event; `None` after `ended`, or when the session is gone.
     async fn next(&mut self) -> Option<Value> {
         if let Some(first) = self.first.take() {
             return Some(first);
@@ -67,7 +70,7 @@ impl Reader {
                 Err(RecvError::Lagged(missed)) => lagged(&self.counters, missed),
                 Err(RecvError::Closed) => return None,
             },
-            // An error says that the server is gone, which is the same.
+            // An error means that the server is gone, which is the same.
             _ = self.closing.wait_for(|is_closing| *is_closing) => json!(closing()),
         };
         self.is_over = event["type"] == "ended";
@@ -88,22 +91,34 @@ fn as_sent(event: &Value) -> Event {
     Event::default().event(event["type"].as_str().unwrap_or("message")).data(event.to_string())
 }
 
+fn too_many_of_one() -> Problem {
+    let detail = "this address has as many event streams open as it may";
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, detail, "close streams that are not needed")
+        .code("too_many_streams")
+        .with(header::RETRY_AFTER, "5")
+}
+
 fn too_many() -> Problem {
-    let detail = "wanted a free place for an event stream, all are taken";
+    let detail = "all event streams of the server are in use";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, "close streams that are not needed")
         .with(header::RETRY_AFTER, "5")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::net::IpAddr;
+
     use tokio::sync::Semaphore;
 
+    use super::super::per_address::PerAddress;
+    use super::*;
+
     #[tokio::test]
-    async fn events_that_a_slow_reader_missed_are_told_and_counted() {
+    async fn events_that_a_slow_reader_missed_are_reported_and_counted() {
         let (sender, events) = broadcast::channel(4);
         let (_open, closing) = watch::channel(false);
-        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("a place");
+        let share = PerAddress::new(1).take(IpAddr::from([127, 0, 0, 1]).into()).expect("a share");
+        let place = (share, Arc::new(Semaphore::new(1)).try_acquire_owned().expect("a place"));
         let counters = Arc::<Counters>::default();
         let mut reader =
             Reader { first: None, events, closing, counters: Arc::clone(&counters), is_over: false, _place: place };

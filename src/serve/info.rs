@@ -1,4 +1,4 @@
-//! What the server tells about itself: facts, avatars, packs, health, metrics.
+//! What the server reports about itself: version and capacity, avatars, packs, GPUs, health, metrics.
 
 use std::sync::PoisonError;
 
@@ -10,9 +10,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::base_path::BasePath;
 use super::metrics;
 use super::problem::Problem;
 use super::state::{AppState, is_known, tag_of};
+use super::texts::{of_admission, of_model};
 use crate::model::{ModelError, Still};
 use crate::session::AdmitError;
 
@@ -29,10 +31,11 @@ pub async fn server(State(state): State<AppState>) -> Json<Value> {
 }
 
 /// `GET /v1/avatars`.
-pub async fn avatars(State(state): State<AppState>) -> Json<Value> {
-    let cards = state.studio.avatars().iter().map(|card| {
+pub async fn avatars(State(state): State<AppState>, base: BasePath) -> Json<Value> {
+    let avatars = state.studio.avatars();
+    let cards = avatars.iter().map(|card| {
         let mut row = json!(card);
-        row["still"] = json!(format!("/v1/avatars/{}/still.png", card.name));
+        row["still"] = json!(format!("{}/v1/avatars/{}/still.png", base.as_str(), card.name));
         row
     });
     Json(cards.collect())
@@ -40,7 +43,8 @@ pub async fn avatars(State(state): State<AppState>) -> Json<Value> {
 
 /// `GET /v1/packs`.
 pub async fn packs(State(state): State<AppState>) -> Json<Value> {
-    let avatars: Vec<_> = state.studio.avatars().iter().map(|card| &card.name).collect();
+    let avatars = state.studio.avatars();
+    let avatars: Vec<_> = avatars.iter().map(|card| &card.name).collect();
     Json(json!([{ "name": state.facts.pack, "backend": state.facts.backend, "avatars": avatars }]))
 }
 
@@ -56,7 +60,7 @@ fn usual_side() -> u32 {
     256
 }
 
-/// Sides that stills are made in, so that the cache is small.
+/// Sizes of still images; few, so that the cache is small.
 const SIDES: [u32; 3] = [128, 256, 512];
 
 /// `GET /v1/avatars/{name}/still.png`.
@@ -68,14 +72,15 @@ pub async fn still(
 ) -> Result<Response, Problem> {
     if !SIDES.contains(&query.px) {
         let detail = format!("wanted px to be one of {SIDES:?}, found {}", query.px);
-        return Err(Problem::new(StatusCode::BAD_REQUEST, detail, "leave px out for 256").at("px"));
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail, "omit px for 256").at("px"));
     }
     let drawn = tokio::task::spawn_blocking(move || png(&state, &name, query.px)).await;
-    let drawn =
-        drawn.map_err(|_our_bug| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "drawing broke down", "try again"))?;
+    let drawn = drawn.map_err(|_our_bug| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "drawing the still image failed", "try again")
+    })?;
     let bytes = drawn?;
     let tag = tag_of(&bytes);
-    // The picture of a name changes only with the program; browsers ask again after an hour.
+    // A still image changes only with the program; browsers revalidate after an hour.
     let about = [(header::CONTENT_TYPE, "image/png"), (header::ETAG, &tag), (header::CACHE_CONTROL, "max-age=3600")];
     if is_known(&headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, about).into_response());
@@ -90,18 +95,21 @@ fn png(state: &AppState, name: &str, side_px: u32) -> Result<Bytes, Problem> {
     }
     let still = state.studio.still(name, side_px).map_err(|error| match error {
         ModelError::UnknownAvatar { .. } => {
-            Problem::new(StatusCode::NOT_FOUND, error.to_string(), "GET /v1/avatars lists them").at("name")
+            Problem::new(StatusCode::NOT_FOUND, of_model(&error), "GET /v1/avatars lists the avatars").at("name")
         }
-        other => undrawable(&other),
+        other => cannot_show(of_model(&other)),
     })?;
-    let bytes = encoded(&still).map_err(|error| undrawable(&error))?;
+    let bytes = encoded(&still).map_err(|error| {
+        tracing::error!("cannot encode a still image: {error}");
+        cannot_show("the still image cannot be encoded".to_owned())
+    })?;
     state.stills.lock().unwrap_or_else(PoisonError::into_inner).insert(key, bytes.clone());
     Ok(bytes)
 }
 
-fn undrawable(error: &dyn std::error::Error) -> Problem {
+fn cannot_show(detail: String) -> Problem {
     let hint = "choose another avatar: GET /v1/avatars lists them";
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), hint)
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail, hint)
 }
 
 fn encoded(still: &Still) -> Result<Bytes, png::EncodingError> {
@@ -112,20 +120,20 @@ fn encoded(still: &Still) -> Result<Bytes, png::EncodingError> {
     Ok(bytes.into())
 }
 
-/// `GET /healthz`: the process answers.
+/// `GET /healthz`: 200 while the process answers.
 pub async fn health() -> &'static str {
     "ok"
 }
 
-/// `GET /readyz`: a session would be admitted, or the reasons why not.
+/// `GET /readyz`: 200 if a session would be admitted, else 503 with the reasons.
 pub async fn ready(State(state): State<AppState>) -> Response {
     let (used, limit) = (state.studio.sessions().len(), state.studio.config().max_sessions);
     let is_closing = *state.closing.borrow();
-    let reasons = [(is_closing, "the server is closing"), (used >= limit, "all places are taken")];
+    let reasons = [(is_closing, "the server is closing"), (used >= limit, "all sessions are in use")];
     let mut reasons: Vec<String> =
         reasons.into_iter().filter(|(is_so, _)| *is_so).map(|(_, reason)| reason.to_owned()).collect();
     let of_the_engine = |error: &AdmitError| !matches!(error, AdmitError::Full { .. } | AdmitError::Closing);
-    reasons.extend(state.studio.refusal().filter(of_the_engine).map(|error| error.to_string()));
+    reasons.extend(state.studio.refusal().filter(of_the_engine).map(|error| of_admission(&error)));
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut answer = (status, Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response();
     if !reasons.is_empty() {
@@ -134,7 +142,7 @@ pub async fn ready(State(state): State<AppState>) -> Response {
     answer
 }
 
-/// `GET /v1/gpus`: what the graphics cards said last, and what that leaves; empty where there is none.
+/// `GET /v1/gpus`: the last reading of each GPU, and how many sessions that allows.
 pub async fn gpus(State(state): State<AppState>) -> Json<Value> {
     let Some(now) = state.studio.cards() else {
         return Json(json!({ "gpus": [], "reading_age_ms": null, "admission": null }));

@@ -1,4 +1,4 @@
-//! `/metrics`: which families there are.
+//! `GET /metrics`: the metric families and their help texts.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::rtc::NetworkStats;
 use crate::telemetry::MetricKind::{Counter, Gauge};
 use crate::telemetry::{Distribution, Exposition, Footprint};
 
-/// Everything at this moment, in Prometheus' text format; `peers` is what the network says about each session.
+/// All metrics now, in Prometheus' text format 0.0.4; `peers` holds the network statistics of each session.
 #[must_use]
 pub fn text(state: &AppState, peers: &[NetworkStats]) -> String {
     let mut page = Exposition::default();
@@ -36,24 +36,24 @@ fn build(page: &mut Exposition, state: &AppState) {
         ("video_codecs", facts.video_codecs),
         ("gpu", facts.gpu.as_deref().unwrap_or_default()),
     ];
-    page.info("visage_build_info", "What runs.", &labels);
+    page.info("visage_build_info", "Version, pack and backend.", &labels);
 }
 
 fn sessions(page: &mut Exposition, state: &AppState) {
     let ledger = state.ledger();
-    page.one(Gauge, "visage_sessions", "Sessions now.", state.studio.sessions().len() as f64);
+    page.one(Gauge, "visage_sessions", "Open sessions.", state.studio.sessions().len() as f64);
     page.one(
         Gauge,
         "visage_sessions_capacity",
         "Largest number of sessions at once.",
         state.studio.config().max_sessions as f64,
     );
-    page.one(Counter, "visage_sessions_admitted_total", "Sessions opened.", ledger.admitted());
-    let help = "Sessions not opened, by reason.";
+    page.one(Counter, "visage_sessions_admitted_total", "Sessions admitted.", ledger.admitted());
+    let help = "Sessions refused, by reason.";
     page.by(Counter, "visage_sessions_refused_total", help, ("reason", ledger.refused()));
     let ends = state.studio.ends().iter().map(|(reason, count)| (reason, count as f64));
-    page.by(Counter, "visage_sessions_ended_total", "Sessions that ended, by reason.", ("reason", ends));
-    let help = "Answered HTTP requests by class of status.";
+    page.by(Counter, "visage_sessions_ended_total", "Sessions ended, by reason.", ("reason", ends));
+    let help = "HTTP responses by status class.";
     page.by(Counter, "visage_http_responses_total", help, ("code", ledger.responses()));
 }
 
@@ -63,23 +63,28 @@ fn frames(page: &mut Exposition, state: &AppState) {
     let outcomes =
         [("due", frames.due), ("on_time", frames.on_time), ("late", frames.late), ("dropped", frames.dropped)];
     let outcomes = outcomes.into_iter().map(|(outcome, count)| (outcome, count as f64));
-    let help = "Frames by outcome; due is the rest and what is on its way.";
+    let help = "Frames by outcome; due counts all, including those in flight.";
     page.by(Counter, "visage_frames_total", help, ("outcome", outcomes));
     let losses = totals.losses.iter().map(|(reason, count)| (*reason, *count as f64));
-    page.by(Counter, "visage_losses_total", "What was dropped or replaced, by reason.", ("reason", losses));
+    page.by(
+        Counter,
+        "visage_losses_total",
+        "Packets, blocks and frames dropped or replaced, by reason.",
+        ("reason", losses),
+    );
     let buckets = &totals.buckets;
-    let help = "From a packet of voice to the first frame that shows it.";
+    let help = "From an audio packet received to the first frame that shows it sent.";
     whole(page, "visage_audio_to_frame_seconds", help, &buckets.audio_to_frame);
-    let help = "The same without look-ahead and the wait for the frame's slot.";
+    let help = "The same without look-ahead and without the wait for the next frame time.";
     whole(page, "visage_processing_seconds", help, &buckets.processing);
     let stages = buckets.video_stages.iter().map(|(stage, measured)| (*stage, measured));
-    page.histogram("visage_video_stage_seconds", "Time in each stage of the way of a frame.", "stage", stages);
+    page.histogram("visage_video_stage_seconds", "Time of each frame in each stage.", "stage", stages);
     let stages = buckets.audio_stages.iter().map(|(stage, measured)| (*stage, measured));
-    let help = "Time in each stage of the way of 20 ms of voice; queue is the wait for the picture of its moment.";
+    let help = "Time of each 20 ms of audio in each stage; queue is the wait for the frame of the same instant.";
     page.histogram("visage_audio_stage_seconds", help, "stage", stages);
     if !buckets.gpu.is_empty() {
         let parts = buckets.gpu.iter().map(|(part, measured)| (*part, measured));
-        let help = "Time on the card of the last step of the network before a frame, by the card's own clock.";
+        let help = "GPU time of the last inference before a frame, by CUDA events.";
         page.histogram("visage_gpu_step_seconds", help, "part", parts);
     }
 }
@@ -88,59 +93,59 @@ fn whole(page: &mut Exposition, name: &str, help: &str, measured: &Distribution)
     page.histogram(name, help, "", std::iter::once(("", measured)));
 }
 
-/// Rates are in bytes, as Prometheus wants all of them.
+/// Rates are in bytes per second: Prometheus uses base units.
 fn network(page: &mut Exposition, state: &AppState, peers: &[NetworkStats]) {
     let traffic = state.studio.counters().traffic();
-    let help = "Bytes of datagrams sent to peers, without headers of UDP and IP.";
+    let help = "UDP payload bytes sent to peers.";
     page.one(Counter, "visage_sent_bytes_total", help, traffic.sent_bytes as f64);
-    let help = "Bytes of datagrams received, without headers of UDP and IP.";
+    let help = "UDP payload bytes received.";
     page.one(Counter, "visage_received_bytes_total", help, traffic.received_bytes as f64);
     let connected = || peers.iter().filter(|peer| peer.is_connected);
     let sent = connected().map(|peer| peer.sent_bps as f64 / 8.0);
-    page.spread("visage_session_sent_bytes_per_second", "Sent to each session during the last second.", sent);
+    page.spread("visage_session_sent_bytes_per_second", "Rate sent to each session during the last second.", sent);
     let estimates = connected().filter_map(|peer| Some(peer.bandwidth_estimate_bps? as f64 / 8.0));
-    let help = "What the way to each session is thought to carry.";
+    let help = "Estimated bandwidth to each session.";
     page.spread("visage_session_bandwidth_estimate_bytes_per_second", help, estimates);
     let trips = connected().filter_map(|peer| Some(peer.rtt_ms? / 1000.0));
-    page.spread("visage_session_rtt_seconds", "Round trip to each session.", trips);
+    page.spread("visage_session_rtt_seconds", "Round-trip time to each session.", trips);
     let losses = connected().filter_map(|peer| peer.egress_loss_ratio);
-    let help = "Share of our packets that each session lost during the last second, 0 to 1.";
+    let help = "Share of sent packets that each session lost during the last second, 0 to 1.";
     page.spread("visage_session_egress_loss_ratio", help, losses);
 }
 
 fn listening(page: &mut Exposition, state: &AppState) {
     let states = state.studio.states();
     let targets = states.iter().map(|now| f64::from(now.quality.bitrate_bps) / 8.0);
-    let help = "What the encoder of each session aims at.";
+    let help = "Target bitrate of each session's video encoder.";
     page.spread("visage_session_encoder_target_bytes_per_second", help, targets);
     let losses = states.iter().map(|now| now.quality.audio_concealed_ratio);
-    let help = "Share of each session's voice that was made up during the last ten seconds, 0 to 1.";
+    let help = "Share of each session's received audio that was concealed during the last ten seconds, 0 to 1.";
     page.spread("visage_session_audio_concealed_ratio", help, losses);
     let depths = states.iter().map(|now| now.jitter_buffer_ms / 1000.0);
-    page.spread("visage_session_jitter_buffer_seconds", "Depth of each session's jitter buffer.", depths);
+    page.spread("visage_session_jitter_buffer_seconds", "Delay of each session's jitter buffer.", depths);
     let drifts = states.iter().map(|now| now.clock_drift_ppm / 1e6);
-    let help = "How much faster each sender's clock runs than ours, as a share of 1.";
+    let help = "How much faster each sender's clock runs than the clock of the server, as a share of 1.";
     page.spread("visage_session_clock_drift_ratio", help, drifts);
 }
 
-/// The customary families of every process, by Linux's /proc; elsewhere absent.
+/// The usual `process_*` families, from Linux's /proc; absent on other systems.
 fn footprint(page: &mut Exposition) {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let Some(used) = Footprint::parse(&read("/proc/self/stat"), &read("/proc/self/status")) else { return };
-    page.one(Counter, "process_cpu_seconds_total", "Processor time spent, in user and system mode.", used.cpu_s);
+    page.one(Counter, "process_cpu_seconds_total", "CPU time in user and system mode.", used.cpu_s);
     if let Some(booted_s) = booted_s(&read("/proc/stat")) {
-        let help = "When the process started, in seconds since 1970.";
+        let help = "Start time, in seconds since 1970.";
         page.one(Gauge, "process_start_time_seconds", help, booted_s + used.started_s);
     }
-    page.one(Gauge, "process_resident_memory_bytes", "Memory in RAM.", used.resident_bytes as f64);
-    page.one(Gauge, "process_virtual_memory_bytes", "Address space in use.", used.virtual_bytes as f64);
+    page.one(Gauge, "process_resident_memory_bytes", "Resident memory.", used.resident_bytes as f64);
+    page.one(Gauge, "process_virtual_memory_bytes", "Virtual memory.", used.virtual_bytes as f64);
     page.one(Gauge, "process_threads", "Threads.", used.threads as f64);
     if let Ok(open) = fs::read_dir("/proc/self/fd") {
-        page.one(Gauge, "process_open_fds", "Open files and sockets.", open.count() as f64);
+        page.one(Gauge, "process_open_fds", "Open file descriptors.", open.count() as f64);
     }
 }
 
-/// When the machine was started, in seconds since 1970.
+/// Boot time of the machine, in seconds since 1970.
 fn booted_s(stat: &str) -> Option<f64> {
     stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }

@@ -1,4 +1,4 @@
-//! Around every route: the secret, headers that keep browsers careful, and errors that all look the same.
+//! Middleware of every route: the token, security headers, and errors as problems.
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Query, Request, State};
@@ -13,11 +13,11 @@ use super::body::named_field;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::state::AppState;
 
-/// What the page may load and reach: itself. `frame-ancestors` is added.
+/// Content security policy: the page loads and reaches only this server. `frame-ancestors` is added.
 const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob: mediastream:; \
     style-src 'self' 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'";
 
-/// The microphone is for the page alone.
+/// Permissions policy: the page may use the microphone, frames in it may not.
 const PERMISSIONS: HeaderName = HeaderName::from_static("permissions-policy");
 
 #[derive(Deserialize)]
@@ -25,17 +25,17 @@ struct TokenQuery {
     token: Option<String>,
 }
 
-/// Asks for the secret where one is set.
+/// Requires the token where one is set.
 pub async fn token(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    // What the page needs before it can ask a person for the secret stays open.
+    // The page needs these before it can ask for the token.
     let is_open =
         !(path.starts_with("/v1/") || path == "/metrics") || path == "/v1/server" || path.ends_with("/still.png");
     let is_right = state.token.as_deref().is_none_or(|token| is_open || carries(&request, token));
     if is_right {
         return next.run(request).await;
     }
-    let detail = "wanted the server's token, found none or another";
+    let detail = "the token is missing or wrong";
     let problem = Problem::new(StatusCode::UNAUTHORIZED, detail, "send Authorization: Bearer TOKEN");
     problem.at("authorization").with(header::WWW_AUTHENTICATE, "Bearer realm=\"visage\"").into_response()
 }
@@ -45,24 +45,24 @@ fn carries(request: &Request, token: &str) -> bool {
     let bearer = header.and_then(|value| value.split_once(' '));
     let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, found)| found.trim());
     let in_query = Query::<TokenQuery>::try_from_uri(request.uri()).ok().and_then(|query| query.0.token);
-    // Event streams of browsers cannot carry headers; everywhere else a secret in an address is one too many in logs.
+    // Browsers cannot send headers with event streams. Elsewhere a token in the URL would only end up in logs.
     let in_query = in_query.filter(|_found| request.uri().path().ends_with("/events"));
     [bearer, in_query.as_deref()].into_iter().flatten().any(|found| is_same(found, token))
 }
 
-/// Compares digests, which are all of one length: how long it takes tells neither the secret nor how long it is.
+/// Compares digests, which have one length: timing reveals neither the token nor its length.
 fn is_same(found: &str, token: &str) -> bool {
     Sha256::digest(found).ct_eq(&Sha256::digest(token)).into()
 }
 
-/// The policy for pages, with who may frame them.
+/// The content security policy, with the origins that may frame the page.
 pub fn policy(origins: &[String]) -> HeaderValue {
     let framed_by = if origins.is_empty() { "'none'".to_owned() } else { format!("'self' {}", origins.join(" ")) };
     let whole = format!("{POLICY}; frame-ancestors {framed_by}");
     HeaderValue::try_from(whole).unwrap_or_else(|_odd_origin| HeaderValue::from_static(POLICY))
 }
 
-/// Adds the careful headers and counts the answer.
+/// Adds security headers and counts the response.
 pub async fn headers(State((state, policy)): State<(AppState, HeaderValue)>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     state.ledger().answer(response.status());
@@ -75,13 +75,13 @@ pub async fn headers(State((state, policy)): State<(AppState, HeaderValue)>, req
     response
 }
 
-/// Makes a problem of every error that is none yet, such as a path that is not UTF-8 or a query with an unknown key.
+/// Turns every other error response into a problem, such as the router's for a path that is not UTF-8.
 pub async fn problems(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
     let kind = response.headers().get(header::CONTENT_TYPE);
-    // JSON that is no problem is an answer, such as the reasons of /readyz.
+    // Other JSON is a regular response, such as the reasons of /readyz.
     if !is_error || kind.is_some_and(|kind| kind == PROBLEM_JSON || kind == "application/json") {
         return response;
     }
@@ -96,17 +96,21 @@ pub async fn problems(request: Request, next: Next) -> Response {
 async fn as_problem(status: StatusCode, body: Body) -> Problem {
     let text = to_bytes(body, 4096).await.unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
-    let field = named_field(&text).or_else(|| in_query(&text)).unwrap_or_else(|| "request".to_owned());
-    let detail = match text.split_once(": ") {
-        Some((QUERY, found)) => format!("wanted a query as documented, found {found}"),
-        Some(("Invalid URL", found)) => format!("wanted an address in UTF-8, found: {found}"),
-        _ if text.is_empty() => status.canonical_reason().unwrap_or("error").to_owned(),
-        _ => text,
+    let field = named_field(&text).or_else(|| in_query(&text));
+    let detail = match (&field, text.starts_with(QUERY)) {
+        (Some(key), true) if text.contains(UNKNOWN) => format!("{key} is not a documented key of the query"),
+        (Some(key), true) => format!("the value of {key} in the query is not as documented"),
+        (None, true) => "the query is not as documented".to_owned(),
+        (Some(part), false) => format!("{part} in the path is not UTF-8"),
+        (None, false) => status.canonical_reason().unwrap_or("error").to_ascii_lowercase(),
     };
-    Problem::new(status, detail, "GET /openapi.json says what goes").at(field)
+    let field = field.unwrap_or_else(|| "request".to_owned());
+    Problem::new(status, detail, "GET /openapi.json describes every request").at(field)
 }
 
-/// How the router begins when a query is wrong; a colon, the key, a colon, and what is wrong with it follow.
+/// Part of the router's text for a key that is not documented.
+const UNKNOWN: &str = "unknown field";
+/// The start of the router's text for a wrong query; `: KEY: REASON` follows.
 const QUERY: &str = "Failed to deserialize query string";
 
 /// The key of a query whose value is wrong.
@@ -115,13 +119,13 @@ fn in_query(message: &str) -> Option<String> {
     key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_').then(|| key.to_owned())
 }
 
-/// A wrong method is a problem like any other.
+/// 405 as a problem.
 pub async fn method_not_allowed(request: Request) -> Problem {
-    wrong_method(request.method(), request.uri().path())
+    wrong_method(request.method())
 }
 
-/// This method does not go with this path.
-pub fn wrong_method(method: &Method, path: &str) -> Problem {
-    let detail = format!("{method} does not go with {path}");
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail, "GET /openapi.json lists what goes").at("method")
+/// The path does not support this method.
+pub fn wrong_method(method: &Method) -> Problem {
+    let detail = format!("this path does not take {method}");
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail, "Allow lists the methods of this path").at("method")
 }

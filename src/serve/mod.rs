@@ -1,8 +1,11 @@
-//! The HTTP door: the page, the API, health and metrics.
+//! The HTTP server: the page, the API, health and metrics.
 //!
-//! Decides paths, statuses and limits. Sessions, faces and networks are other rooms'.
+//! Decides paths, statuses, who may call, and how much one client may hold. Does not decide what a session does.
 
+mod access;
+mod base_path;
 mod body;
+mod connections;
 mod events;
 mod gpu;
 mod info;
@@ -10,14 +13,17 @@ mod metrics;
 mod middleware;
 mod options;
 mod page;
+mod per_address;
 mod problem;
 mod request_metrics;
 mod sessions;
 mod speech;
 mod startup;
 mod state;
+mod texts;
 mod tls;
 mod trace;
+mod unconnected;
 
 use std::future::Future;
 use std::io;
@@ -28,66 +34,81 @@ use axum::Router;
 use axum::http::{HeaderValue, Method, header};
 use axum::routing::{MethodRouter, get, post};
 use axum_server::{Address, Handle, Server};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
 use thiserror::Error;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use connections::{Counting, Protocol};
+
+pub use access::Access;
+pub use base_path::BasePath;
+pub use connections::ConnectionLimits;
 pub use sessions::{avatar_in, offer_in};
 pub use startup::{Startup, StartupTask};
-pub use state::{AppState, Asset, Facts, Shared};
+pub use state::{AppState, Asset, ClientLimits, Facts, Shared};
 pub use tls::{Secured, TlsError, TlsFiles, self_signed};
 pub use trace::{TraceFile, TraceReport};
 
-/// Requests under way get this long when the server goes down.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-/// A connection must bring the head of a request within this time.
-const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+/// Requests in flight get this long when the server stops.
+const DRAIN: Duration = Duration::from_secs(2);
 
-/// Why the server does not serve.
+/// Why the server cannot run.
 #[derive(Debug, Error)]
 pub enum ServeError {
-    /// The port is taken, or the address is not this machine's.
-    #[error("wanted TCP {address}, found: {source}")]
+    /// The port is in use, or the address is not one of this machine.
+    #[error("cannot bind TCP {address}: {}", plain(source))]
     Bind {
-        /// Where.
+        /// The address and port.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// An origin that browsers would never send.
+    /// An origin that no browser sends.
     #[error("wanted an origin such as https://example.org or *, found \"{found}\"")]
     Origin {
-        /// What was given.
+        /// The text given.
         found: String,
     },
-    /// Serving ended.
-    #[error("serving ended: {0}")]
+    /// The listener failed.
+    #[error("the HTTP server ended: {0}")]
     Ended(io::Error),
+}
+
+/// The error without its number: `address already in use`.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 /// A bound port.
 #[derive(Debug)]
 pub struct Listener {
     socket: std::net::TcpListener,
-    /// Where it listens.
+    /// The address and port that it is bound to.
     pub address: SocketAddr,
+    /// Most connections at once.
+    pub limits: ConnectionLimits,
 }
 
 /// Binds the port.
 ///
 /// # Errors
-/// If it is taken.
+/// If it is in use, or the address is not one of this machine.
 pub fn bind(address: SocketAddr) -> Result<Listener, ServeError> {
     let error = |source| ServeError::Bind { address, source };
     let socket = std::net::TcpListener::bind(address).map_err(error)?;
     socket.set_nonblocking(true).map_err(error)?;
     let address = socket.local_addr().map_err(error)?;
-    Ok(Listener { socket, address })
+    Ok(Listener { socket, address, limits: ConnectionLimits::of_process() })
 }
 
-/// Serves until `stop` is there, then gives requests under way their last words.
+/// Serves until `stop` is ready, then lets requests in flight finish for a moment.
 ///
 /// # Errors
-/// If certificates are unusable or the listener fails.
+/// If the listener fails.
 pub async fn serve(
     listener: Listener,
     router: Router,
@@ -98,26 +119,30 @@ pub async fn serve(
     let ending = handle.clone();
     tokio::spawn(async move {
         stop.await;
-        ending.graceful_shutdown(Some(LAST_WORDS));
+        ending.graceful_shutdown(Some(DRAIN));
     });
-    let service = router.into_make_service();
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let served = if let Some(Secured(config)) = tls {
         let server = axum_server::from_tcp_rustls(listener.socket, config).map_err(ServeError::Ended)?;
-        impatient(server).handle(handle).serve(service).await
+        let counting = Counting::new(listener.limits, Protocol::Tls);
+        with_timeouts(server.map(|tls| tls.acceptor(counting)), listener.limits).handle(handle).serve(service).await
     } else {
         let server = axum_server::from_tcp(listener.socket).map_err(ServeError::Ended)?;
-        impatient(server).handle(handle).serve(service).await
+        let counting = Counting::new(listener.limits, Protocol::Http);
+        with_timeouts(server.acceptor(counting), listener.limits).handle(handle).serve(service).await
     };
     served.map_err(ServeError::Ended)
 }
 
-/// Lets go of connections that bring nothing.
-fn impatient<A: Address, C>(mut server: Server<A, C>) -> Server<A, C> {
-    server.http_builder().http1().header_read_timeout(HEAD_PATIENCE);
-    server.http1_only().first_request_timeout(HEAD_PATIENCE)
+/// Closes connections that send nothing. HTTP/1 alone, which every client speaks, with upgrades to WebSocket (the
+/// server's own `http1_only` would refuse them).
+fn with_timeouts<A: Address, C>(mut server: Server<A, C>, limits: ConnectionLimits) -> Server<A, C> {
+    *server.http_builder() = Builder::new(TokioExecutor::new()).http1_only();
+    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(limits.next_request);
+    server.first_request_timeout(limits.first_request)
 }
 
-/// Checks origins before they are given to [`AppState::new`].
+/// Checks origins before they are given to [`Access::new`] and [`AppState::new`].
 ///
 /// # Errors
 /// If one is neither `*` nor a scheme and a host with at most a port, in lower case and without a path.
@@ -143,19 +168,20 @@ pub fn router(state: AppState) -> Router {
         .fallback(page::file)
         .layer(axum::middleware::from_fn(middleware::problems))
         .layer(axum::middleware::from_fn_with_state(state.clone(), middleware::token));
-    // Without origins there is no answer to a browser's question whether another page may call.
+    // Without origins no CORS header is sent: pages of other sites get 403 anyway.
     let origins = &state.origins;
     let open = if origins.is_empty() { gated } else { gated.layer(cors(origins)) };
+    let open = open.layer(axum::middleware::from_fn_with_state(state.access.clone(), access::only_allowed));
     let about = (state.clone(), middleware::policy(origins));
     open.layer(axum::middleware::from_fn_with_state(about, middleware::headers)).with_state(state)
 }
 
-/// The paths of the API, for whoever checks its description.
+/// The paths of the API; a test compares them with its description.
 pub fn paths() -> impl Iterator<Item = &'static str> {
     routes().into_iter().map(|(path, _)| path)
 }
 
-/// Every path of the API; `web/openapi.json` describes the same, and a test compares them.
+/// Every path of the API, as `web/openapi.json` describes them.
 fn routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
     vec![
         ("/v1/server", get(info::server)),

@@ -1,4 +1,4 @@
-//! `options` of `POST /v1/sessions`: what a session may be held to, checked.
+//! `options` of `POST /v1/sessions`: limits of a session, checked.
 
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -8,7 +8,7 @@ use super::problem::Problem;
 use crate::rtc::BITRATE_BPS;
 use crate::session::SessionOptions;
 
-/// What a session can be tuned by; what is left out is the server's to choose.
+/// Requested limits; the server chooses what is left out.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
@@ -17,14 +17,14 @@ pub struct Options {
     audio: Option<bool>,
 }
 
-/// Sides of pictures that can be asked for: the steps that a thin way out takes from 512 are the same.
+/// Resolutions that can be requested: the steps of the resolution ladder below 512.
 const SIDES: [u32; 3] = [256, 384, 512];
 
 impl Options {
-    /// The wishes in them.
+    /// The options, checked.
     ///
     /// # Errors
-    /// 400 if a number is none that is taken.
+    /// 400 if a value is out of range.
     pub fn wishes(self) -> Result<SessionOptions, Problem> {
         let resolution_px = self.resolution_px.map(side).transpose()?;
         let bitrate_bps = self.bitrate_bps.map(bitrate).transpose()?;
@@ -35,7 +35,7 @@ impl Options {
 fn side(asked: Number) -> Result<u32, Problem> {
     whole(&asked).filter(|side| SIDES.contains(side)).ok_or_else(|| {
         let detail = format!("wanted options.resolution_px to be one of {SIDES:?}, found {asked}");
-        wrong("options.resolution_px", detail, "leave it out for the largest that the server draws")
+        wrong("options.resolution_px", detail, "omit it for the largest resolution of the server")
     })
 }
 
@@ -43,7 +43,7 @@ fn bitrate(asked: Number) -> Result<u32, Problem> {
     whole(&asked).filter(|bps| BITRATE_BPS.contains(&u64::from(*bps))).ok_or_else(|| {
         let (least, most) = (BITRATE_BPS.start(), BITRATE_BPS.end());
         let detail = format!("wanted options.bitrate_bps as a whole number from {least} to {most}, found {asked}");
-        wrong("options.bitrate_bps", detail, "leave it out for as much as the way to you carries")
+        wrong("options.bitrate_bps", detail, "omit it to use what the network carries")
     })
 }
 

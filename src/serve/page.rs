@@ -1,4 +1,4 @@
-//! The page: embedded files with tags, so that a browser loads each once.
+//! The page: embedded files with entity tags, so that a browser loads each once.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
@@ -8,15 +8,15 @@ use super::middleware;
 use super::problem::Problem;
 use super::state::{AppState, is_known};
 
-/// Anything that no other route answers: a file of the page, or nothing.
+/// The fallback of all routes: a file of the page, or 404.
 pub async fn file(State(state): State<AppState>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let wanted = uri.path().trim_start_matches('/');
     let wanted = if wanted.is_empty() { "index.html" } else { wanted };
     let Some((path, bytes, tag)) = state.asset(wanted) else {
-        return Problem::no_route(uri.path()).into_response();
+        return Problem::no_route().into_response();
     };
     if method != Method::GET && method != Method::HEAD {
-        return middleware::wrong_method(&method, uri.path()).with(header::ALLOW, "GET,HEAD").into_response();
+        return middleware::wrong_method(&method).with(header::ALLOW, "GET,HEAD").into_response();
     }
     let about = [(header::CONTENT_TYPE, content_type(path)), (header::ETAG, tag), (header::CACHE_CONTROL, "no-cache")];
     if is_known(&headers, tag) {

@@ -10,7 +10,7 @@ use serde::Serialize;
 /// The content type of problems.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// What went wrong, for programs and for people.
+/// An error response, for programs and for people.
 #[derive(Clone, Debug)]
 pub struct Problem(Box<Body>);
 
@@ -58,36 +58,28 @@ impl Problem {
         self
     }
 
-    /// Adds a header to the answer.
+    /// Adds a header to the response.
     #[must_use]
     pub fn with(mut self, name: HeaderName, value: &'static str) -> Self {
         self.0.headers.push((name, HeaderValue::from_static(value)));
         self
     }
 
-    /// There is no such session.
+    /// 404 for a session id.
     #[must_use]
-    pub fn no_session(id: &str) -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            format!("wanted a session \"{id}\", there is none"),
-            "GET /v1/sessions lists them",
-        )
-        .at("id")
+    pub fn no_session() -> Self {
+        let detail = "there is no session with this id";
+        Self::new(StatusCode::NOT_FOUND, detail, "GET /v1/sessions lists the sessions").code("no_session").at("id")
     }
 
-    /// There is no such path.
+    /// 404 for a path.
     #[must_use]
-    pub fn no_route(path: &str) -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            format!("wanted {path}, there is nothing"),
-            "GET /openapi.json lists what there is",
-        )
-        .at("path")
+    pub fn no_route() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "there is nothing at this path", "GET /openapi.json lists every path")
+            .at("path")
     }
 
-    /// Its status.
+    /// Its HTTP status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)

@@ -1,4 +1,4 @@
-//! What the HTTP door counts for metrics: who was let in, who was not and why, and how requests ended.
+//! Counters of the HTTP server: sessions admitted, sessions refused by reason, responses by status class.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use crate::rtc::JoinError;
 use crate::session::AdmitError;
 
-/// Why a session was not opened.
+/// Why a session was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     Full,
@@ -79,7 +79,7 @@ impl From<&AdmitError> for Refusal {
     }
 }
 
-/// The code of the reason for which a session was not opened, or an avatar not swapped in.
+/// The code for the reason why a session was refused, or an avatar could not be swapped in.
 pub fn refusal_code<'a, E>(error: &'a E) -> &'static str
 where
     Refusal: From<&'a E>,
@@ -87,7 +87,7 @@ where
     Refusal::from(error).code()
 }
 
-/// Classes of HTTP statuses.
+/// HTTP status classes.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The counts.
@@ -99,34 +99,34 @@ pub struct RequestMetrics {
 }
 
 impl RequestMetrics {
-    /// Counts an opened session.
+    /// Counts an admitted session.
     pub fn admit(&self) {
         self.admitted.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a session that was not opened.
+    /// Counts a refused session.
     pub fn refuse(&self, error: &JoinError) {
         self.refused[Refusal::from(error) as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts an answered request.
+    /// Counts a response.
     pub fn answer(&self, status: StatusCode) {
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len());
         self.responses[class - 1].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Opened sessions.
+    /// Sessions admitted.
     pub fn admitted(&self) -> f64 {
         self.admitted.load(Ordering::Relaxed) as f64
     }
 
-    /// Sessions not opened, by reason.
+    /// Sessions refused, by reason.
     pub fn refused(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
         let of = |refusal: Refusal| self.refused[refusal as usize].load(Ordering::Relaxed) as f64;
         Refusal::ALL.into_iter().map(move |refusal| (refusal.code(), of(refusal)))
     }
 
-    /// Answers by class of status.
+    /// Responses by status class.
     pub fn responses(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
         CLASSES.into_iter().zip(self.responses.iter().map(|count| count.load(Ordering::Relaxed) as f64))
     }

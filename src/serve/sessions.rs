@@ -1,4 +1,4 @@
-//! Sessions over HTTP: join, look, change, leave.
+//! Sessions over HTTP: open, inspect, change, end.
 
 use axum::Json;
 use axum::body::Body;
@@ -8,11 +8,14 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::base_path::BasePath;
 use super::body::{self, Object};
 use super::options::Options;
+use super::per_address::Client;
 use super::problem::Problem;
 use super::request_metrics::refusal_code;
 use super::state::AppState;
+use super::texts::of_admission;
 use crate::rtc::{JoinError, Joined, LONGEST_OFFER};
 use crate::session::{
     AdmitError, CommandError, EndReason, SessionCommand, SessionOptions, SessionRequest, SessionSummary,
@@ -27,7 +30,7 @@ struct JoinBody {
     options: Option<Object<Options>>,
 }
 
-/// What a request to join comes to.
+/// A parsed `POST /v1/sessions`.
 struct Wanted {
     sdp: String,
     avatar: Option<String>,
@@ -56,9 +59,9 @@ struct ChangeBody {
     avatar: String,
 }
 
-/// Largest body of an offer in JSON: line ends and quotes of the offer are escaped there.
+/// Largest body with an offer in JSON, where line ends and quotes are escaped.
 const LARGEST_JSON_BYTES: usize = 2 * LONGEST_OFFER;
-/// Largest body of a change.
+/// Largest body of `PATCH`.
 const LARGEST_CHANGE_BYTES: usize = 4096;
 const JOIN_EXAMPLE: &str = "{\"sdp\": \"v=0...\", \"avatar\": \"mira\", \"options\": {\"resolution_px\": 256}} as \
     application/json, or the bare offer as application/sdp";
@@ -69,6 +72,7 @@ const SDP: &str = "application/sdp";
 /// `POST /v1/sessions`.
 pub async fn join(
     State(state): State<AppState>,
+    (client, base): (Client, BasePath),
     Query(query): Query<JoinQuery>,
     headers: HeaderMap,
     body: Body,
@@ -77,16 +81,31 @@ pub async fn join(
     let body = body::read(&headers, body, largest_join_bytes(&kind)?).await?;
     let wanted = wanted_session(&kind, query, &body)?;
     let request = SessionRequest { avatar: wanted.avatar, wishes: wanted.wishes, ..SessionRequest::default() };
+    let held = state.unconnected().enter(client, &state.net).await;
+    if held.is_none() && state.studio.refusal().is_none() {
+        return Err(too_many_unconnected());
+    }
     let joined = state.net.join(&wanted.sdp, request).await.map_err(|error| {
         state.ledger().refuse(&error);
         refusal(&error)
     })?;
     state.ledger().admit();
-    Ok(welcome(&kind, joined))
+    if let Some(held) = held {
+        state.unconnected().keep(&joined.id, client, held, state.wall.now());
+    }
+    Ok(welcome(&kind, joined, &base))
 }
 
-fn welcome(kind: &str, joined: Joined) -> Response {
-    let location = format!("/v1/sessions/{}", joined.id);
+fn too_many_unconnected() -> Problem {
+    let detail = "this address has opened as many sessions without connecting as it may";
+    let hint = "connect the sessions that were answered, or wait until they are given up after 9 s";
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, detail, hint)
+        .code("too_many_unconnected")
+        .with(header::RETRY_AFTER, "10")
+}
+
+fn welcome(kind: &str, joined: Joined, base: &BasePath) -> Response {
+    let location = format!("{}/v1/sessions/{}", base.as_str(), joined.id);
     let place = [(header::LOCATION, location.clone())];
     if kind == SDP {
         return (StatusCode::CREATED, place, [(header::CONTENT_TYPE, SDP)], joined.answer).into_response();
@@ -145,7 +164,7 @@ fn json_offer(query: &JoinQuery, body: &[u8]) -> Result<Wanted, Problem> {
     let wanted: JoinBody = body::json(body, JOIN_EXAMPLE)?;
     if wanted.sdp.len() > LONGEST_OFFER {
         let detail = format!("wanted an offer of at most {LONGEST_OFFER} bytes, found {}", wanted.sdp.len());
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail, "offer fewer lines and candidates").at("sdp"));
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail, "offer fewer m-lines and candidates").at("sdp"));
     }
     let wishes = wanted.options.map(|Object(options)| options.wishes()).transpose()?.unwrap_or_default();
     Ok(Wanted { sdp: wanted.sdp, avatar: wanted.avatar, wishes })
@@ -161,7 +180,7 @@ fn refusal(error: &JoinError) -> Problem {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, video_hint(offered)).at("sdp")
         }
         JoinError::NoUsableAudio { .. } => {
-            let hint = "offer Opus, as every browser does by default, or no m=audio line at all";
+            let hint = "offer opus/48000/2, as browsers do by default, or no m=audio line";
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, hint).at("sdp")
         }
         JoinError::Closing => closing(detail),
@@ -170,7 +189,7 @@ fn refusal(error: &JoinError) -> Problem {
     problem.code(refusal_code(error))
 }
 
-/// What to do about an offer without usable video. VP8 is refused only by a build that does not have it.
+/// The hint for an offer without usable video. VP8 is refused only by a build without it.
 fn video_hint(offered: &str) -> String {
     let hint = "offer H.264 with profile-level-id=42e01f and packetization-mode=1, as every browser does by default";
     let has_vp8 = offered.split(", ").any(|codec| codec.eq_ignore_ascii_case("VP8/90000"));
@@ -179,22 +198,22 @@ fn video_hint(offered: &str) -> String {
 }
 
 fn not_admitted(error: &AdmitError) -> Problem {
-    let detail = error.to_string();
+    let detail = of_admission(error);
     let problem = match error {
         AdmitError::Full { .. } => {
-            let hint = "try again in some seconds, or start the server with a larger --max-sessions";
+            let hint = "try again in a few seconds, or start the server with a larger --max-sessions";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "10")
         }
         AdmitError::GpuHot { .. } => {
-            let hint = "try again in a minute: places come back as the card cools; GET /v1/gpus says how it is";
+            let hint = "try again in a minute: capacity comes back as the GPU cools (GET /v1/gpus)";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "60")
         }
         AdmitError::GpuFull { .. } => {
-            let hint = "try again in some seconds; GET /v1/gpus says how full the card is";
+            let hint = "try again in a few seconds; GET /v1/gpus shows the memory";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "10")
         }
         AdmitError::EngineLost { .. } => {
-            let hint = "try again in some seconds; if it stays so, visage doctor says what is wrong with the device";
+            let hint = "try again in a few seconds; otherwise run visage doctor on the server";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "10")
         }
         AdmitError::Closing => closing(detail),
@@ -224,10 +243,10 @@ pub async fn show(State(state): State<AppState>, Path(id): Path<String>) -> Resu
 
 /// The summary of one session.
 pub(super) fn summary(state: &AppState, id: &str) -> Result<SessionSummary, Problem> {
-    state.studio.sessions().into_iter().find(|session| session.id == id).ok_or_else(|| Problem::no_session(id))
+    state.studio.sessions().into_iter().find(|session| session.id == id).ok_or_else(Problem::no_session)
 }
 
-/// `PATCH /v1/sessions/{id}`: another face.
+/// `PATCH /v1/sessions/{id}`: swaps the avatar.
 pub async fn change(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -241,30 +260,30 @@ pub async fn change(
     let wanted = wanted_change(&body::read(&headers, body, LARGEST_CHANGE_BYTES).await?)?;
     let (studio, session) = (state.studio.clone(), id.clone());
     let swap_avatar = tokio::task::spawn_blocking(move || studio.swap_avatar(&session, &wanted.avatar)).await;
-    match swap_avatar
-        .map_err(|_our_bug| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the change broke down", "try again"))?
-    {
+    match swap_avatar.map_err(|_our_bug| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "swapping the avatar failed", "try again")
+    })? {
         Ok(()) => summary(&state, &id).map(Json),
-        Err(CommandError::NoSession { id }) => Err(Problem::no_session(&id)),
+        Err(CommandError::NoSession { .. }) => Err(Problem::no_session()),
         Err(CommandError::Avatar(error)) => Err(not_admitted(&error)),
         Err(CommandError::Busy(error)) => Err(busy(&error.to_string())),
     }
 }
 
-/// The session has too many orders waiting.
+/// The session has too many commands queued.
 pub fn busy(detail: &str) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, "wait for what was asked before")
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, "wait until earlier commands are done")
         .with(header::RETRY_AFTER, "1")
 }
 
 /// `DELETE /v1/sessions/{id}`.
 pub async fn leave(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    if state.studio.end(&id, EndReason::Deleted) { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::no_session(&id)) }
+    if state.studio.end(&id, EndReason::Deleted) { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::no_session()) }
 }
 
 /// `GET /v1/sessions/{id}/stats`.
 pub async fn stats(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
-    let stats = state.studio.stats(&id).ok_or_else(|| Problem::no_session(&id))?;
+    let stats = state.studio.stats(&id).ok_or_else(Problem::no_session)?;
     let network = state.net.stats(&id).await;
     let mut all = json!(stats);
     all["network"] = json!(network);
@@ -273,7 +292,7 @@ pub async fn stats(State(state): State<AppState>, Path(id): Path<String>) -> Res
 
 /// `POST /v1/sessions/{id}/interrupt`: drops all speech that is queued.
 pub async fn interrupt(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    let ticket = state.studio.find(&id).ok_or_else(|| Problem::no_session(&id))?;
+    let ticket = state.studio.find(&id).ok_or_else(Problem::no_session)?;
     ticket.inbox.order(SessionCommand::Interrupt).map_err(|error| busy(&error.to_string()))?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -14,6 +14,7 @@ use super::body;
 use super::problem::Problem;
 use super::sessions::busy;
 use super::state::AppState;
+use super::texts::of_audio_file;
 use crate::codec::audio_file::{AudioClip, AudioFileError, decode_sound};
 use crate::session::{SessionCommand, SpeechSource, speech_queue};
 
@@ -33,7 +34,7 @@ pub async fn speak(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let ticket = state.studio.find(&id).ok_or_else(|| Problem::no_session(&id))?;
+    let ticket = state.studio.find(&id).ok_or_else(Problem::no_session)?;
     check_type(&headers)?;
     let upload = place(state.upload_places()).await?;
     let file = body::read(&headers, body, LARGEST_BYTES).await?;
@@ -43,7 +44,7 @@ pub async fn speak(
     let sound = decoded(file, decoding).await?;
     let (duration, is_truncated) = (sound.duration(), sound.is_truncated());
     if ticket.inbox.has_ended() {
-        return Err(Problem::no_session(&id));
+        return Err(Problem::no_session());
     }
     let said = ticket.inbox.order(SessionCommand::Speak(feed(sound)));
     let utterance = said.map_err(|error| busy(&error.to_string()))?.0;
@@ -109,5 +110,5 @@ fn not_speakable(error: &AudioFileError) -> Problem {
         }
         _ => "send the bytes of a WAV, MP3, FLAC or Ogg file as the body",
     };
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string(), hint).at("body")
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, of_audio_file(error), hint).at("body")
 }

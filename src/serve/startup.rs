@@ -1,6 +1,6 @@
-//! The doors before they open: the port answers from the first moment, says what is being made ready and lets nobody in.
+//! The start of the server: the port answers from the first moment, reports progress, and admits no session yet.
 //!
-//! Decides what a caller hears until then. What has to be ready, and when it is, others know.
+//! Decides the responses until the API is open. Does not know what has to be prepared.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -12,22 +12,24 @@ use serde::Serialize;
 use serde_json::json;
 use tower::ServiceExt;
 
+use super::access::Access;
+use super::base_path::BasePath;
 use super::info;
 use super::problem::Problem;
 
-/// When to ask again.
+/// `Retry-After` during the start.
 const AGAIN_S: HeaderValue = HeaderValue::from_static("2");
 
-/// What is being made ready, and how far it is.
+/// A task of the start and its progress.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StartupTask {
-    /// What it is: `unet.512x25.fp16.sm89.rtx1.7.1-0123456789ab, building the engine`.
+    /// The task: `unet.512x25.fp16.sm89.rtx1.7.1-0123456789ab, building the engine`.
     pub task: String,
-    /// Parts that are done.
+    /// Steps done.
     pub done: u32,
-    /// Parts that there are.
+    /// Steps in all.
     pub total: u32,
-    /// Seconds that all of it will take, as far as can be told before.
+    /// Estimated duration of the whole start in seconds.
     pub expected_s: u64,
 }
 
@@ -37,31 +39,39 @@ impl Default for StartupTask {
     }
 }
 
-/// Startup that are shut at first. Clones are the same doors.
+/// Responds with progress until [`Startup::open`], and with the API from then on. Clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Startup(Arc<Inside>);
 
 #[derive(Debug, Default)]
 struct Inside {
+    access: Access,
+    base_path: BasePath,
     router: OnceLock<Router>,
     preparation: Mutex<StartupTask>,
 }
 
 impl Startup {
-    /// Says how far things are.
+    /// Answers those whom `access` allows, at `base_path` and at the root.
+    #[must_use]
+    pub fn new(access: Access, base_path: BasePath) -> Self {
+        Self(Arc::new(Inside { access, base_path, ..Inside::default() }))
+    }
+
+    /// Sets the progress.
     pub fn say(&self, preparation: StartupTask) {
         *self.0.preparation.lock().unwrap_or_else(PoisonError::into_inner) = preparation;
     }
 
-    /// Opens them, for good.
+    /// Opens the API, for good.
     pub fn open(&self, router: Router) {
-        // Nobody opens them twice.
+        // A second call changes nothing.
         let _ = self.0.router.set(router);
     }
 
-    /// What answers, shut or open.
+    /// The router, before and after [`Startup::open`].
     pub fn router(&self) -> Router {
-        Router::new().fallback(enter).with_state(self.clone())
+        self.0.base_path.clone().strip_from(Router::new().fallback(enter).with_state(self.clone()))
     }
 
     fn preparation(&self) -> StartupTask {
@@ -73,15 +83,20 @@ async fn enter(State(doors): State<Startup>, request: Request) -> Response {
     if let Some(router) = doors.0.router.get() {
         return router.clone().oneshot(request).await.into_response();
     }
+    if let Err(problem) = doors.0.access.check(&request) {
+        return problem.into_response();
+    }
     let preparation = doors.preparation();
     let mut answer = match request.uri().path() {
         "/healthz" => return info::health().await.into_response(),
         "/readyz" => not_ready(&preparation),
         _ if wants_a_page(request.headers()) => page(&preparation),
-        _ => {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, sentence(&preparation), "ask again when GET /readyz says 200")
-                .into_response()
-        }
+        _ => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            sentence(&preparation),
+            "try again when GET /readyz answers 200",
+        )
+        .into_response(),
     };
     answer.headers_mut().insert(header::RETRY_AFTER, AGAIN_S);
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -102,14 +117,14 @@ fn wants_a_page(headers: &HeaderMap) -> bool {
     accepted.is_some_and(|accepted| accepted.contains("text/html"))
 }
 
-/// A page that asks again by itself. No name in it comes from a caller.
+/// A page that reloads every two seconds. Nothing in it comes from the caller.
 fn page(preparation: &StartupTask) -> Response {
     let text = sentence(preparation);
     let page = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
-         <meta http-equiv=refresh content=2><title>visage is getting ready</title>\
+         <meta http-equiv=refresh content=2><title>visage is starting</title>\
          <style>:root{{color-scheme:light dark}}body{{font:1.1rem/1.5 system-ui;max-width:36rem;margin:20vh auto;padding:0 1rem}}</style>\
-         <h1>One moment</h1><p>visage is {text}. This page looks again by itself.</p></html>"
+         <h1>One moment</h1><p>visage is {text}. This page reloads until it is ready.</p></html>"
     );
     (StatusCode::SERVICE_UNAVAILABLE, Html(page)).into_response()
 }
@@ -122,7 +137,11 @@ mod tests {
     use super::*;
 
     async fn ask(doors: &Startup, path: &str, accept: &str) -> (StatusCode, HeaderMap, String) {
-        let request = Request::get(path).header(header::ACCEPT, accept).body(Body::empty()).expect("a request");
+        let request = Request::get(path)
+            .header(header::HOST, "localhost")
+            .header(header::ACCEPT, accept)
+            .body(Body::empty())
+            .expect("a request");
         let response = doors.router().oneshot(request).await.expect("infallible");
         let (parts, body) = response.into_parts();
         let text = String::from_utf8(to_bytes(body, 10_000).await.expect("a body").to_vec()).expect("text");
@@ -130,7 +149,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn shut_doors_say_what_is_being_made_ready_and_open_ones_let_in() {
+    async fn the_start_reports_progress_until_the_api_is_open() {
         let doors = Startup::default();
         doors.say(StartupTask { task: "unet, building".into(), done: 3, total: 40, expected_s: 62 });
         let (status, headers, text) = ask(&doors, "/readyz", "*/*").await;
@@ -140,6 +159,9 @@ mod tests {
         assert_eq!(ask(&doors, "/healthz", "*/*").await.0.as_u16(), 200);
         let (status, _, text) = ask(&doors, "/v1/sessions", "application/json").await;
         assert!(status.as_u16() == 503 && text.contains("unet, building (3 of 40)"), "{text}");
+        let foreign = Request::get("/readyz").header(header::HOST, "evil.example").body(Body::empty());
+        let refused = doors.router().oneshot(foreign.expect("a request")).await.expect("infallible");
+        assert_eq!(refused.status().as_u16(), 421);
         let (_, _, page) = ask(&doors, "/", "text/html,*/*").await;
         assert!(page.contains("http-equiv=refresh") && page.contains("about 62 s"), "{page}");
         doors.open(Router::new().route("/readyz", get(|| async { "in" })));

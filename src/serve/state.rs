@@ -1,4 +1,4 @@
-//! What every route works with.
+//! State shared by all routes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,11 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, watch};
 
+use super::access::Access;
+use super::base_path::BasePath;
+use super::per_address::PerAddress;
 use super::request_metrics::RequestMetrics;
+use super::unconnected::Unconnected;
 use crate::rtc::RtcServer;
 use crate::session::Sessions;
 use crate::time::Wall;
@@ -17,19 +21,19 @@ use crate::time::Wall;
 /// A file of the page.
 pub type Asset = (&'static str, &'static [u8]);
 
-/// What `GET /v1/server` tells and does not change.
+/// The constant part of `GET /v1/server`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Facts {
     /// Version of the program.
     pub version: &'static str,
-    /// The pack.
+    /// The pack that is loaded.
     pub pack: String,
-    /// What runs its graphs.
+    /// The backend that runs its networks.
     pub backend: String,
     /// The video codecs, the preferred one first, as `h264, vp8`.
     #[serde(serialize_with = "as_list")]
     pub video_codecs: &'static str,
-    /// The graphics card, if one was found.
+    /// The first GPU, if there is one.
     pub gpu: Option<String>,
 }
 
@@ -37,7 +41,7 @@ fn as_list<S: Serializer>(codecs: &str, serializer: S) -> Result<S::Ok, S::Error
     serializer.collect_seq(codecs.split(", "))
 }
 
-/// PNG files by avatar and side.
+/// PNG files by avatar and size.
 pub type Stills = HashMap<(String, u32), Bytes>;
 
 /// Shared by all routes.
@@ -48,51 +52,78 @@ struct Inner {
     shared: Shared,
     ledger: RequestMetrics,
     tags: Vec<String>,
+    unconnected: Unconnected,
+    streams: PerAddress,
     event_places: Arc<Semaphore>,
     upload_places: Arc<Semaphore>,
     decode_places: Arc<Semaphore>,
 }
 
-/// Event streams at once.
+/// Event streams at once, of all clients.
 const EVENT_STREAMS: usize = 256;
 /// AudioClip files read or waiting to be decoded at once: 10 MB each at most. Slow ones keep none from being decoded.
 const READ_AT_ONCE: usize = 16;
 /// AudioClip files decoded at once: ten minutes of sound fill 150 MB.
 const DECODED_AT_ONCE: usize = 3;
 
+/// How much one client may hold at a time; see [`super::per_address`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// Sessions that were answered and have not connected.
+    pub unconnected_sessions: usize,
+    /// Event streams.
+    pub event_streams: usize,
+}
+
+impl ClientLimits {
+    /// For a server with room for `capacity` sessions: half of everything, and two sessions at least, so that one page
+    /// may reload while its old session is given up.
+    #[must_use]
+    pub fn of(capacity: usize) -> Self {
+        Self { unconnected_sessions: (capacity / 2).max(2), event_streams: EVENT_STREAMS / 2 }
+    }
+}
+
 /// What [`AppState`] holds.
 pub struct Shared {
     /// Sessions.
     pub studio: Arc<Sessions>,
-    /// The WebRTC door.
+    /// The WebRTC endpoint.
     pub net: Arc<RtcServer>,
-    /// What runs.
+    /// Version, pack and backend.
     pub facts: Facts,
-    /// The secret, if requests must carry one.
+    /// The token that requests must carry, if any.
     pub token: Option<String>,
     /// Other pages that may call the API and frame the page; see [`super::check_origins`].
     pub origins: Vec<String>,
-    /// Host names under which requests may ask for this server, besides addresses and `localhost` (`--allow-host`).
-    pub allowed_hosts: Vec<String>,
+    /// Which hosts and origins are answered.
+    pub access: Access,
+    /// The path below which the server is published.
+    pub base_path: BasePath,
+    /// How much one client may hold.
+    pub limits: ClientLimits,
     /// Files of the page.
     pub assets: &'static [Asset],
-    /// True once the server is going down.
+    /// True once the server is stopping.
     pub closing: watch::Receiver<bool>,
-    /// Stills by avatar and side.
+    /// Still images by avatar and size.
     pub stills: Mutex<Stills>,
-    /// For ages and start time.
+    /// The clock, for ages.
     pub wall: Wall,
 }
 
 impl AppState {
-    /// Shares it.
+    /// State for the routes.
     #[must_use]
     pub fn new(shared: Shared) -> Self {
+        let limits = shared.limits;
         let tags = shared.assets.iter().map(|(_, bytes)| tag_of(bytes)).collect();
         Self(Arc::new(Inner {
             shared,
             tags,
             ledger: RequestMetrics::default(),
+            unconnected: Unconnected::new(limits.unconnected_sessions),
+            streams: PerAddress::new(limits.event_streams),
             event_places: Arc::new(Semaphore::new(EVENT_STREAMS)),
             upload_places: Arc::new(Semaphore::new(READ_AT_ONCE)),
             decode_places: Arc::new(Semaphore::new(DECODED_AT_ONCE)),
@@ -108,6 +139,16 @@ impl AppState {
         let at = self.assets.iter().position(|(path, _)| *path == wanted)?;
         let (path, bytes) = self.assets[at];
         Some((path, bytes, &self.0.tags[at]))
+    }
+
+    /// Sessions that have not connected.
+    pub(super) fn unconnected(&self) -> &Unconnected {
+        &self.0.unconnected
+    }
+
+    /// Event streams of each client.
+    pub(super) fn streams(&self) -> &PerAddress {
+        &self.0.streams
     }
 
     pub(super) fn event_places(&self) -> Arc<Semaphore> {
@@ -137,7 +178,7 @@ pub(super) fn tag_of(bytes: &[u8]) -> String {
     format!("\"{short:016x}\"")
 }
 
-/// Whether the browser has what has this tag already (RFC 9110, section 13.1.2).
+/// Whether the client has the content with this entity tag already (RFC 9110, section 13.1.2).
 pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
     known.split(',').map(|known| known.trim().trim_start_matches("W/")).any(|known| known == tag || known == "*")

@@ -1,4 +1,4 @@
-//! Certificates: the user's, or one made here and kept, because phones give their microphone only to https.
+//! Certificates: the user's, or a self-signed one that is kept, because browsers give the microphone only to https.
 
 use std::fs;
 use std::io::{self, Write};
@@ -28,11 +28,11 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// What a listener needs of the files: read and found to belong together.
+/// The files as a TLS configuration: read, and checked to belong together.
 #[derive(Clone, Debug)]
 pub struct Secured(pub(super) RustlsConfig);
 
-/// Why there is no https.
+/// Why https is not available.
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// The files cannot be used.
@@ -56,14 +56,14 @@ pub enum TlsError {
     Make(#[from] rcgen::Error),
 }
 
-/// Apple's systems take server certificates for at most 825 days.
+/// Apple's systems accept server certificates for at most 825 days.
 const VALID: Duration = Duration::from_hours(24 * 800);
-/// A certificate is made anew when it has less than this left.
+/// A certificate is renewed when it has less than this left.
 const RENEWED_BEFORE: Duration = Duration::from_hours(24 * 30);
-/// Clocks of phones may be behind.
+/// Clocks of clients may be behind.
 const CLOCK_SLACK: Duration = Duration::from_hours(24);
 
-/// What is known about a certificate that was made here.
+/// About a self-signed certificate.
 #[derive(Deserialize, PartialEq, Serialize)]
 struct Made {
     names: Vec<String>,
@@ -99,7 +99,7 @@ fn is_still_good(files: &TlsFiles, about: &Path, names: &[String], now: Duration
     })
 }
 
-/// Everything under which this machine may be asked for.
+/// Names and addresses of this machine.
 fn local_names() -> Vec<String> {
     let addresses = if_addrs::get_if_addrs().unwrap_or_default();
     let addresses = addresses.iter().map(|found| found.ip().to_string());

@@ -1,4 +1,4 @@
-//! The file of `--trace`: a thread that writes frames as they are reported.
+//! The file of `--trace`: a thread that writes frames as they are sent.
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -18,12 +18,12 @@ pub struct TraceFile {
     writer: JoinHandle<io::Result<u64>>,
 }
 
-/// What a trace came to.
+/// The result of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceReport {
-    /// Frames in the file.
+    /// Frames written.
     pub frames: u64,
-    /// Frames that came faster than they could be written.
+    /// Frames dropped because writing was too slow.
     pub lost: u64,
 }
 
@@ -41,7 +41,7 @@ impl TraceFile {
         Ok(Self { trace, writer })
     }
 
-    /// Where sent frames are to be reported.
+    /// Where sent frames are reported.
     #[must_use]
     pub fn trace(&self) -> Trace {
         self.trace.clone()

@@ -17,6 +17,7 @@ use super::outlet::SessionKey;
 use super::report::{Meter, SessionEvent};
 use crate::gpu_load::Allowance;
 use crate::telemetry::{Counters, Trace};
+use crate::time::Wall;
 
 /// Why a session was not admitted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -180,14 +181,17 @@ impl SessionRegistry {
         state.refusal(config).map_or(Ok(()), Err)?;
         state.next_key += 1;
         state.entered[0] += 1;
+        let id: Arc<str> = Arc::from(uuid::Uuid::new_v4().to_string());
+        let span = tracing::info_span!("session", %id);
+        let meter = Meter::traced(self.trace.get().cloned(), state.next_key).logged(span, now);
         let ticket = SessionHandle {
-            id: Arc::from(uuid::Uuid::new_v4().to_string()),
+            id,
             key: SessionKey(state.next_key),
             avatar: Arc::clone(avatar),
             codec: request.codec,
             terms: SessionLimits::of(request.wishes, config),
             inbox: Inbox::new(Arc::clone(&self.counters)),
-            meter: Arc::new(Meter::traced(self.trace.get().cloned(), state.next_key)),
+            meter: Arc::new(meter),
             events: broadcast::channel(EVENTS).0,
             began: now,
         };
@@ -209,6 +213,7 @@ impl SessionRegistry {
         // Only now: whoever sees that the inbox ended finds the session gone.
         ticket.inbox.end();
         self.ends.count(reason);
+        ticket.meter.log_end(reason, Wall.now());
         // An error here only says that nobody listens.
         let _ = ticket.events.send(SessionEvent::Ended(reason));
         Some(ticket)

@@ -94,7 +94,7 @@ impl GpuMonitor {
     /// Heeds what was read at `now`: admission keeps to it from this call on.
     pub fn heed(&mut self, readings: Vec<GpuReading>, now: Instant) {
         if let Some(governor) = &mut self.governor {
-            let changes = governor.see(&readings, self.register.tickets().len(), now);
+            let changes = governor.on_reading(&readings, self.register.tickets().len(), now);
             let freshness = if governor.is_answered(now) { Freshness::New } else { Freshness::Old };
             let allowance = governor.allowance();
             self.register.allow(allowance, freshness);

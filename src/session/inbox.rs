@@ -107,7 +107,7 @@ impl Inbox {
 
     fn queue(&self, order: SessionCommand, utterance: Utterance) -> Result<Utterance, CommandQueueFull> {
         self.0.orders.push((order, utterance)).map_err(|_refused| {
-            self.0.counters.lose(Loss::RefusedOrder);
+            self.0.counters.lose(Loss::RefusedCommand);
             CommandQueueFull
         })?;
         Ok(utterance)
@@ -168,6 +168,6 @@ mod tests {
         assert_eq!((taken, inbox.utterance()), (ORDERS, Utterance(ORDERS as u64)));
         let newest = std::iter::from_fn(|| inbox.next_order()).last().map(|(_, utterance)| utterance);
         assert_eq!(newest, Some(inbox.utterance()));
-        assert_eq!(inbox.0.counters.snapshot().of(Loss::RefusedOrder), 8);
+        assert_eq!(inbox.0.counters.snapshot().of(Loss::RefusedCommand), 8);
     }
 }

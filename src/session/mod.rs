@@ -17,6 +17,7 @@ mod scheduler;
 mod session;
 mod sessions;
 mod speech;
+mod tally;
 mod video_out;
 
 pub use crate::model::AvatarInfo;

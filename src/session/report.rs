@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tracing::Span;
 
 use super::end_reason::EndReason;
 use super::limits::SessionLimits;
@@ -82,6 +83,20 @@ pub struct Meter {
     state: Mutex<MeterState>,
     /// Where sent frames are traced, and under which number.
     trace: Option<(Trace, u64)>,
+    /// What the log lines of the session have in common.
+    span: LogSpan,
+    /// When the session was admitted.
+    began: Option<Instant>,
+}
+
+/// The span of a session's log lines; by default none.
+#[derive(Debug)]
+struct LogSpan(Span);
+
+impl Default for LogSpan {
+    fn default() -> Self {
+        Self(Span::none())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -152,13 +167,48 @@ impl Meter {
     /// A meter that also reports sent frames to `trace`, as frames of the session with this number.
     #[must_use]
     pub fn traced(trace: Option<Trace>, session: u64) -> Self {
-        Self { state: Mutex::default(), trace: trace.map(|trace| (trace, session)) }
+        Self { trace: trace.map(|trace| (trace, session)), ..Self::default() }
+    }
+
+    /// The same, whose lines in the log belong to `span`; the session was admitted at `began`.
+    #[must_use]
+    pub fn logged(self, span: Span, began: Instant) -> Self {
+        Self { span: LogSpan(span), began: Some(began), ..self }
+    }
+
+    /// What the log lines of the session have in common: its id. Enter it while working for the session.
+    #[must_use]
+    pub fn span(&self) -> &Span {
+        &self.span.0
+    }
+
+    /// Logs that the session ended, with what became of its frames.
+    pub(super) fn log_end(&self, reason: EndReason, now: Instant) {
+        let report = self.report();
+        let (frames, delay) = (report.frames, report.audio_to_frame_ms);
+        let seconds = self.began.map_or(0, |began| now.saturating_duration_since(began).as_secs());
+        let losses: u64 = report.losses.values().sum();
+        let _entered = self.span.0.enter();
+        tracing::info!(
+            reason = reason.code(),
+            seconds,
+            frames_due = frames.due,
+            on_time = frames.on_time,
+            late = frames.late,
+            dropped = frames.dropped,
+            audio_to_frame_p50_ms = delay.p50.round(),
+            audio_to_frame_p95_ms = delay.p95.round(),
+            losses,
+            "session ended"
+        );
     }
 
     /// Counts a frame that was handed to the socket. Frames without voice behind them count as frames only.
     pub fn frame_sent(&self, marks: &Marks, lateness: Duration) {
         let traced = self.trace.as_ref().map_or(Ok(()), |(trace, session)| trace.frame(*session, marks));
+        let mut is_first = false;
         self.while_open(|state| {
+            is_first = state.frames.on_time + state.frames.late == 0;
             traced.err().iter().for_each(|loss| state.losses.count(*loss));
             let on_time = lateness < state.frame_interval.unwrap_or(FRAME_INTERVAL);
             if on_time {
@@ -168,6 +218,11 @@ impl Meter {
             }
             state.record(marks);
         });
+        if let (true, Some(began), Some(sent)) = (is_first, self.began, marks.at(Stage::Sent)) {
+            let after_ms = sent.saturating_duration_since(began).as_millis() as u64;
+            let _entered = self.span.0.enter();
+            tracing::info!(after_ms, "first frame sent");
+        }
     }
 
     /// Counts 20 ms of voice that were handed to the socket.

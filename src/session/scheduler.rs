@@ -132,6 +132,8 @@ impl Queue {
             return;
         }
         let now = self.wall.now();
+        let span = due.show.span().clone();
+        let _entered = span.enter();
         let tick = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| due.show.tick(now, self.wall)));
         match tick {
             Ok(()) if due.show.is_lost() => (self.on_end)(due.key, Ending::EngineLost),

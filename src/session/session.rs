@@ -16,15 +16,16 @@ use tokio::sync::broadcast;
 use super::audio_delay::AudioOut;
 use super::inbox::{Inbox, SessionCommand};
 use super::outlet::{Outgoing, OutgoingMedia, Outlet, SessionKey};
-use super::report::{Meter, Quality, SessionEvent};
+use super::report::{Meter, SessionEvent};
 use super::speech::SpeechSource;
+use super::tally::Tally;
 use super::video_out::{DueFrame, VideoOut};
-use crate::audio::{AudioBlock, AudioReceiver, AudioReceiverStats, Speaking};
+use crate::audio::{AudioBlock, AudioReceiver};
 use crate::codec::{CodecError, OpusDecoder, VideoEncoder};
 use crate::media::{BLOCK_SPEECH_SAMPLES, PcmBlock, Timed, Utterance, VideoFrame};
 use crate::model::{Animator, FramePoll, ModelError};
-use crate::telemetry::{Loss, LossCounts, Marks, Stage};
-use crate::time::{SPEECH_HZ, SampleIndex, Wall};
+use crate::telemetry::{Loss, Marks, Stage};
+use crate::time::{SampleIndex, Wall};
 
 /// While this many frames wait for the network none is started: each would only arrive later than the one before.
 const MAX_UNSENT: usize = 2;
@@ -115,7 +116,7 @@ impl Session {
             pushed: SampleIndex::ZERO,
             audio: AudioOut::new()?,
             video: VideoOut::new(encoder, canvas, cadence, bitrate_bps),
-            tally: Tally { meter, events, losses: LossCounts::default(), second: Second::default() },
+            tally: Tally::new(meter, events),
             poll_at: None,
             is_lost: false,
         })
@@ -124,6 +125,12 @@ impl Session {
     /// Sends no audio from now on, only video.
     pub fn mute_audio(&mut self) {
         self.audio.mute();
+    }
+
+    /// What the log lines of the session have in common.
+    #[must_use]
+    pub fn span(&self) -> &tracing::Span {
+        self.tally.meter.span()
     }
 
     /// When [`Session::tick`] is due.
@@ -343,7 +350,7 @@ impl Session {
         let encoded = self.video.encode(frame.at);
         frame.marks.stamp(Stage::Encoded, wall.now());
         let Ok(encoded) = encoded else { return self.tally.lose_frame(Loss::BadFrame) };
-        self.tally.second.frames += 1;
+        self.tally.frame_encoded();
         let value = OutgoingMedia::VideoFrame(encoded);
         self.send(Timed { at: frame.at, utterance: self.utterance, marks: frame.marks, value }, frame.clock);
     }
@@ -355,73 +362,7 @@ impl Session {
             self.tally.lose_frame(Loss::BlockedFrame);
             self.video.on_frame_lost();
         } else if is_refused {
-            self.tally.losses.count(Loss::BlockedVoice);
+            self.tally.losses.count(Loss::BlockedAudio);
         }
     }
-}
-
-/// What a session counts and publishes.
-struct Tally {
-    meter: Arc<Meter>,
-    events: broadcast::Sender<SessionEvent>,
-    losses: LossCounts,
-    second: Second,
-}
-
-/// Counts of the running second, for the quality event.
-#[derive(Debug, Default)]
-struct Second {
-    began: Option<SampleIndex>,
-    frames: u32,
-}
-
-impl Tally {
-    fn lose_frame(&mut self, loss: Loss) {
-        self.losses.count(loss);
-        self.meter.frame_dropped();
-    }
-
-    fn note_speaking(&self, change: Option<Speaking>) {
-        let Some(change) = change else { return };
-        self.meter.note_speaking(change);
-        self.publish(match change {
-            Speaking::Started(at) => SessionEvent::SpeakingStarted { at_ms: millis(at) },
-            Speaking::Stopped(at) => SessionEvent::SpeakingStopped { at_ms: millis(at) },
-        });
-    }
-
-    fn close_second(&mut self, video: &VideoOut, received: AudioReceiverStats, now: SampleIndex) {
-        let began = *self.second.began.get_or_insert(now);
-        let samples = now.samples_since(began);
-        if samples < u64::from(SPEECH_HZ) {
-            return;
-        }
-        let quality = Quality {
-            audio_to_frame_ms: self.meter.take_recent(),
-            fps: f64::from(self.second.frames) * f64::from(SPEECH_HZ) / samples as f64,
-            bitrate_bps: video.bitrate_bps(),
-            resolution_px: video.side_px(),
-            audio_concealed_ratio: f64::from(received.concealed_ratio),
-        };
-        self.second = Second { began: Some(now), frames: 0 };
-        self.meter.note(quality, video.schedule.cadence().look_ahead_samples, received);
-        self.publish(SessionEvent::Quality(quality));
-    }
-
-    fn report_losses(&mut self, received: LossCounts) {
-        self.losses.add(&received);
-        let counts = self.losses.take();
-        if counts != LossCounts::default() {
-            self.meter.lose(&counts);
-        }
-    }
-
-    fn publish(&self, event: SessionEvent) {
-        // An error only says that nobody subscribes.
-        let _ = self.events.send(event);
-    }
-}
-
-fn millis(at: SampleIndex) -> u64 {
-    u64::try_from(at.since_start().as_millis()).unwrap_or(u64::MAX)
 }

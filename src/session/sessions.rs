@@ -66,6 +66,11 @@ impl Sessions {
     /// If the studio is full or closing, or the avatar is unknown or broken.
     pub fn admit(&self, request: &SessionRequest, outlet: Box<dyn Outlet>) -> Result<SessionHandle, AdmitError> {
         let (ticket, show) = self.stage(request, outlet, self.wall.now())?;
+        let terms = ticket.terms;
+        ticket.meter.span().in_scope(|| {
+            let (codec, resolution_px, audio) = (ticket.codec, terms.resolution_px, terms.audio);
+            tracing::info!(avatar = %ticket.avatar, ?codec, resolution_px, audio, "session started");
+        });
         self.workers.put(ticket.key, Box::new(show));
         Ok(ticket)
     }
@@ -80,7 +85,7 @@ impl Sessions {
         outlet: Box<dyn Outlet>,
         now: Instant,
     ) -> Result<(SessionHandle, Session), AdmitError> {
-        self.pack.takes_sessions().map_err(|error| AdmitError::EngineLost { found: error.to_string() })?;
+        self.pack.check_ready().map_err(|error| AdmitError::EngineLost { found: error.to_string() })?;
         let avatar = self.avatar_named(request.avatar.as_deref())?;
         let ticket = self.register.enter(&avatar, request, &self.config, now)?;
         match self.show_for(&ticket, outlet, now) {
@@ -119,8 +124,9 @@ impl Sessions {
     fn animator(&self, avatar: &str, terms: SessionLimits) -> Result<Box<dyn crate::model::Animator>, AdmitError> {
         self.pack.animator(avatar, terms.resolution_px).map_err(|error| match error {
             ModelError::UnknownAvatar { name, known } => AdmitError::UnknownAvatar { name, known },
-            ModelError::NoPlace { places, .. } => AdmitError::Full { limit: places },
+            ModelError::NoSlot { slots, .. } => AdmitError::Full { limit: slots },
             ModelError::Lost { found, .. } => AdmitError::EngineLost { found },
+            busy @ ModelError::Busy { .. } => AdmitError::EngineLost { found: busy.to_string() },
             other => AdmitError::BrokenAvatar { name: avatar.to_owned(), found: other.to_string() },
         })
     }
@@ -218,7 +224,7 @@ impl Sessions {
     /// As [`Sessions::watch`], but readings, from `now` on, are the caller's to bring.
     #[must_use]
     pub fn watcher(&self, now: Instant) -> GpuMonitor {
-        GpuMonitor::new(self.pack.card(), self.config.max_sessions, (&self.register, &self.board), now)
+        GpuMonitor::new(self.pack.gpu(), self.config.max_sessions, (&self.register, &self.board), now)
     }
 
     /// What the cards said last; none where they are not watched.
@@ -230,13 +236,13 @@ impl Sessions {
     /// What was done on the card that faces are drawn on; none where none is.
     #[must_use]
     pub fn card_work(&self) -> Option<DeviceCounts> {
-        self.pack.work()
+        self.pack.device_counts()
     }
 
     /// Why a session would not be admitted now, whatever it asks for; none if it would.
     #[must_use]
     pub fn refusal(&self) -> Option<AdmitError> {
-        let lost = self.pack.takes_sessions().err();
+        let lost = self.pack.check_ready().err();
         let lost = lost.map(|error| AdmitError::EngineLost { found: error.to_string() });
         lost.or_else(|| self.register.refusal(&self.config))
     }
@@ -249,7 +255,7 @@ impl Sessions {
 
     /// The avatars, the default first.
     #[must_use]
-    pub fn avatars(&self) -> &[AvatarInfo] {
+    pub fn avatars(&self) -> Arc<[AvatarInfo]> {
         self.pack.avatars()
     }
 

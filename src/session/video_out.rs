@@ -102,7 +102,7 @@ impl VideoOut {
 
     /// Aims at another bitrate.
     pub(super) fn set_bitrate(&mut self, bits_per_second: u32) {
-        self.ladder.aim(bits_per_second);
+        self.ladder.set_bitrate(bits_per_second);
         self.encoder.set_bitrate(bits_per_second);
     }
 

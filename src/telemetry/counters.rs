@@ -1,47 +1,47 @@
-//! Every way in which something can be lost, how often it was, and how much went over the wire.
+//! Counters: every way in which something can be lost, and the traffic.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A reason for which something was dropped or replaced. Nothing is lost without one.
+/// Why something was dropped or replaced. Every loss is counted under one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Loss {
     /// A packet that belongs to no session, or that its session refused.
     StrayPacket,
-    /// A packet of voice seen before.
+    /// An audio packet that was received before.
     DuplicatePacket,
-    /// A packet of voice that came after its moment.
+    /// An audio packet that arrived after its playout time.
     LatePacket,
-    /// A packet of voice that did not decode.
+    /// An audio packet that did not decode.
     BadPacket,
-    /// A packet of voice that never came: the gap was concealed.
+    /// An audio packet that never arrived: the gap was concealed.
     ConcealedGap,
-    /// A packet of voice pushed out of a full queue.
+    /// An audio packet dropped from a full queue.
     OverflowPacket,
-    /// 20 ms of quiet taken out to shorten the delay.
+    /// 20 ms of audio removed to shorten the delay.
     TrimmedBlock,
-    /// A frame not begun, because it would have been shown too late.
+    /// A frame not encoded, because it was computed too late or would have been.
     LateFrame,
-    /// A frame not begun, because the way out was full.
+    /// A frame not encoded, because the output queue was full.
     BlockedFrame,
-    /// 20 ms of voice not sent, because the way out was full or its session had ended.
-    BlockedVoice,
-    /// A datagram that the socket did not take.
+    /// 20 ms of audio not sent, because the output queue was full or the session had ended.
+    BlockedAudio,
+    /// A datagram that the socket did not accept.
     UnsentPacket,
     /// Something queued that belonged to an older utterance.
     StaleUtterance,
-    /// 20 ms of the microphone that nobody hears, because a sound was being said.
-    TalkedOver,
+    /// 20 ms of microphone audio that was replaced by speech from another source.
+    OverriddenMicrophone,
     /// 20 ms of silence spoken because the producer of a speech source was late.
     LateSpeech,
-    /// A picture that was encoded and never left: too many were on the way, or the session ended first.
+    /// A frame that was encoded and never sent: too many were queued, or the session ended first.
     UnsentFrame,
-    /// A picture that did not encode.
+    /// A frame that could not be computed or encoded.
     BadFrame,
-    /// An order not taken, because too many waited.
-    RefusedOrder,
-    /// An event that a reader of a session's events fell behind of.
+    /// A command that was refused, because too many were queued.
+    RefusedCommand,
+    /// An event that a subscriber missed, because it read too slowly.
     MissedEvent,
-    /// A sent frame that is not in the trace, because its writer was slow.
+    /// A sent frame that is missing in the trace, because the writer was slow.
     UntracedFrame,
 }
 
@@ -57,14 +57,14 @@ impl Loss {
         Self::TrimmedBlock,
         Self::LateFrame,
         Self::BlockedFrame,
-        Self::BlockedVoice,
+        Self::BlockedAudio,
         Self::UnsentPacket,
         Self::StaleUtterance,
-        Self::TalkedOver,
+        Self::OverriddenMicrophone,
         Self::LateSpeech,
         Self::UnsentFrame,
         Self::BadFrame,
-        Self::RefusedOrder,
+        Self::RefusedCommand,
         Self::MissedEvent,
         Self::UntracedFrame,
     ];
@@ -82,21 +82,21 @@ impl Loss {
             Self::TrimmedBlock => "trimmed_block",
             Self::LateFrame => "late_frame",
             Self::BlockedFrame => "blocked_frame",
-            Self::BlockedVoice => "blocked_audio",
+            Self::BlockedAudio => "blocked_audio",
             Self::UnsentPacket => "unsent_packet",
             Self::StaleUtterance => "stale_utterance",
-            Self::TalkedOver => "overridden_microphone",
+            Self::OverriddenMicrophone => "overridden_microphone",
             Self::LateSpeech => "late_speech",
             Self::UnsentFrame => "unsent_frame",
             Self::BadFrame => "bad_frame",
-            Self::RefusedOrder => "refused_command",
+            Self::RefusedCommand => "refused_command",
             Self::MissedEvent => "missed_event",
             Self::UntracedFrame => "untraced_frame",
         }
     }
 }
 
-/// Losses by reason; a plain value that a machine keeps and gives away.
+/// Losses by reason, as a plain value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LossCounts([u64; Loss::ALL.len()]);
 
@@ -111,7 +111,7 @@ impl LossCounts {
         self.0[loss as usize] += times;
     }
 
-    /// How often `loss` happened.
+    /// The number of losses of this kind.
     #[must_use]
     pub fn of(&self, loss: Loss) -> u64 {
         self.0[loss as usize]
@@ -122,7 +122,7 @@ impl LossCounts {
         self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine += theirs);
     }
 
-    /// Takes everything counted so far, leaving zeros.
+    /// Returns the counts and resets them to zero.
     #[must_use]
     pub fn take(&mut self) -> Self {
         std::mem::take(self)

@@ -1,12 +1,12 @@
-//! What a process uses of its machine, as Linux tells it. Reads no files: their text is given.
+//! CPU time and memory of a process, from the text of Linux's `/proc` files. Reads no files itself.
 
-/// Clock ticks a second in `/proc` (fixed at 100 on every Linux that Rust supports).
+/// Clock ticks per second in `/proc` (fixed at 100 on every Linux that Rust supports).
 pub const TICKS: f64 = 100.0;
 
-/// Processor time and memory of a process at one moment.
+/// CPU time and memory of a process at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Footprint {
-    /// Seconds of processor time so far.
+    /// Seconds of CPU time so far.
     pub cpu_s: f64,
     /// When it started, in seconds after the machine did.
     pub started_s: f64,

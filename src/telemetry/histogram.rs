@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug)]
 pub struct Histogram(hdrhistogram::Histogram<u64>);
 
-/// What a histogram says, in milliseconds.
+/// Percentiles of a histogram, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Percentiles {
@@ -43,7 +43,7 @@ impl Histogram {
         let _ = self.0.add(&other.0);
     }
 
-    /// How many were counted.
+    /// Number of durations.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.0.len()
@@ -54,7 +54,7 @@ impl Histogram {
         self.0.mean() * self.0.len() as f64 / 1e6
     }
 
-    /// The value below which the share `quantile` (0 to 1) lies, in milliseconds.
+    /// The value at `quantile` (0 to 1), in milliseconds.
     #[must_use]
     pub fn quantile_ms(&self, quantile: f64) -> f64 {
         self.0.value_at_quantile(quantile) as f64 / 1000.0
@@ -75,7 +75,7 @@ impl Histogram {
     }
 }
 
-/// Upper bounds of the buckets that metrics show: as Prometheus writes them, and in microseconds.
+/// Upper bounds of the exported buckets: as text for Prometheus, and in microseconds.
 const BOUNDS: [(&str, u64); 16] = [
     ("0.001", 1_000),
     ("0.0025", 2_500),
@@ -95,7 +95,7 @@ const BOUNDS: [(&str, u64); 16] = [
     ("1", 1_000_000),
 ];
 
-/// Durations by bucket, for metrics that are added up over time and machines.
+/// Durations by bucket, for metrics that are summed over time and servers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Distribution {
     /// How many.
@@ -113,7 +113,7 @@ impl Distribution {
 }
 
 impl Histogram {
-    /// What was counted, by bucket.
+    /// The durations by bucket.
     #[must_use]
     pub fn distribution(&self) -> Distribution {
         let mut found = Distribution { count: self.count(), sum_s: self.sum_seconds(), ..Distribution::default() };
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_of_a_hundred_are_what_one_counts() {
+    fn percentiles_of_a_hundred_values_are_exact() {
         let mut histogram = Histogram::default();
         (1..=100).for_each(|ms| histogram.record(Duration::from_millis(ms)));
         let found = histogram.percentiles();

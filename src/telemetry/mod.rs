@@ -1,6 +1,6 @@
-//! What is measured: marks on travelling things, histograms and counters over them.
+//! Measurements: time stamps on frames and audio blocks, histograms and counters.
 //!
-//! Decides the names of stages and losses. Does not read a clock: stamps are given.
+//! Decides the names of stages and losses. Does not read a clock: time stamps are passed in.
 
 mod counters;
 mod footprint;

@@ -9,9 +9,9 @@ use super::Distribution;
 /// What kind of metric a family is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
-    /// It only grows; its name ends in `_total`.
+    /// It only increases; its name ends in `_total`.
     Counter,
-    /// It goes up and down.
+    /// It increases and decreases.
     Gauge,
 }
 
@@ -38,7 +38,7 @@ impl Exposition {
         self.sample(name, &[], value);
     }
 
-    /// A family with one value for each value of one label, which comes with them.
+    /// A family with one label, and one value for each value of the label.
     pub fn by<'a, Rows>(&mut self, kind: MetricKind, name: &str, help: &str, (label, rows): (&str, Rows))
     where
         Rows: Iterator<Item = (&'a str, f64)>,
@@ -47,7 +47,7 @@ impl Exposition {
         rows.for_each(|(of, value)| self.sample(name, &[(label, of)], value));
     }
 
-    /// A family whose every value has labels of its own.
+    /// A family whose values each have their own labels.
     pub fn rows<'a>(
         &mut self,
         kind: MetricKind,
@@ -59,8 +59,8 @@ impl Exposition {
         rows.for_each(|(labels, value)| self.sample(name, &labels, value));
     }
 
-    /// A gauge of something that each session has: the least, the median and the greatest, so that the page does not
-    /// grow with the sessions. Without sessions the family has no samples.
+    /// A gauge of a value that each session has: minimum, median and maximum, so that the page does not grow with the
+    /// number of sessions. Without sessions the family has no samples.
     pub fn spread(&mut self, name: &str, help: &str, values: impl Iterator<Item = f64>) {
         let mut values: Vec<f64> = values.collect();
         values.sort_by(f64::total_cmp);
@@ -69,13 +69,13 @@ impl Exposition {
         self.by(MetricKind::Gauge, name, help, ("stat", rows));
     }
 
-    /// A gauge that is always 1 and says everything in its labels.
+    /// A gauge that is always 1 and carries its information in labels.
     pub fn info(&mut self, name: &str, help: &str, labels: Labels<'_>) {
         self.head("gauge", name, help);
         self.sample(name, labels, 1.0);
     }
 
-    /// A histogram; `rows` are label values (none for an empty label name) and what was measured, in seconds.
+    /// A histogram. `rows` are label values (unused if `label` is empty) and durations in seconds.
     pub fn histogram<'a>(
         &mut self,
         name: &str,
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_are_told_by_their_extremes_and_their_median() {
+    fn sessions_are_summarised_by_minimum_median_and_maximum() {
         let mut page = Exposition::default();
         page.spread("rtt_seconds", "Round trip.", [0.3, 0.1, 0.2].into_iter());
         page.spread("depth_seconds", "Depth.", std::iter::empty());

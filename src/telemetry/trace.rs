@@ -1,6 +1,6 @@
-//! A trace of frames: which stage each frame left when, in Chrome's trace event format (JSON array form).
+//! A trace of frames: when each frame left each stage, in Chrome's trace event format (JSON array form).
 //!
-//! Decides the events and what happens when their reader is slow: the newest frame is not traced, and counted.
+//! Decides the events, and what happens when their reader is slow: the newest frame is not traced, and counted.
 //! Does not write files.
 
 use std::fmt::Write as _;
@@ -11,34 +11,34 @@ use std::time::Instant;
 
 use super::{Loss, Marks, Stage};
 
-/// Frames that wait to be written.
-const ROOM: usize = 4096;
+/// Frames in the queue to the writer. When it is full the newest frame is dropped.
+const QUEUE_FRAMES: usize = 4096;
 
-/// Where sent frames are reported. Cheap to clone, never waits.
+/// The writing end of a trace. Cheap to clone; [`Trace::frame`] never waits.
 #[derive(Clone, Debug)]
 pub struct Trace {
     frames: SyncSender<Traced>,
     lost: Arc<AtomicU64>,
 }
 
-/// What a reader of a trace gets.
+/// What the reader of a trace receives.
 #[derive(Clone, Copy, Debug)]
 pub enum Traced {
     /// A frame of a session was sent.
     Frame(u64, Marks),
-    /// Nothing that comes later belongs to the trace.
+    /// The end of the trace.
     End,
 }
 
 impl Trace {
-    /// A trace and its reader's end.
+    /// The writing and the reading end of a trace.
     #[must_use]
     pub fn new() -> (Self, Receiver<Traced>) {
-        let (frames, reader) = sync_channel(ROOM);
+        let (frames, reader) = sync_channel(QUEUE_FRAMES);
         (Self { frames, lost: Arc::default() }, reader)
     }
 
-    /// Reports a sent frame of the session with this number.
+    /// Adds a sent frame of the session with this number.
     ///
     /// # Errors
     /// If the reader was slow or is gone: [`Loss::UntracedFrame`].
@@ -49,7 +49,7 @@ impl Trace {
         })
     }
 
-    /// Ends the trace; waits for a place in the queue.
+    /// Ends the trace. Waits while the queue is full.
     pub fn end(&self) {
         // If the reader is gone, the trace has ended already.
         let _ = self.frames.send(Traced::End);
@@ -62,7 +62,7 @@ impl Trace {
     }
 }
 
-/// Writes frames as events. Text of successive calls makes one JSON array.
+/// Formats frames as events. The text of successive calls forms one JSON array.
 #[derive(Debug)]
 pub struct ChromeTrace {
     epoch: Instant,
@@ -71,13 +71,13 @@ pub struct ChromeTrace {
 }
 
 impl ChromeTrace {
-    /// A trace whose times count from `epoch`.
+    /// A trace whose times are relative to `epoch`.
     #[must_use]
     pub fn new(epoch: Instant) -> Self {
         Self { epoch, frames: 0, lines: 0 }
     }
 
-    /// Events of one frame: one span over all its stages, and one for each stage inside. A frame has its own row.
+    /// Events of one frame: one span over all its stages, and one for each stage inside it. Each frame has its own row.
     pub fn frame(&mut self, session: u64, marks: &Marks, text: &mut String) {
         let mut stamps = Stage::ALL.into_iter().filter_map(|stage| Some((stage, self.micros(marks.at(stage)?))));
         let Some((_, began)) = stamps.next() else { return };
@@ -92,7 +92,7 @@ impl ChromeTrace {
         }
     }
 
-    /// The end of the array; `lost` frames are named in it.
+    /// The end of the array, with the number of `lost` frames.
     pub fn finish(&mut self, lost: u64, text: &mut String) {
         let frames = self.frames;
         let facts = format!("\"frames\":{frames},\"lost_frames\":{lost}");
@@ -158,8 +158,9 @@ mod tests {
     #[test]
     fn a_slow_reader_loses_the_newest_frames_and_they_are_counted() {
         let (trace, reader) = Trace::new();
-        let told: Vec<Loss> = (0..ROOM as u64 + 7).filter_map(|n| trace.frame(n, &Marks::default()).err()).collect();
-        assert_eq!((told, trace.lost()), (vec![Loss::UntracedFrame; 7], 7));
+        let refused: Vec<Loss> =
+            (0..QUEUE_FRAMES as u64 + 7).filter_map(|n| trace.frame(n, &Marks::default()).err()).collect();
+        assert_eq!((refused, trace.lost()), (vec![Loss::UntracedFrame; 7], 7));
         assert!(matches!(reader.recv(), Ok(Traced::Frame(0, _))));
     }
 }

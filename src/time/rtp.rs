@@ -2,7 +2,7 @@
 
 use super::{OPUS_HZ, VIDEO_CLOCK_HZ};
 
-/// A timestamp of an RTP stream with `HZ` ticks a second (RFC 3550, section 5.1). It wraps at 2^32.
+/// A timestamp of an RTP stream with `HZ` ticks per second (RFC 3550, section 5.1). It wraps at 2^32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RtpTime<const HZ: u32>(pub u32);
 
@@ -18,7 +18,7 @@ impl<const HZ: u32> RtpTime<HZ> {
         Self(u32::try_from(ticks & u128::from(u32::MAX)).unwrap_or(0))
     }
 
-    /// Signed ticks from `earlier` to `self`, the short way around the circle.
+    /// Signed ticks from `earlier` to `self`, modulo 2^32 and below 2^31 in magnitude.
     #[must_use]
     pub fn ticks_since(self, earlier: Self) -> i32 {
         self.0.wrapping_sub(earlier.0).cast_signed()
@@ -47,12 +47,12 @@ mod tests {
         }
 
         #[test]
-        fn voice_and_video_time_of_one_sample_stay_in_step(sample in 0_u64..1 << 40) {
+        fn audio_and_video_time_of_one_sample_stay_in_step(sample in 0_u64..1 << 40) {
             let frame = SampleIndex(sample / 8 * 8);
-            let (video, voice) = (frame.to_rtp::<VIDEO_CLOCK_HZ>(), frame.to_rtp::<OPUS_HZ>());
+            let (video, audio) = (frame.to_rtp::<VIDEO_CLOCK_HZ>(), frame.to_rtp::<OPUS_HZ>());
             let next = frame + 640;
             prop_assert_eq!(next.to_rtp::<VIDEO_CLOCK_HZ>().ticks_since(video), 3600);
-            prop_assert_eq!(next.to_rtp::<OPUS_HZ>().ticks_since(voice), 1920);
+            prop_assert_eq!(next.to_rtp::<OPUS_HZ>().ticks_since(audio), 1920);
         }
     }
 }

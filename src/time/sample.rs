@@ -1,19 +1,19 @@
-//! Positions and rates on the 16 kHz line.
+//! Positions and rates on a session's 16 kHz timeline.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use super::{RtpTime, SPEECH_HZ};
 
-/// A position on a session's unbroken line of 16 kHz samples; 0 is the moment the session began.
+/// A position on a session's timeline, in samples at 16 kHz. The timeline has no gaps; 0 is the start of the session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SampleIndex(pub u64);
 
 impl SampleIndex {
-    /// The start of the line.
+    /// The start of the timeline.
     pub const ZERO: Self = Self(0);
 
-    /// Time from the start of the line to this sample.
+    /// Time from the start of the timeline to this sample.
     #[must_use]
     pub fn since_start(self) -> Duration {
         let seconds = self.0 / u64::from(SPEECH_HZ);
@@ -21,14 +21,14 @@ impl SampleIndex {
         Duration::new(seconds, u32::try_from(rest * 1_000_000_000 / u64::from(SPEECH_HZ)).unwrap_or(0))
     }
 
-    /// The last sample at or before `elapsed` since the start of the line.
+    /// The last sample at or before `elapsed` since the start of the timeline.
     #[must_use]
     pub fn at(elapsed: Duration) -> Self {
         let whole = elapsed.as_secs() * u64::from(SPEECH_HZ);
         Self(whole + u64::from(elapsed.subsec_nanos()) * u64::from(SPEECH_HZ) / 1_000_000_000)
     }
 
-    /// The same moment on an RTP clock of `HZ` ticks a second, wrapping as RTP does (RFC 3550, section 5.1).
+    /// The same time on an RTP clock of `HZ` ticks per second, wrapped (RFC 3550, section 5.1).
     #[must_use]
     pub fn to_rtp<const HZ: u32>(self) -> RtpTime<HZ> {
         RtpTime::from_ticks(u128::from(self.0) * u128::from(HZ) / u128::from(SPEECH_HZ))
@@ -55,7 +55,7 @@ impl Sub<u64> for SampleIndex {
     }
 }
 
-/// A rational number of events a second, such as 30000/1001 pictures.
+/// A rational number of events per second, such as 30000/1001 frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     count: u32,
@@ -91,7 +91,7 @@ impl Rate {
         Duration::from_secs_f64(f64::from(self.seconds) / f64::from(self.count))
     }
 
-    /// Events a second, for display.
+    /// Events per second, for display.
     #[must_use]
     pub fn per_second(self) -> f64 {
         f64::from(self.count) / f64::from(self.seconds)
@@ -105,7 +105,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_sample_survives_the_way_to_time_and_back(sample in 0_u64..1 << 50) {
+        fn a_sample_survives_the_conversion_to_time_and_back(sample in 0_u64..1 << 50) {
             let back = SampleIndex::at(SampleIndex(sample).since_start());
             prop_assert!(back.0 == sample || back.0 + 1 == sample);
         }

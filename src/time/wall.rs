@@ -1,13 +1,13 @@
-//! The only reader of the wall clock. RtcFactory get their time as an argument.
+//! The only reader of the clock. State machines take the time as an argument.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The clock of the machine.
+/// The clock of the computer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wall;
 
 impl Wall {
-    /// The monotonic present.
+    /// The current time of the monotonic clock.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
     pub fn now(self) -> Instant {

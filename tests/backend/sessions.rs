@@ -57,7 +57,7 @@ fn studio(gpu: &GpuBackend) -> Arc<Sessions> {
     assert_eq!(pack.backend(), "tensorrt");
     assert_eq!(pack.name(), "portrait");
     let place = Some("00000000:0A:00.0".to_owned());
-    assert_eq!(pack.card(), Some(GpuRequirement { bus_address: place, index: 0, session_bytes: 0 }));
+    assert_eq!(pack.gpu(), Some(GpuRequirement { bus_address: place, index: 0, session_bytes: 0 }));
     let config = SessionsConfig { max_sessions: 8, workers: 1, resolution_px: 128, bitrate_bps: 500_000 };
     Sessions::open(config, Arc::new(pack), Wall).expect("a studio")
 }

@@ -101,7 +101,7 @@ export const hot = onPage({
   return { words: words.split('\n')[0] };
 });
 
-/** The busy line moves, and stands still for whoever asks the system for less motion. */
+/** The busy line moves, and stands still when the system asks for less motion. */
 export const motion = onPage({
   answer: ({ url }) => url.endsWith('/v1/sessions') ? { status: 503, body: { title: 'All places are taken', status: 503 } } : null,
   ready: "window.visage && visage.state.link === 'full'",
@@ -117,7 +117,7 @@ export const motion = onPage({
   await page.click('#k-input');
   still.push(await moving());
   await shot(page, 'reduced_motion');
-  expect(still.every(n => n === 0), 'nothing that moves by itself', { still });
+  expect(still.every(n => n === 0), 'no animation', { still });
   return { still };
 });
 
@@ -156,6 +156,25 @@ export const keyboardAlone = onPage({}, async page => {
 const THUMB = `(() => { const isThere = e => { const b = e.getBoundingClientRect(); return b.width > 1 && b.height > 1 && b.bottom > 0 && e.checkVisibility() && !e.closest('.skip, .unseen'); };
   const keys = [...document.querySelectorAll('button, a, select, summary, label.opt, input:not([type=file]):not(.opt input)')].filter(isThere);
   return { keys: keys.length, over_px: document.documentElement.scrollWidth - innerWidth, small: keys.map(e => ({ name: e.id || e.getAttribute('aria-label') || e.textContent.trim(), box: e.getBoundingClientRect() })).filter(({ box }) => box.width < 44 || box.height < 44).map(({ name, box }) => [name, Math.round(box.width), Math.round(box.height)]) }; })()`;
+
+/** Small windows, in which the page is higher than the window: with the measurements open there is one scroll bar, not two. */
+export const oneScrollBar = onPage({}, async page => {
+  const bars = () => page.eval("(() => { const sheet = document.querySelector('#sheet'), root = document.documentElement; return { page_px: innerWidth - root.clientWidth, sheet_px: sheet.offsetWidth - sheet.clientWidth, isHigher: root.scrollHeight > root.clientHeight }; })()");
+  const found = {};
+  for (const [width, height] of [[700, 560], [900, 420], [1440, 900]]) {
+    await page.send('Emulation.setDeviceMetricsOverride', { width, height, deviceScaleFactor: 1, mobile: false });
+    await page.press('d', 'KeyD', 'd');
+    await page.until("!document.querySelector('#sheet').hidden");
+    await sleep(400);
+    found[`${width}x${height}`] = await bars();
+    await page.press('Escape');
+  }
+  await shot(page, 'one_scroll_bar');
+  const all = Object.values(found);
+  expect(all.some(f => f.isHigher), 'a page higher than its window in one of them', found);
+  expect(all.every(f => f.page_px === 0 && f.sheet_px < 20), 'no scroll bar of the page beside the one of the measurements', found);
+  return found;
+});
 
 export const phone = onPage({ width: 390, height: 844, isPhone: true }, async page => {
   await page.until('visage.state.frames > 10');

@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { alive, energy, expect, flags, onPage, root, sample, server, shot, sleep } from './check.mjs';
 
-/** Files as a hand drops them: a WAV and an MP3 are heard, a bad one is told by name and disturbs nothing. */
+/** Files as a hand drops them: a WAV and an MP3 are heard, a bad one is named and disturbs nothing. */
 export const dropped = onPage({}, async page => {
   const heard = {}, words = {};
   for (const file of [sample, path.join(root, 'tests/assets/tone.mp3')]) {
@@ -50,25 +50,25 @@ export const avatar = onPage({}, async page => {
   await shot(page, 'another_avatar');
   const state = await page.eval('visage.state'), kept = { session: state.session, voice: state.voice, avatar: state.avatar, sessions: await used() };
   const pressed = await page.eval("[...document.querySelectorAll('.av[aria-pressed=true]')].map(e => e.dataset.name).join()");
-  const told = await (await server(`/v1/sessions/${id}`)).json();
+  const answer = await (await server(`/v1/sessions/${id}`)).json();
   expect(kept.session === id && kept.sessions === 1 && kept.voice === 'sound', 'the same session, one of it, and the sample not cut', { id, kept });
-  expect(kept.avatar === 'nora' && pressed === 'nora' && told.avatar === 'nora', 'page and server to agree on who is there', { pressed, told });
+  expect(kept.avatar === 'nora' && pressed === 'nora' && answer.avatar === 'nora', 'page and server to agree on who is there', { pressed, answer });
   return { after_ms, before };
 });
 
-/** The stream of a session, read by the page's own browser: speaking begins and ends, quality comes by itself. */
+/** The stream of a session, read by the page's own browser: speaking begins and ends, quality comes once a second. */
 export const events = onPage({}, async page => {
-  await page.eval(`(() => { window.told = []; const stream = new EventSource('/v1/sessions/' + visage.state.session + '/events');
-    ['session', 'speaking_started', 'speaking_stopped', 'quality', 'speech_started', 'speech_ended'].forEach(name => stream.addEventListener(name, e => told.push({ name, ...JSON.parse(e.data) }))); window.stream = stream; })()`);
-  await page.until("told.some(e => e.name === 'session')");
+  await page.eval(`(() => { window.seenEvents = []; const stream = new EventSource('/v1/sessions/' + visage.state.session + '/events');
+    ['session', 'speaking_started', 'speaking_stopped', 'quality', 'speech_started', 'speech_ended'].forEach(name => stream.addEventListener(name, e => seenEvents.push({ name, ...JSON.parse(e.data) }))); window.stream = stream; })()`);
+  await page.until("seenEvents.some(e => e.name === 'session')");
   await page.click('#k-sample');
-  await page.until("['speaking_started', 'speaking_stopped', 'quality', 'speech_started', 'speech_ended'].every(name => told.some(e => e.name === name))", 15000, 'every kind of event');
-  const told = await page.eval('told.map(e => ({ ...e }))'), of = name => told.find(e => e.name === name);
+  await page.until("['speaking_started', 'speaking_stopped', 'quality', 'speech_started', 'speech_ended'].every(name => seenEvents.some(e => e.name === name))", 15000, 'every kind of event');
+  const seen = await page.eval('seenEvents.map(e => ({ ...e }))'), of = name => seen.find(e => e.name === name);
   await page.eval('stream.close()');
-  const spoke_ms = told.filter(e => e.name === 'speaking_stopped').at(-1).at_ms - of('speaking_started').at_ms;
-  expect(told[0].name === 'session' && spoke_ms > 500 && spoke_ms < 8000, 'the session first, then a sample as long as it is', { told });
-  expect(told.filter(e => e.name === 'quality').every(q => 'audio_to_frame_ms' in q), 'the delay in every quality', of('quality'));
-  return { names: told.map(e => e.name).join(' '), spoke_ms, quality: of('quality') };
+  const spoke_ms = seen.filter(e => e.name === 'speaking_stopped').at(-1).at_ms - of('speaking_started').at_ms;
+  expect(seen[0].name === 'session' && spoke_ms > 500 && spoke_ms < 8000, 'the session first, then a sample as long as it is', { seen });
+  expect(seen.filter(e => e.name === 'quality').every(q => 'audio_to_frame_ms' in q), 'the delay in every quality', of('quality'));
+  return { names: seen.map(e => e.name).join(' '), spoke_ms, quality: of('quality') };
 });
 
 /** A film as `visage render` writes it, played by the browser: it moves, it sounds, it is not black. */

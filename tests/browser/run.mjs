@@ -9,7 +9,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { end, energy, expect, flags, isUp, onPage, open, sample, server, shot, sleep, start } from './check.mjs';
-import { card, fullScreen, hot, keyboardAlone, motion, phone, schemes } from './looks.mjs';
+import { card, fullScreen, hot, keyboardAlone, motion, oneScrollBar, phone, schemes } from './looks.mjs';
+import { prefix } from './proxy.mjs';
 import { bestLag, learn, onsetLags, onsets, openings, percentiles } from './mouth.mjs';
 import { avatar, dropped, events, film } from './play.mjs';
 import { insecure, missing, unplugged } from './trouble.mjs';
@@ -132,7 +133,7 @@ const refused = onPage({ microphone: 'denied' }, async page => {
   await page.until("visage.state.trouble === 'refused'");
   await shot(page, 'refused');
   const words = await page.eval("document.querySelector('#plate').innerText");
-  expect(/microphone/i.test(words) && /Try again/.test(words), 'the cure in words', { words });
+  expect(/microphone/i.test(words) && /Try again/.test(words), 'what to do, in words', { words });
   expect(await page.eval(isUp), 'the picture to stay', {});
   return { words: words.split('\n')[0] };
 });
@@ -201,7 +202,7 @@ const udp = onPage({
   await shot(page, 'udp');
   const { link, frames } = await page.eval('visage.state'), words = await page.eval("document.querySelector('#plate').innerText");
   expect(link === 'udp' && frames === 0, 'the page to stay with what it said', { link, frames });
-  expect(/UDP/.test(words) && /port \d+/.test(words), 'the cure, with the port, in words', { words });
+  expect(/UDP/.test(words) && /port \d+/.test(words), 'what to do, with the port, in words', { words });
   return { words: words.split('\n')[0] };
 });
 
@@ -244,8 +245,8 @@ const reloads = onPage({}, async page => {
 
 const CHECKS = {
   picture, talk, sample_and_stop: sampleAndStop, heard, dropped, film, events, avatar,
-  phone, schemes, card, hot, motion, full_screen: fullScreen, single_keys: singleKeys, keyboard_alone: keyboardAlone,
-  refused, missing, unplugged, insecure, token, udp, reconnect, leaving, reloads,
+  phone, schemes, one_scroll_bar: oneScrollBar, card, hot, motion, full_screen: fullScreen, single_keys: singleKeys, keyboard_alone: keyboardAlone,
+  refused, missing, unplugged, insecure, prefix, token, udp, reconnect, leaving, reloads,
 };
 
 async function main() {

@@ -13,7 +13,7 @@ export const missing = onPage({
   await page.until("visage.state.trouble === 'missing'");
   await shot(page, 'missing');
   const said = await words(page);
-  expect(/No microphone found/.test(said) && /Plug one in/.test(said) && /Try again/.test(said), 'what is missing and the cure', { said });
+  expect(/No microphone found/.test(said) && /Plug one in/.test(said) && /Try again/.test(said), 'what is missing and what to do', { said });
   return { said: said.split('\n')[0], alive_after_ms: await alive(page) };
 });
 
@@ -41,20 +41,20 @@ export const insecure = async () => {
   const address = Object.values(os.networkInterfaces()).flat().find(({ family, internal }) => family === 'IPv4' && !internal)?.address;
   if (!address) return { skipped: 'a page that is not secure (no address but the loopback on this machine)' };
   const { hostname, port } = new URL(flags.base);
-  const door = net.createServer(from => { const to = net.connect(port, hostname); from.pipe(to).pipe(from); [from, to].forEach(end => end.on('error', () => { from.destroy(); to.destroy(); })); });
-  await new Promise(done => door.listen(0, address, done));
+  const forwarder = net.createServer(from => { const to = net.connect(port, hostname); from.pipe(to).pipe(from); [from, to].forEach(end => end.on('error', () => { from.destroy(); to.destroy(); })); });
+  await new Promise(done => forwarder.listen(0, address, done));
   try {
-    return await onPage({ url: `http://${address}:${door.address().port}` }, async page => {
+    return await onPage({ url: `http://${address}:${forwarder.address().port}` }, async page => {
       await page.click('#talk');
       await page.until("visage.state.trouble === 'insecure'");
       await shot(page, 'insecure');
       const said = await words(page), isSecure = await page.eval('isSecureContext');
-      expect(!isSecure && /https or localhost/.test(said) && said.includes('--tls self-signed') && said.includes(`https://${address}`), 'the cure, with command and address', { isSecure, said });
+      expect(!isSecure && /https or localhost/.test(said) && said.includes('--tls self-signed') && said.includes(`https://${address}`), 'what to do, with command and address', { isSecure, said });
       await page.click('#k-sample');
       await page.until("visage.state.voice === 'sound'", 10000, 'a sample to play all the same');
       return { said: said.split('\n')[0], alive_after_ms: await alive(page) };
     })();
   } finally {
-    door.close();
+    forwarder.close();
   }
 };

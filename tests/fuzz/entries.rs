@@ -1,6 +1,6 @@
-//! What strangers' bytes go through, one function for each kind: called by the fuzz targets and by `tests/untrusted_input.rs`.
+//! Entry points for untrusted input, one function per kind: called by the fuzz targets and by `tests/untrusted_input.rs`.
 //!
-//! Decides what must hold whatever the bytes are. Does not make them. A leading byte chooses where there is a choice.
+//! Decides the properties that must hold for any input. Does not generate input. Where there is a choice, the first byte makes it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,30 +17,29 @@ use visage::serve::{avatar_in, offer_in};
 use visage::time::Wall;
 use visage_engines::{AvatarManifest, DigestList, PackManifest};
 
-/// More sound than this is refused by the entry under test.
-const MOST: Duration = Duration::from_secs(10);
+/// Longest audio that the entry point under test accepts.
+const DURATION_MAX: Duration = Duration::from_secs(10);
 const SIDE_PX: u32 = 64;
 
-static MACHINES: LazyLock<RtcFactory> =
-    LazyLock::new(|| RtcFactory::new(&["127.0.0.1:9".parse().expect("an address")]));
+static FACTORY: LazyLock<RtcFactory> = LazyLock::new(|| RtcFactory::new(&["127.0.0.1:9".parse().expect("an address")]));
 
-/// A body of `POST /v1/sessions`, through the SDP reader to the answer; `{` begins JSON, all else is a bare offer.
+/// A body of `POST /v1/sessions`, from the parser to the SDP answer. A body that starts with `{` is JSON, any other an SDP offer.
 pub fn offer(body: &[u8]) {
     let kind = if body.starts_with(b"{") { "application/json" } else { "application/sdp" };
     let offer = match offer_in(kind, body) {
         Ok(offer) => offer,
         Err(status) => return assert!(status.is_client_error(), "{status}"),
     };
-    match MACHINES.answer(&offer, Wall.now()) {
+    match FACTORY.answer(&offer, Wall.now()) {
         Ok((_, _, answer)) => assert!(offer.len() <= LONGEST_OFFER && answer.contains("m=video")),
         Err(error) => {
-            let is_their_fault = !matches!(error, JoinError::Admit(_) | JoinError::Closing);
-            assert!(is_their_fault, "{error}");
+            let is_client_error = !matches!(error, JoinError::Admit(_) | JoinError::Closing);
+            assert!(is_client_error, "{error}");
         }
     }
 }
 
-/// Bodies of JSON: of a session that is wanted, of a change.
+/// JSON bodies: of a new session, and of a change.
 pub fn json(body: &[u8]) {
     let refused = [offer_in("application/json", body).err(), avatar_in(body).err()];
     for status in refused.into_iter().flatten() {
@@ -48,15 +47,15 @@ pub fn json(body: &[u8]) {
     }
 }
 
-/// A sound file.
+/// An audio file.
 pub fn sound(file: &[u8]) {
-    if let Ok(sound) = decode_sound(file, MOST) {
-        assert!(!sound.voice().is_empty() && sound.duration() <= MOST);
+    if let Ok(sound) = decode_sound(file, DURATION_MAX) {
+        assert!(!sound.voice().is_empty() && sound.duration() <= DURATION_MAX);
         assert!(sound.voice().iter().all(|sample| sample.abs() <= 1.0));
     }
 }
 
-/// A file of a pack, after a byte that says which; whether it was taken. A face that is taken is drawn, too.
+/// A file of a pack, after a byte that selects which. Returns whether it was accepted. An accepted face is drawn.
 pub fn pack(bytes: &[u8]) -> bool {
     let Some((which, file)) = bytes.split_first() else { return false };
     let text = || String::from_utf8_lossy(file);
@@ -72,7 +71,7 @@ pub fn pack(bytes: &[u8]) -> bool {
     }
 }
 
-/// `whole` with the last bytes of `patch` in it, at the place that its first three say.
+/// `whole`, overwritten with `patch` from its fourth byte at the offset in its first three bytes.
 fn patched(whole: &[u8], patch: &[u8]) -> Vec<u8> {
     let mut bytes = whole.to_vec();
     if let Some(([high, middle, low], patch)) = patch.split_first_chunk() {
@@ -83,14 +82,14 @@ fn patched(whole: &[u8], patch: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A built-in head, one file of it replaced.
+/// A built-in head with one file replaced.
 fn head(replaced: &str, bytes: &[u8]) -> bool {
     let files = |name: &str| if name == replaced { Some(bytes) } else { NORA.get(name).map(Vec::as_slice) };
     let model = HeadModel::load(&files, SIDE_PX);
     model.map(|model| draw(HeadFace::new(Arc::new(model)))).is_ok()
 }
 
-/// A built-in drawn character with another rig.
+/// A built-in drawn avatar with another rig.
 fn drawn(rig: &[u8]) -> bool {
     let files = |name: &str| if name == "rig.json" { Some(rig) } else { MIRA.get(name).map(Vec::as_slice) };
     let rig = Rig::load(&files, SIDE_PX, [0; 3]);
@@ -120,7 +119,7 @@ fn files_of(avatar: &str, below: &str) -> Files {
         .collect()
 }
 
-/// The built-in pack, seen from the root package and from the fuzz targets.
+/// Folder of the built-in pack, from the root package and from the fuzz package.
 fn built_in() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let found = package.ancestors().map(|folder| folder.join("engines/packs/portrait")).find(|folder| folder.exists());

@@ -4,7 +4,7 @@ packed=$PWD/target/gpu
 if [ -d "$packed/tensorrt-rtx" ]; then export VISAGE_TENSORRT_LIB=${VISAGE_TENSORRT_LIB:-$packed/tensorrt-rtx}; fi
 if [ -d "$packed/nvrtc" ]; then export VISAGE_NVRTC_LIB=${VISAGE_NVRTC_LIB:-$packed/nvrtc}; fi
 
-# The card, as its driver tells it; without one the scripts fail in their own words.
+# The GPU that its driver reports; without one the scripts fail with their own message.
 if command -v nvidia-smi >/dev/null; then
     nvidia-smi --query-gpu=name,driver_version,compute_cap,memory.total --format=csv,noheader
 fi

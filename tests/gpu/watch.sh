@@ -19,20 +19,20 @@ fi
 for _ in $(seq 10); do
     sleep 1
     smi=$(nvidia-smi --query-gpu=index,memory.used,utilization.gpu,temperature.gpu,power.draw,power.limit,clocks.sm,encoder.stats.sessionCount --format=csv,noheader,nounits)
-    told=$(curl -fsS "$VISAGE_URL/v1/gpu")
+    body=$(curl -fsS "$VISAGE_URL/v1/gpus")
     metrics=$(curl -fsS "$VISAGE_URL/metrics")
-    SMI=$smi TOLD=$told METRICS=$metrics python3 - <<'PYTHON'
+    SMI=$smi BODY=$body METRICS=$metrics python3 - <<'PYTHON'
 import json, os, re, sys
 
-told = json.loads(os.environ["TOLD"])
-cards = {card["index"]: card for card in told["cards"]}
+body = json.loads(os.environ["BODY"])
+cards = {card["index"]: card for card in body["gpus"]}
 family = re.findall(r'^visage_gpu_temperature_celsius\{gpu="(\d+)"\} (\S+)$', os.environ["METRICS"], re.M)
 metrics = {int(index): float(degrees) for index, degrees in family}
 wrong = []
 
 
 def number(text):
-    """What nvidia-smi cannot tell is [N/A] or another word in brackets."""
+    """nvidia-smi prints an unknown value as [N/A] or another word in brackets."""
     return None if text.startswith("[") or text == "N/A" else float(text)
 
 
@@ -46,18 +46,18 @@ for line in os.environ["SMI"].splitlines():
     used, busy, degrees, watts, limit, clock, sessions = map(number, rest)
     card = cards.get(int(index))
     if card is None:
-        sys.exit(f"wanted card {index} in /v1/gpu, found {sorted(cards)}")
-    if card["silence"]:
-        sys.exit(f"card {index} is silent: {card['silence']}")
+        sys.exit(f"wanted card {index} in /v1/gpus, found {sorted(cards)}")
+    if card["error"]:
+        sys.exit(f"card {index} does not answer: {card['error']}")
     held = card["memory_used_bytes"]
     held = held and held / 2**20
     pairs = {
-        "memory MiB": (held and round(held), used), "busy %": (card["busy_percent"], busy), "C": (card["temperature_c"], degrees),
+        "memory MiB": (held and round(held), used), "busy %": (card["utilization_percent"], busy), "C": (card["temperature_c"], degrees),
         "W": (card["power_w"], watts), "limit W": (card["power_limit_w"], limit), "MHz": (card["sm_clock_mhz"], clock),
         "encoder sessions": (card["encoder_sessions"], sessions),
     }
     said = ", ".join(f"{what} {own} | {theirs}" for what, (own, theirs) in pairs.items())
-    print(f"card {index}, read {told['read_ms_ago']} ms ago, visage | nvidia-smi: {said}; slowed by {card['slowed_by']}")
+    print(f"card {index}, read {body['reading_age_ms']} ms ago, visage | nvidia-smi: {said}; throttled by {card['throttle_reasons']}")
     compare("memory", held, used, 256)
     compare("temperature", card["temperature_c"], degrees, 5)
     compare("power limit", card["power_limit_w"], limit, 1)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use openh264::decoder::Decoder;
 use openh264::formats::YUVSource;
-use reqwest::Method;
+use reqwest::Client;
 use serde_json::{Value, json};
 use str0m::change::SdpAnswer;
 use str0m::media::{Direction, Frequency, MediaKind, MediaTime, Mid};
@@ -38,6 +38,11 @@ pub struct Call {
 impl Call {
     /// Joins with these options.
     pub async fn join(house: &House, options: Value) -> Self {
+        Self::join_at(&house.base, options).await
+    }
+
+    /// The same, at the URL of a server.
+    pub async fn join_at(url: &str, options: Value) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
         let mut rtc = Rtc::builder().clear_codecs().enable_opus(true, false).enable_h264(true).build(Wall.now());
         let here = socket.local_addr().expect("an address");
@@ -47,7 +52,7 @@ impl Call {
         let picture = change.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
         let (offer, pending) = change.apply().expect("an offer");
         let body = json!({ "sdp": offer.to_sdp_string(), "options": options });
-        let (status, joined) = told(house.ask(Method::POST, "/v1/sessions").json(&body)).await;
+        let (status, joined) = told(Client::new().post(format!("{url}/v1/sessions")).json(&body)).await;
         assert_eq!(status, 201, "{joined}");
         let answer = SdpAnswer::from_sdp_string(joined["sdp"].as_str().expect("an answer")).expect("an answer");
         rtc.sdp_api().accept_answer(pending, answer).expect("a fitting answer");

@@ -23,15 +23,15 @@ impl Pack for OnCard {
         self.0.name()
     }
 
-    fn avatars(&self) -> &[AvatarInfo] {
+    fn avatars(&self) -> Arc<[AvatarInfo]> {
         self.0.avatars()
     }
 
-    fn card(&self) -> Option<GpuRequirement> {
+    fn gpu(&self) -> Option<GpuRequirement> {
         Some(GpuRequirement { bus_address: None, index: 1, session_bytes: GB })
     }
 
-    fn work(&self) -> Option<DeviceCounts> {
+    fn device_counts(&self) -> Option<DeviceCounts> {
         Some(DeviceCounts { steps: 400, runs: 120, replays: 119, ..DeviceCounts::default() })
     }
 

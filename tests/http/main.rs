@@ -2,11 +2,17 @@
 
 mod call;
 mod document;
+mod examples;
 mod exposition;
 mod gpu;
+mod leaks;
+mod limits;
 mod live;
+mod log;
+mod proxy;
 mod schema;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
@@ -16,7 +22,7 @@ use visage::backend::CpuBackend;
 use visage::model::Pack;
 use visage::model::portrait::Portrait;
 use visage::rtc::{BITRATE_BPS, RtcConfig, RtcServer};
-use visage::serve::{self, AppState, Facts, Shared};
+use visage::serve::{self, Access, AppState, BasePath, ClientLimits, Facts, Shared};
 use visage::session::{Sessions, SessionsConfig};
 use visage::time::Wall;
 use visage_engines::PackFiles;
@@ -30,6 +36,7 @@ fn document() -> Value {
 
 /// A server inside the test.
 struct House {
+    address: SocketAddr,
     base: String,
     studio: Arc<Sessions>,
     net: Arc<RtcServer>,
@@ -51,14 +58,27 @@ fn portrait() -> Portrait {
     Portrait::open(PackFiles::read(&folder).expect("a whole pack"), &CpuBackend::new()).expect("a pack that opens")
 }
 
+/// As many sessions may be unconnected as there are places: tests answer offers that nobody connects.
 fn house_with(pack: Arc<dyn Pack>, places: usize, token: Option<&str>, resolution_px: u32) -> House {
+    let limits = ClientLimits { unconnected_sessions: places, ..ClientLimits::of(places) };
     let config = SessionsConfig { max_sessions: places, workers: 1, resolution_px, bitrate_bps: 500_000 };
+    house_of_parts(pack, config, token, limits)
+}
+
+fn house_with_limits(places: usize, limits: ClientLimits) -> House {
+    let config = SessionsConfig { max_sessions: places, workers: 1, resolution_px: 128, bitrate_bps: 500_000 };
+    house_of_parts(Arc::new(portrait()), config, None, limits)
+}
+
+fn house_of_parts(pack: Arc<dyn Pack>, config: SessionsConfig, token: Option<&str>, limits: ClientLimits) -> House {
+    let places = config.max_sessions;
     let studio = Sessions::open(config, pack, Wall).expect("a studio");
     let host = "127.0.0.1".parse().expect("an address");
     let net = RtcConfig { host, udp_port: 0, public_ips: Vec::new(), capacity: places };
     let net = Arc::new(RtcServer::start(&net, studio.clone(), studio.counters(), Wall).expect("a door"));
     let listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
-    let base = format!("http://{}", listener.address);
+    let address = listener.address;
+    let base = format!("http://{address}");
     let (close, closing) = watch::channel(false);
     let facts = Facts { version: "0", pack: "portrait".into(), backend: "cpu".into(), video_codecs: "h264", gpu: None };
     let state = AppState::new(Shared {
@@ -67,7 +87,9 @@ fn house_with(pack: Arc<dyn Pack>, places: usize, token: Option<&str>, resolutio
         facts,
         token: token.map(str::to_owned),
         origins: Vec::new(),
-        allowed_hosts: Vec::new(),
+        access: Access::default(),
+        base_path: BasePath::default(),
+        limits,
         assets: &[("index.html", b"<!doctype html>"), ("openapi.json", DOCUMENT)],
         closing,
         stills: Mutex::default(),
@@ -76,7 +98,7 @@ fn house_with(pack: Arc<dyn Pack>, places: usize, token: Option<&str>, resolutio
     let (stop, stopped) = oneshot::channel::<()>();
     let router = serve::router(state);
     tokio::spawn(serve::serve(listener, router, None, async { drop(stopped.await) }));
-    House { base, studio, net, client: Client::new(), stop: Some(stop), _close: close }
+    House { address, base, studio, net, client: Client::new(), stop: Some(stop), _close: close }
 }
 
 impl House {
@@ -149,7 +171,7 @@ async fn a_full_house_says_when_to_come_back() {
     let ready = house.ask(Method::GET, "/readyz").send().await.expect("an answer");
     assert!(ready.status() == StatusCode::SERVICE_UNAVAILABLE && ready.headers().contains_key("retry-after"));
     let reasons: Value = serde_json::from_slice(&ready.bytes().await.expect("a body")).expect("JSON");
-    assert_eq!(reasons, json!({ "ready": false, "reasons": ["all places are taken"] }));
+    assert_eq!(reasons, json!({ "ready": false, "reasons": ["all sessions are in use"] }));
     house.close().await;
 }
 

@@ -371,3 +371,19 @@ fn garbage_and_replays_are_counted_and_change_nothing() {
     assert!(seen.windows(2).all(|pair| pair[1].at - pair[0].at == 3_600), "a picture is missing");
     assert_unbroken(&world);
 }
+
+#[test]
+fn a_call_goes_on_after_the_server_was_stopped_for_longer_than_any_timeout() {
+    // Longer than the silence timeout (7 s), and longer than the ICE agent keeps a candidate pair (15 s).
+    for stopped_s in [10, 20] {
+        let mut world = busy_call(CALM);
+        world.run(5.0);
+        world.stalled_until = world.now + Duration::from_secs(stopped_s);
+        world.run(stopped_s as f64);
+        let before = world.client.seen.len();
+        world.run(15.0);
+        assert!(!world.ticket.inbox.has_ended(), "the call ended after {stopped_s} s");
+        let seen = world.client.seen.len() - before;
+        assert!(seen > 300, "{seen} pictures in the 15 s after a stop of {stopped_s} s");
+    }
+}

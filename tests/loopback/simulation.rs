@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use visage::backend::CpuBackend;
 use visage::media::{PcmBlock, VideoFrame};
 use visage::model::portrait::Portrait;
-use visage::model::{Animator, AvatarInfo, Cadence, FramePoll, ModelError, Pack, Still};
+use visage::model::{Animator, AvatarInfo, AvatarKind, Cadence, FramePoll, ModelError, Pack, Still};
 use visage::rtc::{Datagram, NetworkStats, Peer, Peers, RtcFactory};
 use visage::session::{Outgoing, OutgoingMedia, Session, SessionHandle, SessionRequest, Sessions, SessionsConfig};
 use visage::telemetry::Marks;
@@ -166,6 +166,7 @@ impl World {
 
     fn serve(&mut self) {
         let now = self.now;
+        self.peers.on_turn(now);
         while let Some(bytes) = self.up.take(now) {
             self.inject(&bytes);
         }
@@ -226,7 +227,7 @@ impl Pack for Overheard {
         self.face.name()
     }
 
-    fn avatars(&self) -> &[AvatarInfo] {
+    fn avatars(&self) -> Arc<[AvatarInfo]> {
         self.face.avatars()
     }
 
@@ -277,7 +278,7 @@ pub struct Noise {
 impl Noise {
     pub fn pack(busy_percent: usize) -> Arc<dyn Pack> {
         let text = || "noise".to_owned();
-        let card = AvatarInfo { name: text(), title: text(), kind: text(), background: text() };
+        let card = AvatarInfo { name: text(), title: text(), kind: AvatarKind::Head, background: text() };
         Arc::new(Self { cards: [card], busy_percent })
     }
 }
@@ -287,8 +288,8 @@ impl Pack for Noise {
         "noise"
     }
 
-    fn avatars(&self) -> &[AvatarInfo] {
-        &self.cards
+    fn avatars(&self) -> Arc<[AvatarInfo]> {
+        self.cards.as_slice().into()
     }
 
     fn animator(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {

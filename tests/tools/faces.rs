@@ -1,13 +1,15 @@
-//! Built-in avatars on the bench and on paper: how long a frame takes when the caches are cold, and sheets of poses to look at.
+//! Tools for the built-in avatars: the time of a frame with cold caches, contact sheets of poses, a workload for profilers.
 //!
 //! `cargo run --release --example faces -- time nora mira` prints microseconds of drawing and of encoding. As in a call, each
-//! frame is encoded before the next; other sessions are stood in for by a walk through memory, `--evict` megabytes long.
+//! frame is encoded before the next. Reading `--evict` megabytes of memory before each frame takes the place of other sessions.
 //!
-//! `cargo run --release --example faces -- sheet poses.txt sheet.png` draws a cell for each line of poses.txt:
+//! `valgrind --tool=callgrind target/release/examples/faces run mira 25` draws and encodes frames without reading a clock.
+//!
+//! `cargo run --release --example faces -- sheet poses.txt sheet.png` draws one cell per line of poses.txt:
 //! `nora jawOpen=0.5 eyeBlinkLeft=0.7 yaw=4 crop=220,190,110`. Angles are degrees; `crop` (left, top, side in pixels of 512)
 //! enlarges a part.
 
-#![expect(clippy::print_stdout, reason = "a program: what it prints is its result")]
+#![expect(clippy::print_stdout, reason = "a program that prints its result")]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,10 +22,10 @@ use visage::face::{Face, Pose, Surface, arkit_index};
 use visage::media::{FrameSize, VideoFrame};
 use visage::time::{Rate, Wall};
 
-const USAGE: &str = "faces time [--evict MB] NAME... | faces sheet POSES.txt OUT.png";
+const USAGE: &str = "faces time [--evict MB] NAME... | faces run NAME FRAMES | faces sheet POSES.txt OUT.png";
 const SIDE: u32 = 512;
 const FRAMES: u16 = 500;
-/// Side of a sheet's cell in pixels, and cells in a row.
+/// Side of a cell in pixels, and cells per row.
 const CELL: usize = 256;
 const ACROSS: usize = 6;
 
@@ -35,6 +37,7 @@ fn main() -> Result<(), String> {
             time(names, megabytes.parse().map_err(|error| format!("{error} in {megabytes}: {USAGE}"))?)
         }
         ["time", ref names @ ..] => time(names, 8),
+        ["run", name, frames] => run(name, frames.parse().map_err(|error| format!("{error} in {frames}: {USAGE}"))?),
         ["sheet", poses, out] => sheet(Path::new(poses), Path::new(out)),
         _ => Err(USAGE.to_owned()),
     }
@@ -51,7 +54,7 @@ fn load(name: &str) -> Result<Box<dyn Face>, String> {
     Ok(Box::new(DrawnFace::new(Arc::new(rig))))
 }
 
-/// A face that talks, blinks and sways; `seconds` from the start.
+/// Pose of a face that speaks, blinks and sways.
 fn talking(seconds: f32) -> Pose {
     let wave = |hz: f32, phase: f32| (seconds * hz * std::f32::consts::TAU + phase).sin();
     let open = (wave(3.1, 0.0) * 0.5 + 0.5) * (wave(0.7, 1.0) * 0.3 + 0.7);
@@ -79,42 +82,57 @@ fn talking(seconds: f32) -> Pose {
     pose
 }
 
+/// Draws and encodes `frames` frames.
+fn run(name: &str, frames: u16) -> Result<(), String> {
+    let mut face = load(name)?;
+    let size = FrameSize::square(SIDE);
+    let (mut surface, mut image) = (Surface::new(size), VideoFrame::black(size));
+    let rate = Rate::new(25, 1).ok_or(USAGE)?;
+    let mut encoder = VideoCodec::H264.encoder(size, rate, 600_000).map_err(|error| error.to_string())?;
+    for frame in 0..frames {
+        face.draw(&talking(f32::from(frame) / 25.0), &mut surface);
+        surface.write_i420(&mut image);
+        encoder.encode(&image, FrameKind::Any).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
 fn time(names: &[&str], evict_megabytes: usize) -> Result<(), String> {
-    let mut elsewhere = vec![1_u64; evict_megabytes << 17];
+    let mut other_memory = vec![1_u64; evict_megabytes << 17];
     println!("{:8}{:>33}{:>33}", "us", "draw p5 p50 p95", "encode p5 p50 p95");
     for name in names {
         let mut face = load(name)?;
         let size = FrameSize::square(SIDE);
-        let (mut surface, mut picture) = (Surface::new(size), VideoFrame::black(size));
+        let (mut surface, mut image) = (Surface::new(size), VideoFrame::black(size));
         let mut encoder = VideoCodec::H264
             .encoder(size, Rate::new(25, 1).ok_or(USAGE)?, 600_000)
             .map_err(|error| error.to_string())?;
         let (mut draws, mut encodes) = (Vec::new(), Vec::new());
         let wall = Wall;
         for frame in 0..FRAMES {
-            elsewhere.iter_mut().step_by(8).for_each(|word| *word = word.wrapping_mul(5));
-            let begun = wall.now();
+            other_memory.iter_mut().step_by(8).for_each(|word| *word = word.wrapping_mul(5));
+            let started = wall.now();
             face.draw(&talking(f32::from(frame) / 25.0), &mut surface);
-            surface.write_i420(&mut picture);
+            surface.write_i420(&mut image);
             let drawn = wall.now();
-            encoder.encode(&picture, FrameKind::Any).map_err(|error| error.to_string())?;
-            draws.push(drawn - begun);
+            encoder.encode(&image, FrameKind::Any).map_err(|error| error.to_string())?;
+            draws.push(drawn - started);
             encodes.push(wall.now() - drawn);
         }
-        println!("{name:8}{:>33}{:>33}", spread(&mut draws), spread(&mut encodes));
+        println!("{name:8}{:>33}{:>33}", percentiles(&mut draws), percentiles(&mut encodes));
     }
     Ok(())
 }
 
-fn spread(times: &mut [Duration]) -> String {
+fn percentiles(times: &mut [Duration]) -> String {
     times.sort_unstable();
     let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_micros();
     format!("{} {} {}", at(5), at(50), at(95))
 }
 
 fn sheet(poses: &Path, out: &Path) -> Result<(), String> {
-    let wrong = |path: &Path, error: &dyn ToString| format!("{}: {}", path.display(), error.to_string());
-    let poses_text = std::fs::read_to_string(poses).map_err(|error| wrong(poses, &error))?;
+    let failure = |path: &Path, error: &dyn ToString| format!("{}: {}", path.display(), error.to_string());
+    let poses_text = std::fs::read_to_string(poses).map_err(|error| failure(poses, &error))?;
     let cells: Vec<Vec<[u8; 4]>> = poses_text.lines().map(cell).collect::<Result<_, _>>()?;
     let (across, down) = (cells.len().min(ACROSS), cells.len().div_ceil(ACROSS));
     let width = across * CELL;
@@ -125,14 +143,14 @@ fn sheet(poses: &Path, out: &Path) -> Result<(), String> {
             pixels[start + row * width..][..CELL].copy_from_slice(cell);
         }
     }
-    let file = std::fs::File::create(out).map_err(|error| wrong(out, &error))?;
+    let file = std::fs::File::create(out).map_err(|error| failure(out, &error))?;
     let mut png = png::Encoder::new(file, width as u32, (down * CELL) as u32);
     png.set_color(png::ColorType::Rgba);
-    let mut image = png.write_header().map_err(|error| wrong(out, &error))?;
-    image.write_image_data(pixels.as_flattened()).map_err(|error| wrong(out, &error))
+    let mut image = png.write_header().map_err(|error| failure(out, &error))?;
+    image.write_image_data(pixels.as_flattened()).map_err(|error| failure(out, &error))
 }
 
-/// Draws what a line of a sheet's poses asks for.
+/// Draws one cell: a line of the poses file.
 fn cell(line: &str) -> Result<Vec<[u8; 4]>, String> {
     let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
     let mut pose = Pose::default();
@@ -146,7 +164,7 @@ fn cell(line: &str) -> Result<Vec<[u8; 4]>, String> {
             ("breath", Some(&[value])) => pose.breath = value,
             ("crop", Some(&[left, top, side])) => crop = [left, top, side],
             (shape, Some(&[value])) if arkit_index(shape).is_some() => pose.set(shape, value),
-            _ => return Err(format!("{key}={value} in \"{line}\": no shape or not a number")),
+            _ => return Err(format!("{key}={value} in \"{line}\": not a blend shape, or not a number")),
         }
     }
     let mut surface = Surface::new(FrameSize::square(SIDE));

@@ -109,7 +109,7 @@ impl Device {
     /// As the driver says.
     pub fn name(&self) -> Result<String, CudaError> {
         let mut text = [0_u8; 256];
-        // SAFETY: the driver writes at most as many bytes as it is told there are, the last of them zero.
+        // SAFETY: the driver writes at most the number of bytes passed to it, the last of them zero.
         let status = unsafe {
             (self.calls().cuDeviceGetName)(text.as_mut_ptr().cast::<c_char>(), text.len() as c_int, self.context.device)
         };
@@ -163,7 +163,7 @@ impl Device {
         &self.context.counts
     }
 
-    /// Throws the context away with all that lives in it, whoever made it: the way out after a fault that ends it.
+    /// Resets the primary context and everything in it, whichever code created it: the recovery from a fault that ends it.
     /// What is left of it here is forgotten rather than given back.
     ///
     /// # Errors

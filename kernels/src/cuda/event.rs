@@ -1,4 +1,4 @@
-//! Events: what orders one stream behind another, and tells times.
+//! Events: they order streams and measure time.
 
 use std::ptr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::driver::check;
 use super::error::{CudaError, NOT_READY};
 use super::sys::{CUevent, Calls};
 
-/// An event that tells times, and whose waiter sleeps rather than spins.
+/// An event with timing; waiting for it sleeps instead of spinning.
 const BLOCKING_WAIT: u32 = 1;
 
 /// A mark in a stream.

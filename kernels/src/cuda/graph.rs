@@ -9,7 +9,7 @@ use super::error::CudaError;
 use super::stream::Stream;
 use super::sys::{CUgraph, CUgraphExec, CUstreamCaptureMode};
 
-/// A captured piece of a stream. What it refers to (memory, engines) must be kept by whoever replays it.
+/// A captured section of a stream. The caller that replays it must keep the memory and engines it refers to.
 #[derive(Debug)]
 pub struct Graph {
     context: Arc<Context>,

@@ -33,7 +33,7 @@ impl Module {
     /// Loads a cubin for this device.
     ///
     /// # Safety
-    /// `image` must be a whole cubin or fat binary, or PTX with a zero at its end: the driver is not told how long it is.
+    /// `image` must be a whole cubin or fat binary, or PTX with a zero at its end: the driver does not know how long it is.
     ///
     /// # Errors
     /// If it is for other cards, or as the driver says.

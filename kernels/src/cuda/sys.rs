@@ -102,7 +102,7 @@ calls! {
 }
 
 fn address(library: &Library, name: &str) -> Option<*mut c_void> {
-    // SAFETY: the symbol is only taken for an address here; what is behind it is said by whoever casts it.
+    // SAFETY: the symbol is only taken for an address here; the code that casts it states its signature.
     let symbol = unsafe { library.get::<*mut c_void>(name.as_bytes()) }.ok()?;
     // SAFETY: as above: the raw address of the symbol is copied, nothing is read through it.
     let raw = unsafe { symbol.into_raw() }.into_raw();

@@ -1,6 +1,6 @@
 //! What a compiled kernel is, as far as it is looked at: an ELF file for NVIDIA's cards that says which.
 //!
-//! Decides whether bytes are whole enough to be handed to a driver, which is not told how long they are.
+//! Decides whether bytes are complete enough to pass to a driver, which does not receive their length.
 
 use visage_engines::Sm;
 

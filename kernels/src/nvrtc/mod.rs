@@ -1,6 +1,6 @@
 //! NVRTC, NVIDIA's compiler as a library, loaded when it is asked for: sources become cubins, for any card, with none here.
 //!
-//! Decides what it is told, and that what was compiled once is kept. It needs no header and no toolkit.
+//! Decides the compiler options, and caches what was compiled. Needs no header and no toolkit.
 
 mod cubin;
 mod error;
@@ -16,7 +16,7 @@ pub use library::Nvrtc;
 
 use crate::reference::Source;
 
-/// What it is told besides the card. Without contraction a kernel reckons as its twin does.
+/// Options besides the architecture. Without FMA contraction a kernel computes the same as its CPU reference.
 const FLAGS: [&str; 2] = ["--fmad=false", "--std=c++17"];
 
 /// A cubin and how it was come by.
@@ -39,7 +39,7 @@ pub fn key(source: Source, sm: Sm, version: Version) -> KernelKey {
     KernelKey { source: source.name().to_owned(), text: source.digest(), sm, version, flags }
 }
 
-/// The cubin of a source for cards: from the cache, or compiled and kept there. A damaged one is compiled anew.
+/// The cubin of a source for an SM: from the cache, or compiled and stored there. A damaged one is compiled again.
 ///
 /// # Errors
 /// If it cannot be compiled or kept.

@@ -1,6 +1,6 @@
 //! Real compilations with the real library, on any machine. Where it is not, each says so.
 
-#![expect(clippy::disallowed_methods, reason = "a test is told where the library is by its environment")]
+#![expect(clippy::disallowed_methods, reason = "the environment names the library's location for tests")]
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What TensorRT says: complaints are kept for the error, the memory of a step is noted, progress goes to whoever watches.
+//! TensorRT's log: errors are kept for the error message, the memory of a step is recorded, progress goes to the caller.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -17,11 +17,11 @@ const KEPT: usize = 3;
 pub(super) struct Heard {
     complaints: Mutex<Vec<String>>,
     stopped: AtomicBool,
-    /// 0 if it was not told.
+    /// 0 if it was not reported.
     activation_bytes: AtomicU64,
 }
 
-/// How the library begins the line that tells what a step needs on the card besides the weights. Nothing else tells it without
+/// Prefix of the line that reports the device memory of a step besides the weights. Nothing else tells it without
 /// a card; with other words it is not known.
 const ACTIVATION: &str = "Total Activation Memory: ";
 
@@ -55,8 +55,8 @@ pub(super) struct Listener(pub Arc<Heard>);
 
 impl LogHandler for Listener {
     fn log(&self, severity: Severity, message: &str) {
-        let told = message.strip_prefix(ACTIVATION).and_then(|rest| rest.split(' ').next()?.parse().ok());
-        if let Some(bytes) = told {
+        let bytes = message.strip_prefix(ACTIVATION).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        if let Some(bytes) = bytes {
             self.0.activation_bytes.fetch_max(bytes, Ordering::Relaxed);
         }
         if severity > Severity::Error {

@@ -14,7 +14,7 @@ pub(super) struct Mapped {
     bytes: usize,
 }
 
-// SAFETY: the memory is only read, and unmapped by whoever drops it.
+// SAFETY: the memory is only read, and unmapped on drop.
 unsafe impl Send for Mapped {}
 
 impl Mapped {

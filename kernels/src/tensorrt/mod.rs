@@ -1,6 +1,6 @@
 //! TensorRT, loaded when it is asked for: graphs become engines, engines run. Either flavour, as the program was built, or none.
 //!
-//! Decides which library is taken and what is told of its complaints. Where libraries may lie is found by `visage_engines`.
+//! Decides which library is used and which of its errors are reported. Where libraries may lie is found by `visage_engines`.
 
 mod error;
 

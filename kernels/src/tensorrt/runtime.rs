@@ -161,7 +161,7 @@ impl Making {
         let mut config = engine.create_runtime_config()?;
         let compiled = Arc::new(config.create_runtime_cache()?);
         if let Ok(bytes) = std::fs::read(&cached.jit_path) {
-            // One that another driver wrote is refused, and compiled anew.
+            // A cache that another driver wrote is refused and compiled again.
             let _is_optional = compiled.deserialize(&bytes);
         }
         config.set_runtime_cache(Arc::clone(&compiled))?;

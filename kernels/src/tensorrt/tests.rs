@@ -1,6 +1,6 @@
 //! Real builds with the real library, on any machine. Where it is not, each says so.
 
-#![expect(clippy::disallowed_methods, reason = "a test is told where the library is by its environment")]
+#![expect(clippy::disallowed_methods, reason = "the environment names the library's location for tests")]
 #![expect(clippy::print_stdout, reason = "a skipped test says why")]
 
 use std::collections::BTreeMap;
@@ -46,8 +46,8 @@ fn graphs_become_engines_for_a_card_that_is_not_here() {
         let path = folder.path().join(name);
         let onnx = Onnx::Bytes(onnx);
         let order = CompileRequest { onnx, sm: Sm::SM89, profiles: &profiles };
-        let told = Arc::new(Mutex::new(0));
-        let count = Arc::clone(&told);
+        let reports = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&reports);
         let watch: Watch = Arc::new(move |progress| {
             assert!(!progress.stage.is_empty() && progress.done > 0);
             *count.lock().expect("no panic") += 1;
@@ -57,7 +57,7 @@ fn graphs_become_engines_for_a_card_that_is_not_here() {
         assert!(compiled.activation_bytes > Some(1000), "{name}: {compiled:?}");
         let bytes = std::fs::read(&path).expect("an engine");
         assert!(bytes.len() > 1000, "{name}: {} bytes", bytes.len());
-        assert!(*told.lock().expect("no panic") > 0, "{name} says how far it is");
+        assert!(*reports.lock().expect("no panic") > 0, "{name} reports progress");
         #[cfg(feature = "tensorrt-rtx")]
         assert!(is_an_engine(&bytes), "{name} is read as an engine again");
     }
@@ -100,7 +100,7 @@ fn the_same_order_for_another_card_is_another_engine() {
 }
 
 #[test]
-fn a_stop_a_bad_graph_and_a_missing_profile_are_told_apart() {
+fn a_cancellation_a_bad_graph_and_a_missing_profile_are_distinct_errors() {
     let Some(library) = library() else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let compile = |bytes: &'static [u8], profiles: &[Profile], watch: &Watch| {

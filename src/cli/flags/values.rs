@@ -1,5 +1,18 @@
 //! Values of flags that are more than a number or a name: what is accepted, and the message otherwise.
 
+use clap::ValueEnum;
+
+use crate::serve::BasePath;
+
+/// How lines of the log are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
 /// More than any disk holds, and few enough to be counted in bytes.
 const MAX_GIGABYTES: f64 = 1e9;
 /// A host name has at most as many characters (RFC 1035, section 2.3.4).
@@ -28,6 +41,11 @@ pub fn host_name(text: &str) -> Result<String, String> {
     let is_name = !text.is_empty() && text.len() <= MAX_HOST_LENGTH && text.chars().all(is_plain);
     let name = || text.to_ascii_lowercase();
     is_name.then(name).ok_or_else(|| format!("wanted a host name such as avatar.example.org, found \"{text}\""))
+}
+
+/// A path of plain segments.
+pub fn base_path(text: &str) -> Result<BasePath, String> {
+    BasePath::parse(text).ok_or_else(|| format!("wanted a path such as /avatar, found \"{text}\""))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! A layer's drawing as a texture.
+//! A layer's SVG drawing, rasterised to a texture.
 //!
-//! Decides how fine it is rasterised and how much of the canvas is kept.
+//! Decides the texture's resolution and which part of the canvas it occlusions.
 
 use resvg::{tiny_skia, usvg};
 use visage_kernels::pixels::words::scale;
@@ -8,33 +8,39 @@ use visage_kernels::pixels::words::scale;
 use super::error::RigError;
 use crate::face::raster::Texture;
 
-/// Texels to a pixel of the picture: finer than one, so that lines stay sharp through a second sampling.
+/// Texels per output pixel: above 1, so that lines stay sharp when they are sampled again.
 const TEXELS_PER_PIXEL: f32 = 1.2;
-/// Transparent texels around the drawing, except at the edges of the canvas.
+/// Transparent border in texels, except at the edges of the canvas.
 const BORDER: f32 = 2.0;
 
-/// A drawing, rasterised.
+/// A rasterised drawing.
 #[derive(Debug)]
 pub(super) struct Art {
     pub texture: Texture,
-    /// The part of the canvas that it holds, in canvas units.
+    /// The part of the canvas in the texture, in canvas units.
     pub from: [f32; 2],
     pub to: [f32; 2],
-    /// Texels to a canvas unit.
+    /// Texels per canvas unit.
     texels: f32,
 }
 
-/// Where drawings go.
+/// Coordinate system of drawings.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Canvas {
-    /// Its side in canvas units.
+    /// Side in canvas units.
     pub side: f32,
-    /// Pixels of the picture to a canvas unit.
+    /// Output pixels per canvas unit.
     pub pixels: f32,
 }
 
 impl Art {
-    /// Rasterises the drawing in `svg` at `opacity` (0 to 256); nothing if it shows nothing on the canvas.
+    /// Memory of its texels, four bytes each.
+    pub(super) fn size_bytes(&self) -> u64 {
+        let texels = |axis: usize| f64::from((self.to[axis] - self.from[axis]) * self.texels);
+        (texels(0) * texels(1) * 4.0) as u64
+    }
+
+    /// Rasterises `svg` at `opacity` (0 to 256). `None` if nothing of it is on the canvas.
     pub(super) fn rasterise(svg: &[u8], path: &str, canvas: Canvas, opacity: u32) -> Result<Option<Self>, RigError> {
         let wrong = |found: String| RigError::Drawing { path: path.to_owned(), found };
         let tree = usvg::Tree::from_data(svg, &closed_options()).map_err(|error| wrong(error.to_string()))?;
@@ -64,14 +70,14 @@ impl Art {
         }))
     }
 
-    /// The place on the texture, in texels times 65536, of a place on the canvas.
+    /// Texture coordinates (texels x 65536) of a point on the canvas.
     #[inline]
     pub(super) fn texel(&self, at: [f32; 2]) -> [i32; 2] {
         [0, 1].map(|axis| (((at[axis] - self.from[axis]) * self.texels - 0.5) * 65_536.0).clamp(-1e9, 1e9) as i32)
     }
 }
 
-/// Drawings may not name other files.
+/// Drawings cannot reference other files.
 fn closed_options() -> usvg::Options<'static> {
     let image_href_resolver =
         usvg::ImageHrefResolver { resolve_data: Box::new(|_, _, _| None), resolve_string: Box::new(|_, _| None) };

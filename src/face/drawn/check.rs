@@ -1,40 +1,40 @@
-//! What `rig.json` may say: sizes and numbers that cannot lead arithmetic astray.
+//! Limits of `rig.json`: sizes and numbers that cannot overflow arithmetic.
 //!
-//! Names are checked where they are looked up.
+//! ShapeIndex are checked where they are resolved.
 
 use super::error::RigError;
 use super::format::{LayerFile, ParamsFile, RigFile, Table};
 
-const MOST_LAYERS: usize = 64;
-const MOST_SHAPES: usize = 256;
-const MOST_GRID: usize = 129;
-/// The largest number anywhere, in canvas units.
-const LARGEST: f32 = 16_384.0;
+const LAYERS_MAX: usize = 64;
+const SHAPES_MAX: usize = 256;
+const GRID_MAX: usize = 129;
+/// Largest magnitude of any number, in canvas units.
+const MAGNITUDE_MAX: f32 = 16_384.0;
 
-/// Leaves with an error that says what was wanted, unless it is so.
+/// Returns an error that names the expected value, unless the condition is true.
 macro_rules! want {
     ($is_so:expr, $($what:tt)+) => {
         let is_so: bool = $is_so;
         if !is_so {
-            let found = format!("something else than {}", format_args!($($what)+));
+            let found = format!("expected {}", format_args!($($what)+));
             return Err($crate::face::drawn::error::format_error(found));
         }
     };
 }
 pub(super) use want;
 
-/// Checks sizes and numbers of a rig.
+/// Checks the sizes and numbers of a rig.
 pub(super) fn check(file: &RigFile) -> Result<(), RigError> {
     let side = file.canvas[0];
     want!((64.0..=4096.0).contains(&side) && (side - file.canvas[1]).abs() < 0.5, "a square canvas of 64 to 4096");
     if let Some([left, top, shown]) = file.view {
         let fits = shown >= side / 8.0 && left >= 0.0 && top >= 0.0 && left.max(top) + shown <= side;
-        want!(fits, "a view within the canvas and no less than an eighth of it");
+        want!(fits, "a view within the canvas and at least an eighth of it");
     }
-    want!((1..=MOST_LAYERS).contains(&file.layers.len()), "1 to 64 layers");
-    want!(file.shapes.len() <= MOST_SHAPES, "at most 256 shapes");
-    want!(small(&[file.gaze.gx, file.gaze.gy, file.breath_px]), "small numbers for gaze and breath");
-    want!(file.anchors.values().all(|at| small(at)), "anchors on the canvas");
+    want!((1..=LAYERS_MAX).contains(&file.layers.len()), "1 to 64 layers");
+    want!(file.shapes.len() <= SHAPES_MAX, "at most 256 shapes");
+    want!(small(&[file.gaze.gx, file.gaze.gy, file.breath_px]), "gaze and breath within +-16384");
+    want!(file.anchors.values().all(|at| small(at)), "anchors within +-16384");
     check_depth(file)?;
     check_params(&file.params)?;
     file.layers.iter().try_for_each(check_layer)?;
@@ -46,11 +46,11 @@ pub(super) fn check(file: &RigFile) -> Result<(), RigError> {
 fn check_depth(file: &RigFile) -> Result<(), RigError> {
     let depth = &file.depth;
     let sides = [depth.cols, depth.rows];
-    want!(sides.iter().all(|side| (2..=MOST_GRID).contains(side)), "depth grids of 2 to 129 columns and rows");
+    want!(sides.iter().all(|side| (2..=GRID_MAX).contains(side)), "depth grids of 2 to 129 columns and rows");
     let spans = |side: &usize| (side - 1) as f32 * depth.step >= file.canvas[0] - 0.5;
     want!(small(&[depth.step]) && sides.iter().all(spans), "a depth grid that spans the canvas");
     let is_whole = |values: &Vec<f32>| values.len() == depth.cols * depth.rows && small(values);
-    want!(depth.grids.values().all(is_whole), "depth grids with a number for each corner");
+    want!(depth.grids.values().all(is_whole), "depth grids with cols x rows numbers");
     Ok(())
 }
 
@@ -61,7 +61,7 @@ fn check_params(params: &ParamsFile) -> Result<(), RigError> {
     let shares =
         [params.look_down_to_blink, params.iris_wide_scale, params.close_to_mbp, params.tongue_minus_jaw].map(f32::abs);
     want!(shares.iter().all(|share| *share <= 0.9), "parameters of -0.9 to 0.9");
-    want!(small(&params.smile_eye), "a smile_eye of small numbers");
+    want!(small(&params.smile_eye), "smile_eye within +-16384");
     Ok(())
 }
 
@@ -70,12 +70,12 @@ fn check_layer(layer: &LayerFile) -> Result<(), RigError> {
     want!(known, "\"svg\" or \"shapes\" as the type of layer {}", layer.id);
     want!((0.0..=1.0).contains(&layer.opacity), "an opacity of 0 to 1 in layer {}", layer.id);
     let tables = [&layer.fx, &layer.fy, &layer.fr];
-    want!(tables.iter().all(|table| rises(table)), "rising tables of 1 to 16 rows in layer {}", layer.id);
+    want!(tables.iter().all(|table| rises(table)), "tables of 1 to 16 ascending rows in layer {}", layer.id);
     let lag = layer.lag.as_ref().is_none_or(|lag| {
         small(&[lag.px, lag.y0, lag.y1]) && (0.1..=8.0).contains(&lag.pow) && lag.sway.abs() <= 1.0 && lag.sway_s >= 0.1
     });
     let jaw = layer.jaw.as_ref().is_none_or(|jaw| small(&[jaw.px, jaw.y0, jaw.y1]));
-    want!(lag && jaw, "possible lag and jaw in layer {}", layer.id);
+    want!(lag && jaw, "valid lag and jaw in layer {}", layer.id);
     let eye = layer.gaze.as_ref().is_none_or(|gaze| ["L", "R"].contains(&gaze.eye.as_str()) && gaze.k.abs() <= 4.0);
     want!(eye, "\"L\" or \"R\" as the eye of layer {}", layer.id);
     Ok(())
@@ -87,7 +87,7 @@ fn rises(table: &Table) -> bool {
         && table.windows(2).all(|pair| pair[0][0] < pair[1][0])
 }
 
-/// Whether all are numbers of a size that a canvas can use.
+/// Whether no number exceeds [`MAGNITUDE_MAX`] (or is NaN).
 pub(super) fn small(numbers: &[f32]) -> bool {
-    numbers.iter().all(|number| number.abs() <= LARGEST)
+    numbers.iter().all(|number| number.abs() <= MAGNITUDE_MAX)
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with the files of a drawn character.
+//! Errors in the files of a drawn avatar.
 
 use thiserror::Error;
 
@@ -6,23 +6,23 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum RigError {
     /// A file is missing.
-    #[error("wanted the file {path}, found none")]
+    #[error("file {path} is missing")]
     Missing {
         /// Its path inside the avatar's folder.
         path: String,
     },
-    /// `rig.json` is no rig.
-    #[error("wanted a rig in rig.json, found: {found}")]
+    /// `rig.json` is not a valid rig.
+    #[error("rig.json is not a valid rig: {found}")]
     Format {
-        /// What was wrong.
+        /// What is wrong.
         found: String,
     },
     /// A layer's drawing cannot be read.
-    #[error("wanted a drawing in {path}, found: {found}")]
+    #[error("{path} is not a valid drawing: {found}")]
     Drawing {
         /// The layer's file.
         path: String,
-        /// What was wrong.
+        /// What is wrong.
         found: String,
     },
 }

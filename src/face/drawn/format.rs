@@ -1,10 +1,10 @@
-//! `rig.json` as it stands in the file. Decides which keys are read; what they mean is decided in `rig`.
+//! Schema of `rig.json`. Decides which keys are read; `rig` decides their meaning.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// A table of `[y, value]`, linear between, constant outside.
+/// Piecewise linear function of y: rows of `[y, value]`, constant outside.
 pub(super) type Table = Vec<[f32; 2]>;
 
 /// Values by name.
@@ -13,7 +13,7 @@ pub(super) type ByName<T> = BTreeMap<String, T>;
 #[derive(Deserialize)]
 pub(super) struct RigFile {
     pub canvas: [f32; 2],
-    /// The square that is shown: left, top, side; all of the canvas unless given.
+    /// The visible square: left, top, side. Default: the whole canvas.
     #[serde(default)]
     pub view: Option<[f32; 3]>,
     pub gaze: GazeFile,
@@ -67,7 +67,7 @@ pub(super) struct LagFile {
     pub y0: f32,
     pub y1: f32,
     pub pow: f32,
-    /// A motion of its own, as a share of full lag, and its period in seconds.
+    /// Periodic motion as a fraction of the full lag, and its period in seconds.
     #[serde(default)]
     pub sway: f32,
     #[serde(default = "some_seconds")]

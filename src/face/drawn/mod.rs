@@ -1,4 +1,4 @@
-//! Drawn characters: layers that follow the head, outlines that change, stencils.
+//! Renderer of drawn avatars: textured layers warped by the head's rotation, morphing vector shapes, stencils.
 //!
 //! Decides how a rig is drawn for a pose.
 

@@ -1,20 +1,20 @@
-//! From ARKit weights to the states of a rig: which outline moves how far.
+//! Maps ARKit weights to the state weights of a rig.
 //!
-//! Decides the rules that are not linear: blinks, smiling eyes, gaze, a mouth that closes.
+//! Decides the rules that are not linear: blinks, smiling eyes, gaze, closing lips. Both eyes follow the same rule.
 
 use super::error::{RigError, format_error};
 use super::format::{ByName, ParamsFile, RigFile};
 use super::warp::{smoothstep, within};
 use crate::face::{ARKIT_NAMES, ArkitWeights, Pose, arkit_index};
 
-/// The states of all groups under one numbering, and what moves them.
+/// All states under one numbering, and the rules that drive them.
 #[derive(Debug)]
 pub(super) struct ParameterTable {
     numbers: ByName<ByName<usize>>,
     count: usize,
-    /// For each ARKit shape: states and shares.
+    /// For each ARKit shape: the states that it drives, and by how much.
     arkit: Vec<Vec<(usize, f32)>>,
-    /// States of the mouth whose sum is limited.
+    /// Mouth states whose sum is limited.
     limited: Vec<usize>,
     params: ParamsFile,
     inputs: Inputs,
@@ -23,7 +23,7 @@ pub(super) struct ParameterTable {
     ears: [Option<usize>; 2],
 }
 
-/// Where the rules find their weights.
+/// Indices of the ARKit weights that the rules read.
 #[derive(Debug)]
 struct Inputs {
     jaw_open: usize,
@@ -33,7 +33,7 @@ struct Inputs {
     funnel: usize,
 }
 
-/// One eye: where it finds its weights, the states of its lids, and its iris.
+/// An eye: indices of its ARKit weights, its lid states, its iris.
 #[derive(Debug)]
 struct Eye {
     blink: usize,
@@ -42,15 +42,15 @@ struct Eye {
     wide: usize,
     cheek: usize,
     smile: usize,
-    /// Half, closed, closed in a smile.
+    /// Half closed, closed, closed in a smile.
     lids: [Option<usize>; 3],
     dampened: Vec<usize>,
     anchor: [f32; 2],
-    /// Canvas units of a look to the image's right, and down.
+    /// Displacement of the iris in canvas units for a full content to the right and down.
     reach: [f32; 2],
 }
 
-/// Where an iris is: scaled about its anchor, then moved.
+/// Transform of an iris: scaled about its anchor, then translated.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Iris {
     anchor: [f32; 2],
@@ -58,23 +58,23 @@ pub(super) struct Iris {
     size: f32,
 }
 
-/// What a pose makes of a rig.
+/// The rig's parameters for a pose.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Resolved {
-    /// A weight for each state.
+    /// Weight of each state.
     pub states: Vec<f32>,
     /// The subject's left eye first.
     pub irises: [Iris; 2],
-    /// 0 to 1.
+    /// Jaw opening, 0 to 1.
     pub jaw: f32,
 }
 
 impl Iris {
-    /// Where it was drawn.
+    /// The position in which it was drawn.
     pub(super) const RESTING: Self = Self { anchor: [0.0; 2], offset: [0.0; 2], size: 1.0 };
 
-    /// The same, following only a share of the look.
-    pub(super) fn following(self, share: f32) -> Self {
+    /// With a fraction of the displacement.
+    pub(super) fn with_share(self, share: f32) -> Self {
         Self { offset: self.offset.map(|offset| offset * share), ..self }
     }
 
@@ -117,12 +117,12 @@ impl ParameterTable {
         })
     }
 
-    /// The number of a state.
+    /// Index of a state.
     pub(super) fn number(&self, group: &str, state: &str) -> Option<usize> {
         self.numbers.get(group)?.get(state).copied()
     }
 
-    /// What `pose` makes of the rig.
+    /// Computes the rig's parameters for `pose`.
     pub(super) fn resolve(&self, pose: &Pose, resolved: &mut Resolved) {
         let given = pose.weights.map(|weight| within(weight, 1.0).max(0.0));
         let mut weights = given;
@@ -145,7 +145,7 @@ impl ParameterTable {
         resolved.jaw = given[self.inputs.jaw_open];
     }
 
-    /// The jaw gives way to closing lips and the tongue; pucker and funnel share one mouth.
+    /// Closing lips and the tongue reduce the jaw's opening; pucker and funnel together do not exceed 1.
     fn soften_mouth(&self, weights: &mut ArkitWeights) {
         let Inputs { jaw_open, mouth_close, tongue_out, pucker, funnel } = self.inputs;
         let less = weights[mouth_close] + self.params.tongue_minus_jaw * weights[tongue_out];
@@ -176,7 +176,7 @@ impl Inputs {
 }
 
 impl Eye {
-    /// Eye 0 is the subject's left, on the image's right.
+    /// Eye 0 is the subject's left, on the right of the image.
     fn new(file: &RigFile, index: usize, number: &dyn Fn(&str, &str) -> Option<usize>) -> Result<Self, RigError> {
         let (side, letter, outward) = [("Left", "L", 1.0), ("Right", "R", -1.0)][index];
         let weight = |name: &str| arkit(&format!("{name}{side}"));
@@ -185,7 +185,7 @@ impl Eye {
         let is_moved = file.layers.iter().any(|layer| layer.gaze.as_ref().is_some_and(|gaze| gaze.eye == letter));
         let anchor = file.anchors.get(&name).copied();
         if is_moved && anchor.is_none() {
-            return Err(format_error(format!("no anchor {name}, which a layer's gaze needs")));
+            return Err(format_error(format!("anchor {name} is missing, which a layer's gaze needs")));
         }
         Ok(Self {
             blink: weight("eyeBlink"),
@@ -200,7 +200,7 @@ impl Eye {
         })
     }
 
-    /// Moves the lids.
+    /// Sets the lid states: open to half closed to closed, and from closed to smiling.
     fn close(&self, weights: &ArkitWeights, params: &ParamsFile, states: &mut [f32]) {
         let blink = (weights[self.blink] + params.look_down_to_blink * weights[self.looks[2]]).clamp(0.0, 1.0);
         self.dampened.iter().for_each(|state| states[*state] *= 1.0 - blink);
@@ -218,7 +218,7 @@ impl Eye {
     }
 
     fn iris(&self, weights: &ArkitWeights, wide_scale: f32) -> Iris {
-        let [out, inward, down, up] = self.looks.map(|look| weights[look]);
+        let [out, inward, down, up] = self.looks.map(|content| weights[content]);
         let offset = [self.reach[0] * (out - inward), self.reach[1] * (down - up)];
         Iris { anchor: self.anchor, offset, size: 1.0 + wide_scale * weights[self.wide] }
     }
@@ -239,15 +239,15 @@ fn arkit_table(
 }
 
 fn arkit(name: &str) -> usize {
-    arkit_index(name).expect("the rules name ARKit shapes")
+    arkit_index(name).expect("the rules use ARKit names")
 }
 
-/// Now and then an ear gives a flick: once in each turn of some seconds, each ear in its own time, sometimes twice.
+/// Weight of an ear's twitch: once in each period of some seconds, at a different time for each ear, sometimes twice.
 fn twitch(ear: usize, seconds: f32) -> f32 {
     const FLICK_S: f32 = 0.18;
     let turn_s = [7.3, 9.1][ear];
     let turn = (seconds / turn_s).floor();
-    // A cheap scatter of the turn's number.
+    // A cheap hash of the period's number.
     let scatter = ((turn + ear as f32 * 0.37) * 12.9898).sin().abs() * 43_758.547;
     let start = 0.5 + scatter.fract() * (turn_s - 2.0);
     let flick = |start: f32| {
@@ -263,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ears_flick_a_few_times_a_minute_and_rest_between() {
+    fn ears_twitch_a_few_times_per_minute_and_rest_between() {
         let frames: Vec<f32> = (0..25 * 60).map(|frame| twitch(0, frame as f32 / 25.0)).collect();
         let begun = frames.windows(2).filter(|pair| pair[0] == 0.0 && pair[1] > 0.0).count();
         assert!((6..=16).contains(&begun), "{begun} flicks");

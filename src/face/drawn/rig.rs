@@ -1,6 +1,6 @@
-//! A drawn character made ready: checked, its layers rasterised, its names turned into numbers.
+//! A loaded drawn avatar: validated, layers rasterised, names resolved to indices.
 //!
-//! Decides what a damaged rig is. Immutable afterwards and shared by all sessions.
+//! Decides what a damaged rig is. Immutable once loaded, and shared by all sessions.
 
 use super::art::{Art, Canvas};
 use super::check::check;
@@ -8,64 +8,75 @@ use super::error::{RigError, format_error};
 use super::format::{LayerFile, RigFile};
 use super::parameters::ParameterTable;
 use super::shape::Shape;
-use super::warp::{Following, HeadFrame, LayerWarp};
+use super::warp::{HeadFrame, HeightTables, LayerWarp};
 
-/// Sides that a rig can be made for, in pixels.
+/// Output resolutions, in pixels.
 const SIDES: std::ops::RangeInclusive<u32> = 64..=2048;
 
-/// A drawn character, made for pictures of one size (others can be drawn, less well).
+/// A drawn avatar, rasterised for one output resolution. Other resolutions work with lower quality.
 #[derive(Debug)]
 pub struct Rig {
     pub(super) background: [u8; 4],
-    /// The square of the canvas that is shown: left, top, side.
+    /// The visible square of the canvas: left, top, side.
     pub(super) view: [f32; 3],
     pub(super) head: HeadFrame,
     pub(super) layers: Vec<Layer>,
-    pub(super) followings: Vec<Following>,
+    pub(super) height_tables: Vec<HeightTables>,
     pub(super) shapes: Vec<Shape>,
-    /// Shapes that cut others, and the layers that draw them.
+    /// Shapes that clip others, and the layers that draw them.
     pub(super) stencils: Vec<Stencil>,
     pub(super) states: ParameterTable,
 }
 
-/// One layer, back to front.
+/// A layer; the rig lists them from back to front.
 #[derive(Debug)]
 pub(super) struct Layer {
     pub warp: LayerWarp,
-    pub look: Look,
+    pub content: LayerContent,
 }
 
-/// What a layer shows.
+/// Content of a layer.
 #[derive(Debug)]
-pub(super) enum Look {
+pub(super) enum LayerContent {
     /// A rasterised drawing.
     Drawing(Drawing),
-    /// Shapes that change, at an opacity of 0 to 256.
+    /// Indices of vector shapes, and an opacity of 0 to 256.
     Shapes(Vec<usize>, u32),
 }
 
-/// A drawing, maybe cut by a stencil and moved by an eye.
+/// A drawing, optionally clipped by a stencil and moved by the gaze.
 #[derive(Debug)]
 pub(super) struct Drawing {
     pub art: Art,
-    /// An index into [`Rig::stencils`].
+    /// Index into [`Rig::stencils`].
     pub stencil: Option<usize>,
-    /// The eye (0 is the subject's left) and how far it takes the drawing along.
+    /// The eye (0: the subject's left) and the fraction of its motion that the drawing takes.
     pub gaze: Option<(usize, f32)>,
 }
 
-/// A shape that cuts others.
+/// A shape that clips others.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Stencil {
     pub shape: usize,
     pub layer: usize,
 }
 
-/// The files of an avatar's folder, by path.
+/// Files of an avatar's folder, by path.
 type Files<'a, 'b> = &'b dyn Fn(&str) -> Option<&'a [u8]>;
 
 impl Rig {
-    /// Reads `rig.json` and the drawings it names from `files`, for square pictures of `side_px` pixels (64 to 2048) on `background`.
+    /// Memory of its rasterised drawings, which is nearly all that it takes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        let size = |layer: &Layer| match &layer.content {
+            LayerContent::Drawing(drawing) => drawing.art.size_bytes(),
+            LayerContent::Shapes(..) => 0,
+        };
+        self.layers.iter().map(size).sum()
+    }
+
+    /// Reads `rig.json` and the drawings that it names from `files`, for square output of `side_px` pixels (64 to 2048) on
+    /// `background`.
     ///
     /// # Errors
     /// If a file is missing or damaged.
@@ -78,17 +89,17 @@ impl Rig {
         let view = file.view.unwrap_or([0.0, 0.0, side]);
         let [r, g, b] = background;
         let states = ParameterTable::new(&file)?;
-        let mut names = Names::new(&file);
+        let mut names = ShapeIndex::new(&file);
         let shapes =
             file.shapes.iter().map(|(name, shape)| Shape::read(name, shape, &states, &|name| names.shape(name)));
         let shapes = shapes.collect::<Result<Vec<_>, _>>()?;
         shapes.iter().filter_map(|shape| shape.clip).for_each(|clip| names.cut_by(clip));
-        let mut followings = Vec::new();
+        let mut height_tables = Vec::new();
         let canvas = Canvas { side, pixels: side_px as f32 / view[2] };
         let mut layers = Vec::new();
         for layer in &file.layers {
-            let warp = LayerWarp::new(&file, layer, &mut followings)?;
-            layers.push(Layer { warp, look: read_look(files, layer, canvas, &mut names)? });
+            let warp = LayerWarp::new(&file, layer, &mut height_tables)?;
+            layers.push(Layer { warp, content: read_content(files, layer, canvas, &mut names)? });
         }
         let pivot = file.anchors.get("neck_pivot").copied().unwrap_or([side * 0.5, side * 0.7]);
         Ok(Self {
@@ -96,7 +107,7 @@ impl Rig {
             view,
             head: HeadFrame { breath: file.breath_px, pivot, canvas: side },
             layers,
-            followings,
+            height_tables,
             shapes,
             stencils: names.stencils(),
             states,
@@ -104,15 +115,15 @@ impl Rig {
     }
 }
 
-/// Shapes by number, and which of them cut others.
-struct Names<'a> {
+/// Indices of shapes by name, and which shapes clip others.
+struct ShapeIndex<'a> {
     shapes: Vec<&'a str>,
     /// For each shape, the first layer that draws it.
     drawn_by: Vec<Option<usize>>,
     cutting: Vec<usize>,
 }
 
-impl<'a> Names<'a> {
+impl<'a> ShapeIndex<'a> {
     fn new(file: &'a RigFile) -> Self {
         let shapes: Vec<&str> = file.shapes.keys().map(String::as_str).collect();
         let drawn = |name: &str| file.layers.iter().position(|layer| layer.shapes.iter().any(|shape| shape == name));
@@ -122,7 +133,7 @@ impl<'a> Names<'a> {
 
     fn shape(&self, name: &str) -> Result<usize, RigError> {
         let found = self.shapes.binary_search(&name);
-        found.map_err(|_place| format_error(format!("a shape called \"{name}\" that is not there")))
+        found.map_err(|_place| format_error(format!("unknown shape \"{name}\"")))
     }
 
     fn cut_by(&mut self, shape: usize) {
@@ -137,11 +148,16 @@ impl<'a> Names<'a> {
     }
 }
 
-fn read_look(files: Files<'_, '_>, layer: &LayerFile, canvas: Canvas, names: &mut Names<'_>) -> Result<Look, RigError> {
+fn read_content(
+    files: Files<'_, '_>,
+    layer: &LayerFile,
+    canvas: Canvas,
+    names: &mut ShapeIndex<'_>,
+) -> Result<LayerContent, RigError> {
     let opacity = (layer.opacity * 256.0).round() as u32;
     if layer.kind == "shapes" {
         let shapes = layer.shapes.iter().map(|name| names.shape(name)).collect::<Result<_, _>>()?;
-        return Ok(Look::Shapes(shapes, opacity));
+        return Ok(LayerContent::Shapes(shapes, opacity));
     }
     let art = Art::rasterise(wanted_file(files, &layer.file)?, &layer.file, canvas, opacity)?;
     let clip = layer.clip.as_deref().map(|name| names.shape(name)).transpose()?;
@@ -150,8 +166,8 @@ fn read_look(files: Files<'_, '_>, layer: &LayerFile, canvas: Canvas, names: &mu
         names.cutting.iter().position(|cutting| *cutting == shape).unwrap_or(0)
     });
     let gaze = layer.gaze.as_ref().map(|gaze| (usize::from(gaze.eye != "L"), gaze.k));
-    // A drawing that shows nothing is a layer without shapes.
-    Ok(art.map_or(Look::Shapes(Vec::new(), 0), |art| Look::Drawing(Drawing { art, stencil, gaze })))
+    // An empty drawing becomes a layer without shapes.
+    Ok(art.map_or(LayerContent::Shapes(Vec::new(), 0), |art| LayerContent::Drawing(Drawing { art, stencil, gaze })))
 }
 
 fn wanted_file<'a>(files: Files<'a, '_>, path: &str) -> Result<&'a [u8], RigError> {

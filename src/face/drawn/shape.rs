@@ -1,4 +1,4 @@
-//! Outlines that change with the states of their group.
+//! Vector shapes that morph with the states of their group.
 
 use super::check::{small, want};
 use super::error::{RigError, format_error};
@@ -6,23 +6,23 @@ use super::format::ShapeFile;
 use super::parameters::ParameterTable;
 use crate::face::raster::Colour;
 
-const MOST_POINTS: usize = 1024;
+const POINTS_MAX: usize = 1024;
 
-/// An outline: one edge, then the other one backwards.
+/// A closed polygon: the upper edge, then the lower edge in reverse.
 #[derive(Debug)]
 pub(super) struct Shape {
     pub colour: Colour,
-    /// The shape that it is cut by.
+    /// Index of the shape that clips it.
     pub clip: Option<usize>,
-    /// Whether crossing edges close up, as lips do.
+    /// Whether edges that cross are joined, as lips are.
     is_cavity: bool,
     rest: Vec<[f32; 2]>,
-    /// For each state that moves it: its number and the points' offsets.
+    /// For each state of the shape: its index and the offsets of the points.
     states: Vec<(usize, Vec<[f32; 2]>)>,
 }
 
 impl Shape {
-    /// Reads the shape called `name`.
+    /// Reads the shape `name`.
     pub(super) fn read(
         name: &str,
         file: &ShapeFile,
@@ -46,7 +46,7 @@ impl Shape {
         Ok(Self { colour, clip, is_cavity: name.ends_with("cavity"), rest, states })
     }
 
-    /// The outline under the states' weights.
+    /// Writes the polygon for the given state weights to `points`.
     pub(super) fn morph(&self, weights: &[f32], points: &mut Vec<[f32; 2]>) {
         points.clear();
         points.extend_from_slice(&self.rest);
@@ -63,7 +63,7 @@ impl Shape {
     }
 }
 
-/// Where the lower edge of a cavity is above its upper one, both meet halfway.
+/// Where the lower edge of a cavity is above its upper edge, both move to the midpoint.
 fn close(points: &mut [[f32; 2]]) {
     let (upper, lower) = points.split_at_mut(points.len() / 2);
     for (upper, lower) in upper.iter_mut().zip(lower.iter_mut().rev()) {
@@ -76,14 +76,14 @@ fn close(points: &mut [[f32; 2]]) {
 
 fn points(name: &str, flat: &[f32]) -> Result<Vec<[f32; 2]>, RigError> {
     let (pairs, odd) = flat.as_chunks::<2>();
-    let fits = odd.is_empty() && pairs.len().is_multiple_of(2) && (4..=MOST_POINTS).contains(&pairs.len());
-    want!(fits, "an even number of 4 to {MOST_POINTS} points for {name}");
-    want!(small(flat), "points near the canvas for {name}");
+    let fits = odd.is_empty() && pairs.len().is_multiple_of(2) && (4..=POINTS_MAX).contains(&pairs.len());
+    want!(fits, "an even number of 4 to {POINTS_MAX} points for {name}");
+    want!(small(flat), "points within +-16384 for {name}");
     Ok(pairs.to_vec())
 }
 
 fn rgb(name: &str, text: &str) -> Result<[u8; 3], RigError> {
-    let wrong = || format_error(format!("the colour \"{text}\" of {name} instead of #rrggbb"));
+    let wrong = || format_error(format!("expected a colour #rrggbb for {name}, found \"{text}\""));
     let is_hex = text.len() == 7 && text.bytes().skip(1).all(|byte| byte.is_ascii_hexdigit());
     let hex = text.strip_prefix('#').filter(|_| is_hex).ok_or_else(wrong)?;
     let value = u32::from_str_radix(hex, 16).map_err(|_not_hex| wrong())?;

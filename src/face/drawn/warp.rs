@@ -1,24 +1,25 @@
-//! How a layer follows the head: depth gives parallax, tables say how much each height turns, nods and tilts.
+//! Warp of a layer by the head's rotation: depth gives parallax; tables over the height scale yaw, pitch and roll.
 //!
-//! Formulas, in canvas units from the top left, with D the layer's depth at (x, y):
+//! In canvas units from the top left, with D the layer's depth at (x, y):
 //! x' = x + D sin(yaw) + (x - 1/2) (cos(yaw) - 1) fx(y) + lag(y); y' = y + D sin(pitch) fy(y) + (y - 5/8) (cos(pitch) - 1) fy(y) + jaw(y);
-//! then a turn by roll fr(y) about the pivot; then the breath lifts, less the lower it is. 1/2 and 5/8 are shares of the canvas.
+//! then a rotation by roll fr(y) about the pivot; then the breath's lift, which decreases downwards. 1/2 and 5/8 are fractions of
+//! the canvas.
 
 use super::error::{RigError, format_error};
 use super::format::{LagFile, LayerFile, RigFile, Table};
 use crate::face::Pose;
 
-/// Heights at which the tables are sampled, over the canvas and an eighth more on either side; linear between them.
+/// Rows at which the tables are sampled, over the canvas and an eighth of it above and below; linear interpolation between them.
 const ROWS: usize = 161;
 const ABOVE: f32 = 16.0;
 const ROWS_PER_CANVAS: f32 = 128.0;
 
-/// How far the art has been made to turn, nod and tilt, in degrees, with a little room.
-const MOST_DEGREES: [f32; 3] = [14.0, 12.0, 12.0];
+/// Limits of yaw, pitch and roll in degrees: the range for which avatars are drawn, and some more.
+const DEGREES_MAX: [f32; 3] = [14.0, 12.0, 12.0];
 
-/// What the head does to each height; layers that follow alike share one.
+/// Yaw, pitch and roll factors over the height. Layers with equal tables share them.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Following {
+pub(super) struct HeightTables {
     turn: Table,
     nod: Table,
     tilt: Table,
@@ -28,11 +29,11 @@ pub(super) struct Following {
 #[derive(Debug)]
 pub(super) struct LayerWarp {
     depth: Depth,
-    /// Which [`Following`] of the rig.
-    following: usize,
-    /// Canvas units at full lag, by height; and what sways on its own.
+    /// Index of its height tables.
+    tables: usize,
+    /// Displacement at full lag by row, in canvas units; and the periodic motion.
     lag: Option<(Vec<f32>, Sway)>,
-    /// Canvas units at an open jaw, by height.
+    /// Displacement at an open jaw by row, in canvas units.
     jaw: Option<Vec<f32>>,
 }
 
@@ -42,7 +43,7 @@ struct Sway {
     period_s: f32,
 }
 
-/// A grid of depths in canvas units.
+/// Depth map in canvas units.
 #[derive(Clone, Debug)]
 struct Depth {
     cols: usize,
@@ -51,9 +52,9 @@ struct Depth {
     values: Vec<f32>,
 }
 
-/// A head at one moment: what each [`Following`] makes of it.
+/// The head's pose, evaluated for each set of height tables.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Head {
+pub(super) struct PosedHead {
     sin_yaw: f32,
     rows: Vec<Vec<Row>>,
     lag: f32,
@@ -63,7 +64,7 @@ pub(super) struct Head {
     canvas: f32,
 }
 
-/// What a height does at one moment.
+/// Factors of one row.
 #[derive(Clone, Copy, Debug, Default)]
 struct Row {
     /// (cos(yaw) - 1) fx
@@ -77,9 +78,9 @@ struct Row {
     breath: f32,
 }
 
-/// One layer's warp at one moment.
+/// The warp of one layer for the current pose.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pull<'a> {
+pub(super) struct PosedWarp<'a> {
     warp: &'a LayerWarp,
     rows: &'a [Row],
     lag: f32,
@@ -89,50 +90,50 @@ pub(super) struct Pull<'a> {
     canvas: f32,
 }
 
-/// Where a point goes, and what undoes a small error there.
+/// A warped point, and the approximate inverse of the warp's derivative there.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pulled {
+pub(super) struct WarpedPoint {
     pub at: [f32; 2],
     cos: f32,
     sin: f32,
-    /// How much longer the jaw makes a vertical step.
+    /// Vertical stretch by the jaw.
     stretch: f32,
 }
 
-impl Pulled {
-    /// About how far to go on the layer to move `error` on the canvas.
+impl WarpedPoint {
+    /// Step on the layer that moves the warped point by about `error` (one Newton step).
     #[inline]
     pub(super) fn undo(&self, error: [f32; 2]) -> [f32; 2] {
         [error[0] * self.cos + error[1] * self.sin, (error[1] * self.cos - error[0] * self.sin) / self.stretch]
     }
 }
 
-impl Head {
-    /// Takes on `pose`; `jaw` is 0 to 1, `breath` in canvas units at full breath.
-    pub(super) fn turn(&mut self, followings: &[Following], pose: &Pose, jaw: f32, frame: &HeadFrame) {
+impl PosedHead {
+    /// Evaluates `pose`. `jaw` is 0 to 1.
+    pub(super) fn set_pose(&mut self, height_tables: &[HeightTables], pose: &Pose, jaw: f32, frame: &HeadFrame) {
         let angles = [pose.yaw_degrees, pose.pitch_degrees, pose.roll_degrees];
-        let [yaw, pitch, roll] = [0, 1, 2].map(|axis| within(angles[axis], MOST_DEGREES[axis]).to_radians());
+        let [yaw, pitch, roll] = [0, 1, 2].map(|axis| within(angles[axis], DEGREES_MAX[axis]).to_radians());
         self.sin_yaw = yaw.sin();
         self.lag = within(pose.lag, 1.2);
         self.jaw = within(jaw, 1.0).max(0.0);
         self.seconds = within(pose.seconds, 1e7);
         (self.pivot, self.canvas) = (frame.pivot, frame.canvas);
         let breath = frame.breath * within(pose.breath, 1.0).max(0.0);
-        self.rows.resize(followings.len(), Vec::new());
-        for (following, rows) in followings.iter().zip(&mut self.rows) {
+        self.rows.resize(height_tables.len(), Vec::new());
+        for (tables, rows) in height_tables.iter().zip(&mut self.rows) {
             rows.clear();
             rows.extend(
-                (0..ROWS).map(|index| following.row(height(index, frame.canvas), [yaw, pitch, roll], breath, frame)),
+                (0..ROWS).map(|index| tables.row(height(index, frame.canvas), [yaw, pitch, roll], breath, frame)),
             );
         }
     }
 
     /// The warp of one layer.
-    pub(super) fn pull<'a>(&'a self, warp: &'a LayerWarp) -> Pull<'a> {
+    pub(super) fn posed_warp<'a>(&'a self, warp: &'a LayerWarp) -> PosedWarp<'a> {
         let sway = warp.lag.as_ref().map_or(0.0, |(_, sway)| sway.at(self.seconds));
-        Pull {
+        PosedWarp {
             warp,
-            rows: &self.rows[warp.following],
+            rows: &self.rows[warp.tables],
             lag: self.lag + sway,
             jaw: self.jaw,
             sin_yaw: self.sin_yaw,
@@ -142,7 +143,7 @@ impl Head {
     }
 }
 
-/// What of the rig a head needs.
+/// Constants of a rig's head.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeadFrame {
     pub breath: f32,
@@ -150,11 +151,11 @@ pub(super) struct HeadFrame {
     pub canvas: f32,
 }
 
-impl Following {
+impl HeightTables {
     fn row(&self, y: f32, [yaw, pitch, roll]: [f32; 3], breath: f32, frame: &HeadFrame) -> Row {
         let (nod, tilt) = (look_up(&self.nod, y), look_up(&self.tilt, y));
         let (sin, cos) = (roll * tilt).sin_cos();
-        // The whole head is lifted as its lower edge is, so that breathing does not squeeze it.
+        // The whole head is lifted as its lower edge is: breath does not compress it.
         let lifted_at = if tilt > 0.0 { y.min(frame.canvas * 0.625) } else { y };
         Row {
             turn: (yaw.cos() - 1.0) * look_up(&self.turn, y),
@@ -173,15 +174,15 @@ impl Sway {
     }
 }
 
-impl Pull<'_> {
-    /// Whether it changes quickly from place to place.
-    pub(super) fn is_lively(&self) -> bool {
+impl PosedWarp<'_> {
+    /// Whether it varies quickly between neighbouring points.
+    pub(super) fn varies_quickly(&self) -> bool {
         self.warp.jaw.is_some() && self.jaw > 0.0
     }
 
-    /// Where the canvas point (x, y) of this layer goes.
+    /// Warps the point (x, y) of the layer.
     #[inline]
-    pub(super) fn place(&self, [x, y]: [f32; 2]) -> Pulled {
+    pub(super) fn apply(&self, [x, y]: [f32; 2]) -> WarpedPoint {
         let row = (y / self.canvas * ROWS_PER_CANVAS + ABOVE).clamp(0.0, ROWS as f32 - 1.001);
         let index = row as i32 as usize;
         let share = row - index as f32;
@@ -203,27 +204,31 @@ impl Pull<'_> {
         let (dx, dy) = (across - self.pivot[0], down - self.pivot[1]);
         let lift = between(above.breath, below.breath);
         let at = [self.pivot[0] + dx * cos - dy * sin, self.pivot[1] + dx * sin + dy * cos - lift];
-        Pulled { at, cos, sin, stretch }
+        WarpedPoint { at, cos, sin, stretch }
     }
 }
 
 impl LayerWarp {
-    /// Reads a layer's warp; what it shares with others is put into `followings`.
-    pub(super) fn new(rig: &RigFile, layer: &LayerFile, followings: &mut Vec<Following>) -> Result<Self, RigError> {
+    /// Reads a layer's warp. Height tables that are not known yet are appended.
+    pub(super) fn new(
+        rig: &RigFile,
+        layer: &LayerFile,
+        height_tables: &mut Vec<HeightTables>,
+    ) -> Result<Self, RigError> {
         let missing = || format_error(format!("no depth \"{}\" for layer {}", layer.depth, layer.id));
         let values = rig.depth.grids.get(&layer.depth).ok_or_else(missing)?.clone();
-        let following = Following { turn: layer.fx.clone(), nod: layer.fy.clone(), tilt: layer.fr.clone() };
-        let known = followings.iter().position(|known| *known == following);
-        let following = known.unwrap_or_else(|| {
-            followings.push(following);
-            followings.len() - 1
+        let tables = HeightTables { turn: layer.fx.clone(), nod: layer.fy.clone(), tilt: layer.fr.clone() };
+        let known = height_tables.iter().position(|known| *known == tables);
+        let tables = known.unwrap_or_else(|| {
+            height_tables.push(tables);
+            height_tables.len() - 1
         });
         let canvas = rig.canvas[0];
         let by_height = |of: &dyn Fn(f32) -> f32| (0..ROWS).map(|index| of(height(index, canvas))).collect::<Vec<_>>();
         let lag = layer.lag.as_ref().map(|lag| (by_height(&|y| lag_at(lag, y)), lag.sway()));
         let jaw = layer.jaw.as_ref().map(|jaw| by_height(&|y| jaw.px * smoothstep(jaw.y0, jaw.y1, y)));
         let depth = Depth { cols: rig.depth.cols, rows: rig.depth.rows, per_unit: 1.0 / rig.depth.step, values };
-        Ok(Self { depth, following, lag, jaw })
+        Ok(Self { depth, tables, lag, jaw })
     }
 }
 
@@ -234,7 +239,7 @@ impl LagFile {
 }
 
 impl Depth {
-    /// The depth at a place of the canvas, between the four corners around it; the border goes on outside.
+    /// Depth at a point, by bilinear interpolation; the border value outside the grid.
     #[inline]
     fn at(&self, x: f32, y: f32) -> f32 {
         let u = (x * self.per_unit).clamp(0.0, self.cols as f32 - 1.001);
@@ -257,12 +262,12 @@ fn lag_at(lag: &LagFile, y: f32) -> f32 {
     lag.px * smoothstep(lag.y0, lag.y1, y).powf(lag.pow)
 }
 
-/// `value` cut to `most` either way; 0 if it is no number.
+/// `value` clamped to +-`most`; 0 for NaN.
 pub(super) fn within(value: f32, most: f32) -> f32 {
     if value.is_nan() { 0.0 } else { value.clamp(-most, most) }
 }
 
-/// 0 at `from`, 1 at `to`, smooth between; the ends may be in either order.
+/// Smoothstep from 0 at `from` to 1 at `to`; the ends may be in either order.
 pub(super) fn smoothstep(from: f32, to: f32, x: f32) -> f32 {
     let share = ((x - from) / (to - from)).clamp(0.0, 1.0);
     if share.is_nan() { 0.0 } else { share * share * (3.0 - 2.0 * share) }

@@ -1,22 +1,22 @@
-//! `mesh.bin`: typed arrays, each checked against the table and the file before it is read.
+//! `mesh.bin`: typed arrays, each validated against the table in `rig.json` and the file size before it is read.
 
 use super::HeadError;
 use super::rig::ArrayEntry;
 
-/// The file and its table.
+/// The file and its table of contents.
 pub struct Arrays<'a> {
     pub entries: &'a [ArrayEntry],
     pub bytes: &'a [u8],
 }
 
 impl Arrays<'_> {
-    /// The length of the first axis.
+    /// Length of the first axis.
     pub fn rows(&self, name: &str) -> Result<usize, HeadError> {
         let entry = self.entry(name)?;
         entry.shape.first().copied().ok_or_else(|| HeadError::mesh(name, "one axis or more", &"none"))
     }
 
-    /// Floats; `shape` is what the rig needs.
+    /// f32 array; `shape` is the expected shape.
     pub fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, HeadError> {
         let values: Vec<f32> =
             self.raw(name, "<f4", shape)?.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
@@ -26,12 +26,12 @@ impl Arrays<'_> {
         }
     }
 
-    /// Unsigned 32-bit numbers.
+    /// u32 array.
     pub fn words(&self, name: &str, shape: &[usize]) -> Result<Vec<u32>, HeadError> {
         Ok(self.raw(name, "<u4", shape)?.as_chunks::<4>().0.iter().map(|&bytes| u32::from_le_bytes(bytes)).collect())
     }
 
-    /// Indices, each below `limit`.
+    /// u16 array of indices below `limit`.
     pub fn indices(&self, name: &str, shape: &[usize], limit: usize) -> Result<Vec<u16>, HeadError> {
         let values: Vec<u16> =
             self.raw(name, "<u2", shape)?.as_chunks::<2>().0.iter().map(|&bytes| u16::from_le_bytes(bytes)).collect();
@@ -41,13 +41,13 @@ impl Arrays<'_> {
         }
     }
 
-    /// Signed 16-bit numbers times `step`.
+    /// i16 array, scaled by `step`.
     pub fn steps(&self, name: &str, shape: &[usize], step: f32) -> Result<Vec<f32>, HeadError> {
         let raw = self.raw(name, "<i2", shape)?;
         Ok(raw.as_chunks::<2>().0.iter().map(|&bytes| f32::from(i16::from_le_bytes(bytes)) * step).collect())
     }
 
-    /// Bytes as 0 to 1.
+    /// u8 array, scaled to 0..1.
     pub fn shares(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, HeadError> {
         Ok(self.raw(name, "|u1", shape)?.iter().map(|&byte| f32::from(byte) / 255.0).collect())
     }

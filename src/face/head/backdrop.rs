@@ -1,38 +1,38 @@
-//! What stands still: the background and the body, which only breathes.
+//! Background and body. The body moves only with the breath.
 
 use super::rig::Rig;
-use super::texture::{Plate, grade, lay_over, plate_bytes};
+use super::texture::{Plate, blend_over, grade, plate_bytes};
 
-/// How far a full breath lifts the collar, as a share of the picture's side.
+/// Lift of the collar by a full breath, as a fraction of the frame's side.
 const LIFT: f32 = 0.0032;
-/// So many pixels of a row share a colour of the background: over them it changes by less than can be shown.
+/// Pixels of a row with the same background colour: the gradient changes by less than one level over them.
 const BACKGROUND_RUN: usize = 4;
 
-/// Background and body, scaled for one size of picture.
+/// Background and body, scaled to one resolution.
 #[derive(Debug)]
-pub struct Stage {
-    /// Side of the picture in pixels.
+pub struct Backdrop {
+    /// Side of the frame in pixels.
     pub side: usize,
     background: Vec<[u8; 4]>,
-    body: Option<Still>,
-    collar: Option<Still>,
+    body: Option<ScaledPlate>,
+    collar: Option<ScaledPlate>,
 }
 
-/// A plate scaled to the picture: premultiplied pixels in a box (left, top, right, bottom).
+/// A plate scaled to the frame: premultiplied pixels in a box (left, top, right, bottom).
 #[derive(Clone, Debug)]
-struct Still {
+struct ScaledPlate {
     area: [usize; 4],
     pixels: Vec<[u8; 4]>,
 }
 
-impl Stage {
-    /// Scales everything to pictures of `side` pixels.
+impl Backdrop {
+    /// Scales background and body to `side` pixels.
     pub fn new(rig: &Rig, plates: [Option<&Plate>; 2], side: usize) -> Self {
-        let [body, collar] = plates.map(|plate| plate.map(|plate| Still::new(plate, rig.canvas as f32, side)));
+        let [body, collar] = plates.map(|plate| plate.map(|plate| ScaledPlate::new(plate, rig.canvas as f32, side)));
         Self { side, background: background(rig, side), body, collar }
     }
 
-    /// Draws the background over the whole of a square frame.
+    /// Draws the background over a whole square frame.
     pub fn draw_background(&self, frame: &mut [[u8; 4]]) {
         let across = self.side.div_ceil(BACKGROUND_RUN);
         for (row, colours) in frame.chunks_exact_mut(self.side).zip(self.background.chunks_exact(across)) {
@@ -42,14 +42,14 @@ impl Stage {
         }
     }
 
-    /// Draws the whole body at a breath of 0 to 1.
+    /// Draws the body at a breath of 0 to 1.
     pub fn draw_body(&self, frame: &mut [[u8; 4]], breath: f32) {
         if let Some(body) = &self.body {
             body.draw(frame, self, [0, 0, self.side, self.side], breath);
         }
     }
 
-    /// Draws what of the body is before the neck, inside `window` (left, top, right, bottom).
+    /// Draws the part of the body in front of the neck, inside `window` (left, top, right, bottom).
     pub fn draw_collar(&self, frame: &mut [[u8; 4]], window: [usize; 4], breath: f32) {
         if let Some(collar) = &self.collar {
             collar.draw(frame, self, window, breath);
@@ -57,8 +57,8 @@ impl Stage {
     }
 }
 
-impl Still {
-    /// Four taps a pixel; the box is two rows higher than the plate, for the breath.
+impl ScaledPlate {
+    /// Four samples per pixel. The box is two rows higher than the plate, for the breath.
     fn new(plate: &Plate, canvas: f32, side: usize) -> Self {
         let scale = side as f32 / canvas;
         let [left, top, right, bottom] = plate.bounds.map(|value| value as f32 * scale);
@@ -71,11 +71,11 @@ impl Still {
         Self { area, pixels }
     }
 
-    /// Draws the part inside `window` (left, top, right, bottom) over a frame. Breath lifts the upper edge; the lower stays.
-    fn draw(&self, frame: &mut [[u8; 4]], stage: &Stage, window: [usize; 4], breath: f32) {
+    /// Draws the part inside `window` (left, top, right, bottom). The breath lifts the upper edge; the lower edge is fixed.
+    fn draw(&self, frame: &mut [[u8; 4]], backdrop: &Backdrop, window: [usize; 4], breath: f32) {
         let (left, right) = (self.area[0].max(window[0]), self.area[2].min(window[2]));
         let (width, height) = (self.area[2] - self.area[0], self.area[3] - self.area[1]);
-        let lift = breath.clamp(0.0, 1.0) * LIFT * stage.side as f32;
+        let lift = breath.clamp(0.0, 1.0) * LIFT * backdrop.side as f32;
         for y in self.area[1].max(window[1])..self.area[3].min(window[3]) {
             if left >= right {
                 return;
@@ -85,13 +85,13 @@ impl Still {
             let whole = (from as usize).min(height - 1);
             let share = ((from - whole as f32) * 256.0) as u16;
             let line = |row: usize| &self.pixels[row * width + left - self.area[0]..row * width + right - self.area[0]];
-            let target = &mut frame[y * stage.side + left..y * stage.side + right];
+            let target = &mut frame[y * backdrop.side + left..y * backdrop.side + right];
             lay([line(whole), line((whole + 1).min(height - 1))], share, target);
         }
     }
 }
 
-/// Lays what is between two lines, `share` of 256 parts the second, over a row.
+/// Blends the interpolation of two lines over a row; `share` (of 256) is the weight of the second.
 fn lay([above, below]: [&[[u8; 4]]; 2], share: u16, row: &mut [[u8; 4]]) {
     const RUN: usize = 32;
     let mut mixed = [[0_u8; 4]; RUN];
@@ -100,7 +100,7 @@ fn lay([above, below]: [&[[u8; 4]]; 2], share: u16, row: &mut [[u8; 4]]) {
         for (mixed, (a, b)) in mixed.as_flattened_mut().iter_mut().zip(bytes) {
             *mixed = ((u16::from(*a) * (256 - share) + u16::from(*b) * share) >> 8) as u8;
         }
-        lay_over(&mixed, row);
+        blend_over(&mixed, row);
     }
 }
 
@@ -118,7 +118,7 @@ fn shrink(plate: &Plate, x: f32, y: f32, step: f32) -> [u8; 4] {
     sum.map(|value| ((value + 2) / 4) as u8)
 }
 
-/// Light from a little left above the middle, falling off towards the edge: the colours of runs of pixels, row by row.
+/// Radial gradient with its centre above and left of the middle: colours of runs of pixels, row by row.
 fn background(rig: &Rig, side: usize) -> Vec<[u8; 4]> {
     let [middle, edge] = rig.background;
     let across = side.div_ceil(BACKGROUND_RUN);

@@ -1,40 +1,40 @@
-//! How much each key pose has a say, from the ARKit weights.
+//! Weights of the key poses for given ARKit weights.
 //!
-//! For each region of the skin: the mixture of its keys (weights that sum to one) that comes nearest to the pose, where
-//! distance is motion on screen inside the region, with a preference for keys that are near by themselves.
+//! For each region of the skin: the convex combination of its keys that approximates the pose best. The distance is the
+//! displacement on screen inside the region, plus a penalty on keys that are far from the pose individually.
 
 use super::part::Part;
 use super::rig::{MAX_KEYS, Rig};
 use crate::face::{ARKIT_NAMES, ArkitWeights, arkit_index};
 
 const SHAPES: usize = ARKIT_NAMES.len();
-/// Weight of "near by itself" against "near as a mixture".
+/// Penalty on keys that are far from the pose individually, against the error of the combination.
 const NEARNESS: f32 = 0.30;
 const STEPS: usize = 80;
-/// Weights that move less than this in a step have arrived.
+/// Iteration stops when no weight changes by more than this.
 const STILL: f32 = 1e-5;
-/// At most so many keys have a say in a region.
+/// Maximum number of keys per region.
 const TOP: usize = 3;
 
-/// A region of the skin and the keys that it draws from.
+/// A region of the skin and its keys.
 #[derive(Debug)]
 pub struct Region {
-    /// Share of the region at each vertex of the skin.
+    /// Weight of the region at each vertex of the skin.
     pub mask: Vec<f32>,
-    /// Indices of its keys; neutral is the first.
+    /// Indices of its keys; the first is neutral.
     pub keys: Vec<usize>,
-    /// Rows of the keys' weights times the metric.
+    /// The keys' ARKit weights times the metric.
     pull: Vec<[f32; SHAPES]>,
-    /// Inner products of the keys.
+    /// Gram matrix of the keys.
     gram: Vec<Vec<f32>>,
     step: f32,
 }
 
-/// The weight of each key of a region.
+/// Weight of each key of a region.
 pub type KeyWeights = [f32; MAX_KEYS];
 
 impl Region {
-    /// Measures the keys of the family `family` inside `mask`.
+    /// Computes metric and Gram matrix of the keys of `family` inside `mask`.
     pub fn new(rig: &Rig, skin: &Part, mask: Vec<f32>, family: &str) -> Self {
         let is_member = |region: &str| region == "neutral" || region == family;
         let keys: Vec<usize> = (0..rig.keys.len()).filter(|&key| is_member(&rig.keys[key].region)).collect();
@@ -47,8 +47,8 @@ impl Region {
         Self { mask, keys, pull, gram, step }
     }
 
-    /// Weights of the region's keys (in the order of `keys`) for a pose; they sum to one.
-    pub fn weigh(&self, weights: &ArkitWeights) -> KeyWeights {
+    /// Weights of the region's keys, in the order of `keys`; they sum to 1.
+    pub fn compute(&self, weights: &ArkitWeights) -> KeyWeights {
         let n = self.keys.len();
         let mut linear = [0.0; MAX_KEYS];
         for (i, row) in self.pull.iter().enumerate() {
@@ -65,7 +65,7 @@ impl Region {
         found
     }
 
-    /// Accelerated projected gradient on the simplex.
+    /// Accelerated projected gradient descent on the simplex (FISTA).
     fn descend(&self, linear: &KeyWeights) -> KeyWeights {
         let n = self.keys.len();
         let mut current = [0.0; MAX_KEYS];
@@ -91,7 +91,7 @@ impl Region {
     }
 }
 
-/// The nearest point whose coordinates are not negative and sum to one.
+/// Projects onto the simplex: coordinates that are not negative and sum to 1.
 fn onto_simplex(values: &mut [f32]) {
     let mut sorted = [0.0; MAX_KEYS];
     let sorted = &mut sorted[..values.len()];
@@ -124,11 +124,11 @@ fn pose_of(rig: &Rig, key: usize) -> [f32; SHAPES] {
     pose
 }
 
-/// Inner products of the shapes' motions on screen inside a mask, scaled to a trace of one.
+/// Inner products of the shapes' displacements on screen inside a mask, normalised to a trace of 1.
 fn metric(skin: &Part, mask: &[f32]) -> Vec<[f32; SHAPES]> {
     let inside: Vec<usize> = (0..mask.len()).filter(|&vertex| mask[vertex] > 0.02).collect();
     let roots: Vec<f32> = mask.iter().map(|share| share.sqrt()).collect();
-    let rows = skin.screen_moves(&roots).into_iter().map(|(shape, row)| {
+    let rows = skin.screen_displacements(&roots).into_iter().map(|(shape, row)| {
         let kept: Vec<f32> = inside.iter().flat_map(|&vertex| [row[2 * vertex], row[2 * vertex + 1]]).collect();
         (shape, kept)
     });

@@ -1,10 +1,10 @@
-//! Where points of the head are seen: rotation about the neck, then a true perspective.
+//! Projection: rotation about the neck, then perspective.
 //!
-//! Camera space has x to the right, y down and z away from the viewer; one unit is a decimetre or so.
+//! Camera space: x to the right, y down, z away from the viewer; one unit is about a decimetre.
 
 /// A point or a direction.
 pub type Vec3 = [f32; 3];
-/// A matrix, row by row.
+/// A 3 x 3 matrix, row-major.
 pub type Mat3 = [Vec3; 3];
 
 /// `a` minus `b`.
@@ -17,62 +17,62 @@ pub fn add(a: Vec3, b: Vec3) -> Vec3 {
     [a[0] + b[0], a[1] + b[1], a[2] + b[2]]
 }
 
-/// The inner product.
+/// Dot product.
 pub fn dot(a: Vec3, b: Vec3) -> f32 {
     a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 }
 
-/// A matrix applied to a vector.
+/// Matrix times vector.
 pub fn apply(m: &Mat3, v: Vec3) -> Vec3 {
     [dot(m[0], v), dot(m[1], v), dot(m[2], v)]
 }
 
-/// Rows become columns.
+/// Transpose.
 pub fn transpose(m: &Mat3) -> Mat3 {
     std::array::from_fn(|i| std::array::from_fn(|j| m[j][i]))
 }
 
-/// The product of two matrices: `b` first, then `a`.
+/// Matrix product: `b` is applied first.
 pub fn product(a: &Mat3, b: &Mat3) -> Mat3 {
     let columns = transpose(b);
     std::array::from_fn(|i| std::array::from_fn(|j| dot(a[i], columns[j])))
 }
 
-/// The camera that rendered the head.
+/// The camera with which the head was rendered.
 #[derive(Clone, Copy, Debug)]
 pub struct Camera {
-    /// Pixels of the canvas per unit at distance one.
+    /// Focal length in canvas pixels.
     pub focal: f32,
-    /// Half of the canvas's side in pixels: the axis goes through there.
+    /// Half of the canvas's side in pixels: the principal point.
     pub half: f32,
-    /// From the world (z up, the face looks towards minus y) to camera space.
+    /// World (z up, the face looks towards -y) to camera space.
     pub basis: Mat3,
-    /// The point about which the head turns.
+    /// Centre of the head's rotation.
     pub pivot: Vec3,
 }
 
 impl Camera {
-    /// Where a point is seen, in pixels of the canvas.
+    /// Projects a point to canvas pixels.
     pub fn project(&self, point: Vec3) -> [f32; 2] {
         let scale = self.focal / point[2];
         [self.half + point[0] * scale, self.half + point[1] * scale]
     }
 
-    /// The direction (z = 1) that is seen at a pixel of the canvas.
+    /// Ray direction (z = 1) through a canvas pixel.
     pub fn ray(&self, at: [f32; 2]) -> Vec3 {
         [(at[0] - self.half) / self.focal, (at[1] - self.half) / self.focal, 1.0]
     }
 
-    /// `point` turned about the pivot by the rotation `matrix`.
+    /// Rotates `point` about the pivot.
     pub fn turn(&self, matrix: &Mat3, point: Vec3) -> Vec3 {
         add(apply(matrix, sub(point, self.pivot)), self.pivot)
     }
 }
 
-/// How far the head is turned, in radians.
+/// Head rotation in radians.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct HeadTurn {
-    /// Positive turns the nose to the right of the picture.
+    /// Positive turns the nose to the right of the image.
     pub yaw: f32,
     /// Positive is down.
     pub pitch: f32,
@@ -81,7 +81,7 @@ pub struct HeadTurn {
 }
 
 impl HeadTurn {
-    /// The rotation in camera space of a point that takes `share` (0 to 1) of the turn.
+    /// Rotation in camera space for a point that takes `share` (0 to 1) of the head's rotation.
     pub fn matrix(&self, camera: &Camera, share: f32) -> Mat3 {
         let (sin_yaw, cos_yaw) = (self.yaw * share).sin_cos();
         let (sin_pitch, cos_pitch) = (self.pitch * share).sin_cos();

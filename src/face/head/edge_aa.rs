@@ -1,49 +1,50 @@
-//! Smooth edges: where a surface ends before another, the pixel on the line shows both by their shares.
+//! Edge anti-aliasing: pixels on a silhouette edge blend both surfaces by their area.
 //!
-//! Decides which edges of a mesh are such ends in a frame, and mixes the finished colours across them.
+//! Decides which mesh edges are silhouettes in a frame, and blends the shaded colours across them. This costs less than more visibility per
+//! pixel, because only pixels on silhouettes are touched.
 
 use std::collections::HashMap;
 
 use super::triangle_setup::round;
-use super::visibility::{Corner, NOTHING, Samples};
+use super::visibility::{Corner, EMPTY, VisibilityBuffer};
 use crate::face::Surface;
 
-/// What lies further behind an edge than this (in units) is another surface.
+/// A sample further behind an edge than this (in units) belongs to another surface.
 const BEHIND: f32 = 0.03;
-/// A surface bulges towards the viewer by less than this within a pixel of its end.
+/// Within a pixel of its silhouette, a surface is nearer than the edge by less than this (in units).
 const BULGE: f32 = 0.25;
-const NOBODY: u32 = u32::MAX;
+const NO_TRIANGLE: u32 = u32::MAX;
 
-/// The edges of a mesh.
+/// Edges of a mesh.
 #[derive(Debug)]
 pub struct Edges {
     edges: Vec<Edge>,
 }
 
-/// Two points and the triangles that share them.
+/// Two vertices and the triangles on both sides.
 #[derive(Clone, Copy, Debug)]
 struct Edge {
     ends: [u16; 2],
     sides: [u32; 2],
 }
 
-/// An edge in a frame: in front on one side, with something else on the other.
+/// A silhouette edge in a frame: one side faces the viewer, the other does not.
 #[derive(Clone, Copy, Debug)]
-struct Line {
+struct Silhouette {
     ends: [Corner; 2],
-    /// A place on the side where the surface is.
+    /// A point on the side of the surface.
     inside: Corner,
 }
 
-/// The ends of all surfaces in one frame.
+/// Silhouette edges of one frame.
 #[derive(Debug, Default)]
-pub struct Outline {
-    lines: Vec<Line>,
+pub struct Silhouettes {
+    lines: Vec<Silhouette>,
     faces_viewer: Vec<bool>,
 }
 
 impl Edges {
-    /// Finds the edges of `triangles`.
+    /// Collects the edges of `triangles`.
     pub fn of(triangles: &[[u16; 3]]) -> Self {
         let mut edges: Vec<Edge> = Vec::new();
         let mut open: HashMap<[u16; 2], usize> = HashMap::new();
@@ -54,7 +55,7 @@ impl Edges {
                     edges[known].sides[1] = side;
                 } else {
                     open.insert(ends, edges.len());
-                    edges.push(Edge { ends, sides: [side, NOBODY] });
+                    edges.push(Edge { ends, sides: [side, NO_TRIANGLE] });
                 }
             }
         }
@@ -62,13 +63,13 @@ impl Edges {
     }
 }
 
-impl Outline {
-    /// Forgets the last frame.
+impl Silhouettes {
+    /// Starts a new frame.
     pub fn clear(&mut self) {
         self.lines.clear();
     }
 
-    /// Adds the ends of a mesh whose corners are seen there, pushed `back` from the viewer.
+    /// Adds the silhouette edges of a mesh with projected `corners`; `back` is its depth bias.
     pub fn add(&mut self, edges: &Edges, triangles: &[[u16; 3]], corners: &[Corner], back: f32) {
         let faces = |triangle: &[u16; 3]| {
             let [a, b, c] = triangle.map(|name| corners[usize::from(name)]);
@@ -85,21 +86,21 @@ impl Outline {
                     let [x, y, z] = corners[usize::from(name)];
                     [x, y, z + back]
                 };
-                self.lines.push(Line { ends: ends.map(place), inside: place(third) });
+                self.lines.push(Silhouette { ends: ends.map(place), inside: place(third) });
             }
         }
     }
 
-    /// Mixes the colours across all ends that are seen. `hidden` has 2 set where hair will cover the pixel.
-    pub fn smooth(&self, samples: &Samples, hidden: &[u8], surface: &mut Surface) {
+    /// Blends colours across all visible silhouette edges. Bit 2 in `hidden` marks pixels behind opaque hair.
+    pub fn smooth(&self, visibility: &VisibilityBuffer, hidden: &[u8], surface: &mut Surface) {
         let side = surface.size().width();
         let index = |[x, y]: [i32; 2]| y as usize * side + x as usize;
         for line in &self.lines {
             line.cross(|crossing| {
                 let Crossing { pixels: [own, other], inside, shares, depth } = crossing;
                 let (here, there) = if inside == 0 { (own, other) } else { (other, own) };
-                let is_end = samples.at(here).is_some_and(|word| is_surface(samples, word, depth))
-                    && samples.at(there).is_some_and(|word| is_other(samples, word, depth));
+                let is_end = visibility.at(here).is_some_and(|word| is_surface(visibility, word, depth))
+                    && visibility.at(there).is_some_and(|word| is_other(visibility, word, depth));
                 if is_end && hidden[index(other)] & 2 == 0 {
                     let colours = [own, other].map(|place| surface.pixels[index(place)]);
                     surface.pixels[index(own)] = mix(colours, shares[0]);
@@ -110,19 +111,19 @@ impl Outline {
     }
 }
 
-/// Where a line crosses the pixels.
+/// A pixel that a silhouette edge crosses.
 struct Crossing {
-    /// The pixel that the line goes through, and its neighbour across the line.
+    /// The crossed pixel, and its neighbour across the edge.
     pixels: [[i32; 2]; 2],
-    /// Which of them shows the surface that ends.
+    /// Index of the pixel that shows the surface.
     inside: usize,
-    /// How much of each belongs to the other's side, up to a half.
+    /// Area of each that belongs to the other side, up to a half.
     shares: [f32; 2],
-    /// Depth of the line.
+    /// Depth of the edge.
     depth: f32,
 }
 
-impl Line {
+impl Silhouette {
     fn cross(&self, mut meet: impl FnMut(Crossing)) {
         let [mut a, mut b] = self.ends;
         let is_upright = (b[0] - a[0]).abs() < (b[1] - a[1]).abs();
@@ -142,7 +143,7 @@ impl Line {
             let cell = at.floor();
             let part = at - cell;
             let other = if part < 0.5 { cell - 1.0 } else { cell + 1.0 };
-            // A slanting line takes more than a pixel to get across one.
+            // A slanted edge takes more than a pixel to cross one.
             let share = |far: f32| (0.5 - far / (1.0 + slope.abs())).max(0.0);
             let far = (part - 0.5).abs();
             let place = |across: f32| if is_upright { [across as i32, step] } else { [step, across as i32] };
@@ -156,12 +157,12 @@ impl Line {
     }
 }
 
-fn is_surface(samples: &Samples, word: u32, depth: f32) -> bool {
-    word != NOTHING && word < samples.depth(depth + BEHIND) && word > samples.depth(depth - BULGE)
+fn is_surface(visibility: &VisibilityBuffer, word: u32, depth: f32) -> bool {
+    word != EMPTY && word < visibility.depth(depth + BEHIND) && word > visibility.depth(depth - BULGE)
 }
 
-fn is_other(samples: &Samples, word: u32, depth: f32) -> bool {
-    word > samples.depth(depth + BEHIND)
+fn is_other(visibility: &VisibilityBuffer, word: u32, depth: f32) -> bool {
+    word > visibility.depth(depth + BEHIND)
 }
 
 fn mix([here, there]: [[u8; 4]; 2], part: f32) -> [u8; 4] {
@@ -176,24 +177,24 @@ mod tests {
 
     const SIDE: usize = 48;
 
-    /// A white triangle that is drawn, then made smooth, on black.
+    /// A white triangle on black, with anti-aliased edges.
     fn drawn(corners: [Corner; 3]) -> Surface {
-        let (mut samples, mut outline) = (Samples::default(), Outline::default());
+        let (mut visibility, mut silhouettes) = (VisibilityBuffer::default(), Silhouettes::default());
         let mut surface = Surface::new(FrameSize::square(SIDE as u32));
-        samples.clear([0, 0, SIDE as i32, SIDE as i32], 0.0, 4.0);
-        samples.draw(corners, 0.0, 0);
+        visibility.clear([0, 0, SIDE as i32, SIDE as i32], 0.0, 4.0);
+        visibility.draw(corners, 0.0, 0);
         for y in 0..SIDE {
             let row = &mut surface.pixels[y * SIDE..(y + 1) * SIDE];
-            row.iter_mut().zip(samples.row(y as i32)).for_each(|(pixel, word)| {
-                *pixel = if *word == NOTHING { [0, 0, 0, 255] } else { [255; 4] };
+            row.iter_mut().zip(visibility.row(y as i32)).for_each(|(pixel, word)| {
+                *pixel = if *word == EMPTY { [0, 0, 0, 255] } else { [255; 4] };
             });
         }
-        outline.add(&Edges::of(&[[0, 1, 2]]), &[[0, 1, 2]], &corners, 0.0);
-        outline.smooth(&samples, &[0; SIDE * SIDE], &mut surface);
+        silhouettes.add(&Edges::of(&[[0, 1, 2]]), &[[0, 1, 2]], &corners, 0.0);
+        silhouettes.smooth(&visibility, &[0; SIDE * SIDE], &mut surface);
         surface
     }
 
-    /// The share of a pixel inside the triangle, of 16 by 16 places.
+    /// Area of a pixel inside the triangle, from 16 x 16 visibility.
     fn covered([a, b, c]: [Corner; 3], x: usize, y: usize) -> f32 {
         let turn = |p: Corner, q: Corner, [x, y]: [f32; 2]| (q[0] - p[0]) * (y - p[1]) - (q[1] - p[1]) * (x - p[0]);
         let places = (0..256).map(|n| [x as f32 + (n % 16) as f32 / 16.0, y as f32 + (n / 16) as f32 / 16.0]);
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edge_of_any_slant_shows_as_much_as_it_covers() {
+    fn the_brightness_at_an_edge_of_any_slope_is_its_area() {
         for slant in [0.0_f32, 0.3, 0.7, 1.0, 1.6, 4.0] {
             let far = |far: f32| [24.0 + far * slant.sin(), 24.2 + far * slant.cos(), 1.0];
             let [top, bottom] = [far(-90.0), far(90.0)];

@@ -1,49 +1,49 @@
-//! What can be wrong with the files of a head.
+//! Errors in the files of a head.
 
 use thiserror::Error;
 
-/// A head whose files cannot be used.
+/// Why a head cannot be loaded.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum HeadError {
-    /// A file is not there.
-    #[error("wanted the file {file}, found none")]
+    /// A file is missing.
+    #[error("file {file} is missing")]
     Missing {
-        /// Its name inside the avatar's folder.
+        /// Name in the avatar's folder.
         file: String,
     },
-    /// `rig.json` does not read as a rig.
-    #[error("wanted a rig in rig.json, found: {found}")]
+    /// `rig.json` is not a valid rig.
+    #[error("rig.json is not a valid rig: {found}")]
     Rig {
-        /// What was found, in words.
+        /// What is wrong.
         found: String,
     },
-    /// An array of `mesh.bin` is not as its table says or not as the rig needs it.
+    /// An array of `mesh.bin` does not match its table entry or the rig.
     #[error("wanted {wanted} for the array {array} of mesh.bin, found {found}")]
     Mesh {
-        /// The array's name.
+        /// Name of the array.
         array: String,
-        /// What the rig needs.
+        /// Expected.
         wanted: String,
-        /// What is there.
+        /// Found.
         found: String,
     },
-    /// An image does not decode, or is too large.
-    #[error("wanted an image of at most 1024 by 1024 pixels in {file}, found: {found}")]
+    /// An image cannot be decoded, or is too large.
+    #[error("{file} is not a valid image of at most 1024x1024 pixels: {found}")]
     Image {
-        /// Its name inside the avatar's folder.
+        /// Name in the avatar's folder.
         file: String,
-        /// What was found, in words.
+        /// What is wrong.
         found: String,
     },
 }
 
 impl HeadError {
-    /// A fault of `rig.json`.
+    /// An error in `rig.json`.
     pub(super) fn rig(found: impl Into<String>) -> Self {
         Self::Rig { found: found.into() }
     }
 
-    /// A fault of one array of `mesh.bin`.
+    /// An error in an array of `mesh.bin`.
     pub(super) fn mesh(array: &str, wanted: impl Into<String>, found: &dyn ToString) -> Self {
         Self::Mesh { array: array.to_owned(), wanted: wanted.into(), found: found.to_string() }
     }

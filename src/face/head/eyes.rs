@@ -1,20 +1,20 @@
-//! The eyes: a sphere each, with the white as it was rendered in the shade of the lids and an iris that turns with the gaze.
+//! Eyes: spheres with a sclera rendered in the shade of the lids, and an iris that rotates with the gaze.
 
 use super::camera::{Camera, HeadTurn, Mat3, Vec3, add, apply, dot, product, sub, transpose};
 use super::rig::{CanvasBox, EyesEntry};
 use super::texture::{Plate, SkinTexture};
 use crate::face::Pose;
 
-/// Radians to the side at a gaze weight of one.
-const SIDEWAYS: f32 = 0.42;
-/// Radians up or down at a gaze weight of one.
-const UPRIGHT: f32 = 0.28;
-/// The angle (radians, outwards) at which the irises were rendered.
+/// Horizontal rotation in radians at a gaze weight of 1.
+const YAW_MAX: f32 = 0.42;
+/// Vertical rotation in radians at a gaze weight of 1.
+const PITCH_MAX: f32 = 0.28;
+/// Outward rotation in radians with which the irises were rendered.
 const RENDERED_YAW: f32 = 0.015;
-/// Squares along a side of the grid that covers the visible half of an eye.
+/// Side of the grid that approximates the visible hemisphere.
 const GRID: usize = 8;
 
-/// What does not change about the eyes.
+/// Textures and geometry of both eyes.
 #[derive(Debug)]
 pub struct Eyes {
     entry: EyesEntry,
@@ -28,25 +28,25 @@ pub struct Eyes {
 pub struct Eye {
     centre: Vec3,
     turned_centre: Vec3,
-    /// From the turned head back to the head at rest.
+    /// Rotated head to resting head.
     back: Mat3,
-    /// From a direction in the head at rest to where the iris was rendered.
+    /// Direction in the resting head to direction in the iris image.
     to_iris: Mat3,
-    /// The gaze's direction in the head at rest.
+    /// Gaze direction in the resting head.
     axis: Vec3,
     brightness: f32,
 }
 
 impl Eyes {
-    /// Joins the entry and its three images.
+    /// Combines the rig's entry and its three images.
     pub fn new(entry: EyesEntry, sclera: SkinTexture, iris: Plate, glint: SkinTexture) -> Self {
         Self { entry, sclera, iris, glint }
     }
 
-    /// Triangles that cover one eye.
+    /// Triangles per eye.
     pub const TRIANGLES: usize = 2 * GRID * GRID;
 
-    /// Both eyes under a pose: subject's left, then right.
+    /// Both eyes for a pose: the subject's left, then right.
     pub fn look(&self, camera: &Camera, turn: HeadTurn, pose: &Pose) -> [Eye; 2] {
         let head = turn.matrix(camera, 1.0);
         std::array::from_fn(|side| {
@@ -68,7 +68,7 @@ impl Eyes {
         })
     }
 
-    /// The half of an eye that faces the viewer, as triangles in camera space.
+    /// The visible hemisphere as triangles in camera space.
     pub fn surface(&self, camera: &Camera, eye: &Eye) -> Vec<[Vec3; 3]> {
         let point = |column: usize, row: usize| {
             let place = |index: usize| (index as f32 / GRID as f32 * 2.0 - 1.0) * 0.98;
@@ -88,7 +88,7 @@ impl Eyes {
         halves.collect()
     }
 
-    /// The colour (0 to 255) of an eye at a place of the canvas.
+    /// Colour (0 to 255) of an eye at a canvas pixel, by intersecting the ray with the sphere.
     pub fn colour(&self, camera: &Camera, eye: &Eye, at: [f32; 2]) -> [u8; 3] {
         let ray = camera.ray(at);
         let radius = self.entry.radius;
@@ -119,7 +119,7 @@ impl Eyes {
         std::array::from_fn(|i| under[i] * (1.0 - alpha / 255.0) + iris[i] * shade + glint[i])
     }
 
-    /// Where a direction from the eye's centre (head at rest) lies in the eyes' images.
+    /// Texture coordinates of a direction from the eye's centre (resting head).
     fn place(&self, camera: &Camera, eye: &Eye, normal: Vec3) -> [f32; 2] {
         let [x, y] = camera.project(add(eye.centre, normal.map(|value| value * self.entry.radius)));
         let bounds: CanvasBox = self.entry.bounds;
@@ -127,7 +127,7 @@ impl Eyes {
     }
 }
 
-/// Where one eye looks, in radians, and how far it is shut.
+/// Gaze of one eye in radians, and its blink weight.
 struct Gaze {
     yaw: f32,
     pitch: f32,
@@ -141,11 +141,11 @@ impl Gaze {
         let outwards = weight("eyeLookOut") - weight("eyeLookIn");
         let right = if side == 0 { outwards } else { -outwards };
         let down = weight("eyeLookDown") - weight("eyeLookUp");
-        Self { yaw: right * SIDEWAYS, pitch: down * UPRIGHT, blink: weight("eyeBlink") }
+        Self { yaw: right * YAW_MAX, pitch: down * PITCH_MAX, blink: weight("eyeBlink") }
     }
 }
 
-/// Rotation in the world: `yaw` about the upright axis, `pitch` about the axis through both eyes.
+/// Rotation in world space: `yaw` about the vertical axis, `pitch` about the axis through both eyes.
 fn gaze_matrix(yaw: f32, pitch: f32) -> Mat3 {
     let ((sin, cos), (dip, level)) = (yaw.sin_cos(), pitch.sin_cos());
     product(

@@ -1,190 +1,192 @@
-//! One session's head: the scratch of its frames, and the order in which a frame is drawn.
+//! Renderer of a head for one session: buffers, and the order in which a frame is drawn.
 //!
-//! Background, hair behind and body, then skin, eyes and mouth (nearest wins, their ends made smooth), lashes, collar, hair before.
+//! Background, back hair, body; then skin, eyes and mouth (depth tested, edges anti-aliased); then lashes, collar, front hair.
 
 use std::sync::Arc;
 
-use super::backdrop::Stage;
+use super::backdrop::Backdrop;
 use super::camera::{HeadTurn, Mat3, Vec3};
-use super::edge_aa::Outline;
+use super::edge_aa::Silhouettes;
 use super::eyes::{Eye, Eyes};
-use super::front_hair::Front;
+use super::front_hair::FrontHair;
 use super::key_weights::VertexLayers;
 use super::lashes::Lashes;
-use super::model::{HeadModel, Inside, InsideLook};
+use super::model::{HeadModel, MouthMaterial, MouthPart};
 use super::resolve::Resolve;
 use super::skin::Facets;
-use super::texture::lay_over;
-use super::triangle_setup::Planes;
-use super::visibility::{Corner, INNER, NOTHING, Samples};
+use super::texture::blend_over;
+use super::triangle_setup::BarycentricPlanes;
+use super::visibility::{Corner, EMPTY, INTERIOR_BIT, VisibilityBuffer};
 use crate::face::raster::Occlusion;
 use crate::face::{Face, Pose, Surface};
 
 const MAX_YAW: f32 = 7.0;
 const MAX_PITCH: f32 = 4.0;
 const MAX_ROLL: f32 = 5.0;
-/// Coarse lids and lips cut corners: eyes and teeth are tested a little further away.
-const EYES_BACK: f32 = 0.05;
-const MOUTH_BACK: f32 = 0.015;
-/// Lips round freely up to this sum of weights, and no further than that.
-const ROUND_FREELY: f32 = 0.7;
-const ROUNDEST: f32 = 1.0;
+/// Depth bias of eyes and teeth: the mesh of lids and lips is coarse and would let them through.
+const EYES_DEPTH_BIAS: f32 = 0.05;
+const MOUTH_DEPTH_BIAS: f32 = 0.015;
+/// Sum of the rounding weights up to which they apply unchanged, and the sum that they approach beyond it.
+const ROUNDING_FREE: f32 = 0.7;
+const ROUNDING_MAX: f32 = 1.0;
 const TEETH_SINK: f32 = 0.036;
-/// The dark behind teeth and tongue is tested so much further away: its corners would come through a round mouth's chin.
-const CAVITY_BACK: f32 = 0.25;
+/// Depth bias of the mouth cavity: its corners would be visible through the chin of a rounded mouth.
+const CAVITY_DEPTH_BIAS: f32 = 0.25;
 
-/// A head that draws.
+/// Renderer of a head.
 #[derive(Debug)]
 pub struct HeadFace {
     model: Arc<HeadModel>,
-    stage: Arc<Stage>,
+    backdrop: Arc<Backdrop>,
     layers: VertexLayers,
     points: Vec<Vec3>,
     corners: Vec<Corner>,
-    samples: Samples,
+    visibility: VisibilityBuffer,
     facets: Facets,
-    outline: Outline,
-    front: Front,
+    silhouettes: Silhouettes,
+    front: FrontHair,
     hidden: Vec<u8>,
     lashes: Lashes,
 }
 
-/// A pose in the terms of the rig, and the scale of the picture.
+/// The pose within the rig's limits, and the scale of the frame.
 #[derive(Clone, Copy)]
-struct Moment {
+struct FrameState {
     pose: Pose,
     turn: HeadTurn,
-    /// Pixels of the picture per pixel of the canvas.
+    /// Frame pixels per canvas pixel.
     scale: f32,
     side: usize,
 }
 
 impl HeadFace {
-    /// A face for one session.
+    /// A renderer for one session.
     #[must_use]
     pub fn new(model: Arc<HeadModel>) -> Self {
-        let stage = model.prepared_stage();
+        let backdrop = model.prepared_backdrop();
         Self {
-            stage,
+            backdrop,
             model,
             layers: VertexLayers::default(),
             points: Vec::new(),
             corners: Vec::new(),
-            samples: Samples::default(),
+            visibility: VisibilityBuffer::default(),
             facets: Facets::default(),
-            outline: Outline::default(),
-            front: Front::default(),
+            silhouettes: Silhouettes::default(),
+            front: FrontHair::default(),
             hidden: Vec::new(),
             lashes: Lashes::default(),
         }
     }
 
-    fn set_stage(&mut self, moment: &Moment) {
-        if self.stage.side != moment.side {
-            self.stage = self.model.stage(moment.side);
+    fn set_backdrop(&mut self, frame: &FrameState) {
+        if self.backdrop.side != frame.side {
+            self.backdrop = self.model.backdrop(frame.side);
         }
     }
 
-    /// Moves the skin and notes which of its triangles is nearest at each sample.
-    fn place_skin(&mut self, moment: &Moment) {
+    /// Morphs and rotates the skin and rasterises it into the visibility buffer.
+    fn rasterize_skin(&mut self, frame: &FrameState) {
         let model = Arc::clone(&self.model);
-        model.skin.morph(&moment.pose.weights, &mut self.points);
+        model.skin.morph(&frame.pose.weights, &mut self.points);
         let mut matrices: [Option<Mat3>; 256] = [None; 256];
         self.corners.clear();
         for (point, share) in self.points.iter().zip(&model.turn_shares) {
             let slot = &mut matrices[(share * 255.0 + 0.5) as usize & 255];
-            let matrix = slot.get_or_insert_with(|| moment.turn.matrix(&model.camera, *share));
-            self.corners.push(see(&model, moment, matrix, *point));
+            let matrix = slot.get_or_insert_with(|| frame.turn.matrix(&model.camera, *share));
+            self.corners.push(project_turned(&model, frame, matrix, *point));
         }
-        self.outline.clear();
-        self.outline.add(&model.skin.edges, &model.skin.triangles, &self.corners, 0.0);
-        let (area, near, far) = extent(&self.corners, moment.side);
-        self.samples.clear(area, near - 0.2, far + 0.6);
+        self.silhouettes.clear();
+        self.silhouettes.add(&model.skin.edges, &model.skin.triangles, &self.corners, 0.0);
+        let (area, near, far) = extent(&self.corners, frame.side);
+        self.visibility.clear(area, near - 0.2, far + 0.6);
         let inner = model.first_eye();
         self.facets.clear(model.skin.triangles.len() + inner);
         for (name, triangle) in model.skin.triangles.iter().enumerate() {
             let names = [usize::from(triangle[0]), usize::from(triangle[1]), usize::from(triangle[2])];
             let corners = [self.corners[names[0]], self.corners[names[1]], self.corners[names[2]]];
             let [a, b, c] = corners;
-            let Some((planes, area)) = Planes::new([[a[0], a[1]], [b[0], b[1]], [c[0], c[1]]]) else { continue };
+            let Some((planes, area)) = BarycentricPlanes::new([[a[0], a[1]], [b[0], b[1]], [c[0], c[1]]]) else {
+                continue;
+            };
             if area > 0.0 && !self.front.hides(bounds(&corners)) {
                 self.facets.add_skin(name, planes.unless_sliver(area), names, (&self.layers, &model.atlas.uv));
-                self.samples.draw(corners, 0.0, name as u32);
+                self.visibility.draw(corners, 0.0, name as u32);
             }
         }
     }
 
-    fn place_mouth(&mut self, moment: &Moment, head: &Mat3) {
+    fn rasterize_mouth(&mut self, frame: &FrameState, head: &Mat3) {
         let model = Arc::clone(&self.model);
-        let sunk = sunk_teeth(&moment.pose);
+        let sunk = lower_teeth_offset(&frame.pose);
         for inside in &model.interior {
-            inside.part.morph(&moment.pose.weights, &mut self.points);
+            inside.part.morph(&frame.pose.weights, &mut self.points);
             if inside.is_lower_teeth {
                 self.points.iter_mut().for_each(|point| point[1] += sunk);
             }
-            let seen = |point: &Vec3| see(&model, moment, head, *point);
+            let seen = |point: &Vec3| project_turned(&model, frame, head, *point);
             self.corners.clear();
             self.corners.extend(self.points.iter().map(seen));
-            let back = if matches!(inside.look, InsideLook::Cavity) { CAVITY_BACK } else { MOUTH_BACK };
-            self.outline.add(&inside.part.edges, &inside.part.triangles, &self.corners, back);
-            self.place_inside(inside, back);
+            let back = if matches!(inside.look, MouthMaterial::Cavity) { CAVITY_DEPTH_BIAS } else { MOUTH_DEPTH_BIAS };
+            self.silhouettes.add(&inside.part.edges, &inside.part.triangles, &self.corners, back);
+            self.rasterize_mouth_part(inside, back);
         }
     }
 
-    fn place_inside(&mut self, inside: &Inside, back: f32) {
+    fn rasterize_mouth_part(&mut self, inside: &MouthPart, back: f32) {
         let skin = self.model.skin.triangles.len();
         for (index, triangle) in inside.part.triangles.iter().enumerate() {
             let names = triangle.map(usize::from);
             let corners = names.map(|index| self.corners[index]);
             let name = inside.first + index;
-            self.samples.draw(corners, back, INNER | name as u32);
-            let planes = Planes::new(corners.map(|[x, y, _]| [x, y]));
-            if let (Some((planes, area)), InsideLook::Textured { texture, uv }) = (planes, &inside.look) {
+            self.visibility.draw(corners, back, INTERIOR_BIT | name as u32);
+            let planes = BarycentricPlanes::new(corners.map(|[x, y, _]| [x, y]));
+            if let (Some((planes, area)), MouthMaterial::Textured { texture, uv }) = (planes, &inside.look) {
                 let planes = planes.unless_sliver(area);
                 self.facets.add_plain(skin + name, planes, *texture, names.map(|index| uv[index]));
             }
         }
     }
 
-    fn place_eyes(&mut self, moment: &Moment) -> [Eye; 2] {
+    fn rasterize_eyes(&mut self, frame: &FrameState) -> [Eye; 2] {
         let model = &self.model;
-        let eyes = model.eyes.look(&model.camera, moment.turn, &moment.pose);
+        let eyes = model.eyes.look(&model.camera, frame.turn, &frame.pose);
         for (side, eye) in eyes.iter().enumerate() {
             let first = model.first_eye() + side * Eyes::TRIANGLES;
             for (index, triangle) in model.eyes.surface(&model.camera, eye).into_iter().enumerate() {
-                let corners = triangle.map(|point| seen_at(model, moment, point));
-                self.samples.draw(corners, EYES_BACK, INNER | (first + index) as u32);
+                let corners = triangle.map(|point| project(model, frame, point));
+                self.visibility.draw(corners, EYES_DEPTH_BIAS, INTERIOR_BIT | (first + index) as u32);
             }
         }
         eyes
     }
 
-    /// Marks pixels where the hair before the face is opaque (2) and where the face is (1); behind the hair nothing is seen.
-    fn mark_hidden(&mut self, moment: &Moment) {
+    /// Marks pixels with opaque front hair (2) and with the face (1), and removes the face behind the hair.
+    fn mark_hidden(&mut self, frame: &FrameState) {
         self.hidden.clear();
-        self.hidden.resize(moment.side * moment.side, 0);
-        let area = self.samples.area;
-        for y in 0..moment.side {
+        self.hidden.resize(frame.side * frame.side, 0);
+        let area = self.visibility.area;
+        for y in 0..frame.side {
             let (left, row) = self.front.row(y);
-            for (hidden, pixel) in self.hidden[y * moment.side + left..].iter_mut().zip(row) {
+            for (hidden, pixel) in self.hidden[y * frame.side + left..].iter_mut().zip(row) {
                 *hidden = u8::from(pixel[3] == 255) * 2;
             }
         }
         for y in area[1]..area[3] {
-            let start = y as usize * moment.side + area[0] as usize;
-            for (hidden, word) in self.hidden[start..].iter_mut().zip(self.samples.row_mut(y)) {
-                *word |= if *hidden == 0 { 0 } else { NOTHING };
-                *hidden |= u8::from(*word != NOTHING);
+            let start = y as usize * frame.side + area[0] as usize;
+            for (hidden, word) in self.hidden[start..].iter_mut().zip(self.visibility.row_mut(y)) {
+                *word |= if *hidden == 0 { 0 } else { EMPTY };
+                *hidden |= u8::from(*word != EMPTY);
             }
         }
     }
 
-    fn draw_hair_behind(&self, moment: &Moment, surface: &mut Surface) {
+    fn draw_back_hair(&self, frame: &FrameState, surface: &mut Surface) {
         let Some(hair) = &self.model.hair_back else { return };
-        let side = moment.side;
+        let side = frame.side;
         let mut mixed = [[0; 4]; 64];
-        hair.spans(&self.model.camera, moment.turn, side, |span| {
-            // What is hidden is drawn over later; at the ends it need not be drawn at all.
+        hair.spans(&self.model.camera, frame.turn, side, |span| {
+            // Hidden pixels are overwritten later; at both ends of a span they are skipped.
             let hidden = &self.hidden[span.y * side + span.from..span.y * side + span.to];
             let Some(first) = hidden.iter().position(|hidden| *hidden == 0) else { return };
             let last = hidden.iter().rposition(|hidden| *hidden == 0).unwrap_or(first);
@@ -195,29 +197,29 @@ impl HeadFace {
             }
             for (index, row) in row.chunks_mut(mixed.len()).enumerate() {
                 hair.replace(&span.skip(first + index * 64), &mut mixed[..row.len()]);
-                lay_over(&mixed, row);
+                blend_over(&mixed, row);
             }
         });
     }
 
-    fn draw_lashes(&mut self, moment: &Moment, head: &Mat3, surface: &mut Surface) {
+    fn draw_lashes(&mut self, frame: &FrameState, head: &Mat3, surface: &mut Surface) {
         let model = Arc::clone(&self.model);
         let lash = &model.lash;
-        lash.part.morph(&moment.pose.weights, &mut self.points);
+        lash.part.morph(&frame.pose.weights, &mut self.points);
         self.corners.clear();
-        self.corners.extend(self.points.iter().map(|point| see(&model, moment, head, *point)));
-        self.lashes.draw(lash, &self.corners, &self.samples);
+        self.corners.extend(self.points.iter().map(|point| project_turned(&model, frame, head, *point)));
+        self.lashes.draw(lash, &self.corners, &self.visibility);
         self.lashes.cover(surface);
     }
 
-    fn draw_before(&self, moment: &Moment, surface: &mut Surface) {
-        let area = self.samples.area.map(|value| value as usize);
-        self.stage.draw_collar(&mut surface.pixels, area, moment.pose.breath);
+    fn draw_front_layers(&self, frame: &FrameState, surface: &mut Surface) {
+        let area = self.visibility.area.map(|value| value as usize);
+        self.backdrop.draw_collar(&mut surface.pixels, area, frame.pose.breath);
         self.front.cover(&mut surface.pixels);
     }
 
-    /// Brightness of teeth and tongue, and of the dark behind them.
-    fn mouth_light(&self) -> [f32; 2] {
+    /// Brightness of teeth and tongue, and of the mouth cavity.
+    fn mouth_brightness(&self) -> [f32; 2] {
         let gains = &self.model.rig.gains;
         let (mut open, mut light) = (0.0, 0.0);
         for &(key, weight) in &self.layers.mouth {
@@ -235,41 +237,41 @@ impl HeadFace {
 impl Face for HeadFace {
     fn draw(&mut self, pose: &Pose, surface: &mut Surface) {
         let size = surface.size();
-        let moment = Moment::new(pose, size.width().min(size.height()), self.model.rig.canvas);
-        self.set_stage(&moment);
+        let frame = FrameState::new(pose, size.width().min(size.height()), self.model.rig.canvas);
+        self.set_backdrop(&frame);
         if size.width() != size.height() {
             surface.pixels.fill([0, 0, 0, 255]);
             return;
         }
         let model = Arc::clone(&self.model);
-        model.atlas.weigh(&moment.pose.weights, moment.turn.yaw.to_degrees(), &mut self.layers);
-        let head = moment.turn.matrix(&model.camera, 1.0);
-        self.front.draw(model.hair_front.as_ref(), &model.camera, moment.turn, moment.side);
-        self.place_skin(&moment);
-        self.place_mouth(&moment, &head);
-        let eyes = self.place_eyes(&moment);
-        self.mark_hidden(&moment);
-        self.stage.draw_background(&mut surface.pixels);
-        self.draw_hair_behind(&moment, surface);
-        self.stage.draw_body(&mut surface.pixels, moment.pose.breath);
-        let [teeth, cavity] = self.mouth_light();
+        model.atlas.compute(&frame.pose.weights, frame.turn.yaw.to_degrees(), &mut self.layers);
+        let head = frame.turn.matrix(&model.camera, 1.0);
+        self.front.draw(model.hair_front.as_ref(), &model.camera, frame.turn, frame.side);
+        self.rasterize_skin(&frame);
+        self.rasterize_mouth(&frame, &head);
+        let eyes = self.rasterize_eyes(&frame);
+        self.mark_hidden(&frame);
+        self.backdrop.draw_background(&mut surface.pixels);
+        self.draw_back_hair(&frame, surface);
+        self.backdrop.draw_body(&mut surface.pixels, frame.pose.breath);
+        let [teeth, cavity] = self.mouth_brightness();
         let resolve = Resolve {
             model: &model,
-            samples: &self.samples,
+            visibility: &self.visibility,
             facets: &self.facets,
             eyes,
             teeth,
             cavity,
-            scale: 1.0 / moment.scale,
+            scale: 1.0 / frame.scale,
         };
         resolve.draw(surface);
-        self.outline.smooth(&self.samples, &self.hidden, surface);
-        self.draw_lashes(&moment, &head, surface);
-        self.draw_before(&moment, surface);
+        self.silhouettes.smooth(&self.visibility, &self.hidden, surface);
+        self.draw_lashes(&frame, &head, surface);
+        self.draw_front_layers(&frame, surface);
     }
 }
 
-impl Moment {
+impl FrameState {
     fn new(pose: &Pose, side: usize, canvas: u32) -> Self {
         let mut pose = *pose;
         for weight in &mut pose.weights {
@@ -287,35 +289,35 @@ impl Moment {
     }
 }
 
-/// Funnel and pucker add up: beyond what the keys show, lips tear. Their sum nears [`ROUNDEST`] and never passes it.
+/// Limits the sum of funnel and pucker: beyond the range of the keys the lips tear. The sum approaches `ROUNDING_MAX`.
 fn bound_rounding(pose: &mut Pose) {
     let [funnel, pucker] = ["mouthFunnel", "mouthPucker"].map(|name| pose.weight(name));
-    let beyond = funnel + pucker - ROUND_FREELY;
+    let beyond = funnel + pucker - ROUNDING_FREE;
     if beyond > 0.0 {
-        let left = ROUNDEST - ROUND_FREELY;
-        let share = (ROUND_FREELY + left * beyond / (beyond + left)) / (funnel + pucker);
+        let left = ROUNDING_MAX - ROUNDING_FREE;
+        let share = (ROUNDING_FREE + left * beyond / (beyond + left)) / (funnel + pucker);
         pose.set("mouthFunnel", funnel * share);
         pose.set("mouthPucker", pucker * share);
     }
 }
 
-/// How far (in units, down) the lower teeth sink behind the lip: of a wide jaw their tips would show as a row of specks.
-fn sunk_teeth(pose: &Pose) -> f32 {
+/// Downward offset of the lower teeth in units: with a wide jaw their tips would show as a row of specks.
+fn lower_teeth_offset(pose: &Pose) -> f32 {
     let wide = ((pose.weight("jawOpen") - 0.5) / 0.25).clamp(0.0, 1.0);
     let lowered = pose.weight("mouthLowerDownLeft").max(pose.weight("mouthLowerDownRight"));
     TEETH_SINK * wide * (1.0 - 1.5 * lowered).max(0.0)
 }
 
-fn see(model: &HeadModel, moment: &Moment, matrix: &Mat3, point: Vec3) -> Corner {
-    seen_at(model, moment, model.camera.turn(matrix, point))
+fn project_turned(model: &HeadModel, frame: &FrameState, matrix: &Mat3, point: Vec3) -> Corner {
+    project(model, frame, model.camera.turn(matrix, point))
 }
 
-fn seen_at(model: &HeadModel, moment: &Moment, point: Vec3) -> Corner {
+fn project(model: &HeadModel, frame: &FrameState, point: Vec3) -> Corner {
     let [x, y] = model.camera.project(point);
-    [x * moment.scale, y * moment.scale, point[2]]
+    [x * frame.scale, y * frame.scale, point[2]]
 }
 
-/// The box in pixels that holds all corners, with the nearest and farthest depth.
+/// Bounding box in pixels, nearest and farthest depth of all corners.
 fn extent(corners: &[Corner], side: usize) -> ([i32; 4], f32, f32) {
     let mut low = [f32::MAX; 3];
     let mut high = [f32::MIN; 3];
@@ -328,7 +330,7 @@ fn extent(corners: &[Corner], side: usize) -> ([i32; 4], f32, f32) {
     ([area[0], area[1], area[2].max(area[0]), area[3].max(area[1])], low[2], high[2])
 }
 
-/// Left, top, right, bottom of a triangle.
+/// Bounding box of a triangle: left, top, right, bottom.
 fn bounds([a, b, c]: &[Corner; 3]) -> [f32; 4] {
     [a[0].min(b[0]).min(c[0]), a[1].min(b[1]).min(c[1]), a[0].max(b[0]).max(c[0]), a[1].max(b[1]).max(c[1])]
 }

@@ -1,25 +1,25 @@
-//! The hair before the face, drawn first and apart: what it hides need not be drawn at all.
+//! FrontHair hair, drawn first into a buffer of its own: what it occludes is not drawn.
 
 use super::camera::{Camera, HeadTurn};
 use super::hair::{Hair, Span};
-use super::texture::lay_over;
+use super::texture::blend_over;
 
-/// Side of a block of pixels.
+/// Side of a block in pixels.
 const BLOCK: usize = 8;
 
-/// A frame's worth of hair, and what it hides.
+/// The hair of a frame, and the pixels that it occludes.
 #[derive(Debug, Default)]
-pub struct Front {
+pub struct FrontHair {
     side: usize,
     pixels: Vec<[u8; 4]>,
-    /// The touched box: left, top, right, bottom.
+    /// Bounding box: left, top, right, bottom.
     area: [usize; 4],
-    /// Whether a block of pixels is hidden altogether, row by row.
+    /// Whether a block is occluded completely, row by row.
     blocks: Vec<bool>,
 }
 
-impl Front {
-    /// Draws `hair` for a picture of `side` pixels in place of the last frame's.
+impl FrontHair {
+    /// Replaces the hair of the last frame, for a frame of `side` pixels.
     pub fn draw(&mut self, hair: Option<&Hair>, camera: &Camera, turn: HeadTurn, side: usize) {
         self.clear(side);
         let Some(hair) = hair else { return };
@@ -35,7 +35,7 @@ impl Front {
         }
     }
 
-    /// The touched columns of a row, and where they begin.
+    /// First column and pixels of a row.
     pub fn row(&self, y: usize) -> (usize, &[[u8; 4]]) {
         let [left, top, right, bottom] = self.area;
         if (top..bottom).contains(&y) {
@@ -44,7 +44,7 @@ impl Front {
         (left, &[])
     }
 
-    /// Whether all pixels of a box (left, top, right, bottom) are hidden.
+    /// Whether all pixels of a box (left, top, right, bottom) are occluded.
     pub fn hides(&self, bounds: [f32; 4]) -> bool {
         let across = self.side.div_ceil(BLOCK);
         let block = |value: f32| value.max(0.0) as usize / BLOCK;
@@ -55,11 +55,11 @@ impl Front {
             && (top..=bottom).all(|row| is_hidden(row).is_some_and(|blocks| blocks.iter().all(|block| *block)))
     }
 
-    /// Puts the hair over a picture.
+    /// Blends the hair over a frame.
     pub fn cover(&self, picture: &mut [[u8; 4]]) {
         for y in self.area[1]..self.area[3] {
             let (left, row) = self.row(y);
-            lay_over(row, &mut picture[y * self.side + left..]);
+            blend_over(row, &mut picture[y * self.side + left..]);
         }
     }
 

@@ -1,47 +1,52 @@
-//! Hair: plates that are bent over a grid of depths and turn with the head.
+//! Hair: image plates bent over a depth grid, which rotate with the head.
 
 use visage_kernels::pixels::runs::{self, Image, Layer, TEXEL};
 
 use super::camera::{Camera, HeadTurn};
 use super::rig::{CanvasBox, DEPTH_CELLS};
 use super::texture::Plate;
-use super::triangle_setup::{Planes, Window, scan};
+use super::triangle_setup::{BarycentricPlanes, Window, rasterize};
 use crate::face::raster::{Occlusion, Texture, TextureError};
 
-/// Squares along a side of a plate's grid.
+/// Side of a plate's grid.
 const GRID: usize = 16;
 
-/// A plate and where it lies in depth.
+/// A plate and its depth grid.
 #[derive(Debug)]
 pub struct Hair {
     bounds: CanvasBox,
     texture: Texture,
     image: Image,
-    /// Points of the grid in camera space.
+    /// Grid points in camera space.
     points: Vec<[f32; 3]>,
 }
 
-/// A row's part of a plate.
+/// The part of a plate in one pixel row of one triangle.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
     pub y: usize,
     pub from: usize,
     pub to: usize,
-    /// What can be met there; never [`Occlusion::Empty`].
+    /// Occlusion class; never [`Occlusion::Empty`].
     pub cover: Occlusion,
     layer: Layer,
-    /// From where the layer begins to the first pixel's centre.
+    /// Offset from the layer's origin to the first pixel's centre.
     offset: [f32; 2],
 }
 
 impl Span {
-    /// Without its first pixels.
+    /// The span without its first pixels.
     pub fn skip(self, pixels: usize) -> Self {
         Self { offset: [self.offset[0] + pixels as f32, self.offset[1]], from: self.from + pixels, ..self }
     }
 }
 
 impl Hair {
+    /// Memory of its image, as a texture and as pixels.
+    pub fn size_bytes(&self) -> usize {
+        2 * self.texture.size_bytes()
+    }
+
     /// Bends `plate` over `depths`, a grid over the whole canvas.
     pub fn new(camera: &Camera, plate: &Plate, depths: &[Vec<f32>]) -> Result<Self, TextureError> {
         let points = (0..(GRID + 1) * (GRID + 1)).map(|index| {
@@ -55,33 +60,33 @@ impl Hair {
         Ok(Self { bounds: plate.bounds, texture, image, points: points.collect() })
     }
 
-    /// Writes a span of the plate over a row, alpha and all.
+    /// Overwrites a row with a span, alpha included.
     #[inline]
     pub fn replace(&self, span: &Span, row: &mut [[u8; 4]]) {
         runs::replace(&self.image, &span.layer, span.offset, row);
     }
 
-    /// Calls `draw` for all rows of the plate that are not empty.
+    /// Calls `draw` for each span that is not empty.
     #[inline]
     pub fn spans(&self, camera: &Camera, turn: HeadTurn, side: usize, mut draw: impl FnMut(Span)) {
         let corners = self.turned(camera, turn, side);
         let window = Window { left: 0, top: 0, right: side as i32, bottom: side as i32 };
         for (x, y) in (0..GRID * GRID).map(|square| (square % GRID, square / GRID)) {
             let fixed = |value: f32| (value * 65536.0) as i32;
-            let cover = self.texture.cover(self.texel(x, y).map(fixed), self.texel(x + 1, y + 1).map(fixed));
+            let cover = self.texture.occlusion(self.texel(x, y).map(fixed), self.texel(x + 1, y + 1).map(fixed));
             if cover == Occlusion::Empty {
                 continue;
             }
             for names in [[(x, y), (x + 1, y), (x, y + 1)], [(x + 1, y), (x + 1, y + 1), (x, y + 1)]] {
                 let flat = names.map(|(x, y)| corners[y * (GRID + 1) + x]);
                 let texels = names.map(|(x, y)| self.texel(x, y));
-                let Some((planes, _)) = Planes::new(flat) else { continue };
+                let Some((planes, _)) = BarycentricPlanes::new(flat) else { continue };
                 let term = |axis: usize| texels.map(|texel| texel[axis] * TEXEL);
-                let (u, v) = (planes.slopes(term(0)), planes.slopes(term(1)));
+                let (u, v) = (planes.gradients(term(0)), planes.gradients(term(1)));
                 let plane = |u: f32, v: f32| [u, v, 0.0, 0.0];
                 let layer =
                     Layer { first: plane(term(0)[0], term(1)[0]), right: plane(u[0], v[0]), down: plane(u[1], v[1]) };
-                scan(flat, window, |y, from, to| {
+                rasterize(flat, window, |y, from, to| {
                     let offset = [from as f32 + 0.5 - flat[0][0], y as f32 + 0.5 - flat[0][1]];
                     draw(Span { y: y as usize, from: from as usize, to: to as usize, cover, layer, offset });
                 });
@@ -95,7 +100,7 @@ impl Hair {
         self.points.iter().map(|&p| camera.project(camera.turn(&head, p)).map(|value| value * scale)).collect()
     }
 
-    /// Texel coordinates (from the first texel's centre) of a point of the grid.
+    /// Texel coordinates of a grid point, from the first texel's centre.
     fn texel(&self, column: usize, row: usize) -> [f32; 2] {
         let [x, y] = place(self.bounds, column, row);
         [x - self.bounds[0] as f32 - 0.5, y - self.bounds[1] as f32 - 0.5]

@@ -1,4 +1,4 @@
-//! Which key images colour each vertex of the skin, and by how much.
+//! Key weights: which key images texture each vertex of the skin, and by how much.
 
 use super::HeadError;
 use super::arrays::Arrays;
@@ -8,48 +8,48 @@ use super::rig::{MAX_KEYS, Rig};
 use super::texture::SkinTexture;
 use crate::face::ArkitWeights;
 
-/// Below this share a key has no say: it fades out there instead of popping.
-const FAINT: f32 = 0.05;
-/// Where all keys together see a vertex less than this, the fallback fills up.
-const ENOUGH: f32 = 0.2;
-/// The image of a turned head begins to show at this share of its turn, and is alone so much before it: a head that faces the
-/// viewer needs one image less.
+/// Weights below this are dropped, and larger ones reduced by it: a key fades out instead of popping.
+const WEIGHT_MIN: f32 = 0.05;
+/// Where the visibility of a vertex in all chosen keys is below this, the fallback keys fill up.
+const VISIBILITY_MIN: f32 = 0.2;
+/// Fraction of a turned key's yaw at which its image starts to blend in; the blend is complete by the same fraction before the yaw.
+/// A head that faces the viewer therefore needs one image less.
 const TURN_BEGINS: f32 = 0.3;
 
-/// The skin's key images and how they are chosen.
+/// Key images of the skin and the data for their weights.
 #[derive(Debug)]
 pub struct KeyAtlas {
     pub regions: Vec<Region>,
     /// Names of the keys.
     pub names: Vec<String>,
-    /// Index and yaw (degrees) of the keys of a turned head.
+    /// Index and yaw (degrees) of the turned keys.
     turned: Vec<(usize, f32)>,
-    /// Share of a vertex outside all regions.
+    /// Weight of each vertex outside all regions.
     outside: Vec<f32>,
-    /// How well each key sees each vertex, vertex by vertex.
-    seen: Vec<KeyRow>,
-    /// Which keys fill up at each vertex.
+    /// Visibility of each vertex in each key.
+    visibility: Vec<KeyRow>,
+    /// Fallback keys of each vertex.
     fallback: Vec<Vec<(u8, f32)>>,
-    /// For each key, where each vertex lies in its image, in 1/256 texel from the first texel's centre. A frame needs few keys.
+    /// For each key, the texture coordinates of each vertex, in 1/256 texel from the first texel's centre. By key: a frame needs few.
     pub uv: Vec<Vec<[f32; 2]>>,
 }
 
-/// One number for each key.
+/// One value per key.
 pub type KeyRow = [f32; MAX_KEYS];
 
-/// Which keys colour the vertices in one frame.
+/// Key weights of all vertices in one frame.
 #[derive(Debug, Default)]
 pub struct VertexLayers {
-    /// For each key its share of each vertex, where it has one; a vertex's shares sum to one.
+    /// Weight of each vertex for each key, valid where its bit is set; the weights of a vertex sum to 1.
     shares: Vec<Vec<f32>>,
-    /// Bit k is set where key k has a share.
+    /// Bit k is set where key k has a weight.
     pub bits: Vec<u32>,
-    /// The mouth's keys and their weights.
+    /// Keys of the mouth and their weights.
     pub mouth: Vec<(usize, f32)>,
 }
 
 impl VertexLayers {
-    /// The share of a key at a vertex.
+    /// Weight of a key at a vertex.
     #[inline]
     pub fn share(&self, key: usize, vertex: usize) -> f32 {
         if self.bits[vertex] >> key & 1 == 1 { self.shares[key][vertex] } else { 0.0 }
@@ -57,7 +57,7 @@ impl VertexLayers {
 }
 
 impl KeyAtlas {
-    /// Reads masks, visibility and texture coordinates of the skin.
+    /// Reads region masks, visibility and texture coordinates.
     pub fn read(arrays: &Arrays, rig: &Rig, skin: &Part, textures: &[SkinTexture]) -> Result<Self, HeadError> {
         let (keys, count) = (rig.keys.len(), skin.points.len());
         let mut regions = Vec::new();
@@ -67,7 +67,7 @@ impl KeyAtlas {
         }
         regions.sort_by_key(|(is_mouth, _)| !is_mouth);
         let regions: Vec<Region> = regions.into_iter().map(|(_, region)| region).collect();
-        let seen = by_vertex(&arrays.shares("key_vis", &[keys, count])?, count);
+        let visibility = by_vertex(&arrays.shares("key_vis", &[keys, count])?, count);
         let steps = arrays.steps("key_uv", &[keys, count, 2], rig.uv_scale)?;
         let outside = (0..count).map(|v| 1.0 - regions.iter().map(|region| region.mask[v]).sum::<f32>()).collect();
         let turned = rig.keys.iter().enumerate().filter(|(_, key)| key.region == "turn");
@@ -76,7 +76,7 @@ impl KeyAtlas {
             names: rig.keys.iter().map(|key| key.name.clone()).collect(),
             turned: turned.filter_map(|(index, key)| key.yaw.map(|yaw| (index, yaw))).collect(),
             outside,
-            seen,
+            visibility,
             fallback: Vec::new(),
             uv: place_vertices(&steps, textures, count),
         };
@@ -84,8 +84,8 @@ impl KeyAtlas {
         Ok(atlas)
     }
 
-    /// Fills `layers` for a pose; `yaw` in degrees.
-    pub fn weigh(&self, weights: &ArkitWeights, yaw: f32, layers: &mut VertexLayers) {
+    /// Computes the weights for a pose; `yaw` in degrees.
+    pub fn compute(&self, weights: &ArkitWeights, yaw: f32, layers: &mut VertexLayers) {
         let chosen: Vec<Vec<(usize, f32)>> = self.regions.iter().map(|region| choose(region, weights)).collect();
         layers.mouth = chosen.first().cloned().unwrap_or_default();
         let turns: Vec<(usize, f32)> = self
@@ -93,11 +93,11 @@ impl KeyAtlas {
             .iter()
             .map(|&(key, at)| (key, smooth((yaw / at - TURN_BEGINS) / (1.0 - 2.0 * TURN_BEGINS))))
             .collect();
-        let count = self.seen.len();
+        let count = self.visibility.len();
         layers.shares.resize(MAX_KEYS, Vec::new());
         layers.bits.resize(count, 0);
         for vertex in 0..count {
-            let (row, bits) = self.weigh_vertex(vertex, &chosen, &turns);
+            let (row, bits) = self.vertex_weights(vertex, &chosen, &turns);
             layers.bits[vertex] = bits;
             for key in bits_of(bits) {
                 layers.shares[key].resize(count, 0.0);
@@ -106,7 +106,7 @@ impl KeyAtlas {
         }
     }
 
-    fn weigh_vertex(&self, vertex: usize, chosen: &[Vec<(usize, f32)>], turns: &[(usize, f32)]) -> (KeyRow, u32) {
+    fn vertex_weights(&self, vertex: usize, chosen: &[Vec<(usize, f32)>], turns: &[(usize, f32)]) -> (KeyRow, u32) {
         let mut row = [0.0; MAX_KEYS];
         let mut bits = 1_u32;
         row[0] = self.outside[vertex];
@@ -117,28 +117,28 @@ impl KeyAtlas {
             }
         }
         for &(key, share) in turns.iter().filter(|(_, share)| *share > 0.0) {
-            row[key] = row[0] * share * self.seen[vertex][key];
+            row[key] = row[0] * share * self.visibility[vertex][key];
             row[0] -= row[key];
             bits |= 1 << key;
         }
         let mut sum = 0.0;
         for key in bits_of(bits) {
-            row[key] = (row[key] - FAINT).max(0.0) * self.seen[vertex][key];
+            row[key] = (row[key] - WEIGHT_MIN).max(0.0) * self.visibility[vertex][key];
             sum += row[key];
         }
-        if sum < ENOUGH {
+        if sum < VISIBILITY_MIN {
             for &(key, share) in &self.fallback[vertex] {
-                row[usize::from(key)] += share * (ENOUGH - sum);
+                row[usize::from(key)] += share * (VISIBILITY_MIN - sum);
                 bits |= 1 << key;
             }
         }
         normalise(row, bits)
     }
 
-    /// In each region the key that sees the vertex best, neutral preferred.
+    /// For each region the key with the best visibility, with a preference for neutral.
     fn fallback_of(&self, vertex: usize) -> Vec<(u8, f32)> {
         let best = |keys: &[usize], bonus: f32| {
-            let score = |key: usize| self.seen[vertex][key] + if key == 0 { bonus } else { 0.0 };
+            let score = |key: usize| self.visibility[vertex][key] + if key == 0 { bonus } else { 0.0 };
             keys.iter().copied().max_by(|&a, &b| score(a).total_cmp(&score(b)).then(b.cmp(&a))).unwrap_or(0)
         };
         let masked = self.regions.iter().filter(|region| region.mask[vertex] > 0.0);
@@ -152,7 +152,7 @@ impl KeyAtlas {
     }
 }
 
-/// The places of the bits that are set.
+/// Indices of the bits that are set.
 pub fn bits_of(mut bits: u32) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let place = bits.trailing_zeros();
@@ -162,7 +162,7 @@ pub fn bits_of(mut bits: u32) -> impl Iterator<Item = usize> {
 }
 
 fn choose(region: &Region, weights: &ArkitWeights) -> Vec<(usize, f32)> {
-    let found = region.weigh(weights);
+    let found = region.compute(weights);
     region.keys.iter().copied().zip(found).filter(|(_, weight)| *weight > 0.0).collect()
 }
 

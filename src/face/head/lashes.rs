@@ -1,41 +1,41 @@
-//! Upper lashes, over everything of the face.
+//! Upper lashes, drawn over the face.
 //!
-//! Seen along their length they are thinner than a pixel: each row is sampled several times, so that they thin out instead of
+//! Viewed along their length they are thinner than a pixel. Each row is sampled several times, so that they fade instead of
 //! breaking into dashes.
 
 use super::model::Lash;
 use super::texture::{over, plate_lanes_of};
-use super::triangle_setup::{Planes, Window, scan};
-use super::visibility::{Corner, NOTHING, Samples};
+use super::triangle_setup::{BarycentricPlanes, Window, rasterize};
+use super::visibility::{Corner, EMPTY, VisibilityBuffer};
 use crate::face::Surface;
 
-/// Coarse lids cut corners: lashes are tested a little nearer.
-const NEARER: f32 = 0.05;
-/// A lash fades over so much depth.
-const SOFT: f32 = 0.03;
-/// Samples of a pixel, one below the other.
+/// Depth bias of the lashes: the mesh of the lids is coarse and would hide them.
+const DEPTH_BIAS: f32 = 0.05;
+/// Depth over which a lash fades into the lid.
+const FADE_DEPTH: f32 = 0.03;
+/// Vertical visibility per pixel.
 const ROWS: i32 = 4;
 
 /// The lashes of one frame.
 #[derive(Debug, Default)]
 pub struct Lashes {
-    /// Left, top, right, bottom in pixels.
+    /// Bounding box in pixels: left, top, right, bottom.
     area: [i32; 4],
-    /// Premultiplied lanes of each pixel of the area, summed over its samples.
+    /// Sum of the premultiplied visibility of each pixel, one 16-bit lane per channel.
     sums: Vec<u64>,
 }
 
 impl Lashes {
-    /// Draws the lashes whose corners are seen there, before and behind what was sampled.
-    pub fn draw(&mut self, lash: &Lash, corners: &[Corner], samples: &Samples) {
-        self.clear(corners, samples.area);
+    /// Rasterises the lashes with projected `corners` against the visibility buffer.
+    pub fn draw(&mut self, lash: &Lash, corners: &[Corner], visibility: &VisibilityBuffer) {
+        self.clear(corners, visibility.area);
         for triangle in &lash.part.triangles {
             let names = triangle.map(usize::from);
-            self.add(lash, names.map(|name| corners[name]), names.map(|name| lash.uv[name]), samples);
+            self.add(lash, names.map(|name| corners[name]), names.map(|name| lash.uv[name]), visibility);
         }
     }
 
-    /// Puts them over a picture.
+    /// Blends the lashes over a frame.
     pub fn cover(&self, surface: &mut Surface) {
         let [left, top, right, _] = self.area;
         let (side, width) = (surface.size().width(), (right - left).max(1) as usize);
@@ -60,25 +60,25 @@ impl Lashes {
         self.sums.resize((right - left) as usize * (bottom - top) as usize, 0);
     }
 
-    fn add(&mut self, lash: &Lash, corners: [Corner; 3], uv: [[f32; 2]; 3], samples: &Samples) {
+    fn add(&mut self, lash: &Lash, corners: [Corner; 3], uv: [[f32; 2]; 3], visibility: &VisibilityBuffer) {
         let fine = corners.map(|[x, y, _]| [x, y * ROWS as f32]);
-        let Some((planes, _)) = Planes::new(fine) else { return };
-        let soft = samples.spread(SOFT);
+        let Some((planes, _)) = BarycentricPlanes::new(fine) else { return };
+        let soft = visibility.spread(FADE_DEPTH);
         let [left, top, right, bottom] = self.area;
-        scan(fine, Window { left, top: top * ROWS, right, bottom: bottom * ROWS }, |fine_y, from, to| {
+        rasterize(fine, Window { left, top: top * ROWS, right, bottom: bottom * ROWS }, |fine_y, from, to| {
             let y = fine_y / ROWS;
-            let behind = &samples.row(y)[(from - samples.area[0]) as usize..];
+            let behind = &visibility.row(y)[(from - visibility.area[0]) as usize..];
             let start = ((y - top) * (right - left) + from - left) as usize;
             for ((sum, behind), x) in self.sums[start..].iter_mut().zip(behind).zip(from..to) {
                 let [second, third] = planes.at(x as f32 + 0.5, fine_y as f32 + 0.5);
                 let mix = |a: f32, b: f32, c: f32| a + (b - a) * second + (c - a) * third;
-                let depth = samples.depth(mix(corners[0][2], corners[1][2], corners[2][2]) - NEARER);
-                if *behind != NOTHING {
-                    // Where a lash dips into the lid it fades.
+                let depth = visibility.depth(mix(corners[0][2], corners[1][2], corners[2][2]) - DEPTH_BIAS);
+                if *behind != EMPTY {
+                    // A lash fades where it enters the lid.
                     let seen = u64::from(behind.saturating_sub(depth).min(soft) / (soft / 256 + 1));
                     let [u, v] = std::array::from_fn(|i| (mix(uv[0][i], uv[1][i], uv[2][i]) * 256.0) as i32);
                     let lanes = lash.plate.tap(u, v);
-                    // Folded lashes cover a pixel once.
+                    // Overlapping lashes do not exceed full opacity.
                     let room = (ROWS as u64 * 255).saturating_sub(*sum >> 48) * 256 / (lanes >> 48).max(1);
                     *sum += (lanes * seen.min(room)) >> 8 & 0x00ff_00ff_00ff_00ff;
                 }

@@ -1,7 +1,7 @@
-//! Rendered heads: a mesh textured from key poses.
+//! Renderer of photorealistic heads: a morphing mesh, textured from key poses.
 //!
-//! Decides how a head's files become pictures. One light mesh moves with the ARKit weights; each key pose was rendered once
-//! and is sampled where that key saw the mesh, so that skin looks rendered at every pose between. Hair and body are plates.
+//! Decides how a head is drawn. A coarse mesh morphs with the ARKit weights. Each key pose was rendered offline once; the mesh samples those
+//! images with weights that depend on the pose, so that poses between the keys look rendered too. Hair and body are image plates.
 
 mod arrays;
 mod backdrop;

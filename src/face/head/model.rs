@@ -1,10 +1,10 @@
-//! A head's files, read and checked once, shared by all sessions that show it.
+//! A loaded head: files read and validated once, shared by all sessions.
 
 use std::sync::Arc;
 
 use super::HeadError;
 use super::arrays::Arrays;
-use super::backdrop::Stage;
+use super::backdrop::Backdrop;
 use super::camera::Camera;
 use super::eyes::Eyes;
 use super::hair::Hair;
@@ -12,63 +12,67 @@ use super::key_weights::KeyAtlas;
 use super::part::Part;
 use super::rig::{PlateEntry, Rig};
 use super::texture::{Files, Plate, SkinTexture, read_image};
-use super::visibility::INNER;
+use super::visibility::INTERIOR_BIT;
 use crate::face::raster::TextureError;
 
-/// A head, immutable.
+/// A head. Immutable.
 #[derive(Debug)]
 pub struct HeadModel {
     pub(super) rig: Rig,
     pub(super) camera: Camera,
     pub(super) skin: Part,
-    /// Share of the head's turn of each vertex of the skin, 0 to 1.
+    /// Fraction of the head's rotation that each skin vertex takes, 0 to 1.
     pub(super) turn_shares: Vec<f32>,
     pub(super) atlas: KeyAtlas,
     /// Images of the keys, then of the teeth, then of the tongue.
     pub(super) textures: Vec<SkinTexture>,
-    pub(super) interior: Vec<Inside>,
+    pub(super) interior: Vec<MouthPart>,
     pub(super) lash: Lash,
     pub(super) eyes: Eyes,
     pub(super) hair_back: Option<Hair>,
     pub(super) hair_front: Option<Hair>,
     plates: [Option<Plate>; 2],
-    stage: Arc<Stage>,
+    backdrop: Arc<Backdrop>,
 }
 
-/// A part of the mouth's inside.
+/// A part of the interior of the mouth.
 #[derive(Debug)]
-pub(super) struct Inside {
+pub(super) struct MouthPart {
     pub part: Part,
-    pub look: InsideLook,
-    /// Its first triangle among all that are not skin.
+    pub look: MouthMaterial,
+    /// ID of its first triangle, among all that are not skin.
     pub first: usize,
     pub is_lower_teeth: bool,
 }
 
-/// How a part of the mouth's inside is coloured.
+/// Shading of a part of the mouth.
 #[derive(Debug)]
-pub(super) enum InsideLook {
-    /// By an image; texture coordinates in 1/256 texel.
+pub(super) enum MouthMaterial {
+    /// Textured; coordinates in 1/256 texel.
     Textured { texture: usize, uv: Vec<[f32; 2]> },
-    /// The dark behind the teeth.
+    /// The cavity behind the teeth, in one colour.
     Cavity,
 }
 
-/// Upper lashes: alpha over everything of the face.
+/// Upper lashes, blended over the face.
 #[derive(Debug)]
 pub(super) struct Lash {
     pub part: Part,
     pub plate: Plate,
-    /// In texels from the first texel's centre.
+    /// Texture coordinates in texels from the first texel's centre.
     pub uv: Vec<[f32; 2]>,
 }
 
 impl HeadModel {
-    /// Reads a head from the files of its avatar, for pictures of `side_px` (others work too, at a cost when they begin).
-    /// Wanted are `rig.json`, `mesh.bin` and the images that the rig names.
+    /// Loads a head from the files of its avatar, for frames of `side_px` (other resolutions work, and prepare their backdrop when they
+    /// start). Needs `rig.json`, `mesh.bin` and the images that the rig names.
+    ///
+    /// The order is that of the checks: `rig.json` limits every count, then each array of `mesh.bin` is checked against it, then the images.
+    /// Skin comes before the key atlas, because the atlas weights its vertices; the mouth comes before the eyes, because
+    /// triangle IDs in the visibility buffer continue from one to the other.
     ///
     /// # Errors
-    /// If a file is missing, does not decode, or holds what a head cannot have.
+    /// If a file is missing, cannot be decoded, or exceeds the limits of a head.
     pub fn load<'a>(files: &dyn Fn(&str) -> Option<&'a [u8]>, side_px: u32) -> Result<Self, HeadError> {
         let file = |name: &str| files(name).ok_or_else(|| HeadError::Missing { file: name.to_owned() });
         let rig = Rig::parse(file("rig.json")?)?;
@@ -81,17 +85,13 @@ impl HeadModel {
         let atlas = KeyAtlas::read(&arrays, &rig, &skin, &textures[..rig.keys.len()])?;
         let interior = read_interior(&arrays, &rig, &textures)?;
         let lash = read_lash(files, &arrays, &rig)?;
-        let plate = |entry: &Option<PlateEntry>| read_plate(files, &rig, entry.as_ref());
-        let plates = [plate(&rig.plates.bodyfull)?, plate(&rig.plates.body)?];
-        let bend = |entry: &Option<PlateEntry>, depths: &[Vec<f32>]| {
-            let wrong = |error: TextureError| HeadError::rig(format!("hair that is no texture: {error}"));
-            plate(entry)?.map(|plate| Hair::new(&camera, &plate, depths).map_err(wrong)).transpose()
-        };
-        let hair_back = bend(&rig.plates.hairback, &rig.hair_depth.back)?;
-        let hair_front = bend(&rig.plates.hairfront, &rig.hair_depth.front)?;
+        let plates = [&rig.plates.bodyfull, &rig.plates.body].map(|entry| read_plate(files, &rig, entry.as_ref()));
+        let [body, collar] = plates;
+        let plates = [body?, collar?];
+        let hair_back = read_hair(files, &rig, rig.plates.hairback.as_ref(), &rig.hair_depth.back)?;
+        let hair_front = read_hair(files, &rig, rig.plates.hairfront.as_ref(), &rig.hair_depth.front)?;
         let eyes = read_eyes(files, &rig)?;
-        let side = crate::media::FrameSize::square(side_px).width();
-        let stage = Arc::new(Stage::new(&rig, [plates[0].as_ref(), plates[1].as_ref()], side));
+        let backdrop = Arc::new(scaled_backdrop(&rig, &plates, crate::media::FrameSize::square(side_px).width()));
         Ok(Self {
             rig,
             camera,
@@ -105,31 +105,42 @@ impl HeadModel {
             hair_back,
             hair_front,
             plates,
-            stage,
+            backdrop,
         })
     }
 
-    /// The stage for the pictures that the head was loaded for.
-    pub(super) fn prepared_stage(&self) -> Arc<Stage> {
-        Arc::clone(&self.stage)
+    /// Backdrop for the resolution for which the head was loaded.
+    pub(super) fn prepared_backdrop(&self) -> Arc<Backdrop> {
+        Arc::clone(&self.backdrop)
     }
 
-    /// The stage for pictures of `side` pixels: the shared one if it fits.
-    pub(super) fn stage(&self, side: usize) -> Arc<Stage> {
-        if self.stage.side == side {
-            return Arc::clone(&self.stage);
+    /// Backdrop for `side` pixels: shared if the resolution matches.
+    pub(super) fn backdrop(&self, side: usize) -> Arc<Backdrop> {
+        if self.backdrop.side == side {
+            return Arc::clone(&self.backdrop);
         }
-        Arc::new(Stage::new(&self.rig, [self.plates[0].as_ref(), self.plates[1].as_ref()], side))
+        Arc::new(scaled_backdrop(&self.rig, &self.plates, side))
     }
 
-    /// The first triangle of the eyes among all that are not skin.
+    /// Memory of its images, which is nearly all that it takes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        let textures = self.textures.iter().map(SkinTexture::size_bytes).sum::<usize>();
+        let plates = self.plates.iter().flatten().map(Plate::size_bytes).sum::<usize>();
+        let hair = [&self.hair_back, &self.hair_front].into_iter().flatten().map(Hair::size_bytes).sum::<usize>();
+        // Background, body and collar at the size of the frame.
+        let backdrop = 3 * 4 * self.backdrop.side * self.backdrop.side;
+        (textures + plates + hair + backdrop) as u64
+    }
+
+    /// ID of the first triangle of the eyes, among all that are not skin.
     pub(super) fn first_eye(&self) -> usize {
         self.interior.last().map_or(0, |inside| inside.first + inside.part.triangles.len())
     }
 }
 
 fn check_counts(part: &Part, name: &str) -> Result<(), HeadError> {
-    let limit = INNER as usize - 1 - 2 * Eyes::TRIANGLES;
+    let limit = INTERIOR_BIT as usize - 1 - 2 * Eyes::TRIANGLES;
     if part.triangles.len() <= limit {
         return Ok(());
     }
@@ -147,32 +158,49 @@ fn read_plate(files: Files, rig: &Rig, entry: Option<&PlateEntry>) -> Result<Opt
     let image = read_image(files, &entry.image, rig.grade.saturation)?;
     let [left, top, right, bottom] = entry.bounds.map(i64::from);
     if (right - left, bottom - top) != (image.width as i64, image.height as i64) || left.abs().max(top.abs()) > 4096 {
-        let found = format!("{} by {} pixels for the box {:?}", image.width, image.height, entry.bounds);
+        let found = format!("{}x{} pixels for the box {:?}", image.width, image.height, entry.bounds);
         return Err(HeadError::Image { file: entry.image.clone(), found });
     }
     Ok(Some(Plate::new(&image, entry.bounds)))
 }
 
-fn read_interior(arrays: &Arrays, rig: &Rig, textures: &[SkinTexture]) -> Result<Vec<Inside>, HeadError> {
+/// A hair plate, bent over its depth grid.
+fn read_hair(
+    files: Files,
+    rig: &Rig,
+    entry: Option<&PlateEntry>,
+    depths: &[Vec<f32>],
+) -> Result<Option<Hair>, HeadError> {
+    let invalid = |error: TextureError| HeadError::rig(format!("invalid hair plate: {error}"));
+    let plate = read_plate(files, rig, entry)?;
+    plate.map(|plate| Hair::new(&rig.camera(), &plate, depths).map_err(invalid)).transpose()
+}
+
+/// Background, body and collar for frames of `side` pixels.
+fn scaled_backdrop(rig: &Rig, plates: &[Option<Plate>; 2], side: usize) -> Backdrop {
+    Backdrop::new(rig, [plates[0].as_ref(), plates[1].as_ref()], side)
+}
+
+fn read_interior(arrays: &Arrays, rig: &Rig, textures: &[SkinTexture]) -> Result<Vec<MouthPart>, HeadError> {
     let mut inside = Vec::new();
     let mut first = 0;
     for (name, texture) in [("lt", Some(0)), ("tongue", Some(1)), ("ut", Some(0)), ("cavity", None)] {
         let part = Part::read(arrays, rig, name)?;
         let look = match texture {
-            None => InsideLook::Cavity,
+            None => MouthMaterial::Cavity,
             Some(offset) => {
                 let texture = rig.keys.len() + offset;
                 let uv = arrays.steps(&format!("{name}_uv"), &[part.points.len(), 2], rig.uv_scale)?;
                 let place = |uv: &[f32; 2]| textures[texture].clamp(uv.map(|value| (value - 0.5) * 256.0));
-                InsideLook::Textured { texture, uv: uv.as_chunks::<2>().0.iter().map(place).collect() }
+                MouthMaterial::Textured { texture, uv: uv.as_chunks::<2>().0.iter().map(place).collect() }
             }
         };
         let count = part.triangles.len();
         check_counts(&part, name)?;
-        inside.push(Inside { part, look, first, is_lower_teeth: name == "lt" });
+        inside.push(MouthPart { part, look, first, is_lower_teeth: name == "lt" });
         first += count;
     }
-    if first + 2 * Eyes::TRIANGLES >= INNER as usize {
+    if first + 2 * Eyes::TRIANGLES >= INTERIOR_BIT as usize {
         return Err(HeadError::mesh("cavity_tri", "fewer triangles inside the mouth", &first));
     }
     Ok(inside)

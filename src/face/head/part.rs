@@ -1,4 +1,4 @@
-//! A part of the head that moves with the ARKit weights: its points, triangles and deltas.
+//! A morphing mesh: vertices, triangles and blend shape deltas.
 
 use super::HeadError;
 use super::arrays::Arrays;
@@ -7,28 +7,28 @@ use super::edge_aa::Edges;
 use super::rig::Rig;
 use crate::face::{ArkitWeights, arkit_index};
 
-/// A mesh with linear shapes.
+/// A mesh with linear blend shapes.
 #[derive(Debug)]
 pub struct Part {
-    /// Points at rest, in camera space.
+    /// Resting vertices, in camera space.
     pub points: Vec<Vec3>,
-    /// Indices into the points.
+    /// Vertex indices.
     pub triangles: Vec<[u16; 3]>,
-    /// The edges of the triangles.
+    /// Edges of the triangles.
     pub edges: Edges,
     shapes: Vec<Shape>,
 }
 
-/// What one ARKit shape moves.
+/// Deltas of one ARKit blend shape.
 #[derive(Debug)]
 struct Shape {
-    /// Index into the ARKit weights.
+    /// Index of the ARKit weight.
     arkit: usize,
     moves: Vec<(u16, Vec3)>,
 }
 
 impl Part {
-    /// Reads the arrays that begin with `name`.
+    /// Reads the arrays whose names begin with `name`.
     pub fn read(arrays: &Arrays, rig: &Rig, name: &str) -> Result<Self, HeadError> {
         let count = arrays.rows(&format!("{name}_pos"))?;
         let faces = arrays.rows(&format!("{name}_tri"))?;
@@ -43,7 +43,7 @@ impl Part {
         })
     }
 
-    /// The points under these weights.
+    /// Writes the vertices for the given weights to `out`.
     pub fn morph(&self, weights: &ArkitWeights, out: &mut Vec<Vec3>) {
         out.clone_from(&self.points);
         for shape in &self.shapes {
@@ -58,9 +58,8 @@ impl Part {
         }
     }
 
-    /// For each ARKit shape the moves on screen (x and y) of each point, scaled by `scale[point]`; points of scale zero move
-    /// nowhere. Two numbers a point.
-    pub fn screen_moves(&self, scale: &[f32]) -> Vec<(usize, Vec<f32>)> {
+    /// For each blend shape, the displacement of each vertex in x and y, scaled by `scale[vertex]`: two numbers per vertex.
+    pub fn screen_displacements(&self, scale: &[f32]) -> Vec<(usize, Vec<f32>)> {
         let rows = self.shapes.iter().map(|shape| {
             let mut row = vec![0.0; self.points.len() * 2];
             for (index, delta) in &shape.moves {
@@ -77,7 +76,7 @@ impl Part {
 fn read_shapes(arrays: &Arrays, rig: &Rig, name: &str, points: usize) -> Result<Vec<Shape>, HeadError> {
     let starts_name = format!("{name}_delta_start");
     let scale = rig.delta_scale.get(name).copied().filter(|scale| scale.is_finite());
-    let scale = scale.ok_or_else(|| HeadError::rig(format!("no delta_scale for {name}")))?;
+    let scale = scale.ok_or_else(|| HeadError::rig(format!("delta_scale of {name} is missing")))?;
     let length = arrays.rows(&format!("{name}_delta_index"))?;
     let starts = arrays.words(&starts_name, &[rig.shapes.len() + 1])?;
     let indices = arrays.indices(&format!("{name}_delta_index"), &[length], points)?;
@@ -85,8 +84,9 @@ fn read_shapes(arrays: &Arrays, rig: &Rig, name: &str, points: usize) -> Result<
     let moves: Vec<(u16, Vec3)> = indices.into_iter().zip(values.as_chunks().0.iter().copied()).collect();
     let shapes = rig.shapes.iter().zip(starts.windows(2)).map(|(shape, range)| {
         let moves = moves.get(range[0] as usize..range[1] as usize);
-        let moves = moves.ok_or_else(|| HeadError::mesh(&starts_name, format!("rising up to {length}"), &range[1]))?;
-        let arkit = arkit_index(shape).ok_or_else(|| HeadError::rig(format!("the unknown shape {shape}")))?;
+        let moves = moves
+            .ok_or_else(|| HeadError::mesh(&starts_name, format!("ascending values up to {length}"), &range[1]))?;
+        let arkit = arkit_index(shape).ok_or_else(|| HeadError::rig(format!("unknown shape {shape}")))?;
         Ok(Shape { arkit, moves: moves.to_vec() })
     });
     shapes.collect()

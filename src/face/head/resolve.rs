@@ -1,61 +1,61 @@
-//! From samples to pixels: skin is coloured in runs of one triangle, eyes and mouth pixel by pixel.
+//! Deferred shading: from the visibility buffer to colours. Skin is shaded in runs of one triangle, eyes and mouth per pixel.
 
 use super::eyes::{Eye, Eyes};
-use super::model::{HeadModel, InsideLook};
+use super::model::{HeadModel, MouthMaterial};
 use super::skin::Facets;
-use super::visibility::{INNER, NAME, NOTHING, Samples};
+use super::visibility::{EMPTY, ID_MASK, INTERIOR_BIT, VisibilityBuffer};
 use crate::face::Surface;
 
-/// The colour of the mouth's inside in the light.
+/// Colour of the lit mouth cavity.
 const CAVITY: [f32; 3] = [78.0, 28.0, 25.0];
 
-/// All that a frame's pixels are made from.
+/// Inputs of the shading of one frame.
 pub struct Resolve<'a> {
     pub model: &'a HeadModel,
-    pub samples: &'a Samples,
+    pub visibility: &'a VisibilityBuffer,
     pub facets: &'a Facets,
     pub eyes: [Eye; 2],
     /// Brightness of teeth and tongue.
     pub teeth: f32,
-    /// Brightness of the dark behind them.
+    /// Brightness of the mouth cavity.
     pub cavity: f32,
-    /// Pixels of the canvas per pixel of the picture.
+    /// Canvas pixels per frame pixel.
     pub scale: f32,
 }
 
 impl Resolve<'_> {
-    /// Draws the face over the surface.
+    /// Shades the face over the surface.
     pub fn draw(&self, surface: &mut Surface) {
-        let [left, top, right, bottom] = self.samples.area;
+        let [left, top, right, bottom] = self.visibility.area;
         let side = surface.size().width();
         for y in top..bottom {
             let pixels = &mut surface.pixels[y as usize * side + left as usize..y as usize * side + right as usize];
-            self.draw_row([left as f32 + 0.5, y as f32 + 0.5], self.samples.row(y), pixels);
+            self.draw_row([left as f32 + 0.5, y as f32 + 0.5], self.visibility.row(y), pixels);
         }
     }
 
-    /// Draws a row whose first pixel has its centre at `origin`.
+    /// Shades a row whose first pixel has its centre at `origin`.
     fn draw_row(&self, origin: [f32; 2], words: &[u32], pixels: &mut [[u8; 4]]) {
         let mut x = 0;
         while let Some(&word) = words.get(x) {
             let at = [origin[0] + x as f32, origin[1]];
-            if word == NOTHING {
+            if word == EMPTY {
                 x += 1;
-            } else if word & INNER != 0 {
-                let [r, g, b] = self.shade((word & NAME & !INNER) as usize, at);
+            } else if word & INTERIOR_BIT != 0 {
+                let [r, g, b] = self.shade((word & ID_MASK & !INTERIOR_BIT) as usize, at);
                 pixels[x] = [r, g, b, 255];
                 x += 1;
             } else {
-                let name = word & NAME;
+                let name = word & ID_MASK;
                 let rest = &words[x..];
-                let length = rest.iter().position(|word| word & NAME != name).unwrap_or(rest.len());
+                let length = rest.iter().position(|word| word & ID_MASK != name).unwrap_or(rest.len());
                 self.facets.colour_run(&self.model.textures, name as usize, at, &mut pixels[x..x + length]);
                 x += length;
             }
         }
     }
 
-    /// The colour of an eye or of the inside of the mouth.
+    /// Colour of an eye or of the interior of the mouth.
     fn shade(&self, name: usize, at: [f32; 2]) -> [u8; 3] {
         let first_eye = self.model.first_eye();
         if name >= first_eye {
@@ -63,7 +63,7 @@ impl Resolve<'_> {
             return self.model.eyes.colour(&self.model.camera, eye, at.map(|value| value * self.scale));
         }
         let inside = self.model.interior.iter().rfind(|inside| inside.first <= name);
-        if inside.is_some_and(|inside| matches!(inside.look, InsideLook::Textured { .. })) {
+        if inside.is_some_and(|inside| matches!(inside.look, MouthMaterial::Textured { .. })) {
             let slot = self.model.skin.triangles.len() + name;
             let colour = self.facets.colour(&self.model.textures, slot, at);
             return colour.map(|value| (f32::from(value) * self.teeth + 0.5) as u8);

@@ -1,6 +1,6 @@
-//! `rig.json`: what the numbers and images of a head mean.
+//! Schema of `rig.json` of a head.
 //!
-//! Decides the shape of the file and the limits of its values. Reads no image and no mesh.
+//! Decides the structure of the file and the limits of its values. Reads neither images nor the mesh.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use super::HeadError;
 use super::camera::{Camera, Mat3, Vec3};
 use crate::face::arkit_index;
 
-/// At most so many key poses (their weights are bits of one word).
+/// Maximum number of key poses (a bit each in one word).
 pub const MAX_KEYS: usize = 32;
-/// Rows and columns of a grid of hair depths over the canvas.
+/// Rows and columns of the hair depth grids.
 pub const DEPTH_CELLS: usize = 20;
 
-/// Left, top, right, bottom in pixels of the canvas.
+/// Left, top, right, bottom in canvas pixels.
 pub type CanvasBox = [i32; 4];
 
 /// The whole file.
@@ -25,26 +25,26 @@ pub struct Rig {
     pub canvas: u32,
     pub camera: CameraEntry,
     pub turn: TurnEntry,
-    /// Names of the shapes, in the order of all deltas.
+    /// Names of the blend shapes, in the order of all deltas.
     pub shapes: Vec<String>,
     pub keys: Vec<KeyEntry>,
-    /// Which family of keys a masked region of the skin draws from.
+    /// Key family of each masked region of the skin.
     pub regions: BTreeMap<String, String>,
     pub plates: Plates,
     pub hair_depth: HairDepth,
     pub eyes: EyesEntry,
     pub interior: InteriorEntry,
-    /// Brightness of teeth and tongue for each mouth key; none where the mouth is closed.
+    /// Brightness of teeth and tongue for each mouth key; `None` where the mouth is closed.
     #[serde(default)]
     pub gains: BTreeMap<String, Option<f32>>,
-    /// Colours of the background's middle and of its edge, sRGB 0 to 1.
+    /// Colours of the background's centre and edge, sRGB 0 to 1.
     pub background: [[f32; 3]; 2],
     pub grade: Grade,
-    /// Step of the int16 deltas of each part.
+    /// Scale of the int16 deltas of each part.
     pub delta_scale: BTreeMap<String, f32>,
-    /// Step of the int16 texture coordinates.
+    /// Scale of the int16 texture coordinates.
     pub uv_scale: f32,
-    /// The arrays of `mesh.bin`.
+    /// Table of contents of `mesh.bin`.
     pub mesh: Vec<ArrayEntry>,
 }
 
@@ -59,7 +59,7 @@ pub struct TurnEntry {
     pub pivot: Vec3,
 }
 
-/// A pose that was rendered.
+/// A key pose: rendered offline.
 #[derive(Debug, Deserialize)]
 pub struct KeyEntry {
     pub region: String,
@@ -67,7 +67,7 @@ pub struct KeyEntry {
     pub image: String,
     #[serde(default)]
     pub weights: BTreeMap<String, f32>,
-    /// Degrees; only for the keys of a turned head.
+    /// Degrees; for keys of a turned head only.
     #[serde(default)]
     pub yaw: Option<f32>,
 }
@@ -87,7 +87,7 @@ pub struct PlateEntry {
     pub bounds: CanvasBox,
 }
 
-/// Depth of the hair's plates over the canvas, row by row.
+/// Depth of the hair plates over the canvas, row by row.
 #[derive(Debug, Deserialize)]
 pub struct HairDepth {
     pub front: Vec<Vec<f32>>,
@@ -101,13 +101,13 @@ pub struct EyesEntry {
     pub sclera: String,
     pub iris: String,
     pub glint: String,
-    /// Subject's left, then right.
+    /// The subject's left, then right.
     pub center: [Vec3; 2],
     pub radius: f32,
     pub iris_radius: f32,
-    /// Brightness of the white of the eye where the iris was rendered.
+    /// Brightness of the sclera where the iris was rendered.
     pub iris_ref: f32,
-    /// Radians that a closing lid takes the eye down.
+    /// Downward rotation of the eye by a closing lid, in radians.
     #[serde(default)]
     pub blink_pitch: f32,
 }
@@ -124,14 +124,14 @@ pub struct Grade {
     pub saturation: f32,
 }
 
-/// Where an array lies in `mesh.bin`.
+/// Entry of the table of contents of `mesh.bin`.
 #[derive(Debug, Deserialize)]
 pub struct ArrayEntry {
     pub name: String,
-    /// In numpy's spelling, little endian.
+    /// numpy dtype, little endian.
     pub dtype: String,
     pub shape: Vec<usize>,
-    /// In bytes.
+    /// Offset in bytes.
     pub offset: usize,
 }
 
@@ -156,14 +156,14 @@ impl Rig {
 
     fn check_keys(&self) -> Result<(), HeadError> {
         if self.keys.first().is_none_or(|key| key.region != "neutral") {
-            return Err(HeadError::rig("no neutral key in the first place"));
+            return Err(HeadError::rig("the first key is not neutral"));
         }
         if self.keys.len() > MAX_KEYS || self.regions.len() > 8 || self.shapes.len() > 256 {
             return Err(HeadError::rig("more than 32 keys, 8 regions or 256 shapes"));
         }
         let named = self.keys.iter().flat_map(|key| key.weights.keys());
         match self.shapes.iter().chain(named).find(|name| arkit_index(name).is_none()) {
-            Some(name) => Err(HeadError::rig(format!("the unknown shape {name}"))),
+            Some(name) => Err(HeadError::rig(format!("unknown shape {name}"))),
             None => Ok(()),
         }
     }
@@ -183,7 +183,7 @@ impl Rig {
             ("keys.yaw", self.keys.iter().filter_map(|key| key.yaw).all(|yaw| within(yaw.abs(), 0.5, 90.0))),
         ];
         match wanted.iter().find(|(_, is_sound)| !is_sound) {
-            Some((name, _)) => Err(HeadError::rig(format!("a value of {name} out of its range"))),
+            Some((name, _)) => Err(HeadError::rig(format!("{name} is out of range"))),
             None => Ok(()),
         }
     }

@@ -1,12 +1,12 @@
-//! The colour of the skin (and of teeth and tongue) at a place: key images mixed over a triangle.
+//! Shading of skin, teeth and tongue: weighted key images, interpolated over each triangle.
 
 use visage_kernels::pixels::runs::{self, Layer, WHOLE};
 
 use super::key_weights::{VertexLayers, bits_of};
 use super::texture::{FINE, SkinTexture};
-use super::triangle_setup::Planes;
+use super::triangle_setup::BarycentricPlanes;
 
-/// A triangle that faces the viewer: where its first corner is seen, and its layers.
+/// A front-facing triangle: position of its first corner, and its range of layers.
 #[derive(Clone, Copy, Debug, Default)]
 struct Facet {
     origin: [f32; 2],
@@ -14,20 +14,20 @@ struct Facet {
     count: u32,
 }
 
-/// The triangles of one frame.
+/// FrontHair-facing triangles of one frame.
 #[derive(Debug, Default)]
 pub struct Facets {
     facets: Vec<Facet>,
     layers: Vec<Layer>,
-    /// The image of each layer.
+    /// Image of each layer.
     images: Vec<u32>,
 }
 
-/// Texture coordinates of a corner for a key.
+/// Vertex indices of a triangle.
 pub type Corners = [usize; 3];
 
 impl Facets {
-    /// Forgets the last frame; there will be up to `count` triangles.
+    /// Starts a frame with up to `count` triangles.
     pub fn clear(&mut self, count: usize) {
         self.facets.clear();
         self.facets.resize(count, Facet::default());
@@ -35,11 +35,11 @@ impl Facets {
         self.images.clear();
     }
 
-    /// Adds the skin triangle `name` with the layers of its corners.
+    /// Adds the skin triangle `name` with the key weights of its corners.
     pub fn add_skin(
         &mut self,
         name: usize,
-        planes: Planes,
+        planes: BarycentricPlanes,
         corners: Corners,
         mixed: (&VertexLayers, &[Vec<[f32; 2]>]),
     ) {
@@ -59,14 +59,14 @@ impl Facets {
         self.facets[name] = Facet { origin: planes.origin(), start: start as u32, count };
     }
 
-    /// Adds a triangle with one image.
-    pub fn add_plain(&mut self, name: usize, planes: Planes, texture: usize, uv: [[f32; 2]; 3]) {
+    /// Adds a triangle with a single image.
+    pub fn add_plain(&mut self, name: usize, planes: BarycentricPlanes, texture: usize, uv: [[f32; 2]; 3]) {
         self.facets[name] = Facet { origin: planes.origin(), start: self.layers.len() as u32, count: 1 };
         self.layers.push(layer(uv.map(|[u, v]| [u, v, 1.0]), &planes));
         self.images.push(texture as u32);
     }
 
-    /// The colour of the triangle `name` at a place.
+    /// Colour of the triangle `name` at a point.
     pub fn colour(&self, textures: &[SkinTexture], name: usize, at: [f32; 2]) -> [u8; 3] {
         let mut pixel = [[0; 4]];
         self.colour_run(textures, name, at, &mut pixel);
@@ -74,7 +74,7 @@ impl Facets {
         [r, g, b]
     }
 
-    /// The colours of pixels of a row, from the place `at` on, that the triangle `name` covers.
+    /// Colours of consecutive pixels of a row in the triangle `name`, the first with its centre at `at`.
     pub fn colour_run(&self, textures: &[SkinTexture], name: usize, at: [f32; 2], out: &mut [[u8; 4]]) {
         let Some(facet) = self.facets.get(name) else { return };
         let range = facet.start as usize..(facet.start + facet.count) as usize;
@@ -84,16 +84,16 @@ impl Facets {
     }
 }
 
-/// One image on one triangle: u, v (in 1/256 texel) and weight at its corners.
+/// One image on one triangle: u, v (1/256 texel) and weight at its corners.
 #[inline]
-fn layer(corners: [[f32; 3]; 3], planes: &Planes) -> Layer {
-    // Written out: a map over an array is not always taken in whole.
+fn layer(corners: [[f32; 3]; 3], planes: &BarycentricPlanes) -> Layer {
+    // Without `map`: the compiler does not always unroll it.
     let terms = |[u, v, weight]: [f32; 3]| [u * FINE, v * FINE, weight * WHOLE, 0.0];
     let [a, b, c] = [terms(corners[0]), terms(corners[1]), terms(corners[2])];
     let slope = |[second, third]: [f32; 2]| {
         let along = |term: usize| (b[term] - a[term]) * second + (c[term] - a[term]) * third;
         [along(0), along(1), along(2), 0.0]
     };
-    let [right, down] = planes.rises();
+    let [right, down] = planes.derivatives();
     Layer { first: a, right: slope(right), down: slope(down) }
 }

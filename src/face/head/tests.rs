@@ -1,4 +1,4 @@
-//! What holds for the built-in heads.
+//! Tests of the built-in heads.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ fn pose(weights: &[(&str, f32)]) -> Pose {
     pose
 }
 
-/// Pixels of the mouth's surroundings that are dark: lips and skin are not, the inside of a mouth is.
+/// Number of dark pixels around the mouth: the interior of a mouth is dark, lips and skin are not.
 fn dark_in_mouth(surface: &Surface) -> usize {
     let side = surface.size().width();
     let rows = (290..345).flat_map(|y| &surface.pixels[y * side + 236..y * side + 276]);
@@ -60,7 +60,7 @@ fn talking(seconds: f32) -> Pose {
 }
 
 #[test]
-fn a_picture_is_opaque_at_every_size() {
+fn a_frame_is_opaque_at_every_resolution() {
     let mut face = HeadFace::new(load("nora"));
     for side in [512, 160, 384] {
         let surface = draw(&mut face, &talking(1.7), side);
@@ -69,7 +69,7 @@ fn a_picture_is_opaque_at_every_size() {
 }
 
 #[test]
-fn an_open_jaw_darkens_the_inside_of_the_mouth() {
+fn an_open_jaw_shows_the_dark_interior_of_the_mouth() {
     for avatar in AVATARS {
         let mut face = HeadFace::new(load(avatar));
         let shut = dark_in_mouth(&draw(&mut face, &Pose::default(), 512));
@@ -79,20 +79,20 @@ fn an_open_jaw_darkens_the_inside_of_the_mouth() {
 }
 
 #[test]
-fn no_lip_has_a_pixel_of_a_foreign_colour() {
+fn no_pixel_of_the_lips_has_a_foreign_colour() {
     let mut smile = pose(&[("jawOpen", 0.3), ("mouthSmileLeft", 0.5), ("mouthSmileRight", 0.5)]);
     (smile.yaw_degrees, smile.pitch_degrees, smile.roll_degrees) = (6.0, 3.0, 3.0);
     for avatar in AVATARS {
         let surface = draw(&mut HeadFace::new(load(avatar)), &smile, 512);
         let mouth = (290..350).flat_map(|y| &surface.pixels[y * 512 + 220..y * 512 + 310]);
-        // Skin, lips, teeth and the dark behind them are all redder than green.
+        // Skin, lips, teeth and the mouth cavity all have more red than green.
         let green = mouth.filter(|[r, g, _, _]| *g > r.saturating_add(8)).count();
         assert_eq!(green, 0, "{avatar}");
     }
 }
 
 #[test]
-fn a_blink_hides_the_white_of_the_eyes() {
+fn a_blink_hides_the_sclera() {
     for avatar in AVATARS {
         let mut face = HeadFace::new(load(avatar));
         let open = draw(&mut face, &Pose::default(), 512);
@@ -110,7 +110,7 @@ fn a_blink_hides_the_white_of_the_eyes() {
 }
 
 #[test]
-fn the_lashes_of_a_nearly_shut_eye_are_one_line() {
+fn the_lashes_of_a_nearly_closed_eye_are_one_line() {
     for avatar in AVATARS {
         let mut face = HeadFace::new(load(avatar));
         for shut in [0.7, 0.76, 0.8, 0.84] {
@@ -118,7 +118,7 @@ fn the_lashes_of_a_nearly_shut_eye_are_one_line() {
             let bright = |pixel: [u8; 4]| pixel[..3].iter().map(|value| i32::from(*value)).sum::<i32>();
             let darkest = |x: usize| (195..225).map(|y| bright(surface.pixels[y * 512 + x])).min().unwrap_or(0);
             let columns: Vec<i32> = (198..228).map(darkest).collect();
-            // How far a column is brighter than both its neighbours.
+            // By how much a column is brighter than both neighbours.
             let gap = columns.windows(3).map(|c| c[1] - c[0].max(c[2])).max().unwrap_or(0);
             assert!(gap < 90, "{avatar} at {shut}: a gap of {gap} in {columns:?}");
         }
@@ -126,7 +126,7 @@ fn the_lashes_of_a_nearly_shut_eye_are_one_line() {
 }
 
 #[test]
-fn a_round_mouth_does_not_come_through_the_chin() {
+fn a_rounded_mouth_is_not_visible_through_the_chin() {
     let round = pose(&[("jawOpen", 0.5), ("mouthFunnel", 1.0), ("mouthPucker", 1.0)]);
     for avatar in ["nora", "jun"] {
         let surface = draw(&mut HeadFace::new(load(avatar)), &round, 512);
@@ -141,7 +141,7 @@ fn a_round_mouth_does_not_come_through_the_chin() {
 }
 
 #[test]
-fn the_same_pose_gives_the_same_picture_whatever_came_before() {
+fn a_pose_gives_the_same_frame_whatever_was_drawn_before() {
     let model = load("jun");
     let mut used = HeadFace::new(Arc::clone(&model));
     (0..5_u8).for_each(|step| drop(draw(&mut used, &talking(f32::from(step)), 512)));
@@ -166,7 +166,7 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
-fn damaged_files_give_errors_or_pictures_but_no_panic() {
+fn damaged_files_give_errors_or_frames_but_no_panic() {
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
     let mut next = move |below: usize| {
         random ^= random << 13;
@@ -193,12 +193,12 @@ fn damaged_files_give_errors_or_pictures_but_no_panic() {
     assert!(errors >= 15, "{errors}");
 }
 
-/// 64 by 64 lumas (means of eight by eight pixels) for each head at rest and at an open "aa", drawn by the renderer with which
-/// the heads were made.
+/// 64 x 64 lumas (means of 8 x 8 pixels) for each head, neutral and at an open "aa", from the renderer with which the heads
+/// were made.
 const GOLDEN: &[u8] = include_bytes!("golden.luma");
 
 #[test]
-fn heads_look_as_where_they_were_made() {
+fn heads_match_the_reference_renderer() {
     let open = [
         ("jawOpen", 0.55),
         ("mouthLowerDownLeft", 0.2),

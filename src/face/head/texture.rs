@@ -1,7 +1,7 @@
-//! Images of a head, decoded once and laid out for sampling without floating point.
+//! Images of a head: decoded once, laid out for integer sampling.
 //!
-//! A texel of skin is four bytes, since a frame walks over many of them and few are near. A plate's texel is one word with a
-//! lane of 16 bits for each channel, so that four taps are four products (weights that sum to 256).
+//! A skin texel takes 4 bytes, because a frame reads many and caches hold few. A plate texel takes 8 bytes, one 16-bit lane per
+//! channel, so that bilinear filtering takes four multiplications (weights that sum to 256).
 
 use std::io::Cursor;
 
@@ -10,14 +10,14 @@ use visage_kernels::pixels::runs::{self, Image as Texels, Layer, WHOLE};
 use super::HeadError;
 use super::rig::CanvasBox;
 
-/// The files of an avatar, by name.
+/// Files of an avatar, by name.
 pub type Files<'a, 'b> = &'a dyn Fn(&str) -> Option<&'b [u8]>;
 
 const MAX_SIDE: u32 = 1024;
-/// Steps along a run are so much finer than places and weights.
+/// Coordinates and weights are multiplied by this, so that steps along a run are precise.
 pub const FINE: f32 = 16.0;
 
-/// A decoded image: straight RGBA, graded.
+/// A decoded image: RGBA with straight alpha, colour graded.
 #[derive(Clone, Debug)]
 pub struct Image {
     pub width: usize,
@@ -25,7 +25,7 @@ pub struct Image {
     pub pixels: Vec<[u8; 4]>,
 }
 
-/// Decodes `file` and gives its colours the rig's saturation.
+/// Decodes `file` and applies the rig's saturation.
 pub fn read_image(files: Files, file: &str, saturation: f32) -> Result<Image, HeadError> {
     let bytes = files(file).ok_or_else(|| HeadError::Missing { file: file.to_owned() })?;
     let mut image = decode(bytes).map_err(|found| HeadError::Image { file: file.to_owned(), found })?;
@@ -37,7 +37,7 @@ pub fn read_image(files: Files, file: &str, saturation: f32) -> Result<Image, He
     Ok(image)
 }
 
-/// Moves a colour (0 to 255) away from its grey.
+/// Scales the saturation of a colour (0 to 255).
 pub fn grade(colour: [f32; 3], saturation: f32) -> [f32; 3] {
     let grey = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2];
     colour.map(|value| (grey + (value - grey) * saturation).clamp(0.0, 255.0))
@@ -65,12 +65,17 @@ fn decode(bytes: &[u8]) -> Result<Image, String> {
 #[derive(Debug)]
 pub struct SkinTexture {
     limit: [i32; 2],
-    /// Its texels.
+    /// Texels.
     pub texels: Texels,
 }
 
 impl SkinTexture {
-    /// Lays out an image; its alpha is not looked at.
+    /// Memory of its texels, four bytes each.
+    pub fn size_bytes(&self) -> usize {
+        self.limit.iter().map(|limit| (limit / 256 + 2) as usize).product::<usize>() * 4
+    }
+
+    /// Converts an image; its alpha is ignored.
     pub fn new(image: &Image) -> Self {
         let texels = image.pixels.iter().map(|&[r, g, b, _]| u32::from_le_bytes([r, g, b, 255]));
         Self {
@@ -79,7 +84,7 @@ impl SkinTexture {
         }
     }
 
-    /// The colour at (`u`, `v`) in texels.
+    /// Colour at (`u`, `v`) in texels.
     pub fn colour(&self, u: f32, v: f32) -> [f32; 3] {
         let [u, v] = self.clamp([(u - 0.5) * 256.0, (v - 0.5) * 256.0]).map(|value| value * FINE);
         let mut pixel = [[0; 4]];
@@ -89,13 +94,13 @@ impl SkinTexture {
         [r, g, b]
     }
 
-    /// Keeps a texture coordinate (1/256 texel) inside, and a little more, since runs are rounded.
+    /// Clamps a texture coordinate (1/256 texel), with a margin for rounding along runs.
     pub fn clamp(&self, uv: [f32; 2]) -> [f32; 2] {
         [uv[0].clamp(4.0, self.limit[0] as f32 - 4.0), uv[1].clamp(4.0, self.limit[1] as f32 - 4.0)]
     }
 }
 
-/// An image with alpha (premultiplied) at its place on the canvas.
+/// An image with premultiplied alpha and its position on the canvas.
 #[derive(Debug)]
 pub struct Plate {
     pub bounds: CanvasBox,
@@ -106,7 +111,12 @@ pub struct Plate {
 }
 
 impl Plate {
-    /// Lays out an image whose first pixel lies at the top left of `bounds`.
+    /// Memory of its texels, eight bytes each.
+    pub fn size_bytes(&self) -> usize {
+        self.texels.len() * size_of::<u64>()
+    }
+
+    /// Converts an image whose first pixel is at the top left of `bounds`.
     pub fn new(image: &Image, bounds: CanvasBox) -> Self {
         let texels = image.pixels.iter().map(|&pixel| plate_lanes(premultiply(pixel)));
         Self {
@@ -118,8 +128,8 @@ impl Plate {
         }
     }
 
-    /// The premultiplied lanes at (`u`, `v`), in 1/256 of a texel counted from the first texel's centre.
-    #[expect(clippy::inline_always, reason = "the innermost step of every pixel: a call costs a third of a frame")]
+    /// Bilinear sample (premultiplied lanes) at (`u`, `v`), in 1/256 texel from the first texel's centre.
+    #[expect(clippy::inline_always, reason = "the inner loop of every pixel: a call costs a third of a frame's time")]
     #[inline(always)]
     pub fn tap(&self, u: i32, v: i32) -> u64 {
         let (u, v) = (u.clamp(0, self.limit[0]), v.clamp(0, self.limit[1]));
@@ -136,42 +146,42 @@ impl Plate {
         (sum >> 8) & PLATE_LANES
     }
 
-    /// Its premultiplied texels row by row, red in the lowest byte.
+    /// Premultiplied texels in row-major order, red in the lowest byte.
     pub fn texels(&self) -> Vec<u32> {
         self.texels.iter().map(|lanes| u32::from_le_bytes(plate_bytes(*lanes))).collect()
     }
 }
 
-/// The low byte of each of a plate's lanes.
+/// Mask of the low byte of each lane.
 const PLATE_LANES: u64 = 0x00ff_00ff_00ff_00ff;
 
-/// Straight alpha to premultiplied.
+/// Converts straight to premultiplied alpha.
 pub fn premultiply(pixel: [u8; 4]) -> [u8; 4] {
     let alpha = u32::from(pixel[3]);
     let scaled = |value: u8| ((u32::from(value) * alpha + 127) / 255) as u8;
     [scaled(pixel[0]), scaled(pixel[1]), scaled(pixel[2]), pixel[3]]
 }
 
-/// Four bytes as four lanes.
+/// Expands four bytes to four lanes.
 #[inline]
 pub fn plate_lanes(pixel: [u8; 4]) -> u64 {
     let [r, g, b, a] = pixel.map(u64::from);
     r | g << 16 | b << 32 | a << 48
 }
 
-/// The mean of `count` pixels whose lanes were summed; a power of two up to 128.
+/// Mean of `count` summed pixels; `count` is a power of two up to 128.
 #[inline]
 pub fn plate_lanes_of(sum: u64, count: u64) -> u64 {
     sum >> count.trailing_zeros() & PLATE_LANES
 }
 
-/// Four lanes as bytes.
+/// Packs four lanes to bytes.
 #[inline]
 pub fn plate_bytes(lanes: u64) -> [u8; 4] {
     [lanes as u8, (lanes >> 16) as u8, (lanes >> 32) as u8, (lanes >> 48) as u8]
 }
 
-/// `top` (premultiplied lanes) over an opaque pixel.
+/// Blends `top` (premultiplied lanes) over an opaque pixel.
 #[inline]
 pub fn over(top: u64, below: [u8; 4]) -> [u8; 4] {
     let alpha = top >> 48;
@@ -179,8 +189,8 @@ pub fn over(top: u64, below: [u8; 4]) -> [u8; 4] {
     plate_bytes(top + ((plate_lanes(below) * rest + 0x0080_0080_0080_0080) >> 8 & PLATE_LANES))
 }
 
-/// Lays premultiplied pixels over opaque ones.
-pub fn lay_over(above: &[[u8; 4]], below: &mut [[u8; 4]]) {
+/// Blends premultiplied pixels over opaque ones.
+pub fn blend_over(above: &[[u8; 4]], below: &mut [[u8; 4]]) {
     for (below, above) in below.iter_mut().zip(above) {
         match above[3] {
             0 => {}

@@ -1,6 +1,6 @@
-//! Which pixels lie inside a triangle.
+//! Triangle rasterisation: rasterize conversion and barycentric setup.
 
-/// Half-open ranges of columns and rows that may be touched.
+/// Clip rectangle: half-open ranges of columns and rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     pub left: i32,
@@ -9,10 +9,10 @@ pub struct Window {
     pub bottom: i32,
 }
 
-/// Calls `span(y, from, to)` for each row of the triangle: the columns whose centres lie inside. Triangles that share an edge
-/// neither overlap nor leave a gap. Nothing is called for corners that are not finite.
+/// Calls `span(y, from, to)` for each row of the triangle, with the columns whose centres are inside. Triangles that share an edge
+/// neither overlap nor leave a gap. Corners that are not finite are skipped.
 #[inline]
-pub fn scan(corners: [[f32; 2]; 3], window: Window, mut span: impl FnMut(i32, i32, i32)) {
+pub fn rasterize(corners: [[f32; 2]; 3], window: Window, mut span: impl FnMut(i32, i32, i32)) {
     let [mut a, mut b, mut c] = corners;
     if a[1] > b[1] {
         std::mem::swap(&mut a, &mut b);
@@ -41,7 +41,8 @@ pub fn scan(corners: [[f32; 2]; 3], window: Window, mut span: impl FnMut(i32, i3
     }
 }
 
-/// The first centre (k + 0.5) at or after `value` (below a million), up to ties that fall the same way for all.
+/// Index of the first pixel centre (k + 0.5) at or after `value` (below 10^6). Ties round equally for all edges. Adding 1.5 * 2^23 rounds
+/// without a conversion.
 #[inline]
 pub fn round(value: f32) -> i32 {
     const SHIFT: f32 = 12_582_912.0;
@@ -68,16 +69,16 @@ impl Edge {
     }
 }
 
-/// The barycentric coordinates of the second and third corner as planes over the screen.
+/// Barycentric coordinates of the second and third corner, as linear functions of the screen position.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Planes {
+pub struct BarycentricPlanes {
     origin: [f32; 2],
     second: [f32; 2],
     third: [f32; 2],
 }
 
-impl Planes {
-    /// None for a triangle without area. Positive area only where `x` grows right and `y` down, clockwise.
+impl BarycentricPlanes {
+    /// Coordinates and twice the signed area; `None` for a degenerate triangle. Clockwise triangles (y down) have a positive area.
     #[inline]
     pub fn new(corners: [[f32; 2]; 3]) -> Option<(Self, f32)> {
         let [a, b, c] = corners;
@@ -94,35 +95,35 @@ impl Planes {
         Some((planes, area))
     }
 
-    /// The same, or for a sliver (whose slopes say nothing) the first corner's values everywhere.
+    /// For a sliver, whose gradients are not reliable, constant coordinates of the first corner; otherwise unchanged.
     #[inline]
     pub fn unless_sliver(self, area: f32) -> Self {
         let is_sliver = area.abs() < 0.05;
         if is_sliver { Self { origin: self.origin, ..Self::default() } } else { self }
     }
 
-    /// Where the first corner is.
+    /// Position of the first corner.
     #[inline]
     pub fn origin(&self) -> [f32; 2] {
         self.origin
     }
 
-    /// Rises of the second and third corner's shares per x, then per y.
+    /// Derivatives of both coordinates by x, then by y.
     #[inline]
-    pub fn rises(&self) -> [[f32; 2]; 2] {
+    pub fn derivatives(&self) -> [[f32; 2]; 2] {
         [[self.second[0], self.third[0]], [self.second[1], self.third[1]]]
     }
 
-    /// Shares of the second and third corner at a place.
+    /// Coordinates of the second and third corner at a point.
     #[inline]
     pub fn at(&self, x: f32, y: f32) -> [f32; 2] {
         let (x, y) = (x - self.origin[0], y - self.origin[1]);
         [self.second[0] * x + self.second[1] * y, self.third[0] * x + self.third[1] * y]
     }
 
-    /// A corner value's slopes: (value at the corner a, change per x, change per y).
+    /// Gradient (by x, by y) of a value that is given at the corners.
     #[inline]
-    pub fn slopes(&self, values: [f32; 3]) -> [f32; 2] {
+    pub fn gradients(&self, values: [f32; 3]) -> [f32; 2] {
         let (second, third) = (values[1] - values[0], values[2] - values[0]);
         [second * self.second[0] + third * self.third[0], second * self.second[1] + third * self.third[1]]
     }

@@ -1,6 +1,6 @@
-//! Pixels: textured cells and filled outlines on a surface.
+//! Software rasteriser: textured spans and filled polygons.
 //!
-//! Decides how a texel or a colour reaches a pixel, in integers and with premultiplied alpha. Does not decide where things are.
+//! Decides sampling, coverage and blending, in integer arithmetic with premultiplied alpha. Callers decide positions.
 
 mod occlusion_tiles;
 mod outline;
@@ -10,4 +10,4 @@ mod texture;
 pub use occlusion_tiles::Occlusion;
 pub use outline::{Coverage, Outliner, Point};
 pub use paint::{Colour, paint};
-pub use texture::{Texture, TextureError, Walk};
+pub use texture::{SamplePath, Texture, TextureError};

@@ -1,30 +1,30 @@
-//! Which parts of a texture are empty or opaque.
+//! Occlusion of texture regions: which are transparent, which are opaque.
 //!
-//! Two summed-area tables over tiles of 4 by 4 texels answer for any box in constant time.
+//! Two summed-area tables over tiles of 4 x 4 texels classify any box in constant time.
 
 const TILE_LOG: usize = 2;
 
-/// What a box of texels holds.
+/// Occlusion class of a box of texels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Occlusion {
-    /// Nothing but transparent texels.
+    /// All texels are transparent.
     Empty,
-    /// Some of each.
+    /// Neither all transparent nor all opaque.
     Mixed,
-    /// Nothing but opaque texels.
+    /// All texels are opaque.
     Opaque,
 }
 
-/// Counts of tiles that are not empty, and of tiles that are not opaque.
+/// Summed-area tables: the number of tiles that are not transparent, and of tiles that are not opaque.
 #[derive(Clone, Debug)]
-pub struct Tiles {
+pub struct OcclusionTiles {
     across: usize,
     down: usize,
     sums: Vec<[u32; 2]>,
 }
 
-impl Tiles {
-    /// Looks through `texels`, `width` to a row.
+impl OcclusionTiles {
+    /// Builds the tables of `texels`, `width` per row.
     #[must_use]
     pub fn new(texels: &[u32], width: usize) -> Self {
         let tile = 1 << TILE_LOG;
@@ -40,10 +40,10 @@ impl Tiles {
         Self { across, down, sums: sum_areas(&counts, across, down) }
     }
 
-    /// What the texels from `from` to `to` (both within) hold. The box is first pushed into the texture.
+    /// Classifies the texels from `from` to `to`, both included. The box is clamped to the texture.
     #[inline]
     #[must_use]
-    pub fn cover(&self, from: [i32; 2], to: [i32; 2]) -> Occlusion {
+    pub fn occlusion(&self, from: [i32; 2], to: [i32; 2]) -> Occlusion {
         let column = |x: i32| (x.max(0) as usize >> TILE_LOG).min(self.across - 1);
         let row = |y: i32| (y.max(0) as usize >> TILE_LOG).min(self.down - 1);
         let (left, right, top, bottom) = (column(from[0]), column(to[0]) + 1, row(from[1]), row(to[1]) + 1);
@@ -80,14 +80,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disc_of_texels_is_found_empty_mixed_and_opaque() {
+    fn boxes_around_and_within_a_disc_are_empty_mixed_and_opaque() {
         let texels: Vec<u32> = (0..64 * 64_i32)
             .map(|at| if (at % 64 - 32).pow(2) + (at / 64 - 32).pow(2) < 400 { u32::MAX } else { 0 })
             .collect();
-        let tiles = Tiles::new(&texels, 64);
-        assert_eq!(tiles.cover([0, 0], [7, 7]), Occlusion::Empty);
-        assert_eq!(tiles.cover([-90, -9], [-50, -2]), Occlusion::Empty);
-        assert_eq!(tiles.cover([26, 26], [38, 38]), Occlusion::Opaque);
-        assert_eq!(tiles.cover([2, 2], [60, 60]), Occlusion::Mixed);
+        let tiles = OcclusionTiles::new(&texels, 64);
+        assert_eq!(tiles.occlusion([0, 0], [7, 7]), Occlusion::Empty);
+        assert_eq!(tiles.occlusion([-90, -9], [-50, -2]), Occlusion::Empty);
+        assert_eq!(tiles.occlusion([26, 26], [38, 38]), Occlusion::Opaque);
+        assert_eq!(tiles.occlusion([2, 2], [60, 60]), Occlusion::Mixed);
     }
 }

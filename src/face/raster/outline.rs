@@ -1,15 +1,15 @@
-//! Outlines: closed polygons to coverage, by exact areas.
+//! Polygon rasteriser: closed polygons to 8-bit coverage, by exact signed areas.
 //!
-//! Every edge adds the signed area to its right, in integers; an edge and its reverse cancel to nothing, so a shape without
-//! area draws nothing at all. Where an outline overlaps itself the same way round, it is filled once (non-zero rule).
+//! Every edge accumulates the signed area to its right, in integers. An edge and its reverse cancel exactly, so that a polygon without
+//! area draws nothing. Where a polygon overlaps itself in the same direction, it is filled once (non-zero rule).
 
-/// A place on the surface in pixels times 256.
+/// A point on the surface in pixels x 256.
 pub type Point = [i32; 2];
 
-/// One pixel of area in the unit of the sums: 256 sub-rows times two times 256 sub-columns.
+/// Log2 of a pixel's area in the unit of the accumulators: 256 sub-rows x 2 x 256 sub-columns.
 const AREA_LOG: u32 = 17;
 
-/// Coverage (0 to 255) of a box of pixels; the box lies within the surface.
+/// Coverage (0 to 255) of a box of pixels within the surface.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
     /// Left column and top row of the box.
@@ -18,12 +18,12 @@ pub struct Coverage {
     pub width: usize,
     /// `width * rows` values.
     pub values: Vec<u8>,
-    /// For each row, the columns of the box from the first that is not zero to beyond the last.
+    /// For each row, the half-open range of columns that are not zero.
     pub spans: Vec<[u32; 2]>,
 }
 
 impl Coverage {
-    /// The values of surface row `y` with the surface column of the first of them; empty outside of the box.
+    /// First column and values of surface row `y`; empty outside the box.
     #[must_use]
     pub fn row(&self, y: usize) -> (usize, &[u8]) {
         let row = y.wrapping_sub(self.from[1]);
@@ -37,7 +37,7 @@ impl Coverage {
     }
 }
 
-/// Sums of areas, kept from one outline to the next.
+/// Accumulators, reused between polygons.
 #[derive(Clone, Debug, Default)]
 pub struct Outliner {
     sums: Vec<i32>,
@@ -47,14 +47,14 @@ pub struct Outliner {
 }
 
 impl Outliner {
-    /// Fills `outline` into `out`, cut to a surface of `size` pixels (at most 16384 each).
+    /// Rasterises `outline` into `out`, clipped to a surface of `size` pixels (at most 16384 each).
     pub fn fill(&mut self, outline: &[Point], size: [usize; 2], out: &mut Coverage) {
         out.values.clear();
         out.spans.clear();
         let Some((from, to)) = pixel_box(outline, size) else { return };
         self.columns = to[0] - from[0];
         self.rows = to[1] - from[1];
-        // Two more columns: an edge spills into the next pixel, and whatever lies beyond the box gathers there.
+        // Two more columns: an edge extends into the next pixel, and area beyond the box accumulates there.
         self.sums.resize(((self.columns + 2) * self.rows) as usize, 0);
         self.touched.clear();
         self.touched.resize(self.rows as usize, [i32::MAX, -1]);
@@ -70,7 +70,7 @@ impl Outliner {
         self.gather(out);
     }
 
-    /// Adds an edge. Always walked downwards, so that both directions of it meet the same rounding.
+    /// Adds an edge. It is always traversed downwards, so that both directions round equally.
     fn edge(&mut self, a: Point, b: Point) {
         let (top, bottom, sign) = if a[1] <= b[1] { (a, b, 1) } else { (b, a, -1) };
         let (first, last) = (top[1].max(0), bottom[1].min(self.rows << 8));
@@ -101,7 +101,7 @@ impl Outliner {
             add(sums, first, cover, (left & 255) + (right & 255));
             return;
         }
-        // Column by column; each gets its share of the height, the last what is left.
+        // Each column takes its part of the height, the last one the remainder.
         let mut rest = cover;
         let (mut from, width) = (left, right - left);
         for cell in first..=last {
@@ -113,7 +113,7 @@ impl Outliner {
         }
     }
 
-    /// Adds up the areas to coverage and leaves the sums at zero.
+    /// Integrates the accumulators to coverage and resets them.
     fn gather(&mut self, out: &mut Coverage) {
         let width = self.columns as usize;
         out.values.resize(width * self.rows as usize, 0);
@@ -142,7 +142,7 @@ fn add(sums: &mut [i32], cell: i32, cover: i32, twice_in: i32) {
     sums[cell as usize + 1] += cover * twice_in;
 }
 
-/// The pixels that an outline can touch, cut to the surface.
+/// Bounding box of a polygon in pixels, clipped to the surface.
 fn pixel_box(outline: &[Point], size: [usize; 2]) -> Option<([i32; 2], [i32; 2])> {
     let mut from = [i32::MAX; 2];
     let mut to = [i32::MIN; 2];
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slanted_triangle_covers_its_area_either_way_round() {
+    fn a_triangle_covers_its_area_in_either_winding_order() {
         let mut outline = [[300, 333], [7000, 1999], [1234, 7777]];
         let wanted = 0.5 * ((6700.0 * 7444.0) - (934.0 * 1666.0)) / 65_536.0;
         assert!((area(&fill(&outline)) - wanted).abs() < 1.0, "{} {wanted}", area(&fill(&outline)));
@@ -192,14 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn a_shape_without_area_covers_nothing() {
+    fn a_polygon_without_area_covers_nothing() {
         let there = [[100, 200], [900, 1733], [4000, 1500], [6001, 3000]];
         let outline: Vec<Point> = there.iter().chain(there.iter().rev()).copied().collect();
         assert!(fill(&outline).values.iter().all(|&value| value == 0));
     }
 
     #[test]
-    fn what_lies_outside_is_cut_off() {
+    fn polygons_are_clipped_to_the_surface() {
         let coverage = fill(&[[-9000, -9000], [20_000, -9000], [20_000, 20_000], [-9000, 20_000]]);
         assert_eq!((coverage.values.len(), area(&coverage) as u32), (1024, 1024));
         assert!(fill(&[[-9000, 0], [-500, 0], [-500, 900]]).values.is_empty());

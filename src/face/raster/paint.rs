@@ -1,4 +1,4 @@
-//! Paints one colour through coverage.
+//! Fills coverage with a colour.
 
 use visage_kernels::pixels::words::{over, scale};
 
@@ -10,11 +10,11 @@ use crate::face::Surface;
 pub struct Colour {
     /// Red, green, blue.
     pub rgb: [u8; 3],
-    /// 0 (nothing) to 256 (solid).
+    /// 0 (transparent) to 256 (opaque).
     pub opacity: u32,
 }
 
-/// Paints `colour` where `coverage` is, and within `stencil` if there is one.
+/// Blends `colour` through `coverage`, multiplied by `stencil` if there is one.
 pub fn paint(surface: &mut Surface, colour: Colour, coverage: &Coverage, stencil: Option<&Coverage>) {
     let [r, g, b] = colour.rgb;
     let solid = u32::from_le_bytes([r, g, b, 255]);
@@ -43,7 +43,7 @@ pub fn paint(surface: &mut Surface, colour: Colour, coverage: &Coverage, stencil
     }
 }
 
-/// 0 to 255 stretched to 0 to 256.
+/// Maps 0..255 to 0..256.
 #[inline]
 fn widest(value: u8) -> u32 {
     u32::from(value) + u32::from(value >> 7)
@@ -65,7 +65,7 @@ mod tests {
     use crate::media::FrameSize;
 
     #[test]
-    fn a_stencil_limits_what_is_painted() {
+    fn a_stencil_clips_a_shape() {
         let square = |from: i32, to: i32| [[from, from], [to, from], [to, to], [from, to]].map(|p| p.map(|x| x * 256));
         let mut surface = Surface::new(FrameSize::square(16));
         let (mut shape, mut stencil) = (Coverage::default(), Coverage::default());

@@ -1,25 +1,25 @@
-//! Textures: premultiplied texels, walked along straight lines with bilinear samples.
+//! Textures: premultiplied texels, sampled bilinearly along straight lines.
 //!
-//! A walk may leave the texture; it then sees the texels of the border, so textures keep a transparent border
-//! except where the picture shall go on.
+//! Samples outside the texture take the border texels (clamp to edge), so textures have a transparent border except where the
+//! image should continue.
 
 use thiserror::Error;
 use visage_kernels::pixels::pairs::{Pair, between, over, pair, scale};
 
-use super::occlusion_tiles::{Occlusion, Tiles};
+use super::occlusion_tiles::{Occlusion, OcclusionTiles};
 
-/// The longest side of a texture: places are kept in 16 bits and a fraction of 16 bits.
+/// Longest side of a texture: coordinates have 16 integer and 16 fractional bits.
 pub const LONGEST: usize = 16_384;
 
-/// Texels that do not make a texture.
+/// Dimensions that are not valid for a texture.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("wanted sides of 2 to {LONGEST} texels and all of them, found {width}x{height} and {texels} texels")]
+#[error("wanted width x height texels with sides of 2 to {LONGEST}, found {width}x{height} and {texels} texels")]
 pub struct TextureError {
-    /// Texels across.
+    /// Width in texels.
     pub width: usize,
-    /// Texels down.
+    /// Height in texels.
     pub height: usize,
-    /// Texels given.
+    /// Number of texels.
     pub texels: usize,
 }
 
@@ -29,20 +29,20 @@ pub struct Texture {
     width: usize,
     height: usize,
     texels: Vec<u32>,
-    tiles: Tiles,
+    tiles: OcclusionTiles,
 }
 
-/// A straight way through a texture, in texels times 65536; whole numbers are the middles of texels.
+/// Equidistant samples on a line through a texture, in texels x 65536; integers are texel centres.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Walk {
-    /// Column and row of the first sample.
+pub struct SamplePath {
+    /// First sample: column and row.
     pub at: [i32; 2],
-    /// From one sample to the next.
+    /// Offset from one sample to the next.
     pub step: [i32; 2],
 }
 
-impl Walk {
-    /// The rest of the way after some samples.
+impl SamplePath {
+    /// The path without its first samples.
     #[must_use]
     pub fn skip(self, samples: i32) -> Self {
         let along = |axis: usize| self.at[axis].wrapping_add(self.step[axis].wrapping_mul(samples));
@@ -51,10 +51,16 @@ impl Walk {
 }
 
 impl Texture {
-    /// Takes `texels` row by row; pixels that are brighter than their alpha are cut to it.
+    /// Memory of its texels, four bytes each.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.texels.len() * size_of::<u32>()
+    }
+
+    /// Takes `texels` in row-major order. Colour values above the alpha are clamped to it.
     ///
     /// # Errors
-    /// If a side is too short or too long, or the number of texels does not fit.
+    /// If a side is too short or too long, or the number of texels does not match.
     pub fn new(width: usize, height: usize, mut texels: Vec<u32>) -> Result<Self, TextureError> {
         let fits = |side: usize| (2..=LONGEST).contains(&side);
         if !fits(width) || !fits(height) || width * height != texels.len() {
@@ -64,60 +70,60 @@ impl Texture {
             let [r, g, b, a] = texel.to_le_bytes();
             *texel = u32::from_le_bytes([r.min(a), g.min(a), b.min(a), a]);
         }
-        let tiles = Tiles::new(&texels, width);
+        let tiles = OcclusionTiles::new(&texels, width);
         Ok(Self { width, height, texels, tiles })
     }
 
-    /// What any walk between the places `from` and `to` (texels times 65536) can meet.
+    /// Occlusion class of all samples between `from` and `to` (texels x 65536).
     #[inline]
     #[must_use]
-    pub fn cover(&self, from: [i32; 2], to: [i32; 2]) -> Occlusion {
-        self.tiles.cover(from.map(|place| place >> 16), to.map(|place| (place >> 16) + 1))
+    pub fn occlusion(&self, from: [i32; 2], to: [i32; 2]) -> Occlusion {
+        self.tiles.occlusion(from.map(|place| place >> 16), to.map(|place| (place >> 16) + 1))
     }
 
-    /// Writes samples over `row`, whatever was there.
+    /// Overwrites `row` with samples.
     #[inline]
-    pub fn replace(&self, walk: Walk, row: &mut [[u8; 4]]) {
-        self.walk(walk, row, |sample, _| sample);
+    pub fn replace(&self, path: SamplePath, row: &mut [[u8; 4]]) {
+        self.sample_row(path, row, |sample, _| sample);
     }
 
     /// Blends samples over `row`.
     #[inline]
-    pub fn blend(&self, walk: Walk, row: &mut [[u8; 4]]) {
-        self.walk(walk, row, over);
+    pub fn blend(&self, path: SamplePath, row: &mut [[u8; 4]]) {
+        self.sample_row(path, row, over);
     }
 
-    /// Blends samples over `row` through a stencil (0 to 255 each).
+    /// Blends samples over `row` through a stencil (0 to 255).
     #[inline]
-    pub fn blend_through(&self, walk: Walk, row: &mut [[u8; 4]], stencil: &[u8]) {
+    pub fn blend_through(&self, path: SamplePath, row: &mut [[u8; 4]], stencil: &[u8]) {
         let mut open = stencil.iter().map(|open| u32::from(*open) + u32::from(open >> 7));
         let mut next = || open.next().unwrap_or(0);
-        self.walk(walk, row, |sample, below| over(scale(sample, [next(), next()]), below));
+        self.sample_row(path, row, |sample, below| over(scale(sample, [next(), next()]), below));
     }
 
-    /// Gives `put` two samples and the two pixels there, and takes the new pixels from it.
+    /// Replaces each pair of pixels by `put(samples, pixels)`.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "the walk must stay in registers: a call for each pixel doubles the time")]
-    fn walk(&self, mut walk: Walk, row: &mut [[u8; 4]], mut put: impl FnMut(Pair, Pair) -> Pair) {
+    #[expect(clippy::inline_always, reason = "the path must stay in registers: a call per pixel doubles the time")]
+    fn sample_row(&self, mut path: SamplePath, row: &mut [[u8; 4]], mut put: impl FnMut(Pair, Pair) -> Pair) {
         let last = [(self.width - 1) as i32, (self.height - 1) as i32].map(|side| (side << 16) - 1);
         let (pairs, odd) = row.as_chunks_mut::<2>();
         for pixels in pairs {
             let below = pair(pixels.map(u32::from_le_bytes));
-            let above = put(self.samples(walk, last), below);
+            let above = put(self.samples(path, last), below);
             *pixels = [(above as u32).to_le_bytes(), ((above >> 32) as u32).to_le_bytes()];
-            walk = walk.skip(2);
+            path = path.skip(2);
         }
         for pixel in odd {
-            let above = put(self.samples(walk, last), pair([u32::from_le_bytes(*pixel), 0]));
+            let above = put(self.samples(path, last), pair([u32::from_le_bytes(*pixel), 0]));
             *pixel = (above as u32).to_le_bytes();
         }
     }
 
-    /// The first two samples of a walk; `last` is the farthest place within.
+    /// The first two samples of a path; `last` is the largest coordinate inside.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "as above")]
-    fn samples(&self, Walk { at, step }: Walk, last: [i32; 2]) -> Pair {
-        // Written out: a map over an array is not always taken in whole.
+    fn samples(&self, SamplePath { at, step }: SamplePath, last: [i32; 2]) -> Pair {
+        // Without `map`: the compiler does not always unroll it.
         let within = |u: i32, v: i32| [u.clamp(0, last[0]), v.clamp(0, last[1])];
         let parts = |[u, v]: [i32; 2]| [(u >> 8) as u32 & 255, (v >> 8) as u32 & 255];
         let here = within(at[0], at[1]);
@@ -125,7 +131,7 @@ impl Texture {
         between([self.square(here), self.square(next)], [parts(here), parts(next)])
     }
 
-    /// The texels around a place within the texture: the upper two, the lower two.
+    /// The four texels around a point inside the texture: the upper two, the lower two.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "as above")]
     fn square(&self, [u, v]: [i32; 2]) -> [Pair; 2] {
@@ -144,16 +150,16 @@ mod tests {
     }
 
     #[test]
-    fn samples_lie_between_texels_and_stop_at_the_border() {
+    fn samples_are_bilinear_and_clamped_to_the_edge() {
         let mut row = [[0; 4]; 4];
-        ramp().replace(Walk { at: [-65_536, 0], step: [98_304, 0] }, &mut row);
+        ramp().replace(SamplePath { at: [-65_536, 0], step: [98_304, 0] }, &mut row);
         assert_eq!(row.map(|pixel| pixel[0]), [0, 8, 32, 56]);
-        ramp().replace(Walk { at: [15 << 16, 9 << 16], step: [65_536, 0] }, &mut row);
+        ramp().replace(SamplePath { at: [15 << 16, 9 << 16], step: [65_536, 0] }, &mut row);
         assert!(row.iter().all(|pixel| pixel[0] >= 239 && pixel[3] == 255));
     }
 
     #[test]
-    fn texels_that_are_missing_are_an_error() {
+    fn a_wrong_number_of_texels_is_an_error() {
         assert!(Texture::new(4, 4, vec![0; 15]).is_err());
         assert!(Texture::new(1, 4, vec![0; 4]).is_err());
     }

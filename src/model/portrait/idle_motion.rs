@@ -1,61 +1,59 @@
-//! What a face does besides speaking: it breathes, blinks, looks about, sways, and stresses what it says.
+//! Idle motion: breathing, blinks, glances, sway, and nods with the stress of the speech.
 //!
-//! Decides small motions from a seed, the moment and how loud the voice is. No clock: moments are given.
+//! Decides these motions from a seed, the time and the loudness of the audio. Reads no clock: times are passed in.
 
 use fastrand::Rng;
 
 use crate::face::Pose;
 use crate::time::SampleIndex;
 
-/// Length of a blink in seconds: shutting, then opening; one lid goes before the other.
+/// Length of a blink in seconds: closing, then opening. Both lids move together: a lag of 6 ms or more shows a wink in the one
+/// frame of 40 ms that falls into the closing.
 const SHUTTING_S: f32 = 0.07;
 const OPENING_S: f32 = 0.15;
-const LID_LAG_S: std::ops::Range<f32> = 0.006..0.016;
-/// No blink comes with a glance sooner than this after the last one.
+/// A glance brings no blink sooner than this after the last one.
 const BLINK_REST_S: f32 = 1.2;
 /// Seconds between blinks.
 const BLINK_GAP_S: std::ops::Range<f32> = 1.8..5.5;
 /// Seconds between glances.
 const GLANCE_GAP_S: std::ops::Range<f32> = 0.9..3.2;
-/// Seconds a glance takes to get there: a short one, and longer in proportion to its reach.
+/// Duration of a glance in seconds: a constant, and a part in proportion to its reach.
 const GLANCE_S: f32 = 0.03;
 const GLANCE_REACH_S: f32 = 0.06;
-/// A reach that brings a blink along, as it does with people.
+/// From this reach on a glance comes with a blink, as it does with people.
 const FAR: f32 = 0.25;
 /// Seconds in which the lids and the head follow the eyes.
 const LIDS_FOLLOW_S: f32 = 0.08;
 const HEAD_FOLLOWS_S: f32 = 0.3;
-/// Seconds in which a muscle follows a stress of the voice; head and brows hang on two, one after the other.
+/// Time constant in seconds with which a muscle follows the stress of the speech. Head and brows follow two in series.
 const STRESS_FOLLOWS_S: f32 = 0.1;
-/// A breath in seconds: in, out, and a rest.
+/// Phases of a breath in seconds: in, out, and a pause.
 const BREATH_IN_S: f32 = 1.5;
 const BREATH_OUT_S: f32 = 2.25;
 const BREATH_S: f32 = BREATH_IN_S + BREATH_OUT_S + 0.45;
 
-/// The small motions of one face.
+/// The idle motion of one avatar.
 #[derive(Debug)]
 pub struct IdleMotion {
     rng: Rng,
     now_s: f32,
     blink_at_s: f32,
     rested_at_s: f32,
-    /// How much later than the blink each lid moves.
-    lid_lags_s: [f32; 2],
     glance_at_s: f32,
     glance: Glance,
-    /// Where lids and head are on their way after the eyes.
+    /// Gaze direction that lids and head have reached; they follow the eyes.
     lids_gaze: [f32; 2],
     head_gaze: [f32; 2],
     phases: [f32; 6],
     loudness: f32,
     stress: f32,
-    /// What of the stress has reached the muscles; the second moves head and brows.
+    /// Stress after each of the two muscles in series; the second moves head and brows.
     nod: [f32; 2],
     hair: Spring,
     yaw_before: f32,
 }
 
-/// The eyes' way from one place to another.
+/// A movement of the eyes from one direction to another.
 #[derive(Debug, Default)]
 struct Glance {
     start_s: f32,
@@ -63,7 +61,7 @@ struct Glance {
     to: [f32; 2],
 }
 
-/// A mass on a spring, critically damped a little less than fully, so that hair swings once.
+/// A mass on a spring, damped slightly less than critically, so that hair swings once.
 #[derive(Debug, Default)]
 struct Spring {
     place: f32,
@@ -71,7 +69,7 @@ struct Spring {
 }
 
 impl IdleMotion {
-    /// A life of its own for each seed.
+    /// Each seed gives another motion.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
@@ -82,7 +80,6 @@ impl IdleMotion {
             rng,
             now_s: 0.0,
             rested_at_s: 0.0,
-            lid_lags_s: [0.0, LID_LAG_S.start],
             glance: Glance::default(),
             lids_gaze: [0.0; 2],
             head_gaze: [0.0; 2],
@@ -95,20 +92,20 @@ impl IdleMotion {
         }
     }
 
-    /// The voice was cut off: the face is at rest at once.
+    /// Speech was interrupted: nods and stress end at once.
     pub fn reset(&mut self) {
         self.loudness = 0.0;
         self.stress = 0.0;
         self.nod = [0.0; 2];
     }
 
-    /// Moves on to `at` and writes everything but the mouth into `pose`. `voice` is the loudness of the moment, 0 to 1.
-    pub fn advance(&mut self, at: SampleIndex, voice: f32, pose: &mut Pose) {
+    /// Advances to `at` and writes everything but the mouth into `pose`. `loudness` is that of the current audio, 0 to 1.
+    pub fn advance(&mut self, at: SampleIndex, loudness: f32, pose: &mut Pose) {
         let now_s = at.since_start().as_secs_f32();
         let step_s = (now_s - self.now_s).clamp(0.0, 0.2);
         self.now_s = now_s;
         pose.seconds = now_s;
-        self.listen(voice, step_s);
+        self.follow_loudness(loudness, step_s);
         self.breathe(pose);
         self.glance(step_s, pose);
         self.blink(pose);
@@ -116,12 +113,12 @@ impl IdleMotion {
         self.emote(pose);
     }
 
-    fn listen(&mut self, voice: f32, step_s: f32) {
-        let rise = (voice - self.loudness).max(0.0);
-        self.loudness += (voice - self.loudness) * (step_s / 0.25).min(1.0);
+    fn follow_loudness(&mut self, loudness: f32, step_s: f32) {
+        let rise = (loudness - self.loudness).max(0.0);
+        self.loudness += (loudness - self.loudness) * (step_s / 0.25).min(1.0);
         self.stress += rise * 0.5 - self.stress * (step_s / 0.45).min(1.0);
         self.stress = self.stress.clamp(0.0, 1.0);
-        // The voice may begin at once, a head may not.
+        // Speech may start abruptly; a head cannot.
         let aims = [self.stress, self.nod[0]];
         follow(&mut self.nod, aims, step_s / STRESS_FOLLOWS_S);
     }
@@ -132,26 +129,19 @@ impl IdleMotion {
     }
 
     fn blink(&mut self, pose: &mut Pose) {
-        if self.now_s - self.blink_at_s > SHUTTING_S + OPENING_S + LID_LAG_S.end {
+        if self.now_s - self.blink_at_s > SHUTTING_S + OPENING_S {
             // One blink in six is a double one.
             let gap = if self.rng.u8(..6) == 0 { 0.12 } else { between(&mut self.rng, BLINK_GAP_S) };
-            self.plan_blink(self.now_s + gap);
+            self.blink_at_s = self.now_s + gap;
             self.rested_at_s = self.now_s + BLINK_REST_S;
         }
-        // A lid rests on the eye: it goes down with it.
+        // The upper lid follows the eye down.
         let droop = (-self.lids_gaze[1]).max(0.0) * 0.3;
-        for (name, lag_s) in ["eyeBlinkLeft", "eyeBlinkRight"].into_iter().zip(self.lid_lags_s) {
-            let since_s = self.now_s - self.blink_at_s - lag_s;
-            let shut = smooth(since_s / SHUTTING_S) - smooth((since_s - SHUTTING_S) / OPENING_S);
-            pose.set(name, shut + droop * (1.0 - shut));
+        let since_s = self.now_s - self.blink_at_s;
+        let shut = smooth(since_s / SHUTTING_S) - smooth((since_s - SHUTTING_S) / OPENING_S);
+        for lid in ["eyeBlinkLeft", "eyeBlinkRight"] {
+            pose.set(lid, shut + droop * (1.0 - shut));
         }
-    }
-
-    fn plan_blink(&mut self, at_s: f32) {
-        self.blink_at_s = at_s;
-        let late = usize::from(self.rng.bool());
-        self.lid_lags_s[late] = between(&mut self.rng, LID_LAG_S);
-        self.lid_lags_s[1 - late] = 0.0;
     }
 
     fn glance(&mut self, step_s: f32, pose: &mut Pose) {
@@ -166,12 +156,12 @@ impl IdleMotion {
     }
 
     fn begin_glance(&mut self) {
-        // Mostly at the viewer, now and then aside.
+        // Mostly at the viewer, sometimes aside.
         let reach = if self.rng.u8(..3) == 0 { 0.42 } else { 0.09 };
         let to = [self.rng.f32().mul_add(2.0, -1.0) * reach, self.rng.f32().mul_add(2.0, -1.0) * reach * 0.6];
         self.glance = Glance { start_s: self.now_s, from: self.glance.at(self.now_s), to };
         if self.glance.reach() > FAR && self.now_s > self.rested_at_s && self.now_s < self.blink_at_s {
-            self.plan_blink(self.now_s);
+            self.blink_at_s = self.now_s;
         }
     }
 
@@ -191,7 +181,7 @@ impl IdleMotion {
     fn emote(&self, pose: &mut Pose) {
         let wave = (self.now_s * 0.07 * std::f32::consts::TAU + self.phases[3]).sin();
         let smile = 0.14 + 0.07 * wave;
-        // While speaking the mouth belongs to the words.
+        // During speech the mouth follows the speech.
         let rest = 1.0 - self.loudness.min(1.0) * 0.7;
         for side in ["mouthSmileLeft", "mouthSmileRight"] {
             pose.set(side, pose.weight(side).max(smile * rest));
@@ -227,7 +217,8 @@ impl Spring {
     }
 }
 
-/// Gaze as ARKit says it; x to the right of the picture, y up, both -1 to 1. The subject's left is the picture's right.
+/// Writes the gaze as ARKit weights. x points to the right of the frame, y up, both -1 to 1. The subject's left is the right
+/// of the frame.
 fn look([x, y]: [f32; 2], pose: &mut Pose) {
     let (right, left, up, down) = (x.max(0.0), (-x).max(0.0), y.max(0.0), (-y).max(0.0));
     pose.set("eyeLookOutLeft", right);
@@ -241,7 +232,7 @@ fn look([x, y]: [f32; 2], pose: &mut Pose) {
     }
 }
 
-/// Moves `place` on towards `aim` by a share of the way.
+/// Moves `place` towards `aim` by `share` of the distance.
 fn follow(place: &mut [f32; 2], aim: [f32; 2], share: f32) {
     place.iter_mut().zip(aim).for_each(|(place, aim)| *place += (aim - *place) * share.min(1.0));
 }
@@ -264,16 +255,16 @@ mod tests {
     }
 
     fn poses_each(samples: u64, seed: u64, count: u64) -> Vec<Pose> {
-        let mut life = IdleMotion::new(seed);
+        let mut motion = IdleMotion::new(seed);
         let moment = |n: u64| {
             let mut pose = Pose::default();
-            life.advance(SampleIndex(n * samples), 0.0, &mut pose);
+            motion.advance(SampleIndex(n * samples), 0.0, &mut pose);
             pose
         };
         (0..count).map(moment).collect()
     }
 
-    /// How many poses in a row do it, each time.
+    /// Lengths of the runs of consecutive poses for which `does` holds.
     fn lengths(poses: &[Pose], does: impl Fn(&Pose, &Pose) -> bool) -> Vec<usize> {
         let pairs: Vec<bool> = poses.windows(2).map(|pair| does(&pair[0], &pair[1])).collect();
         pairs.split(|does| !does).map(<[bool]>::len).filter(|length| *length > 0).collect()
@@ -288,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_of_life_stays_within_the_limits_of_the_rigs() {
+    fn an_hour_of_motion_stays_within_the_limits_of_the_rigs() {
         for pose in poses(3, 90_000) {
             assert!(pose.yaw_degrees.abs() < 8.0 && pose.pitch_degrees.abs() < 5.0 && pose.roll_degrees.abs() < 4.0);
             assert!(pose.lag.abs() <= 1.0 && pose.weights.iter().all(|weight| (0.0..=1.0).contains(weight)));
@@ -296,13 +287,20 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_lives_the_same_life() {
+    fn the_same_seed_gives_the_same_motion() {
         assert_eq!(poses(5, 500), poses(5, 500));
         assert_ne!(poses(5, 500), poses(6, 500));
     }
 
     #[test]
-    fn lids_shut_faster_than_they_open_and_one_goes_before_the_other() {
+    fn both_lids_move_together_so_that_no_frame_shows_a_wink() {
+        let apart = |pose: &Pose| (pose.weight("eyeBlinkLeft") - pose.weight("eyeBlinkRight")).abs();
+        let farthest = poses_each(16, 4, 60_000).iter().map(apart).fold(0.0, f32::max);
+        assert!(farthest < 0.01, "the lids are {farthest} apart");
+    }
+
+    #[test]
+    fn lids_shut_faster_than_they_open() {
         let poses = poses_each(16, 4, 60_000);
         let [shutting, opening] = [1.0, -1.0].map(|way| {
             let moves = |a: &Pose, b: &Pose| (b.weight("eyeBlinkLeft") - a.weight("eyeBlinkLeft")) * way > 0.004;
@@ -311,9 +309,6 @@ mod tests {
         });
         assert!((40.0..80.0).contains(&shutting), "shutting takes {shutting} ms");
         assert!(opening > 1.5 * shutting, "opening takes {opening} ms, shutting {shutting}");
-        let apart = |pose: &Pose| (pose.weight("eyeBlinkLeft") - pose.weight("eyeBlinkRight")).abs();
-        let farthest = poses.iter().map(apart).fold(0.0, f32::max);
-        assert!((0.1..0.4).contains(&farthest), "{farthest}");
     }
 
     #[test]
@@ -327,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn breath_goes_out_more_slowly_than_in_and_rests() {
+    fn breathing_out_is_slower_than_in_and_followed_by_a_pause() {
         let poses = poses(2, 90_000);
         let count = |does: fn(&f32) -> bool| {
             poses.windows(2).map(|pair| pair[1].breath - pair[0].breath).filter(does).count() as f32
@@ -340,10 +335,10 @@ mod tests {
     #[test]
     fn a_word_out_of_silence_nods_without_a_jerk() {
         let pitches = |voice: f32| -> Vec<f32> {
-            let mut life = IdleMotion::new(1);
+            let mut motion = IdleMotion::new(1);
             let moment = |n: u64| {
                 let mut pose = Pose::default();
-                life.advance(SampleIndex(n * 640), if n < 50 { 0.0 } else { voice }, &mut pose);
+                motion.advance(SampleIndex(n * 640), if n < 50 { 0.0 } else { voice }, &mut pose);
                 pose.pitch_degrees
             };
             (0..75).map(moment).collect()
@@ -355,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn far_glances_bring_blinks() {
+    fn long_glances_come_with_blinks() {
         let poses = poses(8, 30_000);
         let aside = |pose: &Pose| pose.weight("eyeLookOutLeft") - pose.weight("eyeLookInLeft");
         let far: Vec<usize> = (1..29_990).filter(|&n| (aside(&poses[n]) - aside(&poses[n - 1])).abs() > 0.25).collect();

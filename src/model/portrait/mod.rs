@@ -1,5 +1,6 @@
 //! The built-in model: a small network moves the mouth, idle motion the rest, a renderer draws the face.
 
+mod folder;
 mod front_end;
 mod idle_motion;
 mod mouth;
@@ -10,6 +11,8 @@ use std::sync::Arc;
 pub use idle_motion::IdleMotion;
 pub use mouth::{Mouth, MouthMoment, MouthNet};
 pub use pack::Portrait;
+
+use pack::PortraitModel;
 
 use super::{Animator, Cadence, FramePoll, ModelError};
 use crate::face::{Face, Pose, Surface};
@@ -28,6 +31,8 @@ struct PortraitAnimator {
     cadence: Cadence,
     idle: IdleMotion,
     face: Box<dyn Face>,
+    /// Held so that the store knows that it is used.
+    _model: Arc<PortraitModel>,
     surface: Surface,
     level: f32,
     /// Time of the first block: an animator that replaces another one starts in the middle of the timeline.
@@ -35,13 +40,14 @@ struct PortraitAnimator {
 }
 
 impl PortraitAnimator {
-    fn new(net: &Arc<MouthNet>, face: Box<dyn Face>, size: FrameSize, seed: u64) -> Result<Self, ModelError> {
+    fn new(net: &Arc<MouthNet>, model: Arc<PortraitModel>, size: FrameSize, seed: u64) -> Result<Self, ModelError> {
         let rate = Rate::new(FPS, 1).expect("a constant above zero");
         Ok(Self {
             mouth: Mouth::new(Arc::clone(net))?,
             cadence: Cadence::per_frame(rate, net.look_ahead_samples()),
             idle: IdleMotion::new(seed),
-            face,
+            face: model.face(),
+            _model: model,
             surface: Surface::new(size),
             level: 0.0,
             first_block: None,

@@ -19,14 +19,14 @@ use crate::telemetry::StepTimes;
 use crate::time::SampleIndex;
 
 const NAME: &str = "mouth.onnx";
-/// Log-mel frames of one step.
+/// Log-mel frames per step.
 const STEP_FRAMES: usize = 4;
 /// Moments that are kept for frames still to be polled.
 const KEPT_MOMENTS: usize = 64;
 /// Steps that a device may have unfinished, 320 ms; of more the oldest is discarded and its moments are missing.
 const MAX_PENDING: usize = 8;
 
-/// What `mouth.json` says; keys that only explain are left alone.
+/// The contents of `mouth.json`; unknown keys are ignored.
 #[derive(Debug, Deserialize)]
 struct MouthSpec {
     #[serde(flatten)]
@@ -45,11 +45,11 @@ pub struct MouthNet {
     /// Log-mel on the device in front of the network, where the backend has kernels.
     mel_kernels: Option<MelKernels>,
     spec: MouthSpec,
-    /// For each output the ARKit shape it moves.
+    /// The ARKit shape of each output.
     shapes: Vec<usize>,
-    /// Names of the carried states and of the outputs that follow them.
+    /// Names of the state inputs and of the outputs that become the next step's states.
     carried: Vec<(String, String)>,
-    /// Silence put before the line so that an output falls on every picture's moment.
+    /// Silence before the first sample, so that an output falls on every frame's time.
     pad_samples: u64,
     look_ahead_samples: u64,
 }
@@ -75,26 +75,26 @@ impl MouthNet {
         Ok(Self { graph, mel_kernels, spec, shapes, carried, pad_samples, look_ahead_samples })
     }
 
-    /// How much of the line after a picture's moment must be heard before its mouth is known.
+    /// Samples after a frame's time that must be pushed before its mouth is known.
     #[must_use]
     pub fn look_ahead_samples(&self) -> u64 {
         self.look_ahead_samples
     }
 
-    /// Whether there would be a place for another session.
+    /// Whether another session can start.
     ///
     /// # Errors
-    /// With what is wrong with the engine.
-    pub fn takes_sessions(&self) -> Result<(), ModelError> {
+    /// With what is wrong with the device.
+    pub fn check_ready(&self) -> Result<(), ModelError> {
         match self.graph.health() {
             Health::Ready => Ok(()),
             Health::Recovering { found } | Health::Lost { found } => Err(ModelError::Lost { name: NAME, found }),
         }
     }
 
-    /// What was done on the card that it runs on.
+    /// What the GPU that runs it has done.
     #[must_use]
-    pub fn work(&self) -> Option<DeviceCounts> {
+    pub fn device_counts(&self) -> Option<DeviceCounts> {
         self.graph.work()
     }
 
@@ -105,8 +105,8 @@ impl MouthNet {
     }
 }
 
-/// The silence before the line (in whole blocks' quarters) that gives the smallest look-ahead, and that look-ahead in
-/// samples, a multiple of a block.
+/// The silence before the first sample that gives the smallest look-ahead, and that look-ahead in samples, a multiple of a
+/// block. Tries each multiple of a mel hop below one step.
 fn best_phase(spec: &MouthSpec, frame_samples: u64) -> (u64, u64) {
     let hop = spec.mel.hop_samples as u64;
     let pads = (0..spec.step_samples / hop).map(|pad| pad * hop);
@@ -114,27 +114,28 @@ fn best_phase(spec: &MouthSpec, frame_samples: u64) -> (u64, u64) {
     pads.map(|pad| (pad, look_ahead(pad))).min_by_key(|(_, ahead)| *ahead).unwrap_or((0, spec.step_samples * 4))
 }
 
-/// The look-ahead with `pad` samples of silence before the line: the first picture whose moment is covered tells.
+/// The look-ahead with `pad` samples of silence before the first sample: the least number of samples after a frame's time
+/// with which the newest output is at or after that time.
 fn look_ahead_of(spec: &MouthSpec, pad: u64, frame_samples: u64) -> u64 {
     let block = BLOCK_SPEECH_SAMPLES as u64;
     let window = spec.mel.window_samples as u64 + spec.mel.hop_samples as u64 * (STEP_FRAMES as u64 - 1);
     let moment = frame_samples * 100;
-    let covered = |heard: u64| {
-        let steps = (heard + pad).checked_sub(window).map_or(0, |rest| rest / spec.step_samples + 1);
+    let covered = |pushed: u64| {
+        let steps = (pushed + pad).checked_sub(window).map_or(0, |rest| rest / spec.step_samples + 1);
         let newest = i64::try_from(steps * spec.step_samples).unwrap_or(i64::MAX) - spec.output_hop_samples as i64;
         newest + spec.output_offset_samples - pad as i64 >= moment as i64
     };
     (0..64).map(|blocks| blocks * block).find(|ahead| covered(moment + ahead)).unwrap_or(64 * block)
 }
 
-/// The mouth at one moment.
+/// The mouth at one time.
 #[derive(Clone, Copy, Debug)]
 pub struct MouthMoment {
-    /// When.
+    /// The time.
     pub at: SampleIndex,
-    /// Weights of the mouth's shapes; the others are zero.
+    /// Weights of the mouth's shapes. All others are zero.
     pub weights: ArkitWeights,
-    /// Probability that someone speaks, 0 to 1.
+    /// Probability of speech, 0 to 1.
     pub voice: f32,
 }
 
@@ -158,10 +159,10 @@ struct PendingStep {
 }
 
 impl Mouth {
-    /// A mouth that has heard nothing.
+    /// A mouth before any audio.
     ///
     /// # Errors
-    /// If the network has no room for another session.
+    /// If the network has no free slot.
     pub fn new(net: Arc<MouthNet>) -> Result<Self, ModelError> {
         let mut mouth = Self {
             slot: net.graph.slot().map_err(failed)?,
@@ -289,7 +290,7 @@ fn failed_with(found: &str) -> ModelError {
 fn failed(error: BackendError) -> ModelError {
     match error {
         BackendError::Device { found } => ModelError::Lost { name: NAME, found },
-        BackendError::Full { slots, .. } => ModelError::NoPlace { name: NAME, places: slots },
+        BackendError::Full { slots, .. } => ModelError::NoSlot { name: NAME, slots },
         other => ModelError::Failed { name: NAME, found: other.to_string() },
     }
 }
@@ -317,7 +318,7 @@ mod tests {
         bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
     }
 
-    /// The network without the silence that fits it to pictures: the golden files know none.
+    /// The network without the silence that aligns it with frames: the golden files have none.
     fn unfitted() -> MouthNet {
         let mut net = MouthNet::load(&CpuBackend::new(), ONNX, JSON, 640).expect("the shipped network loads");
         net.pad_samples = 0;
@@ -329,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_reset_no_moment_depends_on_the_voice_before_it() {
+    fn after_a_reset_no_moment_depends_on_the_audio_before_it() {
         let net = Arc::new(MouthNet::load(&CpuBackend::new(), ONNX, JSON, 640).expect("the shipped network loads"));
         let pcm = pcm();
         // 100 ms later the phase of mel frames and of the network's steps is another one.
@@ -343,12 +344,12 @@ mod tests {
             };
             let spoken = moments_after(&pcm[..before]);
             assert!(spoken.len() > 25, "{} moments", spoken.len());
-            assert!(spoken == moments_after(&vec![0.0; before]), "something is left of {before} samples of voice");
+            assert!(spoken == moments_after(&vec![0.0; before]), "something is left of {before} samples of audio");
         }
     }
 
     #[test]
-    fn the_mouth_is_the_one_that_left_training() {
+    fn the_outputs_equal_the_golden_files_of_the_training() {
         let pcm = pcm();
         let net = Arc::new(unfitted());
         let mut mouth = Mouth::new(Arc::clone(&net)).expect("a slot");
@@ -358,7 +359,7 @@ mod tests {
             got.extend(mouth.moments.drain(..));
         }
         let (weights, voice) = (floats(WEIGHTS), floats(VOICE));
-        // The first two outputs stand for moments before the line.
+        // The first two outputs are for times before the first sample.
         let wanted: Vec<_> = weights.chunks_exact(net.shapes.len()).zip(&voice).skip(2).collect();
         assert_eq!(got.len(), wanted.len());
         for (moment, (weights, voice)) in got.iter().zip(wanted) {

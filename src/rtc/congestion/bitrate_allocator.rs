@@ -44,7 +44,7 @@ impl BitrateAllocator {
     /// Takes an estimate of what the way out carries, in bits a second, smoothed over some seconds.
     pub fn on_estimate(&mut self, estimate_bps: u64) {
         self.estimate_bps = Some(estimate_bps);
-        self.audio.aim(self.floored(estimate_bps));
+        self.audio.set_link_bitrate(self.floored(estimate_bps));
     }
 
     /// The estimate of the moment.
@@ -57,7 +57,7 @@ impl BitrateAllocator {
     pub fn set_floor(&mut self, floor_bps: Option<u64>) {
         if self.floor_bps != floor_bps {
             self.floor_bps = floor_bps;
-            self.estimate_bps.into_iter().for_each(|estimate| self.audio.aim(self.floored(estimate)));
+            self.estimate_bps.into_iter().for_each(|estimate| self.audio.set_link_bitrate(self.floored(estimate)));
         }
     }
 
@@ -86,7 +86,7 @@ impl BitrateAllocator {
 
     /// The receiver reports that it lost this share of the voice's packets, 0 to 1.
     pub fn on_audio_loss(&mut self, loss_ratio: f64) {
-        self.audio.lose(loss_ratio);
+        self.audio.on_loss(loss_ratio);
     }
 
     /// How the voice is to be coded from now on, if that changed.

@@ -1,4 +1,4 @@
-//! Bodies of JSON, made by libFuzzer.
+//! JSON bodies from libFuzzer.
 
 #![no_main]
 #[path = "../entries.rs"]

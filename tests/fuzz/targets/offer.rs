@@ -1,4 +1,4 @@
-//! Offers, made by libFuzzer.
+//! SDP offers from libFuzzer.
 
 #![no_main]
 #[path = "../entries.rs"]

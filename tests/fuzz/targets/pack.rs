@@ -1,10 +1,10 @@
-//! Files of packs, made by libFuzzer.
+//! Files of packs from libFuzzer.
 
 #![no_main]
 #[path = "../entries.rs"]
 mod entries;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    // Whether it was taken is for tests to look at.
+    // Tests check whether it was accepted.
     entries::pack(bytes);
 });

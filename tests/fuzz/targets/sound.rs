@@ -1,4 +1,4 @@
-//! AudioClip files, made by libFuzzer.
+//! Audio files from libFuzzer.
 
 #![no_main]
 #[path = "../entries.rs"]
@@ -6,10 +6,10 @@ mod entries;
 
 use std::sync::Once;
 
-static CALM: Once = Once::new();
+static SILENCE_PANICS: Once = Once::new();
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    // A decoder's panic over a broken file is caught and is no find; one that nobody catches still ends the run.
-    CALM.call_once(|| std::panic::set_hook(Box::new(|_| ())));
+    // The entry point catches panics of decoders, so they are not findings and not printed. A panic outside of it still ends the run.
+    SILENCE_PANICS.call_once(|| std::panic::set_hook(Box::new(|_| ())));
     entries::sound(bytes);
 });

@@ -75,7 +75,7 @@ impl Work {
         matches!(self, Self::Host { .. } | Self::Kernel { .. } | Self::Captured(_))
     }
 
-    /// Whether it touches addresses between these, as far as can be told: what functions of the host's touch is not known.
+    /// Whether it touches addresses between these, as far as is known: what functions of the host's touch is not known.
     pub fn touches(&self, start: u64, end: u64) -> bool {
         let overlaps = |from: u64, bytes: usize| from < end && start < from + bytes as u64;
         match self {
@@ -110,7 +110,7 @@ impl Work {
         if let Self::Wait(mark) = self { mark.done.load(Ordering::Relaxed) } else { true }
     }
 
-    /// Does it; what it answers goes to whoever asks next.
+    /// Executes it; its status is returned by the next call that asks.
     pub fn run(&self, sim: &mut Sim) -> u32 {
         match self {
             Self::Up { from, to, bytes } => {
