@@ -1,7 +1,7 @@
-//! Streams, copies, captured graphs, kernels and faults: against the stand-in for the driver in every order that is legal,
-//! and, where `VISAGE_CUDA=1` says that there is a card, on it (`tests/gpu/backend.sh`).
+//! Streams, copies, captured graphs, kernels and faults: on the stub driver in every legal interleaving, and on a GPU where
+//! `VISAGE_CUDA=1` is set (`tests/gpu/backend.sh`).
 
-#![expect(clippy::disallowed_methods, reason = "a test is told by its environment whether there is a card")]
+#![expect(clippy::disallowed_methods, reason = "the environment says whether there is a GPU")]
 #![expect(clippy::print_stdout, reason = "what is skipped says so, and figures are shown")]
 
 #[path = "driver/stub_driver.rs"]
@@ -22,7 +22,7 @@ const SEEDS: u64 = 500;
 /// Numbers that the tests work on.
 const COUNT: usize = 1000;
 const BYTES: usize = COUNT * 4;
-/// Blocks of locked memory; a fault may keep two for itself.
+/// Pinned buffers; a fault may leak two.
 const BLOCKS: usize = 3;
 
 /// Adds one to each of `count` floats at `place`.
@@ -30,14 +30,14 @@ const ADD_ONE: &[u8] = concat!(include_str!("driver/add_one.ptx"), "\0").as_byte
 
 /// The same on the host.
 unsafe extern "C" fn add_one(arguments: *const *const c_void, _grid: *const u32) {
-    // SAFETY: the stand-in gives as many arguments as it was told, each as long.
+    // SAFETY: the stub passes as many arguments as were registered, each as long.
     let (place, count) = unsafe { ((*arguments).cast::<u64>().read_unaligned(), *(*arguments.add(1)).cast::<u32>()) };
-    // SAFETY: the tests give the address of so many floats of the device's memory, which is the host's here.
+    // SAFETY: the tests pass the address of so many floats of device memory, which is host memory here.
     let numbers = unsafe { std::slice::from_raw_parts_mut(place as *mut f32, count as usize) };
     numbers.iter_mut().for_each(|number| *number += 1.0);
 }
 
-/// A device with all that the tests use.
+/// A device with everything that the tests use.
 struct World {
     pool: PinnedPool,
     memory: Memory,
@@ -101,7 +101,7 @@ fn poll(mut transfer: Transfer) -> Result<(Pinned, Duration), CudaError> {
     }
 }
 
-/// Up, three runs, two of them a replay, and down.
+/// An upload, three runs, two of them by a replay, and a download.
 fn pass(driver: &Driver, number: f32) {
     let world = World::open(driver);
     let twice = Graph::capture(&world.run, |stream| world.launch(stream).and_then(|()| world.launch(stream)));
@@ -116,7 +116,7 @@ fn pass(driver: &Driver, number: f32) {
     }
 }
 
-/// A kernel that fails ends the context; thrown away and opened anew, the device works.
+/// A kernel that fails ends the context; in a new context the device works.
 fn fail(driver: &Driver, break_it: impl FnOnce(&World)) {
     let world = World::open(driver);
     break_it(&world);
@@ -129,7 +129,7 @@ fn fail(driver: &Driver, break_it: impl FnOnce(&World)) {
     let error = failed.expect_err("a kernel that fails");
     assert_eq!(error.kind(), FaultKind::Launch, "{error}");
     world.device.reset().expect("a reset");
-    assert!(world.send(1.0).is_err(), "nothing more is queued in a context that was thrown away");
+    assert!(world.send(1.0).is_err(), "nothing more is queued in a destroyed context");
     drop(world);
     pass(driver, 5.0);
 }
@@ -141,16 +141,16 @@ fn on_stub() -> (StubDriver, Driver) {
     (stub, driver)
 }
 
-fn card() -> Option<Driver> {
+fn gpu() -> Option<Driver> {
     if std::env::var_os("VISAGE_CUDA").is_none() {
-        println!("skipped: cuda: VISAGE_CUDA is not set, so no card is tried; tests/gpu/backend.sh does");
+        println!("skipped: cuda: VISAGE_CUDA is not set; tests/gpu/backend.sh sets it");
         return None;
     }
-    Some(Driver::open(Path::new(LIBRARY)).expect("VISAGE_CUDA says that there is a card"))
+    Some(Driver::open(Path::new(LIBRARY)).expect("VISAGE_CUDA says that there is a GPU"))
 }
 
 #[test]
-fn what_goes_up_is_worked_on_and_comes_down_in_every_order() {
+fn uploads_runs_and_downloads_give_the_same_result_in_every_interleaving() {
     let (stub, driver) = on_stub();
     for seed in 0..SEEDS {
         stub.seed(seed);
@@ -161,7 +161,7 @@ fn what_goes_up_is_worked_on_and_comes_down_in_every_order() {
 }
 
 #[test]
-fn a_failed_kernel_ends_the_context_and_the_device_works_on_in_a_new_one() {
+fn a_failed_kernel_ends_the_context_and_the_device_works_in_a_new_one() {
     let (stub, driver) = on_stub();
     for seed in 0..SEEDS {
         stub.seed(seed);
@@ -182,7 +182,7 @@ fn is_mapped(at: usize) -> bool {
 }
 
 #[test]
-fn locked_memory_goes_back_to_the_system_only_if_the_driver_says_that_nothing_copies_any_more() {
+fn pinned_memory_is_freed_only_if_the_driver_confirms_that_no_copy_is_under_way() {
     let (stub, driver) = on_stub();
     for (fault, stays) in [(Fault::Sticky(719), false), (Fault::Gone(999), true)] {
         stub.seed(1);
@@ -194,26 +194,26 @@ fn locked_memory_goes_back_to_the_system_only_if_the_driver_says_that_nothing_co
         Stream::new(&device).expect_err("a fault");
         assert_eq!(device.reset().is_err(), stays);
         drop((pool, device));
-        // What went back may be somebody else's by now.
+        // Freed memory may belong to another thread by now.
         assert!(is_mapped(at) || !stays, "{fault:?}");
     }
 }
 
 #[test]
-fn a_slow_copy_is_seen_in_its_time() {
+fn a_slow_copy_shows_in_its_time() {
     let (stub, driver) = on_stub();
     for seed in 0..SEEDS {
         stub.seed(seed);
         let world = World::open(&driver);
-        let fast = poll(world.send(1.0).expect("a copy")).expect("landed").1;
+        let fast = poll(world.send(1.0).expect("a copy")).expect("done").1;
         stub.fail(Fault::SlowCopy, 1);
-        let slow = poll(world.send(1.0).expect("a copy")).expect("landed").1;
+        let slow = poll(world.send(1.0).expect("a copy")).expect("done").1;
         assert!(!fast.is_zero() && slow > fast * 20, "seed {seed}: {fast:?} and {slow:?}");
     }
 }
 
 #[test]
-fn a_copy_that_does_not_fit_is_refused_before_the_driver_hears_of_it() {
+fn a_copy_that_does_not_fit_is_refused_before_the_driver_is_called() {
     let (stub, driver) = on_stub();
     let world = World::open(&driver);
     let copies = stub.counts().copies;
@@ -229,14 +229,14 @@ fn a_copy_that_does_not_fit_is_refused_before_the_driver_hears_of_it() {
 }
 
 #[test]
-fn a_block_whose_flight_is_let_go_comes_back_when_its_copy_is_done() {
+fn the_buffer_of_a_dropped_transfer_returns_when_its_copy_is_done() {
     let (stub, driver) = on_stub();
     for seed in 0..SEEDS {
         stub.seed(seed);
         let world = World::open(&driver);
         drop(world.send(7.0).expect("a copy"));
         assert_eq!(world.pool.free(), BLOCKS);
-        // Whoever gets the block next may write it at once.
+        // The next owner may write the buffer at once.
         let mut again: Vec<Pinned> = (0..BLOCKS).map(|_| world.pool.take().expect("a block")).collect();
         again.iter_mut().for_each(|block| block.fill(0));
         drop(again);
@@ -264,30 +264,30 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn no_call_of_cudarc_is_reached_since_nobody_but_the_table_of_calls_names_it() {
+fn cudarc_is_named_only_by_the_table_of_entry_points() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let names = |path: &PathBuf| std::fs::read_to_string(path).is_ok_and(|text| text.contains("cudarc::"));
     let found: Vec<_> = sources(&src).into_iter().filter(names).collect();
     assert_eq!(found, [src.join("cuda/sys.rs")]);
     let text = std::fs::read_to_string(&found[0]).expect("the table");
-    // Taken for their types, behind which no address is looked up.
+    // Used for their types only: no symbol is looked up.
     assert_eq!(text.matches("= sys::$name;").count(), 1);
     assert_eq!(text.matches("sys::$name").count() + text.matches("sys::cu").count(), 1);
 }
 
 #[test]
-fn the_loader_finds_the_standin_as_it_would_find_the_driver() {
+fn the_loader_finds_the_stub_as_it_finds_the_driver() {
     let stub = StubDriver::new();
     if std::env::var_os("VISAGE_STUB_CHILD").is_some() {
         let driver = Driver::open(Path::new(LIBRARY)).expect("found by its name");
         let device = Device::open(&driver, 0).expect("a device");
-        assert_eq!((device.name().as_deref(), device.sm().map(Sm::tag)), (Ok("stand-in"), Ok("sm89".to_owned())));
+        assert_eq!((device.name().as_deref(), device.sm().map(Sm::tag)), (Ok("stub"), Ok("sm89".to_owned())));
         assert_eq!(device.bus_address().as_deref(), Ok("00000000:0A:00.0"));
         return;
     }
     let this = std::env::current_exe().expect("this test");
     let child = std::process::Command::new(this)
-        .args(["--exact", "the_loader_finds_the_standin_as_it_would_find_the_driver"])
+        .args(["--exact", "the_loader_finds_the_stub_as_it_finds_the_driver"])
         .env("LD_LIBRARY_PATH", stub.path().parent().expect("a folder"))
         .env("VISAGE_STUB_CHILD", "1")
         .output()
@@ -296,16 +296,16 @@ fn the_loader_finds_the_standin_as_it_would_find_the_driver() {
 }
 
 #[test]
-fn a_card_copies_runs_replays_and_outlives_a_fault() {
-    let Some(driver) = card() else { return };
+fn on_a_real_gpu_copies_runs_and_replays_work_and_survive_a_fault() {
+    let Some(driver) = gpu() else { return };
     let device = Device::open(&driver, 0).expect("a device");
     println!("{} sm {:?}, CUDA {:?}", device.name().expect("a name"), device.sm(), driver.version());
     pass(&driver, 41.0);
     if std::env::var_os("VISAGE_CUDA_UNBROKEN").is_some() {
-        println!("skipped: cuda: nothing is broken on purpose under a sanitizer");
+        println!("skipped: cuda: faults are not injected under a sanitizer");
         return;
     }
-    // An address that is nobody's.
+    // An address that belongs to nothing.
     fail(&driver, |world| {
         let grid = Grid { blocks: [1, 1, 1], threads: [32, 1, 1] };
         let nowhere = [Argument::Address(16), Argument::U32(32)];
@@ -318,14 +318,14 @@ fn a_card_copies_runs_replays_and_outlives_a_fault() {
 const LARGE_BYTES: usize = 256 << 20;
 
 #[test]
-fn copies_both_ways_overlap_on_a_card() {
-    let Some(driver) = card() else { return };
+fn on_a_real_gpu_copies_in_both_directions_overlap() {
+    let Some(driver) = gpu() else { return };
     let device = Device::open(&driver, 0).expect("a device");
     let [up, down] = [(); 2].map(|()| Stream::new(&device).expect("a stream"));
     let [to, from] = [(); 2].map(|()| Memory::take(&device, LARGE_BYTES).expect("memory"));
     let pool = PinnedPool::reserve(&device, 2, LARGE_BYTES).expect("blocks");
     let [begun, done] = [(); 2].map(|()| Event::new(&device).expect("an event"));
-    // A sanitizer minds what comes down and was never written.
+    // A sanitizer reports downloads of uninitialised memory.
     drop(up.upload(pool.take().expect("a block"), &from, LARGE_BYTES).expect("a copy"));
     up.record(&begun).expect("a mark");
     down.wait(&begun).expect("a wait");
@@ -334,7 +334,7 @@ fn copies_both_ways_overlap_on_a_card() {
     up.wait_for(&downwards).expect("a wait");
     up.record(&done).expect("a mark");
     done.synchronise().expect("both");
-    let (up_took, down_took) = (poll(upwards).expect("landed").1, poll(downwards).expect("landed").1);
+    let (up_took, down_took) = (poll(upwards).expect("done").1, poll(downwards).expect("done").1);
     let both = done.since(&begun).expect("past");
     println!("256 MiB up {up_took:?}, down {down_took:?}, both beside each other {both:?}");
     assert!(both < (up_took + down_took).mul_f64(0.8), "{both:?} for {up_took:?} and {down_took:?}");

@@ -112,7 +112,7 @@ fn a_device_that_is_gone_is_reported_and_the_process_goes_on() {
         let seen = faults.run(seed, (Fault::Gone(UNKNOWN), 1 + seed % CALLS), |gpu, device, graph| {
             device.turn();
             let health = gpu.health();
-            assert!(matches!(&health, Health::Lost { found } if found.contains("answered 999")), "{health:?}");
+            assert!(matches!(&health, Health::Lost { found } if found.contains("returned 999")), "{health:?}");
             assert!(graph.slot().is_err());
             assert!(load(gpu, &mut || device.turn(), ("step", STEP)).is_err());
         });

@@ -94,7 +94,7 @@ fn a_session_on_a_lost_device_ends_with_its_reason_and_the_studio_goes_on() {
     // The second time it stays closed, and the process lives.
     assert_eq!(lose(&studio, &stub, Fault::Gone(999)), ended);
     let refused = studio.admit(&SessionRequest::default(), Box::new(Nowhere)).expect_err("no device");
-    assert!(refused.to_string().contains("answered 999"), "{refused}");
+    assert!(refused.to_string().contains("returned 999"), "{refused}");
     assert!(refused.to_string().contains("start visage again"), "{refused}");
     studio.close();
     drop((studio, gpu));
