@@ -64,6 +64,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rten_tensor", &["backend"]),
     ("rtc", &["bench"]),
     ("rubato", &["codec", "audio"]),
+    // Niceness of the threads that decode uploads.
+    ("rustix", &["serve"]),
     ("rustls", &["serve"]),
     ("serde_json", &["api_client", "bench", "cli", "doctor", "model", "face", "serve"]),
     ("serde_path_to_error", &["serve"]),
@@ -74,6 +76,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("subtle", &["serve"]),
     ("symphonia", &["codec"]),
     ("tokio", &["session", "rtc", "serve", "render", "bench", "doctor", "cli"]),
+    ("toml", &["doctor"]),
     ("tower", &["serve"]),
     ("tower_http", &["serve"]),
     // RtcFactory never log.

@@ -43,9 +43,12 @@ fn help_names_every_command_and_the_exit_codes() {
 fn wrong_usage_is_2_and_what_cannot_be_done_is_1() {
     assert_eq!(visage(&["serve", "--prot", "1"]).status.code(), Some(2));
     let output = visage(&["render", "--audio", "/nowhere/voice.wav", "--out", "/tmp/x.mp4"]);
-    let told = text(&output.stderr);
+    let printed = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
-    assert!(told.contains("error: ") && told.contains("hint:  ") && told.contains("/nowhere/voice.wav"), "{told}");
+    assert!(
+        printed.contains("error: ") && printed.contains("hint:  ") && printed.contains("/nowhere/voice.wav"),
+        "{printed}"
+    );
 }
 
 #[test]
@@ -54,9 +57,9 @@ fn a_variable_that_nobody_reads_is_wrong_usage_and_the_nearest_one_is_named() {
         Command::new(env!("CARGO_BIN_EXE_visage")).arg("packs").env(name, "1").output().expect("the program runs")
     };
     let output = packs("VISAGE_MAX_SESSION");
-    let told = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.contains("VISAGE_MAX_SESSION ") && told.contains("hint:  VISAGE_MAX_SESSIONS "), "{told}");
+    let printed = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{printed}");
+    assert!(printed.contains("VISAGE_MAX_SESSION ") && printed.contains("hint:  VISAGE_MAX_SESSIONS "), "{printed}");
     assert_eq!(packs("VISAGE_BUILD_ENGINES").status.code(), Some(0), "what the build reads disturbs nobody");
 }
 
@@ -99,9 +102,9 @@ fn a_damaged_pack_is_named_by_its_file() {
     bytes[5000] ^= 1;
     fs::write(&graph, bytes).expect("a damaged graph");
     let output = visage(&["--pack", pack, "packs"]);
-    let told = text(&output.stderr);
+    let printed = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
-    assert!(told.contains("mouth/mouth.onnx") && told.contains("damaged"), "{told}");
+    assert!(printed.contains("mouth/mouth.onnx") && printed.contains("damaged"), "{printed}");
 }
 
 /// Where a card is, the files are compared on it instead.
@@ -130,7 +133,7 @@ fn parity_ends_badly_if_a_narrower_file_is_past_the_packs_tolerance_or_fails() {
         return;
     }
     assert_eq!(parity(&graph), (Some(0), "within".to_owned()));
-    assert_eq!(parity(&off), (Some(1), "past its tolerance".to_owned()));
+    assert_eq!(parity(&off), (Some(1), "exceeds its tolerance".to_owned()));
     assert_eq!(parity(b"no graph"), (Some(1), "failed".to_owned()));
 }
 
@@ -142,7 +145,7 @@ fn a_film_is_written_whole_and_plays() {
     let output = visage(&arguments);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert!(report["pictures"].as_u64().is_some_and(|n| (70..85).contains(&n)), "{report}");
+    assert!(report["frames"].as_u64().is_some_and(|n| (70..85).contains(&n)), "{report}");
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "something else was left behind");
     if !has("ffprobe") {
         println!("skipped: the film was not probed (no ffprobe on this machine)");
@@ -154,10 +157,13 @@ fn a_film_is_written_whole_and_plays() {
         .arg(&out)
         .output()
         .expect("ffprobe runs");
-    let told = text(&probe.stdout);
+    let printed = text(&probe.stdout);
     assert!(
-        probe.stderr.is_empty() && told.contains("h264") && told.contains("opus") && told.contains("width=512"),
-        "{told}"
+        probe.stderr.is_empty()
+            && printed.contains("h264")
+            && printed.contains("opus")
+            && printed.contains("width=512"),
+        "{printed}"
     );
 }
 
@@ -317,7 +323,7 @@ fn top_watches_a_server_or_this_machine_and_says_what_it_cannot_see() {
     let here = json(&["top", "--json"]);
     let has_card = here["cards"].as_array().is_some_and(|cards| !cards.is_empty());
     assert!(here["server"].is_null() && here["cores"]["of"].as_u64() > Some(0), "{here}");
-    assert_eq!(text(&visage(&["top"]).stdout).contains("no NVIDIA card answers here"), !has_card);
+    assert_eq!(text(&visage(&["top"]).stdout).contains("no NVIDIA GPU responds"), !has_card);
     let server = Server::start(&["--token", "s3cret", "--max-sessions", "3"]);
     let url = server.1["url"].as_str().expect("a url");
     let there = json(&["top", "--json", "--url", url, "--token", "s3cret"]);
@@ -445,45 +451,45 @@ fn what_nvml_says_arrives_in_top_and_at_a_server_and_a_lost_card_is_silent() {
     say("62 4000 lost");
     // It reads once a second, and so does the command.
     let seen = (0..10).map(|_| json(&["top", "--json", "--url", url])["gpus"][0]["error"].take());
-    assert!(seen.into_iter().any(|silence| silence.is_string()), "the lost card is told as silent");
+    assert!(seen.into_iter().any(|silence| silence.is_string()), "the lost GPU is reported");
     say("62 4000");
     let seen = (0..20).map(|_| json(&["top", "--json", "--url", url])["gpus"][0]["error"].take());
     assert!(seen.into_iter().any(|silence| silence.is_null()), "the card is back, and so is what it says");
 }
 
 #[test]
-fn a_taken_port_is_told_with_a_cure() {
+fn a_port_in_use_has_a_hint() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port().to_string();
     let output = visage(&["serve", "--port", &port]);
-    let told = text(&output.stderr);
+    let printed = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
-    assert!(told.contains(&port) && told.contains("--port"), "{told}");
+    assert!(printed.contains(&port) && printed.contains("--port"), "{printed}");
     let taken = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port().to_string();
-    let told = text(&visage(&["serve", "--port", "0", "--udp-port", &port]).stderr);
-    assert!(told.contains("UDP") && told.contains(&port) && told.contains("--udp-port"), "{told}");
+    let printed = text(&visage(&["serve", "--port", "0", "--udp-port", &port]).stderr);
+    assert!(printed.contains("UDP") && printed.contains(&port) && printed.contains("--udp-port"), "{printed}");
 }
 
 #[test]
-fn a_server_says_where_it_is_and_ends_politely_when_told() {
+fn a_server_prints_its_address_and_ends_at_a_signal() {
     for signal in ["-INT", "-TERM"] {
         let mut server = Server::start(&[]);
         assert!(server.1["url"].as_str().is_some_and(|url| url.starts_with("http://127.0.0.1:")), "{}", server.1);
         let began = Wall.now();
-        let told = Command::new("kill").args([signal, &server.0.id().to_string()]).status().expect("kill runs");
-        assert!(told.success());
+        let printed = Command::new("kill").args([signal, &server.0.id().to_string()]).status().expect("kill runs");
+        assert!(printed.success());
         let status = server.0.wait().expect("it ends");
         assert_eq!(status.code(), Some(0), "{signal}");
         assert!(Wall.now().duration_since(began) < Duration::from_secs(5), "{signal}: it took too long to end");
     }
 }
 
-/// That ffprobe decodes the whole of `film`, and finds it as long as was told.
-fn assert_plays(film: &Path, length_s: f64) {
+/// That ffprobe decodes the whole of `video`, and that it has the reported length.
+fn assert_plays(video: &Path, length_s: f64) {
     let probe = Command::new("ffprobe")
         .args(["-v", "error", "-count_frames", "-show_entries", "format=duration", "-of", "csv=p=0"])
-        .arg(film)
+        .arg(video)
         .output()
         .expect("ffprobe runs");
     let found: f64 = text(&probe.stdout).trim().parse().expect("a length");
@@ -517,8 +523,8 @@ fn a_film_that_is_stopped_ends_early_and_whole() {
             assert!(child.try_wait().expect("a child").is_none(), "it ended before it began to write");
             std::thread::yield_now();
         }
-        let told = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill runs");
-        assert!(told.success());
+        let printed = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill runs");
+        assert!(printed.success());
         let began = Wall.now();
         let output = child.wait_with_output().expect("it ends");
         assert!(Wall.now().duration_since(began) < Duration::from_secs(5), "{signal}: too slow");
@@ -527,7 +533,7 @@ fn a_film_that_is_stopped_ends_early_and_whole() {
         let left = fs::read_dir(folder.path()).expect("a folder").count();
         assert_eq!(left, 2, "{signal}: wanted the sound and its film, found something half besides");
         if has("ffprobe") {
-            assert_plays(&out, report["film_s"].as_f64().expect("a length"));
+            assert_plays(&out, report["video_s"].as_f64().expect("a length"));
         } else {
             println!("skipped: the stopped film was not probed (no ffprobe on this machine)");
         }

@@ -11,15 +11,15 @@ use std::process::{Command, Output};
 use expect_test::{ExpectFile, expect_file};
 use tempfile::TempDir;
 
-/// A folder with a few files in it, and what was typed there and answered.
-struct LoadedGraph {
+/// A folder with files, and a transcript of commands run in it.
+struct Shell {
     folder: TempDir,
     transcript: String,
     /// What differs from run to run, and the word that stands for it.
     names: Vec<(String, &'static str)>,
 }
 
-impl LoadedGraph {
+impl Shell {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let names = vec![(env!("CARGO_PKG_VERSION").to_owned(), "VERSION")];
@@ -45,8 +45,8 @@ impl LoadedGraph {
     fn enter(&mut self, line: &str) {
         let output = self.run(line);
         let code = output.status.code().expect("an exit code");
-        let (told, talk) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        write!(self.transcript, "$ {line}\n{told}{talk}[{code}]\n\n").expect("a String has room");
+        let (printed, talk) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        write!(self.transcript, "$ {line}\n{printed}{talk}[{code}]\n\n").expect("a String has room");
     }
 
     fn compare(self, golden: &ExpectFile) {
@@ -55,7 +55,7 @@ impl LoadedGraph {
     }
 }
 
-/// The program; a server that starts where it should not is ended after 20 s, and told by its exit code.
+/// The program; a server that starts where it should not is ended after 20 s, with an exit code of its own.
 fn ended_at_last() -> Command {
     let program = env!("CARGO_BIN_EXE_visage");
     if !cfg!(target_os = "linux") {
@@ -68,8 +68,8 @@ fn ended_at_last() -> Command {
 
 /// How fast a film was made is the machine's business.
 fn without_speed(text: &str) -> String {
-    let lines = text.split_inclusive('\n').map(|line| match line.split_once(" pictures, ") {
-        Some((film, _)) => format!("{film} pictures, N times real time\n"),
+    let lines = text.split_inclusive('\n').map(|line| match line.split_once(" frames, ") {
+        Some((video, _)) => format!("{video} frames, N times real time\n"),
         None => line.to_owned(),
     });
     lines.collect()
@@ -77,11 +77,11 @@ fn without_speed(text: &str) -> String {
 
 #[test]
 fn help_reads_as_it_was_written() {
-    let mut desk = LoadedGraph::new();
+    let mut shell = Shell::new();
     for line in ["visage --help", "visage --version", "visage", "visage serv", "visage completions powersh"] {
-        desk.enter(line);
+        shell.enter(line);
     }
-    desk.compare(&expect_file!["./assets/cli/help.txt"]);
+    shell.compare(&expect_file!["./assets/cli/help.txt"]);
     for (command, golden) in [
         ("serve", expect_file!["./assets/cli/serve.txt"]),
         ("render", expect_file!["./assets/cli/render.txt"]),
@@ -96,38 +96,38 @@ fn help_reads_as_it_was_written() {
         ("kernels build", expect_file!["./assets/cli/kernels_build.txt"]),
         ("completions", expect_file!["./assets/cli/completions.txt"]),
     ] {
-        let mut desk = LoadedGraph::new();
-        desk.enter(&format!("visage {command} --help"));
-        desk.compare(&golden);
+        let mut shell = Shell::new();
+        shell.enter(&format!("visage {command} --help"));
+        shell.compare(&golden);
     }
 }
 
 #[test]
 fn lists_are_as_they_were() {
-    let mut desk = LoadedGraph::new();
-    let packs: serde_json::Value = serde_json::from_slice(&desk.run("visage packs --json").stdout).expect("JSON");
-    desk.names.push((packs[0]["bytes"].to_string(), "BYTES"));
+    let mut shell = Shell::new();
+    let packs: serde_json::Value = serde_json::from_slice(&shell.run("visage packs --json").stdout).expect("JSON");
+    shell.names.push((packs[0]["bytes"].to_string(), "BYTES"));
     for line in ["visage avatars", "visage avatars --json", "visage packs", "visage packs --json"] {
-        desk.enter(line);
+        shell.enter(line);
     }
-    desk.compare(&expect_file!["./assets/cli/lists.txt"]);
+    shell.compare(&expect_file!["./assets/cli/lists.txt"]);
 }
 
 #[test]
-fn a_film_that_cannot_be_made_is_told_with_a_cure() {
+fn a_video_that_cannot_be_rendered_has_a_hint() {
     if !cfg!(target_os = "linux") {
         println!("skipped: the words of errors (the system's own words are kept as Linux says them)");
         return;
     }
-    let mut desk = LoadedGraph::new();
+    let mut shell = Shell::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let voice = fs::read(root.join("web/samples/hello.wav")).expect("a voice");
-    fs::create_dir(desk.folder.path().join("folder")).expect("a folder");
-    desk.put("voice.wav", &voice[..]);
-    desk.put("truncated.wav", &voice[..20_000]);
-    desk.put("header.wav", &voice[..44]);
-    desk.put("empty.wav", b"");
-    desk.put("notes.txt", b"eggs, milk, bread\n");
+    fs::create_dir(shell.folder.path().join("folder")).expect("a folder");
+    shell.put("voice.wav", &voice[..]);
+    shell.put("truncated.wav", &voice[..20_000]);
+    shell.put("header.wav", &voice[..44]);
+    shell.put("empty.wav", b"");
+    shell.put("notes.txt", b"eggs, milk, bread\n");
     for line in [
         "visage render",
         "visage render --audio missing.wav --out talk.mp4",
@@ -144,25 +144,25 @@ fn a_film_that_cannot_be_made_is_told_with_a_cure() {
         "visage --log loud avatars",
         "visage --pack nowhere packs",
     ] {
-        desk.enter(line);
+        shell.enter(line);
     }
-    desk.compare(&expect_file!["./assets/cli/render_errors.txt"]);
+    shell.compare(&expect_file!["./assets/cli/render_errors.txt"]);
 }
 
 #[test]
-fn a_server_that_cannot_start_is_told_with_a_cure() {
+fn a_server_that_cannot_start_has_a_hint() {
     if !cfg!(target_os = "linux") {
         println!("skipped: the words of errors (the system's own words are kept as Linux says them)");
         return;
     }
-    let mut desk = LoadedGraph::new();
+    let mut shell = Shell::new();
     let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
     let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let port = tcp.local_addr().expect("an address").port();
     let udp_port = udp.local_addr().expect("an address").port();
-    desk.names.extend([(port.to_string(), "PORT"), (udp_port.to_string(), "UDP")]);
-    desk.put("nonsense.pem", b"nonsense\n");
-    fs::create_dir(desk.folder.path().join("folder")).expect("a folder");
+    shell.names.extend([(port.to_string(), "PORT"), (udp_port.to_string(), "UDP")]);
+    shell.put("nonsense.pem", b"nonsense\n");
+    fs::create_dir(shell.folder.path().join("folder")).expect("a folder");
     for line in [
         "visage serve --port {port}",
         "visage serve --port 0 --udp-port {udp}",
@@ -179,19 +179,19 @@ fn a_server_that_cannot_start_is_told_with_a_cure() {
         "visage bench --compare nonsense.pem nonsense.pem",
     ] {
         let line = line.replace("{port}", &port.to_string()).replace("{udp}", &udp_port.to_string());
-        desk.enter(&line);
+        shell.enter(&line);
     }
-    desk.compare(&expect_file!["./assets/cli/server_errors.txt"]);
+    shell.compare(&expect_file!["./assets/cli/server_errors.txt"]);
 }
 
 #[test]
-fn what_is_wrong_with_a_described_machine_is_told_with_a_cure() {
-    let mut desk = LoadedGraph::new();
+fn problems_of_a_described_machine_have_hints() {
+    let mut shell = Shell::new();
     let machines = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/assets/machines");
     for name in ["bare.json", "h100.json", "laptop.json"] {
-        desk.put(name, &fs::read(machines.join(name)).expect("a described machine"));
+        shell.put(name, &fs::read(machines.join(name)).expect("a described machine"));
     }
-    desk.put("nonsense.json", b"{\"gpus\": 1}");
+    shell.put("nonsense.json", b"{\"gpus\": 1}");
     for line in [
         "visage doctor --machine bare.json",
         "visage doctor --machine bare.json --for gpu",
@@ -209,43 +209,43 @@ fn what_is_wrong_with_a_described_machine_is_told_with_a_cure() {
         "visage doctor --for tpu",
         "visage doctor --turn turns:host",
     ] {
-        desk.enter(line);
+        shell.enter(line);
     }
-    desk.compare(&expect_file!["./assets/cli/doctor.txt"]);
+    shell.compare(&expect_file!["./assets/cli/doctor.txt"]);
 }
 
 #[test]
 fn this_machine_is_fine_for_the_cpu_and_says_what_a_card_would_need() {
-    let desk = LoadedGraph::new();
+    let shell = Shell::new();
     let ports = "--port 0 --udp-port 0";
-    let cpu = desk.run(&format!("visage doctor --for cpu {ports} --json"));
+    let cpu = shell.run(&format!("visage doctor --for cpu {ports} --json"));
     assert_eq!(cpu.status.code(), Some(0), "{cpu:?}");
     let report: serde_json::Value = serde_json::from_slice(&cpu.stdout).expect("JSON");
     assert_eq!((&report["target"], &report["is_fine"]), (&"cpu".into(), &true.into()));
-    // The machine that was described is the one that is told again.
-    desk.put("here.json", &cpu.stdout);
-    let again = desk.run("visage doctor --machine here.json --for cpu --json");
+    // The described machine is printed again as it was.
+    shell.put("here.json", &cpu.stdout);
+    let again = shell.run("visage doctor --machine here.json --for cpu --json");
     assert_eq!(String::from_utf8_lossy(&again.stdout), String::from_utf8_lossy(&cpu.stdout));
-    let gpu = desk.run(&format!("visage doctor --for gpu {ports} --json"));
+    let gpu = shell.run(&format!("visage doctor --for gpu {ports} --json"));
     let report: serde_json::Value = serde_json::from_slice(&gpu.stdout).expect("JSON");
-    let (has_card, code) = (report["machine"]["gpu"]["cards"][0].is_object(), gpu.status.code());
+    let (has_card, code) = (report["machine"]["gpu"]["devices"][0].is_object(), gpu.status.code());
     assert!(has_card || code == Some(1), "no card, and {code:?}");
     assert_eq!(code, Some(i32::from(report["is_fine"] != true)));
     if !has_card {
-        let refused = desk.run("visage serve --port 0 --udp-port 0 --backend tensorrt");
+        let refused = shell.run("visage serve --port 0 --udp-port 0 --backend tensorrt");
         let said = String::from_utf8_lossy(&refused.stderr);
-        assert!(refused.status.code() == Some(1) && said.contains("(visage doctor: card)"), "{said}");
+        assert!(refused.status.code() == Some(1) && said.contains("(visage doctor: gpu)"), "{said}");
     }
 }
 
 #[test]
-fn engines_are_told_with_or_without_tensorrt() {
+fn engine_commands_print_what_they_did() {
     if cfg!(feature = "tensorrt-rtx") || cfg!(feature = "tensorrt") {
         println!("skipped: words about engines (they are those of a program without TensorRT)");
         return;
     }
-    let mut desk = LoadedGraph::new();
-    desk.names.push((desk.folder.path().display().to_string(), "HOME"));
+    let mut shell = Shell::new();
+    shell.names.push((shell.folder.path().display().to_string(), "HOME"));
     for line in [
         "visage engines",
         "visage engines build --sm 8.9",
@@ -262,19 +262,19 @@ fn engines_are_told_with_or_without_tensorrt() {
         "visage engines parity --json",
         "visage serve --port 0 --udp-port 0 --sm 8.9",
     ] {
-        desk.enter(line);
+        shell.enter(line);
     }
-    desk.compare(&expect_file!["./assets/cli/engines_words.txt"]);
+    shell.compare(&expect_file!["./assets/cli/engines_words.txt"]);
 }
 
 #[test]
-fn kernels_are_told_with_or_without_their_compiler() {
+fn kernel_commands_print_what_they_did() {
     if cfg!(feature = "cuda") {
         println!("skipped: words about kernels (they are those of a program without NVRTC)");
         return;
     }
-    let mut desk = LoadedGraph::new();
-    desk.names.push((desk.folder.path().display().to_string(), "HOME"));
+    let mut shell = Shell::new();
+    shell.names.push((shell.folder.path().display().to_string(), "HOME"));
     for line in [
         "visage kernels",
         "visage kernels list",
@@ -282,7 +282,7 @@ fn kernels_are_told_with_or_without_their_compiler() {
         "visage kernels build --sm nine",
         "visage kernels check",
     ] {
-        desk.enter(line);
+        shell.enter(line);
     }
-    desk.compare(&expect_file!["./assets/cli/kernels_words.txt"]);
+    shell.compare(&expect_file!["./assets/cli/kernels_words.txt"]);
 }

@@ -2,7 +2,7 @@
 //! in the making, and made again. Runs with `--features tensorrt-rtx`; without the library it says that it is skipped.
 
 #![cfg(feature = "tensorrt-rtx")]
-#![expect(clippy::disallowed_methods, reason = "a test is told where the library is by its environment")]
+#![expect(clippy::disallowed_methods, reason = "a variable names the library")]
 #![expect(clippy::print_stdout, reason = "a skipped test says why")]
 
 use std::fs;
@@ -39,7 +39,7 @@ impl Home {
     }
 
     /// What a command says in JSON, which must succeed.
-    fn told(&self, line: &str) -> Value {
+    fn printed(&self, line: &str) -> Value {
         let output = self.run(line);
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).expect("JSON")
@@ -67,48 +67,48 @@ fn stderr(output: &Output) -> String {
 #[test]
 fn engines_are_built_for_cards_that_are_not_here_and_found_again() {
     let Some(home) = Home::new() else { return };
-    let planned = home.told("engines build --sm 8.9,12.0 --dry-run --json");
+    let planned = home.printed("engines build --sm 8.9,12.0 --dry-run --json");
     let stems: Vec<_> = planned.as_array().expect("a list").iter().map(|row| text(row, "engine")).collect();
     assert!(stems.len() == 2 && stems[0].contains(".sm89.rtx1.7.") && stems[1].contains(".sm120.rtx1.7."), "{stems:?}");
-    assert!(home.told("engines list --json").as_array().is_some_and(Vec::is_empty), "a plan makes nothing");
+    assert!(home.printed("engines list --json").as_array().is_some_and(Vec::is_empty), "a plan makes nothing");
     let refused = home.run("engines build --sm 8.9,9.0 --json");
     assert!(stderr(&refused).contains("12.1, not for 9.0"), "{}", stderr(&refused));
-    assert!(home.told("engines list --json").as_array().is_some_and(Vec::is_empty), "all of it is looked at first");
-    for state in ["built", "there"] {
-        let made = home.told("engines build --sm 8.9,12.0 --json");
+    assert!(home.printed("engines list --json").as_array().is_some_and(Vec::is_empty), "all of it is looked at first");
+    for state in ["built", "exists"] {
+        let made = home.printed("engines build --sm 8.9,12.0 --json");
         assert!(made.as_array().expect("a list").iter().all(|row| text(row, "state") == state), "{state}: {made}");
     }
-    let beside: Value =
+    let sidecar: Value =
         serde_json::from_slice(&fs::read(home.file(stems[0], "json")).expect("a sidecar")).expect("JSON");
-    let (built, version) = (&beside["built"], text(&beside["key"], "version"));
+    let (built, version) = (&sidecar["built"], text(&sidecar["key"], "version"));
     for (name, least) in [("seconds", 0.01), ("peak_memory_bytes", 1e7), ("activation_bytes", 1e5)] {
         assert!(built[name].as_f64() > Some(least), "{name}: {built}");
     }
     assert_eq!(version.split('.').count(), 4, "the build of the library counts: {version}");
-    let verified = home.told("engines verify --json");
-    assert!(verified.as_array().expect("a list").iter().all(|row| text(row, "state") == "whole"), "{verified}");
-    let pruned = home.told("engines prune --keep-gb 0 --json");
+    let verified = home.printed("engines verify --json");
+    assert!(verified.as_array().expect("a list").iter().all(|row| text(row, "state") == "ok"), "{verified}");
+    let pruned = home.printed("engines prune --keep-gb 0 --json");
     assert_eq!(pruned["removed"].as_array().map(Vec::len), Some(2));
 }
 
 #[test]
-fn the_build_compiled_what_it_was_told_to() {
+fn the_build_compiled_what_was_requested() {
     let Some(home) = Home::new() else { return };
     let (Some("1"), Some(folder)) = (option_env!("VISAGE_BUILD_ENGINES"), option_env!("VISAGE_DATA_DIR")) else {
         println!("skipped: engines made by the build (it ran without VISAGE_BUILD_ENGINES=1)");
         return;
     };
-    let built = home.told(&format!("--data-dir {folder} engines build --sm 8.9 --json"));
-    assert_eq!(text(&built[0], "state"), "there");
+    let built = home.printed(&format!("--data-dir {folder} engines build --sm 8.9 --json"));
+    assert_eq!(text(&built[0], "state"), "exists");
 }
 
 #[test]
 fn a_damaged_engine_is_named_put_aside_and_built_again() {
     let Some(home) = Home::new() else { return };
-    let made = home.told(BUILD);
+    let made = home.printed(BUILD);
     let (stem, path) = (text(&made[0], "engine"), PathBuf::from(text(&made[0], "path")));
     let whole = fs::read(&path).expect("an engine");
-    let other = home.told("engines build --sm 12.0 --json");
+    let other = home.printed("engines build --sm 12.0 --json");
     let harms: [(&str, &dyn Fn()); 3] = [
         ("truncated", &|| fs::write(&path, &whole[..whole.len() / 2]).expect("written")),
         ("swapped", &|| copy(Path::new(text(&other[0], "path")), &path)),
@@ -126,14 +126,14 @@ fn a_damaged_engine_is_named_put_aside_and_built_again() {
     fs::write(&path, flipped).expect("written");
     let verified = home.run("engines verify");
     assert_eq!(verified.status.code(), Some(1));
-    assert!(stderr(&verified).contains("wanted whole engines, found 1 damaged"), "{}", stderr(&verified));
-    assert_eq!(text(&home.told(BUILD)[0], "state"), "built");
+    assert!(stderr(&verified).contains("1 engines are damaged"), "{}", stderr(&verified));
+    assert_eq!(text(&home.printed(BUILD)[0], "state"), "built");
 }
 
 #[test]
 fn a_build_that_is_killed_or_finds_the_disk_full_leaves_nothing_half_done() {
     let Some(home) = Home::new() else { return };
-    let planned = home.told("engines build --sm 8.9 --dry-run --json");
+    let planned = home.printed("engines build --sm 8.9 --dry-run --json");
     let stem = text(&planned[0], "engine");
     let mut build = home.command(BUILD).stdout(Stdio::null()).spawn().expect("the program runs");
     while !home.file(stem, "lock").exists() {
@@ -156,22 +156,22 @@ fn a_build_that_is_killed_or_finds_the_disk_full_leaves_nothing_half_done() {
     } else {
         println!("skipped: an engine on a full disk (no /dev/full on this machine)");
     }
-    assert_eq!(text(&home.told(BUILD)[0], "state"), "built");
+    assert_eq!(text(&home.printed(BUILD)[0], "state"), "built");
 }
 
 #[test]
-fn whoever_waits_for_another_builder_says_so_and_ends_when_told_to() {
+fn waiting_for_another_builder_is_printed_and_can_be_ended() {
     let Some(home) = Home::new() else { return };
-    let planned = home.told("engines build --sm 8.9 --dry-run --json");
+    let planned = home.printed("engines build --sm 8.9 --dry-run --json");
     let other = fs::File::create(home.file(text(&planned[0], "engine"), "lock")).expect("a lock");
     other.lock().expect("nobody else has it");
-    assert_eq!(text(&home.told("engines list --json")[0], "state"), "being built");
-    assert_eq!(text(&home.told("engines verify --json")[0], "state"), "being built");
+    assert_eq!(text(&home.printed("engines list --json")[0], "state"), "being built");
+    assert_eq!(text(&home.printed("engines verify --json")[0], "state"), "being built");
     let mut build = home.command(BUILD).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program runs");
-    let mut told = BufReader::new(build.stderr.take().expect("piped"));
-    wait_for_line(&mut told, "another process builds it");
-    tell_to_end(&build, "-INT");
-    wait_for_line(&mut told, "it was stopped");
+    let mut printed = BufReader::new(build.stderr.take().expect("piped"));
+    wait_for_line(&mut printed, "another process compiles it");
+    send_signal(&build, "-INT");
+    wait_for_line(&mut printed, "it was stopped");
     assert_eq!(build.wait().expect("ended").code(), Some(1));
 
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
@@ -181,21 +181,21 @@ fn whoever_waits_for_another_builder_says_so_and_ends_when_told_to() {
     while !ask(address, "/readyz").is_some_and(|answer| answer.contains("waiting for another process")) {
         thread::yield_now();
     }
-    tell_to_end(&server, "-TERM");
+    send_signal(&server, "-TERM");
     assert_eq!(server.wait().expect("ended").code(), Some(0));
     drop(other);
-    assert_eq!(text(&home.told(BUILD)[0], "state"), "built");
+    assert_eq!(text(&home.printed(BUILD)[0], "state"), "built");
 }
 
-fn wait_for_line(told: &mut impl BufRead, wanted: &str) {
+fn wait_for_line(printed: &mut impl BufRead, wanted: &str) {
     let mut line = String::new();
     while !line.contains(wanted) {
         line.clear();
-        assert!(told.read_line(&mut line).expect("text") > 0, "it ended without \"{wanted}\"");
+        assert!(printed.read_line(&mut line).expect("text") > 0, "it ended without \"{wanted}\"");
     }
 }
 
-fn tell_to_end(child: &std::process::Child, signal: &str) {
+fn send_signal(child: &std::process::Child, signal: &str) {
     assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill runs").success());
 }
 
@@ -219,7 +219,7 @@ fn a_server_builds_what_is_missing_and_says_so_until_it_is_ready() {
     BufReader::new(server.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
     assert!(line.contains("\"url\""), "{line}");
     assert!(ask(address, "/readyz").expect("an answer").starts_with("HTTP/1.1 200"));
-    assert_eq!(home.told("engines list --json").as_array().map(Vec::len), Some(2));
+    assert_eq!(home.printed("engines list --json").as_array().map(Vec::len), Some(2));
     server.kill().expect("killed");
     server.wait().expect("ended");
 }

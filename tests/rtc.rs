@@ -1,5 +1,8 @@
 //! The door over real UDP: a studio with a plain face, and peers that are machines of their own.
 
+#[path = "rtc/viewers.rs"]
+mod viewers;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,11 +84,11 @@ struct House {
 fn house(max_sessions: usize) -> House {
     let text = || "ramp".to_owned();
     let card = AvatarInfo { name: text(), title: text(), kind: AvatarKind::Head, background: text() };
-    let config = SessionsConfig { max_sessions, workers: 1, resolution_px: 128, bitrate_bps: 300_000 };
+    let config = SessionsConfig { max_sessions, max_viewers: 50, workers: 1, resolution_px: 128, bitrate_bps: 300_000 };
     let studio = Sessions::open(config, Arc::new(Ramps([card])), Wall).expect("a studio");
     let config = RtcConfig { host: LOOPBACK, udp_port: 0, public_ips: Vec::new(), capacity: max_sessions };
     let lobby = Arc::clone(&studio);
-    let net = RtcServer::start(&config, lobby, studio.counters(), Wall).expect("a door");
+    let net = RtcServer::start(&config, lobby, studio.registry().counters(), Wall).expect("a door");
     House { studio, net }
 }
 
@@ -95,7 +98,7 @@ impl House {
     }
 
     fn strays(&self) -> u64 {
-        self.studio.counters().snapshot().of(Loss::StrayPacket)
+        self.studio.registry().counters().snapshot().of(Loss::StrayPacket)
     }
 
     /// The reason for which a session ends, watched for from this call on.
@@ -319,7 +322,7 @@ fn pictures_and_voice_come_on_one_line() {
         assert!(client.of(MediaKind::Video)[0].is_key, "the first picture is one to start from");
         let delays = |got: &&Got| got.header.ext_vals.play_delay_min.map(|delay| delay.numer());
         assert_eq!(client.of(MediaKind::Video).iter().find_map(delays), Some(0), "no play-out delay is asked for");
-        let frames = house.studio.stats(&joined.id).expect("a session").meter.frames;
+        let frames = house.studio.registry().stats(&joined.id, Wall.now()).expect("a session").meter.frames;
         assert!(frames.on_time + frames.late >= 25, "frames are counted when they leave: {frames:?}");
         house.net.close().await;
     });
@@ -368,7 +371,8 @@ fn garbage_and_replays_are_counted_and_disturb_nobody() {
         assert!(one.live(WHILE, |client| client.picture_times().len() >= seen_one + 25).await, "the first goes on");
         assert!(two.live(WHILE, |client| client.picture_times().len() >= seen_two + 25).await, "the second goes on");
         assert!(house.strays() >= 101, "{} strays", house.strays());
-        let refused = house.studio.stats(&first.id).expect("a session").meter.losses["stray_packet"];
+        let refused =
+            house.studio.registry().stats(&first.id, Wall.now()).expect("a session").meter.losses["stray_packet"];
         assert!(refused >= 10, "{refused} of its own were refused");
     });
 }
@@ -418,12 +422,12 @@ impl Outlet for Pit {
 fn frames_that_are_on_their_way_when_a_session_ends_are_dropped() {
     runtime().block_on(async {
         let house = house(1);
-        let ticket = house.studio.admit(&SessionRequest::default(), Box::new(Pit)).expect("a session");
-        ticket.inbox.watch();
+        let ticket = house.studio.start(&SessionRequest::default(), Box::new(Pit)).expect("a session");
+        ticket.inbox.set_watching(1);
         let mut events = ticket.events.subscribe();
         while !matches!(events.recv().await.expect("an event"), SessionEvent::Quality(_)) {}
         assert!(house.studio.end(&ticket.id, EndReason::Deleted));
-        let report = house.studio.totals();
+        let report = house.studio.registry().totals();
         assert!(report.frames.due >= 20 && report.frames.dropped == report.frames.due, "{:?}", report.frames);
         // A busy machine may be too late for some; the rest was encoded and is on its way.
         let lost = [Loss::UnsentFrame, Loss::LateFrame].map(|loss| report.losses[loss.name()]);
@@ -455,7 +459,7 @@ fn goodbyes_are_heard_on_both_sides() {
         assert!(last.live(Duration::from_secs(2), |client| client.is_closed).await, "closing says goodbye");
         let (_, offer) = Client::offering(&CALL).await;
         assert!(matches!(house.net.join(&offer, SessionRequest::default()).await, Err(JoinError::Closing)));
-        assert!(house.studio.sessions().is_empty(), "nobody is left");
+        assert!(house.studio.registry().list(Wall.now()).is_empty(), "nobody is left");
     });
 }
 
@@ -507,7 +511,7 @@ fn refused_offers_leave_nobody_behind() {
         }
         let deaf = Client::offering(&[(MediaKind::Video, Direction::SendOnly)]).await.1;
         assert!(matches!(join(deaf).await, Err(JoinError::BadOffer { .. })));
-        assert!(house.studio.sessions().is_empty(), "nobody is left");
+        assert!(house.studio.registry().list(Wall.now()).is_empty(), "nobody is left");
 
         assert!(join(offer.clone()).await.is_ok());
         assert!(matches!(join(offer).await, Err(JoinError::Admit(AdmitError::Full { limit: 1 }))));
@@ -525,7 +529,7 @@ fn an_offer_of_vp8_alone_is_refused_by_a_build_without_it() {
             matches!(&refused, Err(JoinError::NoUsableVideo { offered }) if offered.starts_with("VP8/90000")),
             "{refused:?}"
         );
-        assert!(house.studio.sessions().is_empty(), "nobody is left");
+        assert!(house.studio.registry().list(Wall.now()).is_empty(), "nobody is left");
     });
 }
 
@@ -558,7 +562,7 @@ mod vp8 {
             assert!(client.live(WHILE, has_key).await, "a picture that was lost is answered with a key picture");
 
             let ticket = house.studio.find(&joined.id).expect("a session");
-            ticket.inbox.order(SessionCommand::Bitrate(120_000)).expect("room for an order");
+            ticket.inbox.set_bitrate(120_000);
             let after = client.pictures.len() + 25;
             assert!(client.live(WHILE, |client| client.pictures.len() >= after).await, "the stream goes on");
             for (n, frame) in client.pictures.iter().enumerate() {

@@ -18,8 +18,8 @@ use visage::media::{FrameSize, PcmBlock, VideoFrame};
 use visage::model::portrait::Portrait;
 use visage::model::{Animator, Cadence, FramePoll, ModelError, Pack};
 use visage::session::{
-    Inbox, Meter, Outgoing, OutgoingMedia, Outlet, Session, SessionCommand, SessionEvent, SessionKey, SessionLimits,
-    SessionParts, SessionSummary,
+    Inbox, Meter, Outgoing, OutgoingMedia, Outlet, Session, SessionCommand, SessionEvent, SessionKey, SessionLifetime,
+    SessionLimits, SessionParts, SessionSummary,
 };
 use visage::telemetry::{Loss, Marks, Stage};
 use visage::time::{AudioRtpTime, Rate, SampleIndex, Wall};
@@ -104,7 +104,7 @@ struct Rig {
 
 fn rig(animator: Box<dyn Animator>, side_px: u32) -> Rig {
     let rig = rig_without_viewer(animator, side_px);
-    rig.inbox.watch();
+    rig.inbox.set_watching(1);
     rig
 }
 
@@ -143,7 +143,7 @@ impl Rig {
     fn step(&mut self, packets: &mut Vec<AudioPacket>) -> Instant {
         let now = self.session.next_tick();
         while packets.last().is_some_and(|packet| packet.arrived <= now) {
-            self.inbox.hear(packets.pop().expect("there is a last one"));
+            self.inbox.push_packet(packets.pop().expect("there is a last one"));
         }
         self.session.tick(now, Wall);
         now
@@ -163,7 +163,16 @@ impl Rig {
     fn depth_ms(&self) -> f64 {
         let (id, avatar) = (String::new(), String::new());
         let options = SessionLimits { resolution_px: 512, bitrate_bps: None, audio: true };
-        let summary = SessionSummary { id, avatar, codec: VideoCodec::H264, age_s: 0.0, is_speaking: false, options };
+        let summary = SessionSummary {
+            id,
+            avatar,
+            codec: VideoCodec::H264,
+            age_s: 0.0,
+            is_speaking: false,
+            options,
+            lifetime: SessionLifetime::default(),
+            viewer_count: 1,
+        };
         self.meter.stats(summary).state.jitter_buffer_ms
     }
 }
@@ -292,7 +301,7 @@ impl Animator for Painter {
 fn audio_is_sent_before_its_frame_is_drawn() {
     let (tray, notes) = (Tray::default(), Arc::<Mutex<Vec<(usize, Instant)>>>::default());
     let mut rig = rig_into(tray.clone(), Box::new(Painter(tray, Arc::clone(&notes))), 64);
-    rig.inbox.watch();
+    rig.inbox.set_watching(1);
     while rig.session.next_tick() < rig.start + Duration::from_secs(1) {
         rig.step(&mut Vec::new());
         let (left, drawn) = (rig.tray.take(), notes.lock().expect("whole notes").pop());
@@ -310,7 +319,7 @@ fn an_interrupt_is_reported_at_once() {
     let mut rig = rig(Box::new(LevelFace::default()), 64);
     let mut packets = voice(rig.start, 1.0, 8.0, 120.0);
     rig.run(2.2, &mut packets);
-    rig.inbox.order(SessionCommand::Interrupt).expect("room for a command");
+    rig.inbox.push_command(SessionCommand::Interrupt).expect("room for a command");
     while rig.events.try_recv().is_ok() {}
     rig.step(&mut packets);
     let reported = rig.events.try_recv();
@@ -326,7 +335,7 @@ fn an_interrupt_silences_the_old_utterance_within_100_ms_though_300_ms_of_it_are
     let before = rig.watch(stop_s, &mut packets);
     assert!(rig.depth_ms() > 250.0, "a jitter buffer of {} ms", rig.depth_ms());
     assert!(packets.len() > 4, "some of it is still in the network");
-    rig.inbox.order(SessionCommand::Interrupt).expect("room for a command");
+    rig.inbox.push_command(SessionCommand::Interrupt).expect("room for a command");
     let after = rig.watch(stop_s + 1.5, &mut packets);
     assert!(after.len() > 100 && packets.is_empty());
     let (loud, bright) = loud_and_bright(&[before, after].concat());
@@ -346,7 +355,7 @@ fn a_microphone_that_speaks_on_after_an_interrupt_is_heard_again() {
     let mut rig = rig(Box::new(LevelFace::default()), 64);
     let mut packets = through_a_bad_network(voice(rig.start, 0.0, 14.0, 150.0));
     rig.watch(8.25, &mut packets);
-    rig.inbox.order(SessionCommand::Interrupt).expect("room for a command");
+    rig.inbox.push_command(SessionCommand::Interrupt).expect("room for a command");
     let (loud, bright) = loud_and_bright(&rig.watch(13.0, &mut packets));
     for times in [loud, bright] {
         let after = times.iter().map(|at| at.saturating_duration_since(rig.start).as_secs_f64() - 8.25);
@@ -361,7 +370,7 @@ fn nothing_is_drawn_or_counted_without_a_viewer() {
     let mut rig = rig_without_viewer(Box::new(LevelFace::default()), 64);
     rig.run(2.0, &mut Vec::new());
     assert_eq!((rig.tray.take().len(), rig.meter.report().frames.due), (0, 0));
-    rig.inbox.watch();
+    rig.inbox.set_watching(1);
     rig.run(3.0, &mut Vec::new());
     let pictures = rig.tray.take().iter().filter(|out| matches!(out.media.value, OutgoingMedia::VideoFrame(_))).count();
     assert!((24..=26).contains(&pictures) && rig.meter.report().frames.due == pictures as u64, "{pictures} pictures");

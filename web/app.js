@@ -471,7 +471,7 @@ async function playSample() {
 async function playFile(file) {
   if (!file || !isUp()) return;
   if (file.size > LARGEST_FILE_BYTES) return troubled('bigfile', `${file.name} has ${(file.size / 2 ** 20).toFixed(1)} MB.`);
-  if (!/^audio\//.test(file.type) && !/\.(wav|mp3|flac|ogg|oga|opus)$/i.test(file.name)) return troubled('badfile', `${file.name} is not a sound file.`);
+  if (!/^audio\//.test(file.type) && !/\.(wav|aiff?|mp3|m4a|aac|flac|ogg|oga|opus|webm)$/i.test(file.name)) return troubled('badfile', `${file.name} is not a sound file.`);
   try {
     await speak(file.name, await file.arrayBuffer());
   } catch (error) {
@@ -487,9 +487,9 @@ async function speak(name, bytes) {
   S.voice = 'idle';
   try {
     const answer = await api(`/v1/sessions/${call.id}/speech`, { method: 'POST', body: bytes, type: 'application/octet-stream' });
-    const { utterance, duration_ms, is_truncated } = await answer.json();
+    const { utterance, duration_ms } = await answer.json();
     if (S.call !== call) return;
-    const sound = { name, utterance, duration_s: duration_ms / 1000, startedAt: performance.now(), isCut: is_truncated, bars: null };
+    const sound = { name, utterance, duration_s: (duration_ms ?? 0) / 1000, startedAt: performance.now(), bars: null };
     Object.assign(S, { voice: 'sound', sound, note: '' });
     render();
     sound.bars = await loudness(bytes);
@@ -747,6 +747,7 @@ function render() {
   once('say', [v.say, S.voice === 'sound'], ([say, isName]) => { $('#sentence').textContent = say; $('#sentence').className = isName ? 'name' : ''; });
   once('wave', S.voice === 'sound', isSound => { $('#wave').hidden = !isSound; $('#wave').innerHTML = ''; });
   once('talk', v.talk, showTalk);
+  once('share', isUp() ? S.call?.id : null, id => { $('#share').hidden = !id; if (id) $('#share').href = `view.html?session=${id}`; });
   once('keys', [isUp(), isMicOpen(), S.isMuted, S.voice], showKeys);
   once('hear', [S.hear[S.voice === 'sound' ? 'sound' : 'mic']], ([isOn]) => press('#k-hear', isOn, isOn ? 'Hear the avatar: on. Use headphones. (H)' : 'Hear the avatar: off. (H)', isOn ? 'ear' : 'earoff'));
   once('plate', v.plate?.slice(0, 2), () => showPlate(v.plate));
@@ -776,7 +777,7 @@ function tick(v = view()) {
     const share = clamp(soundAt() / (S.sound.duration_s || 1), 0, 1);
     $('#seam').style.setProperty('--lvl', share.toFixed(4));
     $('#wave').style.setProperty('--done', `${(share * 100).toFixed(1)}%`);
-    if (soundAt() > S.sound.duration_s + 2) soundOver(); // the event got lost
+    if (S.sound.duration_s && soundAt() > S.sound.duration_s + 2) soundOver(); // the event got lost
   }
 }
 const soundAt = () => Math.max(0, (performance.now() - S.sound.startedAt) / 1000);

@@ -1,6 +1,6 @@
 //! From a pack's graphs to engines: what has to be made, what that takes, and making it.
 //!
-//! Decides which engines a pack needs on which cards and whether this machine can make them. How a graph is compiled is the
+//! Decides which engines a pack needs on which GPUs and whether this machine can make them. How a graph is compiled is the
 //! business of a [`Compiler`]; where an engine lies is the cache's.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,21 +25,21 @@ pub trait Compiler {
     /// The exact version of the library that is loaded.
     fn version(&self) -> Version;
 
-    /// Compiles a graph into a new file at `engine`. Time and memory are taken by whoever asks.
+    /// Compiles a graph into a new file at `engine`. The caller measures time and memory.
     ///
     /// # Errors
     /// If the graph cannot be compiled or the file not written, or if `watch` says to stop.
     fn compile(&self, order: &CompileRequest<'_>, engine: &Path, watch: &Watch) -> Result<Compiled, CompileError>;
 }
 
-/// What a compiler tells of an engine that it made.
+/// What a compiler reports of an engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compiled {
-    /// Memory on the card that a step needs besides the weights, where the compiler tells it.
+    /// GPU memory that a step needs besides the weights, where the compiler reports it.
     pub activation_bytes: Option<u64>,
 }
 
-/// Told how far a compilation is, on whatever thread the compiler uses; may stop it.
+/// Receives the progress of a compilation, on any thread of the compiler; may stop it.
 pub type Watch = std::sync::Arc<dyn Fn(Progress<'_>) -> ControlFlow<()> + Send + Sync>;
 
 /// How far a compilation is.
@@ -58,13 +58,13 @@ pub struct Progress<'a> {
 pub struct CompileRequest<'a> {
     /// The ONNX file.
     pub onnx: Onnx<'a>,
-    /// The cards.
+    /// The GPUs.
     pub sm: Sm,
     /// Ranges of shapes.
     pub profiles: &'a [Profile],
 }
 
-/// An ONNX graph, for whoever compiles or runs it.
+/// An ONNX graph.
 #[derive(Clone, Copy, Debug)]
 pub enum Onnx<'a> {
     /// All of it in memory.
@@ -76,7 +76,7 @@ pub enum Onnx<'a> {
 /// Why a graph was not compiled.
 #[derive(Debug, Error)]
 pub enum CompileError {
-    /// The compiler does not know such cards.
+    /// The compiler does not know such GPUs.
     #[error("{flavour} {version} compiles for {}, not for {sm}", crate::listed(flavour.compiles_for()))]
     UnknownSm {
         /// As asked.
@@ -86,9 +86,21 @@ pub enum CompileError {
         /// Its version.
         version: Version,
     },
-    /// The compiler needs such a card itself.
+    /// Engines of this kind are known to compute wrongly or to fail.
+    #[error("{flavour} {version} compiles no usable engine of this graph for {sm}: {fault}")]
+    KnownFault {
+        /// As asked.
+        sm: Sm,
+        /// What was to compile.
+        flavour: Flavour,
+        /// Its version.
+        version: Version,
+        /// What is wrong with such engines.
+        fault: &'static str,
+    },
+    /// The compiler needs such a GPU itself.
     #[error(
-        "wanted a card of compute capability {sm} in this machine, because {flavour} compiles on the card itself; found: {found}"
+        "wanted a GPU of compute capability {sm} in this machine, because {flavour} compiles on the GPU itself; found: {found}"
     )]
     NotHere {
         /// As asked.
@@ -161,7 +173,7 @@ pub enum MakeError {
     Compile {
         /// The graph.
         graph: String,
-        /// The cards.
+        /// The GPUs.
         sm: Sm,
         /// Why.
         source: CompileError,
@@ -192,7 +204,7 @@ pub struct Planned<'a> {
 /// What to make.
 #[derive(Clone, Debug, Default)]
 pub struct BuildRequest {
-    /// The cards.
+    /// The GPUs.
     pub sms: Vec<Sm>,
     /// The precision, for graphs that have it; others run in the next wider one. The narrowest of each unless said.
     pub precision: Option<Precision>,
@@ -215,33 +227,33 @@ pub struct EngineBuilder<'a> {
     pub compiler: &'a dyn Compiler,
     /// Where engines are kept.
     pub cache: &'a Cache,
-    /// What tells the date and time.
+    /// The source of date and time.
     pub clock: fn() -> SystemTime,
 }
 
 impl<'a> EngineBuilder<'a> {
-    /// The engines that the pack needs for a wish, and which of them are there already.
+    /// The engines that the pack needs for a request, and which of them exist already.
     ///
     /// # Errors
-    /// If the pack lacks a file or a precision, the compiler does not know the cards, or the cache cannot be read.
-    pub fn plan(&self, wish: &BuildRequest) -> Result<Vec<Planned<'a>>, MakeError> {
+    /// If the pack lacks a file or a precision, the compiler does not know the GPUs, or the cache cannot be read.
+    pub fn plan(&self, request: &BuildRequest) -> Result<Vec<Planned<'a>>, MakeError> {
         let manifest = self.pack.manifest()?;
-        wish.precision.map_or(Ok(()), |wanted| has(&manifest, wanted))?;
+        request.precision.map_or(Ok(()), |wanted| has(&manifest, wanted))?;
         let mut planned: Vec<Planned<'a>> = Vec::new();
         for graph in &manifest.graphs {
-            for (n, sm) in wish.sms.iter().enumerate() {
-                if !wish.sms[..n].contains(sm) {
-                    planned.push(self.planned(graph, wish, *sm)?);
+            for (n, sm) in request.sms.iter().enumerate() {
+                if !request.sms[..n].contains(sm) {
+                    planned.push(self.planned(graph, request, *sm)?);
                 }
             }
         }
         Ok(planned)
     }
 
-    fn planned(&self, graph: &GraphManifest, wish: &BuildRequest, sm: Sm) -> Result<Planned<'a>, MakeError> {
+    fn planned(&self, graph: &GraphManifest, request: &BuildRequest, sm: Sm) -> Result<Planned<'a>, MakeError> {
         let absent = || PackError::Absent { path: graph.name.clone() };
-        let (precision, path) = graph.in_precision(wish.precision).ok_or_else(absent)?;
-        let key = self.key(graph, (precision, path), wish, sm)?;
+        let (precision, path) = graph.in_precision(request.precision).ok_or_else(absent)?;
+        let key = self.key(graph, (precision, path), request, sm)?;
         let onnx = self.pack.onnx(path, &graph.weights)?;
         let files = key.weights.keys().map(String::as_str).chain([path]);
         let graph_bytes = files.map(|file| self.pack.size_bytes(file)).sum::<Result<u64, _>>()?;
@@ -255,12 +267,16 @@ impl<'a> EngineBuilder<'a> {
         &self,
         graph: &GraphManifest,
         (precision, path): (Precision, &str),
-        wish: &BuildRequest,
+        request: &BuildRequest,
         sm: Sm,
     ) -> Result<EngineKey, MakeError> {
         let (flavour, version) = (self.compiler.flavour(), self.compiler.version());
         if !flavour.knows(sm) {
             let source = CompileError::UnknownSm { sm, flavour, version };
+            return Err(MakeError::Compile { graph: graph.name.clone(), sm, source });
+        }
+        if let Some(fault) = known_fault((flavour, sm), precision, graph) {
+            let source = CompileError::KnownFault { sm, flavour, version, fault };
             return Err(MakeError::Compile { graph: graph.name.clone(), sm, source });
         }
         let weights = self.pack.weights(path, &graph.weights)?.into_iter();
@@ -275,7 +291,7 @@ impl<'a> EngineBuilder<'a> {
             version,
             precision,
             profiles: graph.profiles.clone(),
-            kernels: wish.kernels.clone(),
+            kernels: request.kernels.clone(),
             flags: BTreeSet::new(),
         })
     }
@@ -316,7 +332,7 @@ impl<'a> EngineBuilder<'a> {
         let began = (self.clock)();
         memory::forget_peak();
         let compiled = self.compiler.compile(&order, path, watch).map_err(|source| planned.failed(source))?;
-        // A clock that was set back meanwhile tells nothing.
+        // A clock that was set back in the meantime measures nothing.
         let seconds = (self.clock)().duration_since(began).unwrap_or_default().as_secs_f64();
         let Compiled { activation_bytes } = compiled;
         Ok(Built { seconds, peak_memory_bytes: memory::peak_bytes(), activation_bytes })
@@ -360,6 +376,17 @@ impl Planned<'_> {
 
     fn failed(&self, source: CompileError) -> MakeError {
         MakeError::Compile { graph: self.key.graph.clone(), sm: self.key.sm, source }
+    }
+}
+
+/// Faults of TensorRT-RTX 1.7 on SM 7.5 that a precision and profiles show: matrix products in fp32 with dynamic shapes return
+/// zeros without an error, and bf16 fails at run time. (3-D convolutions fail as well, and do so while compiling.)
+fn known_fault((flavour, sm): (Flavour, Sm), precision: Precision, graph: &GraphManifest) -> Option<&'static str> {
+    match precision {
+        _ if (flavour, sm) != (Flavour::Rtx, Sm::SM75) => None,
+        Precision::Fp32 if !graph.profiles.is_empty() => Some("fp32 matrix products with dynamic shapes return zeros"),
+        Precision::Bf16 => Some("bf16 fails"),
+        _ => None,
     }
 }
 

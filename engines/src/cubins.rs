@@ -1,8 +1,8 @@
 //! Compiled kernels on disk, found by what they were made from, whole or not at all.
 //!
 //! Decides where a cubin lies, when it is believed, and how many stay. Does not know how to compile. Cubins are small, so that
-//! each is read and held to its digest whenever it is used; two processes that want the same one both make it, and the later
-//! renames it in place. All kernels for all cards come to some hundred kilobytes, and are compiled in seconds: what was
+//! each is read and compared with its digest whenever it is used; two processes that want the same one both make it, and the later
+//! renames it in place. All kernels for all GPUs come to some hundred kilobytes, and are compiled in seconds: what was
 //! compiled longest ago goes first.
 
 use std::fs;
@@ -29,11 +29,11 @@ pub struct KernelKey {
     pub source: String,
     /// Of its text.
     pub text: Digest,
-    /// The cards it is compiled for.
+    /// The GPUs it is compiled for.
     pub sm: Sm,
     /// NVRTC's version, which compiles it.
     pub version: Version,
-    /// What NVRTC is told besides the card.
+    /// Options of NVRTC besides the GPU architecture.
     pub flags: Vec<String>,
 }
 

@@ -24,13 +24,13 @@ pub struct EngineKey {
     pub onnx: Digest,
     /// Of the files with its weights, by name.
     pub weights: BTreeMap<String, Digest>,
-    /// The cards it is compiled for.
+    /// The GPUs it is compiled for.
     pub sm: Sm,
     /// What compiles it.
     pub flavour: Flavour,
     /// Its exact version, the build's number included: engines of another are refused by it.
     pub version: Version,
-    /// The numbers it reckons with.
+    /// The number format that it computes with.
     pub precision: Precision,
     /// Ranges of its inputs' shapes. Empty for a graph of fixed shapes.
     pub profiles: Vec<Profile>,
@@ -57,7 +57,7 @@ impl EngineKey {
     }
 }
 
-/// The numbers that a graph reckons with. TensorRT takes them from the ONNX file ("strongly typed").
+/// The number format that a graph computes with. TensorRT takes them from the ONNX file ("strongly typed").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {

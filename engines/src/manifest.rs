@@ -41,7 +41,7 @@ pub struct PackManifest {
 pub struct GraphManifest {
     /// Its name in errors, engines and metrics.
     pub name: String,
-    /// ONNX files by the precision they reckon with, paths inside the pack.
+    /// ONNX files by precision, paths inside the pack.
     pub onnx: BTreeMap<Precision, String>,
     /// Files with its weights, of all precisions, where they are not in the ONNX files. They stand in the same folder and end
     /// in `.data` or `.onnx_data`, as exporters have it: the CPU's engine opens no others.
@@ -52,7 +52,7 @@ pub struct GraphManifest {
     pub spec: Option<String>,
     /// Its shapes in short, for people and file names.
     pub shapes: String,
-    /// Ranges of shapes; none if all are fixed.
+    /// Ranges of shapes; empty if all are fixed.
     #[serde(default)]
     pub profiles: Vec<Profile>,
     /// How far an engine may differ from the CPU's.
@@ -135,7 +135,7 @@ fn is_plain(name: &str) -> bool {
 
 impl GraphManifest {
     /// The precision and file of it that are asked for, or the narrowest there are. A graph that has not the one asked for
-    /// runs in the next wider one, or if it has none in its widest. None if it has no file at all, which no manifest says.
+    /// runs in the next wider one, or if it has none in its highest. `None` if it has no file at all, which no manifest allows.
     #[must_use]
     pub fn in_precision(&self, wanted: Option<Precision>) -> Option<(Precision, &str)> {
         let narrowest = wanted.unwrap_or(Precision::ALL[Precision::ALL.len() - 1]);

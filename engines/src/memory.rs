@@ -1,4 +1,4 @@
-//! Memory of this machine, as Linux tells it.
+//! Memory of this machine, as Linux reports it.
 
 use std::fs;
 
@@ -21,7 +21,7 @@ fn group_bytes(limit: &str, used: &str, made_of: &str) -> Option<u64> {
     Some(limit.saturating_sub(used.saturating_sub(files.unwrap_or(0))))
 }
 
-/// Begins to count the most memory of this process anew, where the system can (Linux: proc(5), `clear_refs`). Elsewhere what
+/// Resets the peak memory of this process, where the system can (Linux: proc(5), `clear_refs`). Elsewhere what
 /// is told may be of something earlier.
 pub fn forget_peak() {
     let _may_not = fs::write("/proc/self/clear_refs", "5");
@@ -59,18 +59,18 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_most_memory_is_counted_anew() {
+    fn peak_memory_is_reset() {
         let large = vec![1_u8; 300 << 20];
-        let with_it = peak_bytes().expect("told");
+        let with_it = peak_bytes().expect("reported");
         drop(std::hint::black_box(large));
         forget_peak();
         // Other tests hold memory too, but not as much.
-        assert!(peak_bytes().expect("told") + (100 << 20) < with_it);
+        assert!(peak_bytes().expect("reported") + (100 << 20) < with_it);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn this_machine_tells() {
+    fn this_machine_reports_its_memory() {
         assert!(free_bytes().is_some_and(|bytes| bytes > 1 << 20));
         assert!(peak_bytes().is_some_and(|bytes| bytes > 1 << 20));
     }

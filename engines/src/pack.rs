@@ -56,7 +56,7 @@ pub struct PackFiles {
 #[derive(Clone, Debug)]
 struct PackFile {
     content: Content,
-    /// Where it was read from; none if it is built in.
+    /// Where it was read from; `None` if it is built in.
     place: Option<PathBuf>,
 }
 

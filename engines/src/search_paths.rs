@@ -1,6 +1,6 @@
 //! Where things lie on a machine: shared libraries, and what visage keeps.
 //!
-//! Decides the order of the search. Opens nothing, and is told of the environment instead of reading it.
+//! Decides the order of the search. Opens nothing; the caller passes the environment.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -32,7 +32,7 @@ impl Place {
     #[must_use]
     pub fn holds(&self, name: &str) -> Searched {
         let folder = match self {
-            // The loader tells only by loading.
+            // The loader can be asked only by loading.
             Self::Loader => return Searched::Found(PathBuf::from(name)),
             Self::Given(path) if path.is_file() => return Searched::Found(path.clone()),
             Self::Given(path) | Self::Package(path) => path,

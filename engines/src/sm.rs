@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// A card's compute capability, as NVIDIA writes it: 8.9.
+/// A GPU's compute capability, as NVIDIA writes it: 8.9.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Sm {
@@ -16,7 +16,7 @@ pub struct Sm {
 
 /// A text that is no compute capability.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("wanted a compute capability such as 8.9 (cards that engines are made for have {}), found \"{found}\"", listed(&Sm::KNOWN))]
+#[error("wanted a compute capability such as 8.9 (GPUs that engines are made for have {}), found \"{found}\"", listed(&Sm::KNOWN))]
 pub struct SmError {
     /// The text.
     pub found: String,
@@ -111,13 +111,13 @@ impl From<Sm> for String {
     }
 }
 
-/// The two products that compile graphs for NVIDIA cards.
+/// The two products that compile graphs for NVIDIA GPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Flavour {
-    /// TensorRT for RTX: small, compiles ahead of time without a card, the rest just in time on it.
+    /// TensorRT for RTX: small, compiles ahead of time without a GPU, the rest just in time on it.
     #[serde(rename = "TensorRT-RTX")]
     Rtx,
-    /// Classic TensorRT, for data-centre cards.
+    /// Classic TensorRT, for data-centre GPUs.
     #[serde(rename = "TensorRT")]
     Classic,
 }

@@ -45,7 +45,7 @@ impl Version {
         Self { parts: [major, minor, patch, build], digits: [1; 4], said: 4 }
     }
 
-    /// The first three numbers, or as many as were said: how a name tells it.
+    /// The first three numbers, or as many as were given, as used in names.
     #[must_use]
     pub const fn release(self) -> Self {
         let [major, minor, patch, _] = self.parts;

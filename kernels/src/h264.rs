@@ -58,6 +58,37 @@ fn current_bitrate(encoder: &mut Encoder) -> Result<c_int, c_int> {
     Ok(info.bits_per_second)
 }
 
+unsafe extern "C" {
+    /// `codec/common/inc/cpu.h` of openh264: a bit for each instruction set that the library uses on this processor.
+    fn WelsCPUFeatureDetect(logical_processors: *mut i32) -> u32;
+}
+
+/// Whether the encoder uses SIMD assembly. On x86 the library's build needs `nasm` for it and goes on without a word where
+/// there is none; the encoder then takes three times as long.
+#[must_use]
+pub fn has_assembly() -> bool {
+    let mut processors = 0;
+    // SAFETY: the function reads the processor's identification and writes one i32, which is ours. A library built without
+    // assembly answers 0.
+    unsafe { WelsCPUFeatureDetect(&raw mut processors) != 0 }
+}
+
 fn checked(code: c_int) -> Result<(), c_int> {
     if code == 0 { Ok(()) } else { Err(code) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_library_that_was_built_where_nasm_is_uses_assembly() {
+        if !cfg!(any(target_arch = "x86", target_arch = "x86_64")) || Command::new("nasm").arg("-v").output().is_err() {
+            println!("skipped: assembly in the H.264 encoder (no x86 processor, or no nasm here)");
+            return;
+        }
+        assert!(has_assembly(), "run: cargo clean --release -p openh264-sys2");
+    }
 }

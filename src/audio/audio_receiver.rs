@@ -1,6 +1,7 @@
-//! The unbroken line: one block of 20 ms at every tick, whatever the wire does.
+//! The audio receiver: one block of 20 ms at every tick, whatever the network does.
 //!
-//! Decides when the play-out begins, follows the sender's clock, waits and is given up. Neither decodes nor reads a clock.
+//! Decides when playout starts, how it follows the sender's clock, when it waits, and when it stops. Neither decodes nor reads
+//! a clock.
 
 use std::time::{Duration, Instant};
 
@@ -17,61 +18,61 @@ use crate::time::SampleIndex;
 pub use super::playout::BlockKind;
 
 const BLOCK: i64 = BLOCK_OPUS_SAMPLES as i64;
-/// How far from the goal the play-out may be before a block is put in or taken out, in seconds.
+/// How far playout may be from its target before a block is inserted or removed, in seconds.
 const FAR_S: f64 = 0.020;
-/// Blocks are taken out only below this level, 0 to 1.
+/// Only blocks below this RMS level, 0 to 1, are removed.
 const SOFT_LEVEL: f32 = 0.03;
-/// A sender's clock that moved by more than this started over, in seconds.
+/// A sender's clock that jumps by more than this was restarted, in seconds.
 const RESTART_S: f64 = 1.0;
-/// So many late packets in a row: what is believed of the sender's clock is wrong.
+/// After this many late packets in a row the estimate of the sender's clock is discarded.
 const LATE_IN_A_ROW: u32 = 15;
-/// A packet may begin the play-out this long after its moment.
+/// A packet may start playout this long after its playout time.
 const BEGIN_LATE: Duration = Duration::from_millis(10);
-/// A tick may begin the play-out this long before the moment of its packet.
+/// A tick may start playout this long before the playout time of its packet.
 const BEGIN_EARLY: Duration = Duration::from_millis(1);
-/// By how much the voice is held back to stay with the resampled line: [`super::DOWNSAMPLER_DELAY_SAMPLES`] at 48 kHz.
+/// Delay of the 48 kHz samples that keeps them aligned with the downsampled ones: [`super::DOWNSAMPLER_DELAY_SAMPLES`] at 48 kHz.
 const HELD_BACK: usize = super::DOWNSAMPLER_DELAY_SAMPLES * 3;
-/// How much a block counts in the share of concealed blocks: 10 s of them.
+/// Weight of a block in the running share of concealed blocks: a time constant of 10 s.
 const SHARE_WEIGHT: f32 = 0.002;
 
-/// What one tick gives.
+/// The output of one tick.
 #[derive(Clone, Debug)]
 pub struct AudioBlock {
-    /// 20 ms of voice; both rates show the same moment.
+    /// 20 ms of audio; both rates cover the same time.
     pub block: PcmBlock,
-    /// Where the block starts on the line.
+    /// The sample index at which the block starts.
     pub at: SampleIndex,
-    /// When the packet of the newest sample in it came; `None` if no packet did.
+    /// Arrival of the packet that holds its newest sample; `None` if there is no such packet.
     pub newest_arrival: Option<Instant>,
-    /// What it was made of.
+    /// What it consists of.
     pub kind: BlockKind,
-    /// Whether somebody began to speak with it, or stopped.
+    /// Whether speech starts or stops with it.
     pub change: Option<Speaking>,
 }
 
-/// How the line is doing.
+/// Statistics of the receiver.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct AudioReceiverStats {
-    /// Time from the fastest packets' arrival to their play-out, in ms.
+    /// Time from the arrival of the fastest packets to their playout, in ms.
     pub depth_ms: f64,
-    /// How late most packets are after the fastest, in ms.
+    /// The 97th percentile of lateness relative to the fastest packets, in ms.
     pub jitter_ms: f64,
     /// How much faster the sender's clock runs than ours, in parts per million.
     pub drift_ppm: f64,
-    /// The share of the last ten seconds that was made up, 0 to 1.
+    /// The concealed share of the last ten seconds, 0 to 1.
     pub concealed_ratio: f32,
 }
 
-/// Whether a voice is being played.
+/// Whether packets are being played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Ticks run free and give silence.
+    /// Ticks run freely and give silence.
     Idle,
     /// Ticks follow the sender's clock.
     Playing,
 }
 
-/// One session's hearing.
+/// The audio receiver of one session.
 #[derive(Debug)]
 pub struct AudioReceiver<D> {
     clock: PlayoutClock,
@@ -85,7 +86,7 @@ pub struct AudioReceiver<D> {
     state: State,
     at: SampleIndex,
     utterance: Utterance,
-    /// What stands before this position was spoken in an older utterance, however late it comes.
+    /// Samples before this position belong to an older utterance, however late they arrive.
     spoken_from: Option<i64>,
     late_in_a_row: u32,
     losses: LossCounts,
@@ -93,7 +94,7 @@ pub struct AudioReceiver<D> {
 }
 
 impl<D: Decode> AudioReceiver<D> {
-    /// A line whose sample 0 is played at `start`.
+    /// A receiver whose sample 0 is played at `start`.
     pub fn new(decoder: D, start: Instant) -> Self {
         Self {
             clock: PlayoutClock::new(start),
@@ -114,13 +115,13 @@ impl<D: Decode> AudioReceiver<D> {
         }
     }
 
-    /// When [`Self::tick`] is due. Ask again after every [`Self::hear`]: a voice that begins moves it.
+    /// When [`Self::tick`] is due. Read it again after every [`Self::push_packet`]: the start of playout moves it.
     pub fn next_tick(&self) -> Instant {
         self.clock.next()
     }
 
-    /// Takes a packet in, in whatever order they come, and the number of the utterance in which it was heard.
-    pub fn hear(&mut self, packet: AudioPacket, utterance: Utterance) {
+    /// Takes a packet, in any order, and the utterance in which it arrived.
+    pub fn push_packet(&mut self, packet: AudioPacket, utterance: Utterance) {
         if utterance < self.utterance {
             return self.losses.count(Loss::StaleUtterance);
         }
@@ -129,22 +130,22 @@ impl<D: Decode> AudioReceiver<D> {
         };
         let position = self.unwrap.position(packet.rtp);
         let arrived = packet.arrived;
-        if self.is_another_clock(position, arrived) {
-            self.start_over();
+        if self.has_clock_jumped(position, arrived) {
+            self.restart();
         }
         if self.spoken_from.is_some_and(|from| position < from) {
-            self.delay.learn(position, arrived, Punctuality::InTime);
+            self.delay.observe(position, arrived, Punctuality::InTime);
             return self.losses.count(Loss::StaleUtterance);
         }
-        self.keep(Held { position, samples, utterance, packet });
+        self.enqueue(Held { position, samples, utterance, packet });
     }
 
-    fn keep(&mut self, held: Held) {
+    fn enqueue(&mut self, held: Held) {
         let (position, arrived) = (held.position, held.packet.arrived);
         let needed_at = self.needed_at(position);
         let mut punctuality = self.punctuality(needed_at, arrived);
         let played = (self.state == State::Playing).then(|| self.playout.decoded_to());
-        match self.waiting.keep(held, played) {
+        match self.waiting.insert(held, played) {
             Ok(()) if self.state == State::Playing => self.late_in_a_row = 0,
             Ok(()) => {}
             Err(Loss::LatePacket) => {
@@ -153,14 +154,14 @@ impl<D: Decode> AudioReceiver<D> {
             }
             Err(loss) => return self.losses.count(loss),
         }
-        self.delay.learn(needed_at, arrived, punctuality);
-        self.settle();
+        self.delay.observe(needed_at, arrived, punctuality);
+        self.trim_queue();
     }
 
-    /// Makes everything older than `utterance` worthless, at once: what waits is given up, what is decoded is not
-    /// played, and what was spoken before this tick is stale even if the wire brings it later. Whoever spoke has stopped
-    /// with it; whoever speaks on is heard again, with what is spoken from now on.
-    pub fn raise(&mut self, utterance: Utterance) -> Option<Speaking> {
+    /// Discards everything older than `utterance`, at once: queued packets, decoded samples, and packets that were sent before
+    /// this tick and are still in the network. Reports the end of speech, if somebody spoke. A microphone that stays open is
+    /// played again, from what is spoken now on.
+    pub fn begin_utterance(&mut self, utterance: Utterance) -> Option<Speaking> {
         if utterance <= self.utterance {
             return None;
         }
@@ -168,38 +169,38 @@ impl<D: Decode> AudioReceiver<D> {
         self.spoken_from = self.delay.spoken_by(self.clock.next());
         let stale = self.waiting.discard(utterance);
         self.losses.count_many(Loss::StaleUtterance, stale as u64);
-        self.playout.hush();
-        self.downsampler.hush();
+        self.playout.reset();
+        self.downsampler.reset();
         self.held_back = [0.0; HELD_BACK];
         self.state = State::Idle;
         self.late_in_a_row = 0;
-        self.activity.hush(self.at)
+        self.activity.reset(self.at)
     }
 
-    /// Gives the block that was due at [`Self::next_tick`]: what came, or the block of a sound that is `said` instead.
-    /// Call it when that moment has come; a caller that is behind calls again until it is not.
-    pub fn tick(&mut self, said: Option<PcmBlock>) -> AudioBlock {
+    /// Gives the block that was due at [`Self::next_tick`]: received audio, or `speech` in its place. Call it when that time
+    /// has come; a caller that is behind calls again until it is not.
+    pub fn tick(&mut self, speech: Option<PcmBlock>) -> AudioBlock {
         let ((voice, kind), at) = (self.play(), self.at);
         self.at = at + BLOCK_SPEECH_SAMPLES as u64;
         self.clock.advance();
         self.steer();
-        let came = self.finish(&voice);
-        if said.is_some() && kind == BlockKind::Voice {
+        let received = self.to_block(&voice);
+        if speech.is_some() && kind == BlockKind::Voice {
             self.losses.count(Loss::OverriddenMicrophone);
         }
-        let kind = if said.is_some() { BlockKind::Said } else { kind };
-        let block = said.unwrap_or(came);
-        let change = self.activity.hear(&block, at);
+        let kind = if speech.is_some() { BlockKind::Speech } else { kind };
+        let block = speech.unwrap_or(received);
+        let change = self.activity.push_block(&block, at);
         let newest_arrival = self.playout.newest_arrival().filter(|_| kind == BlockKind::Voice);
         AudioBlock { block, at, newest_arrival, kind, change }
     }
 
-    /// Everything lost since the last call.
+    /// Losses since the last call.
     pub fn losses(&mut self) -> LossCounts {
         self.losses.take()
     }
 
-    /// How the line is doing.
+    /// Statistics.
     pub fn stats(&self) -> AudioReceiverStats {
         AudioReceiverStats {
             depth_ms: self.depth_ms(),
@@ -215,17 +216,17 @@ impl<D: Decode> AudioReceiver<D> {
         base_s.map_or(self.delay.depth_ms(), |base_s| (played_s - base_s) * 1000.0)
     }
 
-    /// Whether a packet says that the sender's clock is not the one it was.
-    fn is_another_clock(&self, position: i64, arrived: Instant) -> bool {
+    /// Whether a packet shows that the sender's clock was restarted.
+    fn has_clock_jumped(&self, position: i64, arrived: Instant) -> bool {
         let base = self.delay.base_s().filter(|_| self.delay.is_fresh(arrived));
         let has_jumped = base.is_some_and(|base| (self.delay.offset_s(position, arrived) - base).abs() > RESTART_S);
         has_jumped || self.late_in_a_row >= LATE_IN_A_ROW
     }
 
-    /// Believes nothing any more of the sender's clock, and waits for it.
-    fn start_over(&mut self) {
+    /// Discards the estimate of the sender's clock and waits for a new one.
+    fn restart(&mut self) {
         (0..self.waiting.clear()).for_each(|_| self.lose_late());
-        self.delay.forget();
+        self.delay.reset();
         self.state = State::Idle;
         self.spoken_from = None;
         self.late_in_a_row = 0;
@@ -237,7 +238,7 @@ impl<D: Decode> AudioReceiver<D> {
         self.late_in_a_row += 1;
     }
 
-    /// The start of the block that first needs the sample at `position`.
+    /// The start of the block in which the sample at `position` is played first.
     fn needed_at(&self, position: i64) -> i64 {
         let next = self.playout.position();
         if self.state == State::Idle { position } else { next + (position - next).div_euclid(BLOCK) * BLOCK }
@@ -248,8 +249,8 @@ impl<D: Decode> AudioReceiver<D> {
         if due.is_some_and(|due| due + BEGIN_LATE < arrived) { Punctuality::Late } else { Punctuality::InTime }
     }
 
-    /// After a packet came in: keeps the queue short, and the next tick where the voice begins.
-    fn settle(&mut self) {
+    /// Keeps the queue within its bound, and the next tick where playout starts.
+    fn trim_queue(&mut self) {
         while self.waiting.overflow().is_some() {
             self.losses.count(Loss::OverflowPacket);
             self.playout.count_late();
@@ -259,41 +260,54 @@ impl<D: Decode> AudioReceiver<D> {
         }
     }
 
-    /// Moves the next tick to where the sender's clock wants it.
+    /// Moves the next tick to the time that the sender's clock requires.
     fn steer(&mut self) {
         let Some(target) = self.delay.target_s() else { return };
         match self.state {
             State::Playing => self.clock.slew(self.delay.instant(target, self.playout.position())),
             State::Idle => {
                 if let Some(first) = self.waiting.first() {
-                    self.clock.meet(self.due(first, target));
+                    self.clock.align(self.due(first, target));
                 }
             }
         }
     }
 
+    /// The next 20 ms and what they consist of.
+    ///
+    /// Ticks are steered by at most 1 ms each (see [`PlayoutClock::slew`]), which follows a drifting clock but takes seconds to
+    /// absorb a change of the network's delay. Beyond [`FAR_S`] a whole block is inserted or removed instead, where that is
+    /// least audible:
+    ///
+    /// - Playout is early (the target moved back, because packets arrive later): a filler is inserted. During speech only if
+    ///   the next block would be incomplete anyway, because a pause within a word is worse than the risk of a gap.
+    /// - Playout is late (the network recovered): the block is skipped and the next one played, but only a soft one outside of
+    ///   speech, and only if the next one is complete.
     fn play(&mut self) -> ([f32; BLOCK_OPUS_SAMPLES], BlockKind) {
         if self.state == State::Idle && !self.begin() {
             return ([0.0; BLOCK_OPUS_SAMPLES], BlockKind::Quiet);
         }
-        let behind_s = self.behind_s();
-        let is_covered = self.covers(BLOCK);
-        if behind_s >= FAR_S && (!is_covered || !self.activity.is_speaking()) {
+        let early_s = self.early_s();
+        if early_s >= FAR_S && (!self.covers(BLOCK) || !self.activity.is_speaking()) {
             return self.playout.filler();
         }
         let mut played = self.playout.block(&mut self.waiting, &mut self.losses);
-        if behind_s <= -FAR_S && self.is_soft(&played.0) && self.covers(BLOCK) {
+        if early_s <= -FAR_S && self.is_soft(&played.0) && self.covers(BLOCK) {
             self.losses.count(Loss::TrimmedBlock);
             played = self.playout.block(&mut self.waiting, &mut self.losses);
         }
-        self.rest();
-        let made_up = if played.1 == BlockKind::Voice { 0.0 } else { 1.0 };
-        self.concealed_ratio += (made_up - self.concealed_ratio) * SHARE_WEIGHT;
+        self.stop_if_faded();
+        self.average_concealment(played.1);
         played
     }
 
-    /// How much later the next sample should be played than it is about to be, in seconds.
-    fn behind_s(&self) -> f64 {
+    fn average_concealment(&mut self, kind: BlockKind) {
+        let concealed = if kind == BlockKind::Voice { 0.0 } else { 1.0 };
+        self.concealed_ratio += (concealed - self.concealed_ratio) * SHARE_WEIGHT;
+    }
+
+    /// By how much the next sample is early relative to its target, in seconds; negative if it is late.
+    fn early_s(&self) -> f64 {
         let about_to = self.delay.offset_s(self.playout.position(), self.clock.next());
         self.delay.target_s().map_or(0.0, |target| target - about_to)
     }
@@ -308,13 +322,13 @@ impl<D: Decode> AudioReceiver<D> {
         !self.activity.is_speaking() && power < SOFT_LEVEL * SOFT_LEVEL * BLOCK as f32
     }
 
-    /// When a play-out should begin that begins with this packet: a short packet waits for the rest of its block.
+    /// When playout should start with this packet: a packet shorter than a block waits for the rest of the block.
     fn due(&self, first: &Held, target: f64) -> Instant {
         let rest = self.delay.shallowest_s(BLOCK - first.samples);
         self.delay.instant(rest.map_or(target, |rest| target.max(rest)), first.position)
     }
 
-    /// Starts playing with the first waiting packet whose moment is now; gives up those whose moment is past.
+    /// Starts playout with the first queued packet that is due now; discards packets whose playout time has passed.
     fn begin(&mut self) -> bool {
         let Some(target) = self.delay.target_s() else { return false };
         let now = self.clock.next();
@@ -335,15 +349,15 @@ impl<D: Decode> AudioReceiver<D> {
         false
     }
 
-    /// Stops playing when nothing is left to be played and the last sound has faded.
-    fn rest(&mut self) {
+    /// Stops playout when the queue is empty and concealment has faded out.
+    fn stop_if_faded(&mut self) {
         if self.playout.is_faded() && self.waiting.first().is_none() {
             self.state = State::Idle;
         }
     }
 
-    /// Both rates of a block, aligned.
-    fn finish(&mut self, voice: &[f32; BLOCK_OPUS_SAMPLES]) -> PcmBlock {
+    /// A block with both rates, aligned.
+    fn to_block(&mut self, voice: &[f32; BLOCK_OPUS_SAMPLES]) -> PcmBlock {
         let mut block = PcmBlock::silence();
         self.downsampler.push(voice, &mut block.speech_16k);
         let (head, tail) = block.playback_48k.split_at_mut(HELD_BACK);
@@ -371,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn on_a_calm_wire_a_block_is_played_just_after_its_packet_came() {
+    fn without_jitter_a_block_is_played_just_after_its_packet_arrives() {
         let mut call = Call::new(CALM);
         let report = call.talk(20_000);
         let (median, p95) = (report.delay_percentile(0.5), report.delay_percentile(0.95));
@@ -385,17 +399,17 @@ mod tests {
     }
 
     #[test]
-    fn every_tick_gives_one_block_of_the_line_and_they_are_20_ms_apart() {
+    fn every_tick_gives_one_block_and_ticks_are_20_ms_apart() {
         let mut call = Call::new(Impairments { loss_ratio: 0.2, double_ratio: 0.1, jitter_ms: 60.0, slower_ppm: 0.0 });
         let report = call.talk(60_000);
         assert!(report.blocks.abs_diff(3_000) <= 6, "{} blocks in 60 s", report.blocks);
-        assert_eq!(call.line.tick(None).at, SampleIndex(report.blocks * 320));
+        assert_eq!(call.receiver.tick(None).at, SampleIndex(report.blocks * 320));
         let begun = &report.spacing_ms[10..];
         assert!(begun.iter().all(|ms| (9.9..30.1).contains(ms)));
     }
 
     #[test]
-    fn a_fifth_of_the_packets_lost_is_filled_in_and_counted() {
+    fn a_packet_loss_of_20_percent_is_concealed_and_counted() {
         let mut call = Call::new(Impairments { loss_ratio: 0.2, ..CALM });
         let report = call.talk(60_000);
         let gaps = report.losses.of(Loss::ConcealedGap);
@@ -406,29 +420,29 @@ mod tests {
     }
 
     #[test]
-    fn bursts_of_300_ms_deepen_the_line_and_calm_makes_it_shallow_again() {
+    fn jitter_of_300_ms_deepens_the_buffer_and_calm_makes_it_shallow_again() {
         let mut call = Call::new(CALM);
         call.talk(5_000);
-        call.weather.jitter_ms = 300.0;
+        call.impairments.jitter_ms = 300.0;
         let rough = call.talk(20_000);
-        assert!((200.0..400.0).contains(&call.line.stats().depth_ms), "{:?}", call.line.stats());
+        assert!((200.0..400.0).contains(&call.receiver.stats().depth_ms), "{:?}", call.receiver.stats());
         let lost = rough.losses.of(Loss::LatePacket) + rough.losses.of(Loss::OverflowPacket);
         assert!(lost < 60, "{lost} of 1000 packets too late: {:?}", rough.losses);
-        call.weather.jitter_ms = 1.0;
+        call.impairments.jitter_ms = 1.0;
         call.talk(60_000);
-        assert!(call.line.stats().depth_ms < 8.0, "{:?}", call.line.stats());
+        assert!(call.receiver.stats().depth_ms < 8.0, "{:?}", call.receiver.stats());
     }
 
     #[test]
-    fn nothing_spoken_before_a_raise_is_heard_after_it_though_it_waits_or_is_still_on_the_wire() {
+    fn audio_of_an_older_utterance_is_not_played_even_if_it_is_queued_or_in_the_network() {
         let mut call = Call::new(Impairments { jitter_ms: 300.0, ..CALM });
         call.talk(20_000);
-        assert!(call.line.stats().depth_ms > 200.0, "{:?}", call.line.stats());
+        assert!(call.receiver.stats().depth_ms > 200.0, "{:?}", call.receiver.stats());
         call.pause(60);
         let before = call.play_until(call.spoken_s);
         assert!(before.loudest > 0.1, "the old voice is still being played");
         call.utterance = call.utterance.next();
-        call.line.raise(call.utterance);
+        call.receiver.begin_utterance(call.utterance);
         call.pause(600);
         let after = call.play_until(call.spoken_s);
         assert!(after.loudest < 1e-6 && after.blocks >= 29, "{} in {} blocks", after.loudest, after.blocks);
@@ -439,25 +453,25 @@ mod tests {
     }
 
     #[test]
-    fn a_raise_stops_whoever_speaks_and_nothing_of_it_rings_on_in_the_next_packet() {
+    fn a_new_utterance_ends_speech_and_resets_the_decoder() {
         let mut call = Call::new(CALM);
         call.talk(1_000);
         (0..20).for_each(|_| call.speak(200));
         call.pause(60);
         assert!(call.play_until(call.spoken_s).loudest > 0.7);
         call.utterance = call.utterance.next();
-        let at = call.line.at;
-        assert_eq!(call.line.raise(call.utterance), Some(Speaking::Stopped(at)));
-        assert_eq!(call.line.raise(call.utterance), None, "an utterance begins once");
+        let at = call.receiver.at;
+        assert_eq!(call.receiver.begin_utterance(call.utterance), Some(Speaking::Stopped(at)));
+        assert_eq!(call.receiver.begin_utterance(call.utterance), None, "an utterance begins once");
         let report = call.talk(2_000);
         assert!(report.voiced > 90 && report.loudest < 41.0 / 255.0, "{} {}", report.voiced, report.loudest);
     }
 
     #[test]
-    fn what_is_heard_in_an_older_utterance_is_stale_and_what_is_taken_away_is_no_gap() {
+    fn packets_of_an_older_utterance_are_stale_and_leave_no_gap() {
         let mut call = Call::new(CALM);
         call.talk(2_000);
-        call.line.raise(Utterance(3));
+        call.receiver.begin_utterance(Utterance(3));
         let old = call.talk(200);
         assert_eq!((old.voiced, old.losses.of(Loss::StaleUtterance)), (0, 10));
         call.utterance = Utterance(3);
@@ -467,23 +481,23 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_that_is_said_stands_on_the_line_and_the_voice_under_it_is_counted() {
+    fn speech_replaces_the_microphone_and_is_counted() {
         let mut call = Call::new(CALM);
         let mut sound = PcmBlock::silence();
         sound.playback_48k.fill(0.7);
         for n in 0..20 {
             let mut voice = packet(&call, &[0xff, 8, 40]);
-            (voice.rtp, voice.arrived) = (call.rtp.plus(n * 960), call.line.next_tick());
-            call.line.hear(voice, Utterance::default());
-            let heard = call.line.tick(Some(sound.clone()));
-            assert_eq!((heard.block, heard.kind, heard.newest_arrival), (sound.clone(), BlockKind::Said, None));
+            (voice.rtp, voice.arrived) = (call.rtp.plus(n * 960), call.receiver.next_tick());
+            call.receiver.push_packet(voice, Utterance::default());
+            let heard = call.receiver.tick(Some(sound.clone()));
+            assert_eq!((heard.block, heard.kind, heard.newest_arrival), (sound.clone(), BlockKind::Speech, None));
         }
-        let covered = call.line.losses().of(Loss::OverriddenMicrophone);
+        let covered = call.receiver.losses().of(Loss::OverriddenMicrophone);
         assert!((15..=20).contains(&covered), "{covered} blocks of voice under the sound");
     }
 
     #[test]
-    fn doubles_are_counted_and_not_heard() {
+    fn duplicates_are_counted_and_not_played() {
         let mut call = Call::new(Impairments { double_ratio: 0.3, ..CALM });
         let report = call.talk(10_000);
         assert!(report.losses.of(Loss::DuplicatePacket).abs_diff(150) < 40);
@@ -499,7 +513,7 @@ mod tests {
                 assert_eq!(minute.losses, LossCounts::default(), "{slower_ppm}");
                 assert!(minute.delay_percentile(0.99) < 9.0, "{slower_ppm}: {}", minute.delay_percentile(0.99));
             }
-            let stats = call.line.stats();
+            let stats = call.receiver.stats();
             assert!((stats.drift_ppm + slower_ppm).abs() < 30.0, "{slower_ppm}: {stats:?}");
         }
     }
@@ -529,8 +543,8 @@ mod tests {
         let end = call.start + Duration::from_secs_f64(call.spoken_s + 0.5);
         let mut kinds = Vec::new();
         call.play_until(call.spoken_s + 0.03);
-        while call.line.next_tick() < end {
-            kinds.push(call.line.tick(None).kind);
+        while call.receiver.next_tick() < end {
+            kinds.push(call.receiver.tick(None).kind);
         }
         let made_up = kinds.iter().filter(|kind| **kind == BlockKind::Concealed).count();
         assert!((3..=5).contains(&made_up), "{kinds:?}");
@@ -573,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_counted_and_the_line_goes_on() {
+    fn garbage_is_counted_and_playout_goes_on() {
         let mut call = Call::new(CALM);
         for n in 0..200 {
             call.speak(40);
@@ -617,6 +631,6 @@ mod tests {
         let report = call.talk(20_000);
         assert!(report.voiced >= 998, "{} {:?}", report.voiced, report.losses);
         call.talk(30_000);
-        assert!(call.line.stats().depth_ms < 10.0, "{:?}", call.line.stats());
+        assert!(call.receiver.stats().depth_ms < 10.0, "{:?}", call.receiver.stats());
     }
 }

@@ -1,40 +1,40 @@
-//! What the line asks of a decoder of voice.
+//! The decoder interface of the audio receiver.
 //!
-//! Decides the port only; codec libraries live elsewhere.
+//! Decides the interface only; codec libraries are used in `codec`.
 
 use thiserror::Error;
 
 /// A packet that did not decode.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("wanted a packet of voice, found: {found}")]
+#[error("wanted an Opus packet, found: {found}")]
 pub struct Undecodable {
-    /// What the decoder said.
+    /// The decoder's message.
     pub found: String,
 }
 
-/// Packets to mono samples at 48 kHz, appended to what the caller gives.
+/// Decodes packets to mono samples at 48 kHz, which it appends to the caller's buffer.
 pub trait Decode {
-    /// Samples that `packet` holds, if it looks like a packet.
+    /// The number of samples in `packet`; `None` if it is no packet.
     fn samples(&self, packet: &[u8]) -> Option<usize>;
 
-    /// Appends what `packet` holds.
+    /// Appends the samples of `packet`.
     ///
     /// # Errors
     /// If the packet does not decode; nothing was appended.
     fn decode(&mut self, packet: &[u8], samples: &mut Vec<f32>) -> Result<(), Undecodable>;
 
-    /// Appends the `count` samples before `next`, out of the error correction that `next` carries; concealed if none.
+    /// Appends the `count` samples before `next` from the in-band FEC in `next`, or concealment if it carries none.
     ///
     /// # Errors
     /// If `next` does not decode; nothing was appended.
     fn recover(&mut self, next: &[u8], count: usize, samples: &mut Vec<f32>) -> Result<(), Undecodable>;
 
-    /// Appends `count` samples (a multiple of 120, at most 5760) that go on where the voice stopped.
+    /// Appends `count` samples of packet loss concealment (a multiple of 120, at most 5760).
     ///
     /// # Errors
-    /// If `count` is no length of a packet; nothing was appended.
+    /// If `count` is no valid packet length; nothing was appended.
     fn conceal(&mut self, count: usize, samples: &mut Vec<f32>) -> Result<(), Undecodable>;
 
-    /// Forgets all that was decoded: nothing of it rings on in what comes next.
-    fn forget(&mut self);
+    /// Resets the decoder state, so that nothing of the past is audible in the next packet.
+    fn reset(&mut self);
 }

@@ -1,7 +1,7 @@
-//! Packets in the order they are spoken.
+//! The jitter buffer: packets in playout order.
 //!
-//! Decides order, doubles, and what is given up when a sender pours too much in. Does not decide when a packet is late:
-//! it is told how far the line has been played.
+//! Decides order, duplicates, and what is dropped when it is full. Does not decide when a packet is late: the caller passes the
+//! playout position.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
@@ -24,7 +24,7 @@ const REMEMBERED: usize = 64;
 pub struct AudioPacket {
     /// When its first sample was spoken, on the sender's clock.
     pub rtp: AudioRtpTime,
-    /// Its extended sequence number, where known: tells a lost packet from a pause of the sender.
+    /// Its extended sequence number, where known: distinguishes a lost packet from a pause of the sender.
     pub sequence: Option<u64>,
     /// One packet of Opus.
     pub payload: Bytes,
@@ -53,7 +53,7 @@ pub(super) struct JitterBuffer {
 
 impl JitterBuffer {
     /// Keeps a packet. `played` is the first position not yet played; `None` while nothing is being played.
-    pub fn keep(&mut self, held: Held, played: Option<i64>) -> Result<(), Loss> {
+    pub fn insert(&mut self, held: Held, played: Option<i64>) -> Result<(), Loss> {
         if self.waiting.contains_key(&held.position) || self.taken.contains(&held.position) {
             return Err(Loss::DuplicatePacket);
         }
@@ -145,19 +145,19 @@ mod tests {
     #[test]
     fn packets_come_out_in_the_order_they_were_spoken() {
         let mut buffer = JitterBuffer::default();
-        [1920, 0, 960].into_iter().for_each(|at| buffer.keep(held(at), None).expect("kept"));
-        assert_eq!(buffer.keep(held(960), None), Err(Loss::DuplicatePacket));
+        [1920, 0, 960].into_iter().for_each(|at| buffer.insert(held(at), None).expect("kept"));
+        assert_eq!(buffer.insert(held(960), None), Err(Loss::DuplicatePacket));
         assert!(buffer.covers(0, 2880) && !buffer.covers(0, 2881));
         assert_eq!(buffer.take().map(|h| h.position), Some(0));
-        assert_eq!(buffer.keep(held(0), Some(960)), Err(Loss::DuplicatePacket));
-        assert_eq!(buffer.keep(held(-960), Some(960)), Err(Loss::LatePacket));
+        assert_eq!(buffer.insert(held(0), Some(960)), Err(Loss::DuplicatePacket));
+        assert_eq!(buffer.insert(held(-960), Some(960)), Err(Loss::LatePacket));
         assert_eq!(buffer.first().map(|h| h.position), Some(960));
     }
 
     #[test]
     fn of_what_waits_only_the_newest_utterance_is_kept() {
         let mut buffer = JitterBuffer::default();
-        (0..6).for_each(|n| buffer.keep(held(n * 960), None).expect("kept"));
+        (0..6).for_each(|n| buffer.insert(held(n * 960), None).expect("kept"));
         assert_eq!(buffer.discard(Utterance(2)), 4);
         assert_eq!(buffer.first().map(|held| held.utterance), Some(Utterance(2)));
     }
@@ -167,7 +167,7 @@ mod tests {
         let mut buffer = JitterBuffer::default();
         let mut lost = 0;
         for n in 0..1_000 {
-            buffer.keep(held(n * 960), None).expect("kept");
+            buffer.insert(held(n * 960), None).expect("kept");
             lost += std::iter::from_fn(|| buffer.overflow()).count();
         }
         assert_eq!((lost, buffer.clear()), (950, 50));

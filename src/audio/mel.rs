@@ -119,7 +119,7 @@ impl LogMel {
     }
 
     /// Forgets what was heard, as if it had been silence: frames stay where they are.
-    pub fn hush(&mut self) {
+    pub fn reset(&mut self) {
         self.held.fill(0.0);
     }
 
@@ -253,11 +253,11 @@ mod tests {
     }
 
     #[test]
-    fn after_a_hush_frames_stay_where_they_are_and_hold_nothing_of_before() {
+    fn after_a_reset_frames_stay_where_they_are_and_hold_nothing_of_before() {
         let (pcm, mut front, mut frames) = (golden_pcm(), LogMel::new(MelSpec::mouth()), Vec::new());
         front.push(&pcm[..1000], &mut frames);
         let before = frames.len();
-        front.hush();
+        front.reset();
         front.push(&pcm[1000..4000], &mut frames);
         let after_silence = [&[0.0; 1000][..], &pcm[1000..4000]].concat();
         assert_eq!(frames[before..], frames_of(&after_silence, 640)[before..]);

@@ -1,7 +1,7 @@
-//! From packets of voice to one unbroken line of samples.
+//! The audio receiver: Opus packets in, one continuous 16 kHz stream out (what WebRTC calls NetEQ).
 //!
-//! Decides when a packet is played, what fills a gap, and when somebody speaks. Does not read clocks, sockets or files,
-//! and does not decode by itself: a decoder is given.
+//! Decides when a packet is played, what fills a gap, and when somebody speaks. Reads no clock, socket or file; the codec is a
+//! parameter.
 
 mod audio_receiver;
 mod decode;
@@ -18,5 +18,5 @@ mod vad;
 pub use audio_receiver::{AudioBlock, AudioReceiver, AudioReceiverStats, BlockKind};
 pub use decode::{Decode, Undecodable};
 pub use jitter::AudioPacket;
-pub use resample::{DOWNSAMPLER_DELAY_SAMPLES, Downsampler};
+pub use resample::{DOWNSAMPLER_DELAY_SAMPLES, DOWNSAMPLER_STEP, Downsampler};
 pub use vad::Speaking;

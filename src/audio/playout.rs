@@ -1,7 +1,7 @@
-//! From waiting packets to samples at 48 kHz without a hole.
+//! Queued packets to continuous samples at 48 kHz.
 //!
-//! Decides what stands in for a missing packet: the next one's error correction, then concealment that fades to
-//! silence. Does not decide when.
+//! Decides what replaces a missing packet: the FEC of the next packet, else concealment that fades to silence. Does not decide
+//! when.
 
 use std::time::Instant;
 
@@ -12,29 +12,29 @@ use crate::telemetry::{Loss, LossCounts};
 use crate::time::OPUS_HZ;
 
 const BLOCK: usize = BLOCK_OPUS_SAMPLES;
-/// Frames of a decoder are multiples of this.
+/// Decoder frames are multiples of this: 2.5 ms.
 const FRAME: usize = 120;
-/// The longest stretch that a decoder conceals at once: 120 ms.
+/// The longest concealment in one call: 120 ms.
 const LONGEST: usize = 5_760;
-/// Concealment is as loud as the decoder makes it for this long,
+/// Concealment keeps its level for this long,
 const FULL_SAMPLES: usize = OPUS_HZ as usize / 1000 * 20;
-/// and silent from here on.
+/// and is silent from here on.
 const FADED_SAMPLES: usize = OPUS_HZ as usize / 1000 * 80;
 
-/// What 20 ms were made of.
+/// What a block of 20 ms consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockKind {
-    /// At least partly packets, or what was recovered from them.
+    /// At least partly decoded packets or FEC.
     Voice,
-    /// Made up by the decoder for missing packets.
+    /// Packet loss concealment.
     Concealed,
-    /// Silence: nothing came for a while, or ever.
+    /// Silence: no packet arrived for a while, or ever.
     Quiet,
-    /// Not what came, but a sound that was to be said.
-    Said,
+    /// Not received: a block of a speech source.
+    Speech,
 }
 
-/// The sample that is played next, and what is decoded beyond it.
+/// The decoder and the samples that are decoded but not yet played.
 #[derive(Debug)]
 pub(super) struct Playout<D> {
     decoder: D,
@@ -42,12 +42,12 @@ pub(super) struct Playout<D> {
     ready: Vec<f32>,
     /// The sender's position of the first sample that is not decoded.
     decoded_to: i64,
-    /// Samples made up since the last packet.
+    /// Samples concealed since the last packet.
     gap: usize,
     last_sequence: Option<u64>,
     last_samples: i64,
     newest_arrival: Option<Instant>,
-    /// Packets that came too late since the last one that was decoded: the gap before the next is not theirs.
+    /// Packets that arrived too late since the last decoded one: they are counted already, and not as a gap.
     late: u64,
 }
 
@@ -65,7 +65,7 @@ impl<D: Decode> Playout<D> {
         }
     }
 
-    /// Samples that `payload` holds.
+    /// The number of samples in `payload`.
     pub fn samples(&self, payload: &[u8]) -> Option<i64> {
         self.decoder.samples(payload).map(|samples| samples as i64)
     }
@@ -75,17 +75,17 @@ impl<D: Decode> Playout<D> {
         self.decoded_to - self.ready.len() as i64
     }
 
-    /// The first position that a packet can still be of use for.
+    /// The first position that is not decoded: older packets are useless.
     pub fn decoded_to(&self) -> i64 {
         self.decoded_to
     }
 
-    /// How many samples from the next on are decoded.
+    /// The number of decoded samples that are not played yet.
     pub fn ready(&self) -> i64 {
         self.ready.len() as i64
     }
 
-    /// When the packet of the newest decoded sample came.
+    /// Arrival of the packet that holds the newest decoded sample.
     pub fn newest_arrival(&self) -> Option<Instant> {
         self.newest_arrival
     }
@@ -95,21 +95,21 @@ impl<D: Decode> Playout<D> {
         self.gap >= FADED_SAMPLES
     }
 
-    /// A packet came too late.
+    /// Records that a packet arrived too late.
     pub fn count_late(&mut self) {
         self.late += 1;
     }
 
-    /// Goes on at `position`, wherever it was.
+    /// Continues at `position`.
     pub fn jump(&mut self, position: i64) {
         self.ready.clear();
         self.decoded_to = position;
     }
 
-    /// Nothing of what was said is played any more, not even its echo in a gap or in the next packet. What is missing until
-    /// the next packet was taken away on purpose and is no gap.
-    pub fn hush(&mut self) {
-        self.decoder.forget();
+    /// Discards all decoded audio and resets the decoder. What is missing until the next packet was discarded on purpose and is
+    /// not counted as a gap.
+    pub fn reset(&mut self) {
+        self.decoder.reset();
         self.ready.clear();
         self.gap = FADED_SAMPLES;
         self.last_sequence = None;
@@ -127,7 +127,7 @@ impl<D: Decode> Playout<D> {
         (self.pull(), kind)
     }
 
-    /// 20 ms that stand for nothing the sender said: its clock waits meanwhile.
+    /// 20 ms of concealment that are inserted: the sender's position does not move.
     pub fn filler(&mut self) -> ([f32; BLOCK], BlockKind) {
         let kept = std::mem::take(&mut self.ready);
         let decoded_to = self.decoded_to;
@@ -145,12 +145,12 @@ impl<D: Decode> Playout<D> {
         block
     }
 
-    /// Decodes the packet that is due, or makes up what is missing before it or in this block.
+    /// Decodes the packet that is due, or conceals what is missing before it or in this block.
     fn decode_next(&mut self, waiting: &mut JitterBuffer, losses: &mut LossCounts) -> BlockKind {
         let missing = BLOCK - self.ready.len();
         let Some(first) = waiting.first() else { return self.conceal(missing) };
         let hole = first.position - self.decoded_to;
-        // Less than one frame is no packet, but a sender that counts differently: taken as it comes.
+        // A hole below one frame is no lost packet, but a rounding error of the sender.
         if hole < FRAME as i64 {
             return self.decode_packet(waiting, losses);
         }
@@ -179,7 +179,7 @@ impl<D: Decode> Playout<D> {
         BlockKind::Voice
     }
 
-    /// Counts what the sequence numbers say is missing before this packet; without them, the gap itself.
+    /// Counts the packets that are missing before this one by sequence number; without numbers, by the length of the gap.
     fn count_gap(&mut self, sequence: Option<u64>, losses: &mut LossCounts) {
         let missing = match (self.last_sequence, sequence) {
             (Some(last), Some(this)) => this.saturating_sub(last + 1),
@@ -187,7 +187,7 @@ impl<D: Decode> Playout<D> {
             _ => (self.gap as i64 / self.last_samples.max(1)).max(0).cast_unsigned(),
         };
         let heard_of = std::mem::take(&mut self.late);
-        // A sender that starts over counts from anywhere: more than a second is no gap.
+        // A restarted sender counts from anywhere: more than a second is no gap.
         (0..missing.saturating_sub(heard_of).min(50)).for_each(|_| losses.count(Loss::ConcealedGap));
         self.last_sequence = sequence;
     }
@@ -215,7 +215,7 @@ impl<D: Decode> Playout<D> {
     }
 }
 
-/// How loud the sample is that stands `into_gap` samples after the last packet.
+/// The gain of concealment `into_gap` samples after the last packet.
 fn fade(into_gap: usize) -> f32 {
     let left = FADED_SAMPLES.saturating_sub(into_gap) as f32;
     (left / (FADED_SAMPLES - FULL_SAMPLES) as f32).min(1.0)

@@ -1,7 +1,7 @@
-//! When the next 20 ms are played.
+//! The playout clock: when the next 20 ms are played.
 //!
-//! Decides how ticks follow the sender's clock: moved by at most a millisecond each while a voice plays, freely while
-//! nothing does. Does not decide what is played.
+//! Decides how ticks follow the sender's clock: slewed by at most 1 ms each during playout, freely when idle. Does not decide
+//! what is played.
 
 use std::time::{Duration, Instant};
 
@@ -9,15 +9,15 @@ use crate::media::BLOCK_MS;
 
 /// The length of a block.
 pub(super) const BLOCK: Duration = Duration::from_millis(BLOCK_MS);
-/// The most a tick is moved while a voice plays.
+/// The most that a tick is slewed during playout.
 const MOST_SLEW_S: f64 = 0.001;
-/// The share of the way to the goal that one tick goes.
+/// The share of the error that one tick corrects.
 const SLEW_SHARE: f64 = 0.1;
-/// The least and the most between two ticks while nothing plays.
+/// The least and the most time between two ticks when idle.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_millis(30);
 
-/// The row of ticks.
+/// The clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PlayoutClock {
     next: Instant,
@@ -35,13 +35,13 @@ impl PlayoutClock {
         self.next
     }
 
-    /// The next tick has been. The one after is a block later.
+    /// The next tick was executed: schedules the one after it a block later.
     pub fn advance(&mut self) {
         self.last = Some(self.next);
         self.next += BLOCK;
     }
 
-    /// Moves the next tick a little towards `goal`.
+    /// Slews the next tick towards `goal`.
     pub fn slew(&mut self, goal: Instant) {
         let ahead = goal.saturating_duration_since(self.next).as_secs_f64();
         let behind = self.next.saturating_duration_since(goal).as_secs_f64();
@@ -51,9 +51,9 @@ impl PlayoutClock {
             if step < 0.0 { self.next.checked_sub(distance).unwrap_or(self.next) } else { self.next + distance };
     }
 
-    /// Nothing plays, and the voice begins at `goal`: moves the next tick there, as far as ticks may be apart. While
-    /// the goal is farther off, ticks go on at their usual distance.
-    pub fn meet(&mut self, goal: Instant) {
+    /// Aligns the next tick with `goal`, where playout starts, within the allowed distance between ticks. While the goal is
+    /// farther away, ticks keep their interval.
+    pub fn align(&mut self, goal: Instant) {
         let Some(last) = self.last else { return };
         if goal <= last + LONGEST_WAIT {
             self.next = goal.max(last + SHORTEST_WAIT);

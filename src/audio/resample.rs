@@ -1,7 +1,7 @@
-//! From 48 kHz to the 16 kHz line.
+//! Downsampling from 48 to 16 kHz.
 //!
-//! Decides the filter: an FFT resampler over blocks of 5 ms, flat to 6.5 kHz, late by 2.5 ms in every block alike.
-//! The sender of the voice may hold the voice back by as much, so that both stay aligned.
+//! Decides the filter: an FFT resampler over blocks of 5 ms, flat to 6.5 kHz, with a constant delay of 2.5 ms. The 48 kHz
+//! samples are delayed by as much, so that both rates stay aligned.
 
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Resampler, WindowFunction};
@@ -10,10 +10,10 @@ use crate::media::{BLOCK_OPUS_SAMPLES, BLOCK_SPEECH_SAMPLES};
 use crate::time::{OPUS_HZ, SPEECH_HZ};
 
 /// One block of the resampler at 48 kHz: 5 ms.
-const STEP_VOICE_SAMPLES: usize = 240;
+pub const DOWNSAMPLER_STEP: usize = 240;
 
 /// How late the 16 kHz samples are behind the 48 kHz samples they come from, in samples at 16 kHz: 2.5 ms.
-pub const DOWNSAMPLER_DELAY_SAMPLES: usize = STEP_VOICE_SAMPLES / 6;
+pub const DOWNSAMPLER_DELAY_SAMPLES: usize = DOWNSAMPLER_STEP / 6;
 
 /// Blocks of 20 ms at 48 kHz to blocks at 16 kHz. One stream.
 pub struct Downsampler(Fft<f32>);
@@ -31,14 +31,14 @@ impl Default for Downsampler {
 }
 
 impl Downsampler {
-    /// A resampler that heard only silence.
+    /// A resampler in its initial state.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "the settings are constants that the library takes")]
     pub fn new() -> Self {
         let resampler = Fft::new_custom(
             OPUS_HZ as usize,
             SPEECH_HZ as usize,
-            STEP_VOICE_SAMPLES,
+            DOWNSAMPLER_STEP,
             1,
             1,
             WindowFunction::Hann2,
@@ -47,21 +47,23 @@ impl Downsampler {
         Self(resampler.expect("5 ms at 48 kHz make whole blocks at 16 kHz"))
     }
 
-    /// Forgets what was heard, as if it had been silence.
-    pub fn hush(&mut self) {
+    /// Resets the filter, as if only silence had been pushed.
+    pub fn reset(&mut self) {
         self.0.reset();
     }
 
     /// Resamples 20 ms; what comes out is late by [`DOWNSAMPLER_DELAY_SAMPLES`].
-    #[expect(clippy::missing_panics_doc, reason = "block lengths are fixed by the types")]
     pub fn push(&mut self, voice: &[f32; BLOCK_OPUS_SAMPLES], line: &mut [f32; BLOCK_SPEECH_SAMPLES]) {
-        let steps = voice.chunks_exact(STEP_VOICE_SAMPLES).zip(line.chunks_exact_mut(STEP_VOICE_SAMPLES / 3));
-        for (voice, line) in steps {
-            let voice = InterleavedSlice::new(voice, 1, voice.len()).expect("one channel");
-            let length = line.len();
-            let mut line = InterleavedSlice::new_mut(line, 1, length).expect("one channel");
-            self.0.process_into_buffer(&voice, &mut line, None).expect("blocks of the resampler's own length");
-        }
+        let steps = voice.as_chunks::<DOWNSAMPLER_STEP>().0.iter().zip(line.as_chunks_mut().0);
+        steps.for_each(|(voice, line)| self.push_step(voice, line));
+    }
+
+    /// Resamples 5 ms; what comes out is late by [`DOWNSAMPLER_DELAY_SAMPLES`].
+    #[expect(clippy::missing_panics_doc, reason = "block lengths are fixed by the types")]
+    pub fn push_step(&mut self, voice: &[f32; DOWNSAMPLER_STEP], line: &mut [f32; DOWNSAMPLER_STEP / 3]) {
+        let voice = InterleavedSlice::new(&voice[..], 1, DOWNSAMPLER_STEP).expect("one channel");
+        let mut line = InterleavedSlice::new_mut(&mut line[..], 1, DOWNSAMPLER_STEP / 3).expect("one channel");
+        self.0.process_into_buffer(&voice, &mut line, None).expect("blocks of the resampler's own length");
     }
 }
 

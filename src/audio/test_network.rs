@@ -1,4 +1,4 @@
-//! A wire for tests: packets that are lost, late, doubled and out of order, on a clock that only exists here.
+//! A test network: packets that are lost, late, duplicated and reordered, on a virtual clock.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,8 +10,8 @@ use crate::media::Utterance;
 use crate::telemetry::LossCounts;
 use crate::time::AudioRtpTime;
 
-/// Speaks packets of `FF len/120 level`: as many samples of that level, the first of which is the level of the packet
-/// before. Cheap.
+/// Decodes packets of `FF len/120 level` to that many samples of that level; the first one has the level of the packet before,
+/// so that state of the decoder shows.
 #[derive(Default)]
 pub struct Fake {
     rings: Option<f32>,
@@ -41,12 +41,12 @@ impl Decode for Fake {
         Ok(())
     }
 
-    fn forget(&mut self) {
+    fn reset(&mut self) {
         self.rings = None;
     }
 }
 
-/// What the wire does to packets.
+/// What the network does to packets.
 pub struct Impairments {
     pub loss_ratio: f64,
     pub double_ratio: f64,
@@ -58,26 +58,26 @@ pub struct Impairments {
 
 pub const CALM: Impairments = Impairments { loss_ratio: 0.0, double_ratio: 0.0, jitter_ms: 1.0, slower_ppm: 0.0 };
 
-/// A sender, a wire and a line.
+/// A sender, a network and a receiver.
 pub struct Call {
-    pub line: AudioReceiver<Fake>,
+    pub receiver: AudioReceiver<Fake>,
     pub start: Instant,
-    pub weather: Impairments,
+    pub impairments: Impairments,
     /// Packets of this many ms.
     pub packet_ms: u32,
     /// The sender's RTP time now.
     pub rtp: AudioRtpTime,
     pub sequence: u64,
-    /// The number under which packets are heard that arrive from now on.
+    /// The utterance of packets that arrive from now on.
     pub utterance: Utterance,
-    /// How far the sender is, on our clock in seconds, by the packets it sent.
+    /// How much the sender sent, in seconds of our clock.
     pub spoken_s: f64,
     random: fastrand::Rng,
     in_flight: BTreeMap<(Instant, u64), AudioPacket>,
     order: u64,
 }
 
-/// What a stretch of a call gave.
+/// What was received in a part of a call.
 #[derive(Debug, Default)]
 pub struct Report {
     pub blocks: u64,
@@ -100,13 +100,13 @@ impl Report {
 }
 
 impl Call {
-    pub fn new(weather: Impairments) -> Self {
+    pub fn new(impairments: Impairments) -> Self {
         #[expect(clippy::disallowed_methods, reason = "some first instant; nothing depends on which")]
         let start = Instant::now();
         Self {
-            line: AudioReceiver::new(Fake::default(), start),
+            receiver: AudioReceiver::new(Fake::default(), start),
             start,
-            weather,
+            impairments,
             packet_ms: 20,
             rtp: AudioRtpTime::default().plus(u32::MAX - 100_000),
             sequence: 7,
@@ -118,20 +118,20 @@ impl Call {
         }
     }
 
-    /// Sends one packet with its wire's whims.
+    /// Sends one packet through the network.
     pub fn speak(&mut self, level: u8) {
         let samples = self.packet_ms * 48;
-        self.spoken_s += f64::from(self.packet_ms) / 1000.0 * (1.0 + self.weather.slower_ppm * 1e-6);
+        self.spoken_s += f64::from(self.packet_ms) / 1000.0 * (1.0 + self.impairments.slower_ppm * 1e-6);
         let payload = Bytes::copy_from_slice(&[0xff, (samples / 120) as u8, level]);
         let (rtp, sequence) = (self.rtp, Some(self.sequence));
         self.rtp = rtp.plus(samples);
         self.sequence += 1;
-        if self.random.f64() < self.weather.loss_ratio {
+        if self.random.f64() < self.impairments.loss_ratio {
             return;
         }
-        let copies = if self.random.f64() < self.weather.double_ratio { 2 } else { 1 };
+        let copies = if self.random.f64() < self.impairments.double_ratio { 2 } else { 1 };
         for _ in 0..copies {
-            let late_s = 0.020 + self.random.f64() * self.weather.jitter_ms / 1000.0;
+            let late_s = 0.020 + self.random.f64() * self.impairments.jitter_ms / 1000.0;
             let arrived = self.start + Duration::from_secs_f64(self.spoken_s + late_s);
             self.post(AudioPacket { rtp, sequence, payload: payload.clone(), arrived });
         }
@@ -154,23 +154,26 @@ impl Call {
         let end = self.start + Duration::from_secs_f64(seconds);
         let mut report = Report::default();
         let mut last_tick: Option<Instant> = None;
-        while self.line.next_tick() < end {
-            let tick = self.line.next_tick();
+        while self.receiver.next_tick() < end {
+            let tick = self.receiver.next_tick();
             let first = self.in_flight.first_key_value().map(|((at, order), _)| (*at, *order));
             if let Some(key) = first.filter(|(at, _)| *at <= tick) {
-                self.in_flight.remove(&key).into_iter().for_each(|packet| self.line.hear(packet, self.utterance));
+                self.in_flight
+                    .remove(&key)
+                    .into_iter()
+                    .for_each(|packet| self.receiver.push_packet(packet, self.utterance));
                 continue;
             }
-            let heard = self.line.tick(None);
+            let heard = self.receiver.tick(None);
             last_tick.iter().for_each(|last| report.spacing_ms.push((tick - *last).as_secs_f64() * 1000.0));
             last_tick = Some(tick);
             report.add(&heard, tick);
         }
-        report.losses = self.line.losses();
+        report.losses = self.receiver.losses();
         report
     }
 
-    /// Speaks and plays for so long.
+    /// Sends and plays for this long.
     pub fn talk(&mut self, ms: u32) -> Report {
         (0..ms / self.packet_ms).for_each(|_| self.speak(40));
         self.play_until(self.spoken_s)
@@ -183,8 +186,8 @@ impl Report {
         self.loudest = heard.block.playback_48k.iter().fold(self.loudest, |most, sample| most.max(sample.abs()));
         if heard.kind == BlockKind::Voice {
             self.voiced += 1;
-            let arrival = heard.newest_arrival.expect("a voice came by a packet");
-            assert!(arrival <= tick, "nothing is played before it came");
+            let arrival = heard.newest_arrival.expect("received audio has a packet");
+            assert!(arrival <= tick, "nothing is played before it arrives");
             self.delays_ms.push((tick - arrival).as_secs_f64() * 1000.0);
         }
     }

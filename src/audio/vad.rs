@@ -64,7 +64,7 @@ impl VoiceActivityDetector {
     }
 
     /// Hears the block that starts at `at`.
-    pub fn hear(&mut self, block: &PcmBlock, at: SampleIndex) -> Option<Speaking> {
+    pub fn push_block(&mut self, block: &PcmBlock, at: SampleIndex) -> Option<Speaking> {
         let level_db = 20.0 * block.level().max(1e-6).log10();
         let is_loud = level_db > SILENCE_DB && level_db > self.noise_db + ABOVE_NOISE_DB;
         self.follow_noise(level_db);
@@ -82,8 +82,8 @@ impl VoiceActivityDetector {
         None
     }
 
-    /// What is heard from `at` on is not what was heard before: whoever spoke has stopped.
-    pub fn hush(&mut self, at: SampleIndex) -> Option<Speaking> {
+    /// Resets at `at`: reports the end of speech, if somebody spoke.
+    pub fn reset(&mut self, at: SampleIndex) -> Option<Speaking> {
         (self.loud_blocks, self.quiet_blocks) = (0, 0);
         std::mem::take(&mut self.is_speaking).then_some(Speaking::Stopped(at))
     }
@@ -124,7 +124,7 @@ mod tests {
         }
 
         /// Blocks of noise, and of syllables four a second on top if `voice` is not 0.
-        fn hear(&mut self, blocks: usize, noise: f32, voice: f32) -> Vec<Speaking> {
+        fn push_block(&mut self, blocks: usize, noise: f32, voice: f32) -> Vec<Speaking> {
             let mut heard = Vec::new();
             for n in 0..blocks {
                 let mut block = PcmBlock::silence();
@@ -133,7 +133,7 @@ mod tests {
                     let tone = (i as f32 * 0.06).sin() * voice * syllable;
                     *sample = noise * (self.random.f32() * 2.0 - 1.0) + tone;
                 }
-                heard.extend(self.activity.hear(&block, self.at));
+                heard.extend(self.activity.push_block(&block, self.at));
                 self.at = self.at + 320;
             }
             heard
@@ -143,13 +143,13 @@ mod tests {
     #[test]
     fn speech_starts_and_stops_where_it_does() {
         let mut room = Room::new();
-        assert_eq!(room.hear(100, 0.001, 0.0), []);
-        let started = room.hear(100, 0.001, 0.2);
+        assert_eq!(room.push_block(100, 0.001, 0.0), []);
+        let started = room.push_block(100, 0.001, 0.2);
         assert!(
             matches!(started[..], [Speaking::Started(SampleIndex(at))] if (32_000..33_000).contains(&at)),
             "{started:?}"
         );
-        let stopped = room.hear(100, 0.001, 0.0);
+        let stopped = room.push_block(100, 0.001, 0.0);
         assert!(
             matches!(stopped[..], [Speaking::Stopped(SampleIndex(at))] if (68_000..70_000).contains(&at)),
             "{stopped:?}"
@@ -159,18 +159,18 @@ mod tests {
     #[test]
     fn steady_noise_is_no_speech_for_long_and_a_voice_above_it_is_heard() {
         let mut room = Room::new();
-        room.hear(50, 0.001, 0.0);
-        room.hear(100, 0.05, 0.0);
-        assert_eq!(room.hear(500, 0.05, 0.0), []);
+        room.push_block(50, 0.001, 0.0);
+        room.push_block(100, 0.05, 0.0);
+        assert_eq!(room.push_block(500, 0.05, 0.0), []);
         assert!(!room.activity.is_speaking());
-        assert!(matches!(room.hear(50, 0.05, 0.4)[..], [Speaking::Started(_)]));
+        assert!(matches!(room.push_block(50, 0.05, 0.4)[..], [Speaking::Started(_)]));
     }
 
     #[test]
     fn a_click_is_no_speech() {
         let mut room = Room::new();
-        room.hear(50, 0.001, 0.0);
-        assert_eq!(room.hear(1, 0.3, 0.0), []);
-        assert_eq!(room.hear(50, 0.001, 0.0), []);
+        room.push_block(50, 0.001, 0.0);
+        assert_eq!(room.push_block(1, 0.3, 0.0), []);
+        assert_eq!(room.push_block(50, 0.001, 0.0), []);
     }
 }

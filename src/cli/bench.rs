@@ -17,12 +17,12 @@ use crate::bench::{
 };
 
 /// Callers that `--ramp` tries at most.
-const RAMP_MOST: usize = 64;
+const MAX_RAMP_SESSIONS: usize = 64;
 
 /// Measures, or compares what was measured.
 pub fn run(flags: &Flags, wanted: &BenchFlags) -> Result<(), CliError> {
     if let Some([before, after]) = wanted.compare.as_deref() {
-        println!("{}", compare(before, after).map_err(hinted)?);
+        println!("{}", compare(before, after).map_err(with_hint)?);
         return Ok(());
     }
     let bar = ProgressBar::new_spinner();
@@ -33,7 +33,7 @@ pub fn run(flags: &Flags, wanted: &BenchFlags) -> Result<(), CliError> {
     };
     let report = Runtime::new()?.block_on(measure(plan(flags, wanted)?, &mut progress));
     bar.finish_and_clear();
-    tell(wanted, &report.map_err(hinted)?)
+    print_result(wanted, &report.map_err(with_hint)?)
 }
 
 fn plan(flags: &Flags, wanted: &BenchFlags) -> Result<BenchPlan, CliError> {
@@ -44,7 +44,7 @@ fn plan(flags: &Flags, wanted: &BenchFlags) -> Result<BenchPlan, CliError> {
         _ => BenchKind::Latency,
     };
     let sessions = match kind {
-        BenchKind::Ramp => RAMP_MOST,
+        BenchKind::Ramp => MAX_RAMP_SESSIONS,
         BenchKind::Churn(_) => CHURN_CAPACITY,
         _ => usize::from(wanted.sessions),
     };
@@ -75,7 +75,7 @@ fn target(flags: &Flags, wanted: &BenchFlags, sessions: usize) -> Result<Target,
     Ok(Target::Child { program, arguments })
 }
 
-fn tell(wanted: &BenchFlags, report: &BenchReport) -> Result<(), CliError> {
+fn print_result(wanted: &BenchFlags, report: &BenchReport) -> Result<(), CliError> {
     match wanted.json.as_deref() {
         Some("-") => println!("{}", report.json()),
         Some(path) => {
@@ -88,10 +88,10 @@ fn tell(wanted: &BenchFlags, report: &BenchReport) -> Result<(), CliError> {
     Ok(())
 }
 
-fn hinted(error: BenchError) -> CliError {
+fn with_hint(error: BenchError) -> CliError {
     let hint = match &error {
         BenchError::NoStart { .. } | BenchError::Api(ApiError::Unreachable { .. }) => {
-            "visage serve must start on this machine, or --url name a server that answers"
+            "visage serve must start on this machine, or --url must name a running server"
         }
         BenchError::Api(_) => "--token gives the server's token; --sessions must not exceed its capacity",
         BenchError::NotConnected { .. } | BenchError::NoFrames { .. } => {

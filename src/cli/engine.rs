@@ -7,15 +7,15 @@ use super::flags::{BackendChoice, Flags};
 use crate::backend::{Backend, CpuBackend};
 
 /// The backend of that name, for `sessions` at once; `engines` are those built for the GPUs named or present.
-pub fn chosen(
+pub fn open_backend(
     name: BackendChoice,
     sessions: usize,
     engines: Vec<Engine>,
     flags: &Flags,
 ) -> Result<Box<dyn Backend>, CliError> {
     match name {
-        BackendChoice::CpuBackend => Ok(Box::new(CpuBackend::new())),
-        BackendChoice::Tensorrt => on_gpu(sessions, engines, flags),
+        BackendChoice::Cpu => Ok(Box::new(CpuBackend::new())),
+        BackendChoice::Tensorrt => gpu_backend(sessions, engines, flags),
     }
 }
 
@@ -29,7 +29,7 @@ const PINNED_BUFFERS_PER_SESSION: usize = 6;
 
 /// The first GPU, driven by a thread; it uses those of the engines that are built for it.
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
-pub fn on_gpu(slots: usize, engines: Vec<Engine>, flags: &Flags) -> Result<Box<dyn Backend>, CliError> {
+pub fn gpu_backend(slots: usize, engines: Vec<Engine>, flags: &Flags) -> Result<Box<dyn Backend>, CliError> {
     use crate::backend::gpu::{DRIVER, GpuConfig, open};
     use crate::session::start_device_thread;
 
@@ -55,21 +55,21 @@ fn cubins(flags: &Flags) -> Vec<crate::backend::gpu::Cubin> {
     use visage_kernels::libraries::nvrtc_places;
     use visage_kernels::nvrtc::{Nvrtc, obtain_all};
 
-    use super::engine_build::cards_here_in_order;
+    use super::engine_build::local_gpus_in_order;
     use super::packs::{data_dir, environment};
 
-    let Some(sm) = cards_here_in_order().first().copied() else { return Vec::new() };
+    let Some(sm) = local_gpus_in_order().first().copied() else { return Vec::new() };
     let load = || Nvrtc::load(&nvrtc_places(None, &python_roots(&environment)));
     let cache = Cubins::open(data_dir(flags).join("kernels")).map_err(|error| error.to_string());
     let cubins = cache.and_then(|cache| obtain_all(sm, load, &cache).map_err(|error| error.to_string()));
     cubins.unwrap_or_else(|error| {
-        eprintln!("log-mel is computed on the CPU, because there are no kernels for this GPU: {error}");
+        eprintln!("note: log-mel is computed on the CPU, because there are no kernels for this GPU: {error}");
         Vec::new()
     })
 }
 
 /// This program has no such backend.
 #[cfg(not(any(feature = "tensorrt-rtx", feature = "tensorrt")))]
-pub fn on_gpu(_slots: usize, _engines: Vec<Engine>, _flags: &Flags) -> Result<Box<dyn Backend>, CliError> {
+pub fn gpu_backend(_slots: usize, _engines: Vec<Engine>, _flags: &Flags) -> Result<Box<dyn Backend>, CliError> {
     Err(CliError::new(visage_kernels::tensorrt::LibraryError::NotBuilt, "or run on the CPU: --backend cpu"))
 }

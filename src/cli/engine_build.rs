@@ -1,6 +1,6 @@
-//! Engines that a pack needs: for which cards, which are missing, and compiling them while somebody is told.
+//! The engines that a pack needs: for which GPUs, which are missing, and their compilation.
 //!
-//! Decides which compiler is taken and how its errors are hinted. What is shown of the progress is up to whoever asks.
+//! Decides which compiler is used and the hints of its errors. The caller shows the progress.
 
 use std::time::Duration;
 
@@ -37,14 +37,14 @@ impl<'a> EngineBuild<'a> {
     pub fn open(library: &LibraryFlags, pack: &'a PackFiles, cache: &'a Cache) -> Result<Self, CliError> {
         let order =
             search_order(library.tensorrt_lib.as_deref(), &python_roots(&environment), tensorrt::PYTHON_PACKAGE);
-        let compiler = tensorrt::load(&order).map_err(without_library)?;
+        let compiler = tensorrt::load(&order).map_err(library_error)?;
         Ok(Self { pack, cache, compiler })
     }
 
     /// The engines that are wanted, there or missing.
     pub fn plan(&self, sms: Vec<Sm>, precision: Option<Precision>) -> Result<Vec<Planned<'_>>, CliError> {
-        let wish = BuildRequest { sms, precision, ..BuildRequest::default() };
-        self.forge().plan(&wish).map_err(hinted)
+        let request = BuildRequest { sms, precision, ..BuildRequest::default() };
+        self.builder().plan(&request).map_err(with_hint)
     }
 
     /// Compiles an engine, unless it is there or another process makes it.
@@ -55,11 +55,11 @@ impl<'a> EngineBuild<'a> {
             tell(&step);
         };
         let started = Wall.now();
-        let engine = self.forge().make(planned, free_bytes(), &mut step, watch).map_err(hinted)?;
+        let engine = self.builder().make(planned, free_bytes(), &mut step, watch).map_err(with_hint)?;
         Ok(Made { engine, was_built, took: Wall.now().duration_since(started) })
     }
 
-    fn forge(&self) -> EngineBuilder<'_> {
+    fn builder(&self) -> EngineBuilder<'_> {
         EngineBuilder { pack: self.pack, compiler: &*self.compiler, cache: self.cache, clock: || Wall.date() }
     }
 }
@@ -68,7 +68,7 @@ impl<'a> EngineBuild<'a> {
 pub fn check_memory(planned: &[Planned<'_>]) -> Result<(), CliError> {
     let free_bytes = free_bytes();
     let mut missing = planned.iter().filter(|planned| planned.is_missing());
-    missing.try_for_each(|planned| planned.check_memory(free_bytes)).map_err(hinted)
+    missing.try_for_each(|planned| planned.check_memory(free_bytes)).map_err(with_hint)
 }
 
 /// Memory that may be taken. Where the system does not tell, nothing is refused.
@@ -81,71 +81,74 @@ pub fn open_cache(flags: &Flags) -> Result<Cache, CliError> {
     Cache::open(engines_in(&data_dir(flags))).map_err(|error| CliError::new(error, "--data-dir names another folder"))
 }
 
-/// What a step is to people.
-pub fn told(step: &Step<'_>) -> Option<String> {
+/// A step of a compilation in words, if a person should know of it.
+pub fn describe(step: &Step<'_>) -> Option<String> {
     match step {
-        Step::PutAside(folder, damage) => {
-            Some(format!("a damaged engine was put aside in {}: {damage}", folder.display()))
-        }
-        Step::Waiting(lock) => Some(format!("another process builds it; waiting for {}", lock.display())),
+        Step::Quarantined(folder, damage) => Some(format!("damaged engine moved to {}: {damage}", folder.display())),
+        Step::Waiting(lock) => Some(format!("another process compiles it; waiting for {}", lock.display())),
         Step::StillWaiting | Step::Building => None,
     }
 }
 
-/// The capabilities of the cards in this machine, in the driver's order.
-pub fn cards_here_in_order() -> Vec<Sm> {
-    visage_kernels::find_gpus().into_iter().map(|card| card.sm).collect()
+/// The capabilities of the GPUs in this machine, in the driver's order.
+pub fn local_gpus_in_order() -> Vec<Sm> {
+    visage_kernels::find_gpus().into_iter().map(|gpu| gpu.sm).collect()
 }
 
-/// The capabilities of the cards in this machine, each once.
-pub fn cards_here() -> Vec<Sm> {
-    let mut sms = cards_here_in_order();
+/// The capabilities of the GPUs in this machine, each once.
+pub fn local_sms() -> Vec<Sm> {
+    let mut sms = local_gpus_in_order();
     sms.sort_unstable();
     sms.dedup();
     sms
 }
 
-/// The cards to compile for: those named, or those here.
-pub fn cards(card: &GpuFlags) -> Result<Vec<Sm>, CliError> {
-    let sms = if card.sm.is_empty() { cards_here() } else { card.sm.clone() };
+/// The GPUs to compile for: those named, or those here.
+pub fn gpus(gpu: &GpuFlags) -> Result<Vec<Sm>, CliError> {
+    let sms = if gpu.sm.is_empty() { local_sms() } else { gpu.sm.clone() };
     if sms.is_empty() {
         let (flavour, known) = (tensorrt::FLAVOUR, listed(tensorrt::FLAVOUR.compiles_for()));
         let hint = match flavour {
             Flavour::Rtx => format!("name them: visage engines build --sm 8.9 ({flavour} compiles for {known})"),
-            Flavour::Classic => format!("{flavour} compiles on the card itself: run it where the card is"),
+            Flavour::Classic => format!("{flavour} compiles only on the GPU itself: run it on that machine"),
         };
-        return Err(CliError::said("wanted cards to compile for, found none in this machine", hint));
+        return Err(CliError::message("no GPU in this machine to compile for", hint));
     }
     Ok(sms)
 }
 
 /// Why there is no TensorRT, with what to type next.
-pub fn without_library(error: tensorrt::LibraryError) -> CliError {
+pub fn library_error(error: tensorrt::LibraryError) -> CliError {
     let hint = error.hint();
     CliError::new(error, hint)
 }
 
-fn hinted(error: MakeError) -> CliError {
+fn with_hint(error: MakeError) -> CliError {
     let hint = match &error {
         MakeError::Precision { .. } => "name one that it has with --precision, or leave it out",
-        MakeError::Memory { .. } => "engines are compiled for any card on any machine: a larger one will do",
-        MakeError::Cache(error) if error.is_disk_full() => "make room: visage engines prune --keep-gb 0",
+        MakeError::Memory { .. } => "engines for any GPU can be compiled on any machine: use one with more memory",
+        MakeError::Cache(error) if error.is_disk_full() => "free some space: visage engines prune --keep-gb 0",
         MakeError::Compile { source: CompileError::Write { .. }, .. } => {
-            "make room, or look at who may write there: visage engines path"
+            "free some space, or check the permissions: visage engines path"
         }
-        MakeError::Compile { source: CompileError::Stopped, .. } => "nothing half done was left; run it again",
+        MakeError::Compile { source: CompileError::Stopped, .. } => "no incomplete file was left; run it again",
         MakeError::Compile { source: CompileError::UnknownSm { sm, .. }, .. } if Flavour::Classic.knows(*sm) => {
-            "such cards need classic TensorRT: cargo build --release --features tensorrt"
+            "such GPUs need classic TensorRT: cargo build --release --features tensorrt"
         }
         MakeError::Compile { source: CompileError::UnknownSm { .. }, .. } => {
-            "no TensorRT of today compiles for such cards: visage doctor says what does"
+            "no supported TensorRT compiles for such GPUs: see visage doctor"
+        }
+        MakeError::Compile { source: CompileError::KnownFault { .. }, .. } => {
+            "use fp16 (--precision fp16), fixed shapes, or classic TensorRT: cargo build --release --features tensorrt"
         }
         MakeError::Compile { source: CompileError::NotHere { .. }, .. } => {
-            "run it on a machine with such a card; TensorRT for RTX compiles without one: cargo build --release --features tensorrt-rtx"
+            "run it on a machine with such a GPU; TensorRT for RTX compiles without one: cargo build --release --features tensorrt-rtx"
         }
         MakeError::Compile { .. } => "the pack's graphs and this TensorRT do not fit each other",
-        MakeError::Pack(PackError::Digest(_)) => "get the pack again: a file of it changed since it was made",
-        MakeError::Pack(_) => "the pack is not whole: get it again, or mend its pack.toml and make its SHA256SUMS anew",
+        MakeError::Pack(PackError::Digest(_)) => "get the pack again: one of its files has changed",
+        MakeError::Pack(_) => {
+            "the pack is incomplete: get it again, or correct its pack.toml and create SHA256SUMS again"
+        }
         MakeError::Cache(_) => "visage engines path says where engines are kept; --data-dir names another folder",
     };
     CliError::new(error, hint)

@@ -1,4 +1,4 @@
-//! `visage engines`: what to compile for which cards, told while it happens, and the folder of engines in order.
+//! `visage engines`: compiles engines with a progress bar, and manages the folder of engines.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -13,7 +13,7 @@ use visage_engines::cache::{Cache, CacheEntry, Found};
 use visage_engines::compile::{Planned, Watch};
 use visage_engines::memory;
 
-use super::engine_build::{EngineBuild, Made, cards, check_memory, open_cache, told};
+use super::engine_build::{EngineBuild, Made, check_memory, describe, gpus, open_cache};
 use super::error::CliError;
 use super::flags::{BuildFlags, EnginesCommand, Flags, ListFlags, PruneFlags};
 use super::lists::print_rows;
@@ -42,23 +42,23 @@ pub fn run(flags: &Flags, wanted: &EnginesCommand) -> Result<(), CliError> {
 
 const COLUMNS: &[&str] = &["engine", "megabytes", "state"];
 
-fn rows(stocked: &[CacheEntry]) -> Vec<Value> {
-    let row = |stocked: &CacheEntry| {
-        let state = match &stocked.damage {
-            _ if stocked.is_being_built => "being built".to_owned(),
+fn rows(entry: &[CacheEntry]) -> Vec<Value> {
+    let row = |entry: &CacheEntry| {
+        let state = match &entry.damage {
+            _ if entry.is_being_built => "being built".to_owned(),
             Some(damage) => damage.to_string(),
-            None => "whole".to_owned(),
+            None => "ok".to_owned(),
         };
         json!({
-            "engine": stocked.stem, "megabytes": megabytes(stocked.size_bytes), "state": state,
-            "bytes": stocked.size_bytes, "is_damaged": is_damaged(stocked), "key": stocked.key,
+            "engine": entry.stem, "megabytes": megabytes(entry.size_bytes), "state": state,
+            "bytes": entry.size_bytes, "is_damaged": is_damaged(entry), "key": entry.key,
         })
     };
-    stocked.iter().map(row).collect()
+    entry.iter().map(row).collect()
 }
 
-fn is_damaged(stocked: &CacheEntry) -> bool {
-    stocked.damage.is_some() && !stocked.is_being_built
+fn is_damaged(entry: &CacheEntry) -> bool {
+    entry.damage.is_some() && !entry.is_being_built
 }
 
 fn megabytes(bytes: u64) -> u64 {
@@ -70,15 +70,15 @@ fn gigabytes(bytes: u64) -> f64 {
 }
 
 fn verify(list: &ListFlags, cache: &Cache) -> Result<(), CliError> {
-    let all = cache.verify(&mut |stem| eprintln!("reading {stem}"))?;
+    let all = cache.verify(&mut |stem| eprintln!("verifying {stem}"))?;
     print_rows(list, &rows(&all), COLUMNS);
-    let damaged = all.iter().filter(|stocked| is_damaged(stocked)).count();
+    let damaged = all.iter().filter(|entry| is_damaged(entry)).count();
     if damaged == 0 {
         return Ok(());
     }
-    Err(CliError::said(
-        format!("wanted whole engines, found {damaged} damaged"),
-        "they were put aside and are compiled anew when needed, or now: visage engines build",
+    Err(CliError::message(
+        format!("{damaged} engines are damaged"),
+        "they are in quarantine and are compiled again when needed, or now: visage engines build",
     ))
 }
 
@@ -89,15 +89,15 @@ fn prune(wanted: &PruneFlags, cache: &Cache) -> Result<(), CliError> {
         return Ok(());
     }
     pruned.removed.iter().for_each(|stem| println!("removed {stem}"));
-    println!("{:.2} GB are free again, {:.2} GB stay", gigabytes(pruned.freed_bytes), gigabytes(pruned.left_bytes));
+    println!("freed {:.2} GB, {:.2} GB kept", gigabytes(pruned.freed_bytes), gigabytes(pruned.left_bytes));
     Ok(())
 }
 
 fn build(flags: &Flags, wanted: &BuildFlags, cache: &Cache) -> Result<(), CliError> {
-    let (began, sms) = (Wall.date(), cards(&wanted.card)?);
+    let (began, sms) = (Wall.date(), gpus(&wanted.gpu)?);
     let pack = pack_files(flags)?;
-    let workshop = EngineBuild::open(&wanted.card.library, &pack, cache)?;
-    let planned = workshop.plan(sms, wanted.precision)?;
+    let build = EngineBuild::open(&wanted.gpu.library, &pack, cache)?;
+    let planned = build.plan(sms, wanted.precision)?;
     let list = ListFlags { json: wanted.json };
     if wanted.dry_run {
         print_rows(&list, &planned.iter().map(planned_row).collect::<Vec<_>>(), PLANNED);
@@ -109,15 +109,15 @@ fn build(flags: &Flags, wanted: &BuildFlags, cache: &Cache) -> Result<(), CliErr
     let seen = Arc::clone(&stop);
     super::serve::on_signal(&runtime, move || {
         seen.store(true, Ordering::Relaxed);
-        eprintln!("stopping; the step that runs is ended first");
+        eprintln!("stopping after the current step");
     })?;
     let mut rows = Vec::new();
     for planned in &planned {
-        rows.push(made_row(planned, &make_in_sight(&workshop, planned, &stop)?));
+        rows.push(result_row(planned, &build_with_progress(&build, planned, &stop)?));
     }
     print_rows(&list, &rows, &["engine", "megabytes", "seconds", "state"]);
-    let gone = cache.thin_out(wanted.card.keep.bytes(), began)?.removed;
-    gone.iter().for_each(|stem| eprintln!("removed {stem}: more than {} GB", wanted.card.keep.keep_gb));
+    let gone = cache.thin_out(wanted.gpu.keep.bytes(), began)?.removed;
+    gone.iter().for_each(|stem| eprintln!("removed {stem}: more than {} GB", wanted.gpu.keep.keep_gb));
     Ok(())
 }
 
@@ -125,7 +125,7 @@ const PLANNED: &[&str] = &["engine", "state", "seconds", "memory_megabytes"];
 
 fn planned_row(planned: &Planned<'_>) -> Value {
     let state = match &planned.found {
-        Found::Engine(_) => "there".to_owned(),
+        Found::Engine(_) => "exists".to_owned(),
         Found::Nothing => "missing".to_owned(),
         Found::Damaged(damage) => format!("damaged: {damage}"),
     };
@@ -137,11 +137,14 @@ fn planned_row(planned: &Planned<'_>) -> Value {
 }
 
 /// Compiles under a bar.
-fn make_in_sight(workshop: &EngineBuild<'_>, planned: &Planned<'_>, stop: &Arc<AtomicBool>) -> Result<Made, CliError> {
+fn build_with_progress(
+    build: &EngineBuild<'_>,
+    planned: &Planned<'_>,
+    stop: &Arc<AtomicBool>,
+) -> Result<Made, CliError> {
     let bar = bar(planned);
     if planned.is_missing() {
-        let free =
-            memory::free_bytes().map_or_else(String::new, |free| format!(", {:.1} GB are free", gigabytes(free)));
+        let free = memory::free_bytes().map_or_else(String::new, |free| format!(", {:.1} GB free", gigabytes(free)));
         eprintln!(
             "{}: about {} s and {:.1} GB of memory{free}",
             planned.key.stem(),
@@ -154,42 +157,42 @@ fn make_in_sight(workshop: &EngineBuild<'_>, planned: &Planned<'_>, stop: &Arc<A
         shown.set_message(format!("{}, {} of {}", progress.stage, progress.done, progress.of));
         if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    let made = workshop.make(
+    let made = build.make(
         planned,
-        &|step| told(step).into_iter().for_each(|line| bar.suspend(|| eprintln!("{line}"))),
+        &|step| describe(step).into_iter().for_each(|line| bar.suspend(|| eprintln!("{line}"))),
         &watch,
     );
     bar.finish_and_clear();
     made
 }
 
-/// A bar of the time that it was told to take: stages lie in one another, and what they count says nothing of the whole.
+/// A bar of the expected time: stages are nested, and their counts do not add up.
 fn bar(planned: &Planned<'_>) -> ProgressBar {
     let expected_seconds = planned.seconds.max(1);
     let template = format!("{{prefix}}  {{share}} {{elapsed}} of about {expected_seconds} s  {{msg}}");
     let share = move |state: &ProgressState, out: &mut dyn fmt::Write| {
-        let full = (CELLS as f64 * state.elapsed().as_secs_f64() / expected_seconds as f64) as usize;
-        let full = full.min(CELLS - 1);
-        // A terminal that is gone is noticed by whoever draws the rest.
-        let _ = write!(out, "{}{}", "█".repeat(full), "░".repeat(CELLS - full));
+        let full = (BAR_WIDTH as f64 * state.elapsed().as_secs_f64() / expected_seconds as f64) as usize;
+        let full = full.min(BAR_WIDTH - 1);
+        // A closed terminal is noticed when the rest is drawn.
+        let _ = write!(out, "{}{}", "█".repeat(full), "░".repeat(BAR_WIDTH - full));
     };
     let style = ProgressStyle::with_template(&template).expect("a template that is known").with_key("share", share);
     let bar = ProgressBar::no_length().with_style(style);
     bar.set_prefix(planned.key.stem());
-    bar.enable_steady_tick(REDRAWN);
+    bar.enable_steady_tick(REDRAW_INTERVAL);
     bar
 }
 
-/// Width of a bar, and how often it is drawn even if nothing is told.
-const CELLS: usize = 20;
-const REDRAWN: Duration = Duration::from_millis(250);
+/// Width of a bar, and how often it is drawn without news.
+const BAR_WIDTH: usize = 20;
+const REDRAW_INTERVAL: Duration = Duration::from_millis(250);
 
-fn made_row(planned: &Planned<'_>, made: &Made) -> Value {
+fn result_row(planned: &Planned<'_>, made: &Made) -> Value {
     let sidecar = &made.engine.sidecar;
     json!({
         "engine": planned.key.stem(), "path": made.engine.path, "bytes": sidecar.size_bytes,
         "megabytes": megabytes(sidecar.size_bytes), "seconds": (made.took.as_secs_f64() * 10.0).round() / 10.0,
-        "state": if made.was_built { "built" } else { "there" }, "peak_memory_bytes": sidecar.built.peak_memory_bytes,
+        "state": if made.was_built { "built" } else { "exists" }, "peak_memory_bytes": sidecar.built.peak_memory_bytes,
         "activation_bytes": sidecar.built.activation_bytes,
     })
 }

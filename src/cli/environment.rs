@@ -1,5 +1,5 @@
-//! `VISAGE_*` variables that nobody reads: refused as unknown flags are, because a setting that is silently not set is
-//! found out in production.
+//! Unknown `VISAGE_*` variables are refused like unknown flags, because a setting that silently has no effect is noticed in
+//! production.
 //!
 //! Which variables there are is asked of the flags; it is written nowhere else.
 
@@ -11,13 +11,13 @@ use thiserror::Error;
 /// What variables of this program begin with.
 const PREFIX: &str = "VISAGE_";
 /// Read when visage is built and tested, not when it runs: both may well happen in one shell.
-const OF_THE_BUILD: [&str; 1] = ["VISAGE_BUILD_ENGINES"];
+const BUILD_VARIABLES: [&str; 1] = ["VISAGE_BUILD_ENGINES"];
 /// More edits than this make another word, not a slip of the finger.
-const SLIPS: usize = 3;
+const MAX_EDITS: usize = 3;
 
 /// A variable that looks like ours and is not.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("wanted only variables that visage knows, found {name} in the environment")]
+#[error("unknown variable {name} in the environment")]
 pub struct UnknownVariable {
     name: String,
     nearest: Option<String>,
@@ -28,8 +28,8 @@ impl UnknownVariable {
     pub fn hint(&self) -> String {
         let name = &self.name;
         match &self.nearest {
-            Some(nearest) => format!("{nearest} is one that visage knows; `unset {name}` runs without it"),
-            None => format!("`unset {name}`; `visage serve --help` names the variables that there are"),
+            Some(nearest) => format!("{nearest} is similar; `unset {name}` runs without it"),
+            None => format!("`unset {name}`; `visage serve --help` lists the variables"),
         }
     }
 }
@@ -39,9 +39,9 @@ impl UnknownVariable {
 /// # Errors
 /// If one begins as ours do and is none of them.
 pub fn check(command: &Command, names: impl Iterator<Item = String>) -> Result<(), UnknownVariable> {
-    let known: BTreeSet<String> = variables(command).into_iter().chain(OF_THE_BUILD.map(str::to_owned)).collect();
+    let known: BTreeSet<String> = variables(command).into_iter().chain(BUILD_VARIABLES.map(str::to_owned)).collect();
     let ours = names.filter(|name| name.starts_with(PREFIX));
-    // The first by name, so that the same environment is told the same thing each time.
+    // The first by name, so that the same environment always gives the same error.
     match ours.filter(|name| !known.contains(name)).min() {
         Some(name) => Err(UnknownVariable { nearest: nearest(&name, &known), name }),
         None => Ok(()),
@@ -55,7 +55,7 @@ fn variables(command: &Command) -> Vec<String> {
 
 fn nearest(name: &str, known: &BTreeSet<String>) -> Option<String> {
     let near = known.iter().map(|other| (strsim::levenshtein(name, other), other)).min()?;
-    (near.0 <= SLIPS).then(|| near.1.clone())
+    (near.0 <= MAX_EDITS).then(|| near.1.clone())
 }
 
 #[cfg(test)]
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_of_the_finger_is_told_the_nearest_name() {
+    fn a_typing_error_is_answered_with_the_nearest_name() {
         for (slip, meant) in [("VISAGE_PROT", "VISAGE_PORT"), ("VISAGE_MAX_SESSION", "VISAGE_MAX_SESSIONS")] {
             assert_eq!(found(&["VISAGE_HOST", slip]), Some((slip.to_owned(), Some(meant.to_owned()))));
         }

@@ -1,4 +1,4 @@
-//! How an error is told: what happened, why, and what to type next.
+//! How an error is printed: what happened, its causes, and a hint what to do next.
 
 use std::error::Error;
 use std::fmt;
@@ -18,18 +18,18 @@ impl<E: Error + Send + Sync + 'static> From<E> for CliError {
 }
 
 impl CliError {
-    /// An error with what to do about it.
+    /// An error with a hint.
     pub fn new(error: impl Error + Send + Sync + 'static, hint: impl Into<String>) -> Self {
         Self { error: error.into(), hint: Some(hint.into()) }
     }
 
-    /// Something that no room below complained of, with what to do about it.
-    pub fn said(error: impl fmt::Display + fmt::Debug + Send + Sync + 'static, hint: impl Into<String>) -> Self {
+    /// A plain message, where no module below has an error type for it, with a hint.
+    pub fn message(error: impl fmt::Display + fmt::Debug + Send + Sync + 'static, hint: impl Into<String>) -> Self {
         Self { error: anyhow::Error::msg(error), hint: Some(hint.into()) }
     }
 
-    /// Prints it; the exit code is 1.
-    pub fn tell(&self) -> ExitCode {
+    /// Prints it to stderr and returns the exit code 1.
+    pub fn print(&self) -> ExitCode {
         eprintln!("{self}");
         ExitCode::FAILURE
     }
@@ -38,13 +38,13 @@ impl CliError {
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.error)?;
-        let mut told = self.error.to_string();
+        let mut printed = self.error.to_string();
         for cause in self.error.chain().skip(1).map(ToString::to_string) {
-            // A cause that its error already tells is not told twice.
-            if !told.contains(&cause) {
+            // Many errors include their cause in their own text.
+            if !printed.contains(&cause) {
                 write!(f, "\ncause: {cause}")?;
             }
-            told = cause;
+            printed = cause;
         }
         self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\nhint:  {hint}"))
     }

@@ -1,5 +1,7 @@
-//! Every flag, every `VISAGE_*` variable and every default, here and in the files below.
+//! Every flag, every `VISAGE_*` variable and every default, here and in the modules below.
 
+mod bench;
+mod doctor;
 mod engines;
 mod values;
 
@@ -9,6 +11,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub use bench::BenchFlags;
+pub use doctor::{DoctorFlags, DoctorTarget};
 pub use engines::{
     BuildFlags, EnginesCommand, GpuFlags, KernelsCommand, LibraryFlags, NvrtcLibraryFlags, ParityFlags, PruneFlags,
 };
@@ -18,11 +22,9 @@ pub use engines::{KernelBuildFlags, NvrtcFlags};
 pub use values::LogFormat;
 use values::{base_path, host_name, secret};
 
-use crate::doctor::probe::relay::Server;
-use crate::doctor::probe::subprocess::Question;
 use crate::serve::BasePath;
 
-/// Live talking avatars in a browser: a voice comes in, a face that speaks it goes out, in step.
+/// Live talking avatars in a browser: speech in, lip-synced video of an avatar out.
 #[derive(Debug, Parser)]
 #[command(name = "visage", version, after_help = EXIT_CODES, max_term_width = 100, disable_help_subcommand = true)]
 pub struct Flags {
@@ -30,15 +32,15 @@ pub struct Flags {
     #[command(subcommand)]
     pub command: Command,
 
-    /// Folder for what must be kept (certificates, engines) [default: the platform's data folder]
+    /// Folder for certificates and engines [default: the platform's data folder]
     #[arg(long, env = "VISAGE_DATA_DIR", global = true, help_heading = EVERYWHERE, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
-    /// Folder of another pack than the built-in one
+    /// Folder of a pack to use instead of the built-in one
     #[arg(long, env = "VISAGE_PACK", global = true, help_heading = EVERYWHERE, value_name = "DIR")]
     pub pack: Option<PathBuf>,
 
-    /// What to say on stderr
+    /// Log level on stderr
     #[arg(long, env = "VISAGE_LOG", global = true, help_heading = EVERYWHERE, default_value = "info", value_name = "LEVEL",
           value_parser = ["error", "warn", "info", "debug", "trace"])]
     pub log: String,
@@ -48,16 +50,16 @@ pub struct Flags {
     pub log_format: LogFormat,
 }
 
-/// Not in between those of one command.
+/// Listed apart from the options of one command.
 const EVERYWHERE: &str = "Options of every command";
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 it could not be done (the error says why), 2 wrong usage.
+Exit codes: 0 done, 1 failed (the error says why), 2 wrong usage.
 
 Examples:
   visage serve                                    the page on http://127.0.0.1:8010
-  visage render --audio voice.wav --out talk.mp4  a film of a face that speaks a file
-  visage bench --sessions 4                       how late the face is";
+  visage render --audio voice.wav --out talk.mp4  an MP4 of an avatar that speaks an audio file
+  visage bench --sessions 4                       end-to-end latency with synthetic WebRTC clients";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -67,17 +69,17 @@ pub enum Command {
         after_help = "Examples:\n  visage serve\n  visage serve --host 0.0.0.0 --tls self-signed   for a phone on the same network\n  visage serve --max-sessions 16 --token s3cret --public-ip 203.0.113.7"
     )]
     Serve(ServeFlags),
-    /// Make a film of a face that speaks a sound file
+    /// Render an MP4 of an avatar speaking an audio file
     #[command(
         after_help = "Examples:\n  visage render --audio voice.wav --out talk.mp4\n  visage render --audio voice.mp3 --out talk.mp4 --avatar nora"
     )]
     Render(RenderFlags),
-    /// Measure the delay of the whole path with synthetic callers
+    /// Measure end-to-end latency with synthetic WebRTC clients
     #[command(
         after_help = "Examples:\n  visage bench\n  visage bench --sessions 8 --seconds 30 --json result.json\n  visage bench --ramp\n  visage bench --compare before.json after.json"
     )]
     Bench(BenchFlags),
-    /// Watch graphics cards, sessions and cores, of a server or of this machine
+    /// Show GPUs, sessions and cores of a server or of this machine
     #[command(after_help = "Examples:\n  visage top\n  visage top --url http://127.0.0.1:8010\n  visage top --json")]
     Top(TopFlags),
     /// List the avatars
@@ -86,15 +88,15 @@ pub enum Command {
     /// List the packs
     #[command(after_help = "Examples:\n  visage packs\n  visage packs --json")]
     Packs(ListFlags),
-    /// Compile a pack's graphs for graphics cards, and keep the engines in order
+    /// Compile a pack's graphs for GPUs, and manage the engines
     #[command(subcommand)]
     Engines(EnginesCommand),
-    /// Compile visage's own kernels for graphics cards, and hold them to their twins
+    /// Compile visage's CUDA kernels for GPUs, and verify them against CPU reference implementations
     #[command(subcommand)]
     Kernels(KernelsCommand),
-    /// Say what is wrong with this machine, why, and what to type
+    /// Check this machine; print problems, causes and commands
     #[command(
-        after_help = "Exit codes: 0 fine, 1 something fails for the target, 2 wrong usage.\n\nExamples:\n  visage doctor\n  visage doctor --for gpu --fix-hints\n  visage doctor --explain \"no kernel image is available for execution on the device\"\n  visage doctor --host 0.0.0.0 --turn turn:turn.example.org:3478"
+        after_help = "Exit codes: 0 OK, 1 a check fails for the target, 2 wrong usage.\n\nExamples:\n  visage doctor\n  visage doctor --for gpu --fix-hints\n  visage doctor --explain \"no kernel image is available for execution on the device\"\n  visage doctor --host 0.0.0.0 --turn turn:turn.example.org:3478"
     )]
     Doctor(DoctorFlags),
     /// Print completions for a shell
@@ -124,7 +126,7 @@ pub struct ListenFlags {
     pub udp_port: Option<u16>,
 }
 
-/// What makes the page https.
+/// What the page needs for https.
 #[derive(Args, Clone, Debug)]
 pub struct TlsFlags {
     /// Certificate chain in PEM
@@ -135,7 +137,7 @@ pub struct TlsFlags {
     #[arg(long, env = "VISAGE_TLS_KEY", requires = "tls_cert", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
 
-    /// "self-signed" makes a certificate and keeps it in the data folder (a phone needs https for its microphone)
+    /// "self-signed" creates a certificate in the data folder (a phone needs https for its microphone)
     #[arg(long, env = "VISAGE_TLS", conflicts_with = "tls_cert", hide_possible_values = true)]
     pub tls: Option<Tls>,
 }
@@ -144,29 +146,33 @@ pub struct TlsFlags {
 #[derive(Args, Debug)]
 pub struct ServeFlags {
     #[command(flatten)]
-    pub door: ListenFlags,
+    pub listen: ListenFlags,
 
-    /// Address under which browsers reach this machine, where it differs from its own; repeatable
+    /// Address at which browsers reach this machine, if it differs from the machine's own; repeatable
     #[arg(long, env = "VISAGE_PUBLIC_IP", value_delimiter = ',', value_name = "ADDRESS")]
     pub public_ip: Vec<IpAddr>,
 
-    /// Sessions at once
+    /// Maximum number of sessions
     #[arg(long, env = "VISAGE_MAX_SESSIONS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub max_sessions: u16,
 
-    /// Secret that every API request must carry
+    /// Viewers of one session at once, its creator included
+    #[arg(long, env = "VISAGE_MAX_VIEWERS", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub max_viewers: u16,
+
+    /// Secret that every API request must contain
     #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true, value_parser = secret)]
     pub token: Option<String>,
 
     #[command(flatten)]
     pub tls: TlsFlags,
 
-    /// Origin of other pages that may call the API; repeatable
+    /// Origin of another page that may call the API; repeatable
     #[arg(long, env = "VISAGE_ALLOW_ORIGIN", value_delimiter = ',', value_name = "ORIGIN")]
     pub allow_origin: Vec<String>,
 
-    /// Host name under which browsers may reach this server, such as the name that a proxy passes on; repeatable. Addresses,
-    /// localhost and the names of other flags need none
+    /// Host name under which requests may reach this server, such as that of a proxy; repeatable. IP addresses and localhost are
+    /// always allowed
     #[arg(long, env = "VISAGE_ALLOW_HOST", value_delimiter = ',', value_name = "NAME", value_parser = host_name)]
     pub allow_host: Vec<String>,
 
@@ -175,22 +181,22 @@ pub struct ServeFlags {
     #[arg(long, env = "VISAGE_BASE_PATH", default_value = "/", value_name = "PATH", value_parser = base_path)]
     pub base_path: BasePath,
 
-    /// Side of the picture in pixels
+    /// Width and height of the video in pixels
     #[arg(long, env = "VISAGE_RESOLUTION_PX", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=1024))]
     pub resolution_px: u32,
 
-    /// Threads that draw [default: one for each core]
+    /// Threads that run networks, draw and encode [default: one per core]
     #[arg(long, env = "VISAGE_WORKERS", value_parser = clap::value_parser!(u16).range(1..=MAX_WORKERS))]
     pub workers: Option<u16>,
 
-    /// Write when each frame passed each stage to this file (Chrome's trace format)
+    /// Write the time at which each frame passed each stage to this file (Chrome trace format)
     #[arg(long, env = "VISAGE_TRACE", value_name = "FILE")]
     pub trace: Option<PathBuf>,
 
     #[command(flatten)]
     pub engine: EngineFlags,
 
-    /// Say where it listens as one line of JSON on stdout
+    /// Print the listening address as one line of JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -198,29 +204,29 @@ pub struct ServeFlags {
 /// What runs the networks.
 #[derive(Args, Debug)]
 pub struct EngineFlags {
-    /// What runs the networks: cpu, or tensorrt on an NVIDIA card
-    #[arg(long, env = "VISAGE_BACKEND", value_enum, default_value_t = BackendChoice::CpuBackend, hide_possible_values = true)]
+    /// What runs the networks: cpu, or tensorrt on an NVIDIA GPU
+    #[arg(long, env = "VISAGE_BACKEND", value_enum, default_value_t = BackendChoice::Cpu, hide_possible_values = true)]
     pub backend: BackendChoice,
 
     #[command(flatten)]
-    pub card: GpuFlags,
+    pub gpu: GpuFlags,
 }
 
 /// Where a certificate comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Tls {
-    /// Made here and kept in the data folder.
+    /// Created on this machine and stored in the data folder.
     SelfSigned,
 }
 
 /// Flags of `render`.
 #[derive(Args, Debug)]
 pub struct RenderFlags {
-    /// AudioClip file: WAV, MP3, FLAC or Ogg
+    /// Audio file: WAV, AIFF, MP3, M4A, AAC, FLAC, Ogg or WebM, at most 2 hours
     #[arg(long, value_name = "FILE")]
     pub audio: PathBuf,
 
-    /// VideoFile to write, MP4
+    /// MP4 file to write: H.264 and Opus, which players older than about 2020 do not play
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 
@@ -228,11 +234,11 @@ pub struct RenderFlags {
     #[arg(long, env = "VISAGE_AVATAR")]
     pub avatar: Option<String>,
 
-    /// Side of the picture in pixels
+    /// Width and height of the video in pixels
     #[arg(long, env = "VISAGE_RESOLUTION_PX", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=1024))]
     pub resolution_px: u32,
 
-    /// Bits a second of the picture
+    /// Video bitrate in bits per second
     #[arg(long, env = "VISAGE_RENDER_BITRATE", default_value_t = 2_500_000, value_parser = clap::value_parser!(u32).range(100_000..=50_000_000))]
     pub bitrate: u32,
 
@@ -247,15 +253,15 @@ pub struct RenderFlags {
 /// Flags of `top`.
 #[derive(Args, Debug)]
 pub struct TopFlags {
-    /// A server to watch instead of this machine
+    /// URL of a server to watch instead of this machine
     #[arg(long, env = "VISAGE_TOP_URL")]
     pub url: Option<String>,
 
-    /// Its secret
+    /// Secret of that server
     #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true, value_parser = secret)]
     pub token: Option<String>,
 
-    /// One reading as JSON
+    /// Print one reading as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -263,139 +269,18 @@ pub struct TopFlags {
 /// Flags of `avatars` and `packs`.
 #[derive(Args, Debug)]
 pub struct ListFlags {
-    /// As a JSON list
+    /// Print a JSON list
     #[arg(long)]
     pub json: bool,
 }
 
-/// An engine by name.
+/// A backend by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BackendChoice {
     /// Any CPU
-    CpuBackend,
-    /// An NVIDIA card, where the program was built for it
+    Cpu,
+    /// An NVIDIA GPU, where the program was built for it
     Tensorrt,
-}
-
-/// Flags of `doctor`.
-#[derive(Args, Debug)]
-pub struct DoctorFlags {
-    /// What faces shall be drawn with [default: what serve would use here]
-    #[arg(long = "for", value_name = "TARGET")]
-    pub target: Option<DoctorTarget>,
-
-    /// Print only what to type, line by line
-    #[arg(long, conflicts_with = "json")]
-    pub fix_hints: bool,
-
-    /// Tell the causes of an error that was seen, by its text or code, and which of them is seen on this machine
-    #[arg(long, value_name = "TEXT", conflicts_with = "fix_hints")]
-    pub explain: Option<String>,
-
-    /// Tell which driver each CUDA toolkit and each card needs, and where that is from
-    #[arg(long, conflicts_with_all = ["fix_hints", "explain"])]
-    pub rules: bool,
-
-    /// STUN or TURN server that must answer, such as turn:turn.example.org:3478
-    #[arg(long, env = "VISAGE_DOCTOR_TURN", value_name = "SERVER")]
-    pub turn: Option<Server>,
-
-    /// Look at a machine that `doctor --json` described instead of this one
-    #[arg(long, value_name = "FILE", conflicts_with = "turn")]
-    pub machine: Option<PathBuf>,
-
-    #[command(flatten)]
-    pub door: ListenFlags,
-
-    #[command(flatten)]
-    pub tls: TlsFlags,
-
-    /// Sessions at once
-    #[arg(long, env = "VISAGE_MAX_SESSIONS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub max_sessions: u16,
-
-    #[command(flatten)]
-    pub library: LibraryFlags,
-
-    #[command(flatten)]
-    pub nvrtc: NvrtcLibraryFlags,
-
-    /// What serve would use here
-    #[arg(long, env = "VISAGE_BACKEND", value_enum, default_value_t = BackendChoice::CpuBackend, hide = true)]
-    pub backend: BackendChoice,
-
-    /// Print findings and the machine as JSON
-    #[arg(long)]
-    pub json: bool,
-
-    /// Answer one question about the driver for the doctor that started this program
-    #[arg(long, hide = true, exclusive = true)]
-    pub ask: Option<Question>,
-}
-
-/// What faces are drawn with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DoctorTarget {
-    /// An NVIDIA card.
-    Gpu,
-    /// The processor.
-    CpuBackend,
-}
-
-/// Flags of `bench`.
-#[derive(Args, Debug)]
-pub struct BenchFlags {
-    /// Callers at once
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub sessions: u16,
-
-    /// Seconds that count, after the warm-up
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    pub seconds: u32,
-
-    /// Seconds before that
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(0..=3600))]
-    pub warm_up: u32,
-
-    /// A server to measure instead of one of its own
-    #[arg(long, env = "VISAGE_BENCH_URL")]
-    pub url: Option<String>,
-
-    /// Its secret
-    #[arg(long, env = "VISAGE_TOKEN", hide_env_values = true, value_parser = secret)]
-    pub token: Option<String>,
-
-    /// What runs the networks of a server of its own: cpu, or tensorrt on an NVIDIA card
-    #[arg(long, env = "VISAGE_BACKEND", value_enum, default_value_t = BackendChoice::CpuBackend, hide_possible_values = true)]
-    pub backend: BackendChoice,
-
-    /// Avatar [default: the pack's first]
-    #[arg(long, env = "VISAGE_AVATAR")]
-    pub avatar: Option<String>,
-
-    /// Write the result as JSON; - for stdout
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<String>,
-
-    /// Add sessions until it breaks
-    #[arg(long, conflicts_with_all = ["churn", "compare"])]
-    pub ramp: bool,
-
-    /// Join and leave this often, and look at memory and threads
-    #[arg(long, value_name = "TIMES", conflicts_with = "compare", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub churn: Option<u32>,
-
-    /// Measure how soon a stop is heard, this often
-    #[arg(long, value_name = "TIMES", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
-    pub stops: u32,
-
-    /// Look at the pictures: how long after a sound the lips move
-    #[arg(long)]
-    pub lips: bool,
-
-    /// Compare two result files
-    #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"])]
-    pub compare: Option<Vec<PathBuf>>,
 }
 
 #[cfg(test)]

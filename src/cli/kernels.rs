@@ -1,4 +1,4 @@
-//! `visage kernels`: our own kernels compiled ahead for cards, listed, and held to their twins on a card.
+//! `visage kernels`: compiles CUDA kernels ahead of time, lists them, and compares them with their CPU references on a GPU.
 
 use serde_json::{Value, json};
 use visage_engines::Sm;
@@ -10,7 +10,7 @@ use visage_kernels::libraries::nvrtc_places;
 use visage_kernels::nvrtc::{self, CompileError, Nvrtc, NvrtcError, Obtained};
 use visage_kernels::reference;
 
-use super::engine_build::cards_here;
+use super::engine_build::local_sms;
 use super::error::CliError;
 use super::flags::{Flags, KernelBuildFlags, KernelsCommand, ListFlags, NvrtcFlags};
 use super::lists::print_rows;
@@ -36,10 +36,10 @@ fn load(wanted: &NvrtcFlags) -> Result<Nvrtc, NvrtcError> {
 }
 
 fn build(wanted: &KernelBuildFlags, cubins: &Cubins) -> Result<(), CliError> {
-    let sms = if wanted.sm.is_empty() { cards_here() } else { wanted.sm.clone() };
+    let sms = if wanted.sm.is_empty() { local_sms() } else { wanted.sm.clone() };
     if sms.is_empty() {
-        return Err(CliError::said(
-            "wanted cards to compile for, found none in this machine",
+        return Err(CliError::message(
+            "no GPU in this machine to compile for",
             "name them: visage kernels build --sm 8.9",
         ));
     }
@@ -48,7 +48,7 @@ fn build(wanted: &KernelBuildFlags, cubins: &Cubins) -> Result<(), CliError> {
     for sm in sms {
         for source in reference::Source::ALL {
             let started = Wall.now();
-            let obtained = nvrtc::obtain(source, sm, &compiler, cubins).map_err(hinted)?;
+            let obtained = nvrtc::obtain(source, sm, &compiler, cubins).map_err(with_hint)?;
             let seconds = Wall.now().duration_since(started).as_secs_f64();
             made.push(row(source, sm, &obtained, seconds));
         }
@@ -59,13 +59,13 @@ fn build(wanted: &KernelBuildFlags, cubins: &Cubins) -> Result<(), CliError> {
 
 fn row(source: reference::Source, sm: Sm, obtained: &Obtained, seconds: f64) -> Value {
     if let Some(damage) = &obtained.damage {
-        eprintln!("compiled anew: {}: {damage}", obtained.stored.path.display());
+        eprintln!("compiled again: {}: {damage}", obtained.stored.path.display());
     }
     let bytes = obtained.cubin.bytes().len();
     json!({
         "source": source.name(), "sm": sm.to_string(), "path": obtained.stored.path, "bytes": bytes,
         "kilobytes": bytes.div_ceil(1000), "seconds": (seconds * 1000.0).round() / 1000.0,
-        "state": if obtained.was_compiled { "compiled" } else { "there" },
+        "state": if obtained.was_compiled { "compiled" } else { "exists" },
         "nvrtc": obtained.stored.sidecar.key.version.to_string(),
     })
 }
@@ -86,7 +86,7 @@ fn list_kernels(list: &ListFlags, cubins: &Cubins) {
 /// Every check of every kernel on the first card.
 fn check(wanted: &NvrtcFlags, cubins: &Cubins) -> Result<(), CliError> {
     let device = Device::open(&Driver::open(LIBRARY.as_ref())?, 0)?;
-    let all = nvrtc::obtain_all(device.sm()?, || load(wanted), cubins).map_err(hinted)?;
+    let all = nvrtc::obtain_all(device.sm()?, || load(wanted), cubins).map_err(with_hint)?;
     let kernels = Kernels::load(&device, &all)?;
     let mut rows: Vec<Value> = Vec::new();
     for check in reference::check::checks()? {
@@ -107,15 +107,15 @@ fn check(wanted: &NvrtcFlags, cubins: &Cubins) -> Result<(), CliError> {
     if rows.iter().all(|row| row["state"] == "passed") {
         return Ok(());
     }
-    Err(CliError::said(
-        "wanted kernels that reckon as their twins do, found some that do not",
-        "a card that reckons wrongly is damaged or overclocked: try it with its usual clocks, then report it",
+    Err(CliError::message(
+        "some kernels differ from their CPU reference implementations",
+        "a GPU that computes wrongly is faulty or overclocked: try its default clocks, then report it",
     ))
 }
 
-fn hinted(error: CompileError) -> CliError {
+fn with_hint(error: CompileError) -> CliError {
     let hint = match &error {
-        CompileError::UnknownSm { .. } => "cards from 7.5 on are served; 10.0 and newer need NVRTC 12.8 or newer",
+        CompileError::UnknownSm { .. } => "GPUs from 7.5 on are served; 10.0 and newer need NVRTC 12.8 or newer",
         CompileError::Cache(_) => "make room, or name another folder with --data-dir",
         CompileError::NoCompiler { .. } => "or compile them on another machine: visage kernels build --sm 8.9",
         CompileError::Source { .. } | CompileError::Cubin { .. } => {

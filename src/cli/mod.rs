@@ -1,6 +1,6 @@
 //! The command line: flags to plans, results to text, errors to hints.
 //!
-//! Decides how things are told. Does none of the work.
+//! Decides how results are printed. Does none of the work.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program speaks")]
 
@@ -49,12 +49,12 @@ pub fn main() -> ExitCode {
     start_log(&flags);
     if let Err(unknown) = environment::check(&Flags::command(), variables()) {
         let hint = unknown.hint();
-        CliError::new(unknown, hint).tell();
+        CliError::new(unknown, hint).print();
         return ExitCode::from(WRONG_USAGE);
     }
     match run(&flags) {
         Ok(code) => code,
-        Err(complaint) => complaint.tell(),
+        Err(error) => error.print(),
     }
 }
 
@@ -68,7 +68,7 @@ fn run(flags: &Flags) -> Result<ExitCode, CliError> {
         #[cfg(feature = "bench")]
         Command::Bench(wanted) => bench::run(flags, wanted),
         #[cfg(not(feature = "bench"))]
-        Command::Bench(_) => Err(CliError::said(
+        Command::Bench(_) => Err(CliError::message(
             "this program was built without bench",
             "build it with: cargo build --release --features bench",
         )),
@@ -79,8 +79,8 @@ fn run(flags: &Flags) -> Result<ExitCode, CliError> {
         #[cfg(feature = "cuda")]
         Command::Kernels(wanted) => kernels::run(flags, wanted),
         #[cfg(not(feature = "cuda"))]
-        Command::Kernels(_) => Err(CliError::said(
-            "wanted kernels for graphics cards, this program was built without them",
+        Command::Kernels(_) => Err(CliError::message(
+            "this program was built without CUDA kernels",
             "build it with: cargo build --release --features cuda",
         )),
         Command::Completions { shell } => {

@@ -16,7 +16,7 @@ pub fn pack_files(flags: &Flags) -> Result<PackFiles, CliError> {
     let Some(folder) = &flags.pack else { return Ok(PackFiles::built_in(embedded::PACK)) };
     PackFiles::read(folder).map_err(|error| {
         let hint = match &error {
-            PackError::Digest(_) => "get the pack again: a file of it changed since it was made",
+            PackError::Digest(_) => "get the pack again: one of its files has changed",
             _ => "--pack wants a folder with pack.toml and SHA256SUMS in it",
         };
         CliError::new(error, hint)
@@ -24,7 +24,7 @@ pub fn pack_files(flags: &Flags) -> Result<PackFiles, CliError> {
 }
 
 /// The pack itself, its network loaded by the engine that was asked for, with places for so many sessions; `engines` are
-/// those compiled for the cards that were named or are here, and are trusted once they were opened.
+/// those compiled for the GPUs that were named or are here, and are trusted once they were opened.
 pub fn open_pack(
     flags: &Flags,
     backend: BackendChoice,
@@ -32,12 +32,12 @@ pub fn open_pack(
     engines: Vec<Engine>,
 ) -> Result<Portrait, CliError> {
     let hint = match backend {
-        BackendChoice::CpuBackend => "the pack does not fit this visage",
-        BackendChoice::Tensorrt => "visage doctor says what is wrong with the card; --backend cpu does without",
+        BackendChoice::Cpu => "the pack does not fit this visage",
+        BackendChoice::Tensorrt => "visage doctor shows what is wrong with the GPU; --backend cpu needs none",
     };
-    let opened = Portrait::open(pack_files(flags)?, &*engine::chosen(backend, sessions, engines.clone(), flags)?);
+    let opened = Portrait::open(pack_files(flags)?, &*engine::open_backend(backend, sessions, engines.clone(), flags)?);
     let pack = opened.map_err(|error| CliError::new(error, hint))?;
-    engines.iter().for_each(Engine::trust);
+    engines.iter().for_each(Engine::mark_verified);
     Ok(pack)
 }
 
@@ -46,7 +46,7 @@ pub fn data_dir(flags: &Flags) -> PathBuf {
     flags.data_dir.clone().unwrap_or_else(|| search_paths::data_dir(&environment))
 }
 
-/// A variable of the environment, for whoever may not read it.
+/// A variable of the environment, for modules that may not read it.
 #[expect(clippy::disallowed_methods, reason = "the command line reads the environment")]
 pub fn environment(name: &str) -> Option<OsString> {
     std::env::var_os(name)

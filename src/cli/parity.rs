@@ -1,4 +1,4 @@
-//! `visage engines parity`: every graph of a pack on the CPU and on the card, and whether they agree. Where there is no card,
+//! `visage engines parity`: every graph of a pack on the CPU and on the GPU, and whether they agree. Where there is no GPU,
 //! narrower files of a graph are compared with the widest on the CPU.
 //!
 //! Decides which files are compared with which, and what the verdict is. How a distance is measured, backend knows.
@@ -12,8 +12,8 @@ use visage_engines::compile::Watch;
 use visage_engines::{GraphManifest, PackFiles, Precision, Tolerance};
 use visage_kernels::tensorrt;
 
-use super::engine::on_gpu;
-use super::engine_build::{EngineBuild, cards_here_in_order, open_cache};
+use super::engine::gpu_backend;
+use super::engine_build::{EngineBuild, local_gpus_in_order, open_cache};
 use super::error::CliError;
 use super::flags::{Flags, ListFlags, ParityFlags};
 use super::lists::print_rows;
@@ -30,55 +30,58 @@ pub fn run(flags: &Flags, wanted: &ParityFlags) -> Result<(), CliError> {
     let precisions: BTreeSet<Precision> = graphs.iter().flat_map(|graph| graph.onnx.keys().copied()).collect();
     let mut rows = Vec::new();
     for precision in precisions {
-        let rival = rival(flags, wanted, &pack, precision)?;
+        let accelerator = accelerator(flags, wanted, &pack, precision)?;
         for graph in graphs.iter().filter(|graph| graph.onnx.contains_key(&precision)) {
-            rows.extend(graph_rows(&pack, (graph, precision), &rival, wanted.seed));
+            rows.extend(graph_rows(&pack, (graph, precision), &accelerator, wanted.seed));
         }
     }
     print_rows(&ListFlags { json: wanted.json }, &rows, COLUMNS);
     let count = |verdict: &str| rows.iter().filter(|row| row["verdict"] == verdict).count();
     match (count(PAST), count(FAILED)) {
         (0, 0) => Ok(()),
-        (past, failed) => Err(CliError::said(
-            format!(
-                "wanted every output within the pack's tolerances, found {past} past them and {failed} graphs that failed"
-            ),
-            "look whether the engines are whole (visage engines verify), or run the pack in a wider precision",
+        (past, failed) => Err(CliError::message(
+            format!("{past} outputs exceed the tolerances of the pack, {failed} graphs failed"),
+            "verify the engines (visage engines verify), or use a higher precision",
         )),
     }
 }
 
 const WITHIN: &str = "within";
-const PAST: &str = "past its tolerance";
+const PAST: &str = "exceeds its tolerance";
 const FAILED: &str = "failed";
 const ALONE: &str = "runs on the CPU, not compared";
 
-/// The card with engines of one precision, or why there is none.
-type Rival = Result<Box<dyn Backend>, &'static str>;
+/// The GPU with engines of one precision, or why there is none.
+type Accelerator = Result<Box<dyn Backend>, &'static str>;
 
 /// What there is to compare the CPU with; engines that are missing are compiled.
-fn rival(flags: &Flags, wanted: &ParityFlags, pack: &PackFiles, precision: Precision) -> Result<Rival, CliError> {
+fn accelerator(
+    flags: &Flags,
+    wanted: &ParityFlags,
+    pack: &PackFiles,
+    precision: Precision,
+) -> Result<Accelerator, CliError> {
     if !tensorrt::IS_BUILT {
         return Ok(Err("this program was built without TensorRT"));
     }
-    let Some(sm) = cards_here_in_order().first().copied() else {
+    let Some(sm) = local_gpus_in_order().first().copied() else {
         return Ok(Err("no NVIDIA GPU found"));
     };
     let cache = open_cache(flags)?;
-    let workshop = EngineBuild::open(&wanted.library, pack, &cache)?;
+    let build = EngineBuild::open(&wanted.library, pack, &cache)?;
     let go_on: Watch = Arc::new(|_| ControlFlow::Continue(()));
     let mut engines = Vec::new();
-    for planned in workshop.plan(vec![sm], Some(precision))? {
-        engines.push(workshop.make(&planned, &|_| (), &go_on)?.engine);
+    for planned in build.plan(vec![sm], Some(precision))? {
+        engines.push(build.make(&planned, &|_| (), &go_on)?.engine);
     }
-    Ok(Ok(on_gpu(1, engines, flags)?))
+    Ok(Ok(gpu_backend(1, engines, flags)?))
 }
 
 /// A graph that fails is a row of its own: the others are still compared.
 fn graph_rows(
     pack: &PackFiles,
     (graph, precision): (&GraphManifest, Precision),
-    rival: &Rival,
+    accelerator: &Accelerator,
     seed: u64,
 ) -> Vec<Value> {
     let row = |(mut row, verdict): (Value, &str)| {
@@ -87,15 +90,19 @@ fn graph_rows(
         row["verdict"] = json!(verdict);
         row
     };
-    let judged = judged(pack, (graph, precision), rival, seed);
-    judged.unwrap_or_else(|error| vec![(json!({ "why": error.to_string() }), FAILED)]).into_iter().map(row).collect()
+    let compare_outputs = compare_outputs(pack, (graph, precision), accelerator, seed);
+    compare_outputs
+        .unwrap_or_else(|error| vec![(json!({ "why": error.to_string() }), FAILED)])
+        .into_iter()
+        .map(row)
+        .collect()
 }
 
 /// What is told of each output, and the verdict.
-fn judged(
+fn compare_outputs(
     pack: &PackFiles,
     (graph, precision): (&GraphManifest, Precision),
-    rival: &Rival,
+    accelerator: &Accelerator,
     seed: u64,
 ) -> anyhow::Result<Vec<(Value, &'static str)>> {
     // The widest file that the pack has says what is right.
@@ -103,10 +110,10 @@ fn judged(
     let (reference, compared) = (pack.onnx(path, &graph.weights)?, pack.onnx(&graph.onnx[&precision], &graph.weights)?);
     let cpu = CpuBackend::new();
     let signature = cpu.signature(reference)?;
-    let inputs = seeded(&signature, seed, &|input, axis| profiled(graph, input, axis));
+    let inputs = seeded(&signature, seed, &|input, axis| profile_length(graph, input, axis));
     let first = cpu.load(&graph.name, reference)?;
-    let (second, on) = match rival {
-        Ok(card) => (card.load(&graph.name, compared)?, card.name()),
+    let (second, on) = match accelerator {
+        Ok(gpu) => (gpu.load(&graph.name, compared)?, gpu.name()),
         Err(why) if *widest == precision => {
             run_once(&*first, &signature, &inputs)?;
             return Ok(vec![(json!({ "why": why }), ALONE)]);
@@ -127,7 +134,7 @@ fn allows(tolerance: Tolerance, found: &Difference) -> bool {
 }
 
 /// The length of an axis that may have any: what the graph's first profile is fast for, or one.
-fn profiled(graph: &GraphManifest, input: &str, axis: usize) -> usize {
+fn profile_length(graph: &GraphManifest, input: &str, axis: usize) -> usize {
     let range = graph.profiles.first().and_then(|profile| profile.0.get(input));
     range.and_then(|range| range.opt.get(axis)).map_or(1, |length| *length as usize)
 }

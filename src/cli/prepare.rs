@@ -1,100 +1,134 @@
-//! What is done before a network runs on a card: engines that are missing are compiled.
+//! Before a network runs on a GPU: missing engines are compiled.
 //!
-//! Decides whether there is anything to do, and who hears of it.
+//! Decides which engines are needed and who is informed of the progress. How one is compiled is in `engine_build`.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use visage_engines::Sm;
-use visage_engines::cache::{Engine, Found};
+use visage_engines::cache::{Cache, Engine, Found, Step};
 use visage_engines::compile::{Planned, Watch};
 use visage_kernels::tensorrt;
 
-use super::engine_build::{EngineBuild, cards_here, check_memory, open_cache, told};
+use super::engine_build::{EngineBuild, check_memory, describe, local_sms, open_cache};
 use super::error::CliError;
-use super::flags::{BackendChoice, EngineFlags, Flags};
+use super::flags::{BackendChoice, EngineFlags, Flags, GpuFlags};
 use super::packs::pack_files;
 use crate::serve::StartupTask;
 use crate::time::Wall;
 
-/// Says whether somebody wants the program to end.
+/// Says whether the program was asked to end.
 pub type IsClosing = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// Hears how far it is.
-pub type Tell = Arc<dyn Fn(StartupTask) + Send + Sync>;
+/// Receives the progress of the start.
+pub type Progress = Arc<dyn Fn(StartupTask) + Send + Sync>;
 
-/// Compiles what is missing for the cards that are named, or for those here that are to be used, and gives all of them. Ends
-/// early and well, with those that are there, when it is asked to. Those that are used are in doubt until they were opened.
+/// The engines of the pack for the named GPUs, or for those of this machine that the backend uses; missing ones are compiled.
+/// When the program is asked to end, compilation stops and the engines that exist are returned. Engines that will be opened
+/// are marked unverified: a process that dies while it opens one leaves the mark, and the next start reads it completely.
 pub fn engines(
     flags: &Flags,
     wanted: &EngineFlags,
-    tell: Tell,
+    progress: Progress,
     is_closing: &IsClosing,
 ) -> Result<Vec<Engine>, CliError> {
-    let card = &wanted.card;
     let is_used = wanted.backend == BackendChoice::Tensorrt;
-    let sms = if card.sm.is_empty() && is_used { usable_here() } else { card.sm.clone() };
+    let sms = target_sms(&wanted.gpu, wanted.backend);
     if sms.is_empty() {
         return Ok(Vec::new());
     }
-    let (began, pack, cache) = (Wall.date(), pack_files(flags)?, open_cache(flags)?);
-    let workshop = EngineBuild::open(&card.library, &pack, &cache)?;
-    let planned = workshop.plan(sms, None)?;
-    let mut engines: Vec<Engine> = planned.iter().filter_map(there).collect();
-    let missing: Vec<_> = planned.iter().filter(|planned| planned.is_missing()).collect();
+    let (started, pack, cache) = (Wall.date(), pack_files(flags)?, open_cache(flags)?);
+    let build = EngineBuild::open(&wanted.gpu.library, &pack, &cache)?;
+    let planned = build.plan(sms, None)?;
+    let mut engines: Vec<Engine> = planned.iter().filter_map(existing).collect();
     check_memory(&planned)?;
-    let expected_seconds = missing.iter().map(|planned| planned.seconds).sum();
-    if !missing.is_empty() {
-        tracing::info!("engines are compiled first: {} of them, in about {expected_seconds} s", missing.len());
-    }
-    for planned in missing {
-        let watch = watch(planned, expected_seconds, &tell, is_closing);
-        let made =
-            workshop.make(planned, &|step| told(step).into_iter().for_each(|line| tracing::warn!("{line}")), &watch);
-        if is_closing() {
-            return Ok(engines);
+    let all_compiled = compile_missing(&build, &planned, &Watcher { progress, is_closing }, &mut engines)?;
+    if all_compiled {
+        remove_least_recent(&cache, &wanted.gpu, started)?;
+        if is_used {
+            engines.iter().for_each(Engine::mark_unverified);
         }
-        let made = made?;
-        tracing::info!("{} is there after {:.1} s", planned.key.stem(), made.took.as_secs_f64());
-        engines.push(made.engine);
-    }
-    for stem in cache.thin_out(card.keep.bytes(), began)?.removed {
-        tracing::info!("{stem} was removed: more than {} GB of engines", card.keep.keep_gb);
-    }
-    if is_used {
-        engines.iter().for_each(Engine::doubt);
     }
     Ok(engines)
 }
 
-fn there(planned: &Planned<'_>) -> Option<Engine> {
+/// The compute capabilities to have engines for.
+fn target_sms(gpu: &GpuFlags, backend: BackendChoice) -> Vec<Sm> {
+    let is_used = backend == BackendChoice::Tensorrt;
+    if gpu.sm.is_empty() && is_used { usable_sms() } else { gpu.sm.clone() }
+}
+
+/// Who is informed of a compilation, and who stops it.
+struct Watcher<'a> {
+    progress: Progress,
+    is_closing: &'a IsClosing,
+}
+
+/// Compiles missing engines, one after another, into `engines`. `false` if it was stopped.
+fn compile_missing(
+    build: &EngineBuild<'_>,
+    planned: &[Planned<'_>],
+    watcher: &Watcher<'_>,
+    engines: &mut Vec<Engine>,
+) -> Result<bool, CliError> {
+    let missing: Vec<_> = planned.iter().filter(|planned| planned.is_missing()).collect();
+    let expected_s = missing.iter().map(|planned| planned.seconds).sum();
+    if !missing.is_empty() {
+        tracing::info!("compiling {} engines first, in about {expected_s} s", missing.len());
+    }
+    for planned in missing {
+        let log = |step: &Step<'_>| describe(step).into_iter().for_each(|line| tracing::warn!("{line}"));
+        let compiled = build.make(planned, &log, &watcher.watch(planned, expected_s));
+        if (watcher.is_closing)() {
+            return Ok(false);
+        }
+        let compiled = compiled?;
+        tracing::info!("engine {} compiled in {:.1} s", planned.key.stem(), compiled.took.as_secs_f64());
+        engines.push(compiled.engine);
+    }
+    Ok(true)
+}
+
+/// Keeps the folder of engines below its limit. Engines used since `started` stay.
+fn remove_least_recent(cache: &Cache, gpu: &GpuFlags, started: SystemTime) -> Result<(), CliError> {
+    for stem in cache.thin_out(gpu.keep.bytes(), started)?.removed {
+        tracing::info!("engine {stem} removed: all engines together exceed {} GB", gpu.keep.keep_gb);
+    }
+    Ok(())
+}
+
+fn existing(planned: &Planned<'_>) -> Option<Engine> {
     match &planned.found {
         Found::Engine(engine) => Some((**engine).clone()),
         _ => None,
     }
 }
 
-/// Cards here that the compiler of this program compiles for. The others are not passed over in silence.
-fn usable_here() -> Vec<Sm> {
+/// The GPUs of this machine that this program's compiler supports. A warning names each of the others.
+fn usable_sms() -> Vec<Sm> {
     let (usable, others): (Vec<_>, Vec<_>) =
-        cards_here().into_iter().partition(|sm| tensorrt::IS_BUILT && tensorrt::FLAVOUR.knows(*sm));
+        local_sms().into_iter().partition(|sm| tensorrt::IS_BUILT && tensorrt::FLAVOUR.knows(*sm));
     for sm in others {
-        let (why, cure) = if tensorrt::IS_BUILT {
-            ("TensorRT of this program does not compile for it", "visage doctor names the flavour that does")
+        let (why, hint) = if tensorrt::IS_BUILT {
+            ("the TensorRT of this program does not support it", "visage doctor names the flavour that does")
         } else {
             ("this program was built without TensorRT", "cargo build --release --features tensorrt-rtx")
         };
-        tracing::warn!("the card of compute capability {sm} is not used: {why}; {cure}");
+        tracing::warn!("the GPU of compute capability {sm} is not used: {why}; {hint}");
     }
     usable
 }
 
-fn watch(planned: &Planned<'_>, expected_seconds: u64, tell: &Tell, is_closing: &IsClosing) -> Watch {
-    let (stem, tell, is_closing) = (planned.key.stem(), Arc::clone(tell), Arc::clone(is_closing));
-    tell(StartupTask { task: format!("compiling {stem}"), done: 0, total: 1, expected_s: expected_seconds });
-    Arc::new(move |progress| {
-        let task = format!("compiling {stem}: {}", progress.stage);
-        tell(StartupTask { task, done: progress.done, total: progress.of, expected_s: expected_seconds });
-        if is_closing() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })
+impl Watcher<'_> {
+    fn watch(&self, planned: &Planned<'_>, expected_s: u64) -> Watch {
+        let (stem, progress) = (planned.key.stem(), Arc::clone(&self.progress));
+        let is_closing = Arc::clone(self.is_closing);
+        progress(StartupTask { task: format!("compiling {stem}"), done: 0, total: 1, expected_s });
+        Arc::new(move |step| {
+            let task = format!("compiling {stem}: {}", step.stage);
+            progress(StartupTask { task, done: step.done, total: step.of, expected_s });
+            if is_closing() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+    }
 }

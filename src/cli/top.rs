@@ -1,6 +1,6 @@
-//! `visage top`: the graphics cards, sessions and cores, once a second: of a server, or of this machine.
+//! `visage top`: the GPUs, sessions and cores, once a second: of a server, or of this machine.
 //!
-//! Decides what is told. What a card says, `cards` knows; how a server is asked, `bench`.
+//! Decides what is told. What a GPU says, `gpus` knows; how a server is asked, `bench`.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -24,35 +24,35 @@ const PAUSE: Duration = Duration::from_secs(1);
 const WIPE: &str = "\x1b[2J\x1b[H";
 /// As wide as a terminal of 80 columns; what is longer stands in a line of its own below.
 const COLUMNS: &[&str] = &["gpu", "name", "temp", "busy", "memory", "power", "clock", "enc"];
-/// Letters of a card's name that are shown.
+/// Letters of a GPU's name that are shown.
 const NAME_LETTERS: usize = 18;
 
 /// Who is asked.
 enum Watched {
     /// A server, elsewhere or here.
     Server(Box<ApiClient>),
-    /// This machine, with its cards if it has any.
+    /// This machine, with its GPUs if it has any.
     Here(Option<Box<GpuWatch>>),
 }
 
 /// How often is looked.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Looks {
+enum Repeat {
     One,
     Many,
 }
 
 /// One look.
 #[derive(Debug, Default, PartialEq, Serialize)]
-struct Look {
-    server: Option<ServerLook>,
+struct Reading {
+    server: Option<ServerReading>,
     cores: Cores,
     #[serde(flatten)]
-    cards: CardsLook,
+    gpus: GpuReadings,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
-struct ServerLook {
+struct ServerReading {
     pack: Value,
     backend: Value,
     sessions: Value,
@@ -67,7 +67,7 @@ struct Cores {
 
 /// As `GET /v1/gpus` tells it.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
-struct CardsLook {
+struct GpuReadings {
     gpus: Vec<GpuReading>,
     reading_age_ms: Option<u64>,
     admission: Option<Allowance>,
@@ -75,7 +75,7 @@ struct CardsLook {
 
 /// Processor time spent up to a moment.
 #[derive(Clone, Copy)]
-struct Spent {
+struct CpuTime {
     busy_s: Option<f64>,
     at: Instant,
 }
@@ -83,7 +83,7 @@ struct Spent {
 /// Looks once a second until it is ended, or once: for JSON, and where nobody sits at a terminal.
 pub fn run(wanted: &TopFlags) -> Result<(), CliError> {
     let is_once = wanted.json || !std::io::stdout().is_terminal();
-    let looks = if is_once { Looks::One } else { Looks::Many };
+    let looks = if is_once { Repeat::One } else { Repeat::Many };
     Runtime::new()?.block_on(async {
         let mut watched = Watched::open(wanted)?;
         let mut ticks = tokio::time::interval(PAUSE);
@@ -94,8 +94,8 @@ pub fn run(wanted: &TopFlags) -> Result<(), CliError> {
             let now = watched.spent().await?;
             let look = watched.look(before, now).await?;
             before = now;
-            tell(wanted, &look, looks);
-            if looks == Looks::One {
+            print_result(wanted, &look, looks);
+            if looks == Repeat::One {
                 return Ok(());
             }
         }
@@ -105,39 +105,39 @@ pub fn run(wanted: &TopFlags) -> Result<(), CliError> {
 impl Watched {
     fn open(wanted: &TopFlags) -> Result<Self, CliError> {
         let Some(url) = &wanted.url else { return Ok(Self::Here(GpuWatch::open().map(Box::new))) };
-        Ok(Self::Server(Box::new(ApiClient::new(url, wanted.token.clone()).map_err(hinted)?)))
+        Ok(Self::Server(Box::new(ApiClient::new(url, wanted.token.clone()).map_err(with_hint)?)))
     }
 
-    async fn spent(&self) -> Result<Spent, CliError> {
+    async fn spent(&self) -> Result<CpuTime, CliError> {
         let busy_s = match self {
-            Self::Server(server) => cpu_seconds(&server.metrics().await.map_err(hinted)?),
+            Self::Server(server) => cpu_seconds(&server.metrics().await.map_err(with_hint)?),
             Self::Here(_) => MachineCpu::read().map(|used| used.busy_s),
         };
-        Ok(Spent { busy_s, at: Wall.now() })
+        Ok(CpuTime { busy_s, at: Wall.now() })
     }
 
-    async fn look(&mut self, before: Spent, now: Spent) -> Result<Look, CliError> {
+    async fn look(&mut self, before: CpuTime, now: CpuTime) -> Result<Reading, CliError> {
         let span_s = (now.at - before.at).as_secs_f64();
         let busy = now.busy_s.zip(before.busy_s).map(|(now, before)| (now - before).max(0.0) / span_s);
         let busy = busy.map(|cores| (cores * 100.0).round() / 100.0);
         match self {
-            Self::Here(cards) => {
+            Self::Here(gpus) => {
                 let of = std::thread::available_parallelism().ok().map(usize::from);
-                let read = cards.as_mut().map(|cards| cards.read());
-                let cards = CardsLook {
+                let read = gpus.as_mut().map(|gpus| gpus.read());
+                let gpus = GpuReadings {
                     reading_age_ms: read.as_ref().map(|_| 0),
                     gpus: read.unwrap_or_default(),
                     admission: None,
                 };
-                Ok(Look { server: None, cores: Cores { busy, of }, cards })
+                Ok(Reading { server: None, cores: Cores { busy, of }, gpus })
             }
             Self::Server(server) => {
-                let mut about = server.server_info().await.map_err(hinted)?;
+                let mut about = server.server_info().await.map_err(with_hint)?;
                 let mut part = |name: &str| about[name].take();
                 let (pack, backend, sessions) = (part("pack"), part("backend"), part("sessions"));
-                let told = ServerLook { pack, backend, sessions };
-                let cards = serde_json::from_value(server.gpu_status().await.map_err(hinted)?)?;
-                Ok(Look { server: Some(told), cores: Cores { busy, of: None }, cards })
+                let printed = ServerReading { pack, backend, sessions };
+                let gpus = serde_json::from_value(server.gpu_status().await.map_err(with_hint)?)?;
+                Ok(Reading { server: Some(printed), cores: Cores { busy, of: None }, gpus })
             }
         }
     }
@@ -148,7 +148,7 @@ fn cpu_seconds(metrics: &str) -> Option<f64> {
     metrics.lines().find_map(|line| line.strip_prefix("process_cpu_seconds_total "))?.parse().ok()
 }
 
-fn hinted(error: ApiError) -> CliError {
+fn with_hint(error: ApiError) -> CliError {
     let hint = match &error {
         ApiError::Refused { status: 401, .. } => "--token or VISAGE_TOKEN gives the server's token",
         ApiError::Refused { status: 404, .. } => "a visage of this version must answer there",
@@ -159,69 +159,69 @@ fn hinted(error: ApiError) -> CliError {
     CliError::new(error, hint)
 }
 
-fn tell(wanted: &TopFlags, look: &Look, looks: Looks) {
+fn print_result(wanted: &TopFlags, look: &Reading, looks: Repeat) {
     if wanted.json {
         println!("{}", json!(look));
         return;
     }
-    if looks == Looks::Many {
+    if looks == Repeat::Many {
         print!("{WIPE}");
     }
     lines(look).iter().for_each(|line| println!("{line}"));
-    if !look.cards.gpus.is_empty() {
-        print_rows(&ListFlags { json: false }, &look.cards.gpus.iter().map(row).collect::<Vec<_>>(), COLUMNS);
-        look.cards.gpus.iter().filter_map(trouble).for_each(|line| println!("{line}"));
+    if !look.gpus.gpus.is_empty() {
+        print_rows(&ListFlags { json: false }, &look.gpus.gpus.iter().map(row).collect::<Vec<_>>(), COLUMNS);
+        look.gpus.gpus.iter().filter_map(gpu_problem).for_each(|line| println!("{line}"));
     }
 }
 
-/// What is told besides the table of cards.
-fn lines(look: &Look) -> Vec<String> {
+/// What is told besides the table of GPUs.
+fn lines(look: &Reading) -> Vec<String> {
     let mut lines = Vec::new();
-    if let Some(ServerLook { pack, backend, sessions }) = &look.server {
+    if let Some(ServerReading { pack, backend, sessions }) = &look.server {
         lines.push(format!("server    {} on {}", text(pack), text(backend)));
         lines.push(format!("sessions  {} of {}", sessions["active"], sessions["capacity"]));
     }
     if let Cores { busy: Some(busy), of } = look.cores {
-        let of = of.map_or_else(|| "at work for the server".to_owned(), |of| format!("of {of} at work"));
+        let of = of.map_or_else(|| "used by the server".to_owned(), |of| format!("of {of} in use"));
         lines.push(format!("cores     {busy:.2} {of}"));
     }
-    match (&look.server, look.cards.gpus.is_empty()) {
+    match (&look.server, look.gpus.gpus.is_empty()) {
         (None, true) => {
-            lines.push("cards     no NVIDIA card answers here; --url watches a server's sessions".to_owned());
+            lines.push("gpus      no NVIDIA GPU responds; --url shows a server's sessions".to_owned());
         }
         (Some(_), true) => {
-            lines.push("cards     none where the server runs: sessions and cores are watched".to_owned());
+            lines.push("gpus      none at the server; showing sessions and cores".to_owned());
         }
-        _ => lines.extend(look.cards.admission.map(admission)),
+        _ => lines.extend(look.gpus.admission.map(admission)),
     }
     lines.extend(
-        look.cards
+        look.gpus
             .reading_age_ms
             .filter(|ms| *ms > 5000)
-            .map(|ms| format!("read      {} s ago: the driver does not come back", ms / 1000)),
+            .map(|ms| format!("read      {} s ago: the driver does not respond", ms / 1000)),
     );
     lines
 }
 
 fn admission(Allowance { capacity, max_capacity, additional_sessions, .. }: Allowance) -> String {
-    let memory = additional_sessions.map_or_else(String::new, |fit| format!(", its memory holds {fit} more"));
+    let memory = additional_sessions.map_or_else(String::new, |fit| format!(", its memory fits {fit} more"));
     format!("admitted  {capacity} of {max_capacity}{memory}")
 }
 
-fn row(card: &GpuReading) -> Value {
+fn row(gpu: &GpuReading) -> Value {
     let gigabytes = |bytes: u64| bytes as f64 / 1e9;
-    let memory = card.memory_used_bytes.zip(card.memory_bytes);
+    let memory = gpu.memory_used_bytes.zip(gpu.memory_bytes);
     let memory = memory.map(|(used, all)| format!("{:.1}/{:.1} GB", gigabytes(used), gigabytes(all)));
-    let limit = card.power_limit_w.map_or_else(String::new, |limit| format!("/{limit:.0}"));
+    let limit = gpu.power_limit_w.map_or_else(String::new, |limit| format!("/{limit:.0}"));
     json!({
-        "gpu": card.index,
-        "name": short(&card.name),
-        "temp": card.temperature_c.map(|degrees| format!("{degrees} C")),
-        "busy": card.utilization_percent.map(|percent| format!("{percent} %")),
+        "gpu": gpu.index,
+        "name": short(&gpu.name),
+        "temp": gpu.temperature_c.map(|degrees| format!("{degrees} C")),
+        "busy": gpu.utilization_percent.map(|percent| format!("{percent} %")),
         "memory": memory,
-        "power": card.power_w.map(|watts| format!("{watts:.0}{limit} W")),
-        "clock": card.sm_clock_mhz.map(|megahertz| format!("{megahertz} MHz")),
-        "enc": card.encoder_sessions,
+        "power": gpu.power_w.map(|watts| format!("{watts:.0}{limit} W")),
+        "clock": gpu.sm_clock_mhz.map(|megahertz| format!("{megahertz} MHz")),
+        "enc": gpu.encoder_sessions,
     })
 }
 
@@ -234,13 +234,13 @@ fn short(name: &str) -> String {
     name.chars().take(NAME_LETTERS - 1).chain(['…']).collect()
 }
 
-/// What is wrong with a card, under the table.
-fn trouble(card: &GpuReading) -> Option<String> {
-    if let Some(silence) = &card.error {
-        return Some(format!("silent    card {}: {silence}", card.index));
+/// What is wrong with a GPU, under the table.
+fn gpu_problem(gpu: &GpuReading) -> Option<String> {
+    if let Some(silence) = &gpu.error {
+        return Some(format!("silent    GPU {}: {silence}", gpu.index));
     }
-    (!card.throttle_reasons.is_empty())
-        .then(|| format!("slowed    card {}: by {}", card.index, slowed_by(&card.throttle_reasons)))
+    (!gpu.throttle_reasons.is_empty())
+        .then(|| format!("throttled GPU {}: by {}", gpu.index, slowed_by(&gpu.throttle_reasons)))
 }
 
 fn text(value: &Value) -> &str {
@@ -252,35 +252,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_without_a_card_says_so_and_what_is_watched_instead() {
-        let mut look = Look { cores: Cores { busy: Some(0.5), of: Some(2) }, ..Look::default() };
-        let told = lines(&look);
-        assert_eq!(told[0], "cores     0.50 of 2 at work");
-        assert!(told.len() == 2 && told[1].contains("no NVIDIA card answers here"), "{told:?}");
+    fn a_machine_without_a_gpu_says_so() {
+        let mut look = Reading { cores: Cores { busy: Some(0.5), of: Some(2) }, ..Reading::default() };
+        let printed = lines(&look);
+        assert_eq!(printed[0], "cores     0.50 of 2 in use");
+        assert!(printed.len() == 2 && printed[1].contains("no NVIDIA GPU responds"), "{printed:?}");
         let sessions = json!({ "active": 2, "capacity": 8 });
-        look.server = Some(ServerLook { pack: json!("portrait"), backend: json!("cpu"), sessions });
+        look.server = Some(ServerReading { pack: json!("portrait"), backend: json!("cpu"), sessions });
         look.cores.of = None;
         let wanted = [
             "server    portrait on cpu",
             "sessions  2 of 8",
-            "cores     0.50 at work for the server",
-            "cards     none where the server runs: sessions and cores are watched",
+            "cores     0.50 used by the server",
+            "gpus      none at the server; showing sessions and cores",
         ];
         assert_eq!(lines(&look), wanted);
     }
 
     #[test]
-    fn what_a_card_does_not_tell_is_left_open_and_a_silent_one_says_why() {
-        let card = GpuReading { temperature_c: Some(62), power_w: Some(312.4), ..GpuReading::default() };
-        let told = row(&card);
-        assert_eq!((&told["temp"], &told["power"], &told["memory"]), (&json!("62 C"), &json!("312 W"), &Value::Null));
+    fn what_a_gpu_does_not_report_is_left_open() {
+        let gpu = GpuReading { temperature_c: Some(62), power_w: Some(312.4), ..GpuReading::default() };
+        let printed = row(&gpu);
+        assert_eq!(
+            (&printed["temp"], &printed["power"], &printed["memory"]),
+            (&json!("62 C"), &json!("312 W"), &Value::Null)
+        );
         let silent = GpuReading { error: Some("a GPU was lost".into()), ..GpuReading::default() };
-        assert_eq!(trouble(&silent).as_deref(), Some("silent    card 0: a GPU was lost"));
+        assert_eq!(gpu_problem(&silent).as_deref(), Some("silent    GPU 0: a GPU was lost"));
     }
 
     #[test]
     fn the_largest_card_fits_into_eighty_columns() {
-        let card = GpuReading {
+        let gpu = GpuReading {
             index: 15,
             name: "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition".into(),
             temperature_c: Some(100),
@@ -294,12 +297,13 @@ mod tests {
             throttle_reasons: vec!["hw_slowdown".into(), "hw_thermal_slowdown".into(), "sw_power_cap".into()],
             ..GpuReading::default()
         };
-        let told = row(&card);
-        let cell = |column: &&str| told[*column].as_str().map_or_else(|| told[*column].to_string(), str::to_owned);
+        let printed = row(&gpu);
+        let cell =
+            |column: &&str| printed[*column].as_str().map_or_else(|| printed[*column].to_string(), str::to_owned);
         let width = |column: &&str| cell(column).chars().count().max(column.len());
         let all = COLUMNS.iter().map(width).sum::<usize>() + 2 * (COLUMNS.len() - 1);
-        assert!(all <= 80, "{all}: {told}");
-        assert_eq!(trouble(&card).as_deref(), Some("slowed    card 15: by heat, its power limit"));
+        assert!(all <= 80, "{all}: {printed}");
+        assert_eq!(gpu_problem(&gpu).as_deref(), Some("throttled GPU 15: by heat, its power limit"));
     }
 
     #[test]

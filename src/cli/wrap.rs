@@ -1,7 +1,7 @@
 //! How long sentences are printed: within the columns of a terminal.
 
 /// Words go on under themselves; what is to be typed is never broken.
-pub fn tell_words(lead: &str, words: &str) {
+pub fn print_wrapped(lead: &str, words: &str) {
     wrapped(lead, words).iter().for_each(|line| println!("{line}"));
 }
 

@@ -1,7 +1,7 @@
 //! H.264 by openh264: constrained baseline, which every browser decodes.
 //!
-//! Decides the encoder's settings: real time, one thread, no skipped pictures, key pictures only on demand. Does not
-//! decide bitrate or size, nor when a stream starts over.
+//! Decides the encoder's settings: real time, one thread, no skipped frames, keyframes only on request. Does not
+//! decide bitrate or size, nor when an encoder is reopened.
 
 use bytes::Bytes;
 use openh264::encoder::{
@@ -12,41 +12,41 @@ use openh264::formats::YUVSlices;
 use openh264::{OpenH264API, Timestamp};
 use visage_kernels::h264;
 
-use super::video_encoder::{Aim, Library, VideoStream};
+use super::video_encoder::{EncoderSettings, Library, VideoStream};
 use super::{CodecError, EncodedFrame, FrameKind};
 use crate::media::VideoFrame;
 use crate::time::Rate;
 
-/// Pictures to Annex B access units; SPS and PPS come with every key picture.
+/// Video frames to Annex B access units; SPS and PPS precede every keyframe.
 pub type H264Encoder = VideoStream<OpenH264>;
 
 /// The library's encoder.
 pub struct OpenH264 {
     encoder: Encoder,
     fps: Rate,
-    /// Pictures so far: the library opens its stream with the first.
-    pictures: u64,
+    /// Frames so far: the library starts its stream with the first.
+    frames: u64,
 }
 
 impl Library for OpenH264 {
-    fn fresh(aim: &Aim) -> Result<Self, CodecError> {
-        Ok(Self { encoder: encoder(aim)?, fps: aim.fps, pictures: 0 })
+    fn open(settings: &EncoderSettings) -> Result<Self, CodecError> {
+        Ok(Self { encoder: encoder(settings)?, fps: settings.fps, frames: 0 })
     }
 
-    fn encode(&mut self, picture: &VideoFrame, kind: FrameKind) -> Result<EncodedFrame, CodecError> {
-        if kind == FrameKind::Key && self.pictures > 0 {
+    fn encode(&mut self, frame: &VideoFrame, kind: FrameKind) -> Result<EncodedFrame, CodecError> {
+        if kind == FrameKind::Key && self.frames > 0 {
             self.encoder.force_intra_frame();
         }
-        let (width, height) = (picture.size().width(), picture.size().height());
-        let source = YUVSlices::new(picture.planes(), (width, height), (width, width / 2, width / 2));
-        let at = Timestamp::from_millis((self.pictures as f64 * 1000.0 / self.fps.per_second()) as u64);
-        let unit = self.encoder.encode_at(&source, at).map_err(|error| refused("encode a picture", &error))?;
+        let (width, height) = (frame.size().width(), frame.size().height());
+        let source = YUVSlices::new(frame.planes(), (width, height), (width, width / 2, width / 2));
+        let at = Timestamp::from_millis((self.frames as f64 * 1000.0 / self.fps.per_second()) as u64);
+        let unit = self.encoder.encode_at(&source, at).map_err(|error| refused("encode a frame", &error))?;
         let is_key = matches!(unit.frame_type(), FrameType::IDR);
         let bytes = Bytes::from(unit.to_vec());
         if bytes.is_empty() {
-            return Err(refused("encode a picture", &"no bytes"));
+            return Err(refused("encode a frame", &"no bytes"));
         }
-        self.pictures += 1;
+        self.frames += 1;
         Ok(EncodedFrame { bytes, is_key })
     }
 
@@ -60,10 +60,10 @@ fn colours() -> VuiConfig {
     VuiConfig::bt601().color_primaries(ColorPrimaries::Bt709).transfer_characteristics(TransferCharacteristics::Srgb)
 }
 
-fn encoder(aim: &Aim) -> Result<Encoder, CodecError> {
+fn encoder(settings: &EncoderSettings) -> Result<Encoder, CodecError> {
     let config = EncoderConfig::new()
-        .bitrate(BitRate::from_bps(aim.bits_per_second))
-        .max_frame_rate(FrameRate::from_hz(aim.fps.per_second() as f32))
+        .bitrate(BitRate::from_bps(settings.bits_per_second))
+        .max_frame_rate(FrameRate::from_hz(settings.fps.per_second() as f32))
         .rate_control_mode(RateControlMode::Bitrate)
         .usage_type(UsageType::CameraVideoRealTime)
         .complexity(Complexity::Low)
@@ -75,7 +75,7 @@ fn encoder(aim: &Aim) -> Result<Encoder, CodecError> {
         .background_detection(false)
         .vui(colours());
     let mut encoder = Encoder::with_api_config(OpenH264API::from_source(), config)
-        .map_err(|error| refused("make an encoder", &error))?;
+        .map_err(|error| refused("open an encoder", &error))?;
     h264::silence(&mut encoder);
     Ok(encoder)
 }
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_starts_with_a_key_picture_of_constrained_baseline() {
+    fn a_stream_starts_with_a_keyframe_of_constrained_baseline() {
         let mut encoder = encoder(600_000);
         let first = any::encode(&mut encoder, any::SIDE, 0, FrameKind::Any);
         assert!(first.is_key);
@@ -111,8 +111,8 @@ mod tests {
 
     #[test]
     fn it_does_what_every_encoder_must() {
-        any::a_key_picture_comes_when_asked_and_never_else(&mut encoder(600_000));
-        any::the_bitrate_follows_without_a_key_picture(&mut encoder(800_000));
-        any::a_picture_of_another_size_starts_over(&mut encoder(600_000), |_, _| {});
+        any::a_keyframe_comes_on_request_only(&mut encoder(600_000));
+        any::the_bitrate_changes_without_a_keyframe(&mut encoder(800_000));
+        any::another_size_starts_with_a_keyframe(&mut encoder(600_000), |_, _| {});
     }
 }

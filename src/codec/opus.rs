@@ -1,7 +1,6 @@
-//! Opus (RFC 6716): packets to voice and back.
+//! Opus (RFC 6716): packets to samples and back.
 //!
-//! Decides how voice is coded: mono at 48 kHz, with in-band error correction. Does not decide when a packet counts as
-//! lost.
+//! Decides the coding: mono at 48 kHz with in-band FEC. Does not decide when a packet counts as lost.
 
 use bytes::Bytes;
 use opus::{Application, Bitrate, Channels, Decoder, Encoder, Signal};
@@ -18,7 +17,7 @@ const LONGEST_PACKET_SAMPLES: usize = 5_760;
 const SHORTEST_FRAME_SAMPLES: usize = 120;
 /// The largest packet the encoder writes: 20 ms at 510 kbit/s (RFC 6716, section 2.1.1).
 const LARGEST_PACKET_BYTES: usize = 1_275;
-/// Effort from 0 to 10. Five is where speech stops getting better for the time it takes.
+/// Effort, 0 to 10. Above 5 speech gains nothing for the time it costs.
 const COMPLEXITY: i32 = 5;
 
 /// Packets of 2.5 to 120 ms to mono samples at 48 kHz in [-1, 1]; stereo packets are mixed. One stream.
@@ -30,12 +29,12 @@ pub struct OpusDecoder {
 }
 
 impl OpusDecoder {
-    /// A decoder that heard nothing yet.
+    /// A decoder in its initial state.
     ///
     /// # Errors
     /// If the library has no memory for one.
     pub fn new() -> Result<Self, CodecError> {
-        let decoder = Decoder::new(OPUS_HZ, Channels::Mono).map_err(failed("make a decoder"))?;
+        let decoder = Decoder::new(OPUS_HZ, Channels::Mono).map_err(failed("open a decoder"))?;
         Ok(Self { decoder, samples: vec![0.0; LONGEST_PACKET_SAMPLES] })
     }
 
@@ -54,7 +53,7 @@ impl OpusDecoder {
         if packet.is_empty() {
             return Err(refused("decode a packet", "no bytes"));
         }
-        self.run(packet, LONGEST_PACKET_SAMPLES, Way::Whole)
+        self.run(packet, LONGEST_PACKET_SAMPLES, DecodeMode::Packet)
     }
 
     /// Reads the packet *before* `next_packet`, which was lost, out of the error correction that `next_packet` carries
@@ -66,22 +65,22 @@ impl OpusDecoder {
         if next_packet.is_empty() {
             return Err(refused("recover a packet", "no bytes"));
         }
-        self.run(next_packet, whole_frames(samples)?, Way::Corrected)
+        self.run(next_packet, whole_frames(samples)?, DecodeMode::Fec)
     }
 
-    /// Goes on where the voice stopped, for `samples` samples at 48 kHz (a multiple of 120, at most 5760). The library
-    /// fades out by itself over longer gaps.
+    /// Packet loss concealment of `samples` samples at 48 kHz (a multiple of 120, at most 5760). The library fades out over longer
+    /// gaps.
     ///
     /// # Errors
     /// If `samples` is no length of a packet.
     pub fn conceal(&mut self, samples: usize) -> Result<&[f32], CodecError> {
-        self.run(&[], whole_frames(samples)?, Way::Whole)
+        self.run(&[], whole_frames(samples)?, DecodeMode::Packet)
     }
 
-    fn run(&mut self, packet: &[u8], room: usize, way: Way) -> Result<&[f32], CodecError> {
+    fn run(&mut self, packet: &[u8], room: usize, mode: DecodeMode) -> Result<&[f32], CodecError> {
         let room = &mut self.samples[..room];
         let heard =
-            self.decoder.decode_float(packet, room, way == Way::Corrected).map_err(failed("decode a packet"))?;
+            self.decoder.decode_float(packet, room, mode == DecodeMode::Fec).map_err(failed("decode a packet"))?;
         let samples = &mut self.samples[..heard];
         for sample in samples.iter_mut() {
             *sample = if sample.is_finite() { sample.clamp(-1.0, 1.0) } else { 0.0 };
@@ -107,7 +106,7 @@ impl Decode for OpusDecoder {
         append(Self::conceal(self, count), samples)
     }
 
-    fn forget(&mut self) {
+    fn reset(&mut self) {
         // The library resets a decoder that it made; there is nothing in it that could refuse.
         drop(self.decoder.reset_state());
     }
@@ -119,11 +118,11 @@ fn append(decoded: Result<&[f32], CodecError>, samples: &mut Vec<f32>) -> Result
     Ok(())
 }
 
-/// What of a packet is decoded.
+/// What is decoded of a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Whole,
-    Corrected,
+enum DecodeMode {
+    Packet,
+    Fec,
 }
 
 fn whole_frames(samples: usize) -> Result<usize, CodecError> {
@@ -144,7 +143,7 @@ impl OpusEncoder {
     /// # Errors
     /// If the library has no memory for one or refuses a setting.
     pub fn new() -> Result<Self, CodecError> {
-        let encoder = configured().map_err(failed("make an encoder"))?;
+        let encoder = configured().map_err(failed("open an encoder"))?;
         let mut encoder = Self { encoder, clean: Box::new([0.0; BLOCK_OPUS_SAMPLES]) };
         encoder.follow(DEFAULT_AUDIO_PLAN)?;
         Ok(encoder)
@@ -169,7 +168,7 @@ impl OpusEncoder {
     /// # Errors
     /// If the library does not say.
     pub fn pre_skip_samples(&mut self) -> Result<u16, CodecError> {
-        let samples = self.encoder.get_lookahead().map_err(failed("tell its delay"))?;
+        let samples = self.encoder.get_lookahead().map_err(failed("report its delay"))?;
         Ok(u16::try_from(samples).unwrap_or(0))
     }
 
@@ -261,13 +260,13 @@ mod tests {
     }
 
     #[test]
-    fn a_decoder_that_forgets_hears_the_next_packet_as_a_fresh_one_does() {
+    fn after_a_reset_a_decoder_decodes_as_a_fresh_one_does() {
         let (packets, fresh) = (packets(12), || OpusDecoder::new().expect("decoder"));
         let next = |mut decoder: OpusDecoder| decoder.decode(&packets[11]).expect("voice").to_vec();
         let (mut ringing, mut forgetful) = (fresh(), fresh());
         play(&mut ringing, &packets[..11]);
         play(&mut forgetful, &packets[..11]);
-        forgetful.forget();
+        forgetful.reset();
         let alone = next(fresh());
         assert_eq!(next(forgetful), alone);
         assert_ne!(next(ringing), alone, "the test hears nothing of what was before");

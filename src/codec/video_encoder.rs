@@ -1,77 +1,78 @@
-//! One stream of pictures, whatever its codec.
+//! One video stream, for any codec.
 //!
-//! Decides when an encoder starts over (another size, a failure, a bitrate that it will not change to) and the bounds of
+//! Decides when an encoder is reopened (another size, a failure, a bitrate that the library does not change to) and the bounds of
 //! its bitrate. Knows no library.
 
 use super::{BITRATES, CodecError, EncodedFrame, FrameKind, VideoEncoder};
 use crate::media::{FrameSize, VideoFrame};
 use crate::time::Rate;
 
-/// What a stream is encoded for.
+/// Settings of a stream.
 #[derive(Clone, Copy, Debug)]
-pub struct Aim {
+pub struct EncoderSettings {
     pub size: FrameSize,
     pub fps: Rate,
     pub bits_per_second: u32,
 }
 
-/// An encoder as its library makes it: for one size, and of no more use once it has failed.
+/// An encoder of a library: for one size, and unusable after a failure.
 pub trait Library: Send + Sized {
-    /// One whose first picture is a key picture.
-    fn fresh(aim: &Aim) -> Result<Self, CodecError>;
+    /// An encoder whose first frame is a keyframe.
+    fn open(settings: &EncoderSettings) -> Result<Self, CodecError>;
 
-    /// Encodes a picture of the size it was made for.
-    fn encode(&mut self, picture: &VideoFrame, kind: FrameKind) -> Result<EncodedFrame, CodecError>;
+    /// Encodes a frame of the size that it was opened for.
+    fn encode(&mut self, frame: &VideoFrame, kind: FrameKind) -> Result<EncodedFrame, CodecError>;
 
-    /// Goes over to another bitrate without a key picture.
+    /// Changes the bitrate without a keyframe.
     fn change_bitrate(&mut self, bits_per_second: u32) -> Result<(), CodecError>;
 }
 
-/// Pictures to access units of one codec.
+/// Video frames to access units of one codec.
 pub struct VideoStream<L> {
     library: L,
-    aim: Aim,
+    settings: EncoderSettings,
 }
 
 impl<L: Library> VideoStream<L> {
-    /// A stream of pictures of `size` at `fps`, that aims at `bits_per_second`, held within 30 kbit/s to 10 Mbit/s.
+    /// A stream of frames of `size` at `fps` with this target bitrate, clamped to 30 kbit/s to 10 Mbit/s.
     ///
     /// # Errors
-    /// If the library cannot make an encoder.
+    /// If the library cannot open an encoder.
     pub fn new(size: FrameSize, fps: Rate, bits_per_second: u32) -> Result<Self, CodecError> {
-        let aim = Aim { size, fps, bits_per_second: bits_per_second.clamp(*BITRATES.start(), *BITRATES.end()) };
-        Ok(Self { library: L::fresh(&aim)?, aim })
+        let settings =
+            EncoderSettings { size, fps, bits_per_second: bits_per_second.clamp(*BITRATES.start(), *BITRATES.end()) };
+        Ok(Self { library: L::open(&settings)?, settings })
     }
 
-    /// Starts over: the next picture is a key picture. If that fails, the old encoder stays.
-    fn renew(&mut self) -> Result<(), CodecError> {
-        self.library = L::fresh(&self.aim)?;
+    /// Opens another encoder: the next frame is a keyframe. If that fails, the old encoder stays.
+    fn reopen(&mut self) -> Result<(), CodecError> {
+        self.library = L::open(&self.settings)?;
         Ok(())
     }
 }
 
 impl<L: Library> VideoEncoder for VideoStream<L> {
-    fn encode(&mut self, picture: &VideoFrame, kind: FrameKind) -> Result<EncodedFrame, CodecError> {
-        if picture.size() != self.aim.size {
-            self.aim.size = picture.size();
-            self.renew()?;
+    fn encode(&mut self, frame: &VideoFrame, kind: FrameKind) -> Result<EncodedFrame, CodecError> {
+        if frame.size() != self.settings.size {
+            self.settings.size = frame.size();
+            self.reopen()?;
         }
-        let encoded = self.library.encode(picture, kind);
+        let encoded = self.library.encode(frame, kind);
         if encoded.is_err() {
-            self.renew()?;
+            self.reopen()?;
         }
         encoded
     }
 
     fn set_bitrate(&mut self, bits_per_second: u32) {
         let bits_per_second = bits_per_second.clamp(*BITRATES.start(), *BITRATES.end());
-        if bits_per_second == self.aim.bits_per_second {
+        if bits_per_second == self.settings.bits_per_second {
             return;
         }
-        self.aim.bits_per_second = bits_per_second;
+        self.settings.bits_per_second = bits_per_second;
         if self.library.change_bitrate(bits_per_second).is_err() {
-            // Costs a key picture, but the aim is kept. A fresh encoder failed to be made: the old one goes on.
-            drop(self.renew());
+            // Costs a keyframe, but the bitrate is reached. If no encoder can be opened, the old one goes on.
+            drop(self.reopen());
         }
     }
 }
@@ -81,10 +82,10 @@ mod tests {
     use super::super::tests::{fps, size};
     use super::*;
 
-    /// Refuses pictures with an odd first pixel, and bitrates of an odd number of kilobits.
+    /// Refuses frames with an odd first pixel, and bitrates of an odd number of kilobits.
     struct Moody {
         bits_per_second: u32,
-        pictures: u32,
+        frames: u32,
     }
 
     fn refused() -> CodecError {
@@ -92,17 +93,17 @@ mod tests {
     }
 
     impl Library for Moody {
-        fn fresh(aim: &Aim) -> Result<Self, CodecError> {
-            Ok(Self { bits_per_second: aim.bits_per_second, pictures: 0 })
+        fn open(settings: &EncoderSettings) -> Result<Self, CodecError> {
+            Ok(Self { bits_per_second: settings.bits_per_second, frames: 0 })
         }
 
-        fn encode(&mut self, picture: &VideoFrame, _: FrameKind) -> Result<EncodedFrame, CodecError> {
-            if picture.planes().0[0] % 2 == 1 {
+        fn encode(&mut self, frame: &VideoFrame, _: FrameKind) -> Result<EncodedFrame, CodecError> {
+            if frame.planes().0[0] % 2 == 1 {
                 return Err(refused());
             }
-            self.pictures += 1;
+            self.frames += 1;
             let bytes = self.bits_per_second.to_be_bytes().to_vec();
-            Ok(EncodedFrame { bytes: bytes.into(), is_key: self.pictures == 1 })
+            Ok(EncodedFrame { bytes: bytes.into(), is_key: self.frames == 1 })
         }
 
         fn change_bitrate(&mut self, bits_per_second: u32) -> Result<(), CodecError> {
@@ -114,23 +115,23 @@ mod tests {
         }
     }
 
-    /// Whether a picture whose first pixel is `luma` comes as a key picture, and at which bitrate.
+    /// Whether a frame with this first pixel becomes a keyframe, and its bitrate.
     fn encoded(stream: &mut VideoStream<Moody>, luma: u8) -> Option<(bool, u32)> {
-        let mut picture = VideoFrame::black(size());
-        picture.planes_mut().0[0] = luma;
-        let unit = stream.encode(&picture, FrameKind::Any).ok()?;
+        let mut frame = VideoFrame::black(size());
+        frame.planes_mut().0[0] = luma;
+        let unit = stream.encode(&frame, FrameKind::Any).ok()?;
         Some((unit.is_key, u32::from_be_bytes(unit.bytes[..].try_into().expect("four bytes"))))
     }
 
     #[test]
-    fn after_a_picture_that_failed_comes_a_key_picture() {
+    fn a_failed_frame_is_followed_by_a_keyframe() {
         let mut stream = VideoStream::new(size(), fps(), 100_000).expect("a stream");
         let seen = [16, 16, 17, 16, 16].map(|luma| encoded(&mut stream, luma).map(|(is_key, _)| is_key));
         assert_eq!(seen, [Some(true), Some(false), None, Some(true), Some(false)]);
     }
 
     #[test]
-    fn a_bitrate_that_is_refused_costs_a_key_picture_and_is_kept_within_bounds() {
+    fn a_refused_bitrate_costs_a_keyframe_and_bounds_are_kept() {
         let mut stream = VideoStream::new(size(), fps(), 100_000).expect("a stream");
         encoded(&mut stream, 16);
         let mut aimed = |bits: u32| {

@@ -1,11 +1,11 @@
-//! VP8 by the system's libvpx, for peers that know no H.264.
+//! VP8 by the system's libvpx, for peers without H.264.
 //!
-//! Decides the encoder's speed. Does not decide bitrate or size, nor when a stream starts over.
+//! Decides the encoder's speed. Does not decide bitrate or size, nor when an encoder is reopened.
 
 use bytes::Bytes;
 use visage_kernels::vp8::{Encoded, Encoder, Refusal, Settings, Start};
 
-use super::video_encoder::{Aim, Library, VideoStream};
+use super::video_encoder::{EncoderSettings, Library, VideoStream};
 use super::{CodecError, EncodedFrame, FrameKind};
 use crate::media::VideoFrame;
 use crate::time::Rate;
@@ -14,33 +14,33 @@ use crate::time::Rate;
 /// loses 0.9 to 3.5.
 const SPEED: i32 = -12;
 
-/// Pictures to VP8 frames (RFC 6386).
+/// Video frames to VP8 frames (RFC 6386).
 pub type Vp8Encoder = VideoStream<Libvpx>;
 
 /// The library's encoder.
 pub struct Libvpx {
     encoder: Encoder,
     fps: Rate,
-    /// Pictures so far.
-    pictures: u64,
+    /// Frames so far.
+    frames: u64,
 }
 
 impl Library for Libvpx {
-    fn fresh(aim: &Aim) -> Result<Self, CodecError> {
-        let (width, height) = (aim.size.width(), aim.size.height());
-        let settings = Settings { width, height, bits_per_second: aim.bits_per_second, speed: SPEED };
-        let encoder = Encoder::new(&settings).map_err(refused("make an encoder"))?;
-        Ok(Self { encoder, fps: aim.fps, pictures: 0 })
+    fn open(settings: &EncoderSettings) -> Result<Self, CodecError> {
+        let (width, height) = (settings.size.width(), settings.size.height());
+        let settings = Settings { width, height, bits_per_second: settings.bits_per_second, speed: SPEED };
+        let encoder = Encoder::new(&settings).map_err(refused("open an encoder"))?;
+        Ok(Self { encoder, fps: settings.fps, frames: 0 })
     }
 
-    fn encode(&mut self, picture: &VideoFrame, kind: FrameKind) -> Result<EncodedFrame, CodecError> {
+    fn encode(&mut self, frame: &VideoFrame, kind: FrameKind) -> Result<EncodedFrame, CodecError> {
         let start = if kind == FrameKind::Key { Start::Forced } else { Start::Open };
-        let (luma, blue, red) = picture.planes();
-        let at = |pictures: u64| (pictures as f64 * 1e6 / self.fps.per_second()) as i64;
-        let (now, next) = (at(self.pictures), at(self.pictures + 1));
+        let (luma, blue, red) = frame.planes();
+        let at = |frames: u64| (frames as f64 * 1e6 / self.fps.per_second()) as i64;
+        let (now, next) = (at(self.frames), at(self.frames + 1));
         let encoded = self.encoder.encode([luma, blue, red], now, (next - now) as u32, start);
-        let Encoded { bytes, is_key } = encoded.map_err(refused("encode a picture"))?;
-        self.pictures += 1;
+        let Encoded { bytes, is_key } = encoded.map_err(refused("encode a frame"))?;
+        self.frames += 1;
         Ok(EncodedFrame { bytes: Bytes::from(bytes), is_key })
     }
 
@@ -71,38 +71,38 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_starts_with_a_key_picture_and_decodes_to_what_was_drawn() {
+    fn a_stream_starts_with_a_keyframe_and_decodes_to_what_was_drawn() {
         let mut encoder = encoder(600_000);
         let mut decoder = Decoder::new().expect("decoder");
         for n in 0..50 {
             let frame = any::encode(&mut encoder, any::SIDE, n, FrameKind::Any);
             assert_eq!(frame.is_key, n == 0);
             assert_eq!(frame.bytes[0] & 1 == 0, frame.is_key, "RFC 6386, section 9.1");
-            let (width, height, seen) = decoder.decode(&frame.bytes).expect("picture");
+            let (width, height, seen) = decoder.decode(&frame.bytes).expect("frame");
             assert_eq!((width, height), (256, 256));
-            let error = error_of(&any::picture(any::SIDE, n), &seen);
-            assert!(error < 4.0, "picture {n} is off by {error}");
+            let error = error_of(&any::frame(any::SIDE, n), &seen);
+            assert!(error < 4.0, "frame {n} is off by {error}");
         }
     }
 
     #[test]
-    fn a_decoder_can_start_at_a_key_picture_that_was_asked_for() {
+    fn a_decoder_can_start_at_a_requested_keyframe() {
         let mut encoder = encoder(600_000);
         any::bytes_of(&mut encoder, 0..20);
         let key = any::encode(&mut encoder, any::SIDE, 20, FrameKind::Key);
-        let (_, _, seen) = Decoder::new().expect("decoder").decode(&key.bytes).expect("picture");
-        assert!(error_of(&any::picture(any::SIDE, 20), &seen) < 4.0);
+        let (_, _, seen) = Decoder::new().expect("decoder").decode(&key.bytes).expect("frame");
+        assert!(error_of(&any::frame(any::SIDE, 20), &seen) < 4.0);
         let next = any::encode(&mut encoder, any::SIDE, 21, FrameKind::Any);
         assert!(Decoder::new().expect("decoder").decode(&next.bytes).is_err(), "no other can be started with");
     }
 
     #[test]
     fn it_does_what_every_encoder_must() {
-        any::a_key_picture_comes_when_asked_and_never_else(&mut encoder(600_000));
-        any::the_bitrate_follows_without_a_key_picture(&mut encoder(800_000));
+        any::a_keyframe_comes_on_request_only(&mut encoder(600_000));
+        any::the_bitrate_changes_without_a_keyframe(&mut encoder(800_000));
         let mut decoder = Decoder::new().expect("decoder");
-        any::a_picture_of_another_size_starts_over(&mut encoder(600_000), |side, first| {
-            let (width, height, _) = decoder.decode(&first.bytes).expect("picture");
+        any::another_size_starts_with_a_keyframe(&mut encoder(600_000), |side, first| {
+            let (width, height, _) = decoder.decode(&first.bytes).expect("frame");
             assert_eq!((width, height), (side as usize, side as usize));
         });
     }

@@ -15,18 +15,18 @@ pub struct ToolkitRow {
     pub linux: Version,
     /// The first driver on Windows; `None` where the toolkit brings none (from 13.0 on).
     pub windows: Option<Version>,
-    /// The first driver on Linux that this house advises, where that is a newer one, and why. Nothing fails for it.
-    pub advised: Option<(Version, &'static str)>,
+    /// The first driver on Linux that visage recommends, where it is a newer one, and why. Nothing fails without it.
+    pub recommended: Option<(Version, &'static str)>,
     /// Where the row is from.
     pub source: &'static str,
 }
 
 const fn row(cuda: (u32, u32), linux: Version, windows: Option<Version>, source: &'static str) -> ToolkitRow {
-    ToolkitRow { cuda: Version::two(cuda.0, cuda.1), linux, windows, advised: None, source }
+    ToolkitRow { cuda: Version::two(cuda.0, cuda.1), linux, windows, recommended: None, source }
 }
 
-const fn advised(row: ToolkitRow, driver: Version, why: &'static str) -> ToolkitRow {
-    ToolkitRow { advised: Some((driver, why)), ..row }
+const fn recommended(row: ToolkitRow, driver: Version, why: &'static str) -> ToolkitRow {
+    ToolkitRow { recommended: Some((driver, why)), ..row }
 }
 
 const fn two(major: u32, minor: u32) -> Version {
@@ -38,15 +38,15 @@ const fn three(major: u32, minor: u32, patch: u32) -> Version {
 }
 
 const NOTES: &str = "CUDA Toolkit Release Notes, table \"CUDA Toolkit and Corresponding Driver Versions\", rows GA";
-const LONG_TERM: &str = "house rule: of the long-term branch R535; R530 was a short-lived one";
-const UPDATED: &str = "house rule: the driver that came with 12.2 Update 1 (535.86.09 in NVIDIA's table)";
+const LONG_TERM: &str = "visage policy: of the long-term branch R535; R530 was a short-lived one";
+const UPDATED: &str = "visage policy: the driver that came with 12.2 Update 1 (535.86.09 in NVIDIA's table)";
 
 /// First drivers by toolkit, oldest first. Between two rows the older one holds.
 pub const TOOLKITS: &[ToolkitRow] = &[
     row((11, 8), three(520, 61, 5), Some(two(520, 6)), NOTES),
     row((12, 0), three(525, 60, 13), Some(two(527, 41)), NOTES),
-    advised(row((12, 1), three(530, 30, 2), Some(two(531, 14)), NOTES), two(535, 54), LONG_TERM),
-    advised(row((12, 2), three(535, 54, 3), Some(two(536, 25)), NOTES), two(535, 86), UPDATED),
+    recommended(row((12, 1), three(530, 30, 2), Some(two(531, 14)), NOTES), two(535, 54), LONG_TERM),
+    recommended(row((12, 2), three(535, 54, 3), Some(two(536, 25)), NOTES), two(535, 86), UPDATED),
     row((12, 3), three(545, 23, 6), Some(two(545, 84)), NOTES),
     row((12, 4), three(550, 54, 14), Some(two(551, 61)), NOTES),
     row((12, 5), three(555, 42, 2), Some(two(555, 85)), NOTES),
@@ -73,7 +73,7 @@ pub const OLDEST_CUDA_MAJOR: u32 = 12;
 
 /// The first driver that runs some toolkit of `major`.
 #[must_use]
-pub fn least_driver(major: u32, system: System) -> Option<Version> {
+pub fn min_driver(major: u32, system: System) -> Option<Version> {
     let row = MAJORS.iter().find(|(known, _, _)| *known == major)?;
     Some(if system.has_windows_driver() { row.2 } else { row.1 })
 }
@@ -82,7 +82,7 @@ pub fn least_driver(major: u32, system: System) -> Option<Version> {
 #[must_use]
 pub fn newest_major(driver: Version, system: System) -> Option<u32> {
     let runs =
-        |&&(major, _, _): &&(u32, Version, Version)| least_driver(major, system).is_some_and(|least| driver >= least);
+        |&&(major, _, _): &&(u32, Version, Version)| min_driver(major, system).is_some_and(|least| driver >= least);
     MAJORS.iter().rev().find(runs).map(|(major, _, _)| *major)
 }
 
@@ -101,24 +101,24 @@ impl ToolkitRow {
 
     /// The first driver that is advised, where that is a newer one.
     #[must_use]
-    pub fn advised_driver(&self, system: System) -> Option<Version> {
-        self.advised.map(|(driver, _)| driver).filter(|_| !system.has_windows_driver())
+    pub fn recommended_driver(&self, system: System) -> Option<Version> {
+        self.recommended.map(|(driver, _)| driver).filter(|_| !system.has_windows_driver())
     }
 }
 
-/// Memory below which a card holds no more than what CUDA itself takes of it for one program, some hundreds of megabytes.
-pub const LEAST_GPU_MEMORY_BYTES: u64 = 500_000_000;
-/// Memory that a large model wants of a card: the `UNet` of Sonic in fp16 is an engine of 3.14 GB with 1.12 GB of activations, as
+/// Memory below which a GPU holds no more than what CUDA itself takes of it for one program, some hundreds of megabytes.
+pub const MIN_GPU_MEMORY_BYTES: u64 = 500_000_000;
+/// Memory that a large model wants of a GPU: the `UNet` of Sonic in fp16 is an engine of 3.14 GB with 1.12 GB of activations, as
 /// built for SM 8.9; the rest is what stands around it.
 pub const GPU_MEMORY_BYTES: u64 = 6_000_000_000;
 /// Room for the engines of such a model.
 pub const ENGINES_BYTES: u64 = 8_000_000_000;
 /// Room for what every visage keeps: certificates.
-pub const KEPT_BYTES: u64 = 50_000_000;
+pub const DATA_FOLDER_BYTES: u64 = 50_000_000;
 
-/// How far a card can be used.
+/// How far a GPU can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
+pub enum Support {
     /// Fully.
     Full,
     /// With less than others.
@@ -133,15 +133,15 @@ pub struct SmRow {
     /// The capability.
     pub sm: Sm,
     /// Cards that have it.
-    pub cards: &'static str,
+    pub devices: &'static str,
     /// How far it can be used.
-    pub used: Use,
+    pub support: Support,
     /// The first CUDA that compiles for it.
-    pub least_cuda: Version,
+    pub min_cuda: Version,
     /// The first driver for it with CUDA 12, on Linux and on Windows.
-    pub least_driver: (Version, Version),
-    /// The first that this house advises on either, where that is a newer one. Nothing fails for it.
-    pub advised_driver: Option<Version>,
+    pub min_driver: (Version, Version),
+    /// The first driver that visage recommends on either system, where it is a newer one. Nothing fails without it.
+    pub recommended_driver: Option<Version>,
     /// Whether it has a video encoder (NVENC).
     pub has_encoder: bool,
     /// What is to be known of it.
@@ -154,128 +154,128 @@ const PROGRAMMING: &str = "CUDA C++ Programming Guide, compute capabilities; CUD
 const RTX_MATRIX: &str = "TensorRT-RTX support matrix; Video Encode and Decode GPU Support Matrix";
 const CLASSIC_MATRIX: &str = "TensorRT support matrix; Video Encode and Decode GPU Support Matrix: no NVENC";
 const JETSON: &str =
-    "TensorRT support matrix, JetPack; Jetson Orin data sheets; house rule: driver 535 for JetPack's CUDA 12";
+    "TensorRT support matrix, JetPack; Jetson Orin data sheets; visage policy: driver 535 for JetPack's CUDA 12";
 const BLACKWELL: &str = "CUDA 12.8 release notes: first toolkit for Blackwell; TensorRT-RTX support matrix";
 
 /// What capabilities there are, oldest first.
 pub const CAPABILITIES: &[SmRow] = &[
     SmRow {
         sm: Sm::new(6, 1),
-        cards: "GTX 10xx",
-        used: Use::None,
-        least_cuda: two(8, 0),
-        least_driver: (two(367, 48), two(369, 30)),
-        advised_driver: None,
+        devices: "GTX 10xx",
+        support: Support::None,
+        min_cuda: two(8, 0),
+        min_driver: (two(367, 48), two(369, 30)),
+        recommended_driver: None,
         has_encoder: true,
-        note: "no tensor cores, and CUDA 13 no longer compiles for it",
+        note: "no tensor cores; CUDA 13 does not support it",
         source: PROGRAMMING,
     },
     SmRow {
         sm: Sm::new(7, 0),
-        cards: "V100",
-        used: Use::None,
-        least_cuda: two(9, 0),
-        least_driver: (two(384, 81), two(385, 54)),
-        advised_driver: None,
+        devices: "V100",
+        support: Support::None,
+        min_cuda: two(9, 0),
+        min_driver: (two(384, 81), two(385, 54)),
+        recommended_driver: None,
         has_encoder: true,
-        note: "CUDA 13 no longer compiles for it",
+        note: "CUDA 13 does not support it",
         source: PROGRAMMING,
     },
     SmRow {
         sm: Sm::SM75,
-        cards: "RTX 20xx, T4",
-        used: Use::Limited,
-        least_cuda: two(10, 0),
-        least_driver: (two(525, 60), two(527, 41)),
-        advised_driver: None,
+        devices: "RTX 20xx, T4",
+        support: Support::Limited,
+        min_cuda: two(10, 0),
+        min_driver: (two(525, 60), two(527, 41)),
+        recommended_driver: None,
         has_encoder: true,
         note: "mixed precision in fp16 only: no bf16, no fp8, and slower than real time with large models",
         source: RTX_MATRIX,
     },
     SmRow {
         sm: Sm::SM80,
-        cards: "A100, A30",
-        used: Use::Full,
-        least_cuda: two(11, 0),
-        least_driver: (two(525, 60), two(527, 41)),
-        advised_driver: None,
+        devices: "A100, A30",
+        support: Support::Full,
+        min_cuda: two(11, 0),
+        min_driver: (two(525, 60), two(527, 41)),
+        recommended_driver: None,
         has_encoder: false,
-        note: "classic TensorRT; no NVENC, so pictures are encoded on the CPU",
+        note: "classic TensorRT; no NVENC, so video is encoded on the CPU",
         source: CLASSIC_MATRIX,
     },
     SmRow {
         sm: Sm::SM86,
-        cards: "RTX 30xx, A10",
-        used: Use::Full,
-        least_cuda: two(11, 1),
-        least_driver: (two(525, 60), two(527, 41)),
-        advised_driver: None,
+        devices: "RTX 30xx, A10",
+        support: Support::Full,
+        min_cuda: two(11, 1),
+        min_driver: (two(525, 60), two(527, 41)),
+        recommended_driver: None,
         has_encoder: true,
         note: "fp16 and bf16",
         source: RTX_MATRIX,
     },
     SmRow {
         sm: Sm::SM87,
-        cards: "Jetson Orin",
-        used: Use::Limited,
-        least_cuda: two(11, 4),
-        least_driver: (two(535, 0), two(535, 0)),
-        advised_driver: None,
+        devices: "Jetson Orin",
+        support: Support::Limited,
+        min_cuda: two(11, 4),
+        min_driver: (two(535, 0), two(535, 0)),
+        recommended_driver: None,
         has_encoder: true,
         note: "classic TensorRT as JetPack brings it; Orin Nano has no encoder",
         source: JETSON,
     },
     SmRow {
         sm: Sm::SM89,
-        cards: "RTX 40xx, L4, L40",
-        used: Use::Full,
-        least_cuda: two(11, 8),
-        least_driver: (two(525, 60), two(527, 41)),
-        advised_driver: Some(two(535, 0)),
+        devices: "RTX 40xx, L4, L40",
+        support: Support::Full,
+        min_cuda: two(11, 8),
+        min_driver: (two(525, 60), two(527, 41)),
+        recommended_driver: Some(two(535, 0)),
         has_encoder: true,
         note: "fp16, bf16 and fp8",
-        source: "TensorRT-RTX support matrix; CUDA 12.0 release notes; house rule: 535 or newer for fp8 with CUDA 12",
+        source: "TensorRT-RTX support matrix; CUDA 12.0 release notes; visage policy: 535 or newer for fp8 with CUDA 12",
     },
     SmRow {
         sm: Sm::SM90,
-        cards: "H100, H200",
-        used: Use::Full,
-        least_cuda: two(11, 8),
-        least_driver: (two(525, 60), two(527, 41)),
-        advised_driver: None,
+        devices: "H100, H200",
+        support: Support::Full,
+        min_cuda: two(11, 8),
+        min_driver: (two(525, 60), two(527, 41)),
+        recommended_driver: None,
         has_encoder: false,
-        note: "classic TensorRT; no NVENC, so pictures are encoded on the CPU",
+        note: "classic TensorRT; no NVENC, so video is encoded on the CPU",
         source: CLASSIC_MATRIX,
     },
     SmRow {
         sm: Sm::SM100,
-        cards: "B200",
-        used: Use::Full,
-        least_cuda: two(12, 8),
-        least_driver: (two(570, 26), two(570, 65)),
-        advised_driver: None,
+        devices: "B200",
+        support: Support::Full,
+        min_cuda: two(12, 8),
+        min_driver: (two(570, 26), two(570, 65)),
+        recommended_driver: None,
         has_encoder: false,
-        note: "classic TensorRT; no NVENC, so pictures are encoded on the CPU",
+        note: "classic TensorRT; no NVENC, so video is encoded on the CPU",
         source: CLASSIC_MATRIX,
     },
     SmRow {
         sm: Sm::SM120,
-        cards: "RTX 50xx",
-        used: Use::Full,
-        least_cuda: two(12, 8),
-        least_driver: (two(570, 26), two(570, 65)),
-        advised_driver: None,
+        devices: "RTX 50xx",
+        support: Support::Full,
+        min_cuda: two(12, 8),
+        min_driver: (two(570, 26), two(570, 65)),
+        recommended_driver: None,
         has_encoder: true,
         note: "fp16, bf16, fp8 and fp4; needs CUDA 12.8 or newer",
         source: BLACKWELL,
     },
     SmRow {
         sm: Sm::SM121,
-        cards: "GB10 (DGX Spark)",
-        used: Use::Limited,
-        least_cuda: two(12, 9),
-        least_driver: (two(580, 0), two(580, 0)),
-        advised_driver: None,
+        devices: "GB10 (DGX Spark)",
+        support: Support::Limited,
+        min_cuda: two(12, 9),
+        min_driver: (two(580, 0), two(580, 0)),
+        recommended_driver: None,
         has_encoder: true,
         note: "fp16, bf16, fp8 and fp4; an Arm machine",
         source: BLACKWELL,
@@ -290,7 +290,7 @@ pub fn capability(sm: Sm) -> Option<&'static SmRow> {
     exact.or_else(too_old)
 }
 
-/// The flavours that run on `sm`, the one that is meant for it first: for data-centre cards, which have no encoder, the
+/// The flavours that run on `sm`, the one that is meant for it first: for data-centre GPUs, which have no encoder, the
 /// classic one.
 #[must_use]
 pub fn flavours(sm: Sm) -> Vec<Flavour> {
@@ -303,7 +303,7 @@ pub fn flavours(sm: Sm) -> Vec<Flavour> {
 
 /// A driver's version as NVIDIA writes it: 535.104.05, 576.02, and 535 for the whole branch.
 #[must_use]
-pub fn written(driver: Version) -> String {
+pub fn format_driver(driver: Version) -> String {
     let text = driver.to_string();
     let mut parts = text.split('.');
     let major = parts.next().unwrap_or_default().to_owned();
@@ -317,7 +317,7 @@ impl SmRow {
     /// The first driver for it.
     #[must_use]
     pub fn driver(&self, system: System) -> Version {
-        if system.has_windows_driver() { self.least_driver.1 } else { self.least_driver.0 }
+        if system.has_windows_driver() { self.min_driver.1 } else { self.min_driver.0 }
     }
 }
 
@@ -358,24 +358,25 @@ mod tests {
     }
 
     #[test]
-    fn what_the_house_advises_is_newer_than_what_nvidia_wants_and_says_why() {
-        let advised: Vec<_> = TOOLKITS.iter().filter_map(|row| Some((row.cuda, row.linux, row.advised?))).collect();
-        let drivers: Vec<_> = advised.iter().map(|(cuda, _, (driver, _))| (*cuda, *driver)).collect();
+    fn what_visage_recommends_is_newer_than_what_nvidia_wants_and_says_why() {
+        let recommended: Vec<_> =
+            TOOLKITS.iter().filter_map(|row| Some((row.cuda, row.linux, row.recommended?))).collect();
+        let drivers: Vec<_> = recommended.iter().map(|(cuda, _, (driver, _))| (*cuda, *driver)).collect();
         assert_eq!(drivers, [(two(12, 1), two(535, 54)), (two(12, 2), two(535, 86))]);
-        assert!(advised.iter().all(|(_, linux, (driver, why))| driver > linux && why.starts_with("house rule")));
-        let cards = CAPABILITIES.iter().filter_map(|row| Some((row, row.advised_driver?)));
+        assert!(recommended.iter().all(|(_, linux, (driver, why))| driver > linux && why.starts_with("visage policy")));
+        let devices = CAPABILITIES.iter().filter_map(|row| Some((row, row.recommended_driver?)));
         assert!(
-            cards.clone().count() == 1
-                && cards.clone().all(|(row, driver)| row.sm == Sm::SM89 && driver > row.least_driver.1)
+            devices.clone().count() == 1
+                && devices.clone().all(|(row, driver)| row.sm == Sm::SM89 && driver > row.min_driver.1)
         );
     }
 
     #[test]
     fn drivers_are_written_as_nvidia_writes_them() {
         for text in ["535.104.05", "580.65.06", "576.02", "570.26", "535"] {
-            assert_eq!(written(version(text)), text);
+            assert_eq!(format_driver(version(text)), text);
         }
-        assert_eq!(written(two(535, 0)), "535");
+        assert_eq!(format_driver(two(535, 0)), "535");
     }
 
     #[test]
@@ -399,18 +400,18 @@ mod tests {
     fn every_card_that_some_flavour_compiles_for_has_a_row() {
         for sm in Sm::KNOWN {
             let row = capability(sm).expect("a row");
-            assert!(row.sm == sm && row.used != Use::None && !flavours(sm).is_empty(), "{sm}");
+            assert!(row.sm == sm && row.support != Support::None && !flavours(sm).is_empty(), "{sm}");
         }
         assert_eq!(flavours(Sm::SM90), [Flavour::Classic]);
         assert_eq!(flavours(Sm::SM120), [Flavour::Rtx, Flavour::Classic]);
-        assert_eq!(flavours(Sm::SM80), [Flavour::Classic, Flavour::Rtx], "a data-centre card");
+        assert_eq!(flavours(Sm::SM80), [Flavour::Classic, Flavour::Rtx], "a data-centre GPU");
         assert!(flavours(Sm::new(6, 1)).is_empty());
     }
 
     #[test]
     fn a_generation_that_is_too_old_is_known_to_be() {
         for sm in [Sm::new(3, 5), Sm::new(5, 2), Sm::new(6, 0), Sm::new(7, 2)] {
-            assert_eq!(capability(sm).map(|row| row.used), Some(Use::None), "{sm}");
+            assert_eq!(capability(sm).map(|row| row.support), Some(Support::None), "{sm}");
         }
         assert!(capability(Sm::new(13, 0)).is_none(), "of what is not made yet nothing is known");
     }

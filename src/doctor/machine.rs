@@ -16,7 +16,7 @@ pub struct Machine {
     pub system: System,
     /// The kind of container that visage is in, if it is in one.
     pub container: Option<String>,
-    /// Programs and files that give a container the cards.
+    /// Programs and files that give a container the GPUs.
     pub container_tools: Vec<String>,
     /// Threads at once.
     pub cores: usize,
@@ -31,15 +31,15 @@ pub struct Machine {
     /// What the system allows.
     pub limits: Limits,
     /// Where `serve` would listen.
-    pub door: Door,
+    pub listen: ListenSettings,
 }
 
 impl Machine {
-    /// Whether anything in it says that there is a card.
+    /// Whether anything in it says that there is a GPU.
     #[must_use]
-    pub fn has_card(&self) -> bool {
+    pub fn has_gpu(&self) -> bool {
         let gpu = &self.gpu;
-        !gpu.cards.is_empty() || !gpu.pci.is_empty() || !gpu.nodes.is_empty() || gpu.kernel_driver.is_some()
+        !gpu.devices.is_empty() || !gpu.pci.is_empty() || !gpu.device_files.is_empty() || gpu.kernel_driver.is_some()
     }
 }
 
@@ -54,7 +54,7 @@ pub enum System {
     Wsl,
     /// Windows.
     Windows,
-    /// macOS, which has no NVIDIA cards.
+    /// macOS, which has no NVIDIA GPUs.
     #[serde(rename = "macos")]
     MacOs,
 }
@@ -70,25 +70,25 @@ impl System {
 /// An answer that may be missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Told<T> {
+pub enum Probed<T> {
     /// It was not asked.
     #[default]
-    NotAsked,
+    NotQueried,
     /// It is not there; where it was looked for.
-    Absent(String),
+    Missing(String),
     /// It is there and does not do what it should; what it said.
     Failed(String),
     /// It was asked and did not come back; how long was waited, or how it ended.
-    Hangs(String),
+    TimedOut(String),
     /// It is this.
-    Is(T),
+    Found(T),
 }
 
-impl<T> Told<T> {
+impl<T> Probed<T> {
     /// The answer.
-    pub fn answer(&self) -> Option<&T> {
+    pub fn found(&self) -> Option<&T> {
         match self {
-            Self::Is(answer) => Some(answer),
+            Self::Found(found) => Some(found),
             _ => None,
         }
     }
@@ -105,41 +105,42 @@ pub struct Gpu {
     /// The driver in the kernel (`/proc/driver/nvidia/version`).
     pub kernel_driver: Option<Version>,
     /// The files through which it is reached.
-    pub nodes: Vec<Node>,
-    /// A setting of the environment that hides the cards.
-    pub hidden_by: Option<String>,
+    pub device_files: Vec<DeviceFile>,
+    /// A setting of the environment that hides the GPUs.
+    pub hidden_by_variable: Option<String>,
     /// How the management library took the question.
     pub management: Management,
-    /// The driver, as the management library tells.
+    /// The driver version that the management library reports.
     pub driver: Option<Version>,
     /// The newest CUDA that the driver's library serves.
-    pub cuda: Told<Version>,
+    pub cuda: Probed<Version>,
     /// What starting that library answered (`CUresult`).
     pub cuda_start_code: Option<i32>,
-    /// Where the card is on the bus that CUDA names first: faces are drawn on it.
-    pub first_card: Option<String>,
-    /// The cards that answered.
-    pub cards: Vec<GpuState>,
+    /// Where the GPU is on the bus that CUDA names first: faces are drawn on it.
+    pub first_device_bus_id: Option<String>,
+    /// The GPUs that answered.
+    pub devices: Vec<GpuState>,
 }
 
 impl Gpu {
-    /// The card that faces would be drawn on with its number, or all where CUDA does not tell which that is.
+    /// The GPU that faces would be drawn on with its number, or all where CUDA does not tell which that is.
     #[must_use]
-    pub fn judged(&self) -> Vec<(usize, &GpuState)> {
-        let is_first = |card: &GpuState| self.first_card.is_some() && card.bus_address == self.first_card;
-        let all = || self.cards.iter().enumerate();
-        all().find(|(_, card)| is_first(card)).map_or_else(|| all().collect(), |first| vec![first])
+    pub fn checked_devices(&self) -> Vec<(usize, &GpuState)> {
+        let is_first =
+            |device: &GpuState| self.first_device_bus_id.is_some() && device.bus_address == self.first_device_bus_id;
+        let all = || self.devices.iter().enumerate();
+        all().find(|(_, device)| is_first(device)).map_or_else(|| all().collect(), |first| vec![first])
     }
 }
 
 /// A device file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Node {
+pub struct DeviceFile {
     /// Its path.
     pub path: String,
     /// Why it could not be opened, if it could not.
-    pub refused: Option<String>,
+    pub error: Option<String>,
 }
 
 /// NVIDIA's libraries and what this program was built for.
@@ -151,11 +152,13 @@ pub struct Libraries {
     /// The version whose headers it was built with, or would be.
     pub tensorrt_wanted: Option<Version>,
     /// TensorRT's.
-    pub tensorrt: Told<Library>,
+    pub tensorrt: Probed<Library>,
     /// The run-time compiler's.
-    pub nvrtc: Told<Library>,
+    pub nvrtc: Probed<Library>,
     /// Engines in the cache, by their file's stem.
     pub engines: Vec<String>,
+    /// Whether the H.264 encoder of this program uses SIMD assembly.
+    pub h264_assembly: Option<bool>,
 }
 
 /// A library that was found.
@@ -177,7 +180,7 @@ pub struct Disk {
     /// Room on its disk.
     pub free_bytes: Option<u64>,
     /// Why it cannot be written, if it cannot.
-    pub refused: Option<String>,
+    pub error: Option<String>,
 }
 
 /// What the system allows.
@@ -195,8 +198,8 @@ pub struct Limits {
 /// Where `serve` would listen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Door {
-    /// The address; none if nobody asked for a door.
+pub struct ListenSettings {
+    /// The address; `None` if `serve` is not checked.
     pub host: Option<IpAddr>,
     /// Whether the page would be https.
     pub is_https: bool,
@@ -217,19 +220,19 @@ pub struct Port {
     /// Its number; 0 for any.
     pub number: u16,
     /// Why it cannot be had, if it cannot.
-    pub refused: Option<Refusal>,
+    pub error: Option<BindError>,
 }
 
 /// Why a port cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Refusal {
+pub enum BindError {
     /// Another program has it.
     InUse,
     /// Only the administrator may have it.
-    Forbidden,
+    PermissionDenied,
     /// The address is none of this machine's.
-    NotOurs,
+    AddressNotLocal,
     /// Something else, in the system's words.
     Other(String),
 }
@@ -241,7 +244,7 @@ pub struct Relay {
     /// As the user wrote it.
     pub address: String,
     /// Where it sees this machine.
-    pub seen: Told<SocketAddr>,
+    pub seen: Probed<SocketAddr>,
     /// The error that it answered, if it did: it is reached, and wants a password.
     pub error_code: Option<u16>,
     /// Milliseconds until it answered.

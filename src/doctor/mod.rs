@@ -20,10 +20,10 @@ pub use machine::Machine;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
-    /// An NVIDIA card.
+    /// An NVIDIA GPU.
     Gpu,
     /// The processor.
-    CpuBackend,
+    Cpu,
 }
 
 /// A thing to look at.
@@ -32,21 +32,21 @@ pub struct Check {
     /// Its name, for scripts.
     pub id: &'static str,
     /// What is looked at.
-    pub looks_at: &'static str,
+    pub title: &'static str,
     /// Who needs it to be right.
-    pub needed_by: Need,
+    pub scope: Scope,
     /// The look.
-    pub judge: fn(&Machine) -> Judgement,
+    pub run: fn(&Machine) -> CheckResult,
 }
 
 /// Who needs a check to be right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Need {
-    /// Whoever draws on a card.
+pub enum Scope {
+    /// Only the GPU backend.
     Gpu,
-    /// Everyone.
-    Everyone,
+    /// Every target.
+    All,
 }
 
 /// How it is.
@@ -78,25 +78,25 @@ impl Verdict {
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Judgement {
+pub struct CheckResult {
     verdict: Verdict,
     finding: String,
     cause: Option<String>,
-    remedy: Option<Remedy>,
+    hint: Option<Hint>,
 }
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Remedy {
+pub struct Hint {
     /// In words.
-    pub says: String,
+    pub text: String,
     /// What to type, line by line; empty where nothing can be typed.
-    pub types: Vec<String>,
+    pub commands: Vec<String>,
 }
 
-impl Judgement {
+impl CheckResult {
     fn of(verdict: Verdict, finding: impl Into<String>) -> Self {
-        Self { verdict, finding: finding.into(), cause: None, remedy: None }
+        Self { verdict, finding: finding.into(), cause: None, hint: None }
     }
 
     /// It is right.
@@ -120,14 +120,14 @@ impl Judgement {
     }
 
     /// Why it is so.
-    pub(crate) fn because(self, cause: impl Into<String>) -> Self {
+    pub(crate) fn cause(self, cause: impl Into<String>) -> Self {
         Self { cause: Some(cause.into()), ..self }
     }
 
     /// What to do, in words and lines to type.
-    pub(crate) fn so(self, says: impl Into<String>, types: &[&str]) -> Self {
-        let types = types.iter().map(|line| (*line).to_owned()).collect();
-        Self { remedy: Some(Remedy { says: says.into(), types }), ..self }
+    pub(crate) fn hint(self, text: impl Into<String>, commands: &[&str]) -> Self {
+        let commands = commands.iter().map(|line| (*line).to_owned()).collect();
+        Self { hint: Some(Hint { text: text.into(), commands }), ..self }
     }
 }
 
@@ -137,11 +137,11 @@ pub struct Finding {
     /// The check's name.
     pub id: &'static str,
     /// What was looked at.
-    pub looks_at: &'static str,
+    pub title: &'static str,
     /// Who needs it to be right.
-    pub needed_by: Need,
+    pub scope: Scope,
     /// Whether the chosen target needs it.
-    pub counts: bool,
+    pub is_required: bool,
     /// How it is.
     pub verdict: Verdict,
     /// What was found.
@@ -149,14 +149,14 @@ pub struct Finding {
     /// Why it is so.
     pub cause: Option<String>,
     /// What to do.
-    pub remedy: Option<Remedy>,
+    pub hint: Option<Hint>,
 }
 
 impl Finding {
     /// Whether this stops the chosen target.
     #[must_use]
     pub fn stops(&self) -> bool {
-        self.counts && self.verdict == Verdict::Fail
+        self.is_required && self.verdict == Verdict::Fail
     }
 }
 
@@ -164,18 +164,9 @@ impl Check {
     /// Looks at `machine` on behalf of `target`.
     #[must_use]
     pub fn look(&self, machine: &Machine, target: Target) -> Finding {
-        let Judgement { verdict, finding, cause, remedy } = (self.judge)(machine);
-        let counts = self.needed_by == Need::Everyone || target == Target::Gpu;
-        Finding {
-            id: self.id,
-            looks_at: self.looks_at,
-            needed_by: self.needed_by,
-            counts,
-            verdict,
-            finding,
-            cause,
-            remedy,
-        }
+        let CheckResult { verdict, finding, cause, hint } = (self.run)(machine);
+        let is_required = self.scope == Scope::All || target == Target::Gpu;
+        Finding { id: self.id, title: self.title, scope: self.scope, is_required, verdict, finding, cause, hint }
     }
 }
 
@@ -185,22 +176,22 @@ pub fn examine(machine: &Machine, target: Target) -> Vec<Finding> {
     CHECKS.iter().map(|check| check.look(machine, target)).collect()
 }
 
-/// Runs what must be right before `target` begins to draw. Ports are left to whoever binds them and says the same, and what
-/// only some packs need, to whoever loads them.
+/// Runs what must be right before `target` begins to draw. Ports are reported
+/// where they are bound, and needs of single packs where those are loaded.
 #[must_use]
 pub fn examine_before_start(machine: &Machine, target: Target) -> Vec<Finding> {
-    let is_needed = |check: &&Check| match check.needed_by {
-        Need::Everyone => BEFORE_START.contains(&check.id),
-        Need::Gpu => target == Target::Gpu && BEFORE_A_CARD.contains(&check.id),
+    let is_needed = |check: &&Check| match check.scope {
+        Scope::All => REQUIRED_BEFORE_START.contains(&check.id),
+        Scope::Gpu => target == Target::Gpu && REQUIRED_BEFORE_GPU.contains(&check.id),
     };
     CHECKS.iter().filter(is_needed).map(|check| check.look(machine, target)).collect()
 }
 
 /// What everyone needs before a start.
-const BEFORE_START: &[&str] = &["open-files", "microphone"];
-/// What a card needs before it is touched.
-const BEFORE_A_CARD: &[&str] = &[
-    "card",
+const REQUIRED_BEFORE_START: &[&str] = &["open-files", "microphone", "h264"];
+/// What a GPU needs before it is touched.
+const REQUIRED_BEFORE_GPU: &[&str] = &[
+    "gpu",
     "driver",
     "container",
     "device-files",

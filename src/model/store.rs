@@ -173,6 +173,15 @@ impl<M: AvatarModel> AvatarStore<M> {
         Ok(model)
     }
 
+    /// Runs work that must not take the CPU from running sessions, such as drawing a still: in turn with the loads.
+    ///
+    /// # Errors
+    /// If too many callers wait.
+    pub fn in_turn<T>(&self, name: &str, work: impl FnOnce() -> T) -> Result<T, ModelError> {
+        let _turn = self.loads.enter(name)?;
+        Ok(work())
+    }
+
     /// Gives back the memory of models that no session uses, least recently used first, until the rest fits the budget.
     pub fn evict(&self) {
         let entries = lock(&self.list).entries.clone();

@@ -1,14 +1,14 @@
-//! A sound file in, a film of the face that speaks it out: the same show as live, on a clock of its own.
+//! An audio file in, an MP4 of an avatar that speaks it out: the same session as live, on a clock of its own.
 //!
-//! Decides where the film begins and ends. Nothing is dropped here: the clock waits for the work.
+//! Decides where the video begins and ends. Drops nothing: the clock waits for the work. Reads the audio as a stream, so that
+//! memory does not depend on its length.
 
 mod mp4;
 mod video_file;
 
-use std::fs;
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -18,21 +18,22 @@ use visage_engines::output_file::{OutputFile, is_same_file};
 pub use mp4::{Mp4Error, Mp4Writer};
 
 use crate::codec::CodecError;
-use crate::codec::audio_file::{AudioClip, AudioFileError, decode_sound};
+use crate::codec::audio_file::{AudioDecoder, AudioFileError, AudioInput};
+use crate::media::PcmBlock;
 use crate::model::{ModelError, Pack};
 use crate::session::SessionError;
 use crate::time::Wall;
 use video_file::VideoFile;
 
-/// Longest sound that is rendered.
-const LONGEST: Duration = Duration::from_hours(2);
+/// The longest audio that is rendered.
+const MAX_DURATION: Duration = Duration::from_hours(2);
 
 /// What to render.
 #[derive(Clone, Debug)]
 pub struct RenderPlan {
-    /// The sound file.
+    /// The audio file.
     pub audio: PathBuf,
-    /// The film to write; appears only when whole.
+    /// The video file to write; appears only when it is complete.
     pub out: PathBuf,
     /// The avatar; none: the pack's first.
     pub avatar: Option<String>,
@@ -45,32 +46,32 @@ pub struct RenderPlan {
 /// What was rendered.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rendered {
-    /// Length of the film.
-    pub film: Duration,
-    /// Pictures in it.
-    pub pictures: u64,
+    /// Length of the video.
+    pub video: Duration,
+    /// Video frames in it.
+    pub frames: u64,
     /// Time it took.
     pub took: Duration,
-    /// The sound file ended in the middle: what was there is rendered.
+    /// The audio broke off: what was there is rendered.
     pub is_truncated: bool,
-    /// Whether it was ended early from outside.
+    /// Whether it was stopped early.
     pub was_stopped: bool,
 }
 
-/// Why there is no film.
+/// Why there is no video.
 #[derive(Debug, Error)]
 pub enum RenderError {
-    /// The sound file cannot be read.
-    #[error("wanted to read a sound file, found {source}: {path}")]
+    /// The audio file cannot be opened.
+    #[error("cannot read the audio file {path}: {source}")]
     Read {
         /// Which.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
-    /// It is not a sound file that can be played.
+    /// It is not an audio file that can be decoded.
     #[error("{source}: {path}")]
-    AudioClip {
+    Audio {
         /// Which.
         path: PathBuf,
         /// What was wrong.
@@ -82,11 +83,11 @@ pub enum RenderError {
     /// A codec failed.
     #[error(transparent)]
     Codec(#[from] CodecError),
-    /// The show could not begin.
+    /// The session cannot start.
     #[error(transparent)]
     Session(#[from] SessionError),
-    /// The film cannot be written; nothing half is left behind.
-    #[error("wanted to write a film, found {source}: {path}")]
+    /// The video cannot be written; no partial file is left behind.
+    #[error("cannot write the video {path}: {source}")]
     Write {
         /// Which.
         path: PathBuf,
@@ -95,10 +96,10 @@ pub enum RenderError {
     },
 }
 
-/// Renders `plan`. `progress` is told the share done, 0 to 1; `stop` ends the film early but whole.
+/// Renders `plan`. `progress` gets the share that is done, 0 to 1; `stop` ends the video early, but as a complete file.
 ///
 /// # Errors
-/// If the sound cannot be read, the avatar cannot be used or the film cannot be written.
+/// If the audio cannot be read, the avatar cannot be used or the video cannot be written.
 pub fn render(
     plan: &RenderPlan,
     pack: &dyn Pack,
@@ -107,34 +108,59 @@ pub fn render(
 ) -> Result<Rendered, RenderError> {
     let wall = Wall;
     let began = wall.now();
-    let sound = read_sound(plan)?;
-    let is_truncated = sound.is_truncated();
+    let (decoder, length_bytes) = open_audio(plan)?;
     let output = create_output(plan).map_err(|source| write_error(plan, Mp4Error::Write(source)))?;
     let file = output.handle().map_err(|source| write_error(plan, Mp4Error::Write(source)))?;
-    let mut film = VideoFile::begin(plan, pack, Arc::new(sound), file)?;
+    let mut video = VideoFile::begin(plan, pack, decoder, file)?;
     let was_stopped = loop {
         if stop.load(Ordering::Relaxed) {
             break true;
         }
-        if !film.go_on(wall).map_err(|source| write_error(plan, source))? {
+        if !video.advance(plan, wall)? {
             break false;
         }
-        progress(film.share_done());
+        progress(video.share_done(length_bytes));
     };
-    let (length, pictures) = film.finish().map_err(|source| write_error(plan, source))?;
+    let is_truncated = video.is_truncated();
+    let (length, frames) = video.finish().map_err(|source| write_error(plan, source))?;
     output.commit().map_err(|source| write_error(plan, Mp4Error::Write(source)))?;
     let took = wall.now().saturating_duration_since(began);
-    Ok(Rendered { film: length, pictures, took, is_truncated, was_stopped })
+    Ok(Rendered { video: length, frames, took, is_truncated, was_stopped })
 }
 
 fn write_error(plan: &RenderPlan, source: Mp4Error) -> RenderError {
     RenderError::Write { path: plan.out.clone(), source }
 }
 
-fn read_sound(plan: &RenderPlan) -> Result<AudioClip, RenderError> {
-    let path = plan.audio.clone();
-    let bytes = fs::read(&path).map_err(|source| RenderError::Read { path: path.clone(), source })?;
-    decode_sound(&bytes, LONGEST).map_err(|source| RenderError::AudioClip { path, source })
+fn audio_error(plan: &RenderPlan, source: AudioFileError) -> RenderError {
+    RenderError::Audio { path: plan.audio.clone(), source }
+}
+
+/// Opens the audio and decodes its first block; its length in bytes, 0 if that is not known. What is longer than allowed by
+/// its header is refused here; memory does not grow with the length.
+fn open_audio(plan: &RenderPlan) -> Result<(OpenAudio, u64), RenderError> {
+    let read_error = |source| RenderError::Read { path: plan.audio.clone(), source };
+    let file = File::open(&plan.audio).map_err(read_error)?;
+    let metadata = file.metadata().map_err(read_error)?;
+    if metadata.is_dir() {
+        return Err(read_error(io::ErrorKind::IsADirectory.into()));
+    }
+    // A pipe or a device can be read once, in order.
+    let is_file = metadata.is_file();
+    let input = if is_file { AudioInput::Seekable(Box::new(file)) } else { AudioInput::Stream(Box::new(file)) };
+    let opened =
+        AudioDecoder::open(input).and_then(|mut decoder| Ok(OpenAudio { first: decoder.next_block()?, decoder }));
+    let audio = opened.map_err(|source| audio_error(plan, source))?;
+    if audio.decoder.expected_duration().is_some_and(|length| length > MAX_DURATION) {
+        return Err(audio_error(plan, AudioFileError::TooLong { most: MAX_DURATION }));
+    }
+    Ok((audio, if is_file { metadata.len() } else { 0 }))
+}
+
+/// A decoder and its first block.
+struct OpenAudio {
+    decoder: AudioDecoder,
+    first: Option<PcmBlock>,
 }
 
 /// Opens the file to write, before any work is done for it.

@@ -1,4 +1,4 @@
-//! The film's file: MP4 with H.264 and Opus (ISO/IEC 14496-12, 14496-15; Opus in ISOBMFF 0.8.1).
+//! The video file: MP4 with H.264 and Opus (ISO/IEC 14496-12, 14496-15; Opus in ISOBMFF 0.8.1).
 //!
 //! Decides how samples are described. The boxes themselves are the library's.
 
@@ -17,38 +17,38 @@ use crate::codec::EncodedFrame;
 use crate::media::{BLOCK_OPUS_SAMPLES, FrameSize};
 use crate::time::{OPUS_HZ, VIDEO_CLOCK_HZ};
 
-const VOICE_CLOCK: NonZeroU32 = NonZeroU32::new(OPUS_HZ).expect("above zero");
-const PICTURE_CLOCK: NonZeroU32 = NonZeroU32::new(VIDEO_CLOCK_HZ).expect("above zero");
+const AUDIO_CLOCK: NonZeroU32 = NonZeroU32::new(OPUS_HZ).expect("above zero");
+const VIDEO_CLOCK: NonZeroU32 = NonZeroU32::new(VIDEO_CLOCK_HZ).expect("above zero");
 const FIRST: NonZeroU16 = NonZeroU16::MIN;
 
 /// Why there is no file.
 #[derive(Debug, Error)]
 pub enum Mp4Error {
-    /// The system refused to write: a full disk, say.
+    /// The system refused to write, such as on a full disk.
     #[error(transparent)]
     Write(io::Error),
     /// The boxes could not be made.
     #[error("no MP4 can be made of this: {0}")]
     Mux(#[from] MuxError),
-    /// The first picture cannot be described.
-    #[error("wanted a key picture with its parameter sets first, found none")]
+    /// The first frame has no parameter sets.
+    #[error("wanted a keyframe with its parameter sets first, found none")]
     NoParameters,
 }
 
-/// A film being written.
+/// A video file being written.
 #[derive(Debug)]
 pub struct Mp4Writer<W> {
     to: W,
     at: u64,
     muxer: Mp4FileMuxer,
     size: FrameSize,
-    has_picture: bool,
-    has_voice: bool,
+    has_video: bool,
+    has_audio: bool,
     pre_skip_samples: u16,
 }
 
 impl<W: Write + Seek> Mp4Writer<W> {
-    /// Starts a film of `size`; the voice's first `pre_skip_samples` (48 kHz) are the encoder's run-in.
+    /// Starts a file of `size`; the first `pre_skip_samples` (48 kHz) of the audio are the encoder's delay.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -56,21 +56,21 @@ impl<W: Write + Seek> Mp4Writer<W> {
         let muxer = Mp4FileMuxer::new()?;
         let head = muxer.initial_boxes_bytes();
         to.write_all(head).map_err(Mp4Error::Write)?;
-        Ok(Self { at: head.len() as u64, to, muxer, size, has_picture: false, has_voice: false, pre_skip_samples })
+        Ok(Self { at: head.len() as u64, to, muxer, size, has_video: false, has_audio: false, pre_skip_samples })
     }
 
-    /// Adds 20 ms of voice.
+    /// Adds 20 ms of audio.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn voice(&mut self, packet: &[u8]) -> Result<(), Mp4Error> {
-        let entry = (!self.has_voice).then(|| voice_entry(self.pre_skip_samples));
-        self.has_voice = true;
+    pub fn audio(&mut self, packet: &[u8]) -> Result<(), Mp4Error> {
+        let entry = (!self.has_audio).then(|| audio_entry(self.pre_skip_samples));
+        self.has_audio = true;
         self.add(packet, |data_offset| Sample {
             track_kind: TrackKind::Audio,
             sample_entry: entry,
             keyframe: true,
-            timescale: VOICE_CLOCK,
+            timescale: AUDIO_CLOCK,
             duration: BLOCK_OPUS_SAMPLES as u32,
             composition_time_offset: None,
             data_offset,
@@ -82,17 +82,17 @@ impl<W: Write + Seek> Mp4Writer<W> {
     ///
     /// # Errors
     /// If the first one has no parameter sets, or it cannot be written.
-    pub fn picture(&mut self, picture: &EncodedFrame, ticks: u32) -> Result<(), Mp4Error> {
+    pub fn video(&mut self, picture: &EncodedFrame, ticks: u32) -> Result<(), Mp4Error> {
         let units = nal_units(&picture.bytes);
-        let entry = if self.has_picture { None } else { Some(picture_entry(self.size, &units)?) };
-        self.has_picture = true;
+        let entry = if self.has_video { None } else { Some(video_entry(self.size, &units)?) };
+        self.has_video = true;
         let bytes = length_prefixed(&units);
         let length = bytes.len();
         self.add(&bytes, |data_offset| Sample {
             track_kind: TrackKind::Video,
             sample_entry: entry,
             keyframe: picture.is_key,
-            timescale: PICTURE_CLOCK,
+            timescale: VIDEO_CLOCK,
             duration: ticks,
             composition_time_offset: None,
             data_offset,
@@ -127,7 +127,7 @@ impl<W: Write + Seek> Mp4Writer<W> {
 fn skip_run_in(moov: &MoovBox, pre_skip: u16) -> MoovBox {
     let mut moov = moov.clone();
     let movie_hz = u64::from(moov.mvhd_box.timescale.get());
-    let voices = moov.trak_boxes.iter_mut().filter(|track| track.mdia_box.mdhd_box.timescale == VOICE_CLOCK);
+    let voices = moov.trak_boxes.iter_mut().filter(|track| track.mdia_box.mdhd_box.timescale == AUDIO_CLOCK);
     for voice in voices {
         let heard = voice.mdia_box.mdhd_box.duration.saturating_sub(u64::from(pre_skip));
         let entry = ElstEntry {
@@ -142,7 +142,7 @@ fn skip_run_in(moov: &MoovBox, pre_skip: u16) -> MoovBox {
     moov
 }
 
-fn voice_entry(pre_skip: u16) -> SampleEntry {
+fn audio_entry(pre_skip: u16) -> SampleEntry {
     let audio = AudioSampleEntryFields {
         data_reference_index: FIRST,
         channelcount: 1,
@@ -153,7 +153,7 @@ fn voice_entry(pre_skip: u16) -> SampleEntry {
     SampleEntry::Opus(OpusBox { audio, dops_box, unknown_boxes: Vec::new() })
 }
 
-fn picture_entry(size: FrameSize, units: &[&[u8]]) -> Result<SampleEntry, Mp4Error> {
+fn video_entry(size: FrameSize, units: &[&[u8]]) -> Result<SampleEntry, Mp4Error> {
     let of_type = |kind: u8| units.iter().find(|unit| unit[0] & 0x1f == kind).map(|unit| unit.to_vec());
     let (Some(sps), Some(pps)) = (of_type(7).filter(|sps| sps.len() > 4), of_type(8)) else {
         return Err(Mp4Error::NoParameters);
@@ -230,49 +230,49 @@ mod tests {
     }
 
     #[test]
-    fn a_film_that_does_not_start_with_a_key_picture_is_refused() {
+    fn a_file_that_does_not_start_with_a_keyframe_is_refused() {
         let mut writer = Mp4Writer::new(std::io::Cursor::new(Vec::new()), FrameSize::square(64), 312).expect("a file");
         let delta = EncodedFrame { bytes: vec![0, 0, 1, 0x41, 7].into(), is_key: false };
-        assert!(matches!(writer.picture(&delta, 3600), Err(Mp4Error::NoParameters)));
+        assert!(matches!(writer.video(&delta, 3600), Err(Mp4Error::NoParameters)));
     }
 
-    /// A second of film: white pictures and a loud tone in its second half, black and silence before.
-    fn film_of_a_beep() -> Vec<u8> {
+    /// A second of video: white frames and a loud tone in its second half, black frames and silence before.
+    fn video_of_a_beep() -> Vec<u8> {
         let (size, rate) = (FrameSize::square(64), Rate::new(25, 1).expect("a rate"));
         let mut pictures = H264Encoder::new(size, rate, 200_000).expect("an encoder");
         let mut voices = OpusEncoder::new().expect("an encoder");
         let mut bytes = std::io::Cursor::new(Vec::new());
-        let mut writer = Mp4Writer::new(&mut bytes, size, voices.pre_skip_samples().expect("a delay")).expect("a film");
+        let mut writer = Mp4Writer::new(&mut bytes, size, voices.pre_skip_samples().expect("a delay")).expect("a file");
         for frame in 0..25_usize {
             let mut picture = VideoFrame::black(size);
             picture.planes_mut().0.fill(if frame < 13 { 16 } else { 235 });
-            writer.picture(&pictures.encode(&picture, FrameKind::Any).expect("a picture"), 3600).expect("written");
+            writer.video(&pictures.encode(&picture, FrameKind::Any).expect("a picture"), 3600).expect("written");
             for block in frame * 2..frame * 2 + 2 {
                 let at = |n: usize| (n + block * BLOCK_OPUS_SAMPLES) as f32;
                 let loud = if block < 26 { 0.0 } else { 0.5 };
                 let tone = std::array::from_fn(|n| (at(n) * 0.06).sin() * loud);
-                writer.voice(&voices.encode(&tone).expect("a packet")).expect("written");
+                writer.audio(&voices.encode(&tone).expect("a packet")).expect("written");
             }
         }
         writer.finish().expect("complete");
         bytes.into_inner()
     }
 
-    /// What an outside program says, if it is here.
-    fn asked(program: &str, arguments: &[&str], film: &Path) -> Option<Vec<u8>> {
-        let said = Command::new(program).args(arguments[..1].iter()).arg(film).args(&arguments[1..]).output();
+    /// The output of another program, if it is installed.
+    fn asked(program: &str, arguments: &[&str], video: &Path) -> Option<Vec<u8>> {
+        let said = Command::new(program).args(arguments[..1].iter()).arg(video).args(&arguments[1..]).output();
         Some(said.ok()?.stdout)
     }
 
     #[test]
-    fn picture_and_voice_of_a_film_start_together_for_a_stranger_too() {
+    fn video_and_audio_start_together_in_another_player() {
         let folder = tempfile::tempdir().expect("a folder");
-        let film = folder.path().join("beep.mp4");
-        std::fs::write(&film, film_of_a_beep()).expect("written");
+        let video = folder.path().join("beep.mp4");
+        std::fs::write(&video, video_of_a_beep()).expect("written");
         let pcm = ["-i", "-v", "error", "-ac", "1", "-ar", "48000", "-f", "s16le", "-"];
         let streams = ["-i", "-v", "error", "-count_frames", "-of", "csv=p=0", "-show_entries"];
         let streams = [&streams[..], &["stream=codec_name,start_time,nb_read_frames"]].concat();
-        let (Some(voice), Some(said)) = (asked("ffmpeg", &pcm, &film), asked("ffprobe", &streams, &film)) else {
+        let (Some(voice), Some(said)) = (asked("ffmpeg", &pcm, &video), asked("ffprobe", &streams, &video)) else {
             eprintln!("skipped: ffmpeg and ffprobe are not installed");
             return;
         };
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_said_as_the_system_says_it() {
+    fn a_full_disk_is_reported() {
         #[derive(Debug)]
         struct Full;
         impl Write for Full {

@@ -1,4 +1,4 @@
-//! One film being made: a show whose clock is its own ticks and whose way out is a file.
+//! One video being made: a session whose clock is its own ticks and whose output is a file.
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
 
-use super::{Mp4Error, Mp4Writer, RenderError, RenderPlan};
-use crate::codec::audio_file::AudioClip;
+use super::{MAX_DURATION, Mp4Error, Mp4Writer, OpenAudio, RenderError, RenderPlan, audio_error, write_error};
+use crate::codec::audio_file::{AudioDecoder, AudioFileError, duration_of};
 use crate::codec::{H264Encoder, OpusEncoder};
-use crate::media::{FrameSize, VideoFrame};
+use crate::media::{FrameSize, PcmBlock, VideoFrame};
 use crate::model::{Cadence, Pack};
 use crate::session::{
     Inbox, Meter, Outgoing, OutgoingMedia, Outlet, Session, SessionCommand, SessionKey, SessionParts, SpeechSink,
@@ -19,32 +19,35 @@ use crate::session::{
 use crate::telemetry::Counters;
 use crate::time::{SampleIndex, VIDEO_CLOCK_HZ, Wall};
 
-/// The face goes on for this long after the last word, so that the mouth shuts.
-const AFTERMATH: Duration = Duration::from_millis(400);
+/// The video goes on for this long after the audio, so that the mouth closes.
+const TAIL: Duration = Duration::from_millis(400);
 
 /// Pause before a frame that a device computes is polled again.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// What a show gave and the file has not yet.
-type Tray = Arc<Mutex<Vec<Outgoing>>>;
+/// What the session sent and the file does not hold yet.
+type Outbox = Arc<Mutex<Vec<Outgoing>>>;
 
 pub(super) struct VideoFile {
-    show: Session,
-    sound: Arc<AudioClip>,
-    next_block: usize,
+    session: Session,
+    decoder: AudioDecoder,
+    /// A block that is decoded and not yet queued.
+    next_block: Option<PcmBlock>,
+    /// `None` after the end of the audio.
     sink: Option<SpeechSink>,
-    tray: Tray,
+    outbox: Outbox,
     writer: Mp4Writer<BufWriter<File>>,
     cadence: Cadence,
-    end: SampleIndex,
+    /// Known when the audio is at its end.
+    end: Option<SampleIndex>,
     shown: SampleIndex,
-    pictures: u64,
+    frames: u64,
 }
 
-/// A way out that always has room: the clock waits for the file.
-struct TrayOutlet(Tray);
+/// An outlet that always has room: the clock waits for the file.
+struct FileOutlet(Outbox);
 
-impl Outlet for TrayOutlet {
+impl Outlet for FileOutlet {
     fn has_room(&self) -> bool {
         true
     }
@@ -56,94 +59,112 @@ impl Outlet for TrayOutlet {
 }
 
 impl VideoFile {
-    pub(super) fn begin(
-        plan: &RenderPlan,
-        pack: &dyn Pack,
-        sound: Arc<AudioClip>,
-        file: File,
-    ) -> Result<Self, RenderError> {
+    pub(super) fn begin(plan: &RenderPlan, pack: &dyn Pack, audio: OpenAudio, file: File) -> Result<Self, RenderError> {
         let size = FrameSize::square(plan.resolution_px);
-        let end = SampleIndex::at(sound.duration() + AFTERMATH);
-        let (tray, inbox) = (Tray::default(), Inbox::new(Arc::<Counters>::default()));
+        let (outbox, inbox) = (Outbox::default(), Inbox::new(Arc::<Counters>::default()));
         let first = pack.avatars().first().map(|card| card.name.clone()).unwrap_or_default();
         let animator = pack.animator(plan.avatar.as_ref().unwrap_or(&first), plan.resolution_px)?;
         let cadence = animator.cadence();
         let parts = SessionParts {
             key: SessionKey(0),
             inbox: inbox.clone(),
-            outlet: Box::new(TrayOutlet(Arc::clone(&tray))),
+            outlet: Box::new(FileOutlet(Arc::clone(&outbox))),
             animator,
             encoder: Box::new(H264Encoder::new(size, cadence.frame_rate, plan.bitrate_bps)?),
             canvas: VideoFrame::black(size),
             meter: Arc::<Meter>::default(),
             events: broadcast::channel(1).0,
         };
-        inbox.watch();
+        inbox.set_watching(1);
         let (sink, source) = speech_queue();
-        inbox.order(SessionCommand::Speak(source)).expect("an empty inbox has room for an order");
+        inbox.push_command(SessionCommand::Speak(source)).expect("an empty inbox has room for an order");
         // Its own time: any instant will do as the start.
-        let show = Session::new(parts, plan.bitrate_bps, Wall.now())?;
+        let session = Session::new(parts, plan.bitrate_bps, Wall.now())?;
         let write = |source| RenderError::Write { path: plan.out.clone(), source };
         let pre_skip_samples = OpusEncoder::new()?.pre_skip_samples()?;
         let writer = Mp4Writer::new(BufWriter::new(file), size, pre_skip_samples).map_err(write)?;
         Ok(Self {
-            show,
-            sound,
-            next_block: 0,
+            session,
+            decoder: audio.decoder,
+            next_block: audio.first,
             sink: Some(sink),
-            tray,
+            outbox,
             writer,
             cadence,
-            end,
+            end: None,
             shown: SampleIndex::ZERO,
-            pictures: 0,
+            frames: 0,
         })
     }
 
-    /// Moves the film on by 20 ms; false when it is at its end.
-    pub(super) fn go_on(&mut self, wall: Wall) -> Result<bool, Mp4Error> {
-        match (self.sound.block(self.next_block), &self.sink) {
-            // One block a tick: there is always room.
-            (Some(block), Some(sink)) => drop(sink.try_push(block)),
-            _ => self.sink.take().into_iter().for_each(SpeechSink::finish),
+    /// Advances by 20 ms; false when the video is at its end.
+    pub(super) fn advance(&mut self, plan: &RenderPlan, wall: Wall) -> Result<bool, RenderError> {
+        self.queue_speech().map_err(|source| audio_error(plan, source))?;
+        self.tick(wall).map_err(|source| write_error(plan, source))?;
+        Ok(self.end.is_none_or(|end| self.shown < end))
+    }
+
+    /// Queues the next block of the audio, one for each tick, so that there is always room.
+    fn queue_speech(&mut self) -> Result<(), AudioFileError> {
+        let Some(sink) = &self.sink else { return Ok(()) };
+        let length = duration_of(self.decoder.decoded_samples());
+        if length > MAX_DURATION {
+            return Err(AudioFileError::TooLong { most: MAX_DURATION });
         }
-        self.next_block += 1;
-        let now: Instant = self.show.next_tick();
-        self.show.tick(now, wall);
-        while self.show.has_pending_frame() {
+        if let Some(block) = self.next_block.take() {
+            self.next_block = sink.try_push(block).ok().flatten();
+            if self.next_block.is_none() {
+                self.next_block = self.decoder.next_block()?;
+            }
+            return Ok(());
+        }
+        self.sink.take().into_iter().for_each(SpeechSink::finish);
+        self.end = Some(SampleIndex::at(length + TAIL));
+        Ok(())
+    }
+
+    fn tick(&mut self, wall: Wall) -> Result<(), Mp4Error> {
+        let now: Instant = self.session.next_tick();
+        self.session.tick(now, wall);
+        while self.session.has_pending_frame() {
             // The clock of the file stands still while a device computes.
             std::thread::park_timeout(POLL_INTERVAL);
-            self.show.tick(now, wall);
+            self.session.tick(now, wall);
         }
-        let given = std::mem::take(&mut *self.tray.lock().unwrap_or_else(PoisonError::into_inner));
-        for outgoing in given {
-            self.write(outgoing)?;
-        }
-        Ok(self.shown < self.end)
+        let given = std::mem::take(&mut *self.outbox.lock().unwrap_or_else(PoisonError::into_inner));
+        given.into_iter().try_for_each(|outgoing| self.write(outgoing))
     }
 
-    pub(super) fn share_done(&self) -> f64 {
-        self.shown.0 as f64 / self.end.0.max(1) as f64
+    /// The share that is done: of the length if the header says it, else of the file's `length_bytes`.
+    pub(super) fn share_done(&self, length_bytes: u64) -> f64 {
+        let expected = self.end.or_else(|| Some(SampleIndex::at(self.decoder.expected_duration()? + TAIL)));
+        let (done, of) = expected.map_or((self.decoder.bytes_read(), length_bytes), |end| (self.shown.0, end.0));
+        (done as f64 / of.max(1) as f64).min(1.0)
     }
 
-    /// Completes the file: its length and the number of pictures.
+    /// Whether the audio broke off.
+    pub(super) fn is_truncated(&self) -> bool {
+        self.decoder.is_truncated()
+    }
+
+    /// Completes the file: its length and the number of frames.
     pub(super) fn finish(self) -> Result<(Duration, u64), Mp4Error> {
         self.writer.finish()?;
-        Ok((self.shown.since_start(), self.pictures))
+        Ok((self.shown.since_start(), self.frames))
     }
 
     fn write(&mut self, outgoing: Outgoing) -> Result<(), Mp4Error> {
         let at = outgoing.media.at;
-        if at >= self.end {
+        if self.end.is_some_and(|end| at >= end) {
             return Ok(());
         }
         match outgoing.media.value {
-            OutgoingMedia::Voice(packet) => self.writer.voice(&packet),
+            OutgoingMedia::Voice(packet) => self.writer.audio(&packet),
             OutgoingMedia::VideoFrame(picture) => {
-                self.pictures += 1;
+                self.frames += 1;
                 self.shown = self.cadence.frame_time(self.cadence.first_frame_from(at + 1));
                 let ticks = self.shown.to_rtp::<VIDEO_CLOCK_HZ>().ticks_since(at.to_rtp());
-                self.writer.picture(&picture, ticks.unsigned_abs())
+                self.writer.video(&picture, ticks.unsigned_abs())
             }
         }
     }

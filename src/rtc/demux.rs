@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use crate::session::SessionKey;
+use crate::session::ViewerKey;
 
 /// Addresses kept for one session; a peer that roams further loses its oldest.
 const MAX_ADDRESSES: usize = 8;
@@ -16,9 +16,9 @@ const USERNAME: u16 = 0x0006;
 /// The sessions by name and by address.
 #[derive(Debug, Default)]
 pub struct Demux {
-    by_ufrag: HashMap<Box<str>, SessionKey>,
-    by_address: HashMap<SocketAddr, SessionKey>,
-    entries: HashMap<SessionKey, Entry>,
+    by_ufrag: HashMap<Box<str>, ViewerKey>,
+    by_address: HashMap<SocketAddr, ViewerKey>,
+    entries: HashMap<ViewerKey, Entry>,
 }
 
 #[derive(Debug, Default)]
@@ -29,25 +29,25 @@ struct Entry {
 
 impl Demux {
     /// Notes a session under its own ICE user name fragment.
-    pub fn insert(&mut self, key: SessionKey, ufrag: &str) {
+    pub fn insert(&mut self, key: ViewerKey, ufrag: &str) {
         self.by_ufrag.insert(ufrag.into(), key);
         self.entries.insert(key, Entry { ufrag: ufrag.into(), addresses: Vec::new() });
     }
 
     /// The session that is called `name`.
     #[must_use]
-    pub fn by_ufrag(&self, ufrag: &str) -> Option<SessionKey> {
+    pub fn by_ufrag(&self, ufrag: &str) -> Option<ViewerKey> {
         self.by_ufrag.get(ufrag).copied()
     }
 
     /// The session that was last heard from `address`.
     #[must_use]
-    pub fn by_address(&self, address: SocketAddr) -> Option<SessionKey> {
+    pub fn by_address(&self, address: SocketAddr) -> Option<ViewerKey> {
         self.by_address.get(&address).copied()
     }
 
     /// Notes that a session was heard from `address`, proven by a signed request.
-    pub fn bind_address(&mut self, address: SocketAddr, key: SessionKey) {
+    pub fn bind_address(&mut self, address: SocketAddr, key: ViewerKey) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         if self.by_address.insert(address, key) == Some(key) {
             return;
@@ -61,7 +61,7 @@ impl Demux {
     }
 
     /// Forgets a session.
-    pub fn remove(&mut self, key: SessionKey) {
+    pub fn remove(&mut self, key: ViewerKey) {
         let Some(entry) = self.entries.remove(&key) else { return };
         self.by_ufrag.remove(&entry.ufrag);
         for address in entry.addresses {
@@ -138,7 +138,12 @@ fn two_bytes(bytes: &[u8], at: usize) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::SessionKey;
     use proptest::prelude::*;
+
+    fn key(number: u32) -> ViewerKey {
+        ViewerKey { session: SessionKey(1), number }
+    }
 
     fn request(username: &str) -> Vec<u8> {
         let mut bytes = vec![0, 1, 0, 0];
@@ -162,7 +167,7 @@ mod tests {
     #[test]
     fn nothing_is_kept_of_a_session_that_left() {
         let mut demux = Demux::default();
-        let (one, two) = (SessionKey(1), SessionKey(2));
+        let (one, two) = (key(1), key(2));
         demux.insert(one, "a");
         demux.insert(two, "b");
         (0..100).for_each(|port| demux.bind_address(SocketAddr::from(([10, 0, 0, 1], port)), one));

@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 use str0m::net::Transmit;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Admission;
 use super::network_stats::NetworkStats;
 use super::peer::Peer;
 use super::peers::{Datagram, Peers};
 use super::sockets::Socket;
-use crate::session::Outgoing;
+use crate::session::{Outgoing, SessionKey, Sessions, ViewerKey};
 use crate::telemetry::{Counters, Loss};
 use crate::time::Wall;
 
@@ -31,9 +30,9 @@ const MAX_DATAGRAM_BYTES: usize = 2048;
 pub enum RtcCommand {
     /// Serve this peer.
     Add(Box<Peer>),
-    /// Report the statistics of the session with this id.
-    Stats(Arc<str>, oneshot::Sender<Option<NetworkStats>>),
-    /// Report the statistics of every session.
+    /// Report the statistics of each viewer of this session.
+    Stats(SessionKey, oneshot::Sender<Vec<(ViewerKey, NetworkStats)>>),
+    /// Report the statistics of every peer.
     AllStats(oneshot::Sender<Vec<NetworkStats>>),
     /// Close every peer and end.
     Close,
@@ -63,8 +62,8 @@ enum Wakeup {
 impl EventLoop {
     /// An event loop without peers.
     #[must_use]
-    pub fn new(sockets: Vec<Socket>, admission: Arc<dyn Admission>, counters: Arc<Counters>, wall: Wall) -> Self {
-        let peers = Peers::new(admission, Arc::clone(&counters));
+    pub fn new(sockets: Vec<Socket>, sessions: Arc<Sessions>, counters: Arc<Counters>, wall: Wall) -> Self {
+        let peers = Peers::new(sessions, Arc::clone(&counters));
         Self { sockets, peers, counters, wall, buffer: vec![0; MAX_DATAGRAM_BYTES] }
     }
 
@@ -103,23 +102,24 @@ impl EventLoop {
         match command {
             RtcCommand::Add(peer) => self.peers.add(peer),
             // The receiver of a reply may be gone.
-            RtcCommand::Stats(id, reply) => drop(reply.send(self.peers.stats(&id))),
+            RtcCommand::Stats(session, reply) => drop(reply.send(self.peers.stats(session))),
             RtcCommand::AllStats(reply) => drop(reply.send(self.peers.all_stats())),
             RtcCommand::Close => {}
         }
     }
 
-    /// Sends an item and those that wait behind it, at most [`BURST`].
+    /// Sends an item and those that wait behind it, until they were sent to [`BURST`] viewers.
     fn send_queued(&mut self, first: &Outgoing, queue: &mut mpsc::Receiver<Outgoing>) {
-        self.send(first);
-        for _ in 1..BURST {
+        let mut sent = self.send(first).max(1);
+        while sent < BURST {
             let Ok(next) = queue.try_recv() else { return };
-            self.send(&next);
+            sent += self.send(&next).max(1);
         }
     }
 
-    fn send(&mut self, item: &Outgoing) {
-        self.peers.send(self.wall.now(), item, &mut transmitter(&self.sockets, &self.counters, self.wall));
+    /// Sends an item; returns to how many viewers.
+    fn send(&mut self, item: &Outgoing) -> usize {
+        self.peers.send(self.wall.now(), item, &mut transmitter(&self.sockets, &self.counters, self.wall))
     }
 
     /// Reads what arrived while the thread did not run. The timers run after it, so that they find the peers alive.

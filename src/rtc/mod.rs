@@ -5,6 +5,7 @@
 mod congestion;
 mod demux;
 mod event_loop;
+mod frame_gate;
 mod in_flight;
 mod liveness;
 mod network_stats;
@@ -34,7 +35,7 @@ pub use sdp::LONGEST_OFFER;
 pub use server::RtcServer;
 pub use sockets::BUFFER_BYTES;
 
-use crate::session::{AdmitError, EndReason, Outlet, SessionHandle, SessionRequest, Sessions};
+use crate::session::{AdmitError, ViewerError};
 
 /// Addresses of the endpoint and the size of its queues.
 #[derive(Clone, Debug)]
@@ -104,6 +105,17 @@ pub enum JoinError {
     /// The session was not admitted.
     #[error(transparent)]
     Admit(#[from] AdmitError),
+    /// The session takes no such viewer.
+    #[error(transparent)]
+    Viewer(#[from] ViewerError),
+    /// The offer lacks the codec that the session is encoded with.
+    #[error("the session is encoded as {codec}, the offer has: {offered}")]
+    OtherCodec {
+        /// The session's codec.
+        codec: &'static str,
+        /// The video codecs of the offer.
+        offered: String,
+    },
     /// The server is shutting down.
     #[error("the server is closing and takes no new sessions")]
     Closing,
@@ -114,30 +126,19 @@ pub enum JoinError {
 pub struct Joined {
     /// Its id.
     pub id: Arc<str>,
+    /// The id of the peer among the session's viewers.
+    pub viewer: Arc<str>,
     /// Its avatar.
     pub avatar: Arc<str>,
     /// The SDP answer for the browser.
     pub answer: String,
 }
 
-/// Admits and ends sessions.
-pub trait Admission: Send + Sync + 'static {
-    /// Admits a session that sends its media to `outlet`.
-    ///
-    /// # Errors
-    /// As [`Sessions::admit`].
-    fn admit(&self, request: &SessionRequest, outlet: Box<dyn Outlet>) -> Result<SessionHandle, AdmitError>;
-
-    /// Ends a session.
-    fn end(&self, id: &str, reason: EndReason);
-}
-
-impl Admission for Sessions {
-    fn admit(&self, request: &SessionRequest, outlet: Box<dyn Outlet>) -> Result<SessionHandle, AdmitError> {
-        Self::admit(self, request, outlet)
-    }
-
-    fn end(&self, id: &str, reason: EndReason) {
-        Self::end(self, id, reason);
-    }
+/// A viewer that joined a session.
+#[derive(Clone, Debug)]
+pub struct JoinedViewer {
+    /// Its id.
+    pub id: Arc<str>,
+    /// The SDP answer for the browser.
+    pub answer: String,
 }

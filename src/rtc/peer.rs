@@ -6,9 +6,9 @@ mod egress;
 mod ingress;
 mod media_lines;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use str0m::bwe::Bitrate;
 use str0m::format::Codec;
 use str0m::media::{Frequency, MediaAdded, MediaTime};
@@ -18,10 +18,12 @@ use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
 use super::congestion::BITRATE_BPS;
 use super::demux;
+use super::frame_gate::{FrameContext, FrameGate, Verdict};
 use super::network_stats::{Network, NetworkStats};
 use super::timeouts::Timeouts;
-use crate::session::{EndReason, Outgoing, OutgoingMedia, SessionCommand, SessionHandle};
-use crate::telemetry::{Loss, LossCounts, Stage};
+use crate::codec::FrameKind;
+use crate::session::{EndReason, KeyframeReason, Outgoing, OutgoingMedia, ViewerHandle};
+use crate::telemetry::{Loss, Stage};
 use crate::time::{OPUS_HZ, RtpTime, SPEECH_HZ, SampleIndex, VIDEO_CLOCK_HZ};
 use egress::Egress;
 use ingress::Ingress;
@@ -41,13 +43,14 @@ const MAX_PLAYOUT_DELAY_TICKS: u64 = 45_000;
 /// One peer.
 pub struct Peer {
     rtc: Rtc,
-    /// Handle of the session that it receives.
-    pub session: SessionHandle,
+    /// What its session knows of it.
+    pub viewer: ViewerHandle,
     /// When str0m wants its timers run.
     pub wake_at: Instant,
     lines: MediaLines,
     ingress: Ingress,
     egress: Egress,
+    gate: FrameGate,
     network: Network,
 }
 
@@ -63,15 +66,16 @@ pub enum PeerState {
 impl Peer {
     /// A peer whose offer `rtc` has accepted.
     #[must_use]
-    pub fn new(rtc: Rtc, session: SessionHandle, now: Instant) -> Self {
+    pub fn new(rtc: Rtc, viewer: ViewerHandle, now: Instant) -> Self {
         Self {
             rtc,
             wake_at: now,
-            lines: MediaLines::new(session.codec),
+            lines: MediaLines::new(viewer.session.codec),
             ingress: Ingress::new(now),
             egress: Egress::new(now),
+            gate: FrameGate::new(now),
             network: Network::new(now),
-            session,
+            viewer,
         }
     }
 
@@ -177,24 +181,49 @@ impl Peer {
         self.network.stats
     }
 
-    /// Sends one item of media. Sender reports take their clock from it.
+    /// Decides whether the session's next frame is sent here; a frame that is skipped is counted.
+    pub fn judge_frame(&mut self, kind: FrameKind, now: Instant) -> Verdict {
+        let (is_leader, unsent) = (self.viewer.is_leader(), self.egress.unsent_frames(now));
+        let verdict = match self.lines.video() {
+            Some(_) if self.network.stats.is_connected => {
+                self.gate.on_frame(FrameContext { is_keyframe: kind == FrameKind::Key, is_leader, unsent }, now)
+            }
+            _ => Verdict::NotStarted,
+        };
+        if verdict == Verdict::SkipAndRequestKeyframe {
+            self.viewer.request_keyframe(KeyframeReason::Repair, now);
+        }
+        if matches!(verdict, Verdict::Skip | Verdict::SkipAndRequestKeyframe) {
+            self.viewer.frames_dropped(1, Loss::SkippedFrame);
+        }
+        verdict
+    }
+
+    /// Sends one item of media, whose payload is `bytes`. Sender reports take their clock from it.
     ///
     /// # Errors
     /// As for [`Peer::receive`].
     pub fn send(
         &mut self,
         outgoing: &Outgoing,
+        bytes: &Arc<[u8]>,
         now: Instant,
         transmit: &mut Transmitter<'_>,
     ) -> Result<PeerState, RtcError> {
         match &outgoing.media.value {
-            OutgoingMedia::Voice(packet) => self.write_audio(outgoing, now, packet)?,
-            OutgoingMedia::VideoFrame(frame) => self.write_video(outgoing, now, &frame.bytes)?,
+            OutgoingMedia::Voice(_) => self.write_audio(outgoing, now, bytes)?,
+            OutgoingMedia::VideoFrame(_) => self.write_video(outgoing, now, bytes)?,
         }
         self.drive(now, transmit)
     }
 
-    fn write_video(&mut self, outgoing: &Outgoing, now: Instant, bytes: &Bytes) -> Result<(), RtcError> {
+    /// Forgets the frames that have not left; they are counted as dropped.
+    pub fn drop_unsent(&mut self) {
+        let unsent = self.egress.video.clear();
+        self.count_dropped_frames(unsent);
+    }
+
+    fn write_video(&mut self, outgoing: &Outgoing, now: Instant, bytes: &Arc<[u8]>) -> Result<(), RtcError> {
         let writer = self.lines.video().and_then(|line| Some((self.rtc.writer(line.mid)?, line.pt)));
         let Some((writer, pt)) = writer else {
             self.count_dropped_frames(1);
@@ -203,7 +232,7 @@ impl Peer {
         let at = outgoing.media.at;
         let ticks_90k = |ticks| MediaTime::new(ticks, Frequency::NINETY_KHZ);
         let writer = writer.playout_delay(ticks_90k(0), ticks_90k(MAX_PLAYOUT_DELAY_TICKS));
-        writer.write(pt, outgoing.clock.min(now), ticks_90k(rtp_ticks(at, VIDEO_CLOCK_HZ)), &**bytes)?;
+        writer.write(pt, outgoing.clock.min(now), ticks_90k(rtp_ticks(at, VIDEO_CLOCK_HZ)), Arc::clone(bytes))?;
         let dropped = self.egress.video.push(at.to_rtp(), outgoing.media.marks, now);
         self.count_dropped_frames(dropped);
         Ok(())
@@ -211,21 +240,18 @@ impl Peer {
 
     /// Counts encoded frames that are never sent.
     fn count_dropped_frames(&self, count: usize) {
-        for _ in 0..count {
-            self.session.meter.frame_dropped();
-            self.count_loss(Loss::UnsentFrame);
-        }
+        self.viewer.frames_dropped(count, Loss::UnsentFrame);
     }
 
-    fn write_audio(&mut self, outgoing: &Outgoing, now: Instant, packet: &Bytes) -> Result<(), RtcError> {
-        if outgoing.media.utterance < self.session.inbox.utterance() {
+    fn write_audio(&mut self, outgoing: &Outgoing, now: Instant, bytes: &Arc<[u8]>) -> Result<(), RtcError> {
+        if outgoing.media.utterance < self.viewer.session.inbox.utterance() {
             self.count_loss(Loss::StaleUtterance);
             return Ok(());
         }
-        let Some(line) = self.lines.audio() else { return Ok(()) };
+        let Some(line) = self.lines.audio().filter(|_| self.network.stats.is_connected) else { return Ok(()) };
         let Some(writer) = self.rtc.writer(line.mid) else { return Ok(()) };
         let time = MediaTime::new(rtp_ticks(outgoing.media.at, OPUS_HZ), Frequency::FORTY_EIGHT_KHZ);
-        writer.write(line.pt, outgoing.clock.min(now), time, &**packet)?;
+        writer.write(line.pt, outgoing.clock.min(now), time, Arc::clone(bytes))?;
         // For the latency marks only: audio is not paced and leaves with the next poll.
         self.egress.audio.push(outgoing.media.at.to_rtp(), outgoing.media.marks, now);
         Ok(())
@@ -237,7 +263,7 @@ impl Peer {
         if let (PeerState::Active, Some(bps)) = (state, self.egress.poll_bwe_reset()) {
             state = self.restart_after_drop(bps, now, transmit)?;
         }
-        self.session.inbox.note_unsent(self.egress.unsent_frames(now));
+        self.viewer.set_unsent(self.egress.unsent_frames(now));
         Ok(state)
     }
 
@@ -289,7 +315,7 @@ impl Peer {
             && let Some(mut packet) = self.egress.audio.on_first_packet(RtpTime(rtp))
         {
             packet.marks.stamp(Stage::Sent, sent_at);
-            self.session.meter.voice_sent(&packet.marks);
+            self.viewer.session.meter.voice_sent(&packet.marks);
         }
     }
 
@@ -298,15 +324,15 @@ impl Peer {
         self.count_dropped_frames(frame.skipped);
         frame.marks.stamp(Stage::Sent, sent_at);
         let due = frame.marks.at(Stage::PlayoutDue).unwrap_or(sent_at);
-        self.session.meter.frame_sent(&frame.marks, sent_at.saturating_duration_since(due));
+        self.viewer.frame_sent(&frame.marks, sent_at.saturating_duration_since(due));
     }
 
     fn on_event(&mut self, event: Event, now: Instant) -> Option<EndReason> {
         match event {
-            Event::Connected => self.on_connected(),
+            Event::Connected => self.on_connected(now),
             Event::MediaAdded(media) => self.on_media_added(&media),
             Event::RawPacket(packet) => self.on_raw_packet(*packet, now),
-            Event::KeyframeRequest(_) => self.command(SessionCommand::KeyPicture),
+            Event::KeyframeRequest(_) => self.viewer.request_keyframe(KeyframeReason::Repair, now),
             Event::EgressBitrateEstimate(kind) => self.on_estimate(&kind, now),
             Event::PeerStats(stats) => self.on_peer_stats(&stats),
             Event::MediaEgressStats(stats) if self.lines.audio().is_some_and(|line| line.mid == stats.mid) => {
@@ -322,16 +348,16 @@ impl Peer {
         None
     }
 
-    fn on_connected(&mut self) {
+    fn on_connected(&mut self, now: Instant) {
         self.ingress.timeouts.on_connected();
         self.network.stats.is_connected = true;
         // More than the session may use is not probed for.
-        let limit = self.session.terms.bitrate_bps;
+        let limit = self.viewer.session.limits.bitrate_bps;
         let max_bps = limit.map_or(*BITRATE_BPS.end(), |limit| u64::from(limit) + RESERVE_BPS);
         self.rtc.bwe().set_bitrate(Bitrate::bps(0), Bitrate::bps(max_bps));
         self.lines.choose(&mut self.rtc);
         self.note_viewer();
-        self.command(SessionCommand::KeyPicture);
+        self.viewer.request_keyframe(KeyframeReason::Joined, now);
     }
 
     fn on_media_added(&mut self, media: &MediaAdded) {
@@ -339,10 +365,10 @@ impl Peer {
         self.note_viewer();
     }
 
-    /// The session begins to draw once it can be seen.
+    /// The session draws while a viewer can receive it.
     fn note_viewer(&self) {
         if self.network.stats.is_connected && self.lines.video().is_some() {
-            self.session.inbox.watch();
+            self.viewer.begin_watching();
         }
     }
 
@@ -365,12 +391,8 @@ impl Peer {
         if payload.is_empty() || Some(header.payload_type) != payload_type(&self.rtc, Codec::Opus) {
             return;
         }
-        self.session.inbox.hear(self.ingress.audio_packet(header, payload, now));
-    }
-
-    fn command(&self, command: SessionCommand) {
-        // A full queue means that the session does not keep up; the next command of the kind replaces this one.
-        let _ = self.session.inbox.order(command);
+        let packet = self.ingress.audio_packet(header, payload, now);
+        self.viewer.push_packet(packet);
     }
 
     #[cfg(test)]
@@ -379,9 +401,7 @@ impl Peer {
     }
 
     fn count_loss(&self, loss: Loss) {
-        let mut losses = LossCounts::default();
-        losses.count(loss);
-        self.session.meter.lose(&losses);
+        self.viewer.lose(loss);
     }
 }
 

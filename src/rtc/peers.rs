@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,12 +13,13 @@ use std::time::Instant;
 use str0m::net::{Protocol, Receive};
 use str0m::{Input, RtcError};
 
-use super::Admission;
 use super::demux::{self, Demux};
+use super::frame_gate::Verdict;
 use super::network_stats::NetworkStats;
 use super::peer::{Peer, PeerState, Transmitter};
 use super::stall::StallDetector;
-use crate::session::{EndReason, Outgoing, OutgoingMedia, SessionKey};
+use crate::codec::FrameKind;
+use crate::session::{EndReason, Outgoing, OutgoingMedia, SessionKey, Sessions, ViewerKey};
 use crate::telemetry::{Counters, Loss};
 
 /// A datagram as a socket received it.
@@ -33,12 +35,14 @@ pub struct Datagram<'a> {
 
 /// Every peer of the endpoint.
 pub struct Peers {
-    peers: HashMap<SessionKey, Box<Peer>>,
+    peers: HashMap<ViewerKey, Box<Peer>>,
+    /// The same peers in the order of their sessions: a session's viewers stand together.
+    viewers: BTreeSet<ViewerKey>,
     demux: Demux,
     /// When each peer is to be woken, soonest first: one entry per peer, equal to its `wake_at`.
-    timers: BTreeSet<(Instant, SessionKey)>,
+    timers: BTreeSet<(Instant, ViewerKey)>,
     stalls: StallDetector,
-    admission: Arc<dyn Admission>,
+    sessions: Arc<Sessions>,
     counters: Arc<Counters>,
     /// Peers that were read or changed, each time they were.
     #[cfg(test)]
@@ -46,15 +50,17 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// No peers. Ends sessions through `admission`, counts datagrams that belong to no peer in `counters`.
+    /// No peers. Peers that are gone leave their session in `sessions`; datagrams that belong to no peer are counted in
+    /// `counters`.
     #[must_use]
-    pub fn new(admission: Arc<dyn Admission>, counters: Arc<Counters>) -> Self {
+    pub fn new(sessions: Arc<Sessions>, counters: Arc<Counters>) -> Self {
         Self {
             peers: HashMap::new(),
+            viewers: BTreeSet::new(),
             demux: Demux::default(),
             timers: BTreeSet::new(),
             stalls: StallDetector::default(),
-            admission,
+            sessions,
             counters,
             #[cfg(test)]
             touched: 0,
@@ -63,19 +69,21 @@ impl Peers {
 
     /// Serves this peer from now on.
     pub fn add(&mut self, mut peer: Box<Peer>) {
-        let key = peer.session.key;
+        let key = peer.viewer.key();
         self.demux.insert(key, &peer.local_ufrag());
         self.timers.insert((peer.wake_at, key));
+        self.viewers.insert(key);
         self.peers.insert(key, peer);
     }
 
-    /// Network statistics of the session with this id.
+    /// Network statistics of each viewer of a session, in the order in which they joined.
     #[must_use]
-    pub fn stats(&self, id: &str) -> Option<NetworkStats> {
-        self.peers.values().find(|peer| &*peer.session.id == id).map(|peer| peer.stats())
+    pub fn stats(&self, session: SessionKey) -> Vec<(ViewerKey, NetworkStats)> {
+        let viewers = self.viewers.range(ViewerKey::all_of(session));
+        viewers.filter_map(|key| Some((*key, self.peers.get(key)?.stats()))).collect()
     }
 
-    /// Network statistics of every session.
+    /// Network statistics of every peer.
     #[must_use]
     pub fn all_stats(&self) -> Vec<NetworkStats> {
         self.peers.values().map(|peer| peer.stats()).collect()
@@ -111,32 +119,96 @@ impl Peers {
         }
     }
 
-    /// Sends media of a session. Media of a session that has ended is dropped: its meter has accounted for its frames,
-    /// and its audio is counted here.
-    pub fn send(&mut self, now: Instant, item: &Outgoing, transmit: &mut Transmitter<'_>) {
-        let is_audio = matches!(item.media.value, OutgoingMedia::Voice(_));
-        if is_audio && !self.peers.contains_key(&item.session) {
-            return self.counters.lose(Loss::BlockedAudio);
+    /// Sends media of a session to every viewer of it; returns to how many. The bytes are copied once and shared: each
+    /// connection only packetises, encrypts and paces them.
+    pub fn send(&mut self, now: Instant, item: &Outgoing, transmit: &mut Transmitter<'_>) -> usize {
+        match &item.media.value {
+            OutgoingMedia::Voice(packet) => self.send_audio(now, item, &Arc::from(&packet[..]), transmit),
+            OutgoingMedia::VideoFrame(frame) => self.send_frame(now, item, &Arc::from(&frame.bytes[..]), transmit),
         }
-        self.with_peer(item.session, now, transmit, |peer, transmit| peer.send(item, now, transmit));
+    }
+
+    /// Audio that finds no viewer, such as what a session that has ended still had in the queue, is counted as lost.
+    fn send_audio(
+        &mut self,
+        now: Instant,
+        item: &Outgoing,
+        bytes: &Arc<[u8]>,
+        transmit: &mut Transmitter<'_>,
+    ) -> usize {
+        let mut sent = 0;
+        let mut next = self.first_of(item.session);
+        while let Some(key) = next {
+            self.with_peer(key, now, transmit, |peer, transmit| peer.send(item, bytes, now, transmit));
+            next = self.next_after(key);
+            sent += 1;
+        }
+        if sent == 0 {
+            self.counters.lose(Loss::BlockedAudio);
+        }
+        sent
+    }
+
+    /// The session has counted a frame as due once; each further viewer that it is for counts it again.
+    fn send_frame(
+        &mut self,
+        now: Instant,
+        item: &Outgoing,
+        bytes: &Arc<[u8]>,
+        transmit: &mut Transmitter<'_>,
+    ) -> usize {
+        let is_keyframe = matches!(&item.media.value, OutgoingMedia::VideoFrame(frame) if frame.is_key);
+        let kind = if is_keyframe { FrameKind::Key } else { FrameKind::Any };
+        let mut due = 0;
+        let first = self.first_of(item.session);
+        first
+            .and_then(|key| self.peers.get(&key))
+            .iter()
+            .for_each(|peer| peer.viewer.session.viewers.on_frame(kind, now));
+        let mut next = first;
+        while let Some(key) = next {
+            let verdict = self.peers.get_mut(&key).map_or(Verdict::NotStarted, |peer| peer.judge_frame(kind, now));
+            if verdict != Verdict::NotStarted {
+                self.peers.get(&key).iter().for_each(|peer| peer.viewer.frame_due(due));
+                due += 1;
+            }
+            if verdict == Verdict::Send {
+                self.with_peer(key, now, transmit, |peer, transmit| peer.send(item, bytes, now, transmit));
+            }
+            next = self.next_after(key);
+        }
+        if due == 0 {
+            self.sessions.registry().on_undelivered_frame(item.session);
+        }
+        due
+    }
+
+    fn first_of(&self, session: SessionKey) -> Option<ViewerKey> {
+        self.viewers.range(ViewerKey::all_of(session)).next().copied()
+    }
+
+    /// The next viewer of the same session, whether this one is still there or not.
+    fn next_after(&self, key: ViewerKey) -> Option<ViewerKey> {
+        let later = (Bound::Excluded(key), Bound::Included(*ViewerKey::all_of(key.session).end()));
+        self.viewers.range(later).next().copied()
     }
 
     /// Runs the timers that are due; returns when the next one is.
     ///
     /// Each timer runs at most once in a call, so that a peer whose timer stays due cannot starve the others.
     pub fn handle_timeouts(&mut self, now: Instant, transmit: &mut Transmitter<'_>) -> Option<Instant> {
-        let due: Vec<SessionKey> = self.timers.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| *key).collect();
+        let due: Vec<ViewerKey> = self.timers.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| *key).collect();
         for key in due {
             self.with_peer(key, now, transmit, |peer, transmit| peer.handle_timeout(now, transmit));
         }
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// Removes peers whose session was ended elsewhere, that never connected, or that fell silent. Call it every 100 ms.
+    /// Removes peers whose session was ended elsewhere, that were dismissed, that never connected, or that fell silent. Call it every 100 ms.
     pub fn remove_ended(&mut self, now: Instant, transmit: &mut Transmitter<'_>) {
         let ended = self.peers.iter().filter_map(|(key, peer)| {
             let reason = peer.timeouts().end_reason(now);
-            (peer.session.inbox.has_ended() || reason.is_some()).then_some((*key, reason))
+            (peer.viewer.has_ended() || reason.is_some()).then_some((*key, reason))
         });
         let ended: Vec<_> = ended.collect();
         for (key, reason) in ended {
@@ -152,7 +224,7 @@ impl Peers {
 
     /// STUN is routed by its user name, everything else by its source address: an authenticated STUN request came from
     /// there before.
-    fn key_of(&self, source: SocketAddr, bytes: &[u8]) -> Option<SessionKey> {
+    fn key_of(&self, source: SocketAddr, bytes: &[u8]) -> Option<ViewerKey> {
         if demux::is_stun(bytes) {
             self.demux.by_ufrag(demux::local_ufrag(bytes)?)
         } else {
@@ -164,8 +236,8 @@ impl Peers {
         self.counters.lose(Loss::StrayPacket);
     }
 
-    /// Works on one peer and reschedules its timer. If the peer fails or panics, its session ends and no other.
-    fn with_peer<F>(&mut self, key: SessionKey, now: Instant, transmit: &mut Transmitter<'_>, work: F)
+    /// Works on one peer and reschedules its timer. If the peer fails or panics, it alone leaves its session.
+    fn with_peer<F>(&mut self, key: ViewerKey, now: Instant, transmit: &mut Transmitter<'_>, work: F)
     where
         F: FnOnce(&mut Peer, &mut Transmitter<'_>) -> Result<PeerState, RtcError>,
     {
@@ -192,15 +264,16 @@ impl Peers {
         self.remove(key, Some(reason), now, transmit);
     }
 
-    /// Closes a peer and removes it. Ends its session for this reason, unless it has ended already.
-    fn remove(&mut self, key: SessionKey, reason: Option<EndReason>, now: Instant, transmit: &mut Transmitter<'_>) {
+    /// Closes a peer and removes it: it leaves its session for this reason, which may end the session. Without a reason
+    /// the session has ended already, or the viewer was dismissed.
+    fn remove(&mut self, key: ViewerKey, reason: Option<EndReason>, now: Instant, transmit: &mut Transmitter<'_>) {
         let Some(mut peer) = self.peers.remove(&key) else { return };
+        self.viewers.remove(&key);
         self.demux.remove(key);
         self.timers.remove(&(peer.wake_at, key));
         // A peer that cannot even close is dropped all the same.
         let _ = catch_unwind(AssertUnwindSafe(|| peer.close(now, transmit)));
-        if let Some(reason) = reason {
-            self.admission.end(&peer.session.id, reason);
-        }
+        peer.drop_unsent();
+        self.sessions.leave(&peer.viewer, reason.unwrap_or(EndReason::Deleted));
     }
 }

@@ -12,6 +12,7 @@ use str0m::{Candidate, Rtc, RtcConfig};
 
 use super::{JoinError, sdp};
 use crate::codec::VideoCodec;
+use crate::session::ViewerRole;
 
 /// The H.264 profile that every browser plays: constrained baseline, level 3.1 (RFC 6184, section 8.1).
 const CONSTRAINED_BASELINE: u32 = 0x42_e0_1f;
@@ -73,18 +74,39 @@ impl RtcFactory {
         rtc
     }
 
+    /// Reads an offer to watch a session that is encoded with `codec`: the machine that has taken it, and the answer.
+    ///
+    /// # Errors
+    /// If the offer cannot be answered, or lacks the codec.
+    pub fn answer_viewer(
+        &self,
+        offer: &str,
+        (codec, role): (VideoCodec, ViewerRole),
+        now: Instant,
+    ) -> Result<(Rtc, String), JoinError> {
+        sdp::check_offer(offer)?;
+        sdp::check_codec(offer, codec)?;
+        let offer = if role.has_microphone() { offer.to_owned() } else { sdp::receive_only(offer) };
+        self.accept(&offer, codec, now)
+    }
+
     /// Reads an offer: the machine that has taken it, the codec of its pictures, and the answer for the browser.
     ///
     /// # Errors
     /// If the offer cannot be answered.
     pub fn answer(&self, offer: &str, now: Instant) -> Result<(Rtc, VideoCodec, String), JoinError> {
         let codec = sdp::check_offer(offer)?;
+        let (rtc, answer) = self.accept(offer, codec, now)?;
+        Ok((rtc, codec, answer))
+    }
+
+    fn accept(&self, offer: &str, codec: VideoCodec, now: Instant) -> Result<(Rtc, String), JoinError> {
         let bad = |error: &dyn std::error::Error| JoinError::BadOffer { found: error.to_string() };
         let offer = SdpOffer::from_sdp_string(&sdp::without_candidates(offer)).map_err(|error| bad(&error))?;
         let mut rtc = self.build(codec, now);
         let answer = rtc.sdp_api().accept_offer(offer).map_err(|error| bad(&error))?.to_sdp_string();
         sdp::check_answer(&answer)?;
-        Ok((rtc, codec, sdp::in_one_stream(&answer)))
+        Ok((rtc, sdp::in_one_stream(&answer)))
     }
 }
 

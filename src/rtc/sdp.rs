@@ -39,6 +39,30 @@ pub fn check_offer(offer: &str) -> Result<VideoCodec, JoinError> {
     Ok(codec)
 }
 
+/// Whether an offer has the codec of a running session.
+///
+/// # Errors
+/// If it does not.
+pub fn check_codec(offer: &str, codec: VideoCodec) -> Result<(), JoinError> {
+    let Some(mut video) = section(offer, "video") else { return Ok(()) };
+    let lines = video.clone();
+    let (has_it, codec) = match codec {
+        VideoCodec::H264 => (video.any(is_baseline), "H.264"),
+        #[cfg(feature = "vp8")]
+        VideoCodec::Vp8 => (video.any(is_vp8), "VP8"),
+    };
+    let offered = || offered(lines.filter(|line| line.ends_with("/90000")));
+    if has_it { Ok(()) } else { Err(JoinError::OtherCodec { codec, offered: offered() }) }
+}
+
+/// The offer of a viewer without the microphone: it sends nothing, whatever directions it names. So the answer never
+/// says that its audio is received (draft-ietf-wish-whep: an offer may be `sendrecv`, the answer is `sendonly`).
+#[must_use]
+pub fn receive_only(offer: &str) -> String {
+    let lines = offer.lines().map(|line| if line == "a=sendrecv" { "a=recvonly" } else { line });
+    lines.fold(String::with_capacity(offer.len()), |text, line| text + line + "\r\n")
+}
+
 /// Whoever offers voice wants it to be heard: better no session than one that stays silent (RFC 7587: Opus is `opus/48000/2`).
 fn check_voice(offer: &str) -> Result<(), JoinError> {
     let Some(mut voice) = section(offer, "audio") else { return Ok(()) };

@@ -12,12 +12,16 @@ use super::network_stats::NetworkStats;
 use super::peer::Peer;
 use super::rtc_factory::RtcFactory;
 use super::sockets;
-use super::{Admission, JoinError, Joined, RtcConfig, RtcServerError};
-use crate::session::{EndReason, Outgoing, SessionRequest};
+use super::{JoinError, Joined, JoinedViewer, RtcConfig, RtcServerError};
+use crate::session::{
+    EndReason, Outgoing, SessionHandle, SessionKey, SessionRequest, Sessions, ViewerError, ViewerHandle, ViewerKey,
+    ViewerRole,
+};
 use crate::telemetry::Counters;
 use crate::time::Wall;
 
-/// Media items in the queue to the network thread, for each session: 160 ms of video (4 frames) and audio (8 packets).
+/// Media items in the queue to the network thread, for each session: 160 ms of video (4 frames) and audio (8 packets). How
+/// many viewers a session has does not matter: an item is fanned out when it leaves the queue.
 const OUTGOING_PER_SESSION: usize = 16;
 /// Commands in the queue to the network thread; senders wait when it is full.
 const COMMANDS: usize = 64;
@@ -34,7 +38,7 @@ pub struct RtcServer {
 /// What a task needs to admit a session and to hand its peer to the network thread.
 #[derive(Clone)]
 struct Joiner {
-    admission: Arc<dyn Admission>,
+    sessions: Arc<Sessions>,
     commands: mpsc::Sender<RtcCommand>,
     outgoing: mpsc::Sender<Outgoing>,
 }
@@ -46,7 +50,7 @@ impl RtcServer {
     /// If a socket cannot be bound or the thread cannot be started.
     pub fn start(
         config: &RtcConfig,
-        admission: Arc<dyn Admission>,
+        sessions: Arc<Sessions>,
         counters: Arc<Counters>,
         wall: Wall,
     ) -> Result<Self, RtcServerError> {
@@ -59,13 +63,13 @@ impl RtcServer {
         let candidates: Vec<SocketAddr> = sockets.iter().flat_map(|socket| socket.advertised.clone()).collect();
         let (outgoing, outgoing_queue) = mpsc::channel(OUTGOING_PER_SESSION * config.capacity.max(1));
         let (commands, command_queue) = mpsc::channel(COMMANDS);
-        let event_loop = EventLoop::new(sockets, Arc::clone(&admission), counters, wall);
+        let event_loop = EventLoop::new(sockets, Arc::clone(&sessions), counters, wall);
         let work = move || runtime.block_on(event_loop.run(command_queue, outgoing_queue));
         let thread = std::thread::Builder::new().name("net".to_owned()).spawn(work).map_err(RtcServerError::Thread)?;
         Ok(Self {
             factory: RtcFactory::new(&candidates),
             port: candidates.first().map_or(0, SocketAddr::port),
-            joiner: Joiner { admission, commands, outgoing },
+            joiner: Joiner { sessions, commands, outgoing },
             thread: Some(thread).into(),
             wall,
         })
@@ -77,7 +81,7 @@ impl RtcServer {
         self.port
     }
 
-    /// Answers an offer and admits its session.
+    /// Creates a session for the peer that sent `offer`. The peer is its creator and first viewer, and owns the microphone.
     ///
     /// # Errors
     /// If the offer cannot be answered or the session is not admitted; then nothing of it remains.
@@ -85,19 +89,49 @@ impl RtcServer {
         let (rtc, codec, answer) = self.factory.answer(offer, self.wall.now())?;
         let request = SessionRequest { codec, ..request };
         // A separate task: the client may disconnect meanwhile, and a session that was admitted must get its peer.
-        let admission = self.joiner.clone().admit(rtc, request, self.wall);
-        let (id, avatar) = tokio::spawn(admission).await.map_err(|_panicked| JoinError::Closing)??;
-        Ok(Joined { id, avatar, answer })
+        let creation = self.joiner.clone().create(rtc, request, self.wall);
+        let added = tokio::spawn(creation).await.map_err(|_panicked| JoinError::Closing)??;
+        Ok(Joined { id: added.session, viewer: added.viewer, avatar: added.avatar, answer })
     }
 
-    /// Network statistics of a session; `None` if there is no such session.
-    pub async fn stats(&self, id: &str) -> Option<NetworkStats> {
+    /// Creates a session without a peer.
+    ///
+    /// # Errors
+    /// If the session is not admitted.
+    pub async fn create(&self, request: SessionRequest) -> Result<Arc<SessionHandle>, JoinError> {
+        self.joiner.clone().start(request).await
+    }
+
+    /// Lets the peer that sent `offer` watch a running session.
+    ///
+    /// # Errors
+    /// If there is no such session, its codec is not in the offer, the offer cannot be answered, or the session has no
+    /// viewer slot or microphone for it; then nothing of it remains.
+    pub async fn join_viewer(&self, session: &str, offer: &str, role: ViewerRole) -> Result<JoinedViewer, JoinError> {
+        let codec = self.joiner.sessions.find(session).ok_or(ViewerError::NoSession)?.codec;
+        let now = self.wall.now();
+        let (rtc, answer) = self.factory.answer_viewer(offer, (codec, role), now)?;
+        let viewer = self.joiner.sessions.join(session, role, now)?;
+        let id = Arc::clone(viewer.id());
+        let adding = self.joiner.clone().add(rtc, viewer, self.wall);
+        tokio::spawn(adding).await.map_err(|_panicked| JoinError::Closing)??;
+        Ok(JoinedViewer { id, answer })
+    }
+
+    /// Network statistics of each viewer of a session, in the order in which they joined.
+    pub async fn stats(&self, session: SessionKey) -> Vec<(ViewerKey, NetworkStats)> {
         let (reply, stats) = oneshot::channel();
-        self.joiner.commands.send(RtcCommand::Stats(Arc::from(id), reply)).await.ok()?;
-        stats.await.ok()?
+        let is_sent = self.joiner.commands.send(RtcCommand::Stats(session, reply)).await.is_ok();
+        if is_sent { stats.await.unwrap_or_default() } else { Vec::new() }
     }
 
-    /// Network statistics of every session.
+    /// Network statistics of the first viewer of the session with this id; `None` if there is no such session or viewer.
+    pub async fn first_viewer_stats(&self, id: &str) -> Option<NetworkStats> {
+        let session = self.joiner.sessions.find(id)?;
+        self.stats(session.key).await.first().map(|(_, stats)| *stats)
+    }
+
+    /// Network statistics of every peer.
     pub async fn all_stats(&self) -> Vec<NetworkStats> {
         let (reply, stats) = oneshot::channel();
         let is_sent = self.joiner.commands.send(RtcCommand::AllStats(reply)).await.is_ok();
@@ -116,18 +150,39 @@ impl RtcServer {
     }
 }
 
+/// The ids of a session and its creator.
+struct Created {
+    session: Arc<str>,
+    viewer: Arc<str>,
+    avatar: Arc<str>,
+}
+
 impl Joiner {
-    async fn admit(self, rtc: Rtc, request: SessionRequest, wall: Wall) -> Result<(Arc<str>, Arc<str>), JoinError> {
-        let (admission, outgoing) = (Arc::clone(&self.admission), self.outgoing);
+    async fn create(self, rtc: Rtc, request: SessionRequest, wall: Wall) -> Result<Created, JoinError> {
+        let session = self.clone().start(request).await?;
+        let joined = self.sessions.join(&session.id, ViewerRole::Creator, wall.now());
+        let viewer = joined.inspect_err(|_refused| {
+            self.sessions.end(&session.id, EndReason::Closing);
+        })?;
+        let (id, avatar) = (Arc::clone(&session.id), session.avatar());
+        let created = Created { session: id, viewer: Arc::clone(viewer.id()), avatar };
+        self.add(rtc, viewer, wall).await?;
+        Ok(created)
+    }
+
+    async fn start(self, request: SessionRequest) -> Result<Arc<SessionHandle>, JoinError> {
+        let Self { sessions, outgoing, .. } = self;
         // Admission may load an avatar from disk, so it must not block the async workers.
-        let admitted = tokio::task::spawn_blocking(move || admission.admit(&request, Box::new(outgoing))).await;
-        let session = admitted.map_err(|_panicked| JoinError::Closing)??;
-        let (id, avatar) = (Arc::clone(&session.id), Arc::clone(&session.avatar));
-        let peer = Box::new(Peer::new(rtc, session, wall.now()));
-        if self.commands.send(RtcCommand::Add(peer)).await.is_err() {
-            self.admission.end(&id, EndReason::Closing);
-            return Err(JoinError::Closing);
+        let started = tokio::task::spawn_blocking(move || sessions.start(&request, Box::new(outgoing))).await;
+        Ok(started.map_err(|_panicked| JoinError::Closing)??)
+    }
+
+    async fn add(self, rtc: Rtc, viewer: ViewerHandle, wall: Wall) -> Result<(), JoinError> {
+        let peer = Box::new(Peer::new(rtc, viewer, wall.now()));
+        let Err(refused) = self.commands.send(RtcCommand::Add(peer)).await else { return Ok(()) };
+        if let RtcCommand::Add(peer) = refused.0 {
+            self.sessions.leave(&peer.viewer, EndReason::Closing);
         }
-        Ok((id, avatar))
+        Err(JoinError::Closing)
     }
 }

@@ -13,9 +13,12 @@ use str0m::{Candidate, Event, Input, Output, Rtc};
 
 use super::RtcFactory;
 use super::peer::Peer;
-use crate::codec::{EncodedFrame, VideoCodec};
+use crate::codec::EncodedFrame;
 use crate::media::{Timed, Utterance};
-use crate::session::{Inbox, Meter, Outgoing, OutgoingMedia, SessionHandle, SessionKey, SessionLimits};
+use crate::session::{
+    Outgoing, OutgoingMedia, SessionHandle, SessionKey, SessionRequest, SessionsConfig, ViewerHandle, ViewerRole,
+    Viewers,
+};
 use crate::telemetry::{Loss, Marks, Stage};
 use crate::time::{SampleIndex, Wall};
 
@@ -38,18 +41,13 @@ struct Call {
     recorded: Vec<Vec<u8>>,
 }
 
-fn session(now: Instant) -> SessionHandle {
-    SessionHandle {
-        id: Arc::from("session"),
-        key: SessionKey(1),
-        avatar: Arc::from("nobody"),
-        codec: VideoCodec::H264,
-        terms: SessionLimits { resolution_px: 512, bitrate_bps: None, audio: true },
-        inbox: Inbox::new(Arc::default()),
-        meter: Arc::new(Meter::default()),
-        events: tokio::sync::broadcast::channel(1).0,
-        began: now,
-    }
+/// The creator of a session that nobody runs.
+fn viewer(now: Instant) -> ViewerHandle {
+    let config =
+        SessionsConfig { max_sessions: 1, max_viewers: 1, workers: 1, resolution_px: 512, bitrate_bps: 500_000 };
+    let request = SessionRequest::default();
+    let session = SessionHandle::new(SessionKey(1), Arc::from("nobody"), &request, &config, now);
+    Viewers::join(&Arc::new(session), ViewerRole::Creator, now).expect("a viewer slot")
 }
 
 impl Call {
@@ -65,7 +63,7 @@ impl Call {
         let (rtc, _, answer) = RtcFactory::new(&[door]).answer(&offer.to_sdp_string(), now).expect("an answer");
         let answer = SdpAnswer::from_sdp_string(&answer).expect("an answer");
         browser.sdp_api().accept_answer(pending, answer).expect("a fitting answer");
-        let peer = Peer::new(rtc, session(now), now);
+        let peer = Peer::new(rtc, viewer(now), now);
         let (to_peer, to_browser) = (VecDeque::new(), VecDeque::new());
         let (sent, recorded, is_connected) = (Vec::new(), Vec::new(), false);
         let mut call =
@@ -153,7 +151,7 @@ impl Call {
     }
 
     fn show(&mut self, number: u64, bytes: usize) {
-        self.peer.session.meter.frame_due();
+        self.peer.viewer.session.meter.frame_due();
         let mut marks = Marks::default();
         marks.stamp(Stage::PlayoutDue, self.now);
         let value = OutgoingMedia::VideoFrame(EncodedFrame { bytes: Bytes::from(vec![0x65; bytes]), is_key: true });
@@ -164,7 +162,7 @@ impl Call {
             out.push_back(datagram.contents.to_vec());
             now
         };
-        self.peer.send(&outgoing, now, &mut transmit).expect("a machine that works");
+        self.peer.send(&outgoing, &Arc::from(vec![0x65; bytes]), now, &mut transmit).expect("a machine that works");
     }
 }
 
@@ -243,7 +241,7 @@ fn a_peer_that_reports_nothing_and_only_asks_whether_we_consent_is_kept() {
 #[test]
 fn what_looks_like_dtls_is_counted_once_connected() {
     let mut call = Call::new();
-    let strays = |call: &Call| call.peer.session.meter.report().losses[Loss::StrayPacket.name()];
+    let strays = |call: &Call| call.peer.viewer.session.meter.report().losses[Loss::StrayPacket.name()];
     let before = strays(&call);
     let mut random = fastrand::Rng::with_seed(5);
     for _ in 0..100 {
@@ -263,7 +261,7 @@ fn pictures_that_the_way_out_is_too_narrow_for_are_counted() {
     // Many more than the way carries: the machine spreads them over seconds.
     (0..200).for_each(|number| call.show(number, 30_000));
     call.live(Duration::from_secs(5));
-    let meter = Arc::clone(&call.peer.session.meter);
+    let meter = Arc::clone(&call.peer.viewer.session.meter);
     let on_the_way = |frames: crate::session::FrameCounts| frames.due - frames.on_time - frames.late - frames.dropped;
     let report = meter.report();
     assert!(on_the_way(report.frames) <= 64 && report.frames.dropped >= 100, "{:?}", report.frames);

@@ -58,7 +58,7 @@ async fn gather(stream: &mut BodyDataStream, limit_bytes: usize) -> Result<Bytes
 }
 
 /// Reads and discards the rest.
-fn discard(mut stream: BodyDataStream) {
+pub fn discard(mut stream: BodyDataStream) {
     tokio::spawn(timeout(DISCARDED_FOR, async move {
         let mut left = DISCARDED_BYTES;
         while let Some(Ok(chunk)) = stream.next().await {

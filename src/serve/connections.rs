@@ -160,7 +160,9 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Counting {
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
         let counted = stream.peer_addr().map(|peer| self.count(peer.ip()));
         let accepted = match counted {
-            Ok(Ok(Counted { _held, _permit, stream: () })) => Ok((Counted { stream, _held, _permit }, service)),
+            Ok(Ok(Counted { _held: held, _permit: permit, stream: () })) => {
+                Ok((Counted { stream, _held: held, _permit: permit }, service))
+            }
             Ok(Err(answer)) => {
                 self.refuse(stream, answer);
                 Err(io::Error::other("too many connections"))

@@ -45,13 +45,13 @@ pub async fn events(
     first["type"] = json!("session");
     let share = state.streams().take(client).ok_or_else(too_many_of_one)?;
     let place = (share, state.event_places().try_acquire_owned().map_err(|_full| too_many())?);
-    let (closing, counters) = (state.closing.clone(), state.studio.counters());
+    let (closing, counters) = (state.closing.clone(), state.studio.registry().counters());
     let reader = Reader { first: Some(first), events, closing, counters, is_over: false, _place: place };
-    let told = stream::unfold(reader, |mut reader| async {
+    let stream = stream::unfold(reader, |mut reader| async {
         let event = reader.next().await?;
         Some((Ok(as_sent(&event)), reader))
     });
-    Ok(Sse::new(told).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
 impl Reader {

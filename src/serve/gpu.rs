@@ -10,11 +10,11 @@ use crate::telemetry::Exposition;
 use crate::telemetry::MetricKind::{Counter, Gauge};
 
 /// One value of a reading: family, help text, and the value in its unit.
-type Told = (&'static str, &'static str, fn(&GpuReading) -> Option<f64>);
+type Family = (&'static str, &'static str, fn(&GpuReading) -> Option<f64>);
 
 const LOOP_STALLS: &str = "Allocations and stream synchronisations in the inference loop; 0 is expected.";
 
-const FAMILIES: [Told; 12] = [
+const FAMILIES: [Family; 12] = [
     ("visage_gpu_temperature_celsius", "GPU temperature.", |card| card.temperature_c.map(f64::from)),
     ("visage_gpu_memory_bytes", "Total GPU memory.", |card| bytes(card.memory_bytes)),
     ("visage_gpu_memory_used_bytes", "GPU memory in use, by any process.", |card| bytes(card.memory_used_bytes)),

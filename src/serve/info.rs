@@ -22,7 +22,7 @@ use crate::session::AdmitError;
 pub async fn server(State(state): State<AppState>) -> Json<Value> {
     let config = state.studio.config();
     let mut facts = json!(state.facts);
-    facts["sessions"] = json!({ "active": state.studio.sessions().len(), "capacity": config.max_sessions });
+    facts["sessions"] = json!({ "active": state.studio.registry().count(), "capacity": config.max_sessions });
     facts["udp_port"] = json!(state.net.udp_port());
     facts["resolution_px"] = json!(config.resolution_px);
     facts["allow_origin"] = json!(state.origins);
@@ -97,6 +97,11 @@ fn png(state: &AppState, name: &str, side_px: u32) -> Result<Bytes, Problem> {
         ModelError::UnknownAvatar { .. } => {
             Problem::new(StatusCode::NOT_FOUND, of_model(&error), "GET /v1/avatars lists the avatars").at("name")
         }
+        ModelError::Busy { .. } => {
+            let detail = "the server is loading other avatars".to_owned();
+            let busy = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, "try again in a second");
+            busy.with(header::RETRY_AFTER, "1")
+        }
         other => cannot_show(of_model(&other)),
     })?;
     let bytes = encoded(&still).map_err(|error| {
@@ -127,7 +132,7 @@ pub async fn health() -> &'static str {
 
 /// `GET /readyz`: 200 if a session would be admitted, else 503 with the reasons.
 pub async fn ready(State(state): State<AppState>) -> Response {
-    let (used, limit) = (state.studio.sessions().len(), state.studio.config().max_sessions);
+    let (used, limit) = (state.studio.registry().count(), state.studio.config().max_sessions);
     let is_closing = *state.closing.borrow();
     let reasons = [(is_closing, "the server is closing"), (used >= limit, "all sessions are in use")];
     let mut reasons: Vec<String> =
@@ -144,7 +149,7 @@ pub async fn ready(State(state): State<AppState>) -> Response {
 
 /// `GET /v1/gpus`: the last reading of each GPU, and how many sessions that allows.
 pub async fn gpus(State(state): State<AppState>) -> Json<Value> {
-    let Some(now) = state.studio.cards() else {
+    let Some(now) = state.studio.gpu().latest() else {
         return Json(json!({ "gpus": [], "reading_age_ms": null, "admission": null }));
     };
     let reading_age_ms = state.wall.now().saturating_duration_since(now.read_at).as_millis() as u64;

@@ -29,8 +29,12 @@ struct TokenQuery {
 pub async fn token(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     // The page needs these before it can ask for the token.
-    let is_open =
-        !(path.starts_with("/v1/") || path == "/metrics") || path == "/v1/server" || path.ends_with("/still.png");
+    let is_api = ["/v1/", "/whep/", "/metrics"].iter().any(|start| path.starts_with(start));
+    let is_open = !is_api
+        || path == "/v1/server"
+        || path.ends_with("/still.png")
+        // A question about a resource carries no token (Fetch, CORS preflight).
+        || request.method() == Method::OPTIONS;
     let is_right = state.token.as_deref().is_none_or(|token| is_open || carries(&request, token));
     if is_right {
         return next.run(request).await;
@@ -45,8 +49,9 @@ fn carries(request: &Request, token: &str) -> bool {
     let bearer = header.and_then(|value| value.split_once(' '));
     let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, found)| found.trim());
     let in_query = Query::<TokenQuery>::try_from_uri(request.uri()).ok().and_then(|query| query.0.token);
-    // Browsers cannot send headers with event streams. Elsewhere a token in the URL would only end up in logs.
-    let in_query = in_query.filter(|_found| request.uri().path().ends_with("/events"));
+    // Browsers cannot send headers with event streams and WebSockets. Elsewhere a token in the URL would only end up in logs.
+    let path = request.uri().path();
+    let in_query = in_query.filter(|_found| path.ends_with("/events") || path.ends_with("/speech/stream"));
     [bearer, in_query.as_deref()].into_iter().flatten().any(|found| is_same(found, token))
 }
 

@@ -18,12 +18,15 @@ mod problem;
 mod request_metrics;
 mod sessions;
 mod speech;
+mod speech_stream;
 mod startup;
 mod state;
 mod texts;
 mod tls;
 mod trace;
 mod unconnected;
+mod viewers;
+mod whep;
 
 use std::future::Future;
 use std::io;
@@ -32,7 +35,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderValue, Method, header};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use axum_server::{Address, Handle, Server};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -173,7 +176,9 @@ pub fn router(state: AppState) -> Router {
     let open = if origins.is_empty() { gated } else { gated.layer(cors(origins)) };
     let open = open.layer(axum::middleware::from_fn_with_state(state.access.clone(), access::only_allowed));
     let about = (state.clone(), middleware::policy(origins));
-    open.layer(axum::middleware::from_fn_with_state(about, middleware::headers)).with_state(state)
+    open.layer(axum::middleware::from_fn(whep::advertise))
+        .layer(axum::middleware::from_fn_with_state(about, middleware::headers))
+        .with_state(state)
 }
 
 /// The paths of the API; a test compares them with its description.
@@ -192,8 +197,13 @@ fn routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/v1/sessions", get(sessions::list).post(sessions::join)),
         ("/v1/sessions/{id}", get(sessions::show).patch(sessions::change).delete(sessions::leave)),
         ("/v1/sessions/{id}/stats", get(sessions::stats)),
+        ("/v1/sessions/{id}/viewers", post(viewers::join)),
+        ("/v1/sessions/{id}/viewers/{viewer}", delete(viewers::leave)),
+        ("/whep/{id}", post(whep::join).get(whep::live).head(whep::discover).options(whep::options)),
+        ("/whep/{id}/{viewer}", patch(whep::trickle).delete(whep::leave).options(whep::options)),
         ("/v1/sessions/{id}/events", get(events::events)),
         ("/v1/sessions/{id}/speech", post(speech::speak)),
+        ("/v1/sessions/{id}/speech/stream", get(speech_stream::speech_stream)),
         ("/v1/sessions/{id}/interrupt", post(sessions::interrupt)),
         ("/healthz", get(info::health)),
         ("/readyz", get(info::ready)),
@@ -207,7 +217,7 @@ fn cors(origins: &[String]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(if is_any { AllowOrigin::any() } else { AllowOrigin::list(listed) })
         .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
-        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
-        .expose_headers([header::LOCATION, header::RETRY_AFTER])
+        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION, header::IF_MATCH])
+        .expose_headers([header::LOCATION, header::RETRY_AFTER, header::ETAG])
         .max_age(Duration::from_mins(10))
 }

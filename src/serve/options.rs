@@ -6,7 +6,7 @@ use serde_json::Number;
 
 use super::problem::Problem;
 use crate::rtc::BITRATE_BPS;
-use crate::session::SessionOptions;
+use crate::session::{SessionLifetime, SessionOptions};
 
 /// Requested limits; the server chooses what is left out.
 #[derive(Debug, Deserialize)]
@@ -15,6 +15,7 @@ pub struct Options {
     resolution_px: Option<Number>,
     bitrate_bps: Option<Number>,
     audio: Option<bool>,
+    lifetime: Option<SessionLifetime>,
 }
 
 /// Resolutions that can be requested: the steps of the resolution ladder below 512.
@@ -25,10 +26,15 @@ impl Options {
     ///
     /// # Errors
     /// 400 if a value is out of range.
-    pub fn wishes(self) -> Result<SessionOptions, Problem> {
+    pub fn session_options(self) -> Result<SessionOptions, Problem> {
         let resolution_px = self.resolution_px.map(side).transpose()?;
         let bitrate_bps = self.bitrate_bps.map(bitrate).transpose()?;
-        Ok(SessionOptions { resolution_px, bitrate_bps, audio: self.audio })
+        Ok(SessionOptions {
+            resolution_px,
+            bitrate_bps,
+            audio: self.audio,
+            lifetime: self.lifetime.unwrap_or_default(),
+        })
     }
 }
 

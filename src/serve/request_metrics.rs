@@ -18,12 +18,14 @@ pub enum Refusal {
     BadOffer,
     NoUsableVideo,
     NoUsableVoice,
+    OtherCodec,
+    Viewer,
     UnknownAvatar,
     BrokenAvatar,
 }
 
 impl Refusal {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Full,
         Self::GpuHot,
         Self::GpuFull,
@@ -32,6 +34,8 @@ impl Refusal {
         Self::BadOffer,
         Self::NoUsableVideo,
         Self::NoUsableVoice,
+        Self::OtherCodec,
+        Self::Viewer,
         Self::UnknownAvatar,
         Self::BrokenAvatar,
     ];
@@ -47,6 +51,8 @@ impl Refusal {
             Self::BadOffer => "invalid_offer",
             Self::NoUsableVideo => "no_usable_video",
             Self::NoUsableVoice => "no_usable_audio",
+            Self::OtherCodec => "other_codec",
+            Self::Viewer => "viewer",
             Self::UnknownAvatar => "unknown_avatar",
             Self::BrokenAvatar => "broken_avatar",
         }
@@ -61,6 +67,8 @@ impl From<&JoinError> for Refusal {
             JoinError::BadOffer { .. } => Self::BadOffer,
             JoinError::NoUsableVideo { .. } => Self::NoUsableVideo,
             JoinError::NoUsableAudio { .. } => Self::NoUsableVoice,
+            JoinError::OtherCodec { .. } => Self::OtherCodec,
+            JoinError::Viewer(_) => Self::Viewer,
         }
     }
 }

@@ -18,23 +18,25 @@ use super::state::AppState;
 use super::texts::of_admission;
 use crate::rtc::{JoinError, Joined, LONGEST_OFFER};
 use crate::session::{
-    AdmitError, CommandError, EndReason, SessionCommand, SessionOptions, SessionRequest, SessionSummary,
+    AdmitError, CommandError, EndReason, SessionCommand, SessionHandle, SessionLifetime, SessionOptions,
+    SessionRequest, SessionSummary,
 };
 
 /// Body of `POST /v1/sessions`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct JoinBody {
-    sdp: String,
+    sdp: Option<String>,
     avatar: Option<String>,
     options: Option<Object<Options>>,
 }
 
 /// A parsed `POST /v1/sessions`.
 struct Wanted {
-    sdp: String,
+    /// `None` for a session without a peer of its creator.
+    sdp: Option<String>,
     avatar: Option<String>,
-    wishes: SessionOptions,
+    options: SessionOptions,
 }
 
 /// Query of `POST /v1/sessions` with a bare offer.
@@ -47,7 +49,10 @@ pub struct JoinQuery {
 #[derive(Serialize)]
 struct JoinAnswer {
     id: String,
-    sdp: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    viewer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sdp: Option<String>,
     avatar: String,
     location: String,
 }
@@ -66,8 +71,8 @@ const LARGEST_CHANGE_BYTES: usize = 4096;
 const JOIN_EXAMPLE: &str = "{\"sdp\": \"v=0...\", \"avatar\": \"mira\", \"options\": {\"resolution_px\": 256}} as \
     application/json, or the bare offer as application/sdp";
 const CHANGE_EXAMPLE: &str = "{\"avatar\": \"nora\"} as application/json";
-const JSON: &str = "application/json";
-const SDP: &str = "application/sdp";
+pub(super) const JSON: &str = "application/json";
+pub(super) const SDP: &str = "application/sdp";
 
 /// `POST /v1/sessions`.
 pub async fn join(
@@ -80,20 +85,27 @@ pub async fn join(
     let kind = body::media_type(&headers);
     let body = body::read(&headers, body, largest_join_bytes(&kind)?).await?;
     let wanted = wanted_session(&kind, query, &body)?;
-    let request = SessionRequest { avatar: wanted.avatar, wishes: wanted.wishes, ..SessionRequest::default() };
+    let request = SessionRequest { avatar: wanted.avatar, options: wanted.options, ..SessionRequest::default() };
+    let Some(offer) = wanted.sdp else {
+        let session = state.net.create(request).await.map_err(|error| refused(&state, &error))?;
+        state.ledger().admit();
+        return Ok(created(&session, &base));
+    };
     let held = state.unconnected().enter(client, &state.net).await;
     if held.is_none() && state.studio.refusal().is_none() {
         return Err(too_many_unconnected());
     }
-    let joined = state.net.join(&wanted.sdp, request).await.map_err(|error| {
-        state.ledger().refuse(&error);
-        refusal(&error)
-    })?;
+    let joined = state.net.join(&offer, request).await.map_err(|error| refused(&state, &error))?;
     state.ledger().admit();
     if let Some(held) = held {
         state.unconnected().keep(&joined.id, client, held, state.wall.now());
     }
     Ok(welcome(&kind, joined, &base))
+}
+
+fn refused(state: &AppState, error: &JoinError) -> Problem {
+    state.ledger().refuse(error);
+    refusal(error)
 }
 
 fn too_many_unconnected() -> Problem {
@@ -110,12 +122,20 @@ fn welcome(kind: &str, joined: Joined, base: &BasePath) -> Response {
     if kind == SDP {
         return (StatusCode::CREATED, place, [(header::CONTENT_TYPE, SDP)], joined.answer).into_response();
     }
-    let answer =
-        JoinAnswer { id: joined.id.to_string(), sdp: joined.answer, avatar: joined.avatar.to_string(), location };
-    (StatusCode::CREATED, place, Json(answer)).into_response()
+    let (id, avatar) = (joined.id.to_string(), joined.avatar.to_string());
+    let (viewer, sdp) = (Some(joined.viewer.to_string()), Some(joined.answer));
+    (StatusCode::CREATED, place, Json(JoinAnswer { id, viewer, sdp, avatar, location })).into_response()
 }
 
-fn largest_join_bytes(kind: &str) -> Result<usize, Problem> {
+/// A session without a peer was created.
+fn created(session: &SessionHandle, base: &BasePath) -> Response {
+    let location = format!("{}/v1/sessions/{}", base.as_str(), session.id);
+    let place = [(header::LOCATION, location.clone())];
+    let (id, avatar) = (session.id.to_string(), session.avatar().to_string());
+    (StatusCode::CREATED, place, Json(JoinAnswer { id, viewer: None, sdp: None, avatar, location })).into_response()
+}
+
+pub(super) fn largest_join_bytes(kind: &str) -> Result<usize, Problem> {
     match kind {
         SDP => Ok(LONGEST_OFFER),
         JSON => Ok(LARGEST_JSON_BYTES),
@@ -133,7 +153,7 @@ fn wanted_session(kind: &str, query: JoinQuery, body: &[u8]) -> Result<Wanted, P
 /// If the body is refused before anyone looks at the offer.
 pub fn offer_in(kind: &str, body: &[u8]) -> Result<String, StatusCode> {
     let wanted = wanted_session(kind, JoinQuery { avatar: None }, body);
-    wanted.map(|wanted| wanted.sdp).map_err(|problem| problem.status())
+    wanted.map_err(|problem| problem.status())?.sdp.ok_or(StatusCode::BAD_REQUEST)
 }
 
 /// The avatar in a body of `PATCH /v1/sessions/{id}`, as [`change`] reads it; else the refusal's status.
@@ -148,12 +168,22 @@ fn wanted_change(body: &[u8]) -> Result<ChangeBody, Problem> {
     body::json(body, CHANGE_EXAMPLE)
 }
 
-fn bare_offer(query: JoinQuery, body: &[u8]) -> Result<Wanted, Problem> {
-    let sdp = String::from_utf8(body.to_vec()).map_err(|error| {
-        let detail = format!("wanted an offer in UTF-8, found: {error}");
+/// The offer in a body of `application/sdp`.
+pub(super) fn offer_text(body: &[u8]) -> Result<String, Problem> {
+    String::from_utf8(body.to_vec()).map_err(|error| {
+        let detail = format!("the offer is not UTF-8: {error}");
         Problem::new(StatusCode::BAD_REQUEST, detail, "send pc.localDescription.sdp").at("sdp")
-    })?;
-    Ok(Wanted { sdp, avatar: query.avatar, wishes: SessionOptions::default() })
+    })
+}
+
+/// The offer in a JSON body is too long.
+pub(super) fn offer_too_long(bytes: usize) -> Problem {
+    let detail = format!("wanted an offer of at most {LONGEST_OFFER} bytes, found {bytes}");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail, "offer fewer media lines and candidates").at("sdp")
+}
+
+fn bare_offer(query: JoinQuery, body: &[u8]) -> Result<Wanted, Problem> {
+    Ok(Wanted { sdp: Some(offer_text(body)?), avatar: query.avatar, options: SessionOptions::default() })
 }
 
 fn json_offer(query: &JoinQuery, body: &[u8]) -> Result<Wanted, Problem> {
@@ -162,15 +192,19 @@ fn json_offer(query: &JoinQuery, body: &[u8]) -> Result<Wanted, Problem> {
         return Err(Problem::new(StatusCode::BAD_REQUEST, detail, format!("send {JOIN_EXAMPLE}")).at("avatar"));
     }
     let wanted: JoinBody = body::json(body, JOIN_EXAMPLE)?;
-    if wanted.sdp.len() > LONGEST_OFFER {
-        let detail = format!("wanted an offer of at most {LONGEST_OFFER} bytes, found {}", wanted.sdp.len());
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail, "offer fewer m-lines and candidates").at("sdp"));
+    let length = wanted.sdp.as_ref().map_or(0, String::len);
+    if length > LONGEST_OFFER {
+        return Err(offer_too_long(length));
     }
-    let wishes = wanted.options.map(|Object(options)| options.wishes()).transpose()?.unwrap_or_default();
-    Ok(Wanted { sdp: wanted.sdp, avatar: wanted.avatar, wishes })
+    let options = wanted.options.map(|Object(options)| options.session_options()).transpose()?.unwrap_or_default();
+    if wanted.sdp.is_none() && options.lifetime != SessionLifetime::UntilDeleted {
+        let detail = "the offer is missing: only a session with the lifetime \"until_deleted\" begins without one";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail, format!("send {JOIN_EXAMPLE}")).at("sdp"));
+    }
+    Ok(Wanted { sdp: wanted.sdp, avatar: wanted.avatar, options })
 }
 
-fn refusal(error: &JoinError) -> Problem {
+pub(super) fn refusal(error: &JoinError) -> Problem {
     let detail = error.to_string();
     let problem = match error {
         JoinError::BadOffer { .. } => {
@@ -183,6 +217,10 @@ fn refusal(error: &JoinError) -> Problem {
             let hint = "offer opus/48000/2, as browsers do by default, or no m=audio line";
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, hint).at("sdp")
         }
+        JoinError::OtherCodec { .. } => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail, "offer that codec too").at("sdp")
+        }
+        JoinError::Viewer(error) => return super::viewers::refusal(error),
         JoinError::Closing => closing(detail),
         JoinError::Admit(error) => not_admitted(error),
     };
@@ -233,7 +271,7 @@ fn closing(detail: String) -> Problem {
 
 /// `GET /v1/sessions`.
 pub async fn list(State(state): State<AppState>) -> Json<Vec<SessionSummary>> {
-    Json(state.studio.sessions())
+    Json(state.studio.registry().list(state.wall.now()))
 }
 
 /// `GET /v1/sessions/{id}`.
@@ -243,7 +281,7 @@ pub async fn show(State(state): State<AppState>, Path(id): Path<String>) -> Resu
 
 /// The summary of one session.
 pub(super) fn summary(state: &AppState, id: &str) -> Result<SessionSummary, Problem> {
-    state.studio.sessions().into_iter().find(|session| session.id == id).ok_or_else(Problem::no_session)
+    state.studio.registry().summary(id, state.wall.now()).ok_or_else(Problem::no_session)
 }
 
 /// `PATCH /v1/sessions/{id}`: swaps the avatar.
@@ -283,16 +321,19 @@ pub async fn leave(State(state): State<AppState>, Path(id): Path<String>) -> Res
 
 /// `GET /v1/sessions/{id}/stats`.
 pub async fn stats(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
-    let stats = state.studio.stats(&id).ok_or_else(Problem::no_session)?;
-    let network = state.net.stats(&id).await;
+    let session = state.studio.find(&id).ok_or_else(Problem::no_session)?;
+    let network = state.net.stats(session.key).await;
+    let now = state.wall.now();
+    let stats = state.studio.registry().stats(&id, now).ok_or_else(Problem::no_session)?;
     let mut all = json!(stats);
-    all["network"] = json!(network);
+    all["network"] = json!(network.first().map(|(_, network)| network));
+    all["viewers"] = super::viewers::listed(&session, &network, now);
     Ok(Json(all))
 }
 
 /// `POST /v1/sessions/{id}/interrupt`: drops all speech that is queued.
 pub async fn interrupt(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     let ticket = state.studio.find(&id).ok_or_else(Problem::no_session)?;
-    ticket.inbox.order(SessionCommand::Interrupt).map_err(|error| busy(&error.to_string()))?;
+    ticket.inbox.push_command(SessionCommand::Interrupt).map_err(|error| busy(&error.to_string()))?;
     Ok(StatusCode::NO_CONTENT)
 }

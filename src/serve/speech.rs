@@ -1,114 +1,359 @@
-//! `POST /v1/sessions/{id}/speech`: a sound file that the avatar speaks at once.
+//! `POST /v1/sessions/{id}/speech`: a file or a stream of sound that the avatar speaks at once.
+//!
+//! Decides what is a file (its length is known and small: it is read whole, and the answer comes when its first block is
+//! queued) and what is a stream (read only as fast as it is spoken; the answer comes when it is over). Either is decoded as
+//! it is spoken, on a thread of low priority that is at most [`SPEECH_QUEUE_BLOCKS`](crate::session::SPEECH_QUEUE_BLOCKS)
+//! ahead.
 
+use std::io::{self, Cursor, Read};
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, BodyDataStream};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use futures_util::StreamExt;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::body;
 use super::problem::Problem;
 use super::sessions::busy;
 use super::state::AppState;
 use super::texts::of_audio_file;
-use crate::codec::audio_file::{AudioClip, AudioFileError, decode_sound};
-use crate::session::{SessionCommand, SpeechSource, speech_queue};
+use crate::codec::audio_file::{
+    AUDIO_FORMATS, AudioDecoder, AudioFileError, AudioInput, Coding, Layout, Order, PcmFormat,
+};
+use crate::session::{Inbox, SPEECH_STALL, SessionCommand, SpeechProgress, SpeechSink, SpeechState, speech_queue};
 
-/// Largest file.
-const LARGEST_BYTES: usize = 10 << 20;
-/// Longest sound.
-const LONGEST: Duration = Duration::from_mins(10);
-/// What curl says of every file when it is told nothing.
+/// A body of a known length up to this is a file.
+const LARGEST_FILE_BYTES: usize = 10 << 20;
+/// Bytes of a stream that wait to be decoded.
+const PIPE_BYTES: usize = 64 << 10;
+/// The first sound must be there after this time.
+const FIRST_SOUND: Duration = Duration::from_secs(30);
+/// What curl says of every file when it is given no type.
 const CURLS_OWN: &str = "application/x-www-form-urlencoded";
-/// How long a file waits for others that are being read or decoded.
+/// How long a file waits for others that are being read.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The niceness of a thread that decodes: a live call goes first.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
 
-/// Decodes the body and lets the avatar say it; whatever was being said is dropped.
+/// Speaks the body instead of what was being spoken.
 pub async fn speak(
     State(state): State<AppState>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let ticket = state.studio.find(&id).ok_or_else(Problem::no_session)?;
-    check_type(&headers)?;
-    let upload = place(state.upload_places()).await?;
-    let file = body::read(&headers, body, LARGEST_BYTES).await?;
-    let decoding = place(state.decode_places()).await?;
-    // Only now: files that wait to be decoded are as many as are read at once.
-    drop(upload);
-    let sound = decoded(file, decoding).await?;
-    let (duration, is_truncated) = (sound.duration(), sound.is_truncated());
-    if ticket.inbox.has_ended() {
-        return Err(Problem::no_session());
+    let inbox = state.studio.find(&id).ok_or_else(Problem::no_session)?.inbox.clone();
+    let format = format_of(&headers)?;
+    let decoding = state.speech_places().try_acquire_owned().map_err(|_full| too_many())?;
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_none_or(|length| length > LARGEST_FILE_BYTES as u64) {
+        return speak_stream(&inbox, format, body.into_data_stream(), decoding).await;
     }
-    let said = ticket.inbox.order(SessionCommand::Speak(feed(sound)));
-    let utterance = said.map_err(|error| busy(&error.to_string()))?.0;
-    let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let answer = json!({ "utterance": utterance, "duration_ms": duration_ms, "is_truncated": is_truncated });
+    let upload = place(state.upload_places()).await?;
+    let file = body::read(&headers, body, LARGEST_FILE_BYTES).await?;
+    drop(upload);
+    let started = start(AudioInput::Seekable(Box::new(Cursor::new(file))), format, &inbox, decoding).await?;
+    let answer = json!({ "utterance": started.utterance, "duration_ms": started.duration.map(millis) });
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }
 
-/// A speech source that is filled with `sound`.
-fn feed(sound: AudioClip) -> SpeechSource {
+/// An utterance that is being spoken.
+struct Started {
+    utterance: u64,
+    /// How long it is by its header.
+    duration: Option<Duration>,
+    progress: watch::Receiver<SpeechProgress>,
+}
+
+/// Opens the sound, decodes its first block, and only then interrupts what was being spoken.
+async fn start(
+    input: AudioInput,
+    format: Option<PcmFormat>,
+    inbox: &Inbox,
+    place: OwnedSemaphorePermit,
+) -> Result<Started, Problem> {
     let (sink, source) = speech_queue();
-    tokio::spawn(async move {
-        for block in sound.blocks() {
-            if sink.push(block).await.is_err() {
-                return;
-            }
-        }
-        sink.finish();
-    });
-    source
-}
-
-/// AudioClip says what it is by its first bytes; the type only keeps out what is surely something else.
-fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let found = body::media_type(headers);
-    let is_sound = found.starts_with("audio/") || found.starts_with("video/");
-    if is_sound || matches!(found.as_str(), "" | "application/octet-stream" | "application/ogg" | CURLS_OWN) {
-        return Ok(());
+    let progress = sink.progress();
+    let (report, opened) = oneshot::channel();
+    let work = move || {
+        decode(input, format, sink, report);
+        drop(place);
+    };
+    let thread = std::thread::Builder::new().name("speech".to_owned()).spawn(work);
+    let broken = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "decoding failed", "try another file");
+    thread.map_err(|_no_thread| too_many())?;
+    let duration = opened.await.map_err(|_our_bug| broken())?.map_err(|error| not_speakable(&error))?;
+    if inbox.has_ended() {
+        return Err(session_ended());
     }
-    let hint = "curl -H 'content-type: audio/wav' --data-binary @voice.wav ...";
-    Err(body::wrong_type("audio/* or application/octet-stream", &found, hint))
+    let utterance = inbox.push_command(SessionCommand::Speak(source)).map_err(|error| busy(&error.to_string()))?.0;
+    Ok(Started { utterance, duration, progress })
 }
 
-/// One of a few places, so that files and the sounds in them cannot fill the memory.
-async fn place(places: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
-    let waited = tokio::time::timeout(PATIENCE, places.acquire_owned()).await;
-    let place = waited.ok().and_then(Result::ok);
-    place.ok_or_else(|| {
-        let detail = "wanted to decode a sound, found the server busy with other files";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, "try again in some seconds")
-            .with(header::RETRY_AFTER, "5")
+/// What opening a sound came to: its length by its header.
+type Opened = Result<Option<Duration>, AudioFileError>;
+
+/// Decodes a sound into `sink` until it ends or nobody takes it; reports when the first block is in.
+fn decode(input: AudioInput, format: Option<PcmFormat>, sink: SpeechSink, report: oneshot::Sender<Opened>) {
+    // One that refuses only costs the others some of their time.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::nice(NICENESS);
+    let opened = match format {
+        Some(format) => Ok(AudioDecoder::open_pcm(input, format)),
+        None => AudioDecoder::open(input),
+    };
+    let first = opened.and_then(|mut decoder| Ok((decoder.next_block()?, decoder)));
+    let mut decoder = match first {
+        Ok((first, decoder)) => {
+            // Errors say that the request was given up; the loop below sees it.
+            let _ = first.map(|block| sink.blocking_push(block));
+            let _ = report.send(Ok(decoder.expected_duration()));
+            decoder
+        }
+        Err(error) => return drop(report.send(Err(error))),
+    };
+    while let Ok(Some(block)) = decoder.next_block() {
+        if sink.blocking_push(block).is_err() {
+            return;
+        }
+    }
+    if !decoder.is_truncated() {
+        sink.finish();
+    }
+}
+
+/// Speaks a body while it comes.
+async fn speak_stream(
+    inbox: &Inbox,
+    format: Option<PcmFormat>,
+    mut body: BodyDataStream,
+    place: OwnedSemaphorePermit,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let (to, from) = tokio::io::duplex(PIPE_BYTES);
+    let has_broken = Arc::<AtomicBool>::default();
+    let pipe = BlockingPipe { runtime: Handle::current(), from, has_broken: Arc::clone(&has_broken) };
+    let start = start(AudioInput::Stream(Box::new(pipe)), format, inbox, place);
+    let spoken = pumped(start, pump(&mut body, to, &has_broken)).await;
+    // What is left is read and thrown away, so that the sender sees the answer and no broken connection.
+    body::discard(body);
+    let (started, progress) = spoken?;
+    match progress.state {
+        SpeechState::Interrupted if inbox.has_ended() => Err(session_ended()),
+        SpeechState::Interrupted => Err(interrupted(&progress)),
+        SpeechState::Stalled => Err(stalled()),
+        state => {
+            let answer = json!({ "utterance": started.utterance, "outcome": state, "spoken_ms": progress.spoken_ms() });
+            Ok((StatusCode::OK, Json(answer)))
+        }
+    }
+}
+
+/// Runs `pump` beside `start`, and then until the utterance is over.
+async fn pumped(
+    start: impl Future<Output = Result<Started, Problem>>,
+    pump: impl Future<Output = ()>,
+) -> Result<(Started, SpeechProgress), Problem> {
+    let mut pump = pin!(async {
+        pump.await;
+        std::future::pending::<()>().await;
+    });
+    let started = tokio::select! {
+        started = tokio::time::timeout(FIRST_SOUND, start) => started.map_err(|_elapsed| stalled())??,
+        () = &mut pump => return Err(stalled()),
+    };
+    let mut progress = started.progress.clone();
+    let last = tokio::select! {
+        // An error says that the session is gone: what is known last counts.
+        over = progress.wait_for(|progress| progress.state.is_over()) => over.map(|last| *last).unwrap_or_default(),
+        () = &mut pump => SpeechProgress::default(),
+    };
+    Ok((started, last))
+}
+
+/// Hands the body on until it ends, breaks off, or nobody takes it.
+async fn pump(body: &mut BodyDataStream, mut to: DuplexStream, has_broken: &AtomicBool) {
+    while let Some(chunk) = body.next().await {
+        let Ok(chunk) = chunk else {
+            has_broken.store(true, Ordering::Release);
+            return;
+        };
+        if to.write_all(&chunk).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The reading end of a pipe, for a thread outside of the runtime.
+struct BlockingPipe {
+    runtime: Handle,
+    from: DuplexStream,
+    /// Whether the end of the pipe is not the end of the sound.
+    has_broken: Arc<AtomicBool>,
+}
+
+impl Read for BlockingPipe {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let count = self.runtime.block_on(self.from.read(to))?;
+        if count == 0 && self.has_broken.load(Ordering::Acquire) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(count)
+    }
+}
+
+/// The format of raw samples that the content type names; `None` for files, which say by their first bytes what they are.
+fn format_of(headers: &HeaderMap) -> Result<Option<PcmFormat>, Problem> {
+    let found = body::media_type(headers);
+    let parameters = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match found.as_str() {
+        // s16le, as text to speech services send it; RFC 2586 and RFC 3551, section 4.5.11, have the high byte first.
+        "audio/pcm" => raw(parameters, Order::Little, 24_000).map(Some),
+        "audio/l16" => raw(parameters, Order::Big, 0).map(Some),
+        "" | "application/octet-stream" | "application/ogg" | CURLS_OWN => Ok(None),
+        sound if sound.starts_with("audio/") || sound.starts_with("video/") => Ok(None),
+        _ => {
+            let hint = "curl -H 'content-type: audio/wav' --data-binary @voice.wav ...";
+            Err(body::wrong_type("audio/* or application/octet-stream", &found, hint))
+        }
+    }
+}
+
+/// 16-bit samples by the parameters of a content type; a rate of 0 must be given.
+fn raw(content_type: &str, order: Order, usual_hz: u32) -> Result<PcmFormat, Problem> {
+    let number = |wanted: &str, usual: u32| {
+        let of = |parameter: &str| {
+            parameter
+                .trim()
+                .split_once('=')
+                .filter(|(name, _)| name.eq_ignore_ascii_case(wanted))
+                .map(|(_, value)| value.trim_matches('"').to_owned())
+        };
+        content_type.split(';').skip(1).find_map(of).map_or(Some(usual), |value| value.parse().ok())
+    };
+    let (rate_hz, channels) = (number("rate", usual_hz).unwrap_or(0), number("channels", 1).unwrap_or(0));
+    raw_format(Coding::Signed16(order), rate_hz, channels).map_err(|error| {
+        let hint = "send content-type: audio/pcm;rate=24000;channels=1, or audio/l16;rate=16000";
+        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.to_string(), hint).at("content-type")
     })
 }
 
-async fn decoded(file: Bytes, place: OwnedSemaphorePermit) -> Result<AudioClip, Problem> {
-    let work = move || {
-        let decoded = decode_sound(&file, LONGEST);
-        drop(place);
-        decoded
-    };
-    let decoded = tokio::task::spawn_blocking(work).await;
-    let decoded = decoded.map_err(|_our_bug| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "decoding broke down", "try another file")
-    })?;
-    decoded.map_err(|error| not_speakable(&error))
+/// A format of raw samples.
+pub(super) fn raw_format(coding: Coding, rate_hz: u32, channels: u32) -> Result<PcmFormat, AudioFileError> {
+    Ok(PcmFormat { layout: Layout::new(rate_hz, usize::try_from(channels).unwrap_or(0), None)?, coding })
+}
+
+/// One of a few places, so that files cannot fill the memory.
+async fn place(places: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
+    let waited = tokio::time::timeout(PATIENCE, places.acquire_owned()).await;
+    waited.ok().and_then(Result::ok).ok_or_else(too_many)
+}
+
+pub(super) fn too_many() -> Problem {
+    let detail = "the server is busy with other speech requests";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, "try again in some seconds").with(header::RETRY_AFTER, "5")
+}
+
+fn session_ended() -> Problem {
+    Problem::new(StatusCode::CONFLICT, "the session ended before the speech did", "open another session")
+        .code("session_ended")
+        .at("id")
+}
+
+fn interrupted(progress: &SpeechProgress) -> Problem {
+    let detail = format!("the speech was interrupted after {} ms by a newer utterance or a stop", progress.spoken_ms());
+    Problem::new(StatusCode::CONFLICT, detail, "nothing: what was queued is discarded").code("interrupted").at("body")
+}
+
+fn stalled() -> Problem {
+    let detail = format!(
+        "wanted sound at least every {} s, and the first within {} s, found none",
+        SPEECH_STALL.as_secs(),
+        FIRST_SOUND.as_secs()
+    );
+    Problem::new(StatusCode::REQUEST_TIMEOUT, detail, "end the body where the speech ends, and begin another request")
+        .at("body")
+        .with(header::CONNECTION, "close")
 }
 
 fn not_speakable(error: &AudioFileError) -> Problem {
     let hint = match error {
-        AudioFileError::Empty => "send the bytes of a sound file as the body",
-        AudioFileError::TooLong { .. } => {
-            "cut it into parts and send each after the event speech_ended of the one before"
-        }
-        _ => "send the bytes of a WAV, MP3, FLAC or Ogg file as the body",
+        AudioFileError::Empty => "send the bytes of an audio file as the body".to_owned(),
+        AudioFileError::TooLarge { .. } => "send a smaller file, or convert it: ffmpeg -i FILE voice.mp3".to_owned(),
+        _ => format!("send the bytes of a {AUDIO_FORMATS} file as the body, or audio/pcm"),
     };
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, of_audio_file(error), hint).at("body")
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    /// Endless quiet noise, which counts what is read of it.
+    struct Endless(Arc<AtomicU64>);
+
+    impl Read for Endless {
+        fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+            to.iter_mut().enumerate().for_each(|(n, byte)| *byte = if n % 2 == 0 { n as u8 } else { 0 });
+            self.0.fetch_add(to.len() as u64, Ordering::AcqRel);
+            Ok(to.len())
+        }
+    }
+
+    #[test]
+    fn an_endless_sound_is_decoded_only_as_far_as_the_queue_is_long() {
+        /// 2 s in the queue, one block on its way, and what a reader holds: 16 KB and 4096 frames.
+        const MOST_AHEAD_BYTES: u64 = (2_000 + 20) * 48 + (16 << 10) + 4_096 * 2 + 2_000;
+        let read = Arc::<AtomicU64>::default();
+        let (sink, source) = speech_queue();
+        let (report, _opened) = oneshot::channel();
+        let format = raw_format(Coding::Signed16(Order::Little), 24_000, 1).expect("a format");
+        let input = AudioInput::Stream(Box::new(Endless(Arc::clone(&read))));
+        let progress = sink.progress();
+        let thread = std::thread::spawn(move || decode(input, Some(format), sink, report));
+        let mut source = source;
+        for spoken in 0..1_000_u64 {
+            // Blocks until there is one; the decoder may run on meanwhile.
+            let block = source.blocking_next_block().expect("endless");
+            assert_eq!(block.playback_48k.len(), 960);
+            let ahead = read.load(Ordering::Acquire).saturating_sub(spoken * 960);
+            assert!(ahead <= MOST_AHEAD_BYTES, "{ahead} bytes ahead after {spoken} blocks");
+        }
+        drop(source);
+        thread.join().expect("the thread ends when nobody listens");
+        assert!(progress.borrow().state.is_over());
+    }
+
+    #[test]
+    fn content_types_of_raw_samples_say_rate_channels_and_order() {
+        let of = |kind: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, kind.parse().expect("a header"));
+            format_of(&headers)
+                .map(|format| format.map(|format| (format.layout.rate_hz, format.layout.channels, format.coding)))
+        };
+        let (little, big) = (Coding::Signed16(Order::Little), Coding::Signed16(Order::Big));
+        assert_eq!(of("audio/pcm").expect("a format"), Some((24_000, 1, little)));
+        assert_eq!(of("audio/pcm;rate=16000; channels=2").expect("a format"), Some((16_000, 2, little)));
+        assert_eq!(of("audio/L16; rate=8000").expect("a format"), Some((8_000, 1, big)));
+        assert_eq!(of("audio/mpeg").expect("a file"), None);
+        for wrong in ["audio/l16", "audio/pcm;rate=5", "audio/pcm;rate=fast", "audio/pcm;channels=99", "text/plain"] {
+            assert_eq!(of(wrong).expect_err(wrong).status(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "{wrong}");
+        }
+    }
 }

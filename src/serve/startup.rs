@@ -79,14 +79,14 @@ impl Startup {
     }
 }
 
-async fn enter(State(doors): State<Startup>, request: Request) -> Response {
-    if let Some(router) = doors.0.router.get() {
+async fn enter(State(startup): State<Startup>, request: Request) -> Response {
+    if let Some(router) = startup.0.router.get() {
         return router.clone().oneshot(request).await.into_response();
     }
-    if let Err(problem) = doors.0.access.check(&request) {
+    if let Err(problem) = startup.0.access.check(&request) {
         return problem.into_response();
     }
-    let preparation = doors.preparation();
+    let preparation = startup.preparation();
     let mut answer = match request.uri().path() {
         "/healthz" => return info::health().await.into_response(),
         "/readyz" => not_ready(&preparation),
@@ -136,13 +136,13 @@ mod tests {
 
     use super::*;
 
-    async fn ask(doors: &Startup, path: &str, accept: &str) -> (StatusCode, HeaderMap, String) {
+    async fn ask(startup: &Startup, path: &str, accept: &str) -> (StatusCode, HeaderMap, String) {
         let request = Request::get(path)
             .header(header::HOST, "localhost")
             .header(header::ACCEPT, accept)
             .body(Body::empty())
             .expect("a request");
-        let response = doors.router().oneshot(request).await.expect("infallible");
+        let response = startup.router().oneshot(request).await.expect("infallible");
         let (parts, body) = response.into_parts();
         let text = String::from_utf8(to_bytes(body, 10_000).await.expect("a body").to_vec()).expect("text");
         (parts.status, parts.headers, text)
@@ -150,22 +150,22 @@ mod tests {
 
     #[tokio::test]
     async fn the_start_reports_progress_until_the_api_is_open() {
-        let doors = Startup::default();
-        doors.say(StartupTask { task: "unet, building".into(), done: 3, total: 40, expected_s: 62 });
-        let (status, headers, text) = ask(&doors, "/readyz", "*/*").await;
+        let startup = Startup::default();
+        startup.say(StartupTask { task: "unet, building".into(), done: 3, total: 40, expected_s: 62 });
+        let (status, headers, text) = ask(&startup, "/readyz", "*/*").await;
         assert_eq!((status.as_u16(), &headers[header::RETRY_AFTER]), (503, &AGAIN_S));
-        let told: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!((&told["ready"], &told["startup"]["done"]), (&json!(false), &json!(3)));
-        assert_eq!(ask(&doors, "/healthz", "*/*").await.0.as_u16(), 200);
-        let (status, _, text) = ask(&doors, "/v1/sessions", "application/json").await;
+        let answer: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!((&answer["ready"], &answer["startup"]["done"]), (&json!(false), &json!(3)));
+        assert_eq!(ask(&startup, "/healthz", "*/*").await.0.as_u16(), 200);
+        let (status, _, text) = ask(&startup, "/v1/sessions", "application/json").await;
         assert!(status.as_u16() == 503 && text.contains("unet, building (3 of 40)"), "{text}");
         let foreign = Request::get("/readyz").header(header::HOST, "evil.example").body(Body::empty());
-        let refused = doors.router().oneshot(foreign.expect("a request")).await.expect("infallible");
+        let refused = startup.router().oneshot(foreign.expect("a request")).await.expect("infallible");
         assert_eq!(refused.status().as_u16(), 421);
-        let (_, _, page) = ask(&doors, "/", "text/html,*/*").await;
+        let (_, _, page) = ask(&startup, "/", "text/html,*/*").await;
         assert!(page.contains("http-equiv=refresh") && page.contains("about 62 s"), "{page}");
-        doors.open(Router::new().route("/readyz", get(|| async { "in" })));
-        assert_eq!(ask(&doors, "/readyz", "*/*").await.2, "in");
-        assert_eq!(ask(&doors, "/nowhere", "*/*").await.0.as_u16(), 404);
+        startup.open(Router::new().route("/readyz", get(|| async { "in" })));
+        assert_eq!(ask(&startup, "/readyz", "*/*").await.2, "in");
+        assert_eq!(ask(&startup, "/nowhere", "*/*").await.0.as_u16(), 404);
     }
 }

@@ -56,15 +56,15 @@ struct Inner {
     streams: PerAddress,
     event_places: Arc<Semaphore>,
     upload_places: Arc<Semaphore>,
-    decode_places: Arc<Semaphore>,
+    speech_places: Arc<Semaphore>,
 }
 
 /// Event streams at once, of all clients.
 const EVENT_STREAMS: usize = 256;
-/// AudioClip files read or waiting to be decoded at once: 10 MB each at most. Slow ones keep none from being decoded.
+/// Audio files read at once: 10 MB each at most.
 const READ_AT_ONCE: usize = 16;
-/// AudioClip files decoded at once: ten minutes of sound fill 150 MB.
-const DECODED_AT_ONCE: usize = 3;
+/// Utterances decoded at once, on a thread each that mostly waits: 2 s of sound are decoded ahead, 0.5 MB.
+const SPEECHES_AT_ONCE: usize = 256;
 
 /// How much one client may hold at a time; see [`super::per_address`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl AppState {
             streams: PerAddress::new(limits.event_streams),
             event_places: Arc::new(Semaphore::new(EVENT_STREAMS)),
             upload_places: Arc::new(Semaphore::new(READ_AT_ONCE)),
-            decode_places: Arc::new(Semaphore::new(DECODED_AT_ONCE)),
+            speech_places: Arc::new(Semaphore::new(SPEECHES_AT_ONCE)),
         }))
     }
 
@@ -159,8 +159,8 @@ impl AppState {
         Arc::clone(&self.0.upload_places)
     }
 
-    pub(super) fn decode_places(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.0.decode_places)
+    pub(super) fn speech_places(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.0.speech_places)
     }
 }
 

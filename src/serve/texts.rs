@@ -43,6 +43,10 @@ pub fn of_audio_file(error: &AudioFileError) -> String {
             tracing::debug!(format, "an uploaded file is damaged: {found}");
             format!("wanted a complete {format} file, found a damaged one")
         }
+        AudioFileError::Read { found } => {
+            tracing::debug!("a body broke off: {found}");
+            "wanted a complete body, found its end too early".to_owned()
+        }
         own => own.to_string(),
     }
 }

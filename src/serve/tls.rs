@@ -70,7 +70,7 @@ struct Made {
     at_s: u64,
 }
 
-/// The certificate of `folder`. It is made if there is none, if it ends soon, or if this machine has an address now
+/// The certificate of `folder`. It is made if it does not exist, if it expires soon, or if this machine has an address now
 /// that it does not name.
 ///
 /// # Errors

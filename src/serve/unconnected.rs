@@ -45,7 +45,7 @@ impl Unconnected {
         let ids: Vec<Arc<str>> =
             self.lock().iter().filter(|joined| joined.client == client).map(|joined| Arc::clone(&joined.id)).collect();
         for id in ids {
-            if net.stats(&id).await.is_none_or(|stats| stats.is_connected) {
+            if net.first_viewer_stats(&id).await.is_none_or(|stats| stats.is_connected) {
                 self.lock().retain(|joined| joined.id != id);
             }
         }

@@ -1,4 +1,4 @@
-//! Why sessions end, in words for people and in names for metrics, and how often each did.
+//! Why sessions and viewers end, in words for people and in names for metrics, and how often each did.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,21 +10,21 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 pub enum EndReason {
     /// It was deleted through the API.
     Deleted,
-    /// The server goes down.
+    /// The server is closing.
     Closing,
-    /// The peer left politely.
+    /// The peer closed the connection.
     Goodbye,
-    /// The way to the peer is gone (ICE).
+    /// The path to the peer is gone (ICE disconnected).
     Unreachable,
-    /// Nothing came from the peer any more.
+    /// Nothing arrived from the peer any more.
     Silent,
-    /// The peer got an answer to its offer and was never heard.
+    /// The peer got an answer to its offer and never connected.
     NeverConnected,
-    /// The peer's machine could not go on.
+    /// The WebRTC connection failed.
     Failed,
-    /// The engine lost what the session had on it: the device failed.
+    /// The device failed, and with it the session's state in the inference engine.
     EngineLost,
-    /// A bug of ours ended it.
+    /// A bug in visage ended it.
     Broken,
 }
 
@@ -91,7 +91,7 @@ pub struct EndCounts([AtomicU64; EndReason::ALL.len()]);
 
 impl EndCounts {
     /// Counts one.
-    pub(super) fn count(&self, reason: EndReason) {
+    pub(in crate::session) fn count(&self, reason: EndReason) {
         self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 

@@ -1,142 +1,180 @@
-//! The thread that reads the graphics cards once a second, and the board that shows what it read.
+//! Reads the GPUs once a second, keeps the last reading, and tells admission what it leaves.
 //!
-//! Decides when cards are read and what is said of changes; what follows from a reading, `cards` knows. Started only where
-//! there is a card, and never on the way of a picture.
+//! Decides when GPUs are read and what is logged about changes; what follows from a reading is `gpu_load`'s. Runs only where
+//! there is a GPU, and never on the media path.
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::admission::{Freshness, SessionRegistry};
-use crate::gpu_load::{Allowance, Change, Governor, GpuReading, GpuRequirement};
+use super::admission::Freshness;
+use super::registry::SessionRegistry;
+use crate::gpu_load::{Allowance, Change, DeviceCounts, Governor, GpuReading, GpuRequirement};
+use crate::model::Pack;
 use crate::time::Wall;
 
-/// Pause between readings.
-const PAUSE: Duration = Duration::from_secs(1);
+/// From one reading to the next.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Reads all cards; NVML in production.
+/// Reads all GPUs; NVML in production.
 pub type GpuSource = Box<dyn FnMut() -> Vec<GpuReading> + Send>;
 
-/// What was read last, and what it led to.
+/// The last reading, and what it led to.
 #[derive(Clone, Debug)]
 pub struct GpuSnapshot {
-    /// The cards.
+    /// The GPUs.
     pub readings: Vec<GpuReading>,
     /// When they were read.
     pub read_at: Instant,
-    /// What the card that faces are drawn on leaves; none where none is.
+    /// What the GPU that runs the avatars leaves; `None` if they run on the CPU.
     pub allowance: Option<Allowance>,
     /// How often each of [`Change::ALL`] happened.
     pub changes: [u64; Change::ALL.len()],
 }
 
-/// Where the last reading hangs. Empty where cards are not watched.
+/// The GPU behind the avatars: its readings, and what it did.
+pub struct GpuMonitoring {
+    pack: Arc<dyn Pack>,
+    max_sessions: usize,
+    registry: Arc<SessionRegistry>,
+    status: Arc<GpuStatus>,
+    wall: Wall,
+}
+
+impl GpuMonitoring {
+    pub(super) fn new(pack: Arc<dyn Pack>, max_sessions: usize, registry: Arc<SessionRegistry>, wall: Wall) -> Self {
+        Self { pack, max_sessions, registry, status: Arc::default(), wall }
+    }
+
+    /// Reads the GPUs once a second from now on, on a thread of its own, and admits what they leave.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub fn start(&self, source: GpuSource) -> io::Result<()> {
+        self.status.start(source, self.monitor(self.wall.now()), self.wall)
+    }
+
+    /// As [`GpuMonitoring::start`], but readings, from `now` on, are the caller's to bring.
+    #[must_use]
+    pub fn monitor(&self, now: Instant) -> GpuMonitor {
+        GpuMonitor::new(self.pack.gpu(), self.max_sessions, (&self.registry, &self.status), now)
+    }
+
+    /// The last reading; `None` where GPUs are not read.
+    #[must_use]
+    pub fn latest(&self) -> Option<GpuSnapshot> {
+        self.status.latest()
+    }
+
+    /// What was run on the GPU; `None` if the avatars run on the CPU.
+    #[must_use]
+    pub fn device_counts(&self) -> Option<DeviceCounts> {
+        self.pack.device_counts()
+    }
+
+    /// Ends the thread, without waiting for it.
+    pub(super) fn stop(&self) {
+        self.status.stop();
+    }
+}
+
+/// The last reading. Empty where GPUs are not read.
 #[derive(Debug, Default)]
-pub(super) struct GpuStatus {
-    now: Mutex<Option<GpuSnapshot>>,
-    /// As long as this is there, the thread goes on.
-    going: Mutex<Option<SyncSender<()>>>,
+struct GpuStatus {
+    latest: Mutex<Option<GpuSnapshot>>,
+    /// The thread runs as long as this is there.
+    running: Mutex<Option<SyncSender<()>>>,
 }
 
 impl GpuStatus {
-    pub(super) fn now(&self) -> Option<GpuSnapshot> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn latest(&self) -> Option<GpuSnapshot> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Ends the thread, without waiting for it: a driver in trouble may not come back from a question.
-    pub(super) fn end(&self) {
-        drop(self.going.lock().unwrap_or_else(PoisonError::into_inner).take());
+    /// Ends the thread, without waiting for it: a driver in trouble may never return from a call.
+    fn stop(&self) {
+        drop(self.running.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    /// Starts the thread. A second one takes the place of the first.
-    pub(super) fn start(&self, mut source: GpuSource, mut watcher: GpuMonitor, wall: Wall) -> io::Result<()> {
-        let (going, ended) = sync_channel(0);
-        let goes_on = move |ended: &Receiver<()>| ended.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout);
-        std::thread::Builder::new().name("cards".to_owned()).spawn(move || {
+    /// Starts the thread. A second one replaces the first.
+    fn start(&self, mut source: GpuSource, mut monitor: GpuMonitor, wall: Wall) -> io::Result<()> {
+        let (running, stopped) = sync_channel(0);
+        let goes_on = move |stopped: &Receiver<()>| stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout);
+        std::thread::Builder::new().name("gpu-monitor".to_owned()).spawn(move || {
             loop {
                 let readings = source();
-                watcher.heed(readings, wall.now());
-                if !goes_on(&ended) {
+                monitor.on_reading(readings, wall.now());
+                if !goes_on(&stopped) {
                     return;
                 }
             }
         })?;
-        *self.going.lock().unwrap_or_else(PoisonError::into_inner) = Some(going);
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
         Ok(())
     }
 
-    fn show(&self, shown: GpuSnapshot) {
-        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
+    fn set(&self, snapshot: GpuSnapshot) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
     }
 }
 
-/// Takes readings to the register and the board.
+/// Takes readings to admission and to [`GpuMonitoring::latest`].
 pub struct GpuMonitor {
     governor: Option<Governor>,
-    register: Arc<SessionRegistry>,
-    board: Arc<GpuStatus>,
+    registry: Arc<SessionRegistry>,
+    status: Arc<GpuStatus>,
     changes: [u64; Change::ALL.len()],
 }
 
 impl GpuMonitor {
-    pub(super) fn new(
-        card: Option<GpuRequirement>,
-        places: usize,
-        (register, board): (&Arc<SessionRegistry>, &Arc<GpuStatus>),
+    fn new(
+        gpu: Option<GpuRequirement>,
+        max_sessions: usize,
+        (registry, status): (&Arc<SessionRegistry>, &Arc<GpuStatus>),
         now: Instant,
     ) -> Self {
-        let governor = card.map(|card| Governor::new(card, places, now));
-        let (register, board) = (Arc::clone(register), Arc::clone(board));
-        Self { governor, register, board, changes: [0; Change::ALL.len()] }
+        let governor = gpu.map(|gpu| Governor::new(gpu, max_sessions, now));
+        let (registry, status) = (Arc::clone(registry), Arc::clone(status));
+        Self { governor, registry, status, changes: [0; Change::ALL.len()] }
     }
 
-    /// Heeds what was read at `now`: admission keeps to it from this call on.
-    pub fn heed(&mut self, readings: Vec<GpuReading>, now: Instant) {
+    /// Applies what was read at `now`: admission keeps to it from this call on.
+    pub fn on_reading(&mut self, readings: Vec<GpuReading>, now: Instant) {
         if let Some(governor) = &mut self.governor {
-            let changes = governor.on_reading(&readings, self.register.tickets().len(), now);
+            let changes = governor.on_reading(&readings, self.registry.count(), now);
             let freshness = if governor.is_answered(now) { Freshness::New } else { Freshness::Old };
             let allowance = governor.allowance();
-            self.register.allow(allowance, freshness);
+            self.registry.allow(allowance, freshness);
             for change in changes {
                 self.changes[change as usize] += 1;
-                tell(change, allowance);
+                log(change, allowance);
             }
         }
         let allowance = self.governor.as_ref().map(Governor::allowance);
-        self.board.show(GpuSnapshot { readings, read_at: now, allowance, changes: self.changes });
+        self.status.set(GpuSnapshot { readings, read_at: now, allowance, changes: self.changes });
     }
 }
 
-fn tell(
+fn log(
     change: Change,
     Allowance { capacity, max_capacity, temperature_c, memory_free_bytes, session_bytes, .. }: Allowance,
 ) {
     match change {
         Change::Lowered => {
-            tracing::warn!(
-                temperature_c,
-                capacity,
-                max_capacity,
-                "the graphics card is hot: fewer sessions are admitted"
-            );
+            tracing::warn!(temperature_c, capacity, max_capacity, "the GPU is hot: fewer sessions are admitted");
         }
         Change::Restored => {
-            tracing::info!(
-                temperature_c,
-                capacity,
-                max_capacity,
-                "the graphics card has cooled: more sessions are admitted"
-            );
+            tracing::info!(temperature_c, capacity, max_capacity, "the GPU has cooled: more sessions are admitted");
         }
         Change::MemoryShort => {
-            tracing::warn!(memory_free_bytes, session_bytes, "the graphics card's memory holds no further session");
+            tracing::warn!(memory_free_bytes, session_bytes, "GPU memory is too low for another session");
         }
         Change::MemoryEnough => {
-            tracing::info!(memory_free_bytes, session_bytes, "the graphics card's memory holds further sessions again");
+            tracing::info!(memory_free_bytes, session_bytes, "GPU memory is enough for further sessions again");
         }
-        Change::Silent => tracing::warn!(capacity, "the graphics card does not answer: its limit stays as it is"),
-        Change::Answering => tracing::info!(capacity, "the graphics card answers again"),
+        Change::Silent => tracing::warn!(capacity, "the GPU does not answer NVML: its session limit stays as it is"),
+        Change::Answering => tracing::info!(capacity, "the GPU answers NVML again"),
     }
 }
 
@@ -145,20 +183,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_thread_reads_again_and_again_shows_it_and_ends_when_told() {
-        let (register, board) = (Arc::<SessionRegistry>::default(), Arc::<GpuStatus>::default());
-        let watcher = GpuMonitor::new(None, 8, (&register, &board), Wall.now());
-        let (seen, asked) = sync_channel(0);
+    fn the_thread_reads_again_and_again_and_ends_when_asked() {
+        let (registry, status) = (Arc::<SessionRegistry>::default(), Arc::<GpuStatus>::default());
+        let monitor = GpuMonitor::new(None, 8, (&registry, &status), Wall.now());
+        let (reading, read) = sync_channel(0);
         let source = move || {
-            // Whoever asked may be gone.
-            let _ = seen.send(());
+            // The receiver may be gone.
+            let _ = reading.send(());
             vec![GpuReading { temperature_c: Some(41), ..GpuReading::default() }]
         };
-        board.start(Box::new(source), watcher, Wall).expect("a thread");
-        (0..2).for_each(|_| asked.recv().expect("a reading"));
-        let shown = board.now().expect("the first reading, as the second began");
-        assert_eq!((shown.readings[0].temperature_c, shown.allowance), (Some(41), None));
-        board.end();
-        while asked.recv().is_ok() {}
+        status.start(Box::new(source), monitor, Wall).expect("a thread");
+        (0..2).for_each(|_| read.recv().expect("a reading"));
+        let latest = status.latest().expect("the first reading, as the second began");
+        assert_eq!((latest.readings[0].temperature_c, latest.allowance), (Some(41), None));
+        status.stop();
+        while read.recv().is_ok() {}
     }
 }

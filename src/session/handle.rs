@@ -1,49 +1,114 @@
-//! The handles of a session, for the door that opened it and for whoever asks about it. Decides nothing.
+//! The shared side of a running session: what the network, the HTTP API and metrics hold while a worker runs it.
+//!
+//! Decides nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::broadcast;
 
 use super::inbox::Inbox;
-use super::limits::SessionLimits;
+use super::limits::{SessionLifetime, SessionLimits, SessionRequest, SessionsConfig};
 use super::outlet::SessionKey;
 use super::report::{Meter, SessionEvent, SessionSummary};
+use super::viewers::Viewers;
 use crate::codec::VideoCodec;
+use crate::telemetry::{Counters, Loss, LossCounts, Trace};
 
-/// A session's handles.
-#[derive(Clone, Debug)]
+/// Events that a slow listener may fall behind.
+const EVENTS: usize = 64;
+
+/// A running session as everyone but its worker sees it. Shared behind an `Arc`.
+#[derive(Debug)]
 pub struct SessionHandle {
     /// The id in URLs.
     pub id: Arc<str>,
     /// The number inside this process.
     pub key: SessionKey,
-    /// The avatar it began with.
-    pub avatar: Arc<str>,
-    /// How its pictures are coded.
+    /// How its frames are encoded.
     pub codec: VideoCodec,
-    /// What it is held to.
-    pub terms: SessionLimits,
-    /// The way in.
+    /// Its limits.
+    pub limits: SessionLimits,
+    /// What ends it besides a request.
+    pub lifetime: SessionLifetime,
+    /// Audio packets and commands for the session.
     pub inbox: Inbox,
-    /// What is measured. The door reports every frame it hands to the socket here (`Meter::frame_sent`).
+    /// What is measured. The network reports every frame it hands to a socket here.
     pub meter: Arc<Meter>,
     /// Its events; subscribe to listen.
     pub events: broadcast::Sender<SessionEvent>,
     /// When it was admitted.
-    pub began: Instant,
+    pub started: Instant,
+    /// Who watches it.
+    pub viewers: Viewers,
+    avatar: Mutex<Arc<str>>,
 }
 
 impl SessionHandle {
-    /// What a list tells of it at `now`.
+    /// A session for `request` within `config`, with a meter and counters of its own.
+    #[must_use]
+    pub fn new(
+        key: SessionKey,
+        avatar: Arc<str>,
+        request: &SessionRequest,
+        config: &SessionsConfig,
+        now: Instant,
+    ) -> Self {
+        let inbox = Inbox::new(Arc::default());
+        Self {
+            id: Arc::from(uuid::Uuid::new_v4().to_string()),
+            key,
+            codec: request.codec,
+            limits: SessionLimits::of(request.options, config),
+            lifetime: request.options.lifetime,
+            viewers: Viewers::new(config.max_viewers, inbox.clone()),
+            inbox,
+            meter: Arc::default(),
+            events: broadcast::channel(EVENTS).0,
+            started: now,
+            avatar: Mutex::new(avatar),
+        }
+    }
+
+    /// The same, counted in `counters`, its sent frames traced in `trace`.
+    #[must_use]
+    pub(super) fn counted(self, counters: Arc<Counters>, trace: Option<Trace>) -> Self {
+        let inbox = Inbox::new(counters);
+        let viewers = Viewers::new(self.viewers.limit(), inbox.clone());
+        let span = tracing::info_span!("session", id = %self.id);
+        let meter = Meter::traced(trace, self.key.0).logged(span, self.started);
+        Self { inbox, viewers, meter: Arc::new(meter), ..self }
+    }
+
+    /// The avatar that it shows now.
+    #[must_use]
+    pub fn avatar(&self) -> Arc<str> {
+        Arc::clone(&self.avatar.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn set_avatar(&self, avatar: Arc<str>) {
+        *self.avatar.lock().unwrap_or_else(PoisonError::into_inner) = avatar;
+    }
+
+    /// Counts a frame that no viewer gets.
+    pub(super) fn drop_frame(&self, reason: Loss) {
+        let mut lost = LossCounts::default();
+        lost.count(reason);
+        self.meter.frame_dropped();
+        self.meter.lose(&lost);
+    }
+
+    /// Its summary at `now`.
     pub(super) fn summary(&self, now: Instant) -> SessionSummary {
         SessionSummary {
             id: self.id.to_string(),
-            avatar: self.avatar.to_string(),
+            avatar: self.avatar().to_string(),
             codec: self.codec,
-            age_s: now.saturating_duration_since(self.began).as_secs_f64(),
+            age_s: now.saturating_duration_since(self.started).as_secs_f64(),
             is_speaking: self.meter.is_speaking(),
-            options: self.terms,
+            options: self.limits,
+            lifetime: self.lifetime,
+            viewer_count: self.viewers.count(),
         }
     }
 }

@@ -1,9 +1,11 @@
-//! The way into a show: packets of voice and orders, both bounded, from any thread without waiting.
+//! What goes into a running session: audio packets, commands and the latest requests of its viewers, from any thread
+//! without waiting.
 //!
-//! Decides what is dropped when a show does not keep up: the oldest packet, the newest order.
+//! Decides what is dropped when a session does not keep up: the oldest packet, the newest command. Requests are values, not
+//! queued: the latest counts.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_queue::ArrayQueue;
@@ -15,28 +17,24 @@ use crate::media::Utterance;
 use crate::model::Animator;
 use crate::telemetry::{Counters, Loss};
 
+/// 2.5 s of audio packets: more than the jitter buffer ever holds.
 const PACKETS: usize = 128;
-const ORDERS: usize = 32;
+/// A session polls its commands fifty times a second.
+const COMMANDS: usize = 32;
 
-/// What a show can be told.
+/// What a session can be asked to do.
 #[derive(Debug)]
 pub enum SessionCommand {
-    /// Someone needs a picture to start from (PLI or FIR, RFC 4585 and 5104).
-    KeyPicture,
-    /// The way out carries about this many bits a second.
-    Bitrate(u32),
-    /// The voice is to be coded like this from now on.
-    Voice(AudioPlan),
-    /// Speak this source instead of what was being spoken.
+    /// Speak this source instead of what is being spoken.
     Speak(SpeechSource),
-    /// Say no more of what was being said, or was spoken into the microphone up to now. A microphone that speaks on is
-    /// heard again, with what is spoken from now on: whoever wants it silent ends it.
+    /// Discard what is being spoken and what came from the microphone up to now. A microphone that goes on is heard
+    /// again from now on.
     Interrupt,
     /// Another avatar takes over.
     SwapAvatar(NewAnimator),
 }
 
-/// An actor on the way to the stage.
+/// An animator on its way to a session.
 pub struct NewAnimator(pub Box<dyn Animator>);
 
 impl fmt::Debug for NewAnimator {
@@ -45,68 +43,86 @@ impl fmt::Debug for NewAnimator {
     }
 }
 
-/// The order was not taken: too many wait already.
+/// The command was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("wanted a free place among {ORDERS} waiting orders, found none")]
+#[error("{COMMANDS} commands wait already, the session takes no more")]
 pub struct CommandQueueFull;
 
-/// The way into one show. Cheap to clone.
+/// The input of one session. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Inbox(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     packets: ArrayQueue<(AudioPacket, Utterance)>,
-    orders: ArrayQueue<(SessionCommand, Utterance)>,
+    commands: ArrayQueue<(SessionCommand, Utterance)>,
     utterance: AtomicU64,
-    /// Who raises the utterance number has this, so that a number and its order go in together. Shows never take it.
+    /// Held while an utterance number is raised, so that the number and its command go in together. Sessions never lock it.
     raising: Mutex<()>,
-    has_viewer: AtomicBool,
-    unsent_pictures: AtomicUsize,
+    requested: Requested,
     has_ended: AtomicBool,
     counters: Arc<Counters>,
 }
 
+/// What the viewers need now; the latest value counts.
+#[derive(Debug, Default)]
+struct Requested {
+    watching: AtomicUsize,
+    has_backlog: AtomicBool,
+    needs_keyframe: AtomicBool,
+    /// 0: no news.
+    bitrate_bps: AtomicU32,
+    audio: Mutex<Option<AudioPlan>>,
+}
+
+/// Whether the viewers that count have room for another frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backlog {
+    /// They have.
+    Clear,
+    /// Too many frames wait for the network already.
+    Full,
+}
+
 impl Inbox {
-    /// An empty way in; what overflows is counted in `counters`.
+    /// An empty inbox; what overflows is counted in `counters`.
     #[must_use]
     pub fn new(counters: Arc<Counters>) -> Self {
         Self(Arc::new(Shared {
             packets: ArrayQueue::new(PACKETS),
-            orders: ArrayQueue::new(ORDERS),
+            commands: ArrayQueue::new(COMMANDS),
             utterance: AtomicU64::new(0),
             raising: Mutex::new(()),
-            has_viewer: AtomicBool::new(false),
-            unsent_pictures: AtomicUsize::new(0),
+            requested: Requested::default(),
             has_ended: AtomicBool::new(false),
             counters,
         }))
     }
 
-    /// Takes a packet, as part of the newest utterance; when the queue is full the oldest goes.
-    pub fn hear(&self, packet: AudioPacket) {
+    /// Takes a packet as part of the newest utterance; when the queue is full the oldest goes.
+    pub fn push_packet(&self, packet: AudioPacket) {
         if self.0.packets.force_push((packet, self.utterance())).is_some() {
             self.0.counters.lose(Loss::OverflowPacket);
         }
     }
 
-    /// Takes an order and gives the number of the utterance that it belongs to. `Say` and `Interrupt` raise that number at once,
-    /// wherever the show is; one that is refused raises nothing.
+    /// Takes a command and returns the utterance that it belongs to. `Speak` and `Interrupt` raise the utterance number at
+    /// once, whatever the session is doing; a command that is refused raises nothing.
     ///
     /// # Errors
-    /// If too many orders wait.
-    pub fn order(&self, order: SessionCommand) -> Result<Utterance, CommandQueueFull> {
-        if !matches!(order, SessionCommand::Speak(_) | SessionCommand::Interrupt) {
-            return self.queue(order, self.utterance());
+    /// If too many commands wait.
+    pub fn push_command(&self, command: SessionCommand) -> Result<Utterance, CommandQueueFull> {
+        if !matches!(command, SessionCommand::Speak(_) | SessionCommand::Interrupt) {
+            return self.queue(command, self.utterance());
         }
         let _turn = self.0.raising.lock().unwrap_or_else(PoisonError::into_inner);
-        let raised = self.queue(order, self.utterance().next())?;
+        let raised = self.queue(command, self.utterance().next())?;
         self.0.utterance.store(raised.0, Ordering::Release);
         Ok(raised)
     }
 
-    fn queue(&self, order: SessionCommand, utterance: Utterance) -> Result<Utterance, CommandQueueFull> {
-        self.0.orders.push((order, utterance)).map_err(|_refused| {
+    fn queue(&self, command: SessionCommand, utterance: Utterance) -> Result<Utterance, CommandQueueFull> {
+        self.0.commands.push((command, utterance)).map_err(|_refused| {
             self.0.counters.lose(Loss::RefusedCommand);
             CommandQueueFull
         })?;
@@ -119,41 +135,72 @@ impl Inbox {
         Utterance(self.0.utterance.load(Ordering::Acquire))
     }
 
-    /// Someone can be shown something from now on. Before that a show listens, but draws and says nothing.
-    pub fn watch(&self) {
-        self.0.has_viewer.store(true, Ordering::Release);
+    /// So many viewers can be sent frames. While there is none a session listens, but neither draws nor encodes.
+    pub fn set_watching(&self, viewers: usize) {
+        self.0.requested.watching.store(viewers, Ordering::Release);
     }
 
-    pub(super) fn has_viewer(&self) -> bool {
-        self.0.has_viewer.load(Ordering::Acquire)
+    /// Whether any viewer can be sent frames.
+    #[must_use]
+    pub fn has_viewer(&self) -> bool {
+        self.0.requested.watching.load(Ordering::Acquire) > 0
     }
 
-    /// So many pictures of this show wait for the network; it begins no more while they do.
-    pub fn note_unsent(&self, pictures: usize) {
-        self.0.unsent_pictures.store(pictures, Ordering::Release);
+    /// The session begins no frame while the backlog is full.
+    pub fn set_backlog(&self, backlog: Backlog) {
+        self.0.requested.has_backlog.store(backlog == Backlog::Full, Ordering::Release);
     }
 
-    pub(super) fn unsent_pictures(&self) -> usize {
-        self.0.unsent_pictures.load(Ordering::Acquire)
+    pub(super) fn has_backlog(&self) -> bool {
+        self.0.requested.has_backlog.load(Ordering::Acquire)
     }
 
-    /// Ends the show: its worker drops it at the next tick, its door closes politely.
+    /// A viewer needs a keyframe. However often this is called, the next keyframe answers it.
+    pub fn request_keyframe(&self) {
+        self.0.requested.needs_keyframe.store(true, Ordering::Release);
+    }
+
+    pub(super) fn take_keyframe_request(&self) -> bool {
+        self.0.requested.needs_keyframe.swap(false, Ordering::AcqRel)
+    }
+
+    /// The video is to be encoded at this bitrate, in bits per second.
+    pub fn set_bitrate(&self, bits_per_second: u32) {
+        self.0.requested.bitrate_bps.store(bits_per_second, Ordering::Release);
+    }
+
+    /// The bitrate, if it was set since the last call.
+    pub(super) fn take_bitrate(&self) -> Option<u32> {
+        Some(self.0.requested.bitrate_bps.swap(0, Ordering::AcqRel)).filter(|bps| *bps > 0)
+    }
+
+    /// The audio is to be encoded like this.
+    pub fn set_audio_plan(&self, plan: AudioPlan) {
+        *self.0.requested.audio.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
+    }
+
+    /// The plan, if it was set since the last call.
+    pub(super) fn take_audio_plan(&self) -> Option<AudioPlan> {
+        self.0.requested.audio.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Ends the session: its worker drops it at the next tick, its viewers' connections are closed.
     pub fn end(&self) {
         self.0.has_ended.store(true, Ordering::Release);
     }
 
-    /// Whether the show is over.
+    /// Whether the session is over.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.0.has_ended.load(Ordering::Acquire)
     }
 
-    pub(super) fn next_packet(&self) -> Option<(AudioPacket, Utterance)> {
+    pub(super) fn poll_packet(&self) -> Option<(AudioPacket, Utterance)> {
         self.0.packets.pop()
     }
 
-    pub(super) fn next_order(&self) -> Option<(SessionCommand, Utterance)> {
-        self.0.orders.pop()
+    pub(super) fn poll_command(&self) -> Option<(SessionCommand, Utterance)> {
+        self.0.commands.pop()
     }
 }
 
@@ -162,12 +209,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_that_is_refused_raises_nothing() {
+    fn a_command_that_is_refused_raises_nothing() {
         let inbox = Inbox::new(Arc::new(Counters::default()));
-        let taken = (0..ORDERS + 8).filter(|_| inbox.order(SessionCommand::Interrupt).is_ok()).count();
-        assert_eq!((taken, inbox.utterance()), (ORDERS, Utterance(ORDERS as u64)));
-        let newest = std::iter::from_fn(|| inbox.next_order()).last().map(|(_, utterance)| utterance);
+        let taken = (0..COMMANDS + 8).filter(|_| inbox.push_command(SessionCommand::Interrupt).is_ok()).count();
+        assert_eq!((taken, inbox.utterance()), (COMMANDS, Utterance(COMMANDS as u64)));
+        let newest = std::iter::from_fn(|| inbox.poll_command()).last().map(|(_, utterance)| utterance);
         assert_eq!(newest, Some(inbox.utterance()));
         assert_eq!(inbox.0.counters.snapshot().of(Loss::RefusedCommand), 8);
+    }
+
+    #[test]
+    fn the_latest_request_counts_and_is_taken_once() {
+        let inbox = Inbox::new(Arc::default());
+        (0..100).for_each(|n| inbox.set_bitrate(1000 + n));
+        (0..100).for_each(|_| inbox.request_keyframe());
+        assert_eq!((inbox.take_bitrate(), inbox.take_bitrate()), (Some(1099), None));
+        assert_eq!((inbox.take_keyframe_request(), inbox.take_keyframe_request()), (true, false));
     }
 }

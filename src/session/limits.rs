@@ -1,67 +1,84 @@
-//! What a studio gives, what a session is asked for, and what it is held to: the second within the first.
+//! What the server offers, what a session asks for, and the limits that result.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::codec::VideoCodec;
 
-/// How large the studio is.
+/// The size of the server.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionsConfig {
     /// Sessions at once.
     pub max_sessions: usize,
+    /// Viewers of one session at once, its creator included.
+    pub max_viewers: usize,
     /// Worker threads.
     pub workers: usize,
-    /// Side of the picture in pixels.
+    /// Side of a frame in pixels.
     pub resolution_px: u32,
-    /// Bits a second a session begins with.
+    /// Video bitrate that a session starts with, in bits per second.
     pub bitrate_bps: u32,
 }
 
-/// What a session is asked for.
+/// What a new session asks for.
 #[derive(Clone, Debug, Default)]
 pub struct SessionRequest {
-    /// Name of the avatar; none: the first one.
+    /// Name of the avatar; `None`: the default one.
     pub avatar: Option<String>,
-    /// How its pictures are coded; a door that negotiates says what came out.
+    /// How its frames are encoded; a transport that negotiates sets the result here.
     pub codec: VideoCodec,
-    /// What else is asked for.
-    pub wishes: SessionOptions,
+    /// Everything else.
+    pub options: SessionOptions,
 }
 
-/// What a session is asked for beside its avatar. Nothing asked: all that the studio gives.
+/// Options of a new session. The default is all that the server offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionOptions {
-    /// Largest side of its pictures in pixels.
+    /// Largest side of its frames in pixels.
     pub resolution_px: Option<u32>,
-    /// Most bits a second of its pictures.
+    /// Highest video bitrate in bits per second.
     pub bitrate_bps: Option<u32>,
-    /// Whether its voice is sent back.
+    /// Whether its audio is sent to viewers.
     pub audio: Option<bool>,
+    /// What ends it besides a request.
+    pub lifetime: SessionLifetime,
 }
 
-/// What a session is held to.
+/// What ends a session besides `DELETE` and the end of the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionLifetime {
+    /// The connection of its creator ends, whoever else watches.
+    #[default]
+    Creator,
+    /// The last viewer leaves.
+    Viewers,
+    /// Nothing: it runs without a viewer until it is deleted.
+    UntilDeleted,
+}
+
+/// The limits of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct SessionLimits {
-    /// Largest side of its pictures in pixels; a thin way out makes them smaller still.
+    /// Largest side of its frames in pixels; a low bitrate makes them smaller.
     pub resolution_px: u32,
-    /// Most bits a second of its pictures; none: as many as the way out carries.
+    /// Highest video bitrate in bits per second; `None`: as much as the connections carry.
     pub bitrate_bps: Option<u32>,
-    /// Whether its voice is sent back.
+    /// Whether its audio is sent to viewers.
     pub audio: bool,
 }
 
 impl SessionLimits {
-    /// What `wishes` come to in a studio of this size: never more than it gives.
+    /// The limits for `options` on a server of this size: never more than it offers.
     #[must_use]
-    pub fn of(wishes: SessionOptions, config: &SessionsConfig) -> Self {
+    pub fn of(options: SessionOptions, config: &SessionsConfig) -> Self {
         Self {
-            resolution_px: wishes.resolution_px.map_or(config.resolution_px, |side| side.min(config.resolution_px)),
-            bitrate_bps: wishes.bitrate_bps,
-            audio: wishes.audio.unwrap_or(true),
+            resolution_px: options.resolution_px.map_or(config.resolution_px, |side| side.min(config.resolution_px)),
+            bitrate_bps: options.bitrate_bps,
+            audio: options.audio.unwrap_or(true),
         }
     }
 
-    /// `bits_per_second`, or the most that the session may have.
+    /// `bits_per_second`, or the limit if that is lower.
     #[must_use]
     pub fn within(&self, bits_per_second: u32) -> u32 {
         self.bitrate_bps.map_or(bits_per_second, |most| bits_per_second.min(most))

@@ -1,9 +1,11 @@
-//! The running shows: who is admitted, which worker moves which session on, and the few bounded queues between.
+//! Running sessions: admission, the workers that tick them, their viewers, and the few bounded queues between.
 //!
-//! Decides admission, scheduling and what is dropped. Does not know networks, files or pixels.
+//! Decides admission, scheduling, what is dropped, and what viewers together ask of the encoder. Knows no network, file or
+//! pixel.
 
 mod admission;
 mod audio_delay;
+mod avatars;
 #[cfg(feature = "cuda")]
 mod device_thread;
 mod end_reason;
@@ -12,6 +14,7 @@ mod handle;
 mod inbox;
 mod limits;
 mod outlet;
+mod registry;
 mod report;
 mod scheduler;
 mod session;
@@ -19,17 +22,19 @@ mod sessions;
 mod speech;
 mod tally;
 mod video_out;
+mod viewers;
 
 pub use crate::model::AvatarInfo;
 pub use admission::AdmitError;
 #[cfg(feature = "cuda")]
 pub use device_thread::start_device_thread;
 pub use end_reason::{EndCounts, EndReason};
-pub use gpu_monitor::{GpuMonitor, GpuSnapshot, GpuSource};
+pub use gpu_monitor::{GpuMonitor, GpuMonitoring, GpuSnapshot, GpuSource};
 pub use handle::SessionHandle;
-pub use inbox::{CommandQueueFull, Inbox, NewAnimator, SessionCommand};
-pub use limits::{SessionLimits, SessionOptions, SessionRequest, SessionsConfig};
+pub use inbox::{Backlog, CommandQueueFull, Inbox, NewAnimator, SessionCommand};
+pub use limits::{SessionLifetime, SessionLimits, SessionOptions, SessionRequest, SessionsConfig};
 pub use outlet::{Outgoing, OutgoingMedia, Outlet, SessionKey};
+pub use registry::SessionRegistry;
 pub use report::{
     Buckets, FrameCounts, Meter, MeterReport, Quality, SessionEvent, SessionState, SessionStats, SessionSummary,
 };
@@ -38,4 +43,8 @@ pub use sessions::{CommandError, Sessions};
 pub use speech::{
     SPEECH_QUEUE_BLOCKS, SPEECH_STALL, SpeechClosed, SpeechProgress, SpeechSink, SpeechSource, SpeechState,
     speech_queue,
+};
+pub use viewers::{
+    KeyframeReason, MAX_UNSENT_FRAMES, ViewerCounts, ViewerError, ViewerHandle, ViewerKey, ViewerRole, ViewerSummary,
+    Viewers,
 };

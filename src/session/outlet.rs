@@ -1,4 +1,4 @@
-//! The way out of a show, towards a network or a file.
+//! The output of a session, towards a network or a file.
 
 use std::time::Instant;
 
@@ -12,40 +12,40 @@ use crate::media::Timed;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey(pub u64);
 
-/// One thing that leaves a show.
+/// What a session sends.
 #[derive(Clone, Debug)]
 pub enum OutgoingMedia {
-    /// 20 ms of voice as an Opus packet.
+    /// 20 ms of audio as an Opus packet.
     Voice(Bytes),
-    /// One encoded picture.
+    /// One encoded frame.
     VideoFrame(EncodedFrame),
 }
 
-/// One thing on its way to the receiver of a session.
+/// One packet of audio or frame of video on its way to every viewer of a session. Cheap to clone: the bytes are shared.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
-    /// Whose.
+    /// The session.
     pub session: SessionKey,
-    /// The instant that stands for its moment on the clock which voice and video share (never in the future);
-    /// sender reports are made from it.
+    /// The instant that stands for its sample index on the clock that audio and video share (never in the future);
+    /// RTCP sender reports are made from it.
     pub clock: Instant,
-    /// What.
+    /// Its content.
     pub media: Timed<OutgoingMedia>,
 }
 
-/// Where a show's output goes. A picture is begun only while `has_room` (drop before encoding, never after).
+/// Where a session's output goes. A frame is begun only while `has_room`: what is dropped is dropped before encoding.
 pub trait Outlet: Send {
-    /// Whether everything one frame needs can be taken now.
+    /// Whether one frame and its audio can be taken now.
     fn has_room(&self) -> bool;
 
-    /// Takes one thing. Refusal loses it; the show is told so that it can ask for a key picture.
+    /// Takes one packet or frame. What is refused is lost; after a refused frame the session encodes a keyframe.
     ///
     /// # Errors
-    /// Gives the thing back when there is no room or nobody to take it.
+    /// Returns it when there is no room or no receiver.
     fn send(&mut self, outgoing: Outgoing) -> Result<(), Box<Outgoing>>;
 }
 
-/// Room that a frame and its voice need.
+/// Queue entries that a frame and its audio need.
 const FRAME_ROOM: usize = 4;
 
 impl Outlet for mpsc::Sender<Outgoing> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tracing::Span;
 
 use super::end_reason::EndReason;
-use super::limits::SessionLimits;
+use super::limits::{SessionLifetime, SessionLimits};
 use super::speech::SpeechState;
 use crate::audio::{AudioReceiverStats, Speaking};
 use crate::codec::VideoCodec;
@@ -64,7 +64,8 @@ pub struct Quality {
     pub audio_concealed_ratio: f64,
 }
 
-/// Frames of a session.
+/// Frames of a session. A frame that is sent to several viewers counts once for each of them; one that is never begun
+/// counts once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FrameCounts {
     /// Frames whose moment came.
@@ -203,15 +204,16 @@ impl Meter {
         );
     }
 
-    /// Counts a frame that was handed to the socket. Frames without voice behind them count as frames only.
-    pub fn frame_sent(&self, marks: &Marks, lateness: Duration) {
+    /// Counts a frame that was handed to the socket; true if it was on time. Frames without audio behind them count as
+    /// frames only.
+    pub fn frame_sent(&self, marks: &Marks, lateness: Duration) -> bool {
         let traced = self.trace.as_ref().map_or(Ok(()), |(trace, session)| trace.frame(*session, marks));
+        let is_on_time = lateness < self.with(|state| state.frame_interval.unwrap_or(FRAME_INTERVAL));
         let mut is_first = false;
         self.while_open(|state| {
             is_first = state.frames.on_time + state.frames.late == 0;
             traced.err().iter().for_each(|loss| state.losses.count(*loss));
-            let on_time = lateness < state.frame_interval.unwrap_or(FRAME_INTERVAL);
-            if on_time {
+            if is_on_time {
                 state.frames.on_time += 1;
             } else {
                 state.frames.late += 1;
@@ -223,6 +225,7 @@ impl Meter {
             let _entered = self.span.0.enter();
             tracing::info!(after_ms, "first frame sent");
         }
+        is_on_time
     }
 
     /// Counts 20 ms of voice that were handed to the socket.
@@ -399,8 +402,12 @@ pub struct SessionSummary {
     pub age_s: f64,
     /// Whether the avatar speaks now.
     pub is_speaking: bool,
-    /// What it is held to.
+    /// Its limits.
     pub options: SessionLimits,
+    /// What ends it besides a request.
+    pub lifetime: SessionLifetime,
+    /// How many watch it, its creator included.
+    pub viewer_count: usize,
 }
 
 /// A session in full, as `GET /v1/sessions/{id}/stats` tells it.

@@ -1,6 +1,6 @@
-//! The workers: a few threads that move the shows on, the one that is due first first.
+//! The worker threads: they tick the sessions, the one with the earliest deadline first.
 //!
-//! A show is owned by the queue or by the worker that moves it, never by both, so nothing locks a show.
+//! A session is owned by the queue or by the worker that ticks it, never by both, so nothing locks a session.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,27 +14,27 @@ use super::outlet::SessionKey;
 use super::session::Session;
 use crate::time::Wall;
 
-/// Called on a worker's thread when a show is over.
-pub(super) type OnEnd = Box<dyn Fn(SessionKey, Ending) + Send + Sync>;
+/// Called on a worker's thread when it dropped a session.
+pub(super) type OnStop = Box<dyn Fn(SessionKey, StopCause) + Send + Sync>;
 
-/// How a show came to its end.
+/// Why a worker dropped a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// It was ended from outside.
+pub(super) enum StopCause {
+    /// It was asked to end.
     Asked,
-    /// The engine lost what it had on it.
+    /// The engine lost its state.
     EngineLost,
     /// It panicked: our bug. The session ends, the process does not.
-    Broken,
+    Panicked,
 }
 
-impl Ending {
-    /// What it is to whoever counts.
+impl StopCause {
+    /// The reason that is reported.
     pub(super) fn reason(self) -> EndReason {
         match self {
             Self::Asked => EndReason::Deleted,
             Self::EngineLost => EndReason::EngineLost,
-            Self::Broken => EndReason::Broken,
+            Self::Panicked => EndReason::Broken,
         }
     }
 }
@@ -49,7 +49,7 @@ pub(super) struct Scheduler {
 struct Queue {
     state: Mutex<QueueState>,
     changed: Condvar,
-    on_end: OnEnd,
+    on_stop: OnStop,
     wall: Wall,
 }
 
@@ -62,24 +62,24 @@ struct QueueState {
 struct Due {
     at: Instant,
     key: SessionKey,
-    show: Box<Session>,
+    session: Box<Session>,
 }
 
 impl Scheduler {
     /// Starts `count` threads.
-    pub(super) fn start(count: usize, wall: Wall, on_end: OnEnd) -> io::Result<Self> {
-        let queue = Arc::new(Queue { state: Mutex::default(), changed: Condvar::new(), on_end, wall });
+    pub(super) fn start(count: usize, wall: Wall, on_stop: OnStop) -> io::Result<Self> {
+        let queue = Arc::new(Queue { state: Mutex::default(), changed: Condvar::new(), on_stop, wall });
         let start = |number: usize| {
             let queue = Arc::clone(&queue);
-            std::thread::Builder::new().name(format!("show-{number}")).spawn(move || queue.work())
+            std::thread::Builder::new().name(format!("session-{number}")).spawn(move || queue.run())
         };
         let threads = (0..count.max(1)).map(start).collect::<io::Result<Vec<_>>>()?;
         Ok(Self { queue, threads: Mutex::new(threads) })
     }
 
-    /// Puts a show on; it is moved on from now until it ends.
-    pub(super) fn put(&self, key: SessionKey, show: Box<Session>) {
-        self.queue.put(key, show);
+    /// Adds a session; it is ticked from now on until it ends.
+    pub(super) fn add(&self, key: SessionKey, session: Box<Session>) {
+        self.queue.push(key, session);
     }
 
     /// Ends the threads and waits for them.
@@ -96,18 +96,18 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, key: SessionKey, show: Box<Session>) {
-        self.lock().due.push(Reverse(Due { at: show.next_tick(), key, show }));
+    fn push(&self, key: SessionKey, session: Box<Session>) {
+        self.lock().due.push(Reverse(Due { at: session.next_tick(), key, session }));
         self.changed.notify_one();
     }
 
-    fn work(&self) {
+    fn run(&self) {
         while let Some(due) = self.next() {
-            self.move_on(due);
+            self.run_tick(due);
         }
     }
 
-    /// Waits for the show that is due first; none when closed.
+    /// Waits for the session that is due first; `None` when closed.
     fn next(&self) -> Option<Due> {
         let mut state = self.lock();
         loop {
@@ -126,19 +126,19 @@ impl Queue {
         }
     }
 
-    fn move_on(&self, mut due: Due) {
-        if due.show.has_ended() {
-            (self.on_end)(due.key, Ending::Asked);
+    fn run_tick(&self, mut due: Due) {
+        if due.session.has_ended() {
+            (self.on_stop)(due.key, StopCause::Asked);
             return;
         }
         let now = self.wall.now();
-        let span = due.show.span().clone();
+        let span = due.session.span().clone();
         let _entered = span.enter();
-        let tick = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| due.show.tick(now, self.wall)));
+        let tick = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| due.session.tick(now, self.wall)));
         match tick {
-            Ok(()) if due.show.is_lost() => (self.on_end)(due.key, Ending::EngineLost),
-            Ok(()) => self.put(due.key, due.show),
-            Err(_panic) => (self.on_end)(due.key, Ending::Broken),
+            Ok(()) if due.session.is_lost() => (self.on_stop)(due.key, StopCause::EngineLost),
+            Ok(()) => self.push(due.key, due.session),
+            Err(_panic) => (self.on_stop)(due.key, StopCause::Panicked),
         }
     }
 }

@@ -27,8 +27,6 @@ use crate::model::{Animator, FramePoll, ModelError};
 use crate::telemetry::{Loss, Marks, Stage};
 use crate::time::{SampleIndex, Wall};
 
-/// While this many frames wait for the network none is started: each would only arrive later than the one before.
-const MAX_UNSENT: usize = 2;
 /// Pause before a pending frame is polled again. A step of the portrait network takes 0.3 to 1 ms on a GPU.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -184,11 +182,13 @@ impl Session {
     }
 
     fn take_commands(&mut self) {
-        while let Some((command, utterance)) = self.inbox.next_order() {
+        if self.inbox.take_keyframe_request() {
+            self.video.request_keyframe();
+        }
+        self.inbox.take_bitrate().into_iter().for_each(|bps| self.video.set_bitrate(bps));
+        self.inbox.take_audio_plan().into_iter().for_each(|plan| self.audio.follow(plan));
+        while let Some((command, utterance)) = self.inbox.poll_command() {
             match command {
-                SessionCommand::KeyPicture => self.video.request_keyframe(),
-                SessionCommand::Bitrate(bits_per_second) => self.video.set_bitrate(bits_per_second),
-                SessionCommand::Voice(plan) => self.audio.follow(plan),
                 SessionCommand::Speak(source) => self.begin_utterance(utterance, Some(source)),
                 SessionCommand::Interrupt => self.begin_utterance(utterance, None),
                 SessionCommand::SwapAvatar(animator) => self.swap_avatar(animator.0),
@@ -206,7 +206,7 @@ impl Session {
             source.begin(utterance);
             source
         });
-        let change = self.receiver.raise(utterance);
+        let change = self.receiver.begin_utterance(utterance);
         self.tally.note_speaking(change);
         self.audio.begin_utterance(utterance, &mut self.tally.losses);
         self.animator.reset();
@@ -228,8 +228,8 @@ impl Session {
     }
 
     fn take_packets(&mut self) {
-        while let Some((packet, utterance)) = self.inbox.next_packet() {
-            self.receiver.hear(packet, utterance);
+        while let Some((packet, utterance)) = self.inbox.poll_packet() {
+            self.receiver.push_packet(packet, utterance);
         }
     }
 
@@ -339,7 +339,7 @@ impl Session {
     fn drop_reason(&self, lateness: Duration) -> Option<Loss> {
         if lateness > self.video.patience() {
             Some(Loss::LateFrame)
-        } else if self.outlet.has_room() && self.inbox.unsent_pictures() < MAX_UNSENT {
+        } else if self.outlet.has_room() && !self.inbox.has_backlog() {
             None
         } else {
             Some(Loss::BlockedFrame)

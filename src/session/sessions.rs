@@ -1,4 +1,7 @@
-//! The studio: admits sessions, and owns the workers that move them on and the watch over the cards.
+//! The session service: creates sessions and ends them, and lets viewers in and out.
+//!
+//! Decides what a request for a session comes to, and what the leaving of a viewer means for its session. Which sessions
+//! run is the registry's, when they run the scheduler's, what the GPU leaves the monitor's.
 
 use std::io;
 use std::sync::Arc;
@@ -6,32 +9,32 @@ use std::time::Instant;
 
 use thiserror::Error;
 
-use super::admission::{AdmitError, SessionRegistry};
-use super::end_reason::{EndCounts, EndReason};
-use super::gpu_monitor::{GpuMonitor, GpuSnapshot, GpuSource, GpuStatus};
+use super::admission::AdmitError;
+use super::avatars::Avatars;
+use super::end_reason::EndReason;
+use super::gpu_monitor::GpuMonitoring;
 use super::handle::SessionHandle;
 use super::inbox::{NewAnimator, SessionCommand};
-use super::limits::{SessionLimits, SessionRequest, SessionsConfig};
+use super::limits::{SessionLifetime, SessionRequest, SessionsConfig};
 use super::outlet::Outlet;
-use super::report::{Meter, MeterReport, SessionState, SessionStats, SessionSummary};
-use super::scheduler::{Ending, OnEnd, Scheduler};
+use super::registry::SessionRegistry;
+use super::scheduler::{OnStop, Scheduler, StopCause};
 use super::session::{Session, SessionParts};
-use crate::gpu_load::DeviceCounts;
+use super::viewers::{ViewerError, ViewerHandle, ViewerRole, Viewers};
 use crate::media::{FrameSize, VideoFrame};
 use crate::model::{AvatarInfo, ModelError, Pack, Still};
-use crate::telemetry::{Counters, Trace};
 use crate::time::Wall;
 
-/// Why a running session did not take an order.
+/// Why a running session did not take a command.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum CommandError {
     /// There is no such session.
-    #[error("wanted a session \"{id}\", there is none")]
+    #[error("there is no session \"{id}\"")]
     NoSession {
         /// The id asked for.
         id: String,
     },
-    /// It has too many orders waiting.
+    /// It has too many commands waiting.
     #[error(transparent)]
     Busy(#[from] super::inbox::CommandQueueFull),
     /// The avatar cannot take over.
@@ -39,215 +42,161 @@ pub enum CommandError {
     Avatar(#[from] AdmitError),
 }
 
-/// The studio.
+/// The session service.
 pub struct Sessions {
     config: SessionsConfig,
-    pack: Arc<dyn Pack>,
-    workers: Scheduler,
-    register: Arc<SessionRegistry>,
-    board: Arc<GpuStatus>,
+    avatars: Avatars,
+    registry: Arc<SessionRegistry>,
+    gpu: GpuMonitoring,
+    scheduler: Scheduler,
     wall: Wall,
 }
 
 impl Sessions {
-    /// Opens a studio with the avatars of `pack`.
+    /// A service without sessions, for the avatars of `pack`.
     ///
     /// # Errors
     /// If a worker thread cannot be started.
     pub fn open(config: SessionsConfig, pack: Arc<dyn Pack>, wall: Wall) -> io::Result<Arc<Self>> {
-        let register = Arc::new(SessionRegistry::default());
-        let workers = Scheduler::start(config.workers, wall, when_over(&register))?;
-        Ok(Arc::new(Self { config, pack, workers, register, board: Arc::default(), wall }))
+        let registry = Arc::<SessionRegistry>::default();
+        let scheduler = Scheduler::start(config.workers, wall, on_stop(&registry))?;
+        let gpu = GpuMonitoring::new(Arc::clone(&pack), config.max_sessions, Arc::clone(&registry), wall);
+        Ok(Arc::new(Self { config, avatars: Avatars::new(pack), registry, gpu, scheduler, wall }))
     }
 
-    /// Admits a session and starts its show; its output goes to `outlet`.
+    /// Creates a session and runs it from now on; its output goes to `outlet`. It has no viewer yet.
     ///
     /// # Errors
-    /// If the studio is full or closing, or the avatar is unknown or broken.
-    pub fn admit(&self, request: &SessionRequest, outlet: Box<dyn Outlet>) -> Result<SessionHandle, AdmitError> {
-        let (ticket, show) = self.stage(request, outlet, self.wall.now())?;
-        let terms = ticket.terms;
-        ticket.meter.span().in_scope(|| {
-            let (codec, resolution_px, audio) = (ticket.codec, terms.resolution_px, terms.audio);
-            tracing::info!(avatar = %ticket.avatar, ?codec, resolution_px, audio, "session started");
+    /// If no further session is admitted, or the avatar is unknown or broken.
+    pub fn start(&self, request: &SessionRequest, outlet: Box<dyn Outlet>) -> Result<Arc<SessionHandle>, AdmitError> {
+        let (handle, session) = self.create(request, outlet, self.wall.now())?;
+        handle.meter.span().in_scope(|| {
+            let (codec, limits) = (handle.codec, handle.limits);
+            let (resolution_px, audio) = (limits.resolution_px, limits.audio);
+            tracing::info!(avatar = %handle.avatar(), ?codec, resolution_px, audio, "session started");
         });
-        self.workers.put(ticket.key, Box::new(show));
-        Ok(ticket)
+        self.scheduler.add(handle.key, Box::new(session));
+        Ok(handle)
     }
 
-    /// As [`Sessions::admit`], but the show, which begins at `now`, is the caller's to move on.
+    /// As [`Sessions::start`], but the session, which begins at `now`, is the caller's to tick.
     ///
     /// # Errors
-    /// As for [`Sessions::admit`].
-    pub fn stage(
+    /// As for [`Sessions::start`].
+    pub fn create(
         &self,
         request: &SessionRequest,
         outlet: Box<dyn Outlet>,
         now: Instant,
-    ) -> Result<(SessionHandle, Session), AdmitError> {
-        self.pack.check_ready().map_err(|error| AdmitError::EngineLost { found: error.to_string() })?;
-        let avatar = self.avatar_named(request.avatar.as_deref())?;
-        let ticket = self.register.enter(&avatar, request, &self.config, now)?;
-        match self.show_for(&ticket, outlet, now) {
-            Ok(show) => Ok((ticket, show)),
+    ) -> Result<(Arc<SessionHandle>, Session), AdmitError> {
+        self.avatars.refusal().map_or(Ok(()), Err)?;
+        let avatar = self.avatars.resolve(request.avatar.as_deref())?;
+        let handle = self.registry.admit(avatar, request, &self.config, now)?;
+        match self.build(&handle, outlet, now) {
+            Ok(session) => Ok((handle, session)),
             Err(refusal) => {
-                self.register.leave(ticket.key);
+                self.registry.remove(handle.key);
                 Err(refusal)
             }
         }
     }
 
-    fn show_for(&self, ticket: &SessionHandle, outlet: Box<dyn Outlet>, now: Instant) -> Result<Session, AdmitError> {
-        let broken = |found: String| AdmitError::BrokenAvatar { name: ticket.avatar.to_string(), found };
-        let size = FrameSize::square(ticket.terms.resolution_px);
-        let animator = self.animator(&ticket.avatar, ticket.terms)?;
-        let bitrate_bps = ticket.terms.within(self.config.bitrate_bps);
-        let encoder = ticket.codec.encoder(size, animator.cadence().frame_rate, bitrate_bps);
+    fn build(&self, handle: &SessionHandle, outlet: Box<dyn Outlet>, now: Instant) -> Result<Session, AdmitError> {
+        let avatar = handle.avatar();
+        let broken = |found: String| AdmitError::BrokenAvatar { name: avatar.to_string(), found };
+        let limits = handle.limits;
+        let size = FrameSize::square(limits.resolution_px);
+        let animator = self.avatars.animator(&avatar, limits.resolution_px)?;
+        let bitrate_bps = limits.within(self.config.bitrate_bps);
+        let encoder = handle.codec.encoder(size, animator.cadence().frame_rate, bitrate_bps);
         let encoder = encoder.map_err(|error| broken(error.to_string()))?;
         let parts = SessionParts {
-            key: ticket.key,
-            inbox: ticket.inbox.clone(),
+            key: handle.key,
+            inbox: handle.inbox.clone(),
             outlet,
             animator,
             encoder,
             canvas: VideoFrame::black(size),
-            meter: Arc::clone(&ticket.meter),
-            events: ticket.events.clone(),
+            meter: Arc::clone(&handle.meter),
+            events: handle.events.clone(),
         };
-        let mut show = Session::new(parts, bitrate_bps, now).map_err(|error| broken(error.to_string()))?;
-        if !ticket.terms.audio {
-            show.mute_audio();
+        let mut session = Session::new(parts, bitrate_bps, now).map_err(|error| broken(error.to_string()))?;
+        if !limits.audio {
+            session.mute_audio();
         }
-        Ok(show)
+        Ok(session)
     }
 
-    fn animator(&self, avatar: &str, terms: SessionLimits) -> Result<Box<dyn crate::model::Animator>, AdmitError> {
-        self.pack.animator(avatar, terms.resolution_px).map_err(|error| match error {
-            ModelError::UnknownAvatar { name, known } => AdmitError::UnknownAvatar { name, known },
-            ModelError::NoSlot { slots, .. } => AdmitError::Full { limit: slots },
-            ModelError::Lost { found, .. } => AdmitError::EngineLost { found },
-            busy @ ModelError::Busy { .. } => AdmitError::EngineLost { found: busy.to_string() },
-            other => AdmitError::BrokenAvatar { name: avatar.to_owned(), found: other.to_string() },
-        })
+    /// Lets a viewer into a running session.
+    ///
+    /// # Errors
+    /// If there is no such session, it has as many viewers as it may have, or the microphone asked for is taken.
+    pub fn join(&self, id: &str, role: ViewerRole, now: Instant) -> Result<ViewerHandle, ViewerError> {
+        let session = self.find(id).ok_or(ViewerError::NoSession)?;
+        let joined = Viewers::join(&session, role, now);
+        self.registry.viewer_counts().count_join(joined.as_ref().err());
+        joined
     }
 
-    fn avatar_named(&self, name: Option<&str>) -> Result<Arc<str>, AdmitError> {
-        let cards = self.pack.avatars();
-        let wanted = name.or_else(|| cards.first().map(|card| card.name.as_str())).unwrap_or_default();
-        if cards.iter().any(|card| card.name == wanted) {
-            return Ok(Arc::from(wanted));
+    /// A viewer's connection ended for `reason`; so does its session, if its lifetime says so. Does nothing for a viewer
+    /// that left before.
+    pub fn leave(&self, viewer: &ViewerHandle, reason: EndReason) {
+        let session = &viewer.session;
+        let Some(left) = session.viewers.leave(viewer.key()) else { return };
+        self.registry.viewer_counts().count_leave(reason);
+        let ends = match session.lifetime {
+            SessionLifetime::Creator => viewer.role() == ViewerRole::Creator,
+            SessionLifetime::Viewers => left == 0,
+            SessionLifetime::UntilDeleted => false,
+        };
+        if ends {
+            self.registry.end(session.key, reason);
         }
-        let known = cards.iter().map(|card| card.name.as_str()).collect::<Vec<_>>().join(", ");
-        Err(AdmitError::UnknownAvatar { name: wanted.to_owned(), known })
     }
 
-    /// Gives a running session another face. Loading happens here, on the caller's thread.
+    /// Swaps the avatar of a running session. Loads files on the caller's thread.
     ///
     /// # Errors
     /// If there is no such session or avatar.
     pub fn swap_avatar(&self, id: &str, avatar: &str) -> Result<(), CommandError> {
-        let ticket = self.find(id).ok_or_else(|| CommandError::NoSession { id: id.to_owned() })?;
-        let avatar = self.avatar_named(Some(avatar))?;
-        let animator = self.animator(&avatar, ticket.terms)?;
-        ticket.inbox.order(SessionCommand::SwapAvatar(NewAnimator(animator)))?;
-        self.register.rename(ticket.key, avatar);
+        let session = self.find(id).ok_or_else(|| CommandError::NoSession { id: id.to_owned() })?;
+        let avatar = self.avatars.resolve(Some(avatar))?;
+        let animator = self.avatars.animator(&avatar, session.limits.resolution_px)?;
+        session.inbox.push_command(SessionCommand::SwapAvatar(NewAnimator(animator)))?;
+        session.set_avatar(avatar);
         Ok(())
     }
 
-    /// Ends a session; true if there was one. Its inbox says `has_ended` from now on, its worker drops it.
+    /// Ends a session; true if there was one. Its inbox `has_ended` from now on, and its worker drops it.
     pub fn end(&self, id: &str, reason: EndReason) -> bool {
-        let found = self.find(id);
-        found.is_some_and(|ticket| self.register.end(ticket.key, reason).is_some())
+        self.find(id).is_some_and(|session| self.registry.end(session.key, reason).is_some())
     }
 
-    /// The handles of a session.
+    /// The session with this id.
     #[must_use]
-    pub fn find(&self, id: &str) -> Option<SessionHandle> {
-        self.register.tickets().into_iter().find(|ticket| &*ticket.id == id)
+    pub fn find(&self, id: &str) -> Option<Arc<SessionHandle>> {
+        self.registry.find(id)
     }
 
-    /// All sessions, oldest first.
+    /// The running sessions and their figures.
     #[must_use]
-    pub fn sessions(&self) -> Vec<SessionSummary> {
-        let now = self.wall.now();
-        self.register.tickets().iter().map(|ticket| ticket.summary(now)).collect()
+    pub fn registry(&self) -> &SessionRegistry {
+        &self.registry
     }
 
-    /// One session in full.
+    /// The GPU behind the avatars, and its readings.
     #[must_use]
-    pub fn stats(&self, id: &str) -> Option<SessionStats> {
-        let ticket = self.find(id)?;
-        Some(ticket.meter.stats(ticket.summary(self.wall.now())))
+    pub fn gpu(&self) -> &GpuMonitoring {
+        &self.gpu
     }
 
-    /// What is true of each session now.
-    #[must_use]
-    pub fn states(&self) -> Vec<SessionState> {
-        self.register.tickets().iter().map(|ticket| ticket.meter.state()).collect()
-    }
-
-    /// Ended sessions by reason.
-    #[must_use]
-    pub fn ends(&self) -> &EndCounts {
-        &self.register.ends
-    }
-
-    /// Everything measured since the process began, ended sessions included.
-    #[must_use]
-    pub fn totals(&self) -> MeterReport {
-        let sum = Meter::default();
-        self.register.totals.merge_into(&sum);
-        self.register.tickets().iter().for_each(|ticket| ticket.meter.merge_into(&sum));
-        sum.lose(&self.register.counters.snapshot());
-        sum.report()
-    }
-
-    /// Losses that belong to no session; doors add theirs.
-    #[must_use]
-    pub fn counters(&self) -> Arc<Counters> {
-        Arc::clone(&self.register.counters)
-    }
-
-    /// Traces the sent frames of every session admitted from now on. Once: a second trace is not taken.
-    pub fn trace(&self, trace: Trace) {
-        let _ = self.register.trace.set(trace);
-    }
-
-    /// Reads the cards once a second from now on, on a thread of its own, and admits what they leave.
-    ///
-    /// # Errors
-    /// If the thread cannot be started.
-    pub fn watch(&self, source: GpuSource) -> io::Result<()> {
-        self.board.start(source, self.watcher(self.wall.now()), self.wall)
-    }
-
-    /// As [`Sessions::watch`], but readings, from `now` on, are the caller's to bring.
-    #[must_use]
-    pub fn watcher(&self, now: Instant) -> GpuMonitor {
-        GpuMonitor::new(self.pack.gpu(), self.config.max_sessions, (&self.register, &self.board), now)
-    }
-
-    /// What the cards said last; none where they are not watched.
-    #[must_use]
-    pub fn cards(&self) -> Option<GpuSnapshot> {
-        self.board.now()
-    }
-
-    /// What was done on the card that faces are drawn on; none where none is.
-    #[must_use]
-    pub fn card_work(&self) -> Option<DeviceCounts> {
-        self.pack.device_counts()
-    }
-
-    /// Why a session would not be admitted now, whatever it asks for; none if it would.
+    /// Why a session would be refused now, whatever it asks for; `None` if it would be admitted.
     #[must_use]
     pub fn refusal(&self) -> Option<AdmitError> {
-        let lost = self.pack.check_ready().err();
-        let lost = lost.map(|error| AdmitError::EngineLost { found: error.to_string() });
-        lost.or_else(|| self.register.refusal(&self.config))
+        self.avatars.refusal().or_else(|| self.registry.refusal(&self.config))
     }
 
-    /// How large it is.
+    /// The size of the server.
     #[must_use]
     pub fn config(&self) -> SessionsConfig {
         self.config
@@ -256,7 +205,7 @@ impl Sessions {
     /// The avatars, the default first.
     #[must_use]
     pub fn avatars(&self) -> Arc<[AvatarInfo]> {
-        self.pack.avatars()
+        self.avatars.pack().avatars()
     }
 
     /// The avatar at rest, `side_px` square.
@@ -264,33 +213,33 @@ impl Sessions {
     /// # Errors
     /// If there is no such avatar, or it is broken.
     pub fn still(&self, avatar: &str, side_px: u32) -> Result<Still, ModelError> {
-        self.pack.still(avatar, side_px)
+        self.avatars.pack().still(avatar, side_px)
     }
 
     /// Admits nobody from now on.
     pub fn begin_closing(&self) {
-        self.register.begin_closing();
+        self.registry.begin_closing();
     }
 
     /// Ends every session and waits for the workers.
     pub fn close(&self) {
         self.begin_closing();
-        self.board.end();
-        for ticket in self.register.tickets() {
-            self.end(&ticket.id, EndReason::Closing);
+        self.gpu.stop();
+        for session in self.registry.handles() {
+            self.registry.end(session.key, EndReason::Closing);
         }
-        self.workers.close();
+        self.scheduler.close();
     }
 }
 
-/// What happens when a worker let go of a show.
-fn when_over(register: &Arc<SessionRegistry>) -> OnEnd {
-    let register = Arc::clone(register);
-    Box::new(move |key, ending| {
-        let is_broken = ending == Ending::Broken;
+/// What happens when a worker dropped a session.
+fn on_stop(registry: &Arc<SessionRegistry>) -> OnStop {
+    let registry = Arc::clone(registry);
+    Box::new(move |key, cause| {
+        let is_broken = cause == StopCause::Panicked;
         // A session that was asked to end is out already, and counted.
-        if let Some(ticket) = register.end(key, ending.reason()).filter(|_| is_broken) {
-            tracing::error!(session = %ticket.id, "the show broke down: a bug in visage; the session was ended");
+        if let Some(session) = registry.end(key, cause.reason()).filter(|_| is_broken) {
+            tracing::error!(session = %session.id, "a session panicked (a bug in visage) and was ended");
         }
     })
 }

@@ -179,6 +179,12 @@ impl SpeechSource {
         }
     }
 
+    /// The next 20 ms that a producer pushed; waits for it.
+    #[cfg(test)]
+    pub fn blocking_next_block(&mut self) -> Option<PcmBlock> {
+        self.blocks.blocking_recv()
+    }
+
     /// Whether the last block was silence because the producer is late.
     pub(super) fn is_late(&self) -> bool {
         self.missing_blocks > 0

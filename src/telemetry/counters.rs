@@ -35,6 +35,8 @@ pub enum Loss {
     LateSpeech,
     /// A frame that was encoded and never sent: too many were queued, or the session ended first.
     UnsentFrame,
+    /// An encoded frame that one viewer did not get, because its connection was behind; others got it.
+    SkippedFrame,
     /// A frame that could not be computed or encoded.
     BadFrame,
     /// A command that was refused, because too many were queued.
@@ -47,7 +49,7 @@ pub enum Loss {
 
 impl Loss {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::StrayPacket,
         Self::DuplicatePacket,
         Self::LatePacket,
@@ -63,6 +65,7 @@ impl Loss {
         Self::OverriddenMicrophone,
         Self::LateSpeech,
         Self::UnsentFrame,
+        Self::SkippedFrame,
         Self::BadFrame,
         Self::RefusedCommand,
         Self::MissedEvent,
@@ -88,6 +91,7 @@ impl Loss {
             Self::OverriddenMicrophone => "overridden_microphone",
             Self::LateSpeech => "late_speech",
             Self::UnsentFrame => "unsent_frame",
+            Self::SkippedFrame => "skipped_frame",
             Self::BadFrame => "bad_frame",
             Self::RefusedCommand => "refused_command",
             Self::MissedEvent => "missed_event",

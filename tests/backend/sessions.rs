@@ -58,13 +58,14 @@ fn studio(gpu: &GpuBackend) -> Arc<Sessions> {
     assert_eq!(pack.name(), "portrait");
     let place = Some("00000000:0A:00.0".to_owned());
     assert_eq!(pack.gpu(), Some(GpuRequirement { bus_address: place, index: 0, session_bytes: 0 }));
-    let config = SessionsConfig { max_sessions: 8, workers: 1, resolution_px: 128, bitrate_bps: 500_000 };
+    let config =
+        SessionsConfig { max_sessions: 8, max_viewers: 50, workers: 1, resolution_px: 128, bitrate_bps: 500_000 };
     Sessions::open(config, Arc::new(pack), Wall).expect("a studio")
 }
 
 /// Admits a session, fails the device, and waits until the session has ended: with why.
 fn lose(studio: &Sessions, stub: &StubDriver, fault: Fault) -> SessionEvent {
-    let ticket = studio.admit(&SessionRequest::default(), Box::new(Nowhere)).expect("a place");
+    let ticket = studio.start(&SessionRequest::default(), Box::new(Nowhere)).expect("a place");
     let mut events = ticket.events.subscribe();
     stub.fail(fault, 1);
     loop {
@@ -84,16 +85,16 @@ fn a_session_on_a_lost_device_ends_with_its_reason_and_the_studio_goes_on() {
     let studio = studio(&gpu);
     let ended = SessionEvent::Ended(EndReason::EngineLost);
     assert_eq!(lose(&studio, &stub, Fault::Sticky(999)), ended);
-    assert!(studio.sessions().is_empty());
+    assert!(studio.registry().list(Wall.now()).is_empty());
     // Opened anew, it takes the next.
     while gpu.health() != Health::Ready {
         thread::yield_now();
     }
-    let admitted = studio.admit(&SessionRequest::default(), Box::new(Nowhere)).expect("a place");
+    let admitted = studio.start(&SessionRequest::default(), Box::new(Nowhere)).expect("a place");
     studio.end(&admitted.id, EndReason::Deleted);
     // The second time it stays closed, and the process lives.
     assert_eq!(lose(&studio, &stub, Fault::Gone(999)), ended);
-    let refused = studio.admit(&SessionRequest::default(), Box::new(Nowhere)).expect_err("no device");
+    let refused = studio.start(&SessionRequest::default(), Box::new(Nowhere)).expect_err("no device");
     assert!(refused.to_string().contains("returned 999"), "{refused}");
     assert!(refused.to_string().contains("start visage again"), "{refused}");
     studio.close();
@@ -122,8 +123,8 @@ fn a_picture_tells_how_long_its_step_took_up_on_and_down_and_the_studio_what_the
     let thread = thread::spawn(move || device.run(|_| ()));
     let studio = studio(&gpu);
     let (taken, pictures) = sync_channel(16);
-    let ticket = studio.admit(&SessionRequest::default(), Box::new(Marked(taken))).expect("a place");
-    ticket.inbox.watch();
+    let ticket = studio.start(&SessionRequest::default(), Box::new(Marked(taken))).expect("a place");
+    ticket.inbox.set_watching(1);
     let marks = timed(&pictures);
     assert_eq!(marks.step.parts().map(|(part, _)| part).collect::<Vec<_>>(), StepTimes::NAMES);
     ticket.meter.frame_sent(&marks, Duration::ZERO);
@@ -133,7 +134,7 @@ fn a_picture_tells_how_long_its_step_took_up_on_and_down_and_the_studio_what_the
         "{:?}",
         told.gpu
     );
-    let work = studio.card_work().expect("a card");
+    let work = studio.gpu().device_counts().expect("a card");
     assert!(work.steps > 0 && work.replays == work.runs && work.loop_stalls == 0, "{work:?}");
     drop(pictures);
     studio.end(&ticket.id, EndReason::Deleted);

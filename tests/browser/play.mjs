@@ -75,7 +75,7 @@ export const events = onPage({}, async page => {
 export const film = onPage({ path: '/healthz', ready: "document.readyState === 'complete'" }, async page => {
   expect(flags.visage, 'wanted --visage FILE, the program that renders', {});
   const file = path.join(flags.out, 'film.mp4');
-  const { film_s } = JSON.parse(execFileSync(flags.visage, ['render', '--json', '--audio', sample, '--out', file], { stdio: ['ignore', 'pipe', 'ignore'] }));
+  const { video_s: film_s } = JSON.parse(execFileSync(flags.visage, ['render', '--json', '--audio', sample, '--out', file], { stdio: ['ignore', 'pipe', 'ignore'] }));
   await page.eval(`(() => { const bytes = Uint8Array.from(atob('${fs.readFileSync(file).toString('base64')}'), c => c.charCodeAt(0));
     document.body.innerHTML = '<video id="video" playsinline></video>'; document.querySelector('#video').src = URL.createObjectURL(new Blob([bytes], { type: 'video/mp4' })); return document.querySelector('#video').play(); })()`);
   const look = `(() => { const v = document.querySelector('#video'), c = Object.assign(document.createElement('canvas'), { width: 32, height: 32 }).getContext('2d'); c.drawImage(v, 0, 0, 32, 32);

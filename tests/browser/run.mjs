@@ -13,6 +13,7 @@ import { card, fullScreen, hot, keyboardAlone, motion, oneScrollBar, phone, sche
 import { prefix } from './proxy.mjs';
 import { bestLag, learn, onsetLags, onsets, openings, percentiles } from './mouth.mjs';
 import { avatar, dropped, events, film } from './play.mjs';
+import { viewer } from './viewer.mjs';
 import { insecure, missing, unplugged } from './trouble.mjs';
 import { readWav, wordsApart, writeWav } from './wav.mjs';
 
@@ -244,7 +245,7 @@ const reloads = onPage({}, async page => {
 });
 
 const CHECKS = {
-  picture, talk, sample_and_stop: sampleAndStop, heard, dropped, film, events, avatar,
+  picture, talk, sample_and_stop: sampleAndStop, heard, dropped, film, events, avatar, viewer,
   phone, schemes, one_scroll_bar: oneScrollBar, card, hot, motion, full_screen: fullScreen, single_keys: singleKeys, keyboard_alone: keyboardAlone,
   refused, missing, unplugged, insecure, prefix, token, udp, reconnect, leaving, reloads,
 };

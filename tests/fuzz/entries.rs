@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use visage::codec::audio_file::decode_sound;
+use visage::codec::audio_file::decode_clip;
 use visage::face::drawn::{DrawnFace, Rig};
 use visage::face::head::{HeadFace, HeadModel};
 use visage::face::{ARKIT_NAMES, Face, Pose, Surface};
@@ -49,9 +49,9 @@ pub fn json(body: &[u8]) {
 
 /// An audio file.
 pub fn sound(file: &[u8]) {
-    if let Ok(sound) = decode_sound(file, DURATION_MAX) {
-        assert!(!sound.voice().is_empty() && sound.duration() <= DURATION_MAX);
-        assert!(sound.voice().iter().all(|sample| sample.abs() <= 1.0));
+    if let Ok(sound) = decode_clip(file, DURATION_MAX) {
+        assert!(!sound.samples().is_empty() && sound.duration() <= DURATION_MAX);
+        assert!(sound.samples().iter().all(|sample| sample.abs() <= 1.0));
     }
 }
 

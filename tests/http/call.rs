@@ -12,6 +12,7 @@ use str0m::media::{Direction, Frequency, MediaKind, MediaTime, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 use tokio::net::UdpSocket;
+use visage::codec::OpusDecoder;
 use visage::time::Wall;
 
 use super::{House, told};
@@ -33,6 +34,9 @@ pub struct Call {
     pub pictures: Vec<Vec<u8>>,
     /// Packets of voice.
     pub voices: usize,
+    /// When the first packet arrived that is not silence.
+    pub loud_at: Option<Instant>,
+    decoder: OpusDecoder,
 }
 
 impl Call {
@@ -58,7 +62,20 @@ impl Call {
         rtc.sdp_api().accept_answer(pending, answer).expect("a fitting answer");
         let place = joined["location"].as_str().expect("a location").to_owned();
         let (pictures, voices) = (Vec::new(), 0);
-        Self { rtc, socket, voice, picture, next_voice: None, voice_samples: 0, place, pictures, voices }
+        let (loud_at, decoder) = (None, OpusDecoder::new().expect("a decoder"));
+        Self {
+            rtc,
+            socket,
+            voice,
+            picture,
+            next_voice: None,
+            voice_samples: 0,
+            place,
+            pictures,
+            voices,
+            loud_at,
+            decoder,
+        }
     }
 
     /// Lives until `is_done`, or until `limit` is over; says which.
@@ -95,6 +112,15 @@ impl Call {
         self.rtc.handle_input(Input::Timeout(now)).expect("a sane clock");
     }
 
+    fn hear(&mut self, packet: &[u8]) {
+        self.voices += 1;
+        let loudest =
+            self.decoder.decode(packet).map_or(0.0, |samples| samples.iter().fold(0.0, |most, s| s.abs().max(most)));
+        if loudest > 0.05 && self.loud_at.is_none() {
+            self.loud_at = Some(Wall.now());
+        }
+    }
+
     async fn settle(&mut self) -> Instant {
         loop {
             match self.rtc.poll_output().expect("a machine that works") {
@@ -106,7 +132,7 @@ impl Call {
                 Output::Event(Event::MediaData(media)) if media.mid == self.picture => {
                     self.pictures.push(media.data.to_vec());
                 }
-                Output::Event(Event::MediaData(media)) if media.mid == self.voice => self.voices += 1,
+                Output::Event(Event::MediaData(media)) if media.mid == self.voice => self.hear(&media.data),
                 Output::Event(_) => {}
             }
         }

@@ -16,7 +16,7 @@ const TOKEN: &str = "s3cret";
 const METHODS: [&str; 5] = ["get", "post", "patch", "delete", "put"];
 
 /// Described, and not seen by the test below; each for a reason.
-const UNSEEN: [(&str, &str, u16); 8] = [
+const UNSEEN: [(&str, &str, u16); 15] = [
     // What one client may hold is tested in `limits`.
     ("post", "/v1/sessions", 429),
     ("get", "/v1/sessions/{id}/events", 429),
@@ -24,6 +24,14 @@ const UNSEEN: [(&str, &str, u16); 8] = [
     ("post", "/v1/sessions", 408),
     ("patch", "/v1/sessions/{id}", 408),
     ("post", "/v1/sessions/{id}/speech", 408),
+    // Bodies in chunks and WebSockets are tested in `speech`.
+    ("post", "/v1/sessions/{id}/speech", 200),
+    ("post", "/v1/sessions/{id}/speech", 409),
+    ("get", "/v1/sessions/{id}/speech/stream", 101),
+    ("get", "/v1/sessions/{id}/speech/stream", 503),
+    ("post", "/v1/sessions/{id}/viewers", 408),
+    ("post", "/whep/{id}", 408),
+    ("patch", "/whep/{id}/{viewer}", 408),
     // A show takes its orders fifty times a second: too many of them wait only where it cannot keep up.
     ("patch", "/v1/sessions/{id}", 503),
     ("post", "/v1/sessions/{id}/speech", 503),
@@ -108,7 +116,7 @@ async fn the_document_and_the_routes_agree() {
     let document = document();
     let paths = document["paths"].as_object().expect("paths");
     for (path, methods) in paths {
-        let real = path.replace("{id}", "none").replace("{name}", "none");
+        let real = path.replace("{id}", "none").replace("{name}", "none").replace("{viewer}", "none");
         for method in METHODS {
             let is_described = methods.get(method).is_some();
             let request = house.ask(method.to_uppercase().parse::<Method>().expect("a method"), &real);
@@ -129,6 +137,8 @@ async fn every_answer_is_as_described_and_every_description_is_seen() {
     facts(&mut witness).await;
     let place = joins(&mut witness).await;
     one_session(&mut witness, &place).await;
+    viewers(&mut witness, &place).await;
+    whep(&mut witness, &place).await;
     streams(&mut witness, &place).await;
     let described: BTreeSet<(String, String, u16)> = witness
         .operations()
@@ -151,7 +161,8 @@ async fn refusals_of_every_route(witness: &mut Witness) {
     for (method, path) in witness.operations() {
         let statuses = witness.document["paths"][&path][&method]["responses"].clone();
         let ask = |witness: &Witness, id: &str| {
-            let request = witness.ask(&method, &path.replace("{id}", id).replace("{name}", "mira"));
+            let request =
+                witness.ask(&method, &path.replace("{id}", id).replace("{name}", "mira").replace("{viewer}", "none"));
             if method == "patch" { request.json(&json!({ "avatar": "mira" })) } else { request }
         };
         if statuses.get("401").is_some() {
@@ -235,6 +246,9 @@ async fn one_session(witness: &mut Witness, place: &str) {
     let path = "/v1/sessions/{id}/interrupt";
     let request = witness.ask("post", &format!("{place}/interrupt"));
     witness.see_inside("post", path, request).await;
+    let path = "/v1/sessions/{id}/speech/stream";
+    let request = witness.ask("get", &format!("{place}/speech/stream"));
+    witness.see_inside("get", path, request).await;
     let path = "/v1/sessions/{id}/speech";
     let voice = include_bytes!("../assets/tone.flac").to_vec();
     for (kind, body) in [
@@ -246,6 +260,78 @@ async fn one_session(witness: &mut Witness, place: &str) {
         let request = witness.ask("post", &format!("{place}/speech")).header("content-type", kind).body(body);
         witness.see_inside("post", path, request).await;
     }
+}
+
+/// Viewers that join, are refused, and leave.
+async fn viewers(witness: &mut Witness, place: &str) {
+    let path = "/v1/sessions/{id}/viewers";
+    let unusable = offer().replace("H264", "VP9").replace("profile-level-id=42e01f", "x=1");
+    let microphone = json!({ "sdp": offer(), "microphone": true }).to_string();
+    for (kind, body) in [
+        ("application/json", "{".to_owned()),
+        ("application/json", " ".repeat(1 << 20)),
+        ("application/json", microphone),
+        ("text/plain", offer()),
+        ("application/sdp", unusable),
+    ] {
+        let request = witness.ask("post", &format!("{place}/viewers")).header("content-type", kind).body(body);
+        witness.see_inside("post", path, request).await;
+    }
+    let request = witness.ask("post", &format!("{place}/viewers")).json(&json!({ "sdp": offer() }));
+    let joined = witness.see_inside("post", path, request).await;
+    let request = witness.ask("get", &format!("{place}/stats"));
+    let stats = witness.see_inside("get", "/v1/sessions/{id}/stats", request).await;
+    assert_eq!(stats["viewers"].as_array().map(Vec::len), Some(2), "{stats}");
+    let location = joined["location"].as_str().expect("a location");
+    for _ in 0..2 {
+        let request = witness.ask("delete", &format!("{place}/{location}"));
+        witness.see_inside("delete", "/v1/sessions/{id}/viewers/{viewer}", request).await;
+    }
+}
+
+/// A player that speaks WHEP, and more of them than there may be.
+async fn whep(witness: &mut Witness, place: &str) {
+    let (path, resource) = ("/whep/{id}", "/whep/{id}/{viewer}");
+    let endpoint = format!("/whep/{}", place.rsplit('/').next().expect("an id"));
+    let request = witness.ask("get", &endpoint);
+    witness.see_inside("get", path, request).await;
+    let unusable = offer().replace("H264", "VP9").replace("profile-level-id=42e01f", "x=1");
+    let post = |witness: &Witness, kind: &str, body: String| {
+        witness.ask("post", &endpoint).header("content-type", kind.to_owned()).body(body)
+    };
+    for (kind, body) in
+        [("application/json", offer()), ("application/sdp", " ".repeat(1 << 20)), ("application/sdp", unusable)]
+    {
+        let request = post(witness, kind, body);
+        witness.see_inside("post", path, request).await;
+    }
+    let response = post(witness, "application/sdp", offer()).bearer_auth(TOKEN).send().await.expect("an answer");
+    assert_eq!(response.status(), StatusCode::CREATED);
+    let header = |name: &str| response.headers()[name].to_str().expect("text").to_owned();
+    let (location, tag) = (format!("/whep/{}", header("location")), header("etag"));
+    let fragment = "a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=end-of-candidates\r\n";
+    let trickle = "application/trickle-ice-sdpfrag";
+    for (kind, tag, body) in [
+        (trickle, Some(tag.as_str()), fragment.to_owned()),
+        (trickle, Some(tag.as_str()), "hello".to_owned()),
+        (trickle, Some(tag.as_str()), "a".repeat(1 << 20)),
+        (trickle, Some("\"other\""), fragment.to_owned()),
+        (trickle, Some("*"), fragment.to_owned()),
+        (trickle, None, fragment.to_owned()),
+        ("text/plain", Some(tag.as_str()), fragment.to_owned()),
+    ] {
+        let request = witness.ask("patch", &location).header("content-type", kind).body(body);
+        let request = tag.into_iter().fold(request, |request, tag| request.header("if-match", tag));
+        witness.see_inside("patch", resource, request).await;
+    }
+    let request = witness.ask("delete", &location);
+    witness.see_inside("delete", resource, request).await;
+    for _ in 0..8 {
+        let request = post(witness, "application/sdp", offer());
+        witness.see_inside("post", path, request).await;
+    }
+    let request = witness.ask("post", &format!("{place}/viewers")).json(&json!({ "sdp": offer() }));
+    witness.see_inside("post", "/v1/sessions/{id}/viewers", request).await;
 }
 
 /// The events of a session to its end, and more readers of them than there may be.

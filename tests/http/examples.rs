@@ -1,7 +1,5 @@
 //! `docs/api.md`: it has every route, and its examples run as they are printed.
 
-#![expect(clippy::print_stdout, reason = "a test that is skipped says why")]
-
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
@@ -25,7 +23,8 @@ fn every_operation_has_a_section() {
         let methods = METHODS.into_iter().filter(|method| item.get(method).is_some());
         methods.map(move |method| format!("{} {path}", method.to_uppercase()))
     });
-    assert_eq!(sections, operations.collect(), "docs/api.md has a section for each operation of web/openapi.json");
+    let missing: Vec<String> = operations.filter(|operation| !sections.contains(operation)).collect();
+    assert!(missing.is_empty(), "docs/api.md has no section for {missing:?}");
     assert!(serve::paths().all(|path| paths.contains_key(path)));
 }
 
@@ -37,8 +36,8 @@ fn script(server: &str) -> String {
         match line.trim() {
             "```sh" => is_shell = true,
             "```" => is_shell = false,
-            line if is_shell && line.starts_with("export VISAGE=") => script += &format!("export VISAGE={server}\n"),
-            line if is_shell => script += &format!("{line}\n"),
+            line if is_shell && line.starts_with("export VISAGE=") => script.extend(["export VISAGE=", server, "\n"]),
+            line if is_shell => script.extend([line, "\n"]),
             _ => {}
         }
     }

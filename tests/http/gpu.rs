@@ -55,7 +55,7 @@ impl Warm {
     fn new() -> Self {
         let house = house_with(Arc::new(OnCard(portrait())), 4, None, 128);
         let now = Wall.now();
-        Self { watcher: house.studio.watcher(now), house, now }
+        Self { watcher: house.studio.gpu().monitor(now), house, now }
     }
 
     fn read(&mut self, temperature_c: u32, free_bytes: u64) {
@@ -75,7 +75,7 @@ impl Warm {
             encoder_sessions: Some(0),
             ..GpuReading::default()
         };
-        self.watcher.heed(vec![idle, own], self.now);
+        self.watcher.on_reading(vec![idle, own], self.now);
     }
 
     fn hold(&mut self, temperature_c: u32, seconds: u32) {
@@ -95,7 +95,7 @@ impl Warm {
         self.house.ask(Method::GET, path).send().await.expect("an answer").text().await.expect("text")
     }
 
-    async fn told(&self, path: &str) -> Value {
+    async fn json(&self, path: &str) -> Value {
         serde_json::from_str(&self.get(path).await).expect("JSON")
     }
 }
@@ -114,12 +114,12 @@ async fn a_hot_card_lets_fewer_in_says_so_and_lets_them_in_again_when_it_has_coo
         "wanted a free place, the graphics card is at 86 °C after being too hot and leaves 3 of 4, all are taken";
     assert_eq!(problem["detail"], detail);
     let ready = json!({ "ready": false, "reasons": [detail] });
-    assert_eq!(warm.told("/readyz").await, ready);
-    assert_eq!(warm.told("/v1/gpus").await["admission"]["capacity"], 3);
+    assert_eq!(warm.json("/readyz").await, ready);
+    assert_eq!(warm.json("/v1/gpus").await["admission"]["capacity"], 3);
     // Nobody is sent away; who leaves makes room for nobody while it is still hot.
     warm.hold(86, 10);
-    assert_eq!(warm.house.studio.sessions().len(), 3);
-    let first = warm.house.studio.sessions()[0].id.clone();
+    assert_eq!(warm.house.studio.registry().count(), 3);
+    let first = warm.house.studio.registry().list(Wall.now())[0].id.clone();
     warm.house.studio.end(&first, visage::session::EndReason::Deleted);
     assert_eq!(warm.join().await.0, StatusCode::SERVICE_UNAVAILABLE);
     let metrics = warm.get("/metrics").await;
@@ -138,7 +138,7 @@ async fn a_hot_card_lets_fewer_in_says_so_and_lets_them_in_again_when_it_has_coo
     }
     warm.hold(70, 122);
     assert_eq!(warm.join().await.0, StatusCode::CREATED);
-    assert_eq!(warm.told("/readyz").await, json!({ "ready": true, "reasons": [] }));
+    assert_eq!(warm.json("/readyz").await, json!({ "ready": true, "reasons": [] }));
     warm.house.close().await;
 }
 
@@ -154,7 +154,7 @@ async fn a_card_without_memory_for_one_more_lets_nobody_in() {
     assert_eq!(again.as_deref(), Some("10"));
     let detail = "wanted 1000 MB of the graphics card's memory for one more session, 500 MB are free";
     assert_eq!(problem["detail"], detail);
-    assert_eq!(warm.told("/readyz").await["reasons"], json!([detail]));
+    assert_eq!(warm.json("/readyz").await["reasons"], json!([detail]));
     assert!(warm.get("/metrics").await.contains("visage_sessions_refused_total{reason=\"gpu_memory_full\"} 2\n"));
     (0..3).for_each(|_| warm.read(60, 8 * GB));
     assert_eq!(warm.join().await.0, StatusCode::CREATED);
@@ -166,18 +166,21 @@ async fn what_cards_say_is_as_described_and_a_silent_one_is_in_it() {
     let mut warm = Warm::new();
     warm.hold(60, 1);
     let document = document();
-    let faults = |told: &Value| schema::faults(&document, &json!({ "$ref": "#/components/schemas/Gpus" }), told);
-    let told = warm.told("/v1/gpus").await;
-    assert_eq!(faults(&told), Vec::<String>::new(), "{told}");
-    assert_eq!((&told["gpus"][1]["power_w"], &told["admission"]["additional_sessions"]), (&json!(312.5), &json!(20)));
+    let faults = |answer: &Value| schema::faults(&document, &json!({ "$ref": "#/components/schemas/Gpus" }), answer);
+    let answer = warm.json("/v1/gpus").await;
+    assert_eq!(faults(&answer), Vec::<String>::new(), "{answer}");
+    assert_eq!(
+        (&answer["gpus"][1]["power_w"], &answer["admission"]["additional_sessions"]),
+        (&json!(312.5), &json!(20))
+    );
     let lost = GpuReading { index: 1, error: Some("a GPU was lost".into()), ..GpuReading::default() };
     for _ in 0..6 {
         warm.now += Duration::from_secs(1);
-        warm.watcher.heed(vec![lost.clone()], warm.now);
+        warm.watcher.on_reading(vec![lost.clone()], warm.now);
     }
-    let told = warm.told("/v1/gpus").await;
-    assert_eq!(faults(&told), Vec::<String>::new(), "{told}");
-    assert_eq!(told["gpus"][0]["error"], "a GPU was lost");
+    let answer = warm.json("/v1/gpus").await;
+    assert_eq!(faults(&answer), Vec::<String>::new(), "{answer}");
+    assert_eq!(answer["gpus"][0]["error"], "a GPU was lost");
     let metrics = warm.get("/metrics").await;
     exposition::read(&metrics);
     assert!(metrics.contains("visage_gpu_up{gpu=\"1\"} 0\n"), "{metrics}");
@@ -190,13 +193,13 @@ async fn what_cards_say_is_as_described_and_a_silent_one_is_in_it() {
 async fn where_faces_are_drawn_on_the_processor_a_hot_card_is_shown_and_limits_nobody() {
     let house = house(1, None);
     let begun = Wall.now();
-    let mut watcher = house.studio.watcher(begun);
+    let mut watcher = house.studio.gpu().monitor(begun);
     for second in 0..60 {
         let hot = GpuReading { temperature_c: Some(95), memory_free_bytes: Some(0), ..GpuReading::default() };
-        watcher.heed(vec![hot], begun + Duration::from_secs(second));
+        watcher.on_reading(vec![hot], begun + Duration::from_secs(second));
     }
     assert_eq!(house.studio.refusal(), None);
-    let seen = house.studio.cards().expect("a reading");
+    let seen = house.studio.gpu().latest().expect("a reading");
     assert_eq!((seen.readings[0].temperature_c, seen.allowance), (Some(95), None));
     house.close().await;
 }

@@ -116,7 +116,7 @@ fn files() -> Vec<(String, Vec<u8>)> {
     for entry in whole {
         let (name, bytes) = (entry.file_name(), std::fs::read(entry.path()).expect("a file"));
         for length in [1, 4, 12, 40] {
-            damaged.push((format!("{name:?}, {length} bytes"), bytes[..length.min(bytes.len())].to_vec()));
+            damaged.push((format!("{}, {length} bytes", name.display()), bytes[..length.min(bytes.len())].to_vec()));
         }
     }
     damaged

@@ -1,7 +1,5 @@
 //! The log of the program: a session's start, first frame and end, as text and as JSON, and nothing of what is private.
 
-#![expect(clippy::panic, reason = "a test that complains")]
-
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;

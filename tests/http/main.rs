@@ -11,6 +11,7 @@ mod live;
 mod log;
 mod proxy;
 mod schema;
+mod speech;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -61,12 +62,14 @@ fn portrait() -> Portrait {
 /// As many sessions may be unconnected as there are places: tests answer offers that nobody connects.
 fn house_with(pack: Arc<dyn Pack>, places: usize, token: Option<&str>, resolution_px: u32) -> House {
     let limits = ClientLimits { unconnected_sessions: places, ..ClientLimits::of(places) };
-    let config = SessionsConfig { max_sessions: places, workers: 1, resolution_px, bitrate_bps: 500_000 };
+    let config =
+        SessionsConfig { max_sessions: places, max_viewers: 6, workers: 1, resolution_px, bitrate_bps: 500_000 };
     house_of_parts(pack, config, token, limits)
 }
 
 fn house_with_limits(places: usize, limits: ClientLimits) -> House {
-    let config = SessionsConfig { max_sessions: places, workers: 1, resolution_px: 128, bitrate_bps: 500_000 };
+    let config =
+        SessionsConfig { max_sessions: places, max_viewers: 6, workers: 1, resolution_px: 128, bitrate_bps: 500_000 };
     house_of_parts(Arc::new(portrait()), config, None, limits)
 }
 
@@ -75,7 +78,7 @@ fn house_of_parts(pack: Arc<dyn Pack>, config: SessionsConfig, token: Option<&st
     let studio = Sessions::open(config, pack, Wall).expect("a studio");
     let host = "127.0.0.1".parse().expect("an address");
     let net = RtcConfig { host, udp_port: 0, public_ips: Vec::new(), capacity: places };
-    let net = Arc::new(RtcServer::start(&net, studio.clone(), studio.counters(), Wall).expect("a door"));
+    let net = Arc::new(RtcServer::start(&net, studio.clone(), studio.registry().counters(), Wall).expect("a door"));
     let listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let address = listener.address;
     let base = format!("http://{address}");
@@ -156,7 +159,7 @@ async fn a_session_is_joined_looked_at_changed_and_left() {
     assert_eq!(told(house.ask(Method::POST, &format!("{place}/interrupt"))).await.0, StatusCode::NO_CONTENT);
     assert_eq!(told(house.ask(Method::DELETE, &place)).await.0, StatusCode::NO_CONTENT);
     assert_eq!(told(house.ask(Method::DELETE, &place)).await.0, StatusCode::NOT_FOUND);
-    assert!(house.studio.sessions().is_empty());
+    assert!(house.studio.registry().list(Wall.now()).is_empty());
     house.close().await;
 }
 
@@ -218,7 +221,7 @@ async fn every_bad_request_is_told_what_was_wrong() {
     assert_eq!(told(house.ask(Method::GET, "/v1/nothing")).await.0, StatusCode::NOT_FOUND);
     assert_eq!(told(house.ask(Method::PUT, "/v1/sessions")).await.0, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(told(house.ask(Method::POST, "/v1/sessions/none/speech").body("x")).await.0, StatusCode::NOT_FOUND);
-    assert!(house.studio.sessions().is_empty(), "a refused request left a session behind");
+    assert!(house.studio.registry().list(Wall.now()).is_empty(), "a refused request left a session behind");
     house.close().await;
 }
 

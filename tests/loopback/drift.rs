@@ -164,7 +164,7 @@ fn hour(faster_ppm: f64) -> Receiver {
         last_at: SampleIndex::ZERO,
     };
     let (sink, inbox) = (Sink(Arc::new(Mutex::new(receiver))), Inbox::new(Arc::default()));
-    inbox.watch();
+    inbox.set_watching(1);
     let parts = SessionParts {
         key: SessionKey(1),
         inbox: inbox.clone(),
@@ -184,7 +184,7 @@ fn hour(faster_ppm: f64) -> Receiver {
             show.tick(show.next_tick(), Wall);
         }
         let payload = packets[(n % CYCLE_PACKETS) as usize].clone();
-        inbox.hear(AudioPacket {
+        inbox.push_packet(AudioPacket {
             rtp: AudioRtpTime::default().plus(n * 960),
             sequence: Some(n.into()),
             payload,

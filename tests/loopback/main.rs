@@ -262,7 +262,9 @@ fn lately(world: &World) -> (f64, f64) {
 fn a_wire_that_narrows_gets_less_and_one_that_widens_more() {
     let longest_queue = Duration::from_millis(300);
     let neck = |bits_per_second| Impairments { neck: Some(Neck { bits_per_second, longest_queue }), ..CALM };
-    let aim = |world: &World| world.studio.stats(&world.ticket.id).expect("a session").state.quality.bitrate_bps;
+    let aim = |world: &World| {
+        world.studio.registry().stats(&world.ticket.id, world.now).expect("a session").state.quality.bitrate_bps
+    };
     let estimate = |world: &World| world.network().bandwidth_estimate_bps.expect("an estimate");
     let side = |world: &World| world.client.seen.last().expect("a picture").side_px;
 
@@ -339,7 +341,7 @@ fn garbage_and_replays_are_counted_and_change_nothing() {
     world.run(4.0);
     let strays = |world: &World| {
         let own = world.ticket.meter.report().losses["stray_packet"];
-        (own, world.studio.counters().snapshot().of(Loss::StrayPacket))
+        (own, world.studio.registry().counters().snapshot().of(Loss::StrayPacket))
     };
     assert_eq!(strays(&world), (0, 0));
 

@@ -13,7 +13,9 @@ use visage::media::{PcmBlock, VideoFrame};
 use visage::model::portrait::Portrait;
 use visage::model::{Animator, AvatarInfo, AvatarKind, Cadence, FramePoll, ModelError, Pack, Still};
 use visage::rtc::{Datagram, NetworkStats, Peer, Peers, RtcFactory};
-use visage::session::{Outgoing, OutgoingMedia, Session, SessionHandle, SessionRequest, Sessions, SessionsConfig};
+use visage::session::{
+    Outgoing, OutgoingMedia, Session, SessionHandle, SessionRequest, Sessions, SessionsConfig, ViewerRole,
+};
 use visage::telemetry::Marks;
 use visage::time::{Rate, SampleIndex, Wall};
 use visage_engines::PackFiles;
@@ -41,7 +43,7 @@ pub struct World {
     pub start: Instant,
     pub now: Instant,
     pub studio: Arc<Sessions>,
-    pub ticket: SessionHandle,
+    pub ticket: Arc<SessionHandle>,
     pub client: Client,
     pub up: Wire,
     pub down: Wire,
@@ -72,8 +74,13 @@ impl World {
         let now = Wall.now();
         let diary = Arc::<Mutex<Diary>>::default();
         let face = Arc::new(Overheard { face: plan.face, diary: Arc::clone(&diary) });
-        let config =
-            SessionsConfig { max_sessions: 1, workers: 1, resolution_px: plan.resolution_px, bitrate_bps: 1_000_000 };
+        let config = SessionsConfig {
+            max_sessions: 1,
+            max_viewers: 50,
+            workers: 1,
+            resolution_px: plan.resolution_px,
+            bitrate_bps: 1_000_000,
+        };
         let studio = Sessions::open(config, face, Wall).expect("a studio");
         let (mut client, offer) = Client::new(now, plan.voice, plan.faster_ppm);
         let machines = RtcFactory::new(&[SocketAddr::from(SERVER)]);
@@ -81,10 +88,10 @@ impl World {
         client.accept(&answer);
         let (sender, outlet) = mpsc::channel(16);
         let request = SessionRequest { codec, ..SessionRequest::default() };
-        let (ticket, show) = studio.stage(&request, Box::new(sender), now).expect("a place");
-        let lobby = Arc::clone(&studio);
-        let mut peers = Peers::new(lobby, studio.counters());
-        peers.add(Box::new(Peer::new(rtc, ticket.clone(), now)));
+        let (ticket, show) = studio.create(&request, Box::new(sender), now).expect("a place");
+        let creator = studio.join(&ticket.id, ViewerRole::Creator, now).expect("a viewer slot");
+        let mut peers = Peers::new(Arc::clone(&studio), studio.registry().counters());
+        peers.add(Box::new(Peer::new(rtc, creator, now)));
         Self {
             start: now,
             now,
@@ -198,7 +205,7 @@ impl World {
 
     /// What the network says at the server.
     pub fn network(&self) -> NetworkStats {
-        self.peers.stats(&self.ticket.id).expect("a peer")
+        self.peers.stats(self.ticket.key).first().expect("a peer").1
     }
 }
 

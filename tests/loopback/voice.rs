@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use visage::codec::audio_file::decode_sound;
+use visage::codec::audio_file::decode_clip;
 use visage::codec::{OpusDecoder, OpusEncoder};
 use visage::media::BLOCK_OPUS_SAMPLES;
 
@@ -21,7 +21,7 @@ impl Voice {
         let samples = ["hello.wav", "boat.wav"].map(|name| {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("web/samples").join(name);
             let bytes = std::fs::read(path).expect("a sample of the page");
-            decode_sound(&bytes, Duration::from_mins(1)).expect("sound").voice().to_vec()
+            decode_clip(&bytes, Duration::from_mins(1)).expect("sound").samples().to_vec()
         });
         let line: Vec<f32> = samples.iter().flat_map(|sample| sample.iter().chain(&quiet)).copied().collect();
         Self::of(&line)

@@ -253,7 +253,7 @@ fn a_window_whose_time_has_passed_is_not_waited_for() {
 fn an_interrupt_stops_sound_and_picture_within_100_ms_though_two_seconds_are_queued() {
     let mut live = Live::new(|_window| Duration::from_millis(700));
     let before = live.until(7.02);
-    live.rig.inbox.order(SessionCommand::Interrupt).expect("room for a command");
+    live.rig.inbox.push_command(SessionCommand::Interrupt).expect("room for a command");
     let after = live.until(12.0);
     let asked = live.rig.start + Duration::from_secs_f64(7.02);
     let since = |at: &Instant| at.saturating_duration_since(asked).as_secs_f64();
@@ -278,7 +278,7 @@ fn a_swap_to_a_shorter_look_ahead_goes_on_in_step_at_once() {
     let mut live = Live::new(|_window| Duration::from_millis(700));
     let before = live.until(6.0);
     let face = NewAnimator(Box::new(LevelFace::default()));
-    live.rig.inbox.order(SessionCommand::SwapAvatar(face)).expect("room for a command");
+    live.rig.inbox.push_command(SessionCommand::SwapAvatar(face)).expect("room for a command");
     let after = live.until(9.0);
     let swapped = live.rig.start + Duration::from_secs_f64(6.0);
     let frames: Vec<_> = after.iter().filter(|(_, out)| is_video(out)).collect();

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::{ASIDE, Cache, CacheError, DOUBT, DRAFTS, Damage, ENGINE, Found, JIT, LOCK, SIDECAR};
+use super::{Cache, CacheError, DRAFTS, Damage, ENGINE, Found, JIT, LOCK, QUARANTINE, SIDECAR, UNVERIFIED};
 use crate::output_file::UNFINISHED;
 use crate::{Digest, EngineKey};
 
@@ -53,7 +53,7 @@ impl Cache {
     /// # Errors
     /// If the folder or a file in it cannot be read.
     pub fn list(&self) -> Result<Vec<CacheEntry>, CacheError> {
-        let mut all = self.stems()?.into_iter().map(|stem| self.stocked(stem)).collect::<Result<Vec<_>, _>>()?;
+        let mut all = self.stems()?.into_iter().map(|stem| self.entry(stem)).collect::<Result<Vec<_>, _>>()?;
         // A lock that nobody holds is all that is left of an engine that was removed, or was never finished.
         all.retain(|stocked| {
             stocked.is_being_built || stocked.damage != Some(Damage::Unfinished) || self.drafts(&stocked.stem)
@@ -61,11 +61,11 @@ impl Cache {
         Ok(all)
     }
 
-    /// All engines, each read whole and held to its digest. The damaged ones are put aside, unless somebody builds them.
-    /// What is wrong is looked at once more when nobody else may mend it, so that an engine built meanwhile stays.
+    /// All engines, each read completely and compared with its digest. Damaged ones are quarantined, unless another process builds them.
+    /// Damage is checked again under the lock, so that an engine built in the meantime stays.
     ///
     /// # Errors
-    /// As [`Cache::list`], or if an engine cannot be put aside.
+    /// As [`Cache::list`], or if an engine cannot be quarantined.
     pub fn verify(&self, tell: &mut dyn FnMut(&str)) -> Result<Vec<CacheEntry>, CacheError> {
         let mut all = self.list()?;
         for stocked in &mut all {
@@ -80,7 +80,7 @@ impl Cache {
             stocked.is_being_built = lock.is_none();
             if lock.is_some() {
                 stocked.damage = self.wrong_with(&stocked.stem)?;
-                stocked.damage.as_ref().map_or(Ok(()), |_| self.put_aside(&stocked.stem).map(drop))?;
+                stocked.damage.as_ref().map_or(Ok(()), |_| self.quarantine(&stocked.stem).map(drop))?;
             }
         }
         Ok(all)
@@ -99,13 +99,13 @@ impl Cache {
         DRAFTS.iter().any(|ending| self.path(stem, ending).exists())
     }
 
-    /// Removes what is damaged or was put aside, drafts that nobody writes, and then the engines that were used longest
+    /// Removes damaged and quarantined engines, drafts that nobody writes, and then the engines that were used longest
     /// ago, until `limit_bytes` are kept at most. An engine that is being built is left alone.
     ///
     /// # Errors
     /// If a file cannot be removed.
     pub fn prune(&self, limit_bytes: u64) -> Result<Pruned, CacheError> {
-        let freed_bytes = self.clear_aside()? + self.remove_unfinished()?;
+        let freed_bytes = self.clear_quarantine()? + self.remove_unfinished()?;
         let mut pruned = Pruned { freed_bytes, ..Pruned::default() };
         let mut all = self.list()?;
         all.sort_by_key(|stocked| (stocked.damage.is_none(), stocked.used));
@@ -120,7 +120,7 @@ impl Cache {
     }
 
     /// Removes the engines that were used longest ago until `limit_bytes` are kept at most. What was used at `since` or
-    /// later stays, whatever that comes to; so does what is damaged, for whoever wants to see why.
+    /// later stays, whatever that comes to; so do damaged engines, for inspection.
     ///
     /// # Errors
     /// If a file cannot be removed.
@@ -137,11 +137,11 @@ impl Cache {
         Ok(pruned)
     }
 
-    fn stocked(&self, stem: String) -> Result<CacheEntry, CacheError> {
+    fn entry(&self, stem: String) -> Result<CacheEntry, CacheError> {
         let (key, damage) = match self.look(&stem)? {
             Found::Engine(engine) => (Some(engine.sidecar.key), None),
             Found::Damaged(damage) => (None, Some(damage)),
-            // Whoever was building it has not finished, or was killed.
+            // Its builder has not finished, or was killed.
             Found::Nothing => (None, Some(Damage::Unfinished)),
         };
         // Whole engines are not asked: where the folder may only be read they can be listed all the same.
@@ -177,7 +177,7 @@ impl Cache {
     }
 
     fn files(&self, stem: &str) -> Vec<PathBuf> {
-        let endings = [ENGINE, SIDECAR, JIT, DOUBT].into_iter().chain(DRAFTS);
+        let endings = [ENGINE, SIDECAR, JIT, UNVERIFIED].into_iter().chain(DRAFTS);
         endings.map(|ending| self.path(stem, ending)).collect()
     }
 
@@ -210,12 +210,12 @@ impl Cache {
         Ok(freed_bytes)
     }
 
-    fn clear_aside(&self) -> Result<u64, CacheError> {
-        let aside = self.folder.join(ASIDE);
-        let Ok(entries) = fs::read_dir(&aside) else { return Ok(0) };
+    fn clear_quarantine(&self) -> Result<u64, CacheError> {
+        let quarantine = self.folder.join(QUARANTINE);
+        let Ok(entries) = fs::read_dir(&quarantine) else { return Ok(0) };
         let sizes = entries.filter_map(|entry| entry.ok()?.metadata().ok());
         let freed = sizes.map(|facts| facts.len()).sum();
-        fs::remove_dir_all(&aside).map_err(CacheError::to("remove damaged engines", &aside))?;
+        fs::remove_dir_all(&quarantine).map_err(CacheError::to("remove damaged engines", &quarantine))?;
         Ok(freed)
     }
 }

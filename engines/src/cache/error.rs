@@ -10,10 +10,10 @@ use crate::Digest;
 
 /// A file of the cache that could not be read or written.
 #[derive(Debug, Error)]
-#[error("wanted to {wish}, found {source}: {}", path.display())]
+#[error("cannot {action} {}: {source}", path.display())]
 pub struct CacheError {
     /// What was tried.
-    pub wish: &'static str,
+    pub action: &'static str,
     /// Which file or folder.
     pub path: PathBuf,
     /// What the system said.
@@ -21,8 +21,8 @@ pub struct CacheError {
 }
 
 impl CacheError {
-    pub(crate) fn to<'a>(wish: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Self + 'a {
-        move |source| Self { wish, path: path.to_owned(), source }
+    pub(crate) fn to<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Self + 'a {
+        move |source| Self { action, path: path.to_owned(), source }
     }
 
     /// Whether there was no room left on the disk.
@@ -41,7 +41,7 @@ pub enum ObtainError<E> {
     /// Building it.
     #[error("the engine was not built: {0}")]
     Build(E),
-    /// Another builder was waited for, and whoever waited had enough of it.
+    /// Another builder was waited for, and the caller stopped waiting.
     #[error("waiting for another builder was stopped")]
     Stopped,
 }
@@ -55,7 +55,7 @@ pub enum Damage {
         /// The file that is not there.
         missing: String,
     },
-    /// Whoever built it was killed.
+    /// Its builder was killed.
     #[error("it was never finished: its builder was killed")]
     Unfinished,
     /// The description cannot be read.

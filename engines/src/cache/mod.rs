@@ -3,9 +3,9 @@
 //! Decides where an engine lies, who may build it, when it is believed and when it goes. Does not know how to build.
 //!
 //! An engine is three files with one stem: `.engine`, `.json` (its sidecar, renamed into place last: an engine without one
-//! was never finished) and `.lock` (held by whoever builds; the system lets go of it when that process dies). What a library
-//! compiles just in time on the card lies beside it as `.jit`. While an engine is opened `.doubt` lies there too: one whose
-//! opening never came to an end is read whole before it is believed again. The folder `aside/` holds what was found damaged.
+//! was never finished) and `.lock` (held by the building process; the system releases it when that process dies). What a library
+//! compiles just in time on the GPU lies beside it as `.jit`. While an engine is opened `.doubt` lies there too: one whose
+//! opening never came to an end is read whole before it is believed again. The folder `quarantine/` holds what was found damaged.
 
 mod entries;
 mod error;
@@ -29,12 +29,12 @@ const ENGINE: &str = "engine";
 const SIDECAR: &str = "json";
 const LOCK: &str = "lock";
 const JIT: &str = "jit";
-const DOUBT: &str = "doubt";
+const UNVERIFIED: &str = "unverified";
 /// Incomplete engine and sidecar. The lock of their stem lets one process write them, so their names need not be unique.
 const DRAFTS: [&str; 2] = ["draft", "json.draft"];
 /// Where damaged engines go.
-const ASIDE: &str = "aside";
-/// How often whoever waits for another builder looks, and may be told to stop.
+const QUARANTINE: &str = "quarantine";
+/// Interval at which a process that waits for another builder checks, and can be stopped.
 const LOOKS: Duration = Duration::from_millis(100);
 
 /// A folder of engines.
@@ -57,13 +57,13 @@ pub struct Engine {
 impl Engine {
     /// Says that it is about to be opened. If nobody says how that ended, because the library gave up on it or took the process
     /// along, the next to look for it reads all of it. A folder that may only be read keeps no doubts.
-    pub fn doubt(&self) {
-        let _ = fs::write(self.path.with_extension(DOUBT), b"");
+    pub fn mark_unverified(&self) {
+        let _ = fs::write(self.path.with_extension(UNVERIFIED), b"");
     }
 
     /// Says that it was opened, or read whole.
-    pub fn trust(&self) {
-        let _ = fs::remove_file(self.path.with_extension(DOUBT));
+    pub fn mark_verified(&self) {
+        let _ = fs::remove_file(self.path.with_extension(UNVERIFIED));
     }
 }
 
@@ -78,11 +78,11 @@ pub enum Found {
     Damaged(Damage),
 }
 
-/// What happens while an engine is obtained, for whoever waits.
+/// Progress while an engine is obtained.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step<'a> {
-    /// A damaged engine was put aside.
-    PutAside(&'a Path, &'a Damage),
+    /// A damaged engine was moved to the quarantine folder.
+    Quarantined(&'a Path, &'a Damage),
     /// Another process builds the same engine: it is waited for.
     Waiting(&'a Path),
     /// It still builds.
@@ -119,11 +119,11 @@ impl Cache {
         if engine.sidecar.key != *key {
             return Ok(Found::Damaged(Damage::Foreign { found: engine.sidecar.key.digest() }));
         }
-        if self.path(&stem, DOUBT).exists() {
+        if self.path(&stem, UNVERIFIED).exists() {
             if let Some(damage) = self.read_whole(&stem)? {
                 return Ok(Found::Damaged(damage));
             }
-            engine.trust();
+            engine.mark_verified();
         }
         // When it was used last decides what goes first; a folder that may only be read has no such order.
         let _ = File::options().append(true).open(&engine.path).and_then(|file| file.set_modified(now));
@@ -131,7 +131,7 @@ impl Cache {
     }
 
     /// Finds the engine of `key`, or makes it: `build` is given the path to write and says what it took.
-    /// Among processes that want the same engine one builds and the others wait. A damaged engine is put aside first.
+    /// Among processes that want the same engine one builds and the others wait. A damaged engine is quarantined first.
     ///
     /// # Errors
     /// If building fails, files cannot be written, or `tell` answers that waiting shall end; then nothing half finished is
@@ -151,8 +151,8 @@ impl Cache {
         match self.find(key, now)? {
             Found::Engine(engine) => return Ok(*engine),
             Found::Damaged(damage) => {
-                let aside = self.put_aside(&stem)?;
-                let _goes_on = tell(Step::PutAside(&aside, &damage));
+                let quarantine = self.quarantine(&stem)?;
+                let _goes_on = tell(Step::Quarantined(&quarantine, &damage));
             }
             Found::Nothing => (),
         }
@@ -169,7 +169,7 @@ impl Cache {
 
     fn vanished(&self, stem: &str, found: String) -> CacheError {
         let source = io::Error::other(found);
-        CacheError { wish: "find the engine just built", path: self.path(stem, ENGINE), source }
+        CacheError { action: "find the engine just built", path: self.path(stem, ENGINE), source }
     }
 
     fn path(&self, stem: &str, ending: &str) -> PathBuf {
@@ -234,22 +234,22 @@ impl Cache {
         }
     }
 
-    /// Moves a damaged engine out of the way, and says where to. One damaged engine of a stem is kept, for whoever wants to
-    /// see why; what a builder that was killed left is of no use to anybody and goes.
-    fn put_aside(&self, stem: &str) -> Result<PathBuf, CacheError> {
-        let aside = self.folder.join(ASIDE);
-        fs::create_dir_all(&aside).map_err(CacheError::to("make the folder for damaged engines", &aside))?;
+    /// Moves a damaged engine to the quarantine folder, which is returned. One damaged engine of each stem is kept for
+    /// inspection; drafts of a killed builder are removed.
+    fn quarantine(&self, stem: &str) -> Result<PathBuf, CacheError> {
+        let quarantine = self.folder.join(QUARANTINE);
+        fs::create_dir_all(&quarantine).map_err(CacheError::to("make the folder for damaged engines", &quarantine))?;
         for ending in [ENGINE, SIDECAR, JIT] {
             let path = self.path(stem, ending);
             if path.exists() {
-                let target = aside.join(path.file_name().unwrap_or_default());
-                fs::rename(&path, target).map_err(CacheError::to("put a damaged engine aside", &path))?;
+                let target = quarantine.join(path.file_name().unwrap_or_default());
+                fs::rename(&path, target).map_err(CacheError::to("quarantine a damaged engine", &path))?;
             }
         }
-        for ending in DRAFTS.into_iter().chain([DOUBT]) {
+        for ending in DRAFTS.into_iter().chain([UNVERIFIED]) {
             let _is_gone = Draft(self.path(stem, ending));
         }
-        Ok(aside)
+        Ok(quarantine)
     }
 
     /// Makes a draft an engine: its bytes reach the disk before its name does, and the sidecar comes last.

@@ -16,7 +16,7 @@ pub struct Built {
     pub seconds: f64,
     /// The most memory that the building process held, where that is known.
     pub peak_memory_bytes: Option<u64>,
-    /// Memory on the card that a step needs besides the weights, where the library told it.
+    /// GPU memory that a step needs besides the weights, where the library reports it.
     pub activation_bytes: Option<u64>,
 }
 

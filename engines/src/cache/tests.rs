@@ -1,4 +1,4 @@
-//! An engine is whole, damaged or not there, whoever builds, kills, cuts or flips.
+//! An engine is complete, damaged or absent, whatever is built, killed, truncated or flipped.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,31 +24,31 @@ fn silent() -> impl FnMut(Step<'_>) -> ControlFlow<()> {
     |_| ControlFlow::Continue(())
 }
 
-/// Obtains; what was told, and how often it was built.
+/// Obtains an engine; returns it and the steps that were reported.
 fn obtain(cache: &Cache, key: &EngineKey, seconds: u64) -> (Engine, Vec<String>) {
-    let mut told = Vec::new();
+    let mut steps = Vec::new();
     let build = |path: &Path| fs::write(path, vec![7; BYTES]).map(|()| Built { seconds: 2.0, ..Built::default() });
     let mut tell = |step: Step<'_>| {
-        told.push(format!("{step:?}"));
+        steps.push(format!("{step:?}"));
         ControlFlow::Continue(())
     };
     let engine = cache.obtain(key, at(seconds), &mut tell, build);
-    (engine.expect("an engine"), told)
+    (engine.expect("an engine"), steps)
 }
 
 #[test]
 fn an_engine_is_built_once_and_found_again() {
     let (_folder, cache) = cache();
     assert_eq!(cache.find(&key(), at(0)).expect("readable"), Found::Nothing);
-    let (engine, told) = obtain(&cache, &key(), 0);
-    assert_eq!((told, engine.sidecar.size_bytes), (vec!["Building".to_owned()], BYTES as u64));
+    let (engine, steps) = obtain(&cache, &key(), 0);
+    assert_eq!((steps, engine.sidecar.size_bytes), (vec!["Building".to_owned()], BYTES as u64));
     assert_eq!(obtain(&cache, &key(), 1), (engine.clone(), vec![]));
     let text = fs::read_to_string(engine.path.with_extension("json")).expect("a sidecar");
     assert!(text.contains("\"sm\": \"8.9\"") && text.contains("\"seconds\": 2.0"), "{text}");
 }
 
 #[test]
-fn whatever_damages_an_engine_is_found_put_aside_and_mended() {
+fn whatever_damages_an_engine_is_found_quarantine_and_mended() {
     type Harm = fn(&Path);
     let damages: [(&str, Harm); 7] = [
         ("truncated", |path| File::options().write(true).open(path).expect("file").set_len(99).expect("cut")),
@@ -69,8 +69,8 @@ fn whatever_damages_an_engine_is_found_put_aside_and_mended() {
         let (engine, _) = obtain(&cache, &key(), 0);
         damage(&engine.path);
         assert!(matches!(cache.find(&key(), at(1)).expect("readable"), Found::Damaged(_)), "{name}");
-        let (mended, told) = obtain(&cache, &key(), 2);
-        assert!(told.len() == 2 && told[0].starts_with("PutAside"), "{name}: {told:?}");
+        let (mended, steps) = obtain(&cache, &key(), 2);
+        assert!(steps.len() == 2 && steps[0].starts_with("Quarantined"), "{name}: {steps:?}");
         assert_eq!(mended, engine, "{name}");
     }
 }
@@ -85,7 +85,7 @@ fn a_bit_flipped_between_the_samples_is_found_by_reading_all() {
     assert!(matches!(cache.find(&key(), at(1)).expect("readable"), Found::Engine(_)), "the quick look misses it");
     let verified = cache.verify(&mut |_| ()).expect("verified");
     assert!(matches!(verified[0].damage, Some(Damage::Bytes { .. })));
-    assert!(!engine.path.exists() && engine.path.with_file_name("aside").is_dir(), "it is put aside");
+    assert!(!engine.path.exists() && engine.path.with_file_name("quarantine").is_dir(), "it is put aside");
     assert_eq!(obtain(&cache, &key(), 2).1, ["Building"]);
 }
 
@@ -186,26 +186,26 @@ fn what_a_killed_builder_left_is_named_and_gone_after_verify() {
 fn an_engine_that_was_never_opened_to_the_end_is_read_whole() {
     let (_folder, cache) = cache();
     let (engine, _) = obtain(&cache, &key(), 0);
-    engine.doubt();
-    let doubt = engine.path.with_extension("doubt");
+    engine.mark_unverified();
+    let doubt = engine.path.with_extension("unverified");
     assert!(doubt.exists());
     assert_eq!(obtain(&cache, &key(), 1).1, Vec::<String>::new(), "it is whole");
     assert!(!doubt.exists(), "and no longer doubted");
-    engine.doubt();
-    engine.trust();
+    engine.mark_unverified();
+    engine.mark_verified();
     let mut bytes = fs::read(&engine.path).expect("bytes");
     bytes[BYTES / 2 + 10_000] ^= 1;
     fs::write(&engine.path, bytes).expect("written");
     assert!(matches!(cache.find(&key(), at(2)).expect("readable"), Found::Engine(_)), "the quick look misses it");
-    engine.doubt();
-    let (mended, told) = obtain(&cache, &key(), 3);
-    assert!(told.len() == 2 && told[0].starts_with("PutAside"), "{told:?}");
+    engine.mark_unverified();
+    let (mended, steps) = obtain(&cache, &key(), 3);
+    assert!(steps.len() == 2 && steps[0].starts_with("Quarantined"), "{steps:?}");
     assert_eq!(mended, engine);
     assert!(!doubt.exists());
 }
 
 #[test]
-fn what_was_mended_meanwhile_is_neither_put_aside_nor_removed() {
+fn what_was_mended_meanwhile_is_neither_quarantine_nor_removed() {
     let (_folder, cache) = cache();
     let (engine, _) = obtain(&cache, &key(), 0);
     let whole = fs::read(&engine.path).expect("bytes");

@@ -66,7 +66,7 @@ fn written(folder: &Path, files: &[(&str, &[u8])]) -> PackFiles {
     PackFiles::read(folder).expect("a pack")
 }
 
-fn wish(sms: &[Sm]) -> BuildRequest {
+fn request(sms: &[Sm]) -> BuildRequest {
     BuildRequest { sms: sms.to_vec(), precision: None, kernels: BTreeMap::new() }
 }
 
@@ -79,7 +79,7 @@ fn clock() -> SystemTime {
 const RTX: Pretender = Pretender { version: Version::four(1, 7, 1, 116) };
 const PLENTY: u64 = 1 << 40;
 
-fn forge<'a>(pack: &'a PackFiles, compiler: &'a dyn Compiler, cache: &'a Cache) -> EngineBuilder<'a> {
+fn builder<'a>(pack: &'a PackFiles, compiler: &'a dyn Compiler, cache: &'a Cache) -> EngineBuilder<'a> {
     EngineBuilder { pack, compiler, cache, clock }
 }
 
@@ -88,43 +88,59 @@ fn go_on() -> Watch {
 }
 
 #[test]
-fn a_pack_is_made_for_every_card_and_found_again() {
+fn a_pack_is_compiled_for_every_gpu_and_found_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let (pack, cache) = (pack(folder.path()), Cache::open(folder.path().join("engines")).expect("a cache"));
-    let wish = wish(&[Sm::SM89, Sm::SM120]);
-    let first = forge(&pack, &RTX, &cache).plan(&wish).expect("a plan");
+    let request = request(&[Sm::SM89, Sm::SM120]);
+    let first = builder(&pack, &RTX, &cache).plan(&request).expect("a plan");
     assert_eq!(first.len(), 4);
     assert!(first.iter().all(|planned| planned.found == Found::Nothing));
-    assert!(matches!(&first[2].onnx, Onnx::File(path) if path.ends_with("large.16.onnx")), "the narrowest by itself");
+    assert!(
+        matches!(&first[2].onnx, Onnx::File(path) if path.ends_with("large.16.onnx")),
+        "the lowest precision by default"
+    );
     for planned in &first {
-        forge(&pack, &RTX, &cache).make(planned, PLENTY, &mut |_| (), &go_on()).expect("an engine");
+        builder(&pack, &RTX, &cache).make(planned, PLENTY, &mut |_| (), &go_on()).expect("an engine");
     }
-    let again = forge(&pack, &RTX, &cache).plan(&wish).expect("a plan");
+    let again = builder(&pack, &RTX, &cache).plan(&request).expect("a plan");
     assert!(again.iter().all(|planned| matches!(planned.found, Found::Engine(_))));
     let newer = Pretender { version: Version::four(1, 7, 1, 117) };
-    let other = forge(&pack, &newer, &cache).plan(&wish).expect("a plan");
+    let other = builder(&pack, &newer, &cache).plan(&request).expect("a plan");
     assert!(other.iter().all(|planned| planned.found == Found::Nothing), "of another library");
+}
+
+#[test]
+fn engines_that_return_zeros_on_sm_75_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (pack, cache) = (pack(folder.path()), Cache::open(folder.path().join("engines")).expect("a cache"));
+    let plan = |precision| {
+        let request = BuildRequest { precision: Some(precision), ..request(&[Sm::SM75]) };
+        builder(&pack, &RTX, &cache).plan(&request).map(|planned| planned.len())
+    };
+    assert_eq!(plan(Precision::Fp16).expect("fp16, and fp32 with fixed shapes"), 2);
+    let refused = plan(Precision::Fp32).expect_err("fp32 with dynamic shapes").to_string();
+    assert!(refused.contains("large"), "{refused}");
 }
 
 #[test]
 fn what_cannot_be_made_is_said_before_it_begins() {
     let folder = tempfile::tempdir().expect("a folder");
     let (pack, cache) = (pack(folder.path()), Cache::open(folder.path().join("engines")).expect("a cache"));
-    let hopper = forge(&pack, &RTX, &cache).plan(&wish(&[Sm::SM90])).expect_err("it does not know Hopper");
+    let hopper = builder(&pack, &RTX, &cache).plan(&request(&[Sm::SM90])).expect_err("it does not know Hopper");
     assert!(hopper.to_string().contains("7.5, 8.0, 8.6, 8.9, 12.0, 12.1"), "{hopper}");
-    let fp8 = BuildRequest { precision: Some(Precision::Fp8), ..wish(&[Sm::SM89]) };
-    let error = forge(&pack, &RTX, &cache).plan(&fp8).expect_err("no such file");
+    let fp8 = BuildRequest { precision: Some(Precision::Fp8), ..request(&[Sm::SM89]) };
+    let error = builder(&pack, &RTX, &cache).plan(&fp8).expect_err("no such file");
     assert_eq!(error.to_string(), "wanted a graph in fp8, the pack has small in fp32, large in fp32 and fp16");
-    let fp16 = BuildRequest { precision: Some(Precision::Fp16), ..wish(&[Sm::SM89, Sm::SM89]) };
-    let mixed = forge(&pack, &RTX, &cache).plan(&fp16).expect("a plan");
+    let fp16 = BuildRequest { precision: Some(Precision::Fp16), ..request(&[Sm::SM89, Sm::SM89]) };
+    let mixed = builder(&pack, &RTX, &cache).plan(&fp16).expect("a plan");
     let precisions: Vec<_> = mixed.iter().map(|planned| planned.key.precision).collect();
     assert_eq!(
         precisions,
         [Precision::Fp32, Precision::Fp16],
-        "what has no fp16 runs in the next wider, each card once"
+        "what has no fp16 runs in the next wider, each GPU once"
     );
-    let planned = forge(&pack, &RTX, &cache).plan(&wish(&[Sm::SM89])).expect("a plan");
-    let short = forge(&pack, &RTX, &cache).make(&planned[1], 300_000_000, &mut |_| (), &go_on());
+    let planned = builder(&pack, &RTX, &cache).plan(&request(&[Sm::SM89])).expect("a plan");
+    let short = builder(&pack, &RTX, &cache).make(&planned[1], 300_000_000, &mut |_| (), &go_on());
     let error = short.expect_err("memory is short").to_string();
     assert!(error.starts_with("wanted 0.9 GB of memory to compile \"large\", 0.3 GB are free"), "{error}");
 }
@@ -133,16 +149,16 @@ fn what_cannot_be_made_is_said_before_it_begins() {
 fn a_stop_leaves_nothing_and_damaged_weights_are_not_compiled() {
     let folder = tempfile::tempdir().expect("a folder");
     let (pack, cache) = (pack(folder.path()), Cache::open(folder.path().join("engines")).expect("a cache"));
-    let planned = forge(&pack, &RTX, &cache).plan(&wish(&[Sm::SM89])).expect("a plan");
+    let planned = builder(&pack, &RTX, &cache).plan(&request(&[Sm::SM89])).expect("a plan");
     let stop: Watch =
         Arc::new(|progress| if progress.done == 1 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
-    let stopped = forge(&pack, &RTX, &cache).make(&planned[1], PLENTY, &mut |_| (), &stop).expect_err("stopped");
+    let stopped = builder(&pack, &RTX, &cache).make(&planned[1], PLENTY, &mut |_| (), &stop).expect_err("stopped");
     assert!(matches!(stopped, MakeError::Compile { source: CompileError::Stopped, .. }));
     assert!(cache.list().expect("a list").is_empty());
     let mut weights = fs::read(folder.path().join("large.data")).expect("bytes");
     weights[1_000_000] ^= 1;
     fs::write(folder.path().join("large.data"), weights).expect("written");
-    let damaged = forge(&pack, &RTX, &cache).make(&planned[1], PLENTY, &mut |_| (), &go_on()).expect_err("damaged");
+    let damaged = builder(&pack, &RTX, &cache).make(&planned[1], PLENTY, &mut |_| (), &go_on()).expect_err("damaged");
     assert!(damaged.to_string().contains("large.data"), "{damaged}");
 }
 
@@ -150,8 +166,8 @@ fn a_stop_leaves_nothing_and_damaged_weights_are_not_compiled() {
 fn what_making_an_engine_took_stands_beside_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let (pack, cache) = (pack(folder.path()), Cache::open(folder.path().join("engines")).expect("a cache"));
-    let planned = forge(&pack, &RTX, &cache).plan(&wish(&[Sm::SM89])).expect("a plan");
-    let engine = forge(&pack, &RTX, &cache).make(&planned[0], PLENTY, &mut |_| (), &go_on()).expect("an engine");
+    let planned = builder(&pack, &RTX, &cache).plan(&request(&[Sm::SM89])).expect("a plan");
+    let engine = builder(&pack, &RTX, &cache).make(&planned[0], PLENTY, &mut |_| (), &go_on()).expect("an engine");
     let Built { seconds, peak_memory_bytes, activation_bytes } = engine.sidecar.built;
     assert!(seconds >= 1.0 && activation_bytes == Some(5), "{:?}", engine.sidecar.built);
     assert!(peak_memory_bytes.is_some() || !cfg!(target_os = "linux"));
@@ -179,8 +195,8 @@ onnx={{fp16='g/16.onnx', fp32='g/32.onnx'}}\nweights=[{weights}]\n"
         ];
         let (pack, cache) =
             (written(folder.path(), &files), Cache::open(folder.path().join("engines")).expect("a cache"));
-        let wish = BuildRequest { precision: Some(precision), ..wish(&[Sm::SM89]) };
-        let mut planned = forge(&pack, &RTX, &cache).plan(&wish).map_err(|error| error.to_string())?;
+        let request = BuildRequest { precision: Some(precision), ..request(&[Sm::SM89]) };
+        let mut planned = builder(&pack, &RTX, &cache).plan(&request).map_err(|error| error.to_string())?;
         Ok::<_, String>((
             planned[0].memory_bytes - COMPILER_BYTES,
             planned.remove(0).key.weights.into_keys().collect::<Vec<_>>(),
@@ -201,18 +217,18 @@ fn a_graph_too_large_to_be_held_is_read_before_it_is_compiled() {
     let mut onnx = vec![7_u8; 65 * 1024 * 1024];
     let pack = written(folder.path(), &[("pack.toml", manifest.as_bytes()), ("g.onnx", &onnx)]);
     let cache = Cache::open(folder.path().join("engines")).expect("a cache");
-    let planned = forge(&pack, &RTX, &cache).plan(&wish(&[Sm::SM89])).expect("a plan");
+    let planned = builder(&pack, &RTX, &cache).plan(&request(&[Sm::SM89])).expect("a plan");
     onnx[1_000_000] ^= 1;
     fs::write(folder.path().join("g.onnx"), onnx).expect("written");
-    let error = forge(&pack, &RTX, &cache).make(&planned[0], PLENTY, &mut |_| (), &go_on()).expect_err("damaged");
+    let error = builder(&pack, &RTX, &cache).make(&planned[0], PLENTY, &mut |_| (), &go_on()).expect_err("damaged");
     assert!(error.to_string().contains("g.onnx"), "{error}");
 }
 
 #[test]
-fn whoever_waits_for_another_builder_is_told_so_and_may_stop() {
+fn waiting_for_another_builder_is_reported_and_can_be_stopped() {
     let folder = tempfile::tempdir().expect("a folder");
     let (pack, cache) = (pack(folder.path()), Cache::open(folder.path().join("engines")).expect("a cache"));
-    let planned = forge(&pack, &RTX, &cache).plan(&wish(&[Sm::SM89])).expect("a plan");
+    let planned = builder(&pack, &RTX, &cache).plan(&request(&[Sm::SM89])).expect("a plan");
     let lock = cache.folder().join(format!("{}.lock", planned[0].key.stem()));
     let other = fs::File::create(lock).expect("a lock");
     other.lock().expect("nobody has it");
@@ -222,11 +238,11 @@ fn whoever_waits_for_another_builder_is_told_so_and_may_stop() {
         assert_eq!(progress.stage, WAITING);
         if count.fetch_add(1, Ordering::Relaxed) < 1 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
-    let mut told = Vec::new();
-    let mut tell = |step: Step<'_>| told.push(matches!(step, Step::Waiting(_)));
-    let stopped = forge(&pack, &RTX, &cache).make(&planned[0], PLENTY, &mut tell, &twice).expect_err("stopped");
+    let mut steps = Vec::new();
+    let mut tell = |step: Step<'_>| steps.push(matches!(step, Step::Waiting(_)));
+    let stopped = builder(&pack, &RTX, &cache).make(&planned[0], PLENTY, &mut tell, &twice).expect_err("stopped");
     assert!(matches!(stopped, MakeError::Compile { source: CompileError::Stopped, .. }), "{stopped}");
-    assert_eq!(told, [true, false], "it is told once, and then that it goes on");
+    assert_eq!(steps, [true, false], "it is reported once, and then that it continues");
 }
 
 #[test]

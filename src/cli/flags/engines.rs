@@ -1,4 +1,4 @@
-//! Flags of whatever is compiled for graphics cards: engines and kernels.
+//! Flags of everything that is compiled for GPUs: engines and kernels.
 
 use std::path::PathBuf;
 
@@ -11,27 +11,27 @@ use super::values::gigabytes;
 /// What to do with engines.
 #[derive(Debug, Subcommand)]
 pub enum EnginesCommand {
-    /// Compile the graphs of a pack; no card is needed
+    /// Compile the graphs of a pack; no GPU is needed
     #[command(
         after_help = "Examples:\n  visage engines build --sm 8.9,12.0\n  visage engines build --pack ./sonic --sm 8.9 --precision fp16 --dry-run"
     )]
     Build(BuildFlags),
-    /// Run every graph on the CPU and on the card, and say how far the outputs are apart
+    /// Run every graph on the CPU and on the GPU, and compare the outputs
     Parity(ParityFlags),
     /// List the engines
     List(ListFlags),
-    /// Read every engine whole and hold it to its digest
+    /// Verify the checksum of every engine
     Verify(ListFlags),
-    /// Remove damaged engines, and those used longest ago beyond a limit
+    /// Remove damaged engines, and the least recently used ones above a limit
     Prune(PruneFlags),
-    /// Print the folder they are in
+    /// Print the folder of engines
     Path(ListFlags),
 }
 
-/// Flags of whatever compiles for graphics cards.
+/// Flags of everything that compiles for GPUs.
 #[derive(Args, Debug)]
 pub struct GpuFlags {
-    /// Compute capabilities to compile for [default: this machine's cards]
+    /// Compute capabilities to compile for [default: this machine's GPUs]
     #[arg(long, env = "VISAGE_SM", value_delimiter = ',', value_name = "SM")]
     pub sm: Vec<Sm>,
 
@@ -42,10 +42,10 @@ pub struct GpuFlags {
     pub keep: KeepFlags,
 }
 
-/// How much may stay.
+/// The size limit of the cache.
 #[derive(Args, Debug)]
 pub struct KeepFlags {
-    /// Gigabytes of engines that may stay; those used longest ago go first
+    /// Size limit of all engines in gigabytes; the least recently used ones are removed first
     #[arg(long, env = "VISAGE_ENGINES_GB", default_value_t = 40.0, value_name = "GB", value_parser = gigabytes)]
     pub keep_gb: f64,
 }
@@ -60,7 +60,7 @@ impl KeepFlags {
 /// Where TensorRT is.
 #[derive(Args, Debug)]
 pub struct LibraryFlags {
-    /// TensorRT's library or the folder it is in [default: the loader's, or that of a Python environment]
+    /// TensorRT library or its folder [default: the loader's path, a Python environment]
     #[arg(long, env = "VISAGE_TENSORRT_LIB", value_name = "PATH")]
     pub tensorrt_lib: Option<PathBuf>,
 }
@@ -69,13 +69,13 @@ pub struct LibraryFlags {
 #[derive(Args, Debug)]
 pub struct BuildFlags {
     #[command(flatten)]
-    pub card: GpuFlags,
+    pub gpu: GpuFlags,
 
-    /// fp32, fp16, bf16 or fp8 [default: the narrowest that a graph has]
+    /// fp32, fp16, bf16 or fp8 [default: the lowest precision of each graph]
     #[arg(long)]
     pub precision: Option<Precision>,
 
-    /// Only say what is there, what is missing and what it takes
+    /// Only list what exists, what is missing and what it needs
     #[arg(long)]
     pub dry_run: bool,
 
@@ -90,7 +90,7 @@ pub struct ParityFlags {
     #[command(flatten)]
     pub library: LibraryFlags,
 
-    /// Number that the inputs are made from
+    /// Seed of the random inputs
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 
@@ -113,19 +113,19 @@ pub struct PruneFlags {
 /// What to do with kernels.
 #[derive(Debug, Subcommand)]
 pub enum KernelsCommand {
-    /// Compile all kernels; no card is needed
+    /// Compile all kernels; no GPU is needed
     #[command(after_help = "Example:\n  visage kernels build --sm 7.5,8.0,8.6,8.9,9.0,10.0,12.0")]
     Build(KernelBuildFlags),
-    /// List the kernels and the cards that they are compiled for
+    /// List the kernels and the GPUs that they are compiled for
     List(ListFlags),
-    /// Run every kernel on this machine's card and compare it with its twin on the CPU
+    /// Run every kernel on this machine's GPU and compare it with its CPU reference implementation
     Check(NvrtcFlags),
 }
 
 /// Flags of `kernels build`.
 #[derive(Args, Debug)]
 pub struct KernelBuildFlags {
-    /// Compute capabilities to compile for [default: this machine's cards]
+    /// Compute capabilities to compile for [default: this machine's GPUs]
     #[arg(long, env = "VISAGE_SM", value_delimiter = ',', value_name = "SM")]
     pub sm: Vec<Sm>,
 
@@ -136,12 +136,12 @@ pub struct KernelBuildFlags {
 /// Where NVRTC is.
 #[derive(Args, Debug)]
 pub struct NvrtcLibraryFlags {
-    /// NVRTC's library or the folder it is in [default: the loader's, or that of a Python environment or CUDA's toolkit]
+    /// NVRTC library or its folder [default: the loader's path, a Python environment, the CUDA toolkit]
     #[arg(long, env = "VISAGE_NVRTC_LIB", value_name = "PATH")]
     pub nvrtc_lib: Option<PathBuf>,
 }
 
-/// Flags of whatever compiles kernels.
+/// Flags of everything that compiles kernels.
 #[derive(Args, Debug)]
 pub struct NvrtcFlags {
     #[command(flatten)]

@@ -1,36 +1,53 @@
-//! AudioClip files: WAV, MP3, FLAC, Ogg Vorbis and Ogg Opus, whole, to voice at 48 kHz.
+//! Audio files and streams to blocks of 20 ms, as they are needed: WAV, AIFF, MP3, AAC, FLAC, Ogg, WebM, MP4, raw samples.
 //!
-//! Decides which file it is, mixes channels to one and resamples. Reads no files: bytes are given. What a header claims
-//! is never believed when memory is reserved.
+//! Decides which format it is by its first bytes, and how much is decoded ahead: what one call of a reader gives. Opens no
+//! files: a reader is given. What a header claims is never believed when memory is reserved.
 
-mod collect;
-mod compressed;
+mod decoders;
+mod downmix;
+mod flac;
+mod mp4;
+mod mpeg;
 mod ogg;
+mod pcm;
+mod pipeline;
+mod source;
 mod wav;
+mod webm;
 
 use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::audio::{DOWNSAMPLER_DELAY_SAMPLES, Downsampler};
-use crate::media::{BLOCK_OPUS_SAMPLES, BLOCK_SPEECH_SAMPLES, PcmBlock};
+use crate::media::PcmBlock;
 use crate::time::OPUS_HZ;
 
-use collect::Collector;
+pub use pcm::{Coding, Order, PcmFormat};
+pub use pipeline::{BlockPipeline, Frames, Layout};
+pub use source::{AudioInput, ReadSeek};
 
-/// Why a file gave no sound.
+use pcm::{Extent, PcmReader};
+use source::ByteSource;
+
+/// What of a stream is held in memory where its format cannot be read in order (MP4 with its table at the end).
+pub const MOST_BUFFERED_BYTES: usize = 16 << 20;
+/// The formats that are understood, for people.
+pub const AUDIO_FORMATS: &str = "WAV, AIFF, MP3, M4A, AAC, FLAC, Ogg or WebM";
+
+/// Why there is no sound.
 #[derive(Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AudioFileError {
     /// There are no bytes.
-    #[error("wanted a sound file (WAV, MP3, FLAC or Ogg), found an empty file")]
+    #[error("wanted an audio file ({AUDIO_FORMATS}), found an empty file")]
     Empty,
     /// It is something else.
-    #[error("wanted a sound file (WAV, MP3, FLAC or Ogg), found {found}")]
-    NotSound {
+    #[error("wanted an audio file ({AUDIO_FORMATS}), found {found}")]
+    NotAudio {
         /// What it looks like.
         found: String,
     },
-    /// A sound file, but of a kind that is not understood.
+    /// An audio file, but of a kind that is not understood.
     #[error("wanted {wanted}, found {found}")]
     Unsupported {
         /// What is understood.
@@ -38,10 +55,10 @@ pub enum AudioFileError {
         /// What it is.
         found: String,
     },
-    /// A container without a track of sound.
-    #[error("wanted a file with a track of sound, found none in it")]
+    /// A container without an audio track.
+    #[error("wanted a file with an audio track, found none in it")]
     NoTrack,
-    /// A track of sound with nothing in it.
+    /// An audio track with nothing in it.
     #[error("wanted a file with sound in it, found a track without a single sample")]
     NoSamples,
     /// More sound than was allowed.
@@ -49,6 +66,12 @@ pub enum AudioFileError {
     TooLong {
         /// The limit.
         most: Duration,
+    },
+    /// A stream that cannot be read in order is too large to be held in memory.
+    #[error("wanted an MP4 stream with its table of contents first or at most {} MB, found more", most_bytes >> 20)]
+    TooLarge {
+        /// The limit.
+        most_bytes: usize,
     },
     /// The file is damaged where it must not be.
     #[error("wanted a whole {format} file, found damage: {found}")]
@@ -58,133 +81,232 @@ pub enum AudioFileError {
         /// What is wrong.
         found: String,
     },
+    /// The file could not be read.
+    #[error("cannot read it: {found}")]
+    Read {
+        /// What the system says.
+        found: String,
+    },
 }
 
-/// A voice in [-1, 1], at 48 kHz and on the 16 kHz line.
+/// How a read of frames went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// There may be more.
+    More,
+    /// The sound ended where it should.
+    Whole,
+    /// The sound broke off.
+    Broken,
+}
+
+/// A container or a plain format.
+trait FrameReader: Send {
+    /// Appends the next frames to `frames`, which is empty; there may be none although more come.
+    fn read(&mut self, frames: &mut Frames) -> Result<Progress, AudioFileError>;
+
+    /// How long the sound is by its header; a guess for some formats.
+    fn expected(&self) -> Option<Duration>;
+
+    /// Bytes read so far.
+    fn position(&self) -> u64;
+}
+
+/// A sound that is decoded as it is needed.
+pub struct AudioDecoder {
+    reader: Box<dyn FrameReader>,
+    pipeline: BlockPipeline,
+    frames: Frames,
+    end: Option<Progress>,
+}
+
+impl std::fmt::Debug for AudioDecoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AudioDecoder").field("samples", &self.pipeline.samples()).finish_non_exhaustive()
+    }
+}
+
+impl AudioDecoder {
+    /// Reads the header; the format is known by the first bytes.
+    ///
+    /// # Errors
+    /// If it is no audio file, one that is not understood, or damaged in its header.
+    pub fn open(input: AudioInput) -> Result<Self, AudioFileError> {
+        let mut source = ByteSource::new(input);
+        if source.peek(1)?.is_empty() {
+            return Err(AudioFileError::Empty);
+        }
+        skip_tags(&mut source)?;
+        Ok(Self::of(reader_for(source)?))
+    }
+
+    /// Samples without a header.
+    #[must_use]
+    pub fn open_pcm(input: AudioInput, format: PcmFormat) -> Self {
+        Self::of(Box::new(PcmReader::new(ByteSource::new(input), format, Extent::ToEnd)))
+    }
+
+    fn of(reader: Box<dyn FrameReader>) -> Self {
+        Self { reader, pipeline: BlockPipeline::default(), frames: Frames::default(), end: None }
+    }
+
+    /// The next 20 ms, the last one filled up with silence; `None` after the end. Waits as long as the reader does.
+    ///
+    /// # Errors
+    /// If there is no sound at all. A sound that broke off ends early instead, see [`AudioDecoder::is_truncated`].
+    pub fn next_block(&mut self) -> Result<Option<PcmBlock>, AudioFileError> {
+        loop {
+            if let Some(block) = self.pipeline.next_block() {
+                return Ok(Some(block));
+            }
+            if self.end.is_some() {
+                return Ok(None);
+            }
+            self.read_more()?;
+        }
+    }
+
+    fn read_more(&mut self) -> Result<(), AudioFileError> {
+        self.frames.clear();
+        let read = self.reader.read(&mut self.frames);
+        let read = read.and_then(|progress| self.pipeline.push(&self.frames).map(|()| progress));
+        let progress = match read {
+            Err(error) if self.pipeline.samples() == 0 => return Err(error),
+            Err(_) => Progress::Broken,
+            Ok(progress) => progress,
+        };
+        if progress != Progress::More {
+            self.pipeline.finish();
+            self.end = Some(progress);
+            if self.pipeline.samples() == 0 {
+                return Err(AudioFileError::NoSamples);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the sound broke off; known after its end.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        self.end == Some(Progress::Broken)
+    }
+
+    /// How long the sound is by its header; a guess for MP3 without a tag. `None` if there is nothing to tell it from.
+    #[must_use]
+    pub fn expected_duration(&self) -> Option<Duration> {
+        self.reader.expected()
+    }
+
+    /// How much was decoded, in samples at 48 kHz.
+    #[must_use]
+    pub fn decoded_samples(&self) -> u64 {
+        self.pipeline.samples()
+    }
+
+    /// Bytes of the input read so far; 0 for formats that do not say.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.reader.position()
+    }
+}
+
+/// A short sound, decoded whole.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AudioClip {
-    voice: Vec<f32>,
-    /// A third as long, aligned with the voice.
-    line: Vec<f32>,
+    samples: Vec<f32>,
     is_truncated: bool,
 }
 
 impl AudioClip {
-    /// The samples at 48 kHz.
+    /// The samples at 48 kHz, in [-1, 1].
     #[must_use]
-    pub fn voice(&self) -> &[f32] {
-        &self.voice
+    pub fn samples(&self) -> &[f32] {
+        &self.samples
     }
 
     /// How long it lasts.
     #[must_use]
     pub fn duration(&self) -> Duration {
-        let samples = self.voice.len() as u64;
-        let hz = u64::from(OPUS_HZ);
-        Duration::new(samples / hz, u32::try_from(samples % hz * 1_000_000_000 / hz).unwrap_or(0))
+        duration_of(self.samples.len() as u64)
     }
 
-    /// Whether the file broke off, or its end could not be read: the sound is what was there.
+    /// Whether the file broke off: the sound is what was there.
     #[must_use]
     pub fn is_truncated(&self) -> bool {
         self.is_truncated
     }
-
-    /// Block number `n` of 20 ms, the last one filled up with silence; `None` after the end.
-    #[must_use]
-    pub fn block(&self, n: usize) -> Option<PcmBlock> {
-        let voice = self.voice.get(n * BLOCK_OPUS_SAMPLES..).filter(|rest| !rest.is_empty())?;
-        let line = self.line.get(n * BLOCK_SPEECH_SAMPLES..).unwrap_or(&[]);
-        let mut block = PcmBlock::silence();
-        block.playback_48k.iter_mut().zip(voice).for_each(|(out, sample)| *out = *sample);
-        block.speech_16k.iter_mut().zip(line).for_each(|(out, sample)| *out = *sample);
-        Some(block)
-    }
-
-    /// All blocks in order.
-    pub fn blocks(&self) -> impl Iterator<Item = PcmBlock> + '_ {
-        (0..).map_while(|n| self.block(n))
-    }
 }
 
-/// The 16 kHz line of a voice, the resampler's delay taken out; whole blocks.
-fn line_of(voice: &[f32]) -> Vec<f32> {
-    let mut downsampler = Downsampler::new();
-    let blocks = voice.len().div_ceil(BLOCK_OPUS_SAMPLES);
-    let mut line = Vec::with_capacity((blocks + 1) * BLOCK_SPEECH_SAMPLES);
-    for n in 0..=blocks {
-        let rest = voice.get(n * BLOCK_OPUS_SAMPLES..).unwrap_or(&[]);
-        let (mut block, mut out) = ([0.0; BLOCK_OPUS_SAMPLES], [0.0; BLOCK_SPEECH_SAMPLES]);
-        block.iter_mut().zip(rest).for_each(|(to, sample)| *to = *sample);
-        downsampler.push(&block, &mut out);
-        line.extend_from_slice(&out);
-    }
-    line.drain(..DOWNSAMPLER_DELAY_SAMPLES);
-    line.truncate(blocks * BLOCK_SPEECH_SAMPLES);
-    line
+/// How long so many samples at 48 kHz last.
+#[must_use]
+pub fn duration_of(samples: u64) -> Duration {
+    let hz = u64::from(OPUS_HZ);
+    Duration::new(samples / hz, u32::try_from(samples % hz * 1_000_000_000 / hz).unwrap_or(0))
 }
 
-/// Whether a reader came to the end that the file promised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Whole,
-    Missing,
-}
-
-/// Decodes a whole file of at most `most` sound.
+/// Decodes a whole file of at most `most` sound. For short sounds: what is spoken or rendered is decoded as it is needed, by
+/// [`AudioDecoder`].
 ///
 /// # Errors
-/// If it is no sound file, one that is not understood, damaged from the start, empty or too long.
-pub fn decode_sound(bytes: &[u8], most: Duration) -> Result<AudioClip, AudioFileError> {
-    let mut collector = Collector::new(most);
-    let end = decode_into(bytes, &mut collector)?;
-    let voice = collector.finish()?;
-    if voice.is_empty() {
-        return Err(AudioFileError::NoSamples);
+/// As for [`AudioDecoder`], and if it is too long.
+pub fn decode_clip(bytes: &[u8], most: Duration) -> Result<AudioClip, AudioFileError> {
+    let mut decoder = AudioDecoder::open(AudioInput::Seekable(Box::new(std::io::Cursor::new(bytes.to_vec()))))?;
+    let mut samples = Vec::new();
+    while let Some(block) = decoder.next_block()? {
+        samples.extend_from_slice(&block.playback_48k[..]);
+        if duration_of(samples.len() as u64) > most + Duration::from_millis(crate::media::BLOCK_MS) {
+            return Err(AudioFileError::TooLong { most });
+        }
     }
-    Ok(AudioClip { line: line_of(&voice), voice, is_truncated: end == End::Missing })
+    samples.truncate(usize::try_from(decoder.decoded_samples()).unwrap_or(usize::MAX));
+    if duration_of(samples.len() as u64) > most {
+        return Err(AudioFileError::TooLong { most });
+    }
+    Ok(AudioClip { samples, is_truncated: decoder.is_truncated() })
 }
 
-fn decode_into(bytes: &[u8], collector: &mut Collector) -> Result<End, AudioFileError> {
-    let bytes = after_id3(bytes);
-    match bytes {
-        [] => Err(AudioFileError::Empty),
+/// Takes ID3 tags off the front, and the zeros that some writers pad behind them.
+fn skip_tags(source: &mut ByteSource) -> Result<(), AudioFileError> {
+    /// The longest padding.
+    const MOST_PADDING: usize = 4_096;
+    while let Some(bytes) = mpeg::tag_bytes(source.peek(10)?) {
+        source.skip(bytes)?;
+        let padding = source.peek(MOST_PADDING)?.iter().take(MOST_PADDING).take_while(|byte| **byte == 0).count();
+        source.take(padding);
+    }
+    Ok(())
+}
+
+fn reader_for(mut source: ByteSource) -> Result<Box<dyn FrameReader>, AudioFileError> {
+    let here = source.peek(12)?;
+    match here {
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..]
-        | [b'R', b'F', b'6', b'4', _, _, _, _, b'W', b'A', b'V', b'E', ..] => wav::decode(bytes, collector),
-        [b'f', b'L', b'a', b'C', ..] => compressed::decode_flac(bytes, collector),
-        [b'O', b'g', b'g', b'S', ..] => ogg::decode(bytes, collector),
-        // Sync of eleven ones, layer III (ISO 11172-3, section 2.4.1.3).
-        [0xff, second, ..] if second & 0xe6 == 0xe2 => compressed::decode_mp3(bytes, collector),
-        _ => Err(AudioFileError::NotSound { found: guess(bytes) }),
+        | [b'R', b'F', b'6', b'4', _, _, _, _, b'W', b'A', b'V', b'E', ..] => wav::open_wav(source),
+        [b'F', b'O', b'R', b'M', _, _, _, _, b'A', b'I', b'F', b'F' | b'C', ..] => wav::open_aiff(source),
+        [b'f', b'L', b'a', b'C', ..] => flac::FlacFile::open(source),
+        [b'O', b'g', b'g', b'S', ..] => ogg::OggReader::open(source),
+        [0x1a, 0x45, 0xdf, 0xa3, ..] => webm::WebmReader::open(source),
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => mp4::Mp4Reader::open(source),
+        _ if mpeg::is_frame(here) => Ok(mpeg::MpegReader::open(source)),
+        _ => Err(AudioFileError::NotAudio { found: guess(here) }),
     }
 }
 
-/// What follows the ID3v2 tags at the start (id3.org, version 2.4 of the tag, section 3.1): their pictures are not read.
-fn after_id3(bytes: &[u8]) -> &[u8] {
-    let mut rest = bytes;
-    while let [b'I', b'D', b'3', _, _, flags, a, b, c, d, ..] = rest {
-        let size = [a, b, c, d].into_iter().fold(0, |size, byte| (size << 7) | usize::from(byte & 0x7f));
-        let footer = if flags & 0x10 == 0 { 0 } else { 10 };
-        rest = rest.get(10 + size + footer..).unwrap_or(&[]);
-    }
-    // Some writers pad after the tag.
-    let padding = rest.iter().take(4_096).take_while(|byte| **byte == 0).count();
-    if rest.len() < bytes.len() { &rest[padding..] } else { rest }
-}
-
-/// Names what people mistake for a sound file.
+/// Names what people mistake for an audio file, and audio files that are not understood.
 fn guess(bytes: &[u8]) -> String {
     let name = match bytes {
-        [_, _, _, _, b'f', b't', b'y', b'p', ..] => "an MP4 or M4A file",
-        [0x1a, 0x45, 0xdf, 0xa3, ..] => "a WebM or Matroska file",
-        [b'F', b'O', b'R', b'M', ..] => "an AIFF file",
         [b'R', b'I', b'F', b'F', ..] => "a RIFF file that is not WAVE",
-        [0xff, 0xf1 | 0xf9, ..] => "an AAC file",
-        [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, ..] | [b'G', b'I', b'F', b'8', ..] => "a picture",
+        [b'#', b'!', b'A', b'M', b'R', ..] => "an AMR file",
+        [0x30, 0x26, 0xb2, 0x75, ..] => "a Windows Media file",
+        [b'c', b'a', b'f', b'f', ..] => "an Apple CAF file",
+        [b'.', b's', b'n', b'd', ..] => "a Sun AU file",
+        [b'M', b'T', b'h', b'd', ..] => "a MIDI file",
+        [0xff, second, ..] if second & 0xe6 == 0xe4 => "an MPEG audio file of layer II",
+        [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, ..] | [b'G', b'I', b'F', b'8', ..] => "an image",
         [b'%', b'P', b'D', b'F', ..] => "a PDF",
         [b'<', ..] => "a web page or XML",
         [b'P', b'K', ..] | [0x1f, 0x8b, ..] => "an archive",
-        _ => return format!("{} bytes of something else", bytes.len()),
+        _ => "something else",
     };
     name.to_owned()
 }

@@ -1,115 +1,165 @@
-//! Ogg (RFC 3533): pages to packets, and the two codecs in them that are sound.
+//! Ogg (RFC 3533): pages to packets, and the three codecs in them that are sound.
 //!
-//! Decides which stream is played: the first that is Opus (RFC 7845) or Vorbis. Checksums are not looked at: a decoder
+//! Decides which streams are played: the first that is Opus (RFC 7845), Vorbis or FLAC, and after its end the next, as in
+//! a chained file, which is what joined files and streaming text to speech are. Checksums are not looked at: a decoder
 //! notices damage. symphonia's reader is not used: it does not say whether the last page was there, which is how a file
 //! that broke off is known, keeps samples of Opus past the end, and reserves what a comment claims.
 
-use super::collect::{Collector, Layout};
-use super::compressed::Vorbis;
-use super::{AudioFileError, End};
-use crate::codec::OpusDecoder;
+use std::time::Duration;
+
+use super::decoders::PacketDecoder;
+use super::flac::STREAM_INFO_BYTES;
+use super::pipeline::Frames;
+use super::source::ByteSource;
+use super::{AudioFileError, FrameReader, Progress};
 use crate::time::OPUS_HZ;
 
 /// Flags of a page (RFC 3533, section 6).
 const CONTINUED: u8 = 1;
+const FIRST: u8 = 2;
 const LAST: u8 = 4;
 /// The head of a page without its lacing.
 const HEAD_BYTES: usize = 27;
-/// The longest packet that is put together: ten times what a second of either codec takes.
+/// The longest packet that is put together: ten times what a second of any of the codecs takes.
 const MOST_PACKET_BYTES: usize = 1 << 20;
+/// So much of the end of a file is looked at for its length: more than one page.
+const TAIL_BYTES: u64 = 128 << 10;
 
-struct Page<'a> {
+struct Page {
     flags: u8,
     granule: u64,
     serial: u32,
-    lacing: &'a [u8],
-    body: &'a [u8],
+    lacing: Vec<u8>,
+    body: Vec<u8>,
     /// Whether all of the body is there.
     is_whole: bool,
 }
 
-/// Reads the page at the start of `rest`, or after the next place that looks like one.
-fn next_page<'a>(rest: &mut &'a [u8]) -> Option<Page<'a>> {
-    let at = rest.windows(4).position(|four| four == b"OggS")?;
-    let page = rest.get(at..)?;
-    let head = page.get(..HEAD_BYTES)?;
-    let lacing = page.get(HEAD_BYTES..HEAD_BYTES + usize::from(head[26]))?;
-    let body = &page[HEAD_BYTES + lacing.len()..];
+/// Takes the next page, or the next place that looks like one.
+fn next_page(source: &mut ByteSource) -> Result<Option<Page>, AudioFileError> {
+    loop {
+        let here = source.peek(HEAD_BYTES)?;
+        if here.len() < HEAD_BYTES {
+            return Ok(None);
+        }
+        match here.windows(4).position(|four| four == b"OggS") {
+            Some(0) => break,
+            Some(at) => source.take(at),
+            None => {
+                let junk = here.len() - 3;
+                source.take(junk);
+            }
+        }
+    }
+    let head = source.take_exact(HEAD_BYTES)?.unwrap_or_default();
+    let Some(lacing) = source.take_exact(usize::from(head[26]))? else { return Ok(None) };
     let wanted = lacing.iter().map(|length| usize::from(*length)).sum::<usize>();
-    let there = wanted.min(body.len());
-    *rest = &body[there..];
-    Some(Page {
-        flags: head[5],
-        granule: u64::from_le_bytes(head[6..14].try_into().ok()?),
-        serial: u32::from_le_bytes(head[14..18].try_into().ok()?),
-        lacing,
-        body: &body[..there],
-        is_whole: there == wanted,
-    })
+    let here = source.peek(wanted)?;
+    let body = here[..wanted.min(here.len())].to_vec();
+    source.take(body.len());
+    let granule = head[6..14].try_into().map_or(u64::MAX, u64::from_le_bytes);
+    let serial = head[14..18].try_into().map_or(0, u32::from_le_bytes);
+    Ok(Some(Page { flags: head[5], granule, serial, lacing, is_whole: body.len() == wanted, body }))
 }
 
 /// What plays a stream's packets.
 enum Player {
-    /// Neither codec was met yet.
-    None,
-    Opus {
-        decoder: Box<OpusDecoder>,
-        headers: u32,
-        pre_skip: u64,
-        skip: usize,
-    },
-    Vorbis {
-        identification: Vec<u8>,
-        headers: u32,
-        decoder: Option<Box<Vorbis>>,
-    },
+    Opus { decoder: Option<PacketDecoder>, headers: u32, pre_skip: u64 },
+    Vorbis { identification: Vec<u8>, headers: u32, decoder: Option<PacketDecoder> },
+    Flac { decoder: Option<PacketDecoder> },
 }
 
-/// Decodes the first stream of sound.
-pub(super) fn decode(bytes: &[u8], collector: &mut Collector) -> Result<End, AudioFileError> {
-    let mut rest = bytes;
-    let mut stream = Stream { player: Player::None, serial: 0, partial: Vec::new(), end: 0, is_ended: false };
-    while let Some(page) = next_page(&mut rest) {
-        stream.page(&page, collector)?;
-        if stream.is_ended {
-            break;
-        }
-    }
-    stream.finish(collector)
-}
-
-struct Stream {
+/// One stream: what is between a first and a last page of one serial number.
+struct Link {
     player: Player,
     serial: u32,
     partial: Vec<u8>,
-    /// The last time that a page told, in samples.
-    end: u64,
-    is_ended: bool,
+    /// Frames given so far.
+    frames: u64,
+    has_audio: bool,
 }
 
-impl Stream {
-    fn page(&mut self, page: &Page<'_>, collector: &mut Collector) -> Result<(), AudioFileError> {
-        if matches!(self.player, Player::None) {
-            self.player = player_of(page.body)?;
-            self.serial = page.serial;
-        }
-        if matches!(self.player, Player::None) || page.serial != self.serial {
+/// Reads the streams of sound, one after the other.
+pub(super) struct OggReader {
+    source: ByteSource,
+    link: Option<Link>,
+    /// Whether a stream came to its last page, so that the end of the file is the end of the sound.
+    is_ended: bool,
+    /// A codec that was met and is not understood.
+    refused: Option<&'static str>,
+    /// Lengths of streams are in samples of this rate; 0 before the first.
+    rate_hz: u32,
+    last: Option<(u32, u64)>,
+    first_serial: Option<u32>,
+}
+
+impl OggReader {
+    pub fn open(mut source: ByteSource) -> Result<Box<dyn FrameReader>, AudioFileError> {
+        let last = last_page(&mut source)?;
+        Ok(Box::new(Self { source, link: None, is_ended: false, refused: None, rate_hz: 0, last, first_serial: None }))
+    }
+
+    fn begin_link(&mut self, page: &Page) -> Result<(), AudioFileError> {
+        let Some(player) = player_of(&page.body)? else {
+            self.refused = self.refused.or(codec_name(&page.body));
             return Ok(());
+        };
+        if self.first_serial.is_none() {
+            self.first_serial = Some(page.serial);
+            self.rate_hz = rate_of(&page.body);
         }
-        if page.flags & CONTINUED == 0 {
-            self.partial.clear();
-        }
-        self.packets(page, collector)?;
-        if page.granule != u64::MAX && page.is_whole {
-            self.end = page.granule;
-        }
-        self.is_ended = page.flags & LAST != 0 && page.is_whole;
+        self.link = Some(Link { player, serial: page.serial, partial: Vec::new(), frames: 0, has_audio: false });
+        self.is_ended = false;
         Ok(())
     }
 
-    fn packets(&mut self, page: &Page<'_>, collector: &mut Collector) -> Result<(), AudioFileError> {
-        let mut body = page.body;
-        for length in page.lacing {
+    fn end(&self) -> Result<Progress, AudioFileError> {
+        match self.refused {
+            Some(codec) if self.first_serial.is_none() => {
+                Err(AudioFileError::Unsupported { wanted: "Opus, Vorbis or FLAC in Ogg", found: codec.to_owned() })
+            }
+            _ if self.first_serial.is_none() => Err(AudioFileError::NoTrack),
+            _ => Ok(if self.is_ended { Progress::Whole } else { Progress::Broken }),
+        }
+    }
+}
+
+impl FrameReader for OggReader {
+    fn read(&mut self, frames: &mut Frames) -> Result<Progress, AudioFileError> {
+        let Some(page) = next_page(&mut self.source)? else { return self.end() };
+        // Streams that play at the same time all begin before the first page of sound; one that begins later takes over.
+        let is_next = self.link.as_ref().is_none_or(|link| link.has_audio && page.serial != link.serial);
+        if page.flags & FIRST != 0 && is_next {
+            self.begin_link(&page)?;
+        }
+        let Some(link) = self.link.as_mut().filter(|link| link.serial == page.serial) else {
+            return Ok(Progress::More);
+        };
+        link.page(&page, frames)?;
+        if page.flags & LAST != 0 && page.is_whole {
+            self.link = None;
+            self.is_ended = true;
+        }
+        Ok(Progress::More)
+    }
+
+    fn expected(&self) -> Option<Duration> {
+        let (_, samples) = self.last.filter(|(serial, _)| Some(*serial) == self.first_serial)?;
+        (self.rate_hz > 0).then(|| Duration::try_from_secs_f64(samples as f64 / f64::from(self.rate_hz)).ok()).flatten()
+    }
+
+    fn position(&self) -> u64 {
+        self.source.position()
+    }
+}
+
+impl Link {
+    fn page(&mut self, page: &Page, frames: &mut Frames) -> Result<(), AudioFileError> {
+        if page.flags & CONTINUED == 0 {
+            self.partial.clear();
+        }
+        let mut body = &page.body[..];
+        for length in &page.lacing {
             let Some((segment, after)) = body.split_at_checked(usize::from(*length)) else { break };
             body = after;
             if self.partial.len() < MOST_PACKET_BYTES {
@@ -117,76 +167,101 @@ impl Stream {
             }
             if *length < 255 {
                 let packet = std::mem::take(&mut self.partial);
-                self.player.play(&packet, collector)?;
+                self.player.play(&packet, frames)?;
             }
         }
+        self.count(page, frames);
         Ok(())
     }
 
-    fn finish(self, collector: &mut Collector) -> Result<End, AudioFileError> {
-        let pre_skip = match self.player {
-            Player::None => return Err(AudioFileError::NoTrack),
-            Player::Opus { pre_skip, .. } => pre_skip,
-            Player::Vorbis { .. } => 0,
-        };
-        if self.is_ended {
-            collector.keep(self.end.saturating_sub(pre_skip));
+    /// The last page says how long the sound is: what a codec's last packet holds beyond that is left out.
+    fn count(&mut self, page: &Page, frames: &mut Frames) {
+        let Some(layout) = frames.layout else { return };
+        self.has_audio = true;
+        let count = frames.count() as u64;
+        let end = page.granule.saturating_sub(self.player.pre_skip());
+        if page.flags & LAST != 0 && page.is_whole && page.granule != u64::MAX && end >= self.frames {
+            let kept = count.min(end - self.frames) as usize;
+            frames.samples.truncate(kept * layout.channels);
         }
-        Ok(if self.is_ended { End::Whole } else { End::Missing })
+        self.frames += frames.count() as u64;
     }
 }
 
-fn player_of(first: &[u8]) -> Result<Player, AudioFileError> {
+fn player_of(first: &[u8]) -> Result<Option<Player>, AudioFileError> {
     if let Some(head) = first.strip_prefix(b"OpusHead") {
-        return opus_player(head);
+        let pre_skip = head.get(2..4).map_or(0, |bytes| u64::from(u16::from_le_bytes([bytes[0], bytes[1]])));
+        return Ok(Some(Player::Opus { decoder: Some(PacketDecoder::opus(head)?), headers: 0, pre_skip }));
     }
     if first.starts_with(b"\x01vorbis") {
-        return Ok(Player::Vorbis { identification: Vec::new(), headers: 0, decoder: None });
+        return Ok(Some(Player::Vorbis { identification: Vec::new(), headers: 0, decoder: None }));
     }
-    Ok(Player::None)
+    Ok(first.starts_with(b"\x7fFLAC").then_some(Player::Flac { decoder: None }))
 }
 
-/// The identification header after its magic (RFC 7845, section 5.1).
-fn opus_player(head: &[u8]) -> Result<Player, AudioFileError> {
-    let [_, channels, skip_low, skip_high, _, _, _, _, _, _, mapping, ..] = head else {
-        return Err(AudioFileError::Damaged { format: "Opus", found: "a header that breaks off".to_owned() });
-    };
-    if *channels == 0 || *channels > 2 || *mapping > 1 {
-        let found = format!("{channels} channels of mapping {mapping}");
-        return Err(AudioFileError::Unsupported { wanted: "Opus of one or two channels", found });
+/// The rate in which a stream counts its length.
+fn rate_of(first: &[u8]) -> u32 {
+    let long = |at: usize| first.get(at..at + 4).map(|b| [b[0], b[1], b[2], b[3]]);
+    if first.starts_with(b"\x01vorbis") {
+        long(12).map_or(0, u32::from_le_bytes)
+    } else if first.starts_with(b"\x7fFLAC") {
+        long(27).map_or(0, |bytes| u32::from_be_bytes(bytes) >> 12)
+    } else {
+        OPUS_HZ
     }
-    let decoder =
-        OpusDecoder::new().map_err(|error| AudioFileError::Damaged { format: "Opus", found: error.to_string() })?;
-    let skip = usize::from(u16::from_le_bytes([*skip_low, *skip_high]));
-    Ok(Player::Opus { decoder: Box::new(decoder), headers: 0, pre_skip: skip as u64, skip })
+}
+
+fn codec_name(first: &[u8]) -> Option<&'static str> {
+    match first {
+        [b'S', b'p', b'e', b'e', b'x', ..] => Some("Speex"),
+        [0x80, b't', b'h', b'e', b'o', b'r', b'a', ..] => Some("a video in Theora"),
+        _ => None,
+    }
 }
 
 impl Player {
-    fn play(&mut self, packet: &[u8], collector: &mut Collector) -> Result<(), AudioFileError> {
+    fn pre_skip(&self) -> u64 {
+        if let Self::Opus { pre_skip, .. } = self { *pre_skip } else { 0 }
+    }
+
+    fn play(&mut self, packet: &[u8], frames: &mut Frames) -> Result<(), AudioFileError> {
         match self {
-            Self::None => Ok(()),
             Self::Opus { headers, .. } if *headers < 2 => {
                 *headers += 1;
-                if *headers == 2 { collector.begin(Layout::new(OPUS_HZ, 1)?) } else { Ok(()) }
+                Ok(())
             }
-            Self::Opus { decoder, skip, .. } => {
-                // A packet that does not decode is left out.
-                let Ok(samples) = decoder.decode(packet) else { return Ok(()) };
-                let skipped = samples.len().min(*skip);
-                *skip -= skipped;
-                collector.push(&samples[skipped..])
-            }
-            Self::Vorbis { identification, headers, decoder } => {
+            Self::Vorbis { identification, headers, decoder } if decoder.is_none() => {
                 *headers += 1;
-                match (*headers, decoder) {
-                    (1, _) => *identification = packet.to_vec(),
-                    (2, _) => {}
-                    (3, decoder) => *decoder = Some(Box::new(Vorbis::new(identification, packet)?)),
-                    (_, Some(decoder)) => return decoder.decode(packet, collector),
-                    (_, None) => {}
+                match *headers {
+                    1 => *identification = packet.to_vec(),
+                    3 => *decoder = Some(PacketDecoder::vorbis(identification, packet)?),
+                    _ => {}
                 }
                 Ok(())
             }
+            // The mapping's head, the magic and a block's head stand before the stream info (RFC 9639, section 10.1).
+            Self::Flac { decoder } if decoder.is_none() => {
+                let info = packet.get(17..17 + STREAM_INFO_BYTES).ok_or(AudioFileError::NoTrack)?;
+                *decoder = Some(PacketDecoder::flac(info)?);
+                Ok(())
+            }
+            // Frames begin with a sync of ones; the other packets are tags.
+            Self::Flac { .. } if packet.first() != Some(&0xff) => Ok(()),
+            Self::Opus { decoder, .. } | Self::Vorbis { decoder, .. } | Self::Flac { decoder } => {
+                decoder.as_mut().map_or(Ok(()), |decoder| decoder.decode(packet, frames))
+            }
         }
     }
+}
+
+/// Serial number and time of the last page of a file that can be read in any order.
+fn last_page(source: &mut ByteSource) -> Result<Option<(u32, u64)>, AudioFileError> {
+    let (Some(length), start) = (source.length_bytes(), source.position()) else { return Ok(None) };
+    let mut last = None;
+    if source.go_to(length.saturating_sub(TAIL_BYTES).max(start))? {
+        while let Some(page) = next_page(source)? {
+            last = Some((page.serial, page.granule)).filter(|_| page.granule != u64::MAX).or(last);
+        }
+    }
+    Ok(last.filter(|_| source.go_to(start).unwrap_or(false)))
 }

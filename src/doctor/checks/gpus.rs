@@ -1,27 +1,29 @@
-//! Checks of the cards themselves: what they can do, and the state they are in.
+//! Checks of the GPUs themselves: what they can do, and the state they are in.
 
 use visage_engines::{Flavour, Sm};
 use visage_kernels::nvml::GpuState;
 
-use super::driver::NO_CARD;
+use super::driver::NO_GPU;
 use super::gigabytes;
-use crate::doctor::compatibility::{self, GPU_MEMORY_BYTES, LEAST_GPU_MEMORY_BYTES, SmRow, Use, flavours};
-use crate::doctor::{Judgement, Machine, Verdict};
+use crate::doctor::compatibility::{self, GPU_MEMORY_BYTES, MIN_GPU_MEMORY_BYTES, SmRow, Support, flavours};
+use crate::doctor::{CheckResult, Machine, Verdict};
 use crate::gpu_load::{HOT_C, slowed_by};
 
-/// What is judged of the card that faces are drawn on, or where that is not told, of the one that is best off. Among several
-/// it is said which.
-fn drawn(machine: &Machine, judge: impl Fn(&GpuState) -> Judgement) -> Judgement {
+/// Runs `check` on the GPU that CUDA names first; where that is unknown, the best result of all counts. With several GPUs the
+/// finding names the number.
+fn on_drawing_device(machine: &Machine, run: impl Fn(&GpuState) -> CheckResult) -> CheckResult {
     let gpu = &machine.gpu;
-    if gpu.cards.is_empty() {
-        return Judgement::unknown(if machine.has_card() { "no card that answers" } else { NO_CARD });
+    if gpu.devices.is_empty() {
+        return CheckResult::unknown(if machine.has_gpu() { "no GPU responds" } else { NO_GPU });
     }
-    let named = |(number, card): (usize, &GpuState)| match judge(card) {
-        judged if gpu.cards.len() == 1 => judged,
-        judged => Judgement { finding: format!("card {number}: {}", judged.finding), ..judged },
+    let named = |(number, device): (usize, &GpuState)| match run(device) {
+        checked_devices if gpu.devices.len() == 1 => checked_devices,
+        checked_devices => {
+            CheckResult { finding: format!("GPU {number}: {}", checked_devices.finding), ..checked_devices }
+        }
     };
-    let mut all: Vec<Judgement> = gpu.judged().into_iter().map(named).collect();
-    all.sort_by_key(|judgement| match judgement.verdict {
+    let mut all: Vec<CheckResult> = gpu.checked_devices().into_iter().map(named).collect();
+    all.sort_by_key(|result| match result.verdict {
         Verdict::Ok => 0,
         Verdict::Warn => 1,
         Verdict::Unknown => 2,
@@ -30,51 +32,54 @@ fn drawn(machine: &Machine, judge: impl Fn(&GpuState) -> Judgement) -> Judgement
     all.swap_remove(0)
 }
 
-fn row(card: &GpuState) -> Result<&'static SmRow, Judgement> {
-    let unknown = |sm: Sm| Judgement::unknown(format!("{}: SM {sm} is newer than this visage knows", card.name));
-    let sm = card.sm.ok_or_else(|| Judgement::unknown(format!("{} does not tell its capability", card.name)))?;
+fn row(device: &GpuState) -> Result<&'static SmRow, CheckResult> {
+    let unknown =
+        |sm: Sm| CheckResult::unknown(format!("{}: SM {sm} is newer than this version of visage", device.name));
+    let sm = device
+        .sm
+        .ok_or_else(|| CheckResult::unknown(format!("{} does not report its compute capability", device.name)))?;
     compatibility::capability(sm).ok_or_else(|| unknown(sm))
 }
 
-/// What the card can do.
-pub fn capability(machine: &Machine) -> Judgement {
-    drawn(machine, |card| {
-        let row = match row(card) {
+/// What the GPU can do.
+pub fn capability(machine: &Machine) -> CheckResult {
+    on_drawing_device(machine, |device| {
+        let row = match row(device) {
             Ok(row) => row,
             Err(unknown) => return unknown,
         };
-        let said = format!("SM {}, {}", card.sm.unwrap_or(row.sm), row.note);
-        match row.used {
-            Use::Full => Judgement::ok(said),
-            Use::Limited => {
-                Judgement::warn(said).so("begin with a small picture", &["visage serve --resolution-px 256"])
+        let said = format!("SM {}, {}", device.sm.unwrap_or(row.sm), row.note);
+        match row.support {
+            Support::Full => CheckResult::ok(said),
+            Support::Limited => {
+                CheckResult::warn(said).hint("start with a low resolution", &["visage serve --resolution-px 256"])
             }
-            Use::None => Judgement::fail(said)
-                .because("wanted SM 7.5 or newer (RTX 20xx and later)")
-                .so("run faces on the CPU, or on an RTX card", &["visage serve"]),
+            Support::None => CheckResult::fail(said)
+                .cause("wanted SM 7.5 or newer (RTX 20xx and later)")
+                .hint("use the CPU backend, or an RTX GPU", &["visage serve"]),
         }
     })
 }
 
-/// Which TensorRT runs on the card, and whether this program has it.
-pub fn flavour(machine: &Machine) -> Judgement {
-    drawn(machine, |card| {
-        let Some(sm) = card.sm else {
-            return Judgement::unknown(format!("{} does not tell its capability", card.name));
+/// Which TensorRT runs on the GPU, and whether this program has it.
+pub fn flavour(machine: &Machine) -> CheckResult {
+    on_drawing_device(machine, |device| {
+        let Some(sm) = device.sm else {
+            return CheckResult::unknown(format!("{} does not report its compute capability", device.name));
         };
         let runs = flavours(sm);
         let Some(best) = runs.first() else {
-            return Judgement::unknown(format!("no TensorRT that this visage knows runs on SM {sm}"));
+            return CheckResult::unknown(format!("no known TensorRT supports SM {sm}"));
         };
         let names = runs.iter().map(|flavour| flavour.name()).collect::<Vec<_>>().join(" or ");
         match machine.libraries.built_for {
-            Some(built) if runs.contains(&built) => Judgement::ok(format!("{built} runs on SM {sm}")),
-            Some(built) => Judgement::fail(format!("SM {sm} wants {names}, this visage has {built}"))
-                .because(format!("NVIDIA's documents do not list SM {sm} for {built}"))
-                .so(format!("build it with {best}"), &[build_with(*best)]),
-            None => Judgement::fail(format!("SM {sm} wants {names}, this visage was built without"))
-                .because("the usual build draws on the CPU and needs nothing of NVIDIA")
-                .so(format!("build it with {best}"), &[build_with(*best)]),
+            Some(built) if runs.contains(&built) => CheckResult::ok(format!("{built} supports SM {sm}")),
+            Some(built) => CheckResult::fail(format!("SM {sm} needs {names}, this program was built with {built}"))
+                .cause(format!("NVIDIA's documents do not list SM {sm} for {built}"))
+                .hint(format!("build it with {best}"), &[build_with(*best)]),
+            None => CheckResult::fail(format!("SM {sm} needs {names}, this program was built without"))
+                .cause("the default build uses the CPU and needs no NVIDIA software")
+                .hint(format!("build it with {best}"), &[build_with(*best)]),
         }
     })
 }
@@ -86,107 +91,125 @@ fn build_with(flavour: Flavour) -> &'static str {
     }
 }
 
-/// Whether there is a video encoder on the card.
-pub fn encoder(machine: &Machine) -> Judgement {
-    drawn(machine, |card| match row(card) {
-        Ok(row) if row.has_encoder => Judgement::ok(format!("NVENC on SM {}; visage encodes on the CPU", row.sm)),
-        Ok(row) => Judgement::warn(format!("no NVENC on {}", card.name))
-            .because(format!("data-centre cards of SM {} have no video encoder", row.sm))
-            .so("find out how many sessions the CPU encodes", &["visage bench --ramp"]),
+/// Faults of TensorRT-RTX on the oldest generation that it supports, seen with version 1.7.1: fp32 matrix products with dynamic
+/// shapes return zeros without an error; 3-D convolutions and bf16 are refused.
+pub fn turing(machine: &Machine) -> CheckResult {
+    on_drawing_device(machine, |device| match device.sm {
+        None => CheckResult::unknown(format!("{} does not report its compute capability", device.name)),
+        Some(sm) if sm != Sm::SM75 => CheckResult::ok("another generation"),
+        Some(_) if machine.libraries.built_for == Some(Flavour::Classic) => CheckResult::ok("classic TensorRT is used"),
+        Some(_) => {
+            CheckResult::warn("fp32 matrix products with dynamic shapes return zeros; 3-D convolution and bf16 fail")
+                .cause("faults of TensorRT-RTX 1.7 on SM 7.5 (RTX 20xx, T4)")
+                .hint(
+                    "compare each graph with the CPU before use, use fp16 graphs with fixed shapes, or the CPU backend",
+                    &["visage engines parity", "visage serve"],
+                )
+        }
+    })
+}
+
+/// Whether there is a video encoder on the GPU.
+pub fn encoder(machine: &Machine) -> CheckResult {
+    on_drawing_device(machine, |device| match row(device) {
+        Ok(row) if row.has_encoder => CheckResult::ok(format!("NVENC on SM {}; visage encodes on the CPU", row.sm)),
+        Ok(row) => CheckResult::warn(format!("no NVENC on {}", device.name))
+            .cause(format!("data-centre GPUs of SM {} have no video encoder", row.sm))
+            .hint("measure how many sessions the CPU can encode", &["visage bench --ramp"]),
         Err(unknown) => unknown,
     })
 }
 
-/// Whether the card has memory left.
-pub fn memory(machine: &Machine) -> Judgement {
-    drawn(machine, |card| {
-        let (free, all) = (card.memory_free_bytes, card.memory_bytes);
+/// Whether the GPU has memory left.
+pub fn memory(machine: &Machine) -> CheckResult {
+    on_drawing_device(machine, |device| {
+        let (free, all) = (device.memory_free_bytes, device.memory_bytes);
         if all == 0 {
-            return Judgement::unknown("the card does not tell its memory; that of some is the machine's own");
+            return CheckResult::unknown("the GPU does not report its memory; some share the system memory");
         }
         let (said, wanted) = (format!("{} of {} free", gigabytes(free), gigabytes(all)), gigabytes(GPU_MEMORY_BYTES));
-        if free < LEAST_GPU_MEMORY_BYTES {
-            let wanted = gigabytes(LEAST_GPU_MEMORY_BYTES);
-            return Judgement::fail(format!("wanted {wanted} at least, found {said}"))
-                .because(held_by(card))
-                .so("end what holds it", &["nvidia-smi"]);
+        if free < MIN_GPU_MEMORY_BYTES {
+            let wanted = gigabytes(MIN_GPU_MEMORY_BYTES);
+            return CheckResult::fail(format!("wanted at least {wanted}, found {said}"))
+                .cause(list_memory_users(device))
+                .hint("end the programs that use it", &["nvidia-smi"]);
         }
         if free >= GPU_MEMORY_BYTES {
-            return Judgement::ok(said);
+            return CheckResult::ok(said);
         }
-        let little = Judgement::warn(format!("{said}; a large model wants {wanted}"));
+        let little = CheckResult::warn(format!("{said}; a large model needs {wanted}"));
         if all < GPU_MEMORY_BYTES {
             return little
-                .because("the card is small")
-                .so("a small picture and one session", &["visage serve --resolution-px 256 --max-sessions 1"]);
+                .cause("the GPU has little memory")
+                .hint("use a low resolution and one session", &["visage serve --resolution-px 256 --max-sessions 1"]);
         }
-        little.because(held_by(card)).so("end what holds it", &["nvidia-smi"])
+        little.cause(list_memory_users(device)).hint("end the programs that use it", &["nvidia-smi"])
     })
 }
 
-fn held_by(card: &GpuState) -> String {
+fn list_memory_users(device: &GpuState) -> String {
     let held = |bytes: Option<u64>| bytes.map_or_else(|| "some".to_owned(), gigabytes);
-    let mut users: Vec<_> = card.memory_users.iter().collect();
+    let mut users: Vec<_> = device.memory_users.iter().collect();
     users.sort_by_key(|user| std::cmp::Reverse(user.bytes));
-    let told = users.iter().take(3).map(|user| format!("{} (pid {}): {}", user.name, user.pid, held(user.bytes)));
-    let told = told.collect::<Vec<_>>().join(", ");
-    if told.is_empty() {
-        "somebody outside of this container or user holds it".to_owned()
+    let answer = users.iter().take(3).map(|user| format!("{} (pid {}): {}", user.name, user.pid, held(user.bytes)));
+    let answer = answer.collect::<Vec<_>>().join(", ");
+    if answer.is_empty() {
+        "a program of another user or outside this container uses it".to_owned()
     } else {
-        format!("held by {told}")
+        format!("used by {answer}")
     }
 }
 
-/// How hot the card is.
-pub fn temperature(machine: &Machine) -> Judgement {
-    drawn(machine, |card| match card.temperature_c {
-        None => Judgement::unknown("it does not tell"),
-        Some(degrees) if degrees > HOT_C => Judgement::warn(format!("{degrees} C, {HOT_C} C at most for long runs"))
-            .because("hot cards lower their clocks, and faces come late")
-            .so("see to air and dust, or let it draw less", &[&cooler(machine, card)]),
-        Some(degrees) => Judgement::ok(format!("{degrees} C")),
+/// How hot the GPU is.
+pub fn temperature(machine: &Machine) -> CheckResult {
+    on_drawing_device(machine, |device| match device.temperature_c {
+        None => CheckResult::unknown("not reported"),
+        Some(degrees) if degrees > HOT_C => CheckResult::warn(format!("{degrees} C; at most {HOT_C} C for long runs"))
+            .cause("a hot GPU lowers its clocks, and frames are late")
+            .hint("check cooling and dust, or lower the power limit", &[&cooler(machine, device)]),
+        Some(degrees) => CheckResult::ok(format!("{degrees} C")),
     })
 }
 
-/// Four fifths of what it may draw cool a card by several degrees and cost it a few hundredths of its speed. A laptop's limit
+/// Four fifths of what it may draw cool a GPU by several degrees and cost it a few hundredths of its speed. A laptop's limit
 /// is its profile's, and what runs inside Windows may set none.
-fn cooler(machine: &Machine, card: &GpuState) -> String {
-    let limit = card.power_limit_w.filter(|_| !is_laptop(card) && !machine.system.has_windows_driver());
+fn cooler(machine: &Machine, device: &GpuState) -> String {
+    let limit = device.power_limit_w.filter(|_| !is_laptop(device) && !machine.system.has_windows_driver());
     limit.map_or_else(
         || "nvidia-smi -q -d TEMPERATURE,POWER".to_owned(),
         |watts| format!("sudo nvidia-smi -pl {}", watts * 4 / 5),
     )
 }
 
-/// A card that may draw less than this share of what it was made for is held back.
-const HELD_BACK: f64 = 0.8;
+/// A GPU that may draw less than this share of what it was made for is held back.
+const LOW_POWER_RATIO: f64 = 0.8;
 
-/// What the card may draw: laptops on battery, limits, brakes.
-pub fn power(machine: &Machine) -> Judgement {
-    drawn(machine, |card| {
-        if card.is_on_battery == Some(true) {
-            return Judgement::warn("on battery")
-                .because("a laptop's card draws a fraction of its power then")
-                .so("plug it in and choose the full-power profile", full_power(machine));
+/// What the GPU may draw: laptops on battery, limits, brakes.
+pub fn power(machine: &Machine) -> CheckResult {
+    on_drawing_device(machine, |device| {
+        if device.is_on_battery == Some(true) {
+            return CheckResult::warn("on battery")
+                .cause("a laptop's GPU gets a fraction of its power then")
+                .hint("plug it in and choose the full-power profile", full_power(machine));
         }
-        if !card.slowed_by.is_empty() {
-            return Judgement::warn(format!("slowed by {}", slowed_by(&card.slowed_by)))
-                .because("the card reached a limit of power or heat")
-                .so("see what limits it", &["nvidia-smi -q -d PERFORMANCE,POWER"]);
+        if !device.slowed_by.is_empty() {
+            return CheckResult::warn(format!("throttled by {}", slowed_by(&device.slowed_by)))
+                .cause("the GPU reached a power or thermal limit")
+                .hint("find out what limits it", &["nvidia-smi -q -d PERFORMANCE,POWER"]);
         }
-        match card.power_limit_w.zip(card.power_default_w) {
-            Some((limit, default)) if f64::from(limit) < HELD_BACK * f64::from(default) => {
-                let held = Judgement::warn(format!("{limit} W of {default} W"));
-                if is_laptop(card) {
+        match device.power_limit_w.zip(device.power_default_w) {
+            Some((limit, default)) if f64::from(limit) < LOW_POWER_RATIO * f64::from(default) => {
+                let held = CheckResult::warn(format!("{limit} W of {default} W"));
+                if is_laptop(device) {
                     return held
-                        .because("the laptop's profile holds it back")
-                        .so("choose the full-power profile", full_power(machine));
+                        .cause("the laptop's power profile limits it")
+                        .hint("choose the full-power profile", full_power(machine));
                 }
-                held.because("somebody set a lower limit")
-                    .so("raise the limit again", &[&format!("sudo nvidia-smi -pl {default}")])
+                held.cause("a lower limit was set")
+                    .hint("raise the limit again", &[&format!("sudo nvidia-smi -pl {default}")])
             }
-            Some((limit, _)) => Judgement::ok(format!("{limit} W")),
-            None => Judgement::unknown("it does not tell"),
+            Some((limit, _)) => CheckResult::ok(format!("{limit} W")),
+            None => CheckResult::unknown("not reported"),
         }
     })
 }
@@ -200,31 +223,28 @@ fn full_power(machine: &Machine) -> &'static [&'static str] {
     }
 }
 
-fn is_laptop(card: &GpuState) -> bool {
-    card.name.contains("Laptop") || card.name.contains("Max-Q") || card.name.contains("Mobile")
+fn is_laptop(device: &GpuState) -> bool {
+    device.name.contains("Laptop") || device.name.contains("Max-Q") || device.name.contains("Mobile")
 }
 
-/// Errors of the card's memory.
-pub fn ecc(machine: &Machine) -> Judgement {
-    drawn(machine, |card| match card.ecc_errors {
-        None => Judgement::ok("not counted on this card"),
-        Some(0) => Judgement::ok("none since the driver was loaded"),
-        Some(errors) => Judgement::fail(format!("{errors} that could not be corrected"))
-            .because("cells of the card's memory are broken, or it was run too fast")
-            .so(
-                "reset the card; if they come again, have it replaced",
-                &["sudo nvidia-smi -r", "nvidia-smi -q -d ECC"],
-            ),
+/// Errors of the GPU's memory.
+pub fn ecc(machine: &Machine) -> CheckResult {
+    on_drawing_device(machine, |device| match device.ecc_errors {
+        None => CheckResult::ok("this GPU does not count them"),
+        Some(0) => CheckResult::ok("none since the driver was loaded"),
+        Some(errors) => CheckResult::fail(format!("{errors} uncorrectable errors"))
+            .cause("the GPU's memory is faulty or overclocked")
+            .hint("reset the GPU; if they return, replace it", &["sudo nvidia-smi -r", "nvidia-smi -q -d ECC"]),
     })
 }
 
-/// Whether the card is cut into instances.
-pub fn mig(machine: &Machine) -> Judgement {
-    drawn(machine, |card| match card.is_mig {
-        Some(true) => Judgement::warn("cut into instances (MIG)")
-            .because("visage sees one instance only, with its share of memory")
-            .so("name the instance, or make the card whole", &["nvidia-smi -L", "sudo nvidia-smi -mig 0"]),
-        Some(false) => Judgement::ok("whole"),
-        None => Judgement::ok("whole; this card cannot be cut"),
+/// Whether the GPU is cut into instances.
+pub fn mig(machine: &Machine) -> CheckResult {
+    on_drawing_device(machine, |device| match device.is_mig {
+        Some(true) => CheckResult::warn("enabled")
+            .cause("visage uses one instance, with its share of the memory")
+            .hint("name the instance, or turn MIG off", &["nvidia-smi -L", "sudo nvidia-smi -mig 0"]),
+        Some(false) => CheckResult::ok("disabled"),
+        None => CheckResult::ok("not supported by this GPU"),
     })
 }

@@ -2,37 +2,38 @@
 
 use visage_engines::{Flavour, Version};
 
-use super::driver::NO_CARD;
-use crate::doctor::compatibility::{CUDA_MAJOR, OLDEST_CUDA_MAJOR, capability, newest_major, toolkit, written};
-use crate::doctor::machine::{Library, Told};
-use crate::doctor::{Judgement, Machine};
+use super::driver::NO_GPU;
+use crate::doctor::compatibility::{CUDA_MAJOR, OLDEST_CUDA_MAJOR, capability, format_driver, newest_major, toolkit};
+use crate::doctor::machine::{Library, Probed};
+use crate::doctor::{CheckResult, Machine};
 
 /// TensorRT: there, and of the version that this program was built with.
-pub fn tensorrt(machine: &Machine) -> Judgement {
+pub fn tensorrt(machine: &Machine) -> CheckResult {
     let libraries = &machine.libraries;
     let Some(built) = libraries.built_for else {
-        return Judgement::unknown("this visage was built without TensorRT");
+        return CheckResult::unknown("this program was built without TensorRT");
     };
     let wanted = libraries.tensorrt_wanted.map_or_else(|| built.to_string(), |version| format!("{built} {version}"));
     let missing = |finding: String, cause: String| {
-        let says = format!("install {wanted}, or name its folder with --tensorrt-lib");
-        Judgement::fail(finding).because(cause).so(says, &[install(machine, built)])
+        let text = format!("install {wanted}, or name its folder with --tensorrt-lib");
+        CheckResult::fail(finding).cause(cause).hint(text, &[install(machine, built)])
     };
     match &libraries.tensorrt {
-        Told::NotAsked => Judgement::unknown("it was not looked for"),
-        Told::Absent(searched) => {
-            missing(format!("wanted {wanted}, found none"), format!("not installed, or elsewhere than in {searched}"))
-        }
-        Told::Failed(said) | Told::Hangs(said) => {
+        Probed::NotQueried => CheckResult::unknown("not searched for"),
+        Probed::Missing(searched) => missing(
+            format!("wanted {wanted}, found none"),
+            format!("not installed, or outside of the searched paths: {searched}"),
+        ),
+        Probed::Failed(said) | Probed::TimedOut(said) => {
             missing(format!("wanted {wanted}, found {said}"), "another library has its name".to_owned())
         }
-        Told::Is(Library { version, path }) => {
+        Probed::Found(Library { version, path }) => {
             let is_other = |wanted: Version| (wanted.major(), wanted.minor()) != (version.major(), version.minor());
             if libraries.tensorrt_wanted.is_some_and(is_other) {
-                let cause = "tables of functions differ between minor versions";
+                let cause = "the binary interface differs between minor versions";
                 return missing(format!("wanted {wanted}, found {version}: {path}"), cause.to_owned());
             }
-            Judgement::ok(format!("{version}: {path}"))
+            CheckResult::ok(format!("{version}: {path}"))
         }
     }
 }
@@ -45,21 +46,23 @@ fn install(machine: &Machine, flavour: Flavour) -> &'static str {
     }
 }
 
-/// NVRTC: there, of a CUDA that the driver runs, and new enough for the card. Only kernels need it, which the built-in pack
+/// NVRTC: there, of a CUDA that the driver runs, and new enough for the GPU. Only kernels need it, which the built-in pack
 /// has none of.
-pub fn nvrtc(machine: &Machine) -> Judgement {
-    if !machine.has_card() {
-        return Judgement::unknown(NO_CARD);
+pub fn nvrtc(machine: &Machine) -> CheckResult {
+    if !machine.has_gpu() {
+        return CheckResult::unknown(NO_GPU);
     }
     match &machine.libraries.nvrtc {
-        Told::NotAsked => Judgement::unknown("it was not looked for"),
-        Told::Absent(searched) => Judgement::warn("not found: visage's own kernels cannot be compiled here")
-            .because(format!("not installed, or elsewhere than in {searched}"))
-            .so("install it for the CUDA that the driver runs", &[package(newest(machine))]),
-        Told::Failed(said) | Told::Hangs(said) => Judgement::warn(format!("NVRTC does not answer: {said}"))
-            .because("another library has its name, or its own parts are missing")
-            .so("install it anew", &[package(newest(machine))]),
-        Told::Is(library) => fits(machine, library),
+        Probed::NotQueried => CheckResult::unknown("not searched for"),
+        Probed::Missing(searched) => {
+            CheckResult::warn("not found: visage's CUDA kernels cannot be compiled on this machine")
+                .cause(format!("not installed, or outside of the searched paths: {searched}"))
+                .hint("install it for the CUDA version that the driver supports", &[package(newest(machine))])
+        }
+        Probed::Failed(said) | Probed::TimedOut(said) => CheckResult::warn(format!("NVRTC does not answer: {said}"))
+            .cause("another library has its name, or its own parts are missing")
+            .hint("install it again", &[package(newest(machine))]),
+        Probed::Found(library) => fits(machine, library),
     }
 }
 
@@ -73,43 +76,44 @@ fn package(cuda_major: u32) -> &'static str {
     if cuda_major >= CUDA_MAJOR { "pip install nvidia-cuda-nvrtc" } else { "pip install nvidia-cuda-nvrtc-cu12" }
 }
 
-fn fits(machine: &Machine, Library { path, version }: &Library) -> Judgement {
+fn fits(machine: &Machine, Library { path, version }: &Library) -> CheckResult {
     let runs = newest(machine);
     if version.major() > runs {
-        return Judgement::warn(format!("NVRTC {version}, and the driver runs CUDA {runs}: {path}"))
-            .because("what one major version compiles, a driver of an older one does not load")
-            .so("install that of the driver's major version, or a newer driver", &[package(runs)]);
+        return CheckResult::warn(format!("NVRTC {version}, the driver supports CUDA {runs}: {path}"))
+            .cause("a driver cannot load what a newer major version compiled")
+            .hint("install the driver's major version, or a newer driver", &[package(runs)]);
     }
     if version.major() < OLDEST_CUDA_MAJOR {
-        return Judgement::warn(format!("wanted NVRTC {OLDEST_CUDA_MAJOR} or newer, found {version}: {path}"))
-            .because("an old toolkit is found first")
-            .so("install a newer one", &[package(runs)]);
+        return CheckResult::warn(format!("wanted NVRTC {OLDEST_CUDA_MAJOR} or newer, found {version}: {path}"))
+            .cause("an old toolkit precedes it")
+            .hint("install a newer one", &[package(runs)]);
     }
-    let rows = machine.gpu.judged().into_iter().filter_map(|(_, card)| capability(card.sm?));
-    let card = rows.max_by_key(|row| row.least_cuda).filter(|row| row.least_cuda > *version);
-    if let Some(row) = card {
-        return Judgement::warn(format!("NVRTC {version} does not know SM {}: {path}", row.sm))
-            .because(format!("{} need CUDA {} or newer", row.cards, row.least_cuda))
-            .so("install a newer one", &[package(runs)]);
+    let rows = machine.gpu.checked_devices().into_iter().filter_map(|(_, device)| capability(device.sm?));
+    let device = rows.max_by_key(|row| row.min_cuda).filter(|row| row.min_cuda > *version);
+    if let Some(row) = device {
+        return CheckResult::warn(format!("NVRTC {version} does not support SM {}: {path}", row.sm))
+            .cause(format!("{} need CUDA {} or newer", row.devices, row.min_cuda))
+            .hint("install a newer one", &[package(runs)]);
     }
-    Judgement::ok(format!("{version}: {path}{}", minor_note(machine, *version)))
+    CheckResult::ok(format!("{version}: {path}{}", minor_note(machine, *version)))
 }
 
-/// A toolkit that is newer than the driver within one major version runs: what it compiles for the card itself needs nothing
+/// A toolkit that is newer than the driver within one major version runs: what it compiles for the GPU itself needs nothing
 /// of the driver (minor-version compatibility).
 fn minor_note(machine: &Machine, version: Version) -> String {
     let Some((row, driver)) = toolkit(version).zip(machine.gpu.driver) else { return String::new() };
     let whole = row.driver(machine.system).filter(|whole| driver < *whole);
-    let advised = row.advised_driver(machine.system).filter(|advised| driver < *advised);
-    let advised = advised.map_or_else(String::new, |advised| format!(", {} is advised", written(advised)));
+    let recommended = row.recommended_driver(machine.system).filter(|recommended| driver < *recommended);
+    let recommended =
+        recommended.map_or_else(String::new, |recommended| format!(", {} is recommended", format_driver(recommended)));
     match whole {
         Some(whole) => format!(
-            "; it came with driver {}{advised}; {} runs it by minor-version compatibility within CUDA {}",
-            written(whole),
-            written(driver),
+            "; it came with driver {}{recommended}; {} supports it by minor-version compatibility within CUDA {}",
+            format_driver(whole),
+            format_driver(driver),
             version.major()
         ),
-        None if advised.is_empty() => String::new(),
-        None => format!("; {} runs it{advised}", written(driver)),
+        None if recommended.is_empty() => String::new(),
+        None => format!("; {} supports it{recommended}", format_driver(driver)),
     }
 }

@@ -8,47 +8,49 @@ mod host;
 mod libraries;
 mod ports;
 
-pub(super) use driver::{INSTALL, update as driver_install};
+pub(super) use driver::update as driver_install;
 
-use super::{Check, Judgement, Machine, Need};
+use super::{Check, CheckResult, Machine, Scope};
 
-const fn gpu(id: &'static str, looks_at: &'static str, judge: fn(&Machine) -> Judgement) -> Check {
-    Check { id, looks_at, needed_by: Need::Gpu, judge }
+const fn gpu(id: &'static str, title: &'static str, run: fn(&Machine) -> CheckResult) -> Check {
+    Check { id, title, scope: Scope::Gpu, run }
 }
 
-const fn everyone(id: &'static str, looks_at: &'static str, judge: fn(&Machine) -> Judgement) -> Check {
-    Check { id, looks_at, needed_by: Need::Everyone, judge }
+const fn all_targets(id: &'static str, title: &'static str, run: fn(&Machine) -> CheckResult) -> Check {
+    Check { id, title, scope: Scope::All, run }
 }
 
 /// All checks.
 pub const CHECKS: &[Check] = &[
-    everyone("cpu", "what draws without a card", host::cpu),
-    everyone("data-folder", "whether what must be kept can be kept", host::data_folder),
-    everyone("disk", "room for what must be kept", host::disk),
-    everyone("open-files", "open files that the system allows", host::open_files),
-    everyone("udp-buffers", "how much a socket may hold", host::udp_buffers),
-    everyone("tcp-port", "the port of the page", ports::tcp_port),
-    everyone("udp-port", "the port of all media", ports::udp_port),
-    everyone("microphone", "whether browsers will give their microphone", ports::microphone),
-    everyone("turn", "whether a STUN or TURN server answers", ports::turn),
-    gpu("card", "an NVIDIA card in this machine", driver::card),
-    gpu("driver", "its driver in the kernel", driver::kernel),
-    gpu("container", "whether the container was given the card", driver::container),
-    gpu("device-files", "the files through which the card is reached", driver::device_files),
-    gpu("visible", "whether a setting hides the card", driver::visible),
-    gpu("driver-version", "whether the driver is new enough", driver::version),
-    gpu("cuda", "the driver's CUDA library", driver::cuda),
-    gpu("capability", "what the card can do", gpus::capability),
-    gpu("flavour", "which TensorRT runs on the card", gpus::flavour),
-    gpu("encoder", "the card's video encoder", gpus::encoder),
-    gpu("gpu-memory", "the card's free memory", gpus::memory),
-    gpu("temperature", "how hot the card is", gpus::temperature),
-    gpu("power", "what the card may draw", gpus::power),
-    gpu("ecc", "errors of the card's memory", gpus::ecc),
-    gpu("mig", "whether the card is cut into instances", gpus::mig),
-    gpu("tensorrt", "the library that compiles and runs the graphs", libraries::tensorrt),
-    gpu("nvrtc", "the library that compiles the kernels", libraries::nvrtc),
-    gpu("engines-disk", "room for engines", host::engines_disk),
+    all_targets("cpu", "CPU cores", host::cpu),
+    all_targets("h264", "SIMD assembly of the H.264 encoder", host::h264),
+    all_targets("data-folder", "data folder", host::data_folder),
+    all_targets("disk", "free disk space", host::disk),
+    all_targets("open-files", "limit of open files", host::open_files),
+    all_targets("udp-buffers", "UDP socket buffers", host::udp_buffers),
+    all_targets("tcp-port", "TCP port of page and API", ports::tcp_port),
+    all_targets("udp-port", "UDP port of all media", ports::udp_port),
+    all_targets("microphone", "microphone access in browsers", ports::microphone),
+    all_targets("turn", "STUN or TURN server", ports::turn),
+    gpu("gpu", "NVIDIA GPU", driver::device),
+    gpu("driver", "kernel driver", driver::kernel),
+    gpu("container", "GPU access of the container", driver::container),
+    gpu("device-files", "device files", driver::device_files),
+    gpu("visible", "variables that hide the GPU", driver::visible),
+    gpu("driver-version", "driver version", driver::version),
+    gpu("cuda", "CUDA library of the driver", driver::cuda),
+    gpu("capability", "compute capability", gpus::capability),
+    gpu("flavour", "TensorRT flavour", gpus::flavour),
+    gpu("turing", "TensorRT-RTX on SM 7.5", gpus::turing),
+    gpu("encoder", "video encoder (NVENC)", gpus::encoder),
+    gpu("gpu-memory", "free GPU memory", gpus::memory),
+    gpu("temperature", "GPU temperature", gpus::temperature),
+    gpu("power", "GPU power limit", gpus::power),
+    gpu("ecc", "ECC errors", gpus::ecc),
+    gpu("mig", "MIG mode", gpus::mig),
+    gpu("tensorrt", "TensorRT library", libraries::tensorrt),
+    gpu("nvrtc", "NVRTC library", libraries::nvrtc),
+    gpu("engines-disk", "disk space for engines", host::engines_disk),
 ];
 
 /// A number of things.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use visage_engines::Version;
 
-use crate::doctor::machine::{Gpu, Limits, Machine, Node, System};
+use crate::doctor::machine::{DeviceFile, Gpu, Limits, Machine, System};
 
 /// Reads what the files under `root` tell.
 pub fn read(root: &Path) -> Machine {
@@ -19,7 +19,7 @@ pub fn read(root: &Path) -> Machine {
             pci: pci(root),
             modules: modules(root),
             kernel_driver: kernel_driver(&text(root, "proc/driver/nvidia/version")),
-            nodes: nodes(root),
+            device_files: device_files(root),
             ..Gpu::default()
         },
         limits: limits(root),
@@ -64,14 +64,14 @@ const DISPLAY: &str = "0x03";
 fn pci(root: &Path) -> Vec<String> {
     let devices = fs::read_dir(root.join("sys/bus/pci/devices")).into_iter().flatten().flatten();
     let line = |entry: fs::DirEntry| {
-        let told = |name: &str| text(&entry.path(), name).trim().to_owned();
-        let is_card = told("vendor") == NVIDIA && told("class").starts_with(DISPLAY);
+        let answer = |name: &str| text(&entry.path(), name).trim().to_owned();
+        let is_gpu = answer("vendor") == NVIDIA && answer("class").starts_with(DISPLAY);
         let slot = entry.file_name().to_string_lossy().into_owned();
-        is_card.then(|| format!("{slot} (10de:{})", told("device").trim_start_matches("0x")))
+        is_gpu.then(|| format!("{slot} (10de:{})", answer("device").trim_start_matches("0x")))
     };
-    let mut cards: Vec<String> = devices.filter_map(line).collect();
-    cards.sort_unstable();
-    cards
+    let mut devices: Vec<String> = devices.filter_map(line).collect();
+    devices.sort_unstable();
+    devices
 }
 
 fn modules(root: &Path) -> Vec<String> {
@@ -85,22 +85,22 @@ fn kernel_driver(text: &str) -> Option<Version> {
     words.find(|word| word.contains('.')).and_then(|word| word.parse().ok())
 }
 
-fn nodes(root: &Path) -> Vec<Node> {
+fn device_files(root: &Path) -> Vec<DeviceFile> {
     let entries = fs::read_dir(root.join("dev")).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.retain(|name| is_node(name));
     names.sort_unstable();
-    let node = |name: &String| {
+    let device_file = |name: &String| {
         let opened = File::options().read(true).write(true).open(root.join("dev").join(name));
-        Node { path: format!("/dev/{name}"), refused: opened.err().map(|error| error.to_string()) }
+        DeviceFile { path: format!("/dev/{name}"), error: opened.err().map(|error| error.to_string()) }
     };
-    names.iter().map(node).collect()
+    names.iter().map(device_file).collect()
 }
 
 fn is_node(name: &str) -> bool {
     let number = name.strip_prefix("nvidia");
-    let is_card = number.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()));
-    is_card || ["nvidiactl", "nvidia-uvm", "dxg"].contains(&name)
+    let is_gpu = number.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()));
+    is_gpu || ["nvidiactl", "nvidia-uvm", "dxg"].contains(&name)
 }
 
 /// What the system allows this program.
@@ -126,7 +126,7 @@ pub fn nearest(folder: &Path) -> &Path {
 }
 
 /// Why the folder cannot be written, if it cannot: found out by a file that is gone at once.
-pub fn refused(folder: &Path) -> Option<String> {
+pub fn error(folder: &Path) -> Option<String> {
     let trial = nearest(folder).join(format!(".visage-doctor-{}", std::process::id()));
     let made = File::options().write(true).create_new(true).open(&trial);
     match made {
@@ -185,23 +185,28 @@ mod tests {
         let machine = read(root);
         assert_eq!(machine.system, System::Linux);
         assert_eq!(machine.container.as_deref(), Some("podman"));
-        assert_eq!(machine.gpu.pci, ["0000:01:00.0 (10de:2684)"], "its sound device is no card");
+        assert_eq!(machine.gpu.pci, ["0000:01:00.0 (10de:2684)"], "its sound device is no NVIDIA GPU");
         assert_eq!(machine.gpu.modules, ["nvidia"]);
         assert_eq!(machine.gpu.kernel_driver, "535.104.5".parse().ok());
-        let nodes: Vec<_> = machine.gpu.nodes.iter().map(|node| (node.path.as_str(), &node.refused)).collect();
-        assert_eq!(nodes, [("/dev/nvidia0", &None), ("/dev/nvidiactl", &None)]);
+        let device_files: Vec<_> = machine
+            .gpu
+            .device_files
+            .iter()
+            .map(|device_file| (device_file.path.as_str(), &device_file.error))
+            .collect();
+        assert_eq!(device_files, [("/dev/nvidia0", &None), ("/dev/nvidiactl", &None)]);
         assert_eq!(machine.limits.open_files, Some(1024));
         assert_eq!(machine.limits.receive_buffer_bytes, Some(212_992));
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn windows_below_is_told_by_the_kernels_name() {
+    fn wsl_is_recognised_by_the_kernel_name() {
         let root = tempfile::tempdir().expect("a folder");
         write(root.path(), "proc/sys/kernel/osrelease", "5.15.153.1-microsoft-standard-WSL2\n");
         write(root.path(), "dev/dxg", "");
         let machine = read(root.path());
-        assert_eq!((machine.system, machine.gpu.nodes.len()), (System::Wsl, 1));
+        assert_eq!((machine.system, machine.gpu.device_files.len()), (System::Wsl, 1));
     }
 
     #[test]
@@ -216,7 +221,7 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         let later = root.path().join("visage/engines");
         assert_eq!(nearest(&later), root.path());
-        assert_eq!(refused(&later), None);
+        assert_eq!(error(&later), None);
         assert_eq!(fs::read_dir(root.path()).expect("a folder").count(), 0, "nothing is left behind");
         assert!(engines(&later).is_empty());
     }

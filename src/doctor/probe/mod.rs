@@ -13,14 +13,14 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use visage_kernels::disk;
+use visage_kernels::{disk, h264};
 
 use super::Target;
 use super::machine::{Disk, Machine};
 
 /// What to look at, and what the environment says.
 #[derive(Clone, Debug, Default)]
-pub struct Asked {
+pub struct ProbeOptions {
     /// The folder for what must be kept.
     pub data_dir: PathBuf,
     /// Where TensorRT is, if the user says.
@@ -31,19 +31,19 @@ pub struct Asked {
     pub python_roots: Vec<PathBuf>,
     /// This program, if children of it shall ask the driver's libraries.
     pub program: Option<PathBuf>,
-    /// A setting that hides the cards.
-    pub hidden_by: Option<String>,
-    /// The setting that says which cards CUDA may see, whatever it says.
-    pub seen_by: Option<String>,
-    /// The kind of container that the environment tells of.
+    /// A setting that hides the GPUs.
+    pub hidden_by_variable: Option<String>,
+    /// The setting that says which GPUs CUDA may see, whatever it says.
+    pub visible_devices_variable: Option<String>,
+    /// The kind of container that the environment shows.
     pub container: Option<String>,
     /// Where `serve` would listen.
-    pub door: Option<DoorAsked>,
+    pub listen: Option<ListenOptions>,
 }
 
 /// Where `serve` would listen.
 #[derive(Clone, Copy, Debug)]
-pub struct DoorAsked {
+pub struct ListenOptions {
     /// The address.
     pub host: IpAddr,
     /// The TCP port.
@@ -58,39 +58,41 @@ pub struct DoorAsked {
 
 /// Looks at everything. Takes as long as the libraries take to load.
 #[must_use]
-pub fn look(asked: &Asked) -> Machine {
-    let mut machine = look_at_files(asked);
-    machine.door = asked.door.map(ports::look_at_ports).unwrap_or_default();
-    libraries::look(asked, &mut machine);
+pub fn look(options: &ProbeOptions) -> Machine {
+    let mut machine = probe_files(options);
+    machine.listen = options.listen.map(ports::try_ports).unwrap_or_default();
+    libraries::look(options, &mut machine);
     machine
 }
 
-/// Looks at what matters before `target` begins to draw. On the CPU that is a few small files: no card is woken, no library
+/// Looks at what matters before `target` begins to draw. On the CPU that is a few small files: no GPU is woken, no library
 /// loaded, no port touched.
 #[must_use]
-pub fn look_before_start(asked: &Asked, target: Target) -> Machine {
+pub fn probe_before_start(options: &ProbeOptions, target: Target) -> Machine {
     let mut machine = match target {
-        Target::CpuBackend => Machine { limits: files::limits(Path::new("/")), ..Machine::default() },
-        Target::Gpu => look_at_files(asked),
+        Target::Cpu => Machine { limits: files::limits(Path::new("/")), ..Machine::default() },
+        Target::Gpu => probe_files(options),
     };
-    machine.door = asked.door.map(ports::look).unwrap_or_default();
+    machine.listen = options.listen.map(ports::look).unwrap_or_default();
+    machine.libraries.h264_assembly = Some(h264::has_assembly());
     if target == Target::Gpu {
-        libraries::look(asked, &mut machine);
+        libraries::look(options, &mut machine);
     }
     machine
 }
 
-fn look_at_files(asked: &Asked) -> Machine {
+fn probe_files(options: &ProbeOptions) -> Machine {
     let mut machine = files::read(Path::new("/"));
     machine.cores = thread::available_parallelism().map_or(0, std::num::NonZero::get);
     machine.memory_free_bytes = visage_engines::memory::free_bytes();
-    machine.gpu.hidden_by.clone_from(&asked.hidden_by);
-    machine.container = machine.container.or_else(|| asked.container.clone());
+    machine.gpu.hidden_by_variable.clone_from(&options.hidden_by_variable);
+    machine.container = machine.container.or_else(|| options.container.clone());
     machine.disk = Disk {
-        folder: asked.data_dir.display().to_string(),
-        free_bytes: disk::free_bytes(files::nearest(&asked.data_dir)),
-        refused: files::refused(&asked.data_dir),
+        folder: options.data_dir.display().to_string(),
+        free_bytes: disk::free_bytes(files::nearest(&options.data_dir)),
+        error: files::error(&options.data_dir),
     };
-    machine.libraries.engines = files::engines(&asked.data_dir.join("engines"));
+    machine.libraries.h264_assembly = Some(h264::has_assembly());
+    machine.libraries.engines = files::engines(&options.data_dir.join("engines"));
     machine
 }

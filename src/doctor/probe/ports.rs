@@ -1,39 +1,39 @@
-//! Whether ports can be had: each is bound and let go.
+//! Whether ports are free: each is bound and closed again.
 //!
-//! Decides how a refusal is told apart.
+//! Decides how bind errors are classified.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
-use super::DoorAsked;
-use crate::doctor::machine::{Door, Port, Refusal};
+use super::ListenOptions;
+use crate::doctor::machine::{BindError, ListenSettings, Port};
 
 /// What is known without touching a port.
-pub fn look(asked: DoorAsked) -> Door {
-    Door {
-        host: Some(asked.host),
-        is_https: asked.is_https,
-        max_sessions: asked.max_sessions,
-        tcp: Port { number: asked.port, refused: None },
-        udp: Port { number: asked.udp_port, refused: None },
+pub fn look(options: ListenOptions) -> ListenSettings {
+    ListenSettings {
+        host: Some(options.host),
+        is_https: options.is_https,
+        max_sessions: options.max_sessions,
+        tcp: Port { number: options.port, error: None },
+        udp: Port { number: options.udp_port, error: None },
         relay: None,
     }
 }
 
 /// The same, with both ports tried.
-pub fn look_at_ports(asked: DoorAsked) -> Door {
-    let mut door = look(asked);
-    door.tcp.refused = TcpListener::bind(SocketAddr::new(asked.host, asked.port)).err().map(refusal);
-    door.udp.refused = UdpSocket::bind(SocketAddr::new(asked.host, asked.udp_port)).err().map(refusal);
-    door
+pub fn try_ports(options: ListenOptions) -> ListenSettings {
+    let mut listen = look(options);
+    listen.tcp.error = TcpListener::bind(SocketAddr::new(options.host, options.port)).err().map(bind_error);
+    listen.udp.error = UdpSocket::bind(SocketAddr::new(options.host, options.udp_port)).err().map(bind_error);
+    listen
 }
 
-fn refusal(error: io::Error) -> Refusal {
+fn bind_error(error: io::Error) -> BindError {
     match error.kind() {
-        ErrorKind::AddrInUse => Refusal::InUse,
-        ErrorKind::PermissionDenied => Refusal::Forbidden,
-        ErrorKind::AddrNotAvailable => Refusal::NotOurs,
-        _ => Refusal::Other(error.to_string()),
+        ErrorKind::AddrInUse => BindError::InUse,
+        ErrorKind::PermissionDenied => BindError::PermissionDenied,
+        ErrorKind::AddrNotAvailable => BindError::AddressNotLocal,
+        _ => BindError::Other(error.to_string()),
     }
 }
 
@@ -42,20 +42,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_taken_port_and_a_foreign_address_are_told_apart() {
+    fn a_port_in_use_and_a_foreign_address_are_distinguished() {
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = taken.local_addr().expect("an address").port();
-        let asked = |host: &str, port| DoorAsked {
+        let options = |host: &str, port| ListenOptions {
             host: host.parse().expect("an address"),
             port,
             udp_port: 0,
             is_https: false,
             max_sessions: 8,
         };
-        let door = look_at_ports(asked("127.0.0.1", port));
-        assert_eq!((door.tcp.refused, door.udp.refused), (Some(Refusal::InUse), None));
+        let listen = try_ports(options("127.0.0.1", port));
+        assert_eq!((listen.tcp.error, listen.udp.error), (Some(BindError::InUse), None));
         // TEST-NET-1 of RFC 5737 is nobody's.
-        let door = look_at_ports(asked("192.0.2.1", 0));
-        assert_eq!(door.tcp.refused, Some(Refusal::NotOurs));
+        let listen = try_ports(options("192.0.2.1", 0));
+        assert_eq!(listen.tcp.error, Some(BindError::AddressNotLocal));
     }
 }

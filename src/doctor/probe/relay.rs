@@ -13,7 +13,7 @@ use tokio::net::{UdpSocket, lookup_host};
 use tokio::time::timeout;
 
 use super::stun::{self, Answer, Transaction};
-use crate::doctor::machine::{Relay, Told};
+use crate::doctor::machine::{Probed, Relay};
 use crate::time::Wall;
 
 /// The port of STUN and TURN where none is said (RFC 8489, section 19.1).
@@ -69,11 +69,11 @@ pub async fn ask(server: &Server, wall: Wall) -> Relay {
         Ok(answer) => {
             relay.took_ms = Some(wall.now().duration_since(begun).as_millis() as u64);
             match answer {
-                Answer::Seen(seen) => relay.seen = Told::Is(seen),
+                Answer::MappedAddress(seen) => relay.seen = Probed::Found(seen),
                 Answer::Error(code) => relay.error_code = Some(code),
             }
         }
-        Err(said) => relay.seen = Told::Failed(said),
+        Err(said) => relay.seen = Probed::Failed(said),
     }
     relay
 }
@@ -96,7 +96,7 @@ async fn exchange(server: SocketAddr, waits: [Duration; 3]) -> io::Result<Answer
     let transaction: Transaction = std::array::from_fn(|_| fastrand::u8(..));
     for wait in waits {
         socket.send(&stun::request(transaction)).await?;
-        if let Ok(answer) = timeout(wait, hear(&socket, transaction)).await {
+        if let Ok(answer) = timeout(wait, wait_for_answer(&socket, transaction)).await {
             return answer;
         }
     }
@@ -104,7 +104,7 @@ async fn exchange(server: SocketAddr, waits: [Duration; 3]) -> io::Result<Answer
     Err(io::Error::new(io::ErrorKind::TimedOut, format!("nothing after {waited:?} and {} requests", waits.len())))
 }
 
-async fn hear(socket: &UdpSocket, transaction: Transaction) -> io::Result<Answer> {
+async fn wait_for_answer(socket: &UdpSocket, transaction: Transaction) -> io::Result<Answer> {
     let mut bytes = [0; 1500];
     loop {
         let length = socket.recv(&mut bytes).await?;
@@ -118,7 +118,7 @@ async fn hear(socket: &UdpSocket, transaction: Transaction) -> io::Result<Answer
 mod tests {
     use super::*;
 
-    async fn here() -> (UdpSocket, Server) {
+    async fn presence() -> (UdpSocket, Server) {
         let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
         let server = format!("turn:{}", socket.local_addr().expect("an address")).parse().expect("a server");
         (socket, server)
@@ -153,41 +153,41 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_answers_tells_where_it_sees_us() {
-        let (socket, server) = here().await;
+    async fn a_server_that_answers_reports_our_address() {
+        let (socket, server) = presence().await;
         let (relay, from) = tokio::join!(ask(&server, Wall), answer_one(&socket, None));
-        assert_eq!(relay.seen, Told::Is(from));
+        assert_eq!(relay.seen, Probed::Found(from));
         assert!(relay.took_ms.is_some_and(|took| took < 3000));
     }
 
     #[tokio::test]
     async fn a_server_that_wants_a_password_is_reached_all_the_same() {
-        let (socket, server) = here().await;
+        let (socket, server) = presence().await;
         let (relay, _) = tokio::join!(ask(&server, Wall), answer_one(&socket, Some(1)));
-        assert_eq!((relay.error_code, relay.seen), (Some(401), Told::NotAsked));
+        assert_eq!((relay.error_code, relay.seen), (Some(401), Probed::NotQueried));
     }
 
     #[tokio::test]
-    async fn a_port_where_nobody_listens_is_told() {
-        let (socket, server) = here().await;
+    async fn a_port_where_nobody_listens_is_reported() {
+        let (socket, server) = presence().await;
         drop(socket);
         let relay = ask(&server, Wall).await;
-        assert!(matches!(relay.seen, Told::Failed(_)), "{relay:?}");
+        assert!(matches!(relay.seen, Probed::Failed(_)), "{relay:?}");
     }
 
     #[tokio::test]
     async fn a_server_that_says_nothing_is_given_up_after_three_requests() {
-        let (socket, _server) = here().await;
+        let (socket, _server) = presence().await;
         let address = socket.local_addr().expect("an address");
         let silence = exchange(address, [Duration::from_millis(1); 3]).await.expect_err("nobody answers");
         assert_eq!(silence.to_string(), "nothing after 3ms and 3 requests");
         let mut bytes = [0; 64];
-        let mut asked = Vec::new();
+        let mut options = Vec::new();
         while let Ok(length) = socket.try_recv(&mut bytes) {
-            asked.push(bytes[..length].to_vec());
+            options.push(bytes[..length].to_vec());
         }
         assert!(
-            asked.len() == 3 && asked.iter().all(|request| *request == asked[0]),
+            options.len() == 3 && options.iter().all(|request| *request == options[0]),
             "one transaction, asked three times"
         );
     }

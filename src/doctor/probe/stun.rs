@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The number by which an answer is told from any other packet.
+/// The number by which an answer is recognised.
 pub type Transaction = [u8; 12];
 
 const COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
@@ -17,8 +17,8 @@ const ERROR_CODE: u16 = 0x0009;
 /// What a server answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Where it sees whoever asked.
-    Seen(SocketAddr),
+    /// The address from which the request came.
+    MappedAddress(SocketAddr),
     /// An error, such as 401 where it wants a password even for this.
     Error(u16),
 }
@@ -41,7 +41,7 @@ pub fn read(bytes: &[u8], transaction: Transaction) -> Option<Answer> {
     let attributes = rest.get(..usize::from(two(header, 2)?))?;
     match two(header, 0)? {
         BINDING_SUCCESS => {
-            find(attributes, XOR_MAPPED_ADDRESS).and_then(|value| mapped(value, transaction)).map(Answer::Seen)
+            find(attributes, XOR_MAPPED_ADDRESS).and_then(|value| mapped(value, transaction)).map(Answer::MappedAddress)
         }
         BINDING_ERROR => {
             let value = find(attributes, ERROR_CODE)?;
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn the_sample_of_the_standard_is_read() {
         let seen = "192.0.2.1:32853".parse().expect("an address");
-        assert_eq!(read(SAMPLE, TRANSACTION), Some(Answer::Seen(seen)));
+        assert_eq!(read(SAMPLE, TRANSACTION), Some(Answer::MappedAddress(seen)));
     }
 
     #[test]
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_by_its_number() {
+    fn a_refusal_has_its_error_number() {
         let mut bytes = request(TRANSACTION).to_vec();
         bytes[..4].copy_from_slice(&[0x01, 0x11, 0, 8]);
         bytes.extend([0, 9, 0, 4, 0, 0, 4, 1]);

@@ -21,51 +21,49 @@ use tokio::time::timeout;
 use visage_kernels::libraries::{self, CudaDriver, Silent};
 use visage_kernels::nvml::{self, Inventory, Management};
 
-use crate::doctor::machine::Told;
+use crate::doctor::machine::Probed;
 
-/// A driver that sleeps takes some seconds to wake each card.
+/// A driver that sleeps takes some seconds to wake each GPU.
 const WAIT: Duration = Duration::from_secs(30);
 
 /// What one child is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Question {
-    /// The management library for its cards.
+pub enum DriverQuery {
+    /// The management library for its GPUs.
     Cards,
     /// The CUDA driver's for its version, and to start.
     Cuda,
 }
 
-impl Question {
+impl DriverQuery {
     /// Its name on a command line.
     fn name(self) -> &'static str {
         match self {
-            Self::Cards => "cards",
+            Self::Cards => "GPUs",
             Self::Cuda => "cuda",
         }
     }
 }
 
-impl FromStr for Question {
+impl FromStr for DriverQuery {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let all = [Self::Cards, Self::Cuda];
-        all.into_iter()
-            .find(|question| question.name() == text)
-            .ok_or_else(|| format!("wanted cards or cuda, found {text}"))
+        all.into_iter().find(|query| query.name() == text).ok_or_else(|| format!("wanted GPUs or cuda, found {text}"))
     }
 }
 
 /// What a child prints.
 #[must_use]
-pub fn answer(question: Question) -> Value {
-    match question {
-        Question::Cards => json!(nvml::take_inventory()),
-        Question::Cuda => json!(cuda()),
+pub fn answer(query: DriverQuery) -> Value {
+    match query {
+        DriverQuery::Cards => json!(nvml::take_inventory()),
+        DriverQuery::Cuda => json!(cuda()),
     }
 }
 
-/// What the CUDA driver's library told.
+/// What the CUDA driver's library reported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Cuda {
     Is(CudaDriver),
@@ -83,49 +81,50 @@ fn cuda() -> Cuda {
 
 /// Asks both libraries: by children that run `program`, which is this one, or here where there is none.
 #[must_use]
-pub fn ask(program: Option<&Path>) -> (Inventory, Told<CudaDriver>) {
-    let heard = program.and_then(|program| hear_both(|question| child(program, question), WAIT).ok());
-    let Some((cards, cuda)) = heard else { return (nvml::take_inventory(), told(Ok(cuda()))) };
+pub fn ask(program: Option<&Path>) -> (Inventory, Probed<CudaDriver>) {
+    let answers = program.and_then(|program| query_both(|query| child(program, query), WAIT).ok());
+    let Some((devices, cuda)) = answers else { return (nvml::take_inventory(), probed(Ok(cuda()))) };
     let silent = |said| Inventory { management: Management::Failed(said), ..Inventory::default() };
-    (cards.unwrap_or_else(silent), told(cuda))
+    (devices.unwrap_or_else(silent), probed(cuda))
 }
 
-fn told(answered: Result<Cuda, String>) -> Told<CudaDriver> {
+fn probed(answered: Result<Cuda, String>) -> Probed<CudaDriver> {
     match answered {
-        Ok(Cuda::Is(driver)) => Told::Is(driver),
-        Ok(Cuda::Absent(said)) => Told::Absent(said),
-        Ok(Cuda::Foreign(said)) => Told::Failed(said),
-        Err(said) => Told::Hangs(said),
+        Ok(Cuda::Is(driver)) => Probed::Found(driver),
+        Ok(Cuda::Absent(said)) => Probed::Missing(said),
+        Ok(Cuda::Foreign(said)) => Probed::Failed(said),
+        Err(said) => Probed::TimedOut(said),
     }
 }
 
 /// The command line by which this program answers.
-fn child(program: &Path, question: Question) -> Command {
+fn child(program: &Path, query: DriverQuery) -> Command {
     let mut command = Command::new(program);
-    command.args(["doctor", "--ask", question.name()]);
+    command.args(["doctor", "--ask", query.name()]);
     command
 }
 
-type Heard = (Result<Inventory, String>, Result<Cuda, String>);
+type Answers = (Result<Inventory, String>, Result<Cuda, String>);
 
 /// Runs both children at once, each for as long as `wait`.
 #[cfg(unix)]
-fn hear_both(child: impl Fn(Question) -> Command, wait: Duration) -> io::Result<Heard> {
+fn query_both(child: impl Fn(DriverQuery) -> Command, wait: Duration) -> io::Result<Answers> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _inside = runtime.enter();
-    let (cards, cuda) = (Asked::start(child(Question::Cards))?, Asked::start(child(Question::Cuda))?);
-    Ok(runtime.block_on(async { tokio::join!(cards.hear(wait), cuda.hear(wait)) }))
+    let (devices, cuda) =
+        (ProbeOptions::start(child(DriverQuery::Cards))?, ProbeOptions::start(child(DriverQuery::Cuda))?);
+    Ok(runtime.block_on(async { tokio::join!(devices.wait_for_answer(wait), cuda.wait_for_answer(wait)) }))
 }
 
 /// Elsewhere a pipe cannot be waited for by the clock.
 #[cfg(not(unix))]
-fn hear_both(_child: impl Fn(Question) -> Command, _wait: Duration) -> io::Result<Heard> {
+fn query_both(_child: impl Fn(DriverQuery) -> Command, _wait: Duration) -> io::Result<Answers> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
 /// A child that was asked.
 #[cfg(unix)]
-struct Asked {
+struct ProbeOptions {
     child: Child,
     pipe: tokio::net::unix::pipe::Receiver,
 }
@@ -135,7 +134,7 @@ struct Asked {
 const LOOKS: (u32, Duration) = (100, Duration::from_millis(10));
 
 #[cfg(unix)]
-impl Asked {
+impl ProbeOptions {
     fn start(mut command: Command) -> io::Result<Self> {
         let quiet = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = quiet.spawn()?;
@@ -144,16 +143,16 @@ impl Asked {
         Ok(Self { child, pipe })
     }
 
-    /// What it answers, or how it fell silent. A child that the kernel does not let go is left behind.
-    async fn hear<T: DeserializeOwned>(mut self, wait: Duration) -> Result<T, String> {
+    /// What it answers, or how it fell silent. A child that the kernel does not end is left behind.
+    async fn wait_for_answer<T: DeserializeOwned>(mut self, wait: Duration) -> Result<T, String> {
         let mut text = Vec::new();
-        let heard = timeout(wait, self.pipe.read_to_end(&mut text)).await;
-        if heard.is_err() {
+        let answers = timeout(wait, self.pipe.read_to_end(&mut text)).await;
+        if answers.is_err() {
             // Whether it is gone already does not matter.
             let _ = self.child.kill();
         }
         let ended = self.end().await;
-        match (heard, serde_json::from_slice(&text)) {
+        match (answers, serde_json::from_slice(&text)) {
             (Err(_elapsed), _) => Err(format!("no answer after {wait:?}")),
             (Ok(_), Ok(answer)) => Ok(answer),
             (Ok(_), Err(_no_answer)) => {
@@ -185,36 +184,36 @@ mod tests {
     }
 
     #[test]
-    fn a_driver_that_hangs_or_ends_who_asks_it_is_told_as_such() {
-        let child = |question| match question {
-            Question::Cards => shell("exec tail -f /dev/null"),
-            Question::Cuda => shell("kill -SEGV $$"),
+    fn a_driver_that_hangs_or_ends_its_caller_is_reported() {
+        let child = |query| match query {
+            DriverQuery::Cards => shell("exec tail -f /dev/null"),
+            DriverQuery::Cuda => shell("kill -SEGV $$"),
         };
-        let (cards, cuda) = hear_both(child, Duration::from_millis(200)).expect("children");
-        assert_eq!(cards, Err("no answer after 200ms".to_owned()));
+        let (devices, cuda) = query_both(child, Duration::from_millis(200)).expect("children");
+        assert_eq!(devices, Err("no answer after 200ms".to_owned()));
         let said = cuda.expect_err("it died");
         assert!(said.contains("ended who asked it") && said.contains("SIGSEGV"), "{said}");
     }
 
     #[test]
     fn what_children_print_is_what_was_asked_for() {
-        let child = |question| shell(&format!("echo '{}'", answer(question)));
-        let (cards, cuda) = hear_both(child, WAIT).expect("children");
-        assert_eq!(cards, Ok(nvml::take_inventory()));
+        let child = |query| shell(&format!("echo '{}'", answer(query)));
+        let (devices, cuda) = query_both(child, WAIT).expect("children");
+        assert_eq!(devices, Ok(nvml::take_inventory()));
         assert_eq!(cuda, Ok(super::cuda()));
     }
 
     #[test]
     fn a_program_that_is_not_there_leaves_the_question_to_this_one() {
-        let (cards, _) = ask(Some(Path::new("/nowhere/visage")));
-        assert_eq!(cards, nvml::take_inventory());
+        let (devices, _) = ask(Some(Path::new("/nowhere/visage")));
+        assert_eq!(devices, nvml::take_inventory());
     }
 
     #[test]
     fn a_question_has_a_name_on_the_command_line() {
-        for question in [Question::Cards, Question::Cuda] {
-            assert_eq!(question.name().parse(), Ok(question));
+        for query in [DriverQuery::Cards, DriverQuery::Cuda] {
+            assert_eq!(query.name().parse(), Ok(query));
         }
-        assert!("both".parse::<Question>().is_err());
+        assert!("both".parse::<DriverQuery>().is_err());
     }
 }

@@ -1,174 +1,245 @@
-//! What on a machine speaks for or against a cause.
+//! What on a machine shows that a cause is present or absent.
 //!
-//! Decides which finding counts as a sign. Where a check judges the same thing, the check is asked.
+//! Decides which finding counts as evidence. Where a check covers the same subject, the check answers.
 
 use visage_engines::{Flavour, Sm};
 
-use super::Sign;
 use crate::doctor::checks::count;
-use crate::doctor::compatibility::{Use, capability, written};
-use crate::doctor::{CHECKS, Machine, Target, Verdict};
+use crate::doctor::compatibility::{Support, capability, format_driver};
+use crate::doctor::{CHECKS, Hint, Machine, Target, Verdict};
+
+/// What a machine shows of a cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// It is present, and this shows it.
+    Present(String),
+    /// The same, with a better hint than the cause has.
+    PresentWithHint(String, Hint),
+    /// It is absent, and this shows it.
+    Absent(String),
+    /// The machine does not show it; how to find out.
+    Unknown(&'static str),
+}
+
+/// Looks at a machine for one cause.
+type Find = fn(&Machine) -> Evidence;
+
+/// The names that `symptoms.toml` may use.
+const NAMED: &[(&str, Find)] = &[
+    ("driver-missing", driver_missing),
+    ("driver-version", driver_version),
+    ("driver-old", driver_old),
+    ("driver-older-than-gpu", driver_older_than_gpu),
+    ("device-files", device_files),
+    ("container", container),
+    ("hidden", hidden),
+    ("cuda", cuda),
+    ("nvrtc-older-than-gpu", nvrtc_older_than_gpu),
+    ("gpu-memory", memory),
+    ("mig", instances),
+    ("ecc", faulty_memory),
+    ("heat", heat),
+    ("slow", slow),
+    ("gpu-too-old", too_old),
+    ("engines-for-another-gpu", engines_for_another_gpu),
+    ("engines-of-another-version", engines_of_another_version),
+    ("windows-driver", windows_driver),
+    ("tensorrt", tensorrt),
+    ("nvrtc", nvrtc),
+    ("flavour", flavour),
+    ("turing", turing),
+];
+
+/// The function of that name.
+pub fn by_name(name: &str) -> Option<Find> {
+    NAMED.iter().find(|(known, _)| *known == name).map(|(_, find)| *find)
+}
+
+/// All names.
+pub fn names() -> Vec<&'static str> {
+    NAMED.iter().map(|(name, _)| *name).collect()
+}
+
+fn tensorrt(machine: &Machine) -> Evidence {
+    by_check(machine, "tensorrt", "`visage doctor --for gpu` searches for it")
+}
+
+fn nvrtc(machine: &Machine) -> Evidence {
+    by_check(machine, "nvrtc", "`visage doctor --for gpu` searches for it")
+}
+
+fn flavour(machine: &Machine) -> Evidence {
+    by_check(machine, "flavour", NO_GPU)
+}
+
+fn turing(machine: &Machine) -> Evidence {
+    by_check(machine, "turing", NO_GPU)
+}
 
 /// The sign that the check called `id` gives: it fails or warns, or it is right.
-pub fn by_check(machine: &Machine, id: &str, how: &'static str) -> Sign {
-    let Some(check) = CHECKS.iter().find(|check| check.id == id) else { return Sign::Hidden(how) };
+fn by_check(machine: &Machine, id: &str, how: &'static str) -> Evidence {
+    let Some(check) = CHECKS.iter().find(|check| check.id == id) else { return Evidence::Unknown(how) };
     let finding = check.look(machine, Target::Gpu);
     let said = format!("{id}: {}", finding.finding);
     match finding.verdict {
-        Verdict::Fail | Verdict::Warn => match finding.remedy {
-            Some(remedy) => Sign::Known(said, remedy),
-            None => Sign::Seen(said),
+        Verdict::Fail | Verdict::Warn => match finding.hint {
+            Some(hint) => Evidence::PresentWithHint(said, hint),
+            None => Evidence::Present(said),
         },
-        Verdict::Ok => Sign::NotSeen(said),
-        Verdict::Unknown => Sign::Hidden(how),
+        Verdict::Ok => Evidence::Absent(said),
+        Verdict::Unknown => Evidence::Unknown(how),
     }
 }
 
-const NO_CARD: &str =
-    "no card answers on this machine: look on the one where it was seen, or give its description with --machine";
+const NO_GPU: &str =
+    "no GPU on this machine: run this where the fault occurred, or pass its description with --machine";
 
-pub fn driver_missing(machine: &Machine) -> Sign {
-    by_check(machine, "driver", "`nvidia-smi` says whether a driver answers")
+fn driver_missing(machine: &Machine) -> Evidence {
+    by_check(machine, "driver", "`nvidia-smi` shows whether a driver responds")
 }
 
-pub fn driver_version(machine: &Machine) -> Sign {
+fn driver_version(machine: &Machine) -> Evidence {
     by_check(machine, "driver-version", "`nvidia-smi` shows the driver's version at the top")
 }
 
 /// An old driver, and not only one that would like other libraries.
-pub fn driver_old(machine: &Machine) -> Sign {
+fn driver_old(machine: &Machine) -> Evidence {
     let how = "`nvidia-smi` shows the driver's version at the top";
     let fails = CHECKS
         .iter()
         .any(|check| check.id == "driver-version" && check.look(machine, Target::Gpu).verdict == Verdict::Fail);
     match driver_version(machine) {
-        Sign::Seen(_) | Sign::Known(..) if !fails => Sign::Hidden(how),
-        sign => sign,
+        Evidence::Present(_) | Evidence::PresentWithHint(..) if !fails => Evidence::Unknown(how),
+        evidence => evidence,
     }
 }
 
-/// A driver that is older than a card that is here.
-pub fn driver_older_than_card(machine: &Machine) -> Sign {
-    let Some(driver) = machine.gpu.driver.or(machine.gpu.kernel_driver) else { return Sign::Hidden(NO_CARD) };
-    let rows = machine.gpu.cards.iter().filter_map(|card| capability(card.sm?));
+/// A driver that is older than a GPU that is here.
+fn driver_older_than_gpu(machine: &Machine) -> Evidence {
+    let Some(driver) = machine.gpu.driver.or(machine.gpu.kernel_driver) else { return Evidence::Unknown(NO_GPU) };
+    let rows = machine.gpu.devices.iter().filter_map(|device| capability(device.sm?));
     match rows.clone().find(|row| driver < row.driver(machine.system)) {
         Some(row) => {
-            let wanted = written(row.driver(machine.system));
-            Sign::Seen(format!("SM {} wants driver {wanted}, this is {}", row.sm, written(driver)))
+            let wanted = format_driver(row.driver(machine.system));
+            Evidence::Present(format!("SM {} needs driver {wanted}, found {}", row.sm, format_driver(driver)))
         }
-        None if rows.count() == 0 => Sign::Hidden(NO_CARD),
-        None => Sign::NotSeen(format!("driver {} knows the card", written(driver))),
+        None if rows.count() == 0 => Evidence::Unknown(NO_GPU),
+        None => Evidence::Absent(format!("driver {} supports the GPU", format_driver(driver))),
     }
 }
 
-pub fn device_files(machine: &Machine) -> Sign {
-    by_check(machine, "device-files", "`ls -l /dev/nvidia*` shows who may open them")
+fn device_files(machine: &Machine) -> Evidence {
+    by_check(machine, "device-files", "`ls -l /dev/nvidia*` shows their permissions")
 }
 
-pub fn container(machine: &Machine) -> Sign {
-    by_check(machine, "container", "`nvidia-smi` inside the container says whether it was given the card")
+fn container(machine: &Machine) -> Evidence {
+    by_check(machine, "container", "`nvidia-smi` inside the container shows whether it has the GPU")
 }
 
-pub fn hidden(machine: &Machine) -> Sign {
-    by_check(machine, "visible", "`echo $CUDA_VISIBLE_DEVICES` shows what CUDA may see")
+fn hidden(machine: &Machine) -> Evidence {
+    by_check(machine, "visible", "`echo $CUDA_VISIBLE_DEVICES` shows which GPUs CUDA may use")
 }
 
-pub fn cuda(machine: &Machine) -> Sign {
-    by_check(machine, "cuda", NO_CARD)
+fn cuda(machine: &Machine) -> Evidence {
+    by_check(machine, "cuda", NO_GPU)
 }
 
-/// A run-time compiler that does not know a card that is here.
-pub fn nvrtc_older_than_card(machine: &Machine) -> Sign {
-    let Some(library) = machine.libraries.nvrtc.answer() else { return Sign::Hidden(NO_CARD) };
-    let rows = machine.gpu.cards.iter().filter_map(|card| capability(card.sm?));
-    match rows.clone().find(|row| library.version < row.least_cuda) {
+/// A run-time compiler that does not know a GPU that is here.
+fn nvrtc_older_than_gpu(machine: &Machine) -> Evidence {
+    let Some(library) = machine.libraries.nvrtc.found() else { return Evidence::Unknown(NO_GPU) };
+    let rows = machine.gpu.devices.iter().filter_map(|device| capability(device.sm?));
+    match rows.clone().find(|row| library.version < row.min_cuda) {
         Some(row) => {
-            Sign::Seen(format!("SM {} wants CUDA {}, this is NVRTC {}", row.sm, row.least_cuda, library.version))
+            Evidence::Present(format!("SM {} needs CUDA {}, found NVRTC {}", row.sm, row.min_cuda, library.version))
         }
-        None if rows.count() == 0 => Sign::Hidden(NO_CARD),
-        None => Sign::NotSeen(format!("NVRTC {} knows the card", library.version)),
+        None if rows.count() == 0 => Evidence::Unknown(NO_GPU),
+        None => Evidence::Absent(format!("NVRTC {} supports the GPU", library.version)),
     }
 }
 
-pub fn memory(machine: &Machine) -> Sign {
-    by_check(machine, "gpu-memory", "`nvidia-smi` lists who holds the card's memory")
+fn memory(machine: &Machine) -> Evidence {
+    by_check(machine, "gpu-memory", "`nvidia-smi` lists the programs that use GPU memory")
 }
 
-pub fn instances(machine: &Machine) -> Sign {
+fn instances(machine: &Machine) -> Evidence {
     by_check(machine, "mig", "`nvidia-smi -L` lists instances, if there are any")
 }
 
-pub fn broken_memory(machine: &Machine) -> Sign {
-    by_check(machine, "ecc", "`nvidia-smi -q -d ECC` counts errors where the card can")
+fn faulty_memory(machine: &Machine) -> Evidence {
+    by_check(machine, "ecc", "`nvidia-smi -q -d ECC` counts errors where the GPU supports it")
 }
 
-pub fn heat(machine: &Machine) -> Sign {
+fn heat(machine: &Machine) -> Evidence {
     match by_check(machine, "temperature", "`nvidia-smi` shows degrees") {
-        Sign::Hidden(how) => match by_check(machine, "power", how) {
-            Sign::NotSeen(_) => Sign::Hidden(how),
-            told => told,
+        Evidence::Unknown(how) => match by_check(machine, "power", how) {
+            Evidence::Absent(_) => Evidence::Unknown(how),
+            answer => answer,
         },
-        Sign::NotSeen(cool) => match by_check(machine, "power", "") {
-            Sign::NotSeen(_) | Sign::Hidden(_) => Sign::NotSeen(cool),
+        Evidence::Absent(cool) => match by_check(machine, "power", "") {
+            Evidence::Absent(_) | Evidence::Unknown(_) => Evidence::Absent(cool),
             held_back => held_back,
         },
         hot => hot,
     }
 }
 
-pub fn slow(machine: &Machine) -> Sign {
-    let how = "`visage bench` says how many pictures come late";
+fn slow(machine: &Machine) -> Evidence {
+    let how = "`visage bench` shows how many frames are late";
     match by_check(machine, "power", how) {
-        Sign::NotSeen(_) => Sign::Hidden(how),
-        told => told,
+        Evidence::Absent(_) => Evidence::Unknown(how),
+        answer => answer,
     }
 }
 
-/// A card of a generation that nothing compiles for any more.
-pub fn too_old(machine: &Machine) -> Sign {
-    let known = machine.gpu.cards.iter().filter_map(|card| Some((card.sm?, capability(card.sm?)?)));
-    match known.clone().find(|(_, row)| row.used == Use::None) {
-        Some((sm, row)) => Sign::Seen(format!("SM {sm}: {}", row.note)),
+/// A GPU of a generation that nothing compiles for any more.
+fn too_old(machine: &Machine) -> Evidence {
+    let known = machine.gpu.devices.iter().filter_map(|device| Some((device.sm?, capability(device.sm?)?)));
+    match known.clone().find(|(_, row)| row.support == Support::None) {
+        Some((sm, row)) => Evidence::Present(format!("SM {sm}: {}", row.note)),
         None => match known.map(|(sm, _)| sm).next() {
-            Some(sm) => Sign::NotSeen(format!("SM {sm} is served")),
-            None => Sign::Hidden(NO_CARD),
+            Some(sm) => Evidence::Absent(format!("SM {sm} is supported")),
+            None => Evidence::Unknown(NO_GPU),
         },
     }
 }
 
-/// Engines in the cache, none of them for a card that is here.
-pub fn engines_of_another_card(machine: &Machine) -> Sign {
-    let sms: Vec<Sm> = machine.gpu.cards.iter().filter_map(|card| card.sm).collect();
+/// Engines in the cache, none of them for a GPU that is here.
+fn engines_for_another_gpu(machine: &Machine) -> Evidence {
+    let sms: Vec<Sm> = machine.gpu.devices.iter().filter_map(|device| device.sm).collect();
     let engines = &machine.libraries.engines;
     if sms.is_empty() || engines.is_empty() {
-        return Sign::Hidden("`visage engines list` names the capability in each engine: it must be the card's");
+        return Evidence::Unknown("`visage engines list` names the capability in each engine: it must be the GPU's");
     }
     let has = |part: &str| engines.iter().any(|engine| engine.split('.').any(|word| word == part));
     match sms.iter().find(|sm| has(&sm.tag())) {
-        Some(sm) => Sign::NotSeen(format!("there are engines for SM {sm}")),
-        None => Sign::Seen(format!("{}, none for SM {}", count(engines.len(), "engine"), visage_engines::listed(&sms))),
+        Some(sm) => Evidence::Absent(format!("there are engines for SM {sm}")),
+        None => Evidence::Present(format!(
+            "{}, none for SM {}",
+            count(engines.len(), "engine"),
+            visage_engines::listed(&sms)
+        )),
     }
 }
 
 /// Engines in the cache, none of them of the library that is here.
-pub fn engines_of_another_version(machine: &Machine) -> Sign {
+fn engines_of_another_version(machine: &Machine) -> Evidence {
     let libraries = &machine.libraries;
-    let Some((library, built)) = libraries.tensorrt.answer().zip(libraries.built_for) else {
-        return Sign::Hidden("`visage engines list` names the version in each engine: it must be the library's");
+    let Some((library, built)) = libraries.tensorrt.found().zip(libraries.built_for) else {
+        return Evidence::Unknown("`visage engines list` names the version in each engine: it must be the library's");
     };
     if libraries.engines.is_empty() {
-        return Sign::Hidden("there are no engines in this folder: see which file the error names");
+        return Evidence::Unknown("there are no engines in this folder: check which file the error names");
     }
     let tag = format!(".{}{}", Flavour::tag(built), library.version);
     if libraries.engines.iter().any(|engine| engine.contains(&tag)) {
-        return Sign::NotSeen(format!("there are engines of {}", library.version));
+        return Evidence::Absent(format!("there are engines of {}", library.version));
     }
-    Sign::Seen(format!("{}, none of {built} {}", count(libraries.engines.len(), "engine"), library.version))
+    Evidence::Present(format!("{}, none of {built} {}", count(libraries.engines.len(), "engine"), library.version))
 }
 
-pub fn windows_driver(machine: &Machine) -> Sign {
+fn windows_driver(machine: &Machine) -> Evidence {
     if machine.system.has_windows_driver() {
-        return Sign::Hidden("NVIDIA's program on Windows says which kind of driver is installed");
+        return Evidence::Unknown("NVIDIA's program on Windows says which kind of driver is installed");
     }
-    Sign::NotSeen("there is one kind of driver on Linux".to_owned())
+    Evidence::Absent("there is one kind of driver on Linux".to_owned())
 }

@@ -1,167 +1,190 @@
-//! Errors and sights that people paste: what they come from, in order of likelihood, and which of that is seen on a machine.
+//! Errors and visible faults that people paste: what causes them, in order of likelihood, and which cause is present on a machine.
 //!
-//! Decides which words mean which symptom. What tells causes apart is in `signs`, what is said of each in `symptoms/`.
+//! Decides which text means which symptom. The symptoms are data (`symptoms.toml`), what shows a cause is in `evidence`.
 
-mod artifacts;
-mod errors;
+mod data;
 mod evidence;
+mod nearest;
 
 use serde::Serialize;
 
-use super::checks::{INSTALL as DRIVER, driver_install};
-use super::{Machine, Remedy};
+pub use data::{Symptoms, SymptomsError};
 
-/// Something that people see.
-#[derive(Clone, Copy, Debug)]
-pub struct Symptom {
-    /// Its name, for scripts.
-    pub id: &'static str,
-    /// What it is.
-    pub title: &'static str,
-    /// Texts by which it is known, in lower case.
-    texts: &'static [&'static str],
-    /// What people see, in words of their own: the beginning of a word of the one list, and of one of the other.
-    sights: &'static [Sight],
-    /// Names and numbers by which it is known, in lower case (CUDA's `CUresult` and `cudaError_t`).
-    codes: &'static [&'static str],
-    /// What it comes from, the likeliest first.
-    causes: &'static [Cause],
-}
+use super::checks::driver_install;
+use super::{Hint, Machine};
+use data::{Cause, Symptom};
+use evidence::Evidence;
 
-/// Beginnings of words for a thing, and of those for what is wrong with it.
-type Sight = (&'static [&'static str], &'static [&'static str]);
+/// Stands for the commands that install the driver of a system.
+const INSTALL_DRIVER: &str = "@install-driver";
 
-/// Where a symptom comes from.
-#[derive(Clone, Copy, Debug)]
-struct Cause {
-    says: &'static str,
-    /// What on a machine speaks for or against it.
-    sign: fn(&Machine) -> Sign,
-    remedy: &'static str,
-    types: &'static [&'static str],
-}
-
-/// What a machine says of a cause.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Sign {
-    /// It is so here, and this shows it.
-    Seen(String),
-    /// The same, and whoever saw it knows better what to do.
-    Known(String, Remedy),
-    /// It is not so here, and this shows it.
-    NotSeen(String),
-    /// The machine does not tell; this would.
-    Hidden(&'static str),
-}
-
-/// Whether a cause is seen on a machine.
+/// Whether a cause is present on a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Here {
+pub enum Presence {
     /// It is.
-    Yes,
-    /// The machine does not tell.
+    Present,
+    /// The machine does not show it.
     Unknown,
     /// It is not.
-    No,
+    Absent,
 }
 
-/// A cause, held against a machine.
+/// A cause, compared with a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RankedCause {
     /// What it is.
-    pub cause: &'static str,
-    /// Whether it is seen here.
-    pub here: Here,
-    /// What shows it, or how to tell.
-    pub because: String,
+    pub cause: String,
+    /// Whether it is present on the machine.
+    pub presence: Presence,
+    /// What shows this, or how to find out.
+    pub evidence: String,
     /// What to do.
-    pub remedy: Remedy,
+    pub hint: Hint,
 }
 
-/// A symptom, held against a machine.
+/// A symptom, compared with a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Explained {
+pub struct Explanation {
     /// The symptom's name.
-    pub id: &'static str,
-    /// What it is.
-    pub title: &'static str,
-    /// Its causes: those that are seen here first, then by likelihood.
+    pub id: String,
+    /// What it is, in Chinese for a Chinese question.
+    pub title: String,
+    /// Its causes: those that are present first, then by likelihood.
     pub causes: Vec<RankedCause>,
 }
 
-/// All symptoms.
-pub fn all() -> impl Iterator<Item = &'static Symptom> {
-    errors::SYMPTOMS.iter().chain(artifacts::SYMPTOMS)
+/// A symptom by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Named {
+    /// Its name.
+    pub id: String,
+    /// What it is, in Chinese for a Chinese question.
+    pub title: String,
 }
 
-/// What `text`, pasted from a log or a code alone, can come from on `machine`; empty if it is none that is known.
+/// The causes of `text`, pasted from a log or a code alone, on `machine`; empty if no symptom matches.
 #[must_use]
-pub fn explain(text: &str, machine: &Machine) -> Vec<Explained> {
-    all().filter(|symptom| symptom.is_in(text)).map(|symptom| symptom.weigh(machine)).collect()
+pub fn explain(symptoms: &Symptoms, text: &str, machine: &Machine) -> Vec<Explanation> {
+    let question = Question::new(text);
+    let matching = symptoms.0.iter().filter(|symptom| symptom.matches(&question));
+    matching.map(|symptom| symptom.explain(machine, &question)).collect()
 }
 
-impl Symptom {
-    /// Whether `text` tells of it.
-    fn is_in(&self, text: &str) -> bool {
-        let text = text.to_lowercase().replace('\u{2019}', "'");
-        let words: Vec<&str> =
-            text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).collect();
-        text.trim() == self.id
-            || self.texts.iter().any(|known| text.contains(known))
-            || self.sights.iter().any(|(things, wrongs)| is_told(things, &text) && is_told(wrongs, &text))
-            || self.codes.iter().any(|code| is_said(code, &words))
-    }
-
-    fn weigh(&self, machine: &Machine) -> Explained {
-        let mut causes: Vec<RankedCause> = self.causes.iter().map(|cause| cause.weigh(machine)).collect();
-        // Stable: likelihood stays the order among equals.
-        causes.sort_by_key(|cause| cause.here);
-        Explained { id: self.id, title: self.title, causes }
-    }
+/// The symptoms that are most like a `text` which none matches, the nearest first; empty if none is like it.
+#[must_use]
+pub fn nearest(symptoms: &Symptoms, text: &str) -> Vec<Named> {
+    let question = Question::new(text);
+    let name = |symptom: &Symptom| Named { id: symptom.id.clone(), title: symptom.title_for(&question) };
+    nearest::nearest(symptoms, text).into_iter().map(name).collect()
 }
 
-/// Whether a word of the text begins with one of `beginnings`.
-fn is_told(beginnings: &[&str], text: &str) -> bool {
-    let begins = |at: usize| !text[..at].ends_with(char::is_alphanumeric);
-    beginnings.iter().any(|beginning| text.match_indices(beginning).any(|(at, _)| begins(at)))
+/// The names of all symptoms.
+#[must_use]
+pub fn ids(symptoms: &Symptoms) -> Vec<&str> {
+    symptoms.0.iter().map(|symptom| symptom.id.as_str()).collect()
+}
+
+/// A text in lower case, and its words.
+struct Question {
+    text: String,
+    words: Vec<String>,
+}
+
+impl Question {
+    fn new(text: &str) -> Self {
+        // Terminals and browsers turn apostrophes into typographic ones.
+        let text = text.trim().to_lowercase().replace('\u{2019}', "'");
+        let words = text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+        Self { words: words.map(str::to_owned).collect(), text }
+    }
+
+    /// Unified ideographs; the first user groups write Chinese.
+    fn is_chinese(&self) -> bool {
+        self.text.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c))
+    }
+
+    /// Whether a word begins with one of `beginnings`. Chinese words have no spaces between them and begin anywhere.
+    fn has_word(&self, beginnings: &[String]) -> bool {
+        let begins = |at: usize| !self.text[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
+        beginnings.iter().any(|beginning| self.text.match_indices(beginning.as_str()).any(|(at, _)| begins(at)))
+    }
+
+    /// Whether there is a code: a name anywhere, a number alone or after a word that introduces codes. An exit code of a
+    /// program is none.
+    fn has_code(&self, code: &str) -> bool {
+        let is_number = code.bytes().all(|byte| byte.is_ascii_digit());
+        let is_introduced = |at: usize| {
+            let before = |back: usize| at.checked_sub(back).map_or("", |at| self.words[at].as_str());
+            self.words.len() == 1 || BEFORE_A_NUMBER.contains(&before(1)) && before(2) != "exit"
+        };
+        self.words.iter().enumerate().any(|(at, word)| *word == code && (!is_number || is_introduced(at)))
+    }
 }
 
 /// Words after which a number is a code.
 const BEFORE_A_NUMBER: &[&str] =
     &["error", "code", "err", "status", "cuda", "cuerror", "cudaerror", "returned", "result"];
 
-/// Whether the words hold a code: a name anywhere, a number only alone or where one says that it is a code.
-fn is_said(code: &str, words: &[&str]) -> bool {
-    let is_number = code.bytes().all(|byte| byte.is_ascii_digit());
-    // How a program ended is its own business.
-    let introduced = |at: usize| {
-        words.len() == 1 || at > 0 && BEFORE_A_NUMBER.contains(&words[at - 1]) && (at < 2 || words[at - 2] != "exit")
-    };
-    words.iter().enumerate().any(|(at, word)| *word == code && (!is_number || introduced(at)))
+impl Symptom {
+    fn matches(&self, question: &Question) -> bool {
+        question.text == self.id
+            || self.phrases.iter().any(|phrase| question.text.contains(phrase.as_str()))
+            || self.pairs.iter().any(|[things, faults]| question.has_word(things) && question.has_word(faults))
+            || self.codes.iter().any(|code| question.has_code(code))
+    }
+
+    fn title_for(&self, question: &Question) -> String {
+        self.title_zh.as_ref().filter(|_| question.is_chinese()).unwrap_or(&self.title).clone()
+    }
+
+    fn explain(&self, machine: &Machine, question: &Question) -> Explanation {
+        let mut causes: Vec<RankedCause> = self.causes.iter().map(|cause| cause.rank(machine)).collect();
+        // The sort is stable: among equals likelihood remains the order.
+        causes.sort_by_key(|cause| cause.presence);
+        Explanation { id: self.id.clone(), title: self.title_for(question), causes }
+    }
 }
 
 impl Cause {
-    fn weigh(&self, machine: &Machine) -> RankedCause {
-        let types = if self.types == DRIVER { driver_install(machine.system) } else { self.types };
-        let types = types.iter().map(|line| (*line).to_owned()).collect();
-        let remedy = Remedy { says: self.remedy.to_owned(), types };
-        let (here, because, remedy) = match (self.sign)(machine) {
-            Sign::Seen(because) => (Here::Yes, because, remedy),
-            Sign::Known(because, better) => (Here::Yes, because, better),
-            Sign::NotSeen(because) => (Here::No, because, remedy),
-            Sign::Hidden(how) => (Here::Unknown, how.to_owned(), remedy),
+    fn rank(&self, machine: &Machine) -> RankedCause {
+        let found = self.evidence.as_deref().and_then(evidence::by_name).map(|find| find(machine));
+        let (presence, evidence, better) = match found {
+            Some(Evidence::Present(finding)) => (Presence::Present, finding, None),
+            Some(Evidence::PresentWithHint(finding, better)) => (Presence::Present, finding, Some(better)),
+            Some(Evidence::Absent(finding)) => (Presence::Absent, finding, None),
+            Some(Evidence::Unknown(how)) => {
+                (Presence::Unknown, self.how.clone().unwrap_or_else(|| how.to_owned()), None)
+            }
+            None => (Presence::Unknown, self.how.clone().unwrap_or_default(), None),
         };
-        RankedCause { cause: self.says, here, because, remedy }
+        RankedCause {
+            cause: self.text.clone(),
+            presence,
+            evidence,
+            hint: better.unwrap_or_else(|| self.hint_on(machine)),
+        }
+    }
+
+    fn hint_on(&self, machine: &Machine) -> Hint {
+        let expanded = self.commands.iter().flat_map(|command| match command.as_str() {
+            INSTALL_DRIVER => driver_install(machine.system).iter().map(|line| (*line).to_owned()).collect(),
+            _ => vec![command.clone()],
+        });
+        Hint { text: self.hint.clone(), commands: expanded.collect() }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{ada, driverless, hopper, library, sole_card, version, with};
+    use super::super::tests::{ada, driverless, hopper, library, only_device, version, with};
     use super::*;
 
-    fn ids(text: &str) -> Vec<&'static str> {
+    fn explain(text: &str, machine: &Machine) -> Vec<Explanation> {
+        super::explain(&Symptoms::built_in(), text, machine)
+    }
+
+    fn ids(text: &str) -> Vec<String> {
         explain(text, &Machine::default()).into_iter().map(|explained| explained.id).collect()
     }
 
@@ -222,6 +245,21 @@ mod tests {
             ("the lips don't move", "mouth"),
             ("the video is black", "black-frames"),
             ("green artifacts in the picture", "black-frames"),
+            ("libnvinfer.so.10: cannot open shared object file: No such file or directory", "missing-library"),
+            ("Could not load library libcudnn_ops_infer.so.8", "missing-library"),
+            ("Target GPU SM 120 is not supported by this TensorRT release", "gpu-not-supported"),
+            ("[TRT] Error: Unsupported SM: 0x809", "gpu-not-supported"),
+            ("nvrtc: error: invalid value for --gpu-architecture (-arch)", "gpu-not-supported"),
+            ("Assertion failed: magicTagRead == kPLAN_MAGIC_TAG", "plan-not-compatible"),
+            ("visage: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.38' not found", "glibc-too-old"),
+            ("the network's output is all zeros", "zero-outputs"),
+            ("音画不同步", "out-of-step"),
+            ("生成的视频声音比画面慢", "out-of-step"),
+            ("显存不足", "out-of-memory"),
+            ("第二个会话就爆显存了", "out-of-memory"),
+            ("黑屏", "black-frames"),
+            ("嘴型漂移", "mouth"),
+            ("嘴有点僵", "mouth"),
         ] {
             assert_eq!(ids(text), [id], "{text}");
         }
@@ -232,50 +270,61 @@ mod tests {
         for text in
             ["", "drawn in 700 ms with 35 pictures", "hello", "7000", "step 2 of 100", "exit code 3", "exit status 2"]
         {
-            assert_eq!(ids(text), <[&str; 0]>::default(), "{text}");
+            assert_eq!(ids(text), <[String; 0]>::default(), "{text}");
         }
     }
 
     #[test]
     fn every_symptom_is_known_by_its_name_and_each_cause_has_something_to_do() {
-        for symptom in all() {
-            assert_eq!(ids(symptom.id), [symptom.id]);
-            assert!(symptom.causes.len() >= 2, "{}: one cause needs no telling apart", symptom.id);
-            let lower = |words: &[&str]| words.iter().all(|word| *word == word.to_lowercase());
-            assert!(lower(symptom.texts) && lower(symptom.codes), "{}", symptom.id);
-            assert!(symptom.causes.iter().all(|cause| !cause.remedy.is_empty()), "{}", symptom.id);
+        for symptom in Symptoms::built_in().0 {
+            assert_eq!(ids(&symptom.id), [symptom.id.as_str()]);
+            assert!(symptom.causes.len() >= 2 && symptom.title_zh.is_some(), "{}", symptom.id);
+            assert!(symptom.causes.iter().all(|cause| !cause.hint.is_empty()), "{}", symptom.id);
+            for phrase in &symptom.phrases {
+                assert_eq!(ids(phrase), [symptom.id.as_str()], "{phrase}");
+            }
         }
     }
 
-    /// The first cause that is told for `text` on `machine`, and whether it is seen there.
-    fn first(text: &str, machine: &Machine) -> (Here, &'static str) {
+    #[test]
+    fn a_chinese_question_has_a_chinese_title() {
+        assert_eq!(explain("显存不足", &ada())[0].title, "显存不足");
+        assert_eq!(
+            explain("out of memory", &ada())[0].title,
+            "the GPU has no memory left, at load or at the next session"
+        );
+    }
+
+    /// The first cause of `text` on `machine`, and whether it is seen there.
+    fn first(text: &str, machine: &Machine) -> (Presence, String) {
         let explained = explain(text, machine).swap_remove(0);
-        (explained.causes[0].here, explained.causes[0].cause)
+        let first = explained.causes.into_iter().next().expect("a cause");
+        (first.presence, first.cause)
     }
 
     #[test]
-    fn what_is_seen_on_the_machine_is_told_first() {
+    fn what_is_present_on_the_machine_comes_first() {
         let cases: &[(&str, Machine, &str)] = &[
             (
                 "209",
                 with(ada(), |machine| machine.libraries.engines = vec!["unet.512x25.fp16.sm120.rtx1.7.1-0".into()]),
-                "another card",
+                "another GPU",
             ),
-            ("209", with(ada(), |machine| sole_card(machine).sm = "6.1".parse().ok()), "too old"),
+            ("209", with(ada(), |machine| only_device(machine).sm = "6.1".parse().ok()), "too old"),
             (
                 "209",
                 with(ada(), |machine| {
-                    sole_card(machine).sm = "12.0".parse().ok();
+                    only_device(machine).sm = "12.0".parse().ok();
                     machine.gpu.driver = Some(version("560.28.03"));
                 }),
                 "driver is older",
             ),
             ("35", with(ada(), |machine| machine.gpu.driver = Some(version("515.65.01"))), "older than"),
             ("CUDA initialization failed", driverless(), "no driver"),
-            ("out of memory", with(ada(), |machine| sole_card(machine).memory_free_bytes = 1), "another program"),
+            ("out of memory", with(ada(), |machine| only_device(machine).memory_free_bytes = 1), "another program"),
             ("out of memory", with(ada(), |machine| machine.gpu.driver = Some(version("515.65.01"))), "driver"),
-            ("error 700", with(hopper(), |machine| sole_card(machine).ecc_errors = Some(2)), "memory is broken"),
-            ("black frames", with(ada(), |machine| sole_card(machine).temperature_c = Some(91)), "hot"),
+            ("error 700", with(hopper(), |machine| only_device(machine).ecc_errors = Some(2)), "memory is faulty"),
+            ("black frames", with(ada(), |machine| only_device(machine).temperature_c = Some(91)), "hot"),
             (
                 "engine plan not compatible",
                 with(ada(), |machine| {
@@ -286,8 +335,11 @@ mod tests {
             ),
         ];
         for (text, machine, words) in cases {
-            let (here, cause) = first(text, machine);
-            assert!(here == Here::Yes && cause.contains(words), "{text}: wanted {words}, found {here:?} {cause}");
+            let (presence, cause) = first(text, machine);
+            assert!(
+                presence == Presence::Present && cause.contains(words),
+                "{text}: wanted {words}, found {presence:?} {cause}"
+            );
         }
     }
 
@@ -295,10 +347,14 @@ mod tests {
     fn what_is_seen_by_a_check_is_answered_as_the_check_answers_it() {
         let updated = with(ada(), |machine| {
             machine.gpu.management = visage_kernels::nvml::Management::Mismatch;
-            machine.gpu.cards.clear();
+            machine.gpu.devices.clear();
         });
         let cause = explain("CUDA initialization failed", &updated).swap_remove(0).causes.swap_remove(0);
-        assert_eq!((cause.here, cause.remedy.types), (Here::Yes, vec!["sudo reboot".to_owned()]), "and no new driver");
+        assert_eq!(
+            (cause.presence, cause.hint.commands),
+            (Presence::Present, vec!["sudo reboot".to_owned()]),
+            "and no new driver"
+        );
         let windows = with(ada(), |machine| machine.system = crate::doctor::machine::System::Wsl);
         let said = serde_json::to_string(&explain("out of memory", &windows)).expect("JSON");
         assert!(said.contains("nvidia.com/drivers") && !said.contains("apt-get"), "{said}");
@@ -306,10 +362,10 @@ mod tests {
 
     #[test]
     fn where_nothing_speaks_for_a_cause_likelihood_is_the_order() {
-        let (here, cause) = first("mouth is stiff", &ada());
-        assert!(here == Here::Unknown && cause.contains("dynamic_scale"), "{here:?} {cause}");
+        let (presence, cause) = first("mouth is stiff", &ada());
+        assert!(presence == Presence::Unknown && cause.contains("dynamic_scale"), "{presence:?} {cause}");
         let explained = explain("209", &ada()).swap_remove(0);
-        assert!(explained.causes.iter().all(|cause| cause.here != Here::Yes), "{explained:#?}");
+        assert!(explained.causes.iter().all(|cause| cause.presence != Presence::Present), "{explained:#?}");
     }
 
     #[test]
@@ -318,8 +374,8 @@ mod tests {
         for (text, words) in [
             ("mouth", &["1.0 to 1.2", "1.1", "align"][..]),
             ("out of memory", &["768", "fp16", "driver"]),
-            ("out of step", &["as long as its sound"]),
-            ("black frames", &["Sessions", "reinstall", "Xid"]),
+            ("out of step", &["as long as its audio"]),
+            ("black frames", &["Studio", "install it again", "Xid"]),
         ] {
             let said = said(text);
             assert!(words.iter().all(|word| said.contains(word)), "{text}: {words:?} in {said}");

@@ -1,18 +1,18 @@
-//! RtcFactory whose driver, container or settings stand between visage and the card.
+//! RtcFactory whose driver, container or settings stand between visage and the GPU.
 
 use visage_engines::Sm;
 use visage_kernels::nvml::Management;
 
-use super::{Case, ada, bare, card, case, driver, driverless, hopper, library, version, with, wsl};
-use crate::doctor::machine::{System, Told};
+use super::{Case, ada, bare, case, device, driver, driverless, hopper, library, version, with, wsl};
+use crate::doctor::machine::{Probed, System};
 
-/// What stands between visage and the card.
-pub(super) const OF_THE_DRIVER: &[Case] = &[
-    case("no card at all", bare, &["card"], &[], "visage serve"),
-    case("all is right", ada, &[], &[], "580.95.05 runs CUDA 13"),
-    case("a card and no driver", driverless, &["driver"], &[], "Secure Boot"),
+/// What stands between visage and the GPU.
+pub(super) const DRIVER_CASES: &[Case] = &[
+    case("no GPU at all", bare, &["gpu"], &[], "visage serve"),
+    case("all is right", ada, &[], &[], "580.95.05 supports CUDA 13"),
+    case("a GPU and no driver", driverless, &["driver"], &[], "Secure Boot"),
     case(
-        "nouveau drives the card",
+        "nouveau is loaded",
         || with(driverless(), |machine| machine.gpu.modules = vec!["nouveau".into()]),
         &["driver"],
         &[],
@@ -23,7 +23,7 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
         || {
             with(ada(), |machine| {
                 machine.gpu.management = Management::Mismatch;
-                (machine.gpu.driver, machine.gpu.cards) = (None, Vec::new());
+                (machine.gpu.driver, machine.gpu.devices) = (None, Vec::new());
                 machine.gpu.cuda_start_code = Some(803);
             })
         },
@@ -37,7 +37,7 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
             with(ada(), |machine| {
                 driver(machine, "515.105.01", "11.7");
                 machine.libraries.nvrtc = library("libnvrtc.so.11.2", "11.8");
-                machine.gpu.cards = vec![card("GeForce RTX 3090", Sm::SM86, 24)];
+                machine.gpu.devices = vec![device("GeForce RTX 3090", Sm::SM86, 24)];
             })
         },
         &["driver-version"],
@@ -54,7 +54,7 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
         },
         &[],
         &["driver-version"],
-        "530.30.02 runs CUDA 12, 535 or newer is advised",
+        "530.30.02 supports CUDA 12, 535 or newer is recommended",
     ),
     case(
         "RTX 4090 with the first driver of CUDA 12, which NVIDIA says is fine",
@@ -66,20 +66,20 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
         },
         &[],
         &["driver-version"],
-        "it came with driver 530.30.02, 535.54 is advised; 525.60.13 runs it by minor-version compatibility",
+        "it came with driver 530.30.02, 535.54 is recommended; 525.60.13 supports it by minor-version compatibility",
     ),
     case(
-        "the driver of 12.2, older than the house advises",
+        "the driver of 12.2, older than recommended",
         || {
             with(ada(), |machine| {
                 driver(machine, "535.54.03", "12.2");
                 machine.libraries.nvrtc = library("libnvrtc.so.12", "12.2");
-                machine.gpu.cards = vec![card("GeForce RTX 3090", Sm::SM86, 24)];
+                machine.gpu.devices = vec![device("GeForce RTX 3090", Sm::SM86, 24)];
             })
         },
         &[],
         &["driver-version"],
-        "; 535.54.03 runs it, 535.86 is advised",
+        "; 535.54.03 supports it, 535.86 is recommended",
     ),
     case(
         "driver 535.104, which is newer than 535.54",
@@ -117,7 +117,7 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
         || {
             with(ada(), |machine| {
                 driver(machine, "565.57.01", "12.7");
-                machine.gpu.cards = vec![card("GeForce RTX 5090", Sm::SM120, 32)];
+                machine.gpu.devices = vec![device("GeForce RTX 5090", Sm::SM120, 32)];
                 machine.libraries.nvrtc = library("libnvrtc.so.12", "12.8");
             })
         },
@@ -129,7 +129,7 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
         "RTX 5090 with NVRTC 12.4",
         || {
             with(ada(), |machine| {
-                machine.gpu.cards = vec![card("GeForce RTX 5090", Sm::SM120, 32)];
+                machine.gpu.devices = vec![device("GeForce RTX 5090", Sm::SM120, 32)];
                 machine.libraries.nvrtc = library("libnvrtc.so.12", "12.4");
             })
         },
@@ -167,11 +167,11 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
         },
         &[],
         &["cuda", "driver-version", "encoder"],
-        "before the driver's own",
+        "precedes the driver's library",
     ),
     case(
         "CUDA's library left out",
-        || with(ada(), |machine| machine.gpu.cuda = Told::Absent("not found".into())),
+        || with(ada(), |machine| machine.gpu.cuda = Probed::Missing("not found".into())),
         &["cuda"],
         &[],
         "libnvidia-compute",
@@ -180,9 +180,9 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
         "device files may not be opened",
         || {
             with(ada(), |machine| {
-                machine.gpu.nodes[0].refused = Some("Permission denied (os error 13)".into());
+                machine.gpu.device_files[0].error = Some("Permission denied (os error 13)".into());
                 machine.gpu.management = Management::Refused;
-                machine.gpu.cards.clear();
+                machine.gpu.devices.clear();
                 machine.gpu.cuda_start_code = Some(100);
             })
         },
@@ -192,7 +192,7 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
     ),
     case(
         "device files not made yet",
-        || with(ada(), |machine| machine.gpu.nodes.truncate(2)),
+        || with(ada(), |machine| machine.gpu.device_files.truncate(2)),
         &["device-files"],
         &[],
         "sudo nvidia-modprobe -c 0 -u",
@@ -201,7 +201,7 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
         "hidden by a setting",
         || {
             with(ada(), |machine| {
-                machine.gpu.hidden_by = Some("CUDA_VISIBLE_DEVICES=-1".into());
+                machine.gpu.hidden_by_variable = Some("CUDA_VISIBLE_DEVICES=-1".into());
                 machine.gpu.cuda_start_code = Some(100);
             })
         },
@@ -213,7 +213,7 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
         "CUDA that does not come back",
         || {
             with(ada(), |machine| {
-                machine.gpu.cuda = Told::Hangs("no answer after 30 s".into());
+                machine.gpu.cuda = Probed::TimedOut("no answer after 30 s".into());
                 machine.gpu.cuda_start_code = None;
             })
         },
@@ -226,30 +226,30 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
         || with(ada(), |machine| machine.gpu.cuda_start_code = Some(304)),
         &["cuda"],
         &[],
-        "/dev/nvidia-uvm among them",
+        "including /dev/nvidia-uvm",
     ),
     case(
-        "a container whose runtime gave the card in another way than by its variable",
+        "a container whose runtime gave the GPU in another way than by its variable",
         || {
             with(ada(), |machine| {
                 machine.container = Some("kubernetes".into());
-                machine.gpu.hidden_by = Some("NVIDIA_VISIBLE_DEVICES=void".into());
+                machine.gpu.hidden_by_variable = Some("NVIDIA_VISIBLE_DEVICES=void".into());
             })
         },
         &[],
         &[],
-        "NVIDIA_VISIBLE_DEVICES=void, and the card's files are there all the same",
+        "NVIDIA_VISIBLE_DEVICES=void, but the GPU's device files exist",
     ),
     case(
-        "a container that was told to have no card",
+        "a container whose variable excludes NVIDIA GPUs",
         || {
             with(ada(), |machine| {
                 machine.container = Some("docker".into());
-                machine.gpu.hidden_by = Some("NVIDIA_VISIBLE_DEVICES=none".into());
+                machine.gpu.hidden_by_variable = Some("NVIDIA_VISIBLE_DEVICES=none".into());
                 let gpu = &mut machine.gpu;
-                (gpu.nodes, gpu.cards, gpu.driver) = (Vec::new(), Vec::new(), None);
+                (gpu.device_files, gpu.devices, gpu.driver) = (Vec::new(), Vec::new(), None);
                 gpu.management = Management::NoLibrary;
-                gpu.cuda = Told::Absent("not found".into());
+                gpu.cuda = Probed::Missing("not found".into());
             })
         },
         &["container", "visible"],
@@ -268,19 +268,19 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
         || {
             with(ada(), |machine| {
                 machine.gpu.pci = vec!["0000:01:00.0 (10de:2b85)".into()];
-                machine.gpu.cards.clear();
+                machine.gpu.devices.clear();
                 machine.gpu.cuda_start_code = Some(100);
             })
         },
         &["driver", "cuda"],
         &[],
-        "wants the driver with the open modules",
+        "needs the driver with the open kernel modules",
     ),
     case("WSL as it should be", wsl, &[], &[], "instead of /dev/nvidia*"),
     case(
-        "WSL without the card",
+        "WSL without the GPU",
         || with(bare(), |machine| machine.system = System::Wsl),
-        &["card"],
+        &["gpu"],
         &[],
         "wsl.exe --update",
     ),
@@ -289,7 +289,7 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
         || {
             with(wsl(), |machine| {
                 machine.gpu.driver = Some(version("522.30"));
-                machine.gpu.cuda = Told::Is(version("11.8"));
+                machine.gpu.cuda = Probed::Found(version("11.8"));
                 machine.libraries.nvrtc = library("libnvrtc.so.12", "12.1");
             })
         },
@@ -299,7 +299,7 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
     ),
     case(
         "WSL whose loader does not look in /usr/lib/wsl",
-        || with(wsl(), |machine| machine.gpu.cuda = Told::Absent("not found".into())),
+        || with(wsl(), |machine| machine.gpu.cuda = Probed::Missing("not found".into())),
         &["cuda"],
         &[],
         "/usr/lib/wsl/lib",
@@ -310,9 +310,9 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
             with(ada(), |machine| {
                 machine.container = Some("docker".into());
                 let gpu = &mut machine.gpu;
-                (gpu.nodes, gpu.cards, gpu.driver) = (Vec::new(), Vec::new(), None);
+                (gpu.device_files, gpu.devices, gpu.driver) = (Vec::new(), Vec::new(), None);
                 gpu.management = Management::NoLibrary;
-                gpu.cuda = Told::Absent("not found".into());
+                gpu.cuda = Probed::Missing("not found".into());
             })
         },
         &["container"],
@@ -324,7 +324,7 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
         || {
             with(ada(), |machine| {
                 machine.container = Some("kubernetes".into());
-                machine.gpu.cuda = Told::Absent("not found".into());
+                machine.gpu.cuda = Probed::Missing("not found".into());
             })
         },
         &["container"],
@@ -337,7 +337,7 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
             with(ada(), |machine| {
                 machine.container = Some("docker".into());
                 machine.gpu.management = Management::NoLibrary;
-                machine.gpu.cards.clear();
+                machine.gpu.devices.clear();
             })
         },
         &["container"],
@@ -349,7 +349,7 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
         || {
             with(ada(), |machine| {
                 machine.gpu.management = Management::NoLibrary;
-                machine.gpu.cards.clear();
+                machine.gpu.devices.clear();
             })
         },
         &["driver"],
@@ -357,11 +357,11 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
         "nvidia-utils-580",
     ),
     case(
-        "a card that fell off the bus",
+        "a GPU that fell off the bus",
         || {
             with(ada(), |machine| {
                 machine.gpu.management = Management::Failed("GPU is lost".into());
-                machine.gpu.cards.clear();
+                machine.gpu.devices.clear();
                 machine.gpu.cuda_start_code = Some(100);
             })
         },
@@ -374,7 +374,7 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
         || with(ada(), |machine| machine.container = Some("podman".into())),
         &[],
         &[],
-        "in podman, with the card",
+        "in podman, with the GPU",
     ),
     case(
         "a sandbox without the driver's files in which CUDA starts all the same",
@@ -382,12 +382,13 @@ pub(super) const OF_THE_DRIVER: &[Case] = &[
             with(ada(), |machine| {
                 machine.container = Some("docker".into());
                 let gpu = &mut machine.gpu;
-                (gpu.pci, gpu.modules, gpu.nodes, gpu.kernel_driver) = (Vec::new(), Vec::new(), Vec::new(), None);
+                (gpu.pci, gpu.modules, gpu.device_files, gpu.kernel_driver) =
+                    (Vec::new(), Vec::new(), Vec::new(), None);
             })
         },
         &[],
         &[],
-        "580.95.05, and the card answers",
+        "580.95.05, and the GPU answers",
     ),
-    case("macOS", || with(bare(), |machine| machine.system = System::MacOs), &["card"], &[], "macOS has no driver"),
+    case("macOS", || with(bare(), |machine| machine.system = System::MacOs), &["gpu"], &[], "macOS has no driver"),
 ];

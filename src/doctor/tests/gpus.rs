@@ -1,18 +1,18 @@
-//! RtcFactory whose cards, or NVIDIA's libraries, are not what they should be.
+//! RtcFactory whose GPUs, or NVIDIA's libraries, are not what they should be.
 
 use visage_engines::{Flavour, Sm};
 use visage_kernels::nvml::MemoryUser;
 
-use super::{Case, GB, ada, card, case, hopper, library, sole_card, version, with};
-use crate::doctor::machine::{System, Told};
+use super::{Case, GB, ada, case, device, hopper, library, only_device, version, with};
+use crate::doctor::machine::{Probed, System};
 
-/// The cards themselves and NVIDIA's libraries.
-pub(super) const OF_THE_CARD: &[Case] = &[
+/// The GPUs themselves and NVIDIA's libraries.
+pub(super) const GPU_CASES: &[Case] = &[
     case(
         "GTX 1080",
         || {
             with(ada(), |machine| {
-                machine.gpu.cards = vec![card("GeForce GTX 1080", Sm::new(6, 1), 8)];
+                machine.gpu.devices = vec![device("GeForce GTX 1080", Sm::new(6, 1), 8)];
             })
         },
         &["capability"],
@@ -23,21 +23,21 @@ pub(super) const OF_THE_CARD: &[Case] = &[
         "RTX 2080 Ti",
         || {
             with(ada(), |machine| {
-                machine.gpu.cards = vec![card("GeForce RTX 2080 Ti", Sm::SM75, 11)];
+                machine.gpu.devices = vec![device("GeForce RTX 2080 Ti", Sm::SM75, 11)];
             })
         },
         &[],
-        &["capability"],
+        &["capability", "turing"],
         "mixed precision",
     ),
     case(
         "A100 with TensorRT for RTX, without NVENC",
-        || with(ada(), |machine| machine.gpu.cards = vec![card("A100-SXM4-80GB", Sm::SM80, 80)]),
+        || with(ada(), |machine| machine.gpu.devices = vec![device("A100-SXM4-80GB", Sm::SM80, 80)]),
         &[],
         &["encoder"],
         "no NVENC on NVIDIA A100-SXM4-80GB",
     ),
-    case("H200 with classic TensorRT", hopper, &[], &["encoder"], "TensorRT runs on SM 9.0"),
+    case("H200 with classic TensorRT", hopper, &[], &["encoder"], "TensorRT supports SM 9.0"),
     case(
         "H100 with TensorRT for RTX",
         || {
@@ -52,40 +52,40 @@ pub(super) const OF_THE_CARD: &[Case] = &[
         "cargo build --release --features tensorrt",
     ),
     case(
-        "an RTX card and the usual build",
+        "an RTX GPU and the usual build",
         || with(ada(), |machine| machine.libraries.built_for = None),
         &["flavour"],
         &[],
         "cargo build --release --features tensorrt-rtx",
     ),
     case(
-        "an old card beside a good one",
-        || with(ada(), |machine| machine.gpu.cards.insert(0, card("GeForce GTX 1080", Sm::new(6, 1), 8))),
+        "an old GPU beside a good one",
+        || with(ada(), |machine| machine.gpu.devices.insert(0, device("GeForce GTX 1080", Sm::new(6, 1), 8))),
         &[],
         &[],
-        "card 1: SM 8.9",
+        "GPU 1: SM 8.9",
     ),
     case(
-        "two cards, of which CUDA names the one first that somebody else fills",
+        "two GPUs, of which CUDA names the one first that somebody else fills",
         || {
             with(ada(), |machine| {
                 let place = |bus: u8| Some(format!("00000000:{bus:02X}:00.0"));
-                machine.gpu.cards.push(card("GeForce RTX 4090", Sm::SM89, 24));
-                (0..2).for_each(|at| machine.gpu.cards[at].bus_address = place(at as u8));
-                machine.gpu.cards[1].memory_free_bytes = GB / 5;
-                machine.gpu.first_card = place(1);
+                machine.gpu.devices.push(device("GeForce RTX 4090", Sm::SM89, 24));
+                (0..2).for_each(|at| machine.gpu.devices[at].bus_address = place(at as u8));
+                machine.gpu.devices[1].memory_free_bytes = GB / 5;
+                machine.gpu.first_device_bus_id = place(1);
             })
         },
         &["gpu-memory"],
         &[],
-        "card 1: wanted 0.5 GB at least, found 0.2 GB of 24.0 GB free",
+        "GPU 1: wanted at least 0.5 GB, found 0.2 GB of 24.0 GB free",
     ),
     case(
         "GB10, whose memory is the machine's own",
         || {
             with(ada(), |machine| {
-                machine.gpu.cards = vec![card("GB10", Sm::SM121, 1)];
-                (sole_card(machine).memory_bytes, sole_card(machine).memory_free_bytes) = (0, 0);
+                machine.gpu.devices = vec![device("GB10", Sm::SM121, 1)];
+                (only_device(machine).memory_bytes, only_device(machine).memory_free_bytes) = (0, 0);
             })
         },
         &[],
@@ -93,15 +93,15 @@ pub(super) const OF_THE_CARD: &[Case] = &[
         "that of some is the machine's own",
     ),
     case(
-        "a card of tomorrow",
-        || with(ada(), |machine| machine.gpu.cards = vec![card("GeForce RTX 7090", Sm::new(14, 0), 48)]),
+        "a GPU of tomorrow",
+        || with(ada(), |machine| machine.gpu.devices = vec![device("GeForce RTX 7090", Sm::new(14, 0), 48)]),
         &[],
         &[],
         "newer than this visage knows",
     ),
     case(
         "TensorRT missing",
-        || with(ada(), |machine| machine.libraries.tensorrt = Told::Absent("/opt/trt (not there)".into())),
+        || with(ada(), |machine| machine.libraries.tensorrt = Probed::Missing("/opt/trt (not there)".into())),
         &["tensorrt"],
         &[],
         "pip install tensorrt-rtx-cu13-libs",
@@ -115,28 +115,28 @@ pub(super) const OF_THE_CARD: &[Case] = &[
     ),
     case(
         "something else under TensorRT's name",
-        || with(ada(), |machine| machine.libraries.tensorrt = Told::Failed("a library without f: libx".into())),
+        || with(ada(), |machine| machine.libraries.tensorrt = Probed::Failed("a library without f: libx".into())),
         &["tensorrt"],
         &[],
         "another library has its name",
     ),
     case(
         "NVRTC missing",
-        || with(ada(), |machine| machine.libraries.nvrtc = Told::Absent("the loader's path".into())),
+        || with(ada(), |machine| machine.libraries.nvrtc = Probed::Missing("the loader's path".into())),
         &[],
         &["nvrtc"],
         "pip install nvidia-cuda-nvrtc",
     ),
     case(
         "cut into instances",
-        || with(hopper(), |machine| sole_card(machine).is_mig = Some(true)),
+        || with(hopper(), |machine| only_device(machine).is_mig = Some(true)),
         &[],
         &["mig", "encoder"],
         "sudo nvidia-smi -mig 0",
     ),
     case(
         "errors of memory",
-        || with(hopper(), |machine| sole_card(machine).ecc_errors = Some(3)),
+        || with(hopper(), |machine| only_device(machine).ecc_errors = Some(3)),
         &["ecc"],
         &["encoder"],
         "3 that could not be corrected",
@@ -145,8 +145,8 @@ pub(super) const OF_THE_CARD: &[Case] = &[
         "laptop on its battery",
         || {
             with(ada(), |machine| {
-                machine.gpu.cards = vec![card("GeForce RTX 4070 Laptop GPU", Sm::SM89, 8)];
-                sole_card(machine).is_on_battery = Some(true);
+                machine.gpu.devices = vec![device("GeForce RTX 4070 Laptop GPU", Sm::SM89, 8)];
+                only_device(machine).is_on_battery = Some(true);
             })
         },
         &[],
@@ -159,9 +159,9 @@ pub(super) const OF_THE_CARD: &[Case] = &[
             with(ada(), |machine| {
                 machine.system = System::Windows;
                 machine.gpu.driver = Some(version("581.15"));
-                machine.gpu.cards = vec![card("GeForce RTX 4070 Laptop GPU", Sm::SM89, 8)];
-                sole_card(machine).is_on_battery = Some(true);
-                sole_card(machine).temperature_c = Some(85);
+                machine.gpu.devices = vec![device("GeForce RTX 4070 Laptop GPU", Sm::SM89, 8)];
+                only_device(machine).is_on_battery = Some(true);
+                only_device(machine).temperature_c = Some(85);
             })
         },
         &[],
@@ -172,9 +172,9 @@ pub(super) const OF_THE_CARD: &[Case] = &[
         "laptop with a quiet profile",
         || {
             with(ada(), |machine| {
-                machine.gpu.cards = vec![card("GeForce RTX 4070 Laptop GPU", Sm::SM89, 8)];
-                sole_card(machine).power_limit_w = Some(55);
-                sole_card(machine).power_default_w = Some(115);
+                machine.gpu.devices = vec![device("GeForce RTX 4070 Laptop GPU", Sm::SM89, 8)];
+                only_device(machine).power_limit_w = Some(55);
+                only_device(machine).power_default_w = Some(115);
             })
         },
         &[],
@@ -185,8 +185,8 @@ pub(super) const OF_THE_CARD: &[Case] = &[
         "too hot",
         || {
             with(ada(), |machine| {
-                sole_card(machine).temperature_c = Some(88);
-                sole_card(machine).slowed_by = vec!["hw_thermal_slowdown".into()];
+                only_device(machine).temperature_c = Some(88);
+                only_device(machine).slowed_by = vec!["hw_thermal_slowdown".into()];
             })
         },
         &[],
@@ -197,9 +197,9 @@ pub(super) const OF_THE_CARD: &[Case] = &[
         "memory held by another process",
         || {
             with(ada(), |machine| {
-                sole_card(machine).memory_free_bytes = GB;
+                only_device(machine).memory_free_bytes = GB;
                 let name = "/usr/bin/python3".to_owned();
-                sole_card(machine).memory_users = vec![MemoryUser { pid: 4242, name, bytes: Some(21 * GB) }];
+                only_device(machine).memory_users = vec![MemoryUser { pid: 4242, name, bytes: Some(21 * GB) }];
             })
         },
         &[],
@@ -207,8 +207,8 @@ pub(super) const OF_THE_CARD: &[Case] = &[
         "held by /usr/bin/python3 (pid 4242): 21.0 GB",
     ),
     case(
-        "a card with 4 GB",
-        || with(ada(), |machine| machine.gpu.cards = vec![card("GeForce RTX 3050", Sm::SM86, 4)]),
+        "a GPU with 4 GB",
+        || with(ada(), |machine| machine.gpu.devices = vec![device("GeForce RTX 3050", Sm::SM86, 4)]),
         &[],
         &["gpu-memory"],
         "--max-sessions 1",

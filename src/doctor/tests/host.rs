@@ -3,12 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Case, ada, case, with};
-use crate::doctor::machine::{Port, Refusal, Relay, Told};
+use crate::doctor::machine::{BindError, Port, Probed, Relay};
 
 const LAN: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 20));
 
 /// What every target needs.
-pub(super) const OF_THE_HOUSE: &[Case] = &[
+pub(super) const HOST_CASES: &[Case] = &[
     case(
         "disk full",
         || with(ada(), |machine| machine.disk.free_bytes = Some(1_000_000)),
@@ -18,14 +18,14 @@ pub(super) const OF_THE_HOUSE: &[Case] = &[
     ),
     case(
         "data folder of somebody else",
-        || with(ada(), |machine| machine.disk.refused = Some("Permission denied (os error 13)".into())),
+        || with(ada(), |machine| machine.disk.error = Some("Permission denied (os error 13)".into())),
         &[],
         &["data-folder"],
         "--data-dir",
     ),
     case(
         "too few open files",
-        || with(ada(), |machine| (machine.limits.open_files, machine.door.max_sessions) = (Some(256), 64)),
+        || with(ada(), |machine| (machine.limits.open_files, machine.listen.max_sessions) = (Some(256), 64)),
         &["open-files"],
         &[],
         "wanted 576 open files, allowed are 256",
@@ -37,17 +37,24 @@ pub(super) const OF_THE_HOUSE: &[Case] = &[
         &["udp-buffers"],
         "sudo sysctl -w net.core.rmem_max=2097152",
     ),
+    case(
+        "an encoder built where nasm is missing",
+        || with(ada(), |machine| machine.libraries.h264_assembly = Some(false)),
+        &[],
+        &["h264"],
+        "cargo clean --release -p openh264-sys2",
+    ),
     case("one core", || with(ada(), |machine| machine.cores = 1), &[], &["cpu"], "take turns"),
     case(
         "port taken",
-        || with(ada(), |machine| machine.door.tcp.refused = Some(Refusal::InUse)),
+        || with(ada(), |machine| machine.listen.tcp.error = Some(BindError::InUse)),
         &["tcp-port"],
         &[],
         "ss -lpn --tcp 'sport = :8010'",
     ),
     case(
         "UDP port taken",
-        || with(ada(), |machine| machine.door.udp.refused = Some(Refusal::InUse)),
+        || with(ada(), |machine| machine.listen.udp.error = Some(BindError::InUse)),
         &["udp-port"],
         &[],
         "visage serve --udp-port 0",
@@ -56,7 +63,7 @@ pub(super) const OF_THE_HOUSE: &[Case] = &[
         "a port below 1024",
         || {
             with(ada(), |machine| {
-                machine.door.tcp = Port { number: 443, refused: Some(Refusal::Forbidden) };
+                machine.listen.tcp = Port { number: 443, error: Some(BindError::PermissionDenied) };
             })
         },
         &["tcp-port"],
@@ -67,7 +74,7 @@ pub(super) const OF_THE_HOUSE: &[Case] = &[
         "a UDP port below 1024",
         || {
             with(ada(), |machine| {
-                machine.door.udp = Port { number: 443, refused: Some(Refusal::Forbidden) };
+                machine.listen.udp = Port { number: 443, error: Some(BindError::PermissionDenied) };
             })
         },
         &["udp-port"],
@@ -78,9 +85,9 @@ pub(super) const OF_THE_HOUSE: &[Case] = &[
         "no IPv6 on this machine",
         || {
             with(ada(), |machine| {
-                machine.door.host = Some(IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1]));
+                machine.listen.host = Some(IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1]));
                 let said = "Address family not supported by protocol (os error 97)".to_owned();
-                machine.door.tcp.refused = Some(Refusal::Other(said));
+                machine.listen.tcp.error = Some(BindError::Other(said));
             })
         },
         &["tcp-port"],
@@ -91,9 +98,9 @@ pub(super) const OF_THE_HOUSE: &[Case] = &[
         "the router's address",
         || {
             with(ada(), |machine| {
-                machine.door.host = Some(IpAddr::from([203, 0, 113, 7]));
-                machine.door.is_https = true;
-                machine.door.tcp.refused = Some(Refusal::NotOurs);
+                machine.listen.host = Some(IpAddr::from([203, 0, 113, 7]));
+                machine.listen.is_https = true;
+                machine.listen.tcp.error = Some(BindError::AddressNotLocal);
             })
         },
         &["tcp-port"],
@@ -102,14 +109,14 @@ pub(super) const OF_THE_HOUSE: &[Case] = &[
     ),
     case(
         "http on a LAN",
-        || with(ada(), |machine| machine.door.host = Some(LAN)),
+        || with(ada(), |machine| machine.listen.host = Some(LAN)),
         &[],
         &["microphone"],
         "visage serve --host 192.168.1.20 --tls self-signed",
     ),
     case(
         "https on a LAN",
-        || with(ada(), |machine| (machine.door.host, machine.door.is_https) = (Some(LAN), true)),
+        || with(ada(), |machine| (machine.listen.host, machine.listen.is_https) = (Some(LAN), true)),
         &[],
         &[],
         "https",
@@ -118,8 +125,8 @@ pub(super) const OF_THE_HOUSE: &[Case] = &[
         "TURN out of reach",
         || {
             with(ada(), |machine| {
-                let seen = Told::Failed("nothing after 3s and 3 requests".into());
-                machine.door.relay = Some(Relay { address: "turn:10.0.0.1".into(), seen, ..Relay::default() });
+                let seen = Probed::Failed("nothing after 3s and 3 requests".into());
+                machine.listen.relay = Some(Relay { address: "turn:10.0.0.1".into(), seen, ..Relay::default() });
             })
         },
         &["turn"],
@@ -131,7 +138,7 @@ pub(super) const OF_THE_HOUSE: &[Case] = &[
         || {
             with(ada(), |machine| {
                 let error_code = Some(401);
-                machine.door.relay = Some(Relay { address: "turn:10.0.0.1".into(), error_code, ..Relay::default() });
+                machine.listen.relay = Some(Relay { address: "turn:10.0.0.1".into(), error_code, ..Relay::default() });
             })
         },
         &[],

@@ -1,6 +1,6 @@
 //! A layer's SVG drawing, rasterised to a texture.
 //!
-//! Decides the texture's resolution and which part of the canvas it occlusions.
+//! Decides the texture's resolution and which part of the canvas it covers.
 
 use resvg::{tiny_skia, usvg};
 use visage_kernels::pixels::words::scale;

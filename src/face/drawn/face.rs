@@ -111,7 +111,10 @@ impl DrawnFace {
         let [across, down] = self.view.cells();
         self.occluders.clear();
         self.occluders.resize(across * down, 0);
-        let stencilled = |index: usize| matches!(&self.rig.layers[index].content, LayerContent::Drawing(drawing) if drawing.stencil.is_some());
+        let stencilled = |index: usize| match &self.rig.layers[index].content {
+            LayerContent::Drawing(drawing) => drawing.stencil.is_some(),
+            LayerContent::Shapes(..) => false,
+        };
         for (index, mesh) in self.meshes.iter().enumerate().filter(|(index, _)| !stencilled(*index)) {
             for row in 0..mesh.cells[1] {
                 for col in 0..mesh.cells[0] {

@@ -1,7 +1,7 @@
 //! Inverse mapping: texture coordinates of a layer for each cell of the surface.
 //!
-//! The warp maps the layer to the canvas, rendering needs the inverse. It is solved iteratively at the corners of 8 x 8 pixel cells, each
-//! starting from the solution of its neighbour, and is linear within a cell.
+//! The warp maps the layer to the canvas, rendering needs the inverse. It is solved iteratively at the corners of 8 x 8
+//! pixel cells, each starting from the solution of its neighbour, and is linear within a cell.
 
 use super::art::Art;
 use super::parameters::Iris;

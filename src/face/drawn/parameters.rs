@@ -46,7 +46,7 @@ struct Eye {
     lids: [Option<usize>; 3],
     dampened: Vec<usize>,
     anchor: [f32; 2],
-    /// Displacement of the iris in canvas units for a full content to the right and down.
+    /// Displacement of the iris in canvas units for a full look to the right and down.
     reach: [f32; 2],
 }
 

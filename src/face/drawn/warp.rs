@@ -1,7 +1,8 @@
 //! Warp of a layer by the head's rotation: depth gives parallax; tables over the height scale yaw, pitch and roll.
 //!
 //! In canvas units from the top left, with D the layer's depth at (x, y):
-//! x' = x + D sin(yaw) + (x - 1/2) (cos(yaw) - 1) fx(y) + lag(y); y' = y + D sin(pitch) fy(y) + (y - 5/8) (cos(pitch) - 1) fy(y) + jaw(y);
+//! x' = x + D sin(yaw) + (x - 1/2) (cos(yaw) - 1) fx(y) + lag(y);
+//! y' = y + D sin(pitch) fy(y) + (y - 5/8) (cos(pitch) - 1) fy(y) + jaw(y);
 //! then a rotation by roll fr(y) about the pivot; then the breath's lift, which decreases downwards. 1/2 and 5/8 are fractions of
 //! the canvas.
 

@@ -1,7 +1,7 @@
 //! Edge anti-aliasing: pixels on a silhouette edge blend both surfaces by their area.
 //!
-//! Decides which mesh edges are silhouettes in a frame, and blends the shaded colours across them. This costs less than more visibility per
-//! pixel, because only pixels on silhouettes are touched.
+//! Decides which mesh edges are silhouettes in a frame, and blends the shaded colours across them. This costs less
+//! than more samples per pixel, because only pixels on silhouettes are touched.
 
 use std::collections::HashMap;
 
@@ -194,7 +194,7 @@ mod tests {
         surface
     }
 
-    /// Area of a pixel inside the triangle, from 16 x 16 visibility.
+    /// Area of a pixel inside the triangle, from 16 x 16 samples.
     fn covered([a, b, c]: [Corner; 3], x: usize, y: usize) -> f32 {
         let turn = |p: Corner, q: Corner, [x, y]: [f32; 2]| (q[0] - p[0]) * (y - p[1]) - (q[1] - p[1]) * (x - p[0]);
         let places = (0..256).map(|n| [x as f32 + (n % 16) as f32 / 16.0, y as f32 + (n / 16) as f32 / 16.0]);

@@ -1,4 +1,4 @@
-//! FrontHair hair, drawn first into a buffer of its own: what it occludes is not drawn.
+//! Front hair, drawn first into a buffer of its own: what it occludes is not drawn.
 
 use super::camera::{Camera, HeadTurn};
 use super::hair::{Hair, Span};

@@ -30,7 +30,8 @@ pub struct KeyAtlas {
     visibility: Vec<KeyRow>,
     /// Fallback keys of each vertex.
     fallback: Vec<Vec<(u8, f32)>>,
-    /// For each key, the texture coordinates of each vertex, in 1/256 texel from the first texel's centre. By key: a frame needs few.
+    /// For each key, the texture coordinates of each vertex, in 1/256 texel from the first texel's centre. Grouped by key,
+    /// because a frame needs few keys.
     pub uv: Vec<Vec<[f32; 2]>>,
 }
 

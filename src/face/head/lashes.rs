@@ -13,7 +13,7 @@ use crate::face::Surface;
 const DEPTH_BIAS: f32 = 0.05;
 /// Depth over which a lash fades into the lid.
 const FADE_DEPTH: f32 = 0.03;
-/// Vertical visibility per pixel.
+/// Vertical samples per pixel.
 const ROWS: i32 = 4;
 
 /// The lashes of one frame.
@@ -21,7 +21,7 @@ const ROWS: i32 = 4;
 pub struct Lashes {
     /// Bounding box in pixels: left, top, right, bottom.
     area: [i32; 4],
-    /// Sum of the premultiplied visibility of each pixel, one 16-bit lane per channel.
+    /// Sum of the premultiplied samples of each pixel, one 16-bit lane per channel.
     sums: Vec<u64>,
 }
 

@@ -1,7 +1,8 @@
 //! Renderer of photorealistic heads: a morphing mesh, textured from key poses.
 //!
-//! Decides how a head is drawn. A coarse mesh morphs with the ARKit weights. Each key pose was rendered offline once; the mesh samples those
-//! images with weights that depend on the pose, so that poses between the keys look rendered too. Hair and body are image plates.
+//! Decides how a head is drawn. A coarse mesh morphs with the ARKit weights. Each key pose was rendered
+//! offline once; the mesh samples those images with weights that depend on the pose, so that poses between the keys look
+//! rendered too. Hair and body are image plates.
 
 mod arrays;
 mod backdrop;

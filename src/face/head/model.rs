@@ -64,11 +64,11 @@ pub(super) struct Lash {
 }
 
 impl HeadModel {
-    /// Loads a head from the files of its avatar, for frames of `side_px` (other resolutions work, and prepare their backdrop when they
-    /// start). Needs `rig.json`, `mesh.bin` and the images that the rig names.
+    /// Loads a head from the files of its avatar, for frames of `side_px` (other resolutions work, and scale their
+    /// backdrop when they start). Needs `rig.json`, `mesh.bin` and the images that the rig names.
     ///
-    /// The order is that of the checks: `rig.json` limits every count, then each array of `mesh.bin` is checked against it, then the images.
-    /// Skin comes before the key atlas, because the atlas weights its vertices; the mouth comes before the eyes, because
+    /// The order is that of the checks: `rig.json` limits every count, then each array of `mesh.bin` is checked
+    /// against it, then the images. Skin comes before the key atlas, because the atlas weights its vertices; the mouth comes before the eyes, because
     /// triangle IDs in the visibility buffer continue from one to the other.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Triangle rasterisation: rasterize conversion and barycentric setup.
+//! Triangle rasterisation: scan conversion and barycentric setup.
 
 /// Clip rectangle: half-open ranges of columns and rows.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +41,8 @@ pub fn rasterize(corners: [[f32; 2]; 3], window: Window, mut span: impl FnMut(i3
     }
 }
 
-/// Index of the first pixel centre (k + 0.5) at or after `value` (below 10^6). Ties round equally for all edges. Adding 1.5 * 2^23 rounds
-/// without a conversion.
+/// Index of the first pixel centre (k + 0.5) at or after `value` (below 10^6). Ties round equally for all edges.
+/// Adding 1.5 * 2^23 rounds without a conversion.
 #[inline]
 pub fn round(value: f32) -> i32 {
     const SHIFT: f32 = 12_582_912.0;

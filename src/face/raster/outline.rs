@@ -1,7 +1,7 @@
 //! Polygon rasteriser: closed polygons to 8-bit coverage, by exact signed areas.
 //!
-//! Every edge accumulates the signed area to its right, in integers. An edge and its reverse cancel exactly, so that a polygon without
-//! area draws nothing. Where a polygon overlaps itself in the same direction, it is filled once (non-zero rule).
+//! Every edge accumulates the signed area to its right, in integers. An edge and its reverse cancel exactly, so
+//! that a polygon without area draws nothing. Where a polygon overlaps itself in the same direction, it is filled once (non-zero rule).
 
 /// A point on the surface in pixels x 256.
 pub type Point = [i32; 2];

@@ -125,7 +125,7 @@ impl FrontEnd {
     pub fn reset(&mut self) {
         match &mut self.place {
             Place::Host { mel, values } => {
-                mel.hush();
+                mel.reset();
                 values.fill(mel.silence());
             }
             Place::Device { samples, .. } => samples.fill(0.0),

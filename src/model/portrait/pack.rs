@@ -165,7 +165,8 @@ impl Pack for Portrait {
         pose.set("mouthSmileLeft", 0.3);
         pose.set("mouthSmileRight", 0.3);
         let mut surface = Surface::new(FrameSize::square(side_px));
-        self.avatars.get(avatar, side_px)?.face().draw(&pose, &mut surface);
+        let model = self.avatars.get(avatar, side_px)?;
+        self.avatars.in_turn(avatar, || model.face().draw(&pose, &mut surface))?;
         Ok(Still { side_px: surface.size().width() as u32, rgba: surface.pixels.into_flattened() })
     }
 }

@@ -15,7 +15,7 @@ use super::super::demux;
 use super::super::in_flight::InFlight;
 use super::super::rtc_factory::{self, Pacing};
 use super::{Peer, PeerState, Transmitter};
-use crate::session::SessionCommand;
+use crate::session::KeyframeReason;
 use crate::time::{OPUS_HZ, VIDEO_CLOCK_HZ};
 
 /// Timer runs that empty str0m's pacer when the capacity drops; each releases at least one packet.
@@ -78,7 +78,7 @@ impl Egress {
 impl Peer {
     pub(super) fn on_rtcp(&mut self, report: &Rtcp, now: Instant) {
         if self.egress.on_rtcp(report, now) {
-            self.command(SessionCommand::KeyPicture);
+            self.viewer.request_keyframe(KeyframeReason::Repair, now);
         }
         if let (Some(pacing), Some(video)) = (self.egress.poll_pacing(now), self.lines.video()) {
             rtc_factory::set_pacing(&mut self.rtc, video.mid, pacing);
@@ -106,10 +106,10 @@ impl Peer {
         let (plan, target_bps) = (allocator.poll_audio_plan(), allocator.poll_target(now));
         let reset_bps = allocator.reset_if_collapsed(now);
         if let Some(plan) = plan {
-            self.command(SessionCommand::Voice(plan));
+            self.viewer.set_audio_plan(plan);
         }
         if let Some(bps) = target_bps {
-            self.command(SessionCommand::Bitrate(self.session.terms.within(bps)));
+            self.viewer.set_target(bps);
         }
         if let Some(bps) = reset_bps {
             self.rtc.bwe().reset(Bitrate::bps(bps));
@@ -133,8 +133,7 @@ impl Peer {
     ) -> Result<PeerState, RtcError> {
         let mut state = PeerState::Active;
         if let Some(video) = self.lines.video() {
-            let unsent = self.egress.video.clear();
-            self.count_dropped_frames(unsent);
+            self.drop_unsent();
             rtc_factory::set_pacing(&mut self.rtc, video.mid, Pacing::Unpaced);
             state = self.discard_queued_video(now, transmit)?;
             rtc_factory::reset_rtx_cache(&mut self.rtc, video.mid);

@@ -1,0 +1,274 @@
+//! Frames of any rate and number of channels to blocks of 20 ms at 48 and 16 kHz, as they come.
+//!
+//! Decides resampling and alignment. Holds at most what one call of a reader gives, and 30 ms.
+
+use std::collections::VecDeque;
+
+use rubato::audioadapter_buffers::direct::InterleavedSlice;
+use rubato::{Fft, FixedSync, Resampler as _};
+
+use super::AudioFileError;
+use super::downmix::Downmix;
+use crate::audio::{DOWNSAMPLER_DELAY_SAMPLES, DOWNSAMPLER_STEP, Downsampler};
+use crate::media::{BLOCK_OPUS_SAMPLES, BLOCK_SPEECH_SAMPLES, PcmBlock};
+use crate::time::OPUS_HZ;
+
+/// Rates that are taken.
+const RATES_HZ: std::ops::RangeInclusive<u32> = 8_000..=192_000;
+/// The most channels.
+const MOST_CHANNELS: usize = 8;
+/// Steps of the resampler in a second: 20 ms each. Longer ones would delay the first block of a stream.
+const STEPS_PER_SECOND: u32 = 50;
+
+/// What the samples of a sound mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Frames a second.
+    pub rate_hz: u32,
+    /// Samples in a frame.
+    pub channels: usize,
+    /// Which speakers they are for, as in a WAVE file; `None`: the usual ones.
+    pub mask: Option<u32>,
+}
+
+impl Layout {
+    /// Checks what a header says.
+    ///
+    /// # Errors
+    /// If there are none or more than 8 channels, or the rate is not within 8 to 192 kHz.
+    pub fn new(rate_hz: u32, channels: usize, mask: Option<u32>) -> Result<Self, AudioFileError> {
+        if !(1..=MOST_CHANNELS).contains(&channels) {
+            let found = format!("{channels}");
+            return Err(AudioFileError::Unsupported { wanted: "a sound of 1 to 8 channels", found });
+        }
+        if !RATES_HZ.contains(&rate_hz) {
+            let found = format!("{rate_hz} Hz");
+            return Err(AudioFileError::Unsupported { wanted: "a sound of 8 to 192 kHz", found });
+        }
+        Ok(Self { rate_hz, channels, mask })
+    }
+}
+
+/// What a reader gives at a time: interleaved samples of one layout.
+#[derive(Debug, Default)]
+pub struct Frames {
+    /// What the samples mean; `None` if there are none.
+    pub layout: Option<Layout>,
+    /// Interleaved samples in [-1, 1].
+    pub samples: Vec<f32>,
+}
+
+impl Frames {
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.layout = None;
+        self.samples.clear();
+    }
+
+    /// How many frames there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.layout.map_or(0, |layout| self.samples.len() / layout.channels)
+    }
+}
+
+/// Frames in, blocks out.
+#[derive(Default)]
+pub struct BlockPipeline {
+    part: Option<Part>,
+    mono: Vec<f32>,
+    blocks: Aligner,
+}
+
+/// A stretch of one layout.
+struct Part {
+    layout: Layout,
+    downmix: Downmix,
+    resampler: Option<Upsampler>,
+}
+
+impl BlockPipeline {
+    /// Takes frames. A change of layout ends the stretch before it: nothing of it is lost.
+    ///
+    /// # Errors
+    /// If the rate has no resampler.
+    pub fn push(&mut self, frames: &Frames) -> Result<(), AudioFileError> {
+        let Some(layout) = frames.layout else { return Ok(()) };
+        if self.part.as_ref().is_none_or(|part| part.layout != layout) {
+            self.end_part();
+            self.part = Some(Part::new(layout)?);
+        }
+        let Some(part) = &mut self.part else { return Ok(()) };
+        self.mono.clear();
+        part.downmix.mix(&frames.samples, &mut self.mono);
+        match &mut part.resampler {
+            Some(resampler) => resampler.push(&self.mono, &mut self.blocks),
+            None => self.blocks.push(&self.mono),
+        }
+        Ok(())
+    }
+
+    /// No more frames come: what is still inside can be taken as blocks, the last one filled up with silence.
+    pub fn finish(&mut self) {
+        self.end_part();
+        self.blocks.finish();
+    }
+
+    /// The next 20 ms, if they are complete.
+    pub fn next_block(&mut self) -> Option<PcmBlock> {
+        self.blocks.next()
+    }
+
+    /// Samples at 48 kHz so far, those that are not in a block yet included.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        self.blocks.samples
+    }
+
+    fn end_part(&mut self) {
+        if let Some(resampler) = self.part.take().and_then(|part| part.resampler) {
+            resampler.finish(&mut self.blocks);
+        }
+    }
+}
+
+impl Part {
+    fn new(layout: Layout) -> Result<Self, AudioFileError> {
+        let resampler = (layout.rate_hz != OPUS_HZ).then(|| Upsampler::new(layout.rate_hz)).transpose()?;
+        Ok(Self { layout, downmix: Downmix::new(layout), resampler })
+    }
+}
+
+/// One channel of any rate to 48 kHz, without the resampler's delay.
+struct Upsampler {
+    rate_hz: u32,
+    resampler: Fft<f32>,
+    step: usize,
+    waiting: Vec<f32>,
+    resampled: Vec<f32>,
+    /// Samples of the delay that are still to be left out.
+    delay: usize,
+    taken: u64,
+    given: u64,
+}
+
+impl Upsampler {
+    fn new(rate_hz: u32) -> Result<Self, AudioFileError> {
+        let (from, to) = (rate_hz as usize, OPUS_HZ as usize);
+        let step = (rate_hz / STEPS_PER_SECOND) as usize;
+        let resampler = Fft::new(from, to, step, 1, FixedSync::Input)
+            .map_err(|error| AudioFileError::Unsupported { wanted: "a usual rate", found: error.to_string() })?;
+        Ok(Self {
+            rate_hz,
+            step: resampler.input_frames_next(),
+            waiting: Vec::new(),
+            resampled: vec![0.0; resampler.output_frames_max()],
+            delay: resampler.output_delay(),
+            resampler,
+            taken: 0,
+            given: 0,
+        })
+    }
+
+    fn push(&mut self, mono: &[f32], to: &mut Aligner) {
+        self.taken += mono.len() as u64;
+        self.waiting.extend_from_slice(mono);
+        self.run(to);
+    }
+
+    fn run(&mut self, to: &mut Aligner) {
+        let waiting = std::mem::take(&mut self.waiting);
+        let steps = waiting.chunks_exact(self.step);
+        self.waiting.extend_from_slice(steps.remainder());
+        steps.for_each(|step| self.resample(step, to));
+    }
+
+    fn resample(&mut self, step: &[f32], to: &mut Aligner) {
+        let room = self.resampled.len();
+        let input = InterleavedSlice::new(step, 1, step.len()).expect("one channel");
+        let mut output = InterleavedSlice::new_mut(&mut self.resampled, 1, room).expect("one channel");
+        let made = self.resampler.process_into_buffer(&input, &mut output, None).expect("a step of its own length").1;
+        let late = self.delay.min(made);
+        self.delay -= late;
+        let left = self.taken * u64::from(OPUS_HZ) / u64::from(self.rate_hz) - self.given;
+        let given = usize::try_from(left).unwrap_or(usize::MAX).min(made - late);
+        self.given += given as u64;
+        to.push(&self.resampled[late..late + given]);
+    }
+
+    /// Presses out what is still inside.
+    fn finish(mut self, to: &mut Aligner) {
+        let wanted = self.taken * u64::from(OPUS_HZ) / u64::from(self.rate_hz);
+        while self.given < wanted {
+            self.waiting.resize(self.step, 0.0);
+            self.run(to);
+        }
+    }
+}
+
+/// Samples at 48 kHz to blocks that hold both rates of the same moment.
+struct Aligner {
+    voice: VecDeque<f32>,
+    /// How many of `voice` went through the downsampler.
+    downsampled: usize,
+    line: VecDeque<f32>,
+    /// Samples of the downsampler's delay that are still to be left out.
+    delay: usize,
+    downsampler: Downsampler,
+    samples: u64,
+}
+
+impl Default for Aligner {
+    fn default() -> Self {
+        Self {
+            voice: VecDeque::new(),
+            downsampled: 0,
+            line: VecDeque::new(),
+            delay: DOWNSAMPLER_DELAY_SAMPLES,
+            downsampler: Downsampler::new(),
+            samples: 0,
+        }
+    }
+}
+
+impl Aligner {
+    fn push(&mut self, voice: &[f32]) {
+        self.samples += voice.len() as u64;
+        self.extend(voice.iter().map(|sample| sample.clamp(-1.0, 1.0)));
+    }
+
+    fn extend(&mut self, voice: impl Iterator<Item = f32>) {
+        self.voice.extend(voice);
+        while self.voice.len() - self.downsampled >= DOWNSAMPLER_STEP {
+            let (mut step, mut line) = ([0.0; DOWNSAMPLER_STEP], [0.0; DOWNSAMPLER_STEP / 3]);
+            let next = self.voice.range(self.downsampled..self.downsampled + DOWNSAMPLER_STEP);
+            step.iter_mut().zip(next).for_each(|(to, sample)| *to = *sample);
+            self.downsampler.push_step(&step, &mut line);
+            self.downsampled += DOWNSAMPLER_STEP;
+            let late = self.delay.min(line.len());
+            self.delay -= late;
+            self.line.extend(&line[late..]);
+        }
+    }
+
+    fn next(&mut self) -> Option<PcmBlock> {
+        if self.voice.len() < BLOCK_OPUS_SAMPLES || self.line.len() < BLOCK_SPEECH_SAMPLES {
+            return None;
+        }
+        let mut block = PcmBlock::silence();
+        block.playback_48k.iter_mut().zip(self.voice.drain(..BLOCK_OPUS_SAMPLES)).for_each(|(to, sample)| *to = sample);
+        block.speech_16k.iter_mut().zip(self.line.drain(..BLOCK_SPEECH_SAMPLES)).for_each(|(to, sample)| *to = sample);
+        self.downsampled -= BLOCK_OPUS_SAMPLES;
+        Some(block)
+    }
+
+    /// Fills the last block up with silence, and the downsampler behind it; the rest stays inside.
+    fn finish(&mut self) {
+        let rest = self.voice.len() % BLOCK_OPUS_SAMPLES;
+        if self.voice.is_empty() {
+            return;
+        }
+        let missing = if rest == 0 { 0 } else { BLOCK_OPUS_SAMPLES - rest };
+        self.extend(std::iter::repeat_n(0.0, missing + DOWNSAMPLER_STEP));
+    }
+}

@@ -1,0 +1,165 @@
+//! The bytes of a file or a stream, looked at before they are taken.
+//!
+//! Decides how much is held in memory: what a reader asks to look at, and a block of the underlying reader. Knows no format.
+
+use std::io::{self, Read, Seek, SeekFrom};
+
+use super::AudioFileError;
+
+/// Bytes that can be read in any order.
+pub trait ReadSeek: Read + Seek + Send + Sync {}
+impl<T: Read + Seek + Send + Sync> ReadSeek for T {}
+
+/// Where a sound comes from.
+pub enum AudioInput {
+    /// Bytes that come once, in order: a request body, a pipe.
+    Stream(Box<dyn Read + Send + Sync>),
+    /// A file, or bytes in memory. Needed for MP4 whose table of contents is at the end.
+    Seekable(Box<dyn ReadSeek>),
+}
+
+/// How much is read at a time.
+const READ_BYTES: usize = 16 << 10;
+
+/// A reader with a look-ahead.
+pub(super) struct ByteSource {
+    input: AudioInput,
+    buffer: Vec<u8>,
+    /// Where in `buffer` the next byte is.
+    next: usize,
+    /// Position of the next byte in the file.
+    position: u64,
+    is_at_end: bool,
+    length_bytes: Option<u64>,
+}
+
+impl ByteSource {
+    pub fn new(mut input: AudioInput) -> Self {
+        let length_bytes = match &mut input {
+            AudioInput::Stream(_) => None,
+            // What cannot tell its end (a device, a pipe) has no length.
+            AudioInput::Seekable(file) => {
+                file.seek(SeekFrom::End(0)).ok().filter(|length| *length > 0 && file.rewind().is_ok())
+            }
+        };
+        Self { input, buffer: Vec::new(), next: 0, position: 0, is_at_end: false, length_bytes }
+    }
+
+    /// The length, where it is known before the end.
+    pub fn length_bytes(&self) -> Option<u64> {
+        self.length_bytes
+    }
+
+    /// Bytes taken so far.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The next bytes: at least `count` of them, fewer only at the end, and as many more as are here already.
+    pub fn peek(&mut self, count: usize) -> Result<&[u8], AudioFileError> {
+        while self.buffer.len() - self.next < count && !self.is_at_end {
+            self.read_more(count)?;
+        }
+        Ok(&self.buffer[self.next..])
+    }
+
+    fn read_more(&mut self, count: usize) -> Result<(), AudioFileError> {
+        self.buffer.drain(..self.next);
+        self.next = 0;
+        let held = self.buffer.len();
+        self.buffer.resize(held + READ_BYTES.max(count.saturating_sub(held).min(READ_BYTES * 8)), 0);
+        let read = loop {
+            match self.input.read(&mut self.buffer[held..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        self.buffer.truncate(held + *read.as_ref().unwrap_or(&0));
+        self.is_at_end = !matches!(read, Ok(1..));
+        read.map(drop).map_err(|error| AudioFileError::Read { found: error.to_string() })
+    }
+
+    /// Takes `count` bytes that were looked at.
+    pub fn take(&mut self, count: usize) {
+        let count = count.min(self.buffer.len() - self.next);
+        self.next += count;
+        self.position += count as u64;
+    }
+
+    /// Takes `count` bytes without looking at them; says whether all of them were there.
+    pub fn skip(&mut self, count: u64) -> Result<bool, AudioFileError> {
+        let mut left = count;
+        while left > 0 {
+            let here = self.peek(1)?.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            if here == 0 {
+                return Ok(false);
+            }
+            self.take(here);
+            left -= here as u64;
+        }
+        Ok(true)
+    }
+
+    /// Takes exactly `count` bytes; `None` if the end comes before.
+    pub fn take_exact(&mut self, count: usize) -> Result<Option<Vec<u8>>, AudioFileError> {
+        let bytes = self.peek(count)?.get(..count).map(<[u8]>::to_vec);
+        self.take(if bytes.is_some() { count } else { 0 });
+        Ok(bytes)
+    }
+
+    /// Goes to `position`; says whether that was possible. Going on is always possible, going back in a file only.
+    pub fn go_to(&mut self, position: u64) -> Result<bool, AudioFileError> {
+        let ahead = position.checked_sub(self.position);
+        match (&mut self.input, ahead) {
+            (_, Some(ahead)) if ahead <= (self.buffer.len() - self.next) as u64 => self.skip(ahead),
+            (AudioInput::Stream(_), Some(ahead)) => self.skip(ahead),
+            (AudioInput::Stream(_), None) => Ok(false),
+            (AudioInput::Seekable(file), _) => {
+                let moved = file.seek(SeekFrom::Start(position));
+                moved.map_err(|error| AudioFileError::Read { found: error.to_string() })?;
+                self.buffer.clear();
+                (self.next, self.position, self.is_at_end) = (0, position, false);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Makes going back possible: what is left of a stream is read into memory, `most_bytes` of it. Positions stay.
+    pub fn make_seekable(&mut self, most_bytes: usize) -> Result<(), AudioFileError> {
+        if matches!(self.input, AudioInput::Seekable(_)) {
+            return Ok(());
+        }
+        let (start, position) = (usize::try_from(self.position).unwrap_or(usize::MAX), self.position);
+        let rest = self.peek(most_bytes.saturating_sub(start).saturating_add(1))?;
+        if start.saturating_add(rest.len()) > most_bytes {
+            return Err(AudioFileError::TooLarge { most_bytes });
+        }
+        // What was taken is never asked for again; zeros in its place keep positions as they are.
+        let mut whole = io::Cursor::new([&vec![0; start][..], rest].concat());
+        whole.set_position(position);
+        self.length_bytes = Some(whole.get_ref().len() as u64);
+        self.input = AudioInput::Seekable(Box::new(whole));
+        self.buffer.clear();
+        (self.next, self.is_at_end) = (0, false);
+        Ok(())
+    }
+}
+
+impl Read for AudioInput {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Stream(stream) => stream.read(to),
+            Self::Seekable(file) => file.read(to),
+        }
+    }
+}
+
+impl Read for ByteSource {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let here = self.peek(1).map_err(|error| io::Error::other(error.to_string()))?;
+        let count = here.len().min(to.len());
+        to[..count].copy_from_slice(&here[..count]);
+        self.take(count);
+        Ok(count)
+    }
+}

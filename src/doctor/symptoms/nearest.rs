@@ -1,0 +1,84 @@
+//! The symptoms that are most like a text which none of them matches.
+//!
+//! Decides what "like" means: shared pieces of words, weighted by how rare they are among all symptoms. Words of the Latin
+//! script are cut into runs of three letters, so that inflections and typing errors count a little less and not nothing;
+//! Chinese, which has no spaces, into runs of two characters.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::data::{Symptom, Symptoms};
+
+/// Symptoms named at most.
+const MAX_NAMED: usize = 3;
+/// Below this share of the question's weight a symptom has nothing to do with it. Found by hand: unrelated words of the tests
+/// share up to 0.2, related questions 0.35 and more.
+const MIN_SHARE: f64 = 0.3;
+
+/// The symptoms that share the most with `text`, the nearest first.
+pub(super) fn nearest<'a>(symptoms: &'a Symptoms, text: &str) -> Vec<&'a Symptom> {
+    let pieces: Vec<BTreeSet<String>> = symptoms.0.iter().map(|symptom| pieces_of(&symptom.words())).collect();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    pieces.iter().flatten().for_each(|piece| *counts.entry(piece).or_default() += 1);
+    let weight = |piece: &str| (pieces.len() as f64 / counts.get(piece).map_or(0.5, |count| *count as f64)).ln();
+    let options = pieces_of(text);
+    let total: f64 = options.iter().map(|piece| weight(piece)).sum();
+    let share = |own: &BTreeSet<String>| options.intersection(own).map(|piece| weight(piece)).sum::<f64>() / total;
+    let mut ranked: Vec<_> = symptoms.0.iter().zip(pieces.iter().map(share)).collect();
+    ranked.retain(|(_, share)| *share >= MIN_SHARE);
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    ranked.into_iter().take(MAX_NAMED).map(|(symptom, _)| symptom).collect()
+}
+
+impl Symptom {
+    /// All texts that describe it.
+    fn words(&self) -> String {
+        let title = [self.id.as_str(), &self.title, self.title_zh.as_deref().unwrap_or_default()];
+        let pairs = self.pairs.iter().flatten().flatten();
+        let listed = self.phrases.iter().chain(&self.codes).chain(pairs).map(String::as_str);
+        let causes = self.causes.iter().map(|cause| cause.text.as_str());
+        title.into_iter().chain(listed).chain(causes).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The pieces of a text's words.
+fn pieces_of(text: &str) -> BTreeSet<String> {
+    let text = text.to_lowercase();
+    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.flat_map(pieces_of_word).collect()
+}
+
+fn pieces_of_word(word: &str) -> Vec<String> {
+    let (length, padded) = if word.is_ascii() { (3, format!(" {word} ")) } else { (2, word.to_owned()) };
+    let letters: Vec<char> = padded.chars().collect();
+    letters.windows(length.min(letters.len())).map(|piece| piece.iter().collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first(text: &str) -> Option<String> {
+        nearest(&Symptoms::built_in(), text).first().map(|symptom| symptom.id.clone())
+    }
+
+    #[test]
+    fn texts_that_no_symptom_matches_are_near_to_the_right_one() {
+        for (text, id) in [
+            ("cannot alocate gpu memmory", "out-of-memory"),
+            ("engine was serialised by an older release", "plan-not-compatible"),
+            ("the mouths are drifting", "mouth"),
+            ("显存", "out-of-memory"),
+            ("音画错位", "out-of-step"),
+        ] {
+            let ids: Vec<_> = nearest(&Symptoms::built_in(), text).iter().map(|found| found.id.clone()).collect();
+            assert!(ids.iter().any(|found| found == id), "{text}: wanted {id}, found {ids:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_nothing_to_do_with_any_is_near_to_none() {
+        for text in ["elephants", "", "???", "大象", "my cat likes the sofa"] {
+            assert_eq!(first(text), None, "{text}");
+        }
+    }
+}
