@@ -33,6 +33,7 @@ pub(super) trait DeviceValue: fmt::Debug + Send + Any {
     fn download(&self, dtype: DType, shape: &[usize]) -> Result<Box<dyn PendingDownload>, BackendError>;
 
     /// For the backend that it belongs to.
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "the CPU backend keeps values on the host"))]
     fn as_any(&self) -> &dyn Any;
 }
 
