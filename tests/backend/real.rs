@@ -1,6 +1,6 @@
-//! A real card with TensorRT, where `VISAGE_CUDA=1` says that there is one: see `tests/gpu/tensorrt.sh`.
+//! A real GPU with TensorRT, where `VISAGE_CUDA=1` is set: see `tests/gpu/tensorrt.sh`.
 
-#![expect(clippy::disallowed_methods, reason = "a test is told by its environment whether there is a card")]
+#![expect(clippy::disallowed_methods, reason = "the environment says whether there is a GPU")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -21,7 +21,7 @@ use visage_kernels::tensorrt::{BuiltEngines, load};
 use crate::fixture::{MOUTH, config};
 use crate::threads::mouth_steps;
 
-/// The engine of the mouth, compiled for the card that is there.
+/// The engine of the mouth network, built for this GPU.
 fn engine(cache: &Cache, compiler: &dyn Compiler, sm: Sm) -> Engine {
     let key = EngineKey {
         graph: "mouth".to_owned(),
@@ -40,16 +40,16 @@ fn engine(cache: &Cache, compiler: &dyn Compiler, sm: Sm) -> Engine {
     let order = CompileRequest { onnx: Onnx::Bytes(MOUTH), sm, profiles: &[] };
     let compile = |path: &Path| compiler.compile(&order, path, &watch).map(|_| Built::default());
     let mut silent = |_: Step<'_>| ControlFlow::Continue(());
-    cache.obtain(&key, SystemTime::UNIX_EPOCH, &mut silent, compile).expect("an engine for this card")
+    cache.obtain(&key, SystemTime::UNIX_EPOCH, &mut silent, compile).expect("an engine for this GPU")
 }
 
 #[test]
-fn the_mouth_says_the_same_on_a_card() {
+fn the_mouth_network_is_the_same_on_a_real_gpu() {
     if std::env::var_os("VISAGE_CUDA").is_none() {
-        println!("skipped: tensorrt on a card: VISAGE_CUDA is not set; tests/gpu/tensorrt.sh does it");
+        println!("skipped: tensorrt on a GPU: VISAGE_CUDA is not set; tests/gpu/tensorrt.sh sets it");
         return;
     }
-    let driver = Driver::open(Path::new(LIBRARY)).expect("VISAGE_CUDA says that there is a card");
+    let driver = Driver::open(Path::new(LIBRARY)).expect("VISAGE_CUDA says that there is a GPU");
     let sm = Device::open(&driver, 0).and_then(|device| {
         device.sm().map_err(|source| visage_kernels::cuda::DriverError::Device { ordinal: 0, source })
     });
@@ -57,7 +57,7 @@ fn the_mouth_says_the_same_on_a_card() {
     let compiler = load(&search_order(given.as_deref(), &[], "")).expect("TensorRT");
     let folder = tempfile::tempdir().expect("a folder");
     let cache = Cache::open(folder.path().to_owned()).expect("a cache");
-    let engine = engine(&cache, compiler.as_ref(), sm.expect("a card"));
+    let engine = engine(&cache, compiler.as_ref(), sm.expect("a GPU"));
     println!("{}", engine.path.display());
     let source = BuiltEngines::new(vec![engine]);
     let (gpu, device) = open(config(Path::new(LIBRARY)), Box::new(source));
