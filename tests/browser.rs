@@ -1,6 +1,6 @@
 //! The page in a real headless Chromium, driven by `tests/browser/run.mjs`: every check is a line of JSON.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test tells what it saw")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test prints what it saw")]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The HTTP door at its edges, over raw sockets: bodies that never come, wrong methods, streams, certificates, traces.
+//! Edge cases of the HTTP server over raw sockets: bodies that never arrive, wrong methods, streams, certificates, traces.
 
 #[path = "http/exposition.rs"]
 mod exposition;
@@ -74,7 +74,7 @@ impl Pack for Paper {
     }
 }
 
-/// Swallows what a show sends.
+/// Discards what a session sends.
 struct Sink;
 
 impl Outlet for Sink {
@@ -88,15 +88,15 @@ impl Outlet for Sink {
 }
 
 /// A server inside the test, with a session of its own that needs no network.
-struct House {
+struct TestServer {
     address: SocketAddr,
-    studio: Arc<Sessions>,
+    sessions: Arc<Sessions>,
     close: watch::Sender<bool>,
     stop: Option<oneshot::Sender<()>>,
     runtime: Runtime,
 }
 
-fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
+fn server(tls: Option<TlsFiles>, origins: &[&str]) -> TestServer {
     let runtime = Runtime::new().expect("a runtime");
     let inside = runtime.enter();
     let card = AvatarInfo {
@@ -107,17 +107,18 @@ fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
     };
     let config =
         SessionsConfig { max_sessions: 4, max_viewers: 50, workers: 1, resolution_px: 128, bitrate_bps: 300_000 };
-    let studio = Sessions::open(config, Arc::new(Paper(vec![card])), Wall).expect("a studio");
+    let sessions = Sessions::open(config, Arc::new(Paper(vec![card])), Wall).expect("sessions");
     let net =
         RtcConfig { host: "127.0.0.1".parse().expect("an address"), udp_port: 0, public_ips: Vec::new(), capacity: 4 };
-    let net = Arc::new(RtcServer::start(&net, studio.clone(), studio.registry().counters(), Wall).expect("a door"));
+    let net =
+        Arc::new(RtcServer::start(&net, sessions.clone(), sessions.registry().counters(), Wall).expect("an endpoint"));
     let listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let address = listener.address;
     let (close, closing) = watch::channel(false);
     let origins: Vec<String> = origins.iter().map(|&origin| origin.to_owned()).collect();
     serve::check_origins(&origins).expect("origins");
     let state = AppState::new(Shared {
-        studio: studio.clone(),
+        sessions: sessions.clone(),
         net,
         facts: Facts {
             version: "0",
@@ -141,12 +142,12 @@ fn house(tls: Option<TlsFiles>, origins: &[&str]) -> House {
     let tls = tls.map(|files| files.secured().expect("a certificate and its key"));
     tokio::spawn(serve::serve(listener, router, tls, async { drop(stopped.await) }));
     drop(inside);
-    House { address, studio, close, stop: Some(stop), runtime }
+    TestServer { address, sessions, close, stop: Some(stop), runtime }
 }
 
-impl House {
+impl TestServer {
     fn session(&self) -> Arc<SessionHandle> {
-        self.studio.start(&SessionRequest::default(), Box::new(Sink)).expect("a place")
+        self.sessions.start(&SessionRequest::default(), Box::new(Sink)).expect("a place")
     }
 
     fn dial(&self) -> TcpStream {
@@ -170,7 +171,7 @@ impl House {
 
     fn shut(mut self) {
         drop(self.stop.take());
-        self.studio.close();
+        self.sessions.close();
         self.runtime.shutdown_timeout(Duration::from_secs(3));
     }
 }
@@ -189,33 +190,33 @@ fn problem(answer: &str) -> Value {
 
 #[test]
 fn a_large_body_is_refused_before_it_is_sent() {
-    let house = house(None, &[]);
-    let mut socket = house.dial();
+    let server = server(None, &[]);
+    let mut socket = server.dial();
     let head = "POST /v1/sessions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
         content-length: 900000000\r\n\r\n";
     socket.write_all(head.as_bytes()).expect("sent");
     let mut start = [0; 12];
     socket.read_exact(&mut start).expect("an answer without a single byte of the body");
     assert_eq!(&start, b"HTTP/1.1 413");
-    house.shut();
+    server.shut();
 }
 
 #[test]
 fn a_body_of_unknown_length_is_refused_where_it_passes_the_limit() {
-    let house = house(None, &[]);
+    let server = server(None, &[]);
     let chunks = format!("{:x}\r\n{}\r\n", 65_000, "x".repeat(65_000)).repeat(3);
     let head = "POST /v1/sessions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
         transfer-encoding: chunked\r\n\r\n";
-    let answer = house.raw(&format!("{head}{chunks}0\r\n\r\n"));
+    let answer = server.raw(&format!("{head}{chunks}0\r\n\r\n"));
     assert_eq!(status(&answer), 413, "{answer}");
     assert_eq!(problem(&answer)["field"], "body");
-    house.shut();
+    server.shut();
 }
 
 #[test]
 fn every_kind_of_refusal_is_a_problem_that_says_where() {
-    let house = house(None, &[]);
-    let id = house.session().id.clone();
+    let server = server(None, &[]);
+    let id = server.session().id.clone();
     let json = "content-type: application/json\r\n";
     let at = |path: &str| path.replace("ID", &id);
     let cases = [
@@ -248,39 +249,39 @@ fn every_kind_of_refusal_is_a_problem_that_says_where() {
             at(line),
             body.len()
         );
-        let answer = house.raw(&request);
+        let answer = server.raw(&request);
         assert_eq!(status(&answer), wanted, "{line} {body}: {answer}");
         let found = problem(&answer);
         assert_eq!(found["field"].as_str().unwrap_or_default(), field, "{line} {body}: {found}");
         assert_eq!(wanted == 405, answer.to_lowercase().contains("\r\nallow: "), "{line}: {answer}");
     }
-    house.shut();
+    server.shut();
 }
 
 #[test]
-fn broken_json_is_told_by_line_and_column() {
-    let house = house(None, &[]);
+fn broken_json_is_reported_by_line_and_column() {
+    let server = server(None, &[]);
     let body = "{\n  \"sdp\": \"v=0\",\n  \"avatar\" 5\n}";
     let request = format!(
         "POST /v1/sessions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    let found = problem(&house.raw(&request));
+    let found = problem(&server.raw(&request));
     assert!(found["detail"].as_str().is_some_and(|detail| detail.contains("line 3 column 12")), "{found}");
     assert_eq!(found["field"], "body", "what is no JSON has no fields");
-    house.shut();
+    server.shut();
 }
 
 #[test]
 fn a_sound_file_is_spoken_at_once() {
-    let house = house(None, &[]);
-    let id = house.session().id.clone();
+    let server = server(None, &[]);
+    let id = server.session().id.clone();
     let wav = wav_of_half_a_second();
     decode_clip(&wav, Duration::from_mins(1)).expect("a sound");
     // As a program says it, as `curl --data-binary` does, and as nobody does.
     let types = ["content-type: audio/wav\r\n", "content-type: application/x-www-form-urlencoded\r\n", ""];
     for (kind, utterance) in types.into_iter().zip(1..) {
-        let mut socket = house.dial();
+        let mut socket = server.dial();
         let length = wav.len();
         let head = format!(
             "POST /v1/sessions/{id}/speech HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{kind}content-length: {length}\r\n\r\n"
@@ -289,11 +290,11 @@ fn a_sound_file_is_spoken_at_once() {
         let mut answer = String::new();
         socket.read_to_string(&mut answer).expect("an answer");
         assert_eq!(status(&answer), 202, "{kind}: {answer}");
-        let told: Value = serde_json::from_str(answer.split_once("\r\n\r\n").expect("a body").1).expect("JSON");
+        let answer: Value = serde_json::from_str(answer.split_once("\r\n\r\n").expect("a body").1).expect("JSON");
         let wanted = serde_json::json!({ "utterance": utterance, "duration_ms": 500 });
-        assert_eq!(told, wanted);
+        assert_eq!(answer, wanted);
     }
-    house.shut();
+    server.shut();
 }
 
 /// 8000 samples of a hum at 16 kHz.
@@ -312,35 +313,35 @@ fn wav_of_half_a_second() -> Vec<u8> {
 }
 
 #[test]
-fn a_stream_begins_with_the_session_tells_its_events_and_ends_with_it() {
-    let house = house(None, &[]);
-    let ticket = house.session();
-    let mut socket = house.dial();
+fn a_stream_begins_with_the_session_and_ends_with_it() {
+    let server = server(None, &[]);
+    let ticket = server.session();
+    let mut socket = server.dial();
     write!(socket, "GET /v1/sessions/{}/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n", ticket.id)
         .expect("sent");
-    let mut told = read_until(&mut socket, "event: session");
+    let mut answer = read_until(&mut socket, "event: session");
     ticket.events.send(SessionEvent::SpeakingStarted { at_ms: 7 }).expect("someone listens");
-    told += &read_until(&mut socket, "\"at_ms\":7");
-    assert!(house.studio.end(&ticket.id, EndReason::Goodbye));
+    answer += &read_until(&mut socket, "\"at_ms\":7");
+    assert!(server.sessions.end(&ticket.id, EndReason::PeerClosed));
     drop(ticket);
-    socket.read_to_string(&mut told).expect("the end");
-    assert!(told.contains("text/event-stream") && told.contains("event: speaking_started"), "{told}");
-    assert!(told.contains("event: ended") && told.contains("\"reason\":\"peer_closed\""), "{told}");
-    house.shut();
+    socket.read_to_string(&mut answer).expect("the end");
+    assert!(answer.contains("text/event-stream") && answer.contains("event: speaking_started"), "{answer}");
+    assert!(answer.contains("event: ended") && answer.contains("\"reason\":\"peer_closed\""), "{answer}");
+    server.shut();
 }
 
 #[test]
 fn streams_end_and_requests_finish_when_the_server_closes() {
-    let mut house = house(None, &[]);
-    let ticket = house.session();
-    let mut socket = house.dial();
+    let mut server = server(None, &[]);
+    let ticket = server.session();
+    let mut socket = server.dial();
     write!(socket, "GET /v1/sessions/{}/events HTTP/1.1\r\nhost: localhost\r\n\r\n", ticket.id).expect("sent");
-    let mut told = read_until(&mut socket, "event: session");
-    house.close.send(true).expect("the server listens");
-    drop(house.stop.take());
-    socket.read_to_string(&mut told).expect("the end");
-    assert!(told.contains("server_closing"), "{told}");
-    house.shut();
+    let mut answer = read_until(&mut socket, "event: session");
+    server.close.send(true).expect("the server listens");
+    drop(server.stop.take());
+    socket.read_to_string(&mut answer).expect("the end");
+    assert!(answer.contains("server_closing"), "{answer}");
+    server.shut();
 }
 
 fn read_until(socket: &mut TcpStream, wanted: &str) -> String {
@@ -356,38 +357,41 @@ fn read_until(socket: &mut TcpStream, wanted: &str) -> String {
 
 #[test]
 fn files_and_stills_are_sent_once() {
-    let house = house(None, &[]);
+    let server = server(None, &[]);
     for path in ["/", "/app.js", "/v1/avatars/sheet/still.png?px=128"] {
-        let first = house.ask(&format!("GET {path}"), "");
+        let first = server.ask(&format!("GET {path}"), "");
         assert_eq!(status(&first), 200, "{first}");
         let tag = first.lines().find_map(|line| line.strip_prefix("etag: ")).expect("a tag").trim().to_owned();
-        assert_eq!(status(&house.ask(&format!("GET {path}"), &format!("if-none-match: \"x\", W/{tag}\r\n"))), 304);
-        let head = house.ask(&format!("HEAD {path}"), "");
+        assert_eq!(status(&server.ask(&format!("GET {path}"), &format!("if-none-match: \"x\", W/{tag}\r\n"))), 304);
+        let head = server.ask(&format!("HEAD {path}"), "");
         assert!(status(&head) == 200 && head.ends_with("\r\n\r\n"), "{head}");
     }
-    let page = house.ask("GET /", "").to_lowercase();
+    let page = server.ask("GET /", "").to_lowercase();
     for wanted in ["frame-ancestors 'none'", "nosniff", "referrer-policy: no-referrer", "media-src 'self' blob:"] {
         assert!(page.contains(wanted), "{wanted} in {page}");
     }
-    house.shut();
+    server.shut();
 }
 
 #[test]
 fn only_named_origins_may_call() {
-    let house = house(None, &["https://a.example"]);
+    let server = server(None, &["https://a.example"]);
     let ask = |origin: &str| {
         let origin = if origin.is_empty() { String::new() } else { format!("origin: {origin}\r\n") };
-        house.ask("GET /v1/server", &origin).to_lowercase()
+        server.ask("GET /v1/server", &origin).to_lowercase()
     };
     assert!(ask("https://a.example").contains("access-control-allow-origin: https://a.example"));
     assert!(!ask("https://b.example").contains("access-control-allow-origin"));
     assert_eq!(status(&ask("https://b.example")), 403);
     assert!(ask("https://a.example").contains("frame-ancestors 'self' https://a.example"));
-    assert!(ask("").contains("\"allow_origin\":[\"https://a.example\"]"), "the server tells whom it lets in");
+    assert!(
+        ask("").contains("\"allow_origin\":[\"https://a.example\"]"),
+        "the server lists the origins that it allows"
+    );
     for odd in ["a.example", "https://a.example/", "https://", "https://a b", "https://a;script-src"] {
         assert!(matches!(serve::check_origins(&[odd.to_owned()]), Err(ServeError::Origin { .. })), "{odd}");
     }
-    house.shut();
+    server.shut();
 }
 
 #[test]
@@ -411,14 +415,14 @@ fn a_certificate_made_here_is_kept_private_and_works() {
         assert_eq!(mode & 0o777, 0o600);
     }
     let trusted = CertificateDer::from_pem_file(&files.cert).expect("a certificate");
-    let house = house(Some(files), &[]);
+    let server = server(Some(files), &[]);
     for name in ["127.0.0.1", "localhost"] {
-        assert_eq!(status(&over_tls(&house, trusted.clone(), name)), 200);
+        assert_eq!(status(&over_tls(&server, trusted.clone(), name)), 200);
     }
-    house.shut();
+    server.shut();
 }
 
-fn over_tls(house: &House, trusted: CertificateDer<'static>, name: &str) -> String {
+fn over_tls(server: &TestServer, trusted: CertificateDer<'static>, name: &str) -> String {
     let mut roots = RootCertStore::empty();
     roots.add(trusted).expect("a root");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -426,7 +430,7 @@ fn over_tls(house: &House, trusted: CertificateDer<'static>, name: &str) -> Stri
     let config = config.with_root_certificates(roots).with_no_client_auth();
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     let connection = ClientConnection::new(Arc::new(config), name).expect("a client");
-    let mut stream = StreamOwned::new(connection, house.dial());
+    let mut stream = StreamOwned::new(connection, server.dial());
     stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").expect("sent");
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
@@ -434,7 +438,7 @@ fn over_tls(house: &House, trusted: CertificateDer<'static>, name: &str) -> Stri
 }
 
 #[test]
-fn a_damaged_certificate_is_made_anew() {
+fn a_damaged_certificate_is_replaced() {
     let folder = tempfile::tempdir().expect("a folder");
     let files = serve::self_signed(folder.path()).expect("a certificate");
     let before = files.fingerprint().expect("a fingerprint");
@@ -447,15 +451,15 @@ fn a_damaged_certificate_is_made_anew() {
 fn a_trace_holds_the_sent_frames_of_every_session() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("trace.json");
-    let house = house(None, &[]);
+    let server = server(None, &[]);
     let file = TraceFile::create(&path, Wall).expect("a trace");
-    house.studio.registry().trace(file.trace());
-    let ticket = house.session();
+    server.sessions.registry().trace(file.trace());
+    let ticket = server.session();
     let mut marks = Marks::default();
     let now = Wall.now();
     Stage::ALL.into_iter().zip(0..).for_each(|(stage, n)| marks.stamp(stage, now + Duration::from_millis(n)));
     (0..10).for_each(|_| assert!(ticket.meter.frame_sent(&marks, Duration::ZERO)));
-    house.shut();
+    server.shut();
     let report = file.finish().expect("a whole file");
     assert_eq!((report.frames, report.lost), (10, 0));
     let events: Vec<Value> = serde_json::from_slice(&std::fs::read(&path).expect("a file")).expect("JSON");
@@ -465,13 +469,13 @@ fn a_trace_holds_the_sent_frames_of_every_session() {
 
 #[test]
 fn metrics_hold_the_rules_of_the_text_format() {
-    let house = house(None, &[]);
-    let ticket = house.session();
+    let server = server(None, &[]);
+    let ticket = server.session();
     let mut marks = Marks::default();
     let now = Wall.now();
     Stage::ALL.into_iter().zip(0..).for_each(|(stage, n)| marks.stamp(stage, now + Duration::from_millis(n * 9)));
     ticket.meter.frame_sent(&marks, Duration::ZERO);
-    let answer = house.ask("GET /metrics", "");
+    let answer = server.ask("GET /metrics", "");
     let text = answer.split_once("\r\n\r\n").expect("a body").1;
     exposition::read(text);
     for wanted in [
@@ -485,5 +489,5 @@ fn metrics_hold_the_rules_of_the_text_format() {
     ] {
         assert!(text.contains(wanted), "{wanted} in\n{text}");
     }
-    house.shut();
+    server.shut();
 }

@@ -1,4 +1,4 @@
-//! A server that is there over IPv6 alone: its page, and a whole call by a stranger's stack.
+//! A server that listens on IPv6 only: its page, and a call by the WebRTC stack of `visage bench`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-/// A server of its own on the IPv6 loopback; ended when dropped.
+/// A child process that serves on the IPv6 loopback address; killed when dropped.
 struct Server(Child, Value);
 
 impl Server {
@@ -28,14 +28,14 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have exited already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
 fn page(address: SocketAddr) -> String {
-    let mut socket = TcpStream::connect(address).expect("a door");
+    let mut socket = TcpStream::connect(address).expect("a connection");
     let request = format!("GET / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).expect("a request");
     let mut answer = String::new();
@@ -44,7 +44,7 @@ fn page(address: SocketAddr) -> String {
 }
 
 #[test]
-fn a_caller_that_has_only_ipv6_sees_the_page_and_gets_pictures() {
+fn a_client_that_has_only_ipv6_loads_the_page_and_receives_video() {
     if UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
         println!("skipped: a call over IPv6 (this machine has no IPv6)");
         return;
@@ -55,14 +55,14 @@ fn a_caller_that_has_only_ipv6_sees_the_page_and_gets_pictures() {
     let answer = page(address);
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("<title>visage</title>"), "{answer:.300}");
 
-    // The caller offers the one address from which it reaches the server, so ::1 is all that either side has.
+    // The client offers the one address from which it reaches the server, so both sides have ::1 only.
     let call = Command::new(env!("CARGO_BIN_EXE_visage"))
         .args(["bench", "--url", server.url(), "--seconds", "2", "--warm-up", "1", "--json", "-"])
         .output()
         .expect("the program runs");
-    let told = String::from_utf8_lossy(&call.stderr);
-    assert_eq!(call.status.code(), Some(0), "{told}");
+    let stderr = String::from_utf8_lossy(&call.stderr);
+    assert_eq!(call.status.code(), Some(0), "{stderr}");
     let report: Value = serde_json::from_slice(&call.stdout).expect("JSON");
     let arrived = report["frames"]["on_time"].as_u64().unwrap_or(0) + report["frames"]["late"].as_u64().unwrap_or(0);
-    assert!(arrived >= 25, "wanted two seconds of pictures, found {}", report["frames"]);
+    assert!(arrived >= 25, "wanted two seconds of video, found {}", report["frames"]);
 }

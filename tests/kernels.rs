@@ -1,6 +1,6 @@
-//! `visage kernels` as users run it, with the real compiler: every kernel for every supported GPU, on a machine without one.
+//! `visage kernels` as people run it, with the real compiler: every kernel for every card that is served, without a card.
 
-#![expect(clippy::disallowed_methods, reason = "the environment says where the library is")]
+#![expect(clippy::disallowed_methods, reason = "the environment names the library for tests")]
 #![expect(clippy::print_stdout, reason = "what is skipped says so, and figures are shown")]
 
 use std::path::Path;
@@ -21,15 +21,15 @@ fn rows(output: &Output) -> Vec<Value> {
 }
 
 fn has_library() -> bool {
-    let is_given = std::env::var_os("VISAGE_NVRTC_LIB").is_some();
-    if !is_given {
-        println!("skipped: kernels: VISAGE_NVRTC_LIB is not set");
+    let is_set = std::env::var_os("VISAGE_NVRTC_LIB").is_some();
+    if !is_set {
+        println!("skipped: kernels: VISAGE_NVRTC_LIB does not say where NVRTC is");
     }
-    is_given
+    is_set
 }
 
 #[test]
-fn all_kernels_are_compiled_once_for_all_gpus_and_damaged_ones_again() {
+fn all_kernels_are_compiled_for_all_cards_once_and_damage_is_mended() {
     if !has_library() {
         return;
     }
@@ -39,18 +39,18 @@ fn all_kernels_are_compiled_once_for_all_gpus_and_damaged_ones_again() {
     assert_eq!(made.len(), 7 * 6);
     for row in &made {
         let bytes = std::fs::read(row["path"].as_str().expect("a path")).expect("a cubin");
-        // Machine 190 is CUDA; newer files have the SM in the second byte of their flags.
+        // Machine 190 is NVIDIA's; newer files have the card in the second byte of their flags.
         assert_eq!((&bytes[..4], u16::from_le_bytes([bytes[18], bytes[19]])), (&b"\x7fELF"[..], 190));
-        let sm = if bytes[8] < 8 { bytes[48] } else { bytes[49] };
-        assert_eq!(format!("{}.{}", sm / 10, sm % 10), row["sm"].as_str().expect("a card"));
+        let card = if bytes[8] < 8 { bytes[48] } else { bytes[49] };
+        assert_eq!(format!("{}.{}", card / 10, card % 10), row["sm"].as_str().expect("a card"));
         println!("kernels: {} for {}: {} bytes in {} s", row["source"], row["sm"], row["bytes"], row["seconds"]);
     }
     assert!(rows(&visage(folder.path(), &build)).iter().all(|row| row["state"] == "there"));
     let path = made[0]["path"].as_str().expect("a path");
     std::fs::write(path, b"\x7fELF").expect("written");
     let again = visage(folder.path(), &build);
-    let stderr = String::from_utf8_lossy(&again.stderr).into_owned();
-    assert!(stderr.contains("compiled anew") && stderr.contains(path), "{stderr}");
+    let printed = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(printed.contains("compiled again") && printed.contains(path), "{printed}");
     let compiled = rows(&again).into_iter().filter(|row| row["state"] == "compiled").collect::<Vec<_>>();
     assert!(compiled.len() == 1 && compiled[0]["path"] == path, "{compiled:?}");
     let listed = rows(&visage(folder.path(), "kernels list --json"));
@@ -66,8 +66,8 @@ fn a_missing_or_wrong_library_is_one_error_with_what_to_install() {
             continue;
         }
         let output = visage(folder.path(), &format!("kernels build --sm 8.9 --nvrtc-lib {path}"));
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!((output.status.code(), stderr.matches("error:").count()), (Some(1), 1), "{stderr}");
-        assert!(stderr.contains(found) && stderr.contains("pip install nvidia-cuda-nvrtc-cu12"), "{stderr}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), printed.matches("error:").count()), (Some(1), 1), "{printed}");
+        assert!(printed.contains(found) && printed.contains("pip install nvidia-cuda-nvrtc-cu12"), "{printed}");
     }
 }

@@ -1,4 +1,4 @@
-//! The door over real UDP: a studio with a plain face, and peers that are machines of their own.
+//! The WebRTC endpoint over real UDP: a server with a test avatar, and str0m peers as clients.
 
 #[path = "rtc/viewers.rs"]
 mod viewers;
@@ -76,34 +76,34 @@ impl Pack for Ramps {
     }
 }
 
-struct House {
-    studio: Arc<Sessions>,
+struct TestServer {
+    sessions: Arc<Sessions>,
     net: RtcServer,
 }
 
-fn house(max_sessions: usize) -> House {
+fn test_server(max_sessions: usize) -> TestServer {
     let text = || "ramp".to_owned();
     let card = AvatarInfo { name: text(), title: text(), kind: AvatarKind::Head, background: text() };
     let config = SessionsConfig { max_sessions, max_viewers: 50, workers: 1, resolution_px: 128, bitrate_bps: 300_000 };
-    let studio = Sessions::open(config, Arc::new(Ramps([card])), Wall).expect("a studio");
+    let sessions = Sessions::open(config, Arc::new(Ramps([card])), Wall).expect("a sessions");
     let config = RtcConfig { host: LOOPBACK, udp_port: 0, public_ips: Vec::new(), capacity: max_sessions };
-    let lobby = Arc::clone(&studio);
-    let net = RtcServer::start(&config, lobby, studio.registry().counters(), Wall).expect("a door");
-    House { studio, net }
+    let admission = Arc::clone(&sessions);
+    let net = RtcServer::start(&config, admission, sessions.registry().counters(), Wall).expect("a server");
+    TestServer { sessions, net }
 }
 
-impl House {
-    fn door(&self) -> SocketAddr {
+impl TestServer {
+    fn address(&self) -> SocketAddr {
         SocketAddr::new(LOOPBACK, self.net.udp_port())
     }
 
     fn strays(&self) -> u64 {
-        self.studio.registry().counters().snapshot().of(Loss::StrayPacket)
+        self.sessions.registry().counters().snapshot().of(Loss::StrayPacket)
     }
 
     /// The reason for which a session ends, watched for from this call on.
     fn end_of(&self, id: &str, limit: Duration) -> impl Future<Output = EndReason> + use<> {
-        let mut events = self.studio.find(id).expect("a session").events.subscribe();
+        let mut events = self.sessions.find(id).expect("a session").events.subscribe();
         let ended = async move {
             loop {
                 if let SessionEvent::Ended(reason) = events.recv().await.expect("an end before the silence") {
@@ -171,13 +171,13 @@ impl Client {
         (client, offer.to_sdp_string())
     }
 
-    async fn join(house: &House, lines: &[(MediaKind, Direction)]) -> (Self, Joined) {
+    async fn join(server: &TestServer, lines: &[(MediaKind, Direction)]) -> (Self, Joined) {
         let (client, offer) = Self::offering(lines).await;
-        client.joining(house, &offer).await
+        client.joining(server, &offer).await
     }
 
-    async fn joining(mut self, house: &House, offer: &str) -> (Self, Joined) {
-        let joined = house.net.join(offer, SessionRequest::default()).await.expect("a session");
+    async fn joining(mut self, server: &TestServer, offer: &str) -> (Self, Joined) {
+        let joined = server.net.join(offer, SessionRequest::default()).await.expect("a session");
         let answer = SdpAnswer::from_sdp_string(&joined.answer).expect("an answer");
         let pending = self.pending.take().expect("an offer");
         self.rtc.sdp_api().accept_answer(pending, answer).expect("a fitting answer");
@@ -200,7 +200,7 @@ impl Client {
         times
     }
 
-    fn key_pictures(&self) -> usize {
+    fn keyframes(&self) -> usize {
         let mut keys: Vec<u32> =
             self.of(MediaKind::Video).iter().filter(|got| got.is_key).map(|got| got.header.timestamp).collect();
         keys.dedup();
@@ -282,7 +282,7 @@ impl Client {
     }
 }
 
-/// Whether a packet belongs to a key picture (RFC 6184: NAL types 5 and 7, alone, aggregated or in fragments).
+/// Whether a packet belongs to a keyframe (RFC 6184: NAL types 5 and 7, alone, aggregated or in fragments).
 fn is_key(payload: &[u8]) -> bool {
     let inner = match payload[0] & 0x1f {
         24 => payload.get(3),
@@ -303,8 +303,8 @@ fn runtime() -> tokio::runtime::Runtime {
 #[test]
 fn pictures_and_voice_come_on_one_line() {
     runtime().block_on(async {
-        let house = house(2);
-        let (mut client, joined) = Client::join(&house, &CALL).await;
+        let server = test_server(2);
+        let (mut client, joined) = Client::join(&server, &CALL).await;
         assert!(joined.answer.matches("a=msid:visage ").count() == 2, "one stream: {}", joined.answer);
         assert_eq!(joined.answer.matches("H264/90000").count(), 1, "one kind of H.264: {}", joined.answer);
         let enough = |client: &Client| client.picture_times().len() >= 25 && client.of(MediaKind::Audio).len() >= 50;
@@ -322,22 +322,22 @@ fn pictures_and_voice_come_on_one_line() {
         assert!(client.of(MediaKind::Video)[0].is_key, "the first picture is one to start from");
         let delays = |got: &&Got| got.header.ext_vals.play_delay_min.map(|delay| delay.numer());
         assert_eq!(client.of(MediaKind::Video).iter().find_map(delays), Some(0), "no play-out delay is asked for");
-        let frames = house.studio.registry().stats(&joined.id, Wall.now()).expect("a session").meter.frames;
+        let frames = server.sessions.registry().stats(&joined.id, Wall.now()).expect("a session").meter.frames;
         assert!(frames.on_time + frames.late >= 25, "frames are counted when they leave: {frames:?}");
-        house.net.close().await;
+        server.net.close().await;
     });
 }
 
 #[test]
-fn a_lost_picture_is_answered_with_a_key_picture() {
+fn a_lost_frame_is_answered_with_a_keyframe() {
     runtime().block_on(async {
-        let house = house(1);
-        let (mut client, _) = Client::join(&house, &CALL).await;
+        let server = test_server(1);
+        let (mut client, _) = Client::join(&server, &CALL).await;
         assert!(client.live(WHILE, |client| client.picture_times().len() >= 20).await);
-        let before = client.key_pictures();
+        let before = client.keyframes();
         let asked = Wall.now();
         client.want_key();
-        assert!(client.live(WHILE, |client| client.key_pictures() > before).await, "no key picture");
+        assert!(client.live(WHILE, |client| client.keyframes() > before).await, "no keyframe");
         assert!(Wall.now() - asked < Duration::from_millis(700), "after {:?}", Wall.now() - asked);
     });
 }
@@ -345,9 +345,9 @@ fn a_lost_picture_is_answered_with_a_key_picture() {
 #[test]
 fn garbage_and_replays_are_counted_and_disturb_nobody() {
     runtime().block_on(async {
-        let house = house(2);
-        let (mut one, first) = Client::join(&house, &CALL).await;
-        let (mut two, _) = Client::join(&house, &CALL).await;
+        let server = test_server(2);
+        let (mut one, first) = Client::join(&server, &CALL).await;
+        let (mut two, _) = Client::join(&server, &CALL).await;
         one.next_voice = Some(Wall.now());
         let both = |client: &Client| client.picture_times().len() >= 5;
         assert!(one.live(WHILE, |client| both(client) && client.voice_samples >= 960 * 25).await);
@@ -361,18 +361,18 @@ fn garbage_and_replays_are_counted_and_disturb_nobody() {
                 *first = [0, 1, 22, 128, 144, 255][n % 6];
             }
             let socket = if n % 2 == 0 { &stranger } else { &one.socket };
-            socket.send_to(&bytes, house.door()).await.expect("a free way");
+            socket.send_to(&bytes, server.address()).await.expect("a free way");
         }
-        stranger.send_to(&forged_request(&first.answer), house.door()).await.expect("a free way");
+        stranger.send_to(&forged_request(&first.answer), server.address()).await.expect("a free way");
         for _ in 0..10 {
-            one.socket.send_to(&one.wire, house.door()).await.expect("a free way");
+            one.socket.send_to(&one.wire, server.address()).await.expect("a free way");
         }
         let (seen_one, seen_two) = (one.picture_times().len(), two.picture_times().len());
         assert!(one.live(WHILE, |client| client.picture_times().len() >= seen_one + 25).await, "the first goes on");
         assert!(two.live(WHILE, |client| client.picture_times().len() >= seen_two + 25).await, "the second goes on");
-        assert!(house.strays() >= 101, "{} strays", house.strays());
+        assert!(server.strays() >= 101, "{} strays", server.strays());
         let refused =
-            house.studio.registry().stats(&first.id, Wall.now()).expect("a session").meter.losses["stray_packet"];
+            server.sessions.registry().stats(&first.id, Wall.now()).expect("a session").meter.losses["stray_packet"];
         assert!(refused >= 10, "{refused} of its own were refused");
     });
 }
@@ -395,12 +395,12 @@ fn forged_request(answer: &str) -> Vec<u8> {
 #[test]
 fn a_peer_that_vanishes_frees_its_place() {
     runtime().block_on(async {
-        let house = house(1);
-        let (mut client, joined) = Client::join(&house, &CALL).await;
+        let server = test_server(1);
+        let (mut client, joined) = Client::join(&server, &CALL).await;
         assert!(client.live(WHILE, |client| client.picture_times().len() >= 5).await);
         drop(client);
-        assert_eq!(house.end_of(&joined.id, Duration::from_secs(10)).await, EndReason::Silent);
-        let (mut next, _) = Client::join(&house, &CALL).await;
+        assert_eq!(server.end_of(&joined.id, Duration::from_secs(10)).await, EndReason::Silent);
+        let (mut next, _) = Client::join(&server, &CALL).await;
         assert!(next.live(WHILE, |client| client.picture_times().len() >= 5).await, "the place is free again");
     });
 }
@@ -421,13 +421,13 @@ impl Outlet for Pit {
 #[test]
 fn frames_that_are_on_their_way_when_a_session_ends_are_dropped() {
     runtime().block_on(async {
-        let house = house(1);
-        let ticket = house.studio.start(&SessionRequest::default(), Box::new(Pit)).expect("a session");
-        ticket.inbox.set_watching(1);
-        let mut events = ticket.events.subscribe();
+        let server = test_server(1);
+        let handle = server.sessions.start(&SessionRequest::default(), Box::new(Pit)).expect("a session");
+        handle.inbox.set_watching(1);
+        let mut events = handle.events.subscribe();
         while !matches!(events.recv().await.expect("an event"), SessionEvent::Quality(_)) {}
-        assert!(house.studio.end(&ticket.id, EndReason::Deleted));
-        let report = house.studio.registry().totals();
+        assert!(server.sessions.end(&handle.id, EndReason::Deleted));
+        let report = server.sessions.registry().totals();
         assert!(report.frames.due >= 20 && report.frames.dropped == report.frames.due, "{:?}", report.frames);
         // A busy machine may be too late for some; the rest was encoded and is on its way.
         let lost = [Loss::UnsentFrame, Loss::LateFrame].map(|loss| report.losses[loss.name()]);
@@ -438,28 +438,28 @@ fn frames_that_are_on_their_way_when_a_session_ends_are_dropped() {
 #[test]
 fn goodbyes_are_heard_on_both_sides() {
     runtime().block_on(async {
-        let house = house(3);
-        let (mut leaver, left) = Client::join(&house, &CALL).await;
+        let server = test_server(3);
+        let (mut leaver, left) = Client::join(&server, &CALL).await;
         assert!(leaver.live(WHILE, |client| client.picture_times().len() >= 3).await);
-        let end = house.end_of(&left.id, Duration::from_secs(2));
-        leaver.rtc.close().expect("a goodbye");
+        let end = server.end_of(&left.id, Duration::from_secs(2));
+        leaver.rtc.close().expect("an orderly close");
         leaver.speak().await;
-        assert_eq!(end.await, EndReason::Goodbye);
+        assert_eq!(end.await, EndReason::PeerClosed);
 
-        let (mut ended, session) = Client::join(&house, &CALL).await;
+        let (mut ended, session) = Client::join(&server, &CALL).await;
         assert!(ended.live(WHILE, |client| client.picture_times().len() >= 3).await);
-        assert!(house.studio.end(&session.id, EndReason::Deleted));
-        assert!(ended.live(Duration::from_secs(2), |client| client.is_closed).await, "the server says goodbye");
+        assert!(server.sessions.end(&session.id, EndReason::Deleted));
+        assert!(ended.live(Duration::from_secs(2), |client| client.is_closed).await, "the server sends DTLS close");
 
-        let (mut last, _) = Client::join(&house, &CALL).await;
+        let (mut last, _) = Client::join(&server, &CALL).await;
         assert!(last.live(WHILE, |client| client.picture_times().len() >= 3).await);
         let began = Wall.now();
-        house.net.close().await;
+        server.net.close().await;
         assert!(Wall.now() - began < Duration::from_secs(2));
-        assert!(last.live(Duration::from_secs(2), |client| client.is_closed).await, "closing says goodbye");
+        assert!(last.live(Duration::from_secs(2), |client| client.is_closed).await, "closing sends DTLS close");
         let (_, offer) = Client::offering(&CALL).await;
-        assert!(matches!(house.net.join(&offer, SessionRequest::default()).await, Err(JoinError::Closing)));
-        assert!(house.studio.registry().list(Wall.now()).is_empty(), "nobody is left");
+        assert!(matches!(server.net.join(&offer, SessionRequest::default()).await, Err(JoinError::Closing)));
+        assert!(server.sessions.registry().list(Wall.now()).is_empty(), "nobody is left");
     });
 }
 
@@ -475,9 +475,9 @@ fn every_shape_of_offer_that_can_see_is_served() {
         &[(Audio, SendRecv), (Video, SendRecv)],
     ];
     runtime().block_on(async {
-        let house = house(shapes.len());
+        let server = test_server(shapes.len());
         for shape in shapes {
-            let (mut client, _) = Client::join(&house, shape).await;
+            let (mut client, _) = Client::join(&server, shape).await;
             let hears = |client: &Client| match shape.iter().find(|(kind, _)| *kind == Audio) {
                 Some((_, RecvOnly | SendRecv)) => client.of(Audio).len() >= 5,
                 _ => true,
@@ -491,8 +491,8 @@ fn every_shape_of_offer_that_can_see_is_served() {
 #[test]
 fn refused_offers_leave_nobody_behind() {
     runtime().block_on(async {
-        let house = house(1);
-        let net = &house.net;
+        let server = test_server(1);
+        let net = &server.net;
         let join =
             |offer: String| async move { net.join(&offer, SessionRequest::default()).await.map(|joined| joined.id) };
         let (_, offer) = Client::offering(&CALL).await;
@@ -511,7 +511,7 @@ fn refused_offers_leave_nobody_behind() {
         }
         let deaf = Client::offering(&[(MediaKind::Video, Direction::SendOnly)]).await.1;
         assert!(matches!(join(deaf).await, Err(JoinError::BadOffer { .. })));
-        assert!(house.studio.registry().list(Wall.now()).is_empty(), "nobody is left");
+        assert!(server.sessions.registry().list(Wall.now()).is_empty(), "nobody is left");
 
         assert!(join(offer.clone()).await.is_ok());
         assert!(matches!(join(offer).await, Err(JoinError::Admit(AdmitError::Full { limit: 1 }))));
@@ -522,14 +522,14 @@ fn refused_offers_leave_nobody_behind() {
 #[test]
 fn an_offer_of_vp8_alone_is_refused_by_a_build_without_it() {
     runtime().block_on(async {
-        let house = house(1);
+        let server = test_server(1);
         let (_, offer) = Client::offering_pictures(&[Codec::Vp8], &CALL).await;
-        let refused = house.net.join(&offer, SessionRequest::default()).await.map(|joined| joined.id);
+        let refused = server.net.join(&offer, SessionRequest::default()).await.map(|joined| joined.id);
         assert!(
             matches!(&refused, Err(JoinError::NoUsableVideo { offered }) if offered.starts_with("VP8/90000")),
             "{refused:?}"
         );
-        assert!(house.studio.registry().list(Wall.now()).is_empty(), "nobody is left");
+        assert!(server.sessions.registry().list(Wall.now()).is_empty(), "nobody is left");
     });
 }
 
@@ -548,21 +548,21 @@ mod vp8 {
     #[test]
     fn an_offer_of_vp8_alone_gets_pictures_that_decode() {
         runtime().block_on(async {
-            let house = house(1);
+            let server = test_server(1);
             let (client, offer) = Client::offering_pictures(&[Codec::Vp8], &CALL).await;
-            let (mut client, joined) = client.joining(&house, &offer).await;
+            let (mut client, joined) = client.joining(&server, &offer).await;
             assert!(joined.answer.contains("VP8/90000") && !joined.answer.contains("H264"), "{}", joined.answer);
-            assert_eq!(house.studio.find(&joined.id).expect("a session").codec, VideoCodec::Vp8);
+            assert_eq!(server.sessions.find(&joined.id).expect("a session").codec, VideoCodec::Vp8);
             let (mut decoder, mut seen, mut keys) = (Decoder::new().expect("a decoder"), 0, Vec::new());
             assert!(client.live(WHILE, |client| client.pictures.len() >= 20).await, "{} came", client.pictures.len());
 
             client.want_key();
             let before = client.pictures.len();
             let has_key = |client: &Client| client.pictures[before..].iter().any(|frame| is_key(frame));
-            assert!(client.live(WHILE, has_key).await, "a picture that was lost is answered with a key picture");
+            assert!(client.live(WHILE, has_key).await, "a picture that was lost is answered with a keyframe");
 
-            let ticket = house.studio.find(&joined.id).expect("a session");
-            ticket.inbox.set_bitrate(120_000);
+            let handle = server.sessions.find(&joined.id).expect("a session");
+            handle.inbox.set_bitrate(120_000);
             let after = client.pictures.len() + 25;
             assert!(client.live(WHILE, |client| client.pictures.len() >= after).await, "the stream goes on");
             for (n, frame) in client.pictures.iter().enumerate() {
@@ -575,16 +575,16 @@ mod vp8 {
                 keys.extend(is_key(frame).then_some(n));
             }
             assert!(seen >= 45 && keys[0] == 0, "{seen} pictures, keys {keys:?}");
-            house.net.close().await;
+            server.net.close().await;
         });
     }
 
     #[test]
     fn a_peer_that_knows_both_gets_h264() {
         runtime().block_on(async {
-            let house = house(1);
-            let (mut client, joined) = Client::join(&house, &CALL).await;
-            assert_eq!(house.studio.find(&joined.id).expect("a session").codec, VideoCodec::H264);
+            let server = test_server(1);
+            let (mut client, joined) = Client::join(&server, &CALL).await;
+            assert_eq!(server.sessions.find(&joined.id).expect("a session").codec, VideoCodec::H264);
             assert!(!joined.answer.contains("VP8"), "{}", joined.answer);
             assert!(client.live(WHILE, |client| client.picture_times().len() >= 5).await);
         });

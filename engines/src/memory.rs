@@ -22,7 +22,7 @@ fn group_bytes(limit: &str, used: &str, made_of: &str) -> Option<u64> {
 }
 
 /// Resets the peak memory of this process, where the system can (Linux: proc(5), `clear_refs`). Elsewhere what
-/// is told may be of something earlier.
+/// is reported may be an earlier peak.
 pub fn forget_peak() {
     let _may_not = fs::write("/proc/self/clear_refs", "5");
 }

@@ -58,6 +58,7 @@ fn current_bitrate(encoder: &mut Encoder) -> Result<c_int, c_int> {
     Ok(info.bits_per_second)
 }
 
+// SAFETY: the signature is that of `codec/common/inc/cpu.h`.
 unsafe extern "C" {
     /// `codec/common/inc/cpu.h` of openh264: a bit for each instruction set that the library uses on this processor.
     fn WelsCPUFeatureDetect(logical_processors: *mut i32) -> u32;

@@ -1,7 +1,7 @@
 //! 16 kHz voice to log-mel frames, 10 ms apart, for the mouth network.
 //!
 //! Decides how sound becomes numbers and nothing else: no clock, no I/O, no resampling, no normalisation over time (the network does that).
-//! It is the twin of `engines/packs/portrait/mouth/train/mel.py`; the golden files beside the network keep the two equal.
+//! It computes the same as `engines/packs/portrait/mouth/train/mel.py`; the golden files beside the network keep the two equal.
 //!
 //! Alignment: frame `i` covers samples `[hop * i, hop * i + window)` of everything pushed since `new`; nothing is padded before the first
 //! sample. The window is a *periodic* Hann (`0.5 - 0.5 cos(2 pi n / window)`); `fft - window` zeros follow it. The spectrum is the unscaled power

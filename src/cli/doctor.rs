@@ -105,7 +105,7 @@ fn look_here(flags: &Flags, wanted: &DoctorFlags) -> Result<Machine, CliError> {
 }
 
 /// The layout of `--json`; raised when a field changes its meaning or goes.
-const JSON_VERSION: u32 = 1;
+const JSON_VERSION: u32 = 2;
 
 fn report(machine: &Machine, target: Target, findings: &[Finding]) -> Value {
     json!({
@@ -251,7 +251,7 @@ fn print_cause(number: usize, cause: &RankedCause) {
     };
     println!();
     print_wrapped(&format!("{number}. "), &format!("{} ({word})", cause.cause));
-    print_wrapped(&format!("   {lead}"), &cause.cause);
+    print_wrapped(&format!("   {lead}"), &cause.evidence);
     print_wrapped("   hint: ", &cause.hint.text);
     cause.hint.commands.iter().for_each(|line| println!("         {line}"));
 }

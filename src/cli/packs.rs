@@ -41,7 +41,7 @@ pub fn open_pack(
     Ok(pack)
 }
 
-/// The folder for what must be kept.
+/// The data folder.
 pub fn data_dir(flags: &Flags) -> PathBuf {
     flags.data_dir.clone().unwrap_or_else(|| search_paths::data_dir(&environment))
 }

@@ -69,10 +69,10 @@ fn accelerator(
     };
     let cache = open_cache(flags)?;
     let build = EngineBuild::open(&wanted.library, pack, &cache)?;
-    let go_on: Watch = Arc::new(|_| ControlFlow::Continue(()));
+    let always: Watch = Arc::new(|_| ControlFlow::Continue(()));
     let mut engines = Vec::new();
     for planned in build.plan(vec![sm], Some(precision))? {
-        engines.push(build.make(&planned, &|_| (), &go_on)?.engine);
+        engines.push(build.make(&planned, &|_| (), &always)?.engine);
     }
     Ok(Ok(gpu_backend(1, engines, flags)?))
 }
@@ -98,7 +98,7 @@ fn graph_rows(
         .collect()
 }
 
-/// What is told of each output, and the verdict.
+/// A row for each output, and its verdict.
 fn compare_outputs(
     pack: &PackFiles,
     (graph, precision): (&GraphManifest, Precision),
@@ -120,13 +120,13 @@ fn compare_outputs(
         }
         Err(_) => (cpu.load(&graph.name, compared)?, cpu.name()),
     };
-    let told = |found: Difference| {
+    let row = |found: Difference| {
         let verdict = if allows(graph.tolerance, &found) { WITHIN } else { PAST };
         let mut row = json!(found);
         row["on"] = json!(on);
         (row, verdict)
     };
-    Ok(compare(&*first, &*second, &signature, &inputs)?.into_iter().map(told).collect())
+    Ok(compare(&*first, &*second, &signature, &inputs)?.into_iter().map(row).collect())
 }
 
 fn allows(tolerance: Tolerance, found: &Difference) -> bool {

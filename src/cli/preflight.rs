@@ -131,12 +131,12 @@ mod tests {
         let finding = examine(&machine, Target::Cpu).into_iter().find(Finding::stops).expect("too few files");
         assert_eq!(
             start_error(finding).to_string(),
-            "error: open files that the system allows: wanted 32 open files, allowed are 16\n\
+            "error: limit of open files: wanted 32 open files, the limit is 16\n\
              cause: the program and each session keep sockets and files open\n\
              hint:  raise the limit in this shell, or LimitNOFILE= in a service: ulimit -n 4096 (visage doctor: open-files)"
         );
         let device = examine(&machine, Target::Gpu).into_iter().find(|finding| finding.id == "gpu").expect("a finding");
         let said = start_error(device).to_string();
-        assert!(said.starts_with("error: an NVIDIA GPU in this machine: no NVIDIA GPU\ncause: "), "{said}");
+        assert!(said.starts_with("error: NVIDIA GPU: no NVIDIA GPU\ncause: "), "{said}");
     }
 }

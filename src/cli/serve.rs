@@ -44,7 +44,7 @@ const FIRST_BITRATE_BPS: u32 = 1_200_000;
 ///    serves at once: until step 5 every request is answered with 503 and the progress.
 /// 3. [`prepare::engines`] compiles missing engines, which takes minutes and can be interrupted.
 /// 4. [`Services::open`] loads the pack and starts sessions and WebRTC, which need the engines.
-/// 5. Real routes replace the 503, and only then the address is printed: whoever reads it may connect.
+/// 5. Real routes replace the 503, and only then the address is printed: a reader may connect at once.
 /// 6. After the signal, HTTP ends first (no new sessions), then [`Services::close`] ends the sessions.
 pub fn run(flags: &Flags, wanted: &ServeFlags) -> Result<(), CliError> {
     let guard = StartupGuard::arm();
@@ -149,7 +149,7 @@ impl Services {
 
     fn state(&self, wanted: &ServeFlags, closing: watch::Receiver<bool>) -> AppState {
         AppState::new(Shared {
-            studio: Arc::clone(&self.sessions),
+            sessions: Arc::clone(&self.sessions),
             net: Arc::clone(&self.net),
             facts: self.facts.clone(),
             token: wanted.token.clone(),

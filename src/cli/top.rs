@@ -1,6 +1,6 @@
 //! `visage top`: the GPUs, sessions and cores, once a second: of a server, or of this machine.
 //!
-//! Decides what is told. What a GPU says, `gpus` knows; how a server is asked, `bench`.
+//! Decides what is printed. GPU readings come from `gpu_load`, a server is queried through `api_client`.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -65,7 +65,7 @@ struct Cores {
     of: Option<usize>,
 }
 
-/// As `GET /v1/gpus` tells it.
+/// As `GET /v1/gpus` returns it.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct GpuReadings {
     gpus: Vec<GpuReading>,
@@ -174,7 +174,7 @@ fn print_result(wanted: &TopFlags, look: &Reading, looks: Repeat) {
     }
 }
 
-/// What is told besides the table of GPUs.
+/// The lines above the table of GPUs.
 fn lines(look: &Reading) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(ServerReading { pack, backend, sessions }) = &look.server {

@@ -1,6 +1,6 @@
-//! A machine as the checks see it: plain facts, from the probe or from a file.
+//! A machine as the checks see it: facts from the probe or from a file.
 //!
-//! Decides what is known of a machine. Judges nothing, reads nothing.
+//! Decides which facts are known. Contains no checks, reads nothing.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use visage_engines::{Flavour, Version};
 use visage_kernels::nvml::{GpuState, Management};
 
-/// A machine. Everything that is not said is not known.
+/// A machine. What is not given is not known.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Machine {
@@ -18,24 +18,24 @@ pub struct Machine {
     pub container: Option<String>,
     /// Programs and files that give a container the GPUs.
     pub container_tools: Vec<String>,
-    /// Threads at once.
+    /// CPU cores.
     pub cores: usize,
-    /// Memory that can be had.
+    /// Available memory.
     pub memory_free_bytes: Option<u64>,
     /// Cards, driver and what stands between.
     pub gpu: Gpu,
     /// NVIDIA's libraries and what this program was built for.
     pub libraries: Libraries,
-    /// The folder for what must be kept.
+    /// The data folder.
     pub disk: Disk,
-    /// What the system allows.
+    /// Limits of the system.
     pub limits: Limits,
     /// Where `serve` would listen.
     pub listen: ListenSettings,
 }
 
 impl Machine {
-    /// Whether anything in it says that there is a GPU.
+    /// Whether any fact shows a GPU.
     #[must_use]
     pub fn has_gpu(&self) -> bool {
         let gpu = &self.gpu;
@@ -67,20 +67,20 @@ impl System {
     }
 }
 
-/// An answer that may be missing.
+/// The result of a query.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Probed<T> {
-    /// It was not asked.
+    /// It was not queried.
     #[default]
     NotQueried,
-    /// It is not there; where it was looked for.
+    /// It is missing; where it was searched for.
     Missing(String),
-    /// It is there and does not do what it should; what it said.
+    /// It is present and failed; its message.
     Failed(String),
-    /// It was asked and did not come back; how long was waited, or how it ended.
+    /// It was queried and did not respond; the time waited, or how it ended.
     TimedOut(String),
-    /// It is this.
+    /// The value.
     Found(T),
 }
 
@@ -171,7 +171,7 @@ pub struct Library {
     pub version: Version,
 }
 
-/// The folder for what must be kept.
+/// The data folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Disk {
@@ -183,7 +183,7 @@ pub struct Disk {
     pub error: Option<String>,
 }
 
-/// What the system allows.
+/// Limits of the system.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {

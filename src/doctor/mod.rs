@@ -1,6 +1,6 @@
-//! What is wrong with this machine, before anything fails: checks as data over a described machine, symptoms and their causes.
+//! Checks of a machine before anything fails, and explanations of errors: symptoms with their causes.
 //!
-//! Decides what is looked at, what is right and what to do. Prints nothing; only `probe` touches the machine.
+//! Decides what is checked, what is right and what to do. Prints nothing; only `probe` touches the machine.
 
 mod checks;
 pub mod compatibility;
@@ -16,30 +16,30 @@ use serde::Serialize;
 pub use checks::CHECKS;
 pub use machine::Machine;
 
-/// What faces are drawn with.
+/// The backend to check for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     /// An NVIDIA GPU.
     Gpu,
-    /// The processor.
+    /// The CPU.
     Cpu,
 }
 
-/// A thing to look at.
+/// A check.
 #[derive(Clone, Copy, Debug)]
 pub struct Check {
     /// Its name, for scripts.
     pub id: &'static str,
-    /// What is looked at.
+    /// Its subject.
     pub title: &'static str,
-    /// Who needs it to be right.
+    /// Which targets need it.
     pub scope: Scope,
-    /// The look.
+    /// The check itself.
     pub run: fn(&Machine) -> CheckResult,
 }
 
-/// Who needs a check to be right.
+/// Which targets need a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
@@ -49,17 +49,17 @@ pub enum Scope {
     All,
 }
 
-/// How it is.
+/// The result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Right.
+    /// No problem.
     Ok,
-    /// It works, with less than there could be.
+    /// It works, with a limitation.
     Warn,
     /// It does not work.
     Fail,
-    /// It could not be looked at.
+    /// It could not be checked.
     Unknown,
 }
 
@@ -90,7 +90,7 @@ pub struct CheckResult {
 pub struct Hint {
     /// In words.
     pub text: String,
-    /// What to type, line by line; empty where nothing can be typed.
+    /// Commands, line by line; may be empty.
     pub commands: Vec<String>,
 }
 
@@ -99,12 +99,12 @@ impl CheckResult {
         Self { verdict, finding: finding.into(), cause: None, hint: None }
     }
 
-    /// It is right.
+    /// No problem.
     pub(crate) fn ok(finding: impl Into<String>) -> Self {
         Self::of(Verdict::Ok, finding)
     }
 
-    /// It could be better.
+    /// It works, with a limitation.
     pub(crate) fn warn(finding: impl Into<String>) -> Self {
         Self::of(Verdict::Warn, finding)
     }
@@ -114,17 +114,17 @@ impl CheckResult {
         Self::of(Verdict::Fail, finding)
     }
 
-    /// It could not be looked at.
+    /// It could not be checked.
     pub(crate) fn unknown(finding: impl Into<String>) -> Self {
         Self::of(Verdict::Unknown, finding)
     }
 
-    /// Why it is so.
+    /// The cause.
     pub(crate) fn cause(self, cause: impl Into<String>) -> Self {
         Self { cause: Some(cause.into()), ..self }
     }
 
-    /// What to do, in words and lines to type.
+    /// What to do, in words and commands.
     pub(crate) fn hint(self, text: impl Into<String>, commands: &[&str]) -> Self {
         let commands = commands.iter().map(|line| (*line).to_owned()).collect();
         Self { hint: Some(Hint { text: text.into(), commands }), ..self }
@@ -136,17 +136,17 @@ impl CheckResult {
 pub struct Finding {
     /// The check's name.
     pub id: &'static str,
-    /// What was looked at.
+    /// Its subject.
     pub title: &'static str,
-    /// Who needs it to be right.
+    /// Which targets need it.
     pub scope: Scope,
     /// Whether the chosen target needs it.
     pub is_required: bool,
-    /// How it is.
+    /// The result.
     pub verdict: Verdict,
     /// What was found.
     pub finding: String,
-    /// Why it is so.
+    /// The cause.
     pub cause: Option<String>,
     /// What to do.
     pub hint: Option<Hint>,
@@ -161,7 +161,7 @@ impl Finding {
 }
 
 impl Check {
-    /// Looks at `machine` on behalf of `target`.
+    /// Checks `machine` for `target`.
     #[must_use]
     pub fn look(&self, machine: &Machine, target: Target) -> Finding {
         let CheckResult { verdict, finding, cause, hint } = (self.run)(machine);
@@ -176,7 +176,7 @@ pub fn examine(machine: &Machine, target: Target) -> Vec<Finding> {
     CHECKS.iter().map(|check| check.look(machine, target)).collect()
 }
 
-/// Runs what must be right before `target` begins to draw. Ports are reported
+/// Runs the checks that must pass before `target` starts. Ports are reported
 /// where they are bound, and needs of single packs where those are loaded.
 #[must_use]
 pub fn examine_before_start(machine: &Machine, target: Target) -> Vec<Finding> {
@@ -187,9 +187,9 @@ pub fn examine_before_start(machine: &Machine, target: Target) -> Vec<Finding> {
     CHECKS.iter().filter(is_needed).map(|check| check.look(machine, target)).collect()
 }
 
-/// What everyone needs before a start.
+/// What every target needs before a start.
 const REQUIRED_BEFORE_START: &[&str] = &["open-files", "microphone", "h264"];
-/// What a GPU needs before it is touched.
+/// What the GPU backend needs before a start.
 const REQUIRED_BEFORE_GPU: &[&str] = &[
     "gpu",
     "driver",

@@ -1,19 +1,19 @@
-//! Whose datagram it is: by the name in a STUN request (RFC 8445, section 7.2.2), else by the address it came from.
+//! Demultiplexer of the shared UDP port: STUN by its user name (RFC 8445, section 7.2.2), everything else by source address.
 //!
-//! Decides where to look, not whether to believe it: the peer's machine checks what is signed.
+//! Decides which peer a datagram belongs to, not whether it is authentic: str0m checks that.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use crate::session::ViewerKey;
 
-/// Addresses kept for one session; a peer that roams further loses its oldest.
+/// Addresses kept for one peer; a peer that roams further loses its oldest.
 const MAX_ADDRESSES: usize = 8;
 const STUN_HEADER_BYTES: usize = 20;
 const STUN_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 const USERNAME: u16 = 0x0006;
 
-/// The sessions by name and by address.
+/// Peers by ICE user name fragment and by address.
 #[derive(Debug, Default)]
 pub struct Demux {
     by_ufrag: HashMap<Box<str>, ViewerKey>,
@@ -28,29 +28,29 @@ struct Entry {
 }
 
 impl Demux {
-    /// Notes a session under its own ICE user name fragment.
+    /// Adds a peer under our ICE user name fragment for it.
     pub fn insert(&mut self, key: ViewerKey, ufrag: &str) {
         self.by_ufrag.insert(ufrag.into(), key);
         self.entries.insert(key, Entry { ufrag: ufrag.into(), addresses: Vec::new() });
     }
 
-    /// The session that is called `name`.
+    /// The peer with this local user name fragment.
     #[must_use]
     pub fn by_ufrag(&self, ufrag: &str) -> Option<ViewerKey> {
         self.by_ufrag.get(ufrag).copied()
     }
 
-    /// The session that was last heard from `address`.
+    /// The peer that last sent from `address`.
     #[must_use]
     pub fn by_address(&self, address: SocketAddr) -> Option<ViewerKey> {
         self.by_address.get(&address).copied()
     }
 
-    /// Notes that a session was heard from `address`, proven by a signed request.
-    pub fn bind_address(&mut self, address: SocketAddr, key: ViewerKey) {
-        let Some(entry) = self.entries.get_mut(&key) else { return };
+    /// A peer sends from `address`. True if the address is new for it.
+    pub fn bind_address(&mut self, address: SocketAddr, key: ViewerKey) -> bool {
+        let Some(entry) = self.entries.get_mut(&key) else { return false };
         if self.by_address.insert(address, key) == Some(key) {
-            return;
+            return false;
         }
         entry.addresses.retain(|known| *known != address);
         entry.addresses.push(address);
@@ -58,9 +58,10 @@ impl Demux {
             let oldest = entry.addresses.remove(0);
             self.by_address.remove(&oldest);
         }
+        true
     }
 
-    /// Forgets a session.
+    /// Removes a peer.
     pub fn remove(&mut self, key: ViewerKey) {
         let Some(entry) = self.entries.remove(&key) else { return };
         self.by_ufrag.remove(&entry.ufrag);
@@ -71,7 +72,7 @@ impl Demux {
         }
     }
 
-    /// Whether nothing is kept.
+    /// Whether there are no peers.
     #[cfg(test)]
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -91,8 +92,8 @@ pub fn is_dtls(datagram: &[u8]) -> bool {
     datagram.first().is_some_and(|first| (20..64).contains(first))
 }
 
-/// The number of the STUN request that a datagram answers, which was believed: that of a success response (RFC 8489,
-/// section 5); none if it is something else.
+/// The transaction id of a STUN success response (RFC 8489, section 5), whose request therefore was authentic; `None` for
+/// any other datagram.
 #[must_use]
 pub fn stun_success_id(datagram: &[u8]) -> Option<[u8; 12]> {
     let is_answer = datagram.starts_with(&[0x01, 0x01]) && datagram.get(4..8) == Some(&STUN_COOKIE);
@@ -107,14 +108,14 @@ pub fn is_rtp(datagram: &[u8]) -> bool {
         && datagram.get(1).is_some_and(|second| !is_rtcp(second))
 }
 
-/// Payload type and time of an RTP packet; none for anything else (RFC 3550, section 5.1).
+/// Payload type and time stamp of an RTP packet; `None` for anything else (RFC 3550, section 5.1).
 #[must_use]
 pub fn rtp_header(datagram: &[u8]) -> Option<(u8, u32)> {
     let time = datagram.get(4..8)?.try_into().ok()?;
     is_rtp(datagram).then_some((datagram.get(1)? & 0x7f, u32::from_be_bytes(time)))
 }
 
-/// The name of ours that a STUN request is addressed to: what stands before the colon of its USERNAME.
+/// Our user name fragment in a STUN request: the part of its USERNAME before the colon.
 #[must_use]
 pub fn local_ufrag(datagram: &[u8]) -> Option<&str> {
     if !is_stun(datagram) || datagram.get(4..8)? != STUN_COOKIE {
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_names_its_session() {
+    fn a_request_names_its_peer() {
         assert_eq!(local_ufrag(&request("ours:theirs")), Some("ours"));
         assert_eq!(local_ufrag(&request("nothing")), None);
         let whole = request("ours:theirs");
@@ -165,16 +166,16 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_of_a_session_that_left() {
+    fn nothing_is_kept_of_a_peer_that_was_removed() {
         let mut demux = Demux::default();
         let (one, two) = (key(1), key(2));
         demux.insert(one, "a");
         demux.insert(two, "b");
-        (0..100).for_each(|port| demux.bind_address(SocketAddr::from(([10, 0, 0, 1], port)), one));
+        assert!((0..100).all(|port| demux.bind_address(SocketAddr::from(([10, 0, 0, 1], port)), one)));
         let last = SocketAddr::from(([10, 0, 0, 1], 99));
         assert_eq!(demux.by_address(last), Some(one));
-        assert_eq!(demux.by_address(SocketAddr::from(([10, 0, 0, 1], 1))), None, "the oldest addresses go");
-        demux.bind_address(last, two);
+        assert_eq!(demux.by_address(SocketAddr::from(([10, 0, 0, 1], 1))), None, "the oldest addresses are dropped");
+        assert!(demux.bind_address(last, two) && !demux.bind_address(last, two));
         demux.remove(one);
         assert_eq!((demux.by_address(last), demux.by_ufrag("a"), demux.by_ufrag("b")), (Some(two), None, Some(two)));
         demux.remove(two);
@@ -183,7 +184,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_datagram_breaks_the_reading_of_names(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn no_datagram_breaks_the_reading_of_user_names(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Some(cookie) = bytes.get_mut(4..8) {
                 cookie.copy_from_slice(&STUN_COOKIE);
             }

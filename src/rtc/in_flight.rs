@@ -1,6 +1,6 @@
-//! What was handed to a machine and has not left it yet, in the order in which it will leave.
+//! Frames and audio packets that str0m holds and has not begun to send, in sending order.
 //!
-//! Decides when something counts as given up. Does not know packets: it is told the RTP time of what leaves.
+//! Decides when one counts as expired. Knows no packets, only the RTP time of what is sent.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use crate::telemetry::Marks;
 use crate::time::RtpTime;
 
-/// Things on the way; with more the oldest is given up. Of pictures this is two and a half seconds.
+/// Items kept; the oldest expires when there are more. For video this is 2.5 s.
 const MAX_IN_FLIGHT: usize = 64;
-/// What has not begun to leave after this will not.
+/// An item that is not sent after this is not counted on any more.
 const EXPIRES_AFTER: Duration = Duration::from_secs(2);
 
-/// Pictures, or blocks of voice, on their way out of a machine.
+/// Frames, or audio packets, that wait in str0m.
 #[derive(Debug, Default)]
 pub struct InFlight<const HZ: u32>(VecDeque<Waiting<HZ>>);
 
@@ -24,17 +24,17 @@ struct Waiting<const HZ: u32> {
     since: Instant,
 }
 
-/// Something left.
+/// An item whose first packet was sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Departed {
-    /// Its stamps.
+    /// Its latency marks.
     pub marks: Marks,
-    /// Things before it that never left.
+    /// Items before it that were never sent.
     pub skipped: usize,
 }
 
 impl<const HZ: u32> InFlight<HZ> {
-    /// Notes a thing handed to the machine; gives how many were given up for it.
+    /// Adds an item; returns how many expired because of it.
     pub fn push(&mut self, rtp: RtpTime<HZ>, marks: Marks, now: Instant) -> usize {
         self.0.push_back(Waiting { rtp, marks, since: now });
         let expired = self.0.len().saturating_sub(MAX_IN_FLIGHT);
@@ -42,25 +42,25 @@ impl<const HZ: u32> InFlight<HZ> {
         expired
     }
 
-    /// How many are on the way.
+    /// How many items wait.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Forgets what waits too long; gives how many. Whoever makes no more of them while some wait would wait forever.
+    /// Removes items that wait too long; returns how many. Without it a session that encodes none while some wait would stop.
     pub fn expire(&mut self, now: Instant) -> usize {
         let before = self.0.len();
         self.0.retain(|waiting| now.saturating_duration_since(waiting.since) <= EXPIRES_AFTER);
         before - self.0.len()
     }
 
-    /// Forgets all; gives how many.
+    /// Removes all items; returns how many.
     pub fn clear(&mut self) -> usize {
         std::mem::take(&mut self.0).len()
     }
 
-    /// A packet of the thing with this RTP time left. None if it is not the first one, or the thing was given up.
+    /// A packet with this RTP time was sent. `None` if it is not the first of its item, or the item has expired.
     pub fn on_first_packet(&mut self, rtp: RtpTime<HZ>) -> Option<Departed> {
         let skipped = self.0.iter().position(|waiting| waiting.rtp == rtp)?;
         let left = self.0.drain(..=skipped).next_back()?;
@@ -74,13 +74,13 @@ mod tests {
     use crate::time::Wall;
 
     #[test]
-    fn whatever_enters_leaves_or_is_given_up_or_passed_over_and_each_once() {
+    fn every_item_is_sent_or_expires_or_is_skipped_exactly_once() {
         let (mut random, mut now) = (fastrand::Rng::with_seed(4), Wall.now());
         let (mut in_flight, mut settled) = (InFlight::<90_000>::default(), 0);
         for n in 0..10_000_u32 {
             settled += in_flight.push(RtpTime(n.wrapping_mul(3600)), Marks::default(), now);
             now += Duration::from_millis(40);
-            // Now and then a packet leaves: of something recent, of something long gone, or twice.
+            // Sometimes a packet is sent: of a recent item, of one long expired, or twice.
             let rtp = RtpTime(n.saturating_sub(random.u32(0..100)).wrapping_mul(3600));
             for _ in 0..random.usize(0..3) / 2 * 2 {
                 settled += in_flight.on_first_packet(rtp).map_or(0, |left| left.skipped + 1);

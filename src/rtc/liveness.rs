@@ -1,27 +1,26 @@
-//! What only a peer that is there now can say.
+//! Evidence that a peer is present now.
 //!
-//! Whoever listens in can say again all that was said: the machine refuses RTP that it has seen, but not RTCP and STUN. So
-//! once we have sent reports, only what answers a new one counts, feedback that is newer than all before, and a STUN request
-//! whose number is new. A machine: time is given.
+//! An attacker on the path can replay everything: str0m refuses replayed RTP, but neither RTCP nor STUN. So once we have sent
+//! reports, only these count: RTCP that echoes a recent report of ours, TWCC feedback newer than all before, and a STUN
+//! request with a new transaction id. A state machine: time is passed in.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use str0m::rtp::rtcp::{ReceptionReport, Rtcp};
 
-/// An answer to a report that is older than this proves nothing: a session that died is over within ten seconds, and seven
-/// of them are silence.
+/// The echo of an older report proves nothing: a peer that died is removed within ten seconds, seven of which are silence.
 const MAX_ECHO_AGE: Duration = Duration::from_millis(2_500);
-/// STUN requests remembered: those of hours, as one comes every few seconds.
+/// Transaction ids kept: those of hours, at one request every few seconds. The oldest are dropped.
 const MAX_TRANSACTIONS: usize = 4096;
-/// Reports remembered: of two lines, for longer than that.
+/// Sender reports kept: of two streams, for longer than [`MAX_ECHO_AGE`]. The oldest is dropped.
 const MAX_REPORTS: usize = 16;
-/// From 1900, where NTP begins, to 1970 (RFC 5905, section 6).
+/// From 1900, the epoch of NTP, to 1970 (RFC 5905, section 6).
 const NTP_TO_UNIX_S: u64 = 2_208_988_800;
-/// Times of reports may come back rounded otherwise, by so many units of 15 us.
+/// Tolerance for peers that round the time of a report, in units of 15 us.
 const ROUNDING: u32 = 70;
 
-/// What was asked, and the newest feedback.
+/// Reports that await an echo, the newest feedback, and known transaction ids.
 #[derive(Debug, Default)]
 pub struct Liveness {
     reports: VecDeque<(u32, Instant)>,
@@ -31,8 +30,8 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// Whether a STUN request that was believed is no repetition. Their numbers are random (RFC 8489, section 5), and a peer
-    /// that reports seldom still asks whether we consent every five seconds (RFC 7675, section 5.1).
+    /// Whether an authentic STUN request is no replay. Transaction ids are random (RFC 8489, section 5). A peer that rarely
+    /// reports still checks consent every five seconds (RFC 7675, section 5.1).
     pub fn is_new_transaction_id(&mut self, number: [u8; 12]) -> bool {
         let is_new = !self.transactions.contains(&number);
         if is_new {
@@ -42,7 +41,7 @@ impl Liveness {
         is_new
     }
 
-    /// We sent this.
+    /// We sent RTCP.
     pub fn on_sent(&mut self, report: &Rtcp, now: Instant) {
         let Rtcp::SenderReport(report) = report else { return };
         if self.reports.len() == MAX_REPORTS {
@@ -51,7 +50,7 @@ impl Liveness {
         self.reports.push_back((ntp_middle_32(report.sender_info.ntp_time), now));
     }
 
-    /// Whether this proves that the peer is there.
+    /// Whether received RTCP proves that the peer is present.
     pub fn on_received(&mut self, report: &Rtcp, now: Instant) -> bool {
         let proves = match report {
             Rtcp::ReceiverReport(report) => report.reports.iter().any(|report| self.echoes_report(report, now)),
@@ -59,17 +58,17 @@ impl Liveness {
             Rtcp::Twcc(feedback) => self.is_newer_feedback((feedback.reference_time, feedback.feedback_count)),
             _ => false,
         };
-        // Before we reported anything there is nothing to answer.
+        // Before our first report there is nothing to echo.
         proves || self.reports.is_empty()
     }
 
-    /// RFC 3550, section 6.4.1: a report names the newest of ours that came.
+    /// RFC 3550, section 6.4.1: a report names the newest of ours that arrived.
     fn echoes_report(&self, report: &ReceptionReport, now: Instant) -> bool {
         let is_it = |asked: u32| asked.abs_diff(report.last_sr_time) <= ROUNDING;
         self.reports.iter().any(|(reports, at)| is_it(*reports) && now.saturating_duration_since(*at) < MAX_ECHO_AGE)
     }
 
-    /// The receiver's clock goes on, in steps of 64 ms of 24 bits, and it counts its feedback.
+    /// Feedback carries the receiver's clock, 24 bits in steps of 64 ms, and a counter.
     fn is_newer_feedback(&mut self, feedback: (u32, u8)) -> bool {
         let forth = |(time, count): (u32, u8)| {
             let time = feedback.0.wrapping_sub(time) & 0x00ff_ffff;
@@ -83,7 +82,7 @@ impl Liveness {
     }
 }
 
-/// The middle 32 bits of a time of NTP.
+/// The middle 32 bits of an NTP time.
 fn ntp_middle_32(time: SystemTime) -> u32 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = (since.as_secs() + NTP_TO_UNIX_S) & 0xffff;
@@ -95,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_question_is_new_once() {
+    fn a_transaction_id_is_new_once() {
         let mut liveness = Liveness::default();
         let number = |n: usize| [[7; 4], [0; 4], (n as u32).to_be_bytes()].concat().try_into().expect("twelve bytes");
         assert!((0..MAX_TRANSACTIONS).all(|n| liveness.is_new_transaction_id(number(n))));

@@ -10,6 +10,7 @@ mod in_flight;
 mod liveness;
 mod network_stats;
 mod peer;
+mod peer_table;
 mod peers;
 mod rtc_factory;
 mod sdp;

@@ -1,25 +1,25 @@
-//! What the network says about a session, in numbers. A machine: time comes with the statistics.
+//! Network statistics of a peer. A state machine: time comes with str0m's statistics.
 
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use str0m::stats::PeerStats;
 
-/// Bits a second are counted over at least this long.
+/// The sent bitrate is counted over at least this long.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What the network says about a session.
+/// Network statistics of a peer.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct NetworkStats {
     /// Whether the peer is connected.
     pub is_connected: bool,
-    /// Housekeeping trip in milliseconds.
+    /// Round-trip time in milliseconds.
     pub rtt_ms: Option<f64>,
-    /// Share of our packets that the peer lost, 0 to 1.
+    /// Share of our packets that were lost, 0 to 1.
     pub egress_loss_ratio: Option<f64>,
-    /// What the way out is thought to carry, in bits a second.
+    /// Estimated capacity towards the peer, in bits per second.
     pub bandwidth_estimate_bps: Option<u64>,
-    /// Bits a second sent during the last second, of everything: pictures, voice, repairs, probes.
+    /// Bitrate sent during the last second, in bits per second: video, audio, retransmissions and probes.
     pub sent_bps: u64,
     /// Bytes sent.
     pub sent_bytes: u64,
@@ -27,23 +27,23 @@ pub struct NetworkStats {
     pub received_bytes: u64,
 }
 
-/// The numbers, and what the next ones are compared with.
+/// The statistics, and what the next ones are compared with.
 #[derive(Clone, Copy, Debug)]
 pub struct Network {
-    /// The numbers.
+    /// The statistics.
     pub stats: NetworkStats,
     counted_at: Instant,
     counted_bytes: u64,
 }
 
 impl Network {
-    /// Nothing is known yet.
+    /// No statistics yet.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self { stats: NetworkStats::default(), counted_at: now, counted_bytes: 0 }
     }
 
-    /// Takes new statistics.
+    /// Takes new statistics of str0m.
     pub fn update(&mut self, news: &PeerStats) {
         self.stats.rtt_ms = news.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0).or(self.stats.rtt_ms);
         self.stats.egress_loss_ratio = news.egress_loss_fraction.map(f64::from);

@@ -97,6 +97,17 @@ impl Peer {
         &self.ingress.timeouts
     }
 
+    /// How far the connection got, for the log.
+    #[must_use]
+    pub fn progress(&self) -> &'static str {
+        match (self.network.stats.is_connected, self.ingress.dtls_answered(), self.ingress.authenticated()) {
+            (true, ..) => "ICE and DTLS connected",
+            (false, 1.., _) => "the DTLS handshake did not complete",
+            (false, 0, 1..) => "ICE checks arrived, but no DTLS",
+            (false, 0, 0) => "no authentic ICE check arrived: the peer cannot reach the UDP port",
+        }
+    }
+
     /// The network thread did not run for `missed`.
     pub fn on_stall(&mut self, missed: Duration) {
         self.ingress.timeouts.on_stall(missed);
@@ -340,9 +351,13 @@ impl Peer {
                 stats.loss.iter().for_each(|loss| allocator.on_audio_loss(f64::from(*loss)));
             }
             Event::IceConnectionStateChange(state) => {
-                self.ingress.timeouts.on_ice_usable(state != IceConnectionState::Disconnected, now);
+                tracing::debug!(session = &*self.viewer.session.id, ?state, "ICE");
+                match state {
+                    IceConnectionState::Disconnected => self.ingress.timeouts.on_ice_lost(now),
+                    _ => self.ingress.timeouts.on_ice_usable(),
+                }
             }
-            Event::Closed => return Some(EndReason::Goodbye),
+            Event::Closed => return Some(EndReason::PeerClosed),
             _ => {}
         }
         None
@@ -356,11 +371,15 @@ impl Peer {
         let max_bps = limit.map_or(*BITRATE_BPS.end(), |limit| u64::from(limit) + RESERVE_BPS);
         self.rtc.bwe().set_bitrate(Bitrate::bps(0), Bitrate::bps(max_bps));
         self.lines.choose(&mut self.rtc);
+        let (audio, video) = (self.lines.audio(), self.lines.video());
+        tracing::debug!(session = &*self.viewer.session.id, ?audio, ?video, codec = ?self.viewer.session.codec, "ICE and DTLS connected");
         self.note_viewer();
         self.viewer.request_keyframe(KeyframeReason::Joined, now);
     }
 
     fn on_media_added(&mut self, media: &MediaAdded) {
+        let (kind, direction) = (media.kind, media.direction);
+        tracing::debug!(session = &*self.viewer.session.id, mid = %media.mid, ?kind, ?direction, "media negotiated");
         self.lines.add(&mut self.rtc, media);
         self.note_viewer();
     }

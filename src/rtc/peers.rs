@@ -3,7 +3,7 @@
 //! A state machine: time and datagrams are passed in, and a [`Transmitter`] takes the datagrams to send. What a datagram
 //! costs does not depend on the number of peers: the peer is found by hash, the next timer in an ordered set.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,6 +17,7 @@ use super::demux::{self, Demux};
 use super::frame_gate::Verdict;
 use super::network_stats::NetworkStats;
 use super::peer::{Peer, PeerState, Transmitter};
+use super::peer_table::PeerTable;
 use super::stall::StallDetector;
 use crate::codec::FrameKind;
 use crate::session::{EndReason, Outgoing, OutgoingMedia, SessionKey, Sessions, ViewerKey};
@@ -35,7 +36,7 @@ pub struct Datagram<'a> {
 
 /// Every peer of the endpoint.
 pub struct Peers {
-    peers: HashMap<ViewerKey, Box<Peer>>,
+    peers: PeerTable<ViewerKey, Box<Peer>>,
     /// The same peers in the order of their sessions: a session's viewers stand together.
     viewers: BTreeSet<ViewerKey>,
     demux: Demux,
@@ -44,9 +45,6 @@ pub struct Peers {
     stalls: StallDetector,
     sessions: Arc<Sessions>,
     counters: Arc<Counters>,
-    /// Peers that were read or changed, each time they were.
-    #[cfg(test)]
-    pub(super) touched: u64,
 }
 
 impl Peers {
@@ -55,15 +53,13 @@ impl Peers {
     #[must_use]
     pub fn new(sessions: Arc<Sessions>, counters: Arc<Counters>) -> Self {
         Self {
-            peers: HashMap::new(),
+            peers: PeerTable::new(),
             viewers: BTreeSet::new(),
             demux: Demux::default(),
             timers: BTreeSet::new(),
             stalls: StallDetector::default(),
             sessions,
             counters,
-            #[cfg(test)]
-            touched: 0,
         }
     }
 
@@ -80,13 +76,13 @@ impl Peers {
     #[must_use]
     pub fn stats(&self, session: SessionKey) -> Vec<(ViewerKey, NetworkStats)> {
         let viewers = self.viewers.range(ViewerKey::all_of(session));
-        viewers.filter_map(|key| Some((*key, self.peers.get(key)?.stats()))).collect()
+        viewers.filter_map(|key| Some((*key, self.peers.get(*key)?.stats()))).collect()
     }
 
     /// Network statistics of every peer.
     #[must_use]
     pub fn all_stats(&self) -> Vec<NetworkStats> {
-        self.peers.values().map(|peer| peer.stats()).collect()
+        self.peers.iter().map(|(_, peer)| peer.stats()).collect()
     }
 
     /// Call it at the start of every turn of the event loop. True after a stall: then read the sockets before anything
@@ -104,13 +100,14 @@ impl Peers {
         let Some(key) = self.key_of(source, bytes) else { return self.count_stray() };
         let Ok(received) = Receive::new(Protocol::Udp, source, destination, bytes) else { return self.count_stray() };
         let input = Input::Receive(now, received);
-        let is_accepted = self.peers.get(&key).is_some_and(|peer| peer.accepts(&input));
+        let is_accepted = self.peers.get(key).is_some_and(|peer| peer.accepts(&input));
         let Input::Receive(_, received) = input else { return };
         if !is_accepted {
             return self.count_stray();
         }
-        if demux::is_stun(bytes) {
-            self.demux.bind_address(source, key);
+        if demux::is_stun(bytes) && self.demux.bind_address(source, key) {
+            let session = self.peers.get(key).map(|peer| &*peer.viewer.session.id);
+            tracing::debug!(session, remote = %source, local = %destination, "ICE candidate pair");
         }
         if demux::is_dtls(bytes) {
             self.with_peer(key, now, transmit, |peer, transmit| peer.receive_dtls(now, received, transmit));
@@ -162,14 +159,14 @@ impl Peers {
         let mut due = 0;
         let first = self.first_of(item.session);
         first
-            .and_then(|key| self.peers.get(&key))
+            .and_then(|key| self.peers.get(key))
             .iter()
             .for_each(|peer| peer.viewer.session.viewers.on_frame(kind, now));
         let mut next = first;
         while let Some(key) = next {
-            let verdict = self.peers.get_mut(&key).map_or(Verdict::NotStarted, |peer| peer.judge_frame(kind, now));
+            let verdict = self.peers.get_mut(key).map_or(Verdict::NotStarted, |peer| peer.judge_frame(kind, now));
             if verdict != Verdict::NotStarted {
-                self.peers.get(&key).iter().for_each(|peer| peer.viewer.frame_due(due));
+                self.peers.get(key).iter().for_each(|peer| peer.viewer.frame_due(due));
                 due += 1;
             }
             if verdict == Verdict::Send {
@@ -208,7 +205,7 @@ impl Peers {
     pub fn remove_ended(&mut self, now: Instant, transmit: &mut Transmitter<'_>) {
         let ended = self.peers.iter().filter_map(|(key, peer)| {
             let reason = peer.timeouts().end_reason(now);
-            (peer.viewer.has_ended() || reason.is_some()).then_some((*key, reason))
+            (peer.viewer.has_ended() || reason.is_some()).then_some((key, reason))
         });
         let ended: Vec<_> = ended.collect();
         for (key, reason) in ended {
@@ -218,7 +215,7 @@ impl Peers {
 
     /// Closes every peer.
     pub fn close(&mut self, now: Instant, transmit: &mut Transmitter<'_>) {
-        let keys: Vec<_> = self.peers.keys().copied().collect();
+        let keys: Vec<_> = self.peers.iter().map(|(key, _)| key).collect();
         keys.into_iter().for_each(|key| self.remove(key, Some(EndReason::Closing), now, transmit));
     }
 
@@ -241,11 +238,7 @@ impl Peers {
     where
         F: FnOnce(&mut Peer, &mut Transmitter<'_>) -> Result<PeerState, RtcError>,
     {
-        let Some(peer) = self.peers.get_mut(&key) else { return };
-        #[cfg(test)]
-        {
-            self.touched += 1;
-        }
+        let Some(peer) = self.peers.get_mut(key) else { return };
         let scheduled_at = peer.wake_at;
         let outcome = catch_unwind(AssertUnwindSafe(|| work(peer, transmit)));
         if peer.wake_at != scheduled_at {
@@ -267,13 +260,21 @@ impl Peers {
     /// Closes a peer and removes it: it leaves its session for this reason, which may end the session. Without a reason
     /// the session has ended already, or the viewer was dismissed.
     fn remove(&mut self, key: ViewerKey, reason: Option<EndReason>, now: Instant, transmit: &mut Transmitter<'_>) {
-        let Some(mut peer) = self.peers.remove(&key) else { return };
+        let Some(mut peer) = self.peers.remove(key) else { return };
         self.viewers.remove(&key);
         self.demux.remove(key);
         self.timers.remove(&(peer.wake_at, key));
+        tracing::debug!(session = &*peer.viewer.session.id, ?reason, progress = peer.progress(), "peer removed");
         // A peer that cannot even close is dropped all the same.
         let _ = catch_unwind(AssertUnwindSafe(|| peer.close(now, transmit)));
         peer.drop_unsent();
         self.sessions.leave(&peer.viewer, reason.unwrap_or(EndReason::Deleted));
+    }
+}
+
+#[cfg(test)]
+impl Peers {
+    pub(super) fn accessed(&self) -> u64 {
+        self.peers.accessed()
     }
 }

@@ -1,4 +1,4 @@
-//! How each peer's WebRTC machine is set up: codecs, header extensions, reports, addresses.
+//! How str0m is configured for each peer: codecs, header extensions, reports, candidates.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,36 +10,37 @@ use str0m::media::Mid;
 use str0m::rtp::Extension;
 use str0m::{Candidate, Rtc, RtcConfig};
 
-use super::{JoinError, sdp};
+use super::JoinError;
+use super::sdp::{Offer, OfferTerms, VideoFormat};
 use crate::codec::VideoCodec;
 use crate::session::ViewerRole;
 
-/// The H.264 profile that every browser plays: constrained baseline, level 3.1 (RFC 6184, section 8.1).
-const CONSTRAINED_BASELINE: u32 = 0x42_e0_1f;
-/// Payload types that we would offer; in an answer the peer's numbers stand.
-const H264_TYPES: (u8, u8) = (108, 109);
+/// Payload types of H.264 and of its retransmissions before negotiation; an answer uses the offer's.
+const H264_PAYLOAD_TYPES: (u8, u8) = (108, 109);
+/// Number of the playout-delay extension before negotiation.
 const PLAYOUT_DELAY_ID: u8 = 6;
+/// Where the bandwidth estimator starts.
 const FIRST_ESTIMATE_BPS: u64 = 1_200_000;
-/// Sender reports: often enough that a browser puts voice and picture in step within a second or two.
-const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// Statistics tell the newest estimate, which the encoder follows down.
-const STATISTICS_EVERY: Duration = Duration::from_millis(250);
-
-/// Packets kept to be sent again, for how long, and the most that these may be of all that is sent. The library's own
-/// bound of 0.15 gives up every resend as soon as a fifth of the packets is lost; half is what a show can live with.
+/// Interval of sender reports: often enough that a browser has audio and video in step within two seconds.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval of statistics, which carry the instant estimate that the encoder follows down.
+const STATS_INTERVAL: Duration = Duration::from_millis(250);
+/// The retransmission cache of video: packets, their age, and the share of all sent bytes that retransmissions may take.
+/// str0m 0.25 allows 0.15 (`streams/send.rs`), and then gives up every retransmission as soon as a fifth of the packets is
+/// lost. Measured by `where_a_third_of_a_picture_is_lost_nearly_all_of_it_is_sent_again` in tests/loopback.
 const RTX_CACHE: (usize, Duration, f32) = (2_000, Duration::from_secs(3), 0.5);
 
-/// When pictures leave.
+/// When video packets leave str0m.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pacing {
-    /// As the estimate paces them.
+    /// At the rate that the bandwidth estimate allows.
     #[default]
     Paced,
-    /// With the next word of the machine, as voice does.
+    /// With the next poll, as audio does.
     Unpaced,
 }
 
-/// A recipe for machines.
+/// Makes a configured str0m instance for each peer.
 #[derive(Debug)]
 pub struct RtcFactory {
     config: RtcConfig,
@@ -47,25 +48,23 @@ pub struct RtcFactory {
 }
 
 impl RtcFactory {
-    /// RtcFactory that can be reached at `addresses`.
+    /// A factory for peers that reach this machine at `addresses`.
     #[must_use]
     pub fn new(addresses: &[SocketAddr]) -> Self {
         let candidates = addresses.iter().filter_map(|address| Candidate::host(*address, "udp").ok()).collect();
         Self { config: config(), candidates }
     }
 
-    /// A machine that waits for an offer and knows one codec of pictures.
-    #[must_use]
-    pub fn build(&self, codec: VideoCodec, now: Instant) -> Rtc {
+    fn build(&self, video: VideoFormat, now: Instant) -> Rtc {
         let mut config = self.config.clone();
-        let known = config.codec_config();
-        match codec {
-            VideoCodec::H264 => {
-                let (media, resend) = H264_TYPES;
-                known.add_h264(media.into(), Some(resend.into()), true, CONSTRAINED_BASELINE);
+        let codecs = config.codec_config();
+        match video {
+            VideoFormat::H264 { profile_level_id } => {
+                let (pt, rtx) = H264_PAYLOAD_TYPES;
+                codecs.add_h264(pt.into(), Some(rtx.into()), true, profile_level_id);
             }
             #[cfg(feature = "vp8")]
-            VideoCodec::Vp8 => known.enable_vp8(true),
+            VideoFormat::Vp8 => codecs.enable_vp8(true),
         }
         let mut rtc = config.build(now);
         for candidate in &self.candidates {
@@ -74,7 +73,7 @@ impl RtcFactory {
         rtc
     }
 
-    /// Reads an offer to watch a session that is encoded with `codec`: the machine that has taken it, and the answer.
+    /// Answers an offer to watch a session that is encoded with `codec`: the str0m instance that accepted it, and the answer.
     ///
     /// # Errors
     /// If the offer cannot be answered, or lacks the codec.
@@ -84,48 +83,56 @@ impl RtcFactory {
         (codec, role): (VideoCodec, ViewerRole),
         now: Instant,
     ) -> Result<(Rtc, String), JoinError> {
-        sdp::check_offer(offer)?;
-        sdp::check_codec(offer, codec)?;
-        let offer = if role.has_microphone() { offer.to_owned() } else { sdp::receive_only(offer) };
-        self.accept(&offer, codec, now)
+        let terms = OfferTerms { codec: Some(codec), is_receive_only: !role.has_microphone() };
+        self.answer_on(offer, terms, now).map(|(rtc, _, answer)| (rtc, answer))
     }
 
-    /// Reads an offer: the machine that has taken it, the codec of its pictures, and the answer for the browser.
+    /// Answers an offer: the str0m instance that accepted it, the video codec, and the answer for the peer.
     ///
     /// # Errors
-    /// If the offer cannot be answered.
+    /// If the offer is malformed or has nothing in common with the server.
     pub fn answer(&self, offer: &str, now: Instant) -> Result<(Rtc, VideoCodec, String), JoinError> {
-        let codec = sdp::check_offer(offer)?;
-        let (rtc, answer) = self.accept(offer, codec, now)?;
-        Ok((rtc, codec, answer))
+        self.answer_on(offer, OfferTerms::default(), now)
     }
 
-    fn accept(&self, offer: &str, codec: VideoCodec, now: Instant) -> Result<(Rtc, String), JoinError> {
-        let bad = |error: &dyn std::error::Error| JoinError::BadOffer { found: error.to_string() };
-        let offer = SdpOffer::from_sdp_string(&sdp::without_candidates(offer)).map_err(|error| bad(&error))?;
-        let mut rtc = self.build(codec, now);
-        let answer = rtc.sdp_api().accept_offer(offer).map_err(|error| bad(&error))?.to_sdp_string();
-        sdp::check_answer(&answer)?;
-        Ok((rtc, sdp::in_one_stream(&answer)))
-    }
-}
-
-/// Lets lost packets of pictures be sent again even where a fifth of them is lost.
-pub fn reset_rtx_cache(rtc: &mut Rtc, picture: Mid) {
-    let (packets, kept, most_ratio) = RTX_CACHE;
-    if let Some(stream) = rtc.direct_api().stream_tx_by_mid(picture, None) {
-        stream.set_rtx_cache(packets, kept, Some(most_ratio));
+    /// As [`RtcFactory::answer`], on terms.
+    ///
+    /// # Errors
+    /// As [`RtcFactory::answer`], or if the offer does not meet the terms.
+    fn answer_on(&self, offer: &str, terms: OfferTerms, now: Instant) -> Result<(Rtc, VideoCodec, String), JoinError> {
+        let offer = Offer::read(offer, terms).inspect_err(|error| tracing::debug!(%error, "offer refused"))?;
+        tracing::debug!(video = ?offer.video, normalized = offer.normalized, "offer accepted");
+        let parsed = SdpOffer::from_sdp_string(&offer.normalized).map_err(|error| refused(&error))?;
+        let mut rtc = self.build(offer.video, now);
+        let answer = rtc.sdp_api().accept_offer(parsed).map_err(|error| refused(&error))?.to_sdp_string();
+        let answer = offer.layout.apply(&answer)?;
+        tracing::debug!(answer, "answer");
+        Ok((rtc, offer.video.codec(), answer))
     }
 }
 
-/// Lets pictures leave at once, or as the estimate paces them.
-pub fn set_pacing(rtc: &mut Rtc, picture: Mid, pacing: Pacing) {
-    if let Some(stream) = rtc.direct_api().stream_tx_by_mid(picture, None) {
+/// str0m refuses what this program wrote. Its text goes to the log only: it may name addresses in memory.
+fn refused(error: &dyn std::error::Error) -> JoinError {
+    tracing::warn!(%error, "str0m refuses a normalized offer");
+    JoinError::BadOffer { found: "one that the WebRTC library refuses; the server's log has the reason".to_owned() }
+}
+
+/// Empties the retransmission cache of video and sets its limits.
+pub fn reset_rtx_cache(rtc: &mut Rtc, video: Mid) {
+    let (packets, max_age, max_ratio) = RTX_CACHE;
+    if let Some(stream) = rtc.direct_api().stream_tx_by_mid(video, None) {
+        stream.set_rtx_cache(packets, max_age, Some(max_ratio));
+    }
+}
+
+/// Sets when video packets leave.
+pub fn set_pacing(rtc: &mut Rtc, video: Mid, pacing: Pacing) {
+    if let Some(stream) = rtc.direct_api().stream_tx_by_mid(video, None) {
         stream.set_unpaced(pacing == Pacing::Unpaced);
     }
 }
 
-/// How the machine calls a codec.
+/// str0m's name of a codec.
 #[must_use]
 pub fn str0m_codec(codec: VideoCodec) -> Codec {
     match codec {
@@ -141,15 +148,15 @@ fn config() -> RtcConfig {
         .clear_codecs()
         .enable_opus(true, false)
         .set_extension(PLAYOUT_DELAY_ID, Extension::PlayoutDelay)
-        .set_rtcp_report_interval_audio(REPORT_EVERY)
-        .set_rtcp_report_interval_video(REPORT_EVERY)
-        .set_stats_interval(Some(STATISTICS_EVERY))
-        // Voice is taken packet by packet as it comes: the frame queue drops what arrives out of order, but
-        // order is the jitter buffer's business. The copy that this costs is some hundred short packets a second.
+        .set_rtcp_report_interval_audio(REPORT_INTERVAL)
+        .set_rtcp_report_interval_video(REPORT_INTERVAL)
+        .set_stats_interval(Some(STATS_INTERVAL))
+        // Audio is taken packet by packet as it arrives: str0m's frame queue drops reordered packets, but ordering them is
+        // the jitter buffer's task. This copies about a hundred short packets per second.
         .enable_raw_packets(true)
         .set_reordering_size_audio(0)
         .enable_bwe(Some(Bitrate::bps(FIRST_ESTIMATE_BPS)));
-    // One certificate for the life of the process: making one for each session would only cost time.
+    // One certificate for the life of the process: one per session would only cost time.
     match str0m::crypto::from_feature_flags().dtls_provider.generate_certificate() {
         Some(certificate) => config.set_dtls_cert(certificate),
         None => config,

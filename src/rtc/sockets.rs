@@ -1,4 +1,4 @@
-//! The UDP sockets: one port, on every address that browsers may be told.
+//! The UDP sockets: one port on every address that is advertised.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,38 +7,38 @@ use tokio::net::UdpSocket;
 
 use super::{RtcConfig, RtcServerError};
 
-/// A socket and the addresses under which browsers reach it.
+/// A socket and the addresses at which browsers reach it.
 #[derive(Debug)]
 pub struct Socket {
     /// The socket.
     pub socket: UdpSocket,
-    /// The candidates that stand for it; at least one.
+    /// Its ICE candidates; at least one.
     pub advertised: Vec<SocketAddr>,
 }
 
 impl Socket {
-    /// The candidate that a datagram counts as sent to.
+    /// The candidate at which a received datagram counts as arrived.
     #[must_use]
     pub fn candidate(&self) -> SocketAddr {
         self.advertised.first().copied().unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0))
     }
 }
 
-/// Buffers of the sockets: half a second of a full house.
+/// Size of the socket buffers: half a second of traffic at full capacity.
 pub const BUFFER_BYTES: usize = 2 << 20;
-/// A port that is free on one address may be taken on another: so often another one is tried.
+/// Attempts to find a port that is free on every address.
 const PORT_TRIALS: usize = 8;
 
-/// Binds one socket for each address, all on one port.
+/// Binds one socket per address, all to one port.
 ///
 /// # Errors
-/// If the port is taken or no address can be bound. Call it inside a tokio runtime.
+/// If the port is in use or no address can be bound. Call it inside a tokio runtime.
 pub fn bind(config: &RtcConfig) -> Result<Vec<Socket>, RtcServerError> {
-    let places = places(config)?;
+    let bindings = bindings(config)?;
     let trials = if config.udp_port == 0 { PORT_TRIALS } else { 1 };
     let mut last = None;
     for _ in 0..trials {
-        match bind_all(&places, config.udp_port) {
+        match bind_all(&bindings, config.udp_port) {
             Ok(sockets) => return Ok(sockets),
             Err(error) => last = Some(error),
         }
@@ -47,9 +47,9 @@ pub fn bind(config: &RtcConfig) -> Result<Vec<Socket>, RtcServerError> {
     Err(last.unwrap_or(RtcServerError::Bind { address: config.host, port: config.udp_port, source: nothing }))
 }
 
-fn bind_all(places: &[Place], mut port: u16) -> Result<Vec<Socket>, RtcServerError> {
+fn bind_all(bindings: &[Binding], mut port: u16) -> Result<Vec<Socket>, RtcServerError> {
     let mut sockets = Vec::new();
-    for Place { bound, advertised } in places {
+    for Binding { bound, advertised } in bindings {
         let wrong = |source| RtcServerError::Bind { address: *bound, port, source };
         match bind_one(SocketAddr::new(*bound, port)) {
             Ok(socket) => {
@@ -58,13 +58,13 @@ fn bind_all(places: &[Place], mut port: u16) -> Result<Vec<Socket>, RtcServerErr
                 sockets.push(Socket { socket, advertised });
             }
             Err(source) if source.kind() == io::ErrorKind::AddrInUse || bound.is_ipv4() => return Err(wrong(source)),
-            // IPv6 that is listed but cannot be used is left out.
-            Err(source) => tracing::debug!(%bound, %source, "an address without a socket"),
+            // An IPv6 address that is listed but cannot be bound is left out.
+            Err(source) => tracing::debug!(%bound, %source, "an address is left out: it cannot be bound"),
         }
     }
     if sockets.is_empty() {
-        let (bound, source) = (places.first(), io::Error::from(io::ErrorKind::AddrNotAvailable));
-        let address = bound.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |place| place.bound);
+        let (bound, source) = (bindings.first(), io::Error::from(io::ErrorKind::AddrNotAvailable));
+        let address = bound.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |binding| binding.bound);
         return Err(RtcServerError::Bind { address, port, source });
     }
     Ok(sockets)
@@ -76,7 +76,7 @@ fn bind_one(address: SocketAddr) -> io::Result<UdpSocket> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // Smaller buffers than wished for only mean more loss under load.
+    // The system may grant smaller buffers; then more is lost under load.
     let _ = socket.set_recv_buffer_size(BUFFER_BYTES);
     let _ = socket.set_send_buffer_size(BUFFER_BYTES);
     socket.set_nonblocking(true)?;
@@ -86,29 +86,29 @@ fn bind_one(address: SocketAddr) -> io::Result<UdpSocket> {
 
 /// An address to bind, and those to advertise for it.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
+struct Binding {
     bound: IpAddr,
     advertised: Vec<IpAddr>,
 }
 
-fn places(config: &RtcConfig) -> Result<Vec<Place>, RtcServerError> {
+fn bindings(config: &RtcConfig) -> Result<Vec<Binding>, RtcServerError> {
     if !config.public_ips.is_empty() {
-        return Ok(public_places(config.host, &config.public_ips));
+        return Ok(public_bindings(config.host, &config.public_ips));
     }
     if !config.host.is_unspecified() {
-        return Ok(vec![Place { bound: config.host, advertised: vec![config.host] }]);
+        return Ok(vec![Binding { bound: config.host, advertised: vec![config.host] }]);
     }
     let interfaces = if_addrs::get_if_addrs().map_err(|source| RtcServerError::Interfaces { source })?;
     let mut found: Vec<IpAddr> = interfaces.iter().map(if_addrs::Interface::ip).filter(is_usable).collect();
     // IPv4 first: its socket decides the port.
     found.sort_by_key(|ip| (ip.is_ipv6(), ip.is_loopback(), *ip));
     found.dedup();
-    Ok(found.into_iter().map(|ip| Place { bound: ip, advertised: vec![ip] }).collect())
+    Ok(found.into_iter().map(|ip| Binding { bound: ip, advertised: vec![ip] }).collect())
 }
 
-/// One socket for each family. Where only the machine itself may ask for the page (behind a proxy, say), the media must
+/// One socket per address family. Where HTTP is bound to the loopback interface (behind a proxy, for instance), media must
 /// still be reachable at a public address.
-fn public_places(host: IpAddr, public: &[IpAddr]) -> Vec<Place> {
+fn public_bindings(host: IpAddr, public: &[IpAddr]) -> Vec<Binding> {
     let (fours, sixes): (Vec<IpAddr>, Vec<IpAddr>) = public.iter().partition(|ip| ip.is_ipv4());
     let bound = |family: &[IpAddr], any: IpAddr| {
         let is_here =
@@ -116,11 +116,11 @@ fn public_places(host: IpAddr, public: &[IpAddr]) -> Vec<Place> {
         if is_here { host } else { any }
     };
     let families = [(fours, IpAddr::V4(Ipv4Addr::UNSPECIFIED)), (sixes, IpAddr::V6(Ipv6Addr::UNSPECIFIED))];
-    let places = families.into_iter().filter(|(family, _)| !family.is_empty());
-    places.map(|(family, any)| Place { bound: bound(&family, any), advertised: family }).collect()
+    let bindings = families.into_iter().filter(|(family, _)| !family.is_empty());
+    bindings.map(|(family, any)| Binding { bound: bound(&family, any), advertised: family }).collect()
 }
 
-/// Link-local addresses need a zone, which candidates have no place for.
+/// Link-local addresses need a zone, which ICE candidates cannot carry.
 fn is_usable(ip: &IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => !ip.is_link_local(),
@@ -139,16 +139,16 @@ mod tests {
     #[test]
     fn public_addresses_of_one_family_share_a_socket() {
         let public = ips(&["198.51.100.1", "203.0.113.2", "2001:db8::1"]);
-        let found = public_places(ips(&["127.0.0.1"])[0], &public);
+        let found = public_bindings(ips(&["127.0.0.1"])[0], &public);
         let wanted = [("0.0.0.0", &public[..2]), ("::", &public[2..])];
-        let wanted = wanted.map(|(bound, ips_)| Place { bound: ips(&[bound])[0], advertised: ips_.to_vec() });
+        let wanted = wanted.map(|(bound, ips_)| Binding { bound: ips(&[bound])[0], advertised: ips_.to_vec() });
         assert_eq!(found, wanted);
-        let inner = public_places(ips(&["10.0.0.7"])[0], &public[..1]);
+        let inner = public_bindings(ips(&["10.0.0.7"])[0], &public[..1]);
         assert_eq!(inner[0].bound, ips(&["10.0.0.7"])[0]);
     }
 
     #[test]
-    fn a_taken_port_is_named() {
+    fn an_error_names_a_port_that_is_in_use() {
         let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
         let port = taken.local_addr().expect("an address").port();
         let host = ips(&["127.0.0.1"])[0];

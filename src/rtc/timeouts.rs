@@ -41,9 +41,14 @@ impl Timeouts {
         self.is_connected = true;
     }
 
-    /// The ICE agent has lost its last candidate pair, or has one again.
-    pub fn on_ice_usable(&mut self, is_usable: bool, now: Instant) {
-        self.ice_lost_at = if is_usable { None } else { self.ice_lost_at.or(Some(now)) };
+    /// The ICE agent has lost its last candidate pair.
+    pub fn on_ice_lost(&mut self, now: Instant) {
+        self.ice_lost_at = self.ice_lost_at.or(Some(now));
+    }
+
+    /// The ICE agent has a candidate pair.
+    pub fn on_ice_usable(&mut self) {
+        self.ice_lost_at = None;
     }
 
     /// The network thread did not run for `missed`: nothing of it counts.
@@ -93,12 +98,12 @@ mod tests {
         let mut timeouts = Timeouts::new(start);
         let at = |ms: u64| start + Duration::from_millis(ms);
         timeouts.on_connected();
-        timeouts.on_ice_usable(false, at(1_000));
-        timeouts.on_ice_usable(false, at(4_000));
+        timeouts.on_ice_lost(at(1_000));
+        timeouts.on_ice_lost(at(4_000));
         timeouts.on_authenticated(at(4_000));
         assert_eq!(timeouts.end_reason(at(5_900)), None);
         assert_eq!(timeouts.end_reason(at(6_100)), Some(EndReason::Unreachable));
-        timeouts.on_ice_usable(true, at(6_200));
+        timeouts.on_ice_usable();
         assert_eq!(timeouts.end_reason(at(6_300)), None);
     }
 

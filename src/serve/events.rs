@@ -40,12 +40,12 @@ pub async fn events(
     client: Client,
     Path(id): Path<String>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let events = state.studio.find(&id).ok_or_else(Problem::no_session)?.events.subscribe();
+    let events = state.sessions.find(&id).ok_or_else(Problem::no_session)?.events.subscribe();
     let mut first = json!(summary(&state, &id)?);
     first["type"] = json!("session");
     let share = state.streams().take(client).ok_or_else(too_many_of_one)?;
     let place = (share, state.event_places().try_acquire_owned().map_err(|_full| too_many())?);
-    let (closing, counters) = (state.closing.clone(), state.studio.registry().counters());
+    let (closing, counters) = (state.closing.clone(), state.sessions.registry().counters());
     let reader = Reader { first: Some(first), events, closing, counters, is_over: false, _place: place };
     let stream = stream::unfold(reader, |mut reader| async {
         let event = reader.next().await?;

@@ -20,9 +20,9 @@ use crate::session::AdmitError;
 
 /// `GET /v1/server`.
 pub async fn server(State(state): State<AppState>) -> Json<Value> {
-    let config = state.studio.config();
+    let config = state.sessions.config();
     let mut facts = json!(state.facts);
-    facts["sessions"] = json!({ "active": state.studio.registry().count(), "capacity": config.max_sessions });
+    facts["sessions"] = json!({ "active": state.sessions.registry().count(), "capacity": config.max_sessions });
     facts["udp_port"] = json!(state.net.udp_port());
     facts["resolution_px"] = json!(config.resolution_px);
     facts["allow_origin"] = json!(state.origins);
@@ -32,7 +32,7 @@ pub async fn server(State(state): State<AppState>) -> Json<Value> {
 
 /// `GET /v1/avatars`.
 pub async fn avatars(State(state): State<AppState>, base: BasePath) -> Json<Value> {
-    let avatars = state.studio.avatars();
+    let avatars = state.sessions.avatars();
     let cards = avatars.iter().map(|card| {
         let mut row = json!(card);
         row["still"] = json!(format!("{}/v1/avatars/{}/still.png", base.as_str(), card.name));
@@ -43,7 +43,7 @@ pub async fn avatars(State(state): State<AppState>, base: BasePath) -> Json<Valu
 
 /// `GET /v1/packs`.
 pub async fn packs(State(state): State<AppState>) -> Json<Value> {
-    let avatars = state.studio.avatars();
+    let avatars = state.sessions.avatars();
     let avatars: Vec<_> = avatars.iter().map(|card| &card.name).collect();
     Json(json!([{ "name": state.facts.pack, "backend": state.facts.backend, "avatars": avatars }]))
 }
@@ -93,7 +93,7 @@ fn png(state: &AppState, name: &str, side_px: u32) -> Result<Bytes, Problem> {
     if let Some(found) = state.stills.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
         return Ok(found.clone());
     }
-    let still = state.studio.still(name, side_px).map_err(|error| match error {
+    let still = state.sessions.still(name, side_px).map_err(|error| match error {
         ModelError::UnknownAvatar { .. } => {
             Problem::new(StatusCode::NOT_FOUND, of_model(&error), "GET /v1/avatars lists the avatars").at("name")
         }
@@ -132,13 +132,13 @@ pub async fn health() -> &'static str {
 
 /// `GET /readyz`: 200 if a session would be admitted, else 503 with the reasons.
 pub async fn ready(State(state): State<AppState>) -> Response {
-    let (used, limit) = (state.studio.registry().count(), state.studio.config().max_sessions);
+    let (used, limit) = (state.sessions.registry().count(), state.sessions.config().max_sessions);
     let is_closing = *state.closing.borrow();
     let reasons = [(is_closing, "the server is closing"), (used >= limit, "all sessions are in use")];
     let mut reasons: Vec<String> =
         reasons.into_iter().filter(|(is_so, _)| *is_so).map(|(_, reason)| reason.to_owned()).collect();
     let of_the_engine = |error: &AdmitError| !matches!(error, AdmitError::Full { .. } | AdmitError::Closing);
-    reasons.extend(state.studio.refusal().filter(of_the_engine).map(|error| of_admission(&error)));
+    reasons.extend(state.sessions.refusal().filter(of_the_engine).map(|error| of_admission(&error)));
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut answer = (status, Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response();
     if !reasons.is_empty() {
@@ -149,7 +149,7 @@ pub async fn ready(State(state): State<AppState>) -> Response {
 
 /// `GET /v1/gpus`: the last reading of each GPU, and how many sessions that allows.
 pub async fn gpus(State(state): State<AppState>) -> Json<Value> {
-    let Some(now) = state.studio.gpu().latest() else {
+    let Some(now) = state.sessions.gpu().latest() else {
         return Json(json!({ "gpus": [], "reading_age_ms": null, "admission": null }));
     };
     let reading_age_ms = state.wall.now().saturating_duration_since(now.read_at).as_millis() as u64;

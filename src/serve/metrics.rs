@@ -17,10 +17,10 @@ pub fn text(state: &AppState, peers: &[NetworkStats]) -> String {
     frames(&mut page, state);
     network(&mut page, state, peers);
     listening(&mut page, state);
-    if let Some(seen) = state.studio.gpu().latest() {
+    if let Some(seen) = state.sessions.gpu().latest() {
         cards(&mut page, &seen, state.wall.now());
     }
-    if let Some(done) = state.studio.gpu().device_counts() {
+    if let Some(done) = state.sessions.gpu().device_counts() {
         work(&mut page, done);
     }
     footprint(&mut page);
@@ -41,17 +41,17 @@ fn build(page: &mut Exposition, state: &AppState) {
 
 fn sessions(page: &mut Exposition, state: &AppState) {
     let ledger = state.ledger();
-    page.one(Gauge, "visage_sessions", "Open sessions.", state.studio.registry().count() as f64);
+    page.one(Gauge, "visage_sessions", "Open sessions.", state.sessions.registry().count() as f64);
     page.one(
         Gauge,
         "visage_sessions_capacity",
         "Largest number of sessions at once.",
-        state.studio.config().max_sessions as f64,
+        state.sessions.config().max_sessions as f64,
     );
     page.one(Counter, "visage_sessions_admitted_total", "Sessions admitted.", ledger.admitted());
     let help = "Sessions refused, by reason.";
     page.by(Counter, "visage_sessions_refused_total", help, ("reason", ledger.refused()));
-    let ends = state.studio.registry().ends().iter().map(|(reason, count)| (reason, count as f64));
+    let ends = state.sessions.registry().ends().iter().map(|(reason, count)| (reason, count as f64));
     page.by(Counter, "visage_sessions_ended_total", "Sessions ended, by reason.", ("reason", ends));
     viewers(page, state);
     let help = "HTTP responses by status class.";
@@ -60,11 +60,11 @@ fn sessions(page: &mut Exposition, state: &AppState) {
 
 /// A session's creator is its first viewer.
 fn viewers(page: &mut Exposition, state: &AppState) {
-    let registry = state.studio.registry();
+    let registry = state.sessions.registry();
     let counts = registry.viewer_counts();
     page.one(Gauge, "visage_viewers", "Viewers now, in all sessions.", registry.viewers() as f64);
     let help = "Largest number of viewers of one session.";
-    page.one(Gauge, "visage_viewers_per_session_limit", help, state.studio.config().max_viewers as f64);
+    page.one(Gauge, "visage_viewers_per_session_limit", help, state.sessions.config().max_viewers as f64);
     page.one(Counter, "visage_viewers_joined_total", "Viewers that joined a session.", counts.joined() as f64);
     let refused = counts.refused().map(|(reason, count)| (reason, count as f64));
     let help = "Viewers that could not join, by reason.";
@@ -74,7 +74,7 @@ fn viewers(page: &mut Exposition, state: &AppState) {
 }
 
 fn frames(page: &mut Exposition, state: &AppState) {
-    let totals = state.studio.registry().totals();
+    let totals = state.sessions.registry().totals();
     let frames = totals.frames;
     let outcomes =
         [("due", frames.due), ("on_time", frames.on_time), ("late", frames.late), ("dropped", frames.dropped)];
@@ -111,7 +111,7 @@ fn whole(page: &mut Exposition, name: &str, help: &str, measured: &Distribution)
 
 /// Rates are in bytes per second: Prometheus uses base units.
 fn network(page: &mut Exposition, state: &AppState, peers: &[NetworkStats]) {
-    let traffic = state.studio.registry().counters().traffic();
+    let traffic = state.sessions.registry().counters().traffic();
     let help = "UDP payload bytes sent to peers.";
     page.one(Counter, "visage_sent_bytes_total", help, traffic.sent_bytes as f64);
     let help = "UDP payload bytes received.";
@@ -130,7 +130,7 @@ fn network(page: &mut Exposition, state: &AppState, peers: &[NetworkStats]) {
 }
 
 fn listening(page: &mut Exposition, state: &AppState) {
-    let states = state.studio.registry().states();
+    let states = state.sessions.registry().states();
     let targets = states.iter().map(|now| f64::from(now.quality.bitrate_bps) / 8.0);
     let help = "Target bitrate of each session's video encoder.";
     page.spread("visage_session_encoder_target_bytes_per_second", help, targets);

@@ -92,7 +92,7 @@ pub async fn join(
         return Ok(created(&session, &base));
     };
     let held = state.unconnected().enter(client, &state.net).await;
-    if held.is_none() && state.studio.refusal().is_none() {
+    if held.is_none() && state.sessions.refusal().is_none() {
         return Err(too_many_unconnected());
     }
     let joined = state.net.join(&offer, request).await.map_err(|error| refused(&state, &error))?;
@@ -271,7 +271,7 @@ fn closing(detail: String) -> Problem {
 
 /// `GET /v1/sessions`.
 pub async fn list(State(state): State<AppState>) -> Json<Vec<SessionSummary>> {
-    Json(state.studio.registry().list(state.wall.now()))
+    Json(state.sessions.registry().list(state.wall.now()))
 }
 
 /// `GET /v1/sessions/{id}`.
@@ -281,7 +281,7 @@ pub async fn show(State(state): State<AppState>, Path(id): Path<String>) -> Resu
 
 /// The summary of one session.
 pub(super) fn summary(state: &AppState, id: &str) -> Result<SessionSummary, Problem> {
-    state.studio.registry().summary(id, state.wall.now()).ok_or_else(Problem::no_session)
+    state.sessions.registry().summary(id, state.wall.now()).ok_or_else(Problem::no_session)
 }
 
 /// `PATCH /v1/sessions/{id}`: swaps the avatar.
@@ -296,8 +296,8 @@ pub async fn change(
         return Err(body::wrong_type(JSON, &kind, &format!("send {CHANGE_EXAMPLE}")));
     }
     let wanted = wanted_change(&body::read(&headers, body, LARGEST_CHANGE_BYTES).await?)?;
-    let (studio, session) = (state.studio.clone(), id.clone());
-    let swap_avatar = tokio::task::spawn_blocking(move || studio.swap_avatar(&session, &wanted.avatar)).await;
+    let (sessions, session) = (state.sessions.clone(), id.clone());
+    let swap_avatar = tokio::task::spawn_blocking(move || sessions.swap_avatar(&session, &wanted.avatar)).await;
     match swap_avatar.map_err(|_our_bug| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "swapping the avatar failed", "try again")
     })? {
@@ -316,15 +316,15 @@ pub fn busy(detail: &str) -> Problem {
 
 /// `DELETE /v1/sessions/{id}`.
 pub async fn leave(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    if state.studio.end(&id, EndReason::Deleted) { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::no_session()) }
+    if state.sessions.end(&id, EndReason::Deleted) { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::no_session()) }
 }
 
 /// `GET /v1/sessions/{id}/stats`.
 pub async fn stats(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
-    let session = state.studio.find(&id).ok_or_else(Problem::no_session)?;
+    let session = state.sessions.find(&id).ok_or_else(Problem::no_session)?;
     let network = state.net.stats(session.key).await;
     let now = state.wall.now();
-    let stats = state.studio.registry().stats(&id, now).ok_or_else(Problem::no_session)?;
+    let stats = state.sessions.registry().stats(&id, now).ok_or_else(Problem::no_session)?;
     let mut all = json!(stats);
     all["network"] = json!(network.first().map(|(_, network)| network));
     all["viewers"] = super::viewers::listed(&session, &network, now);
@@ -333,7 +333,7 @@ pub async fn stats(State(state): State<AppState>, Path(id): Path<String>) -> Res
 
 /// `POST /v1/sessions/{id}/interrupt`: drops all speech that is queued.
 pub async fn interrupt(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    let ticket = state.studio.find(&id).ok_or_else(Problem::no_session)?;
+    let ticket = state.sessions.find(&id).ok_or_else(Problem::no_session)?;
     ticket.inbox.push_command(SessionCommand::Interrupt).map_err(|error| busy(&error.to_string()))?;
     Ok(StatusCode::NO_CONTENT)
 }

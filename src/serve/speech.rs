@@ -52,7 +52,7 @@ pub async fn speak(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let inbox = state.studio.find(&id).ok_or_else(Problem::no_session)?.inbox.clone();
+    let inbox = state.sessions.find(&id).ok_or_else(Problem::no_session)?.inbox.clone();
     let format = format_of(&headers)?;
     let decoding = state.speech_places().try_acquire_owned().map_err(|_full| too_many())?;
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());

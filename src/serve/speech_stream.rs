@@ -86,7 +86,7 @@ pub async fn speech_stream(
     Path(id): Path<String>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    let inbox = state.studio.find(&id).ok_or_else(Problem::no_session)?.inbox.clone();
+    let inbox = state.sessions.find(&id).ok_or_else(Problem::no_session)?.inbox.clone();
     let upgrade = upgrade.map_err(|_refused| no_upgrade())?;
     let place = state.speech_places().try_acquire_owned().map_err(|_full| too_many())?;
     let closing = state.closing.clone();

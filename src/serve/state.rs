@@ -87,7 +87,7 @@ impl ClientLimits {
 /// What [`AppState`] holds.
 pub struct Shared {
     /// Sessions.
-    pub studio: Arc<Sessions>,
+    pub sessions: Arc<Sessions>,
     /// The WebRTC endpoint.
     pub net: Arc<RtcServer>,
     /// Version, pack and backend.

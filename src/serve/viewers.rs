@@ -44,7 +44,7 @@ pub async fn join(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    state.studio.find(&id).ok_or_else(Problem::no_session)?;
+    state.sessions.find(&id).ok_or_else(Problem::no_session)?;
     let kind = body::media_type(&headers);
     let body = body::read(&headers, body, largest_join_bytes(&kind)?).await?;
     let (offer, role) = wanted_viewer(&kind, &body)?;
@@ -84,13 +84,13 @@ pub async fn leave(
 
 /// Asks a viewer to leave; its connection closes within a tenth of a second.
 pub(super) fn dismiss(state: &AppState, id: &str, viewer: &str) -> Result<(), Problem> {
-    let session = state.studio.find(id).ok_or_else(Problem::no_session)?;
+    let session = state.sessions.find(id).ok_or_else(Problem::no_session)?;
     if session.viewers.dismiss(viewer) { Ok(()) } else { Err(no_viewer()) }
 }
 
 /// Whether the session has this viewer.
 pub(super) fn find_viewer(state: &AppState, id: &str, viewer: &str) -> Result<(), Problem> {
-    let session = state.studio.find(id).ok_or_else(Problem::no_session)?;
+    let session = state.sessions.find(id).ok_or_else(Problem::no_session)?;
     if session.viewers.has(viewer) { Ok(()) } else { Err(no_viewer()) }
 }
 

@@ -69,7 +69,7 @@ pub async fn options() -> StatusCode {
     StatusCode::OK
 }
 
-/// Every answer to `OPTIONS` says what an endpoint takes, whoever answered it.
+/// Adds what the endpoint accepts to every answer to `OPTIONS`, whichever layer answered.
 pub async fn advertise(request: Request, next: Next) -> Response {
     let is_asked = request.method() == Method::OPTIONS && request.uri().path().starts_with("/whep/");
     let mut response = next.run(request).await;
@@ -144,7 +144,7 @@ pub async fn leave(
 }
 
 fn find_session(state: &AppState, id: &str) -> Result<(), Problem> {
-    state.studio.find(id).map(drop).ok_or_else(Problem::no_session)
+    state.sessions.find(id).map(drop).ok_or_else(Problem::no_session)
 }
 
 #[cfg(test)]

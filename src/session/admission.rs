@@ -94,7 +94,7 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    /// Why one more session is refused while `running` sessions run; `None` if it is admitted.
+    /// Why one more session is refused while `running` sessions run; `None` when it is admitted.
     pub(super) fn refusal(&self, running: usize, config: &SessionsConfig) -> Option<AdmitError> {
         let limit = config.max_sessions;
         if self.is_closing {

@@ -72,7 +72,7 @@ impl ArrivalTimes {
         }
     }
 
-    /// Arrival of the packet that holds sample `at`. `None` if that sample came from no packet.
+    /// Arrival of the packet that holds sample `at`. `None` when that sample came from no packet.
     pub(super) fn of(&self, at: SampleIndex) -> Option<Instant> {
         let holds = |start: SampleIndex| start <= at && at < start + BLOCK_SPEECH_SAMPLES as u64;
         self.0.iter().rev().find(|(start, _)| holds(*start)).and_then(|(_, arrived)| *arrived)

@@ -1,6 +1,6 @@
 //! Which avatar a request means, and an animator for it.
 //!
-//! Decides how faults of a pack are reported to whoever asked for a session.
+//! Decides how errors of a pack are reported to the caller that requested a session.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ impl Avatars {
         &*self.0
     }
 
-    /// Why no session could get an animator now; `None` if one could.
+    /// Why no session could get an animator now; `None` when one could.
     pub(super) fn refusal(&self) -> Option<AdmitError> {
         let error = self.0.check_ready().err()?;
         Some(AdmitError::EngineLost { found: error.to_string() })

@@ -1,13 +1,13 @@
-//! The thread that drives a GPU.
+//! The thread that owns a card.
 //!
-//! Decides what is logged about its state.
+//! Decides what the log says of it.
 
 use std::io;
 
 use crate::backend::Health;
 use crate::backend::gpu::DeviceLoop;
 
-/// Starts the loop of a device on its own thread. The thread ends when the backend and everything loaded on it is dropped.
+/// Starts the loop of a card on a thread of its own. It ends when nobody can order anything any more.
 ///
 /// # Errors
 /// If the thread cannot be started.
@@ -15,7 +15,7 @@ pub fn start_device_thread(device: DeviceLoop) -> io::Result<()> {
     std::thread::Builder::new().name("gpu".to_owned()).spawn(move || device.run(log)).map(drop)
 }
 
-/// Operators see a fault in the log before users report it.
+/// The operator reads of a fault in the log before callers notice it.
 fn log(health: &Health) {
     match health {
         Health::Ready => tracing::info!("the GPU accepts sessions again"),

@@ -13,7 +13,7 @@ pub enum EndReason {
     /// The server is closing.
     Closing,
     /// The peer closed the connection.
-    Goodbye,
+    PeerClosed,
     /// The path to the peer is gone (ICE disconnected).
     Unreachable,
     /// Nothing arrived from the peer any more.
@@ -33,7 +33,7 @@ impl EndReason {
     pub const ALL: [Self; 9] = [
         Self::Deleted,
         Self::Closing,
-        Self::Goodbye,
+        Self::PeerClosed,
         Self::Unreachable,
         Self::Silent,
         Self::NeverConnected,
@@ -48,7 +48,7 @@ impl EndReason {
         match self {
             Self::Deleted => "deleted",
             Self::Closing => "server_closing",
-            Self::Goodbye => "peer_closed",
+            Self::PeerClosed => "peer_closed",
             Self::Unreachable => "unreachable",
             Self::Silent => "peer_timeout",
             Self::NeverConnected => "never_connected",
@@ -74,7 +74,7 @@ impl fmt::Display for EndReason {
         f.write_str(match self {
             Self::Deleted => "deleted",
             Self::Closing => "the server is closing",
-            Self::Goodbye => "the peer closed the connection",
+            Self::PeerClosed => "the peer closed the connection",
             Self::Unreachable => "the peer is unreachable: ICE found no working path any more",
             Self::Silent => "nothing arrived from the peer any more",
             Self::NeverConnected => "the peer never connected: UDP may be blocked on its network",

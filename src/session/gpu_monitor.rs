@@ -1,4 +1,4 @@
-//! Reads the GPUs once a second, keeps the last reading, and tells admission what it leaves.
+//! Reads the GPUs once a second, keeps the last reading, and passes to admission what it leaves.
 //!
 //! Decides when GPUs are read and what is logged about changes; what follows from a reading is `gpu_load`'s. Runs only where
 //! there is a GPU, and never on the media path.
@@ -27,7 +27,7 @@ pub struct GpuSnapshot {
     pub readings: Vec<GpuReading>,
     /// When they were read.
     pub read_at: Instant,
-    /// What the GPU that runs the avatars leaves; `None` if they run on the CPU.
+    /// What the GPU that runs the avatars leaves; `None` when they run on the CPU.
     pub allowance: Option<Allowance>,
     /// How often each of [`Change::ALL`] happened.
     pub changes: [u64; Change::ALL.len()],
@@ -67,7 +67,7 @@ impl GpuMonitoring {
         self.status.latest()
     }
 
-    /// What was run on the GPU; `None` if the avatars run on the CPU.
+    /// What was run on the GPU; `None` when the avatars run on the CPU.
     #[must_use]
     pub fn device_counts(&self) -> Option<DeviceCounts> {
         self.pack.device_counts()

@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use tokio::sync::broadcast;
 
+use super::event::SessionEvent;
 use super::inbox::Inbox;
 use super::limits::{SessionLifetime, SessionLimits, SessionRequest, SessionsConfig};
 use super::outlet::SessionKey;
-use super::report::{Meter, SessionEvent, SessionSummary};
+use super::report::{Meter, SessionSummary};
 use super::viewers::Viewers;
 use crate::codec::VideoCodec;
 use crate::telemetry::{Counters, Loss, LossCounts, Trace};

@@ -47,7 +47,7 @@ pub struct SessionOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionLifetime {
-    /// The connection of its creator ends, whoever else watches.
+    /// The connection of its creator ends, even if others watch.
     #[default]
     Creator,
     /// The last viewer leaves.

@@ -9,6 +9,7 @@ mod avatars;
 #[cfg(feature = "cuda")]
 mod device_thread;
 mod end_reason;
+mod event;
 mod gpu_monitor;
 mod handle;
 mod inbox;
@@ -29,15 +30,14 @@ pub use admission::AdmitError;
 #[cfg(feature = "cuda")]
 pub use device_thread::start_device_thread;
 pub use end_reason::{EndCounts, EndReason};
+pub use event::{Quality, SessionEvent};
 pub use gpu_monitor::{GpuMonitor, GpuMonitoring, GpuSnapshot, GpuSource};
 pub use handle::SessionHandle;
 pub use inbox::{Backlog, CommandQueueFull, Inbox, NewAnimator, SessionCommand};
 pub use limits::{SessionLifetime, SessionLimits, SessionOptions, SessionRequest, SessionsConfig};
 pub use outlet::{Outgoing, OutgoingMedia, Outlet, SessionKey};
 pub use registry::SessionRegistry;
-pub use report::{
-    Buckets, FrameCounts, Meter, MeterReport, Quality, SessionEvent, SessionState, SessionStats, SessionSummary,
-};
+pub use report::{Buckets, FrameCounts, Meter, MeterReport, SessionState, SessionStats, SessionSummary};
 pub use session::{Session, SessionError, SessionParts};
 pub use sessions::{CommandError, Sessions};
 pub use speech::{

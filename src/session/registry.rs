@@ -8,10 +8,11 @@ use std::time::Instant;
 
 use super::admission::{Admission, AdmitError, Freshness};
 use super::end_reason::{EndCounts, EndReason};
+use super::event::SessionEvent;
 use super::handle::SessionHandle;
 use super::limits::{SessionRequest, SessionsConfig};
 use super::outlet::SessionKey;
-use super::report::{Meter, MeterReport, SessionEvent, SessionState, SessionStats, SessionSummary};
+use super::report::{Meter, MeterReport, SessionState, SessionStats, SessionSummary};
 use super::viewers::ViewerCounts;
 use crate::gpu_load::Allowance;
 use crate::telemetry::{Counters, Loss, Trace};
@@ -141,7 +142,7 @@ impl SessionRegistry {
         self.lock().admission.begin_closing();
     }
 
-    /// Why one more session would be refused now; `None` if it would be admitted.
+    /// Why one more session would be refused now; `None` when it would be admitted.
     pub(super) fn refusal(&self, config: &SessionsConfig) -> Option<AdmitError> {
         self.lock().refusal(config)
     }
@@ -182,10 +183,10 @@ impl SessionRegistry {
         Some(session)
     }
 
-    /// Takes a session out and tells everybody why; `None` if it is out already.
+    /// Takes a session out and publishes why; `None` when it is out already.
     pub(super) fn end(&self, key: SessionKey, reason: EndReason) -> Option<Arc<SessionHandle>> {
         let session = self.remove(key)?;
-        // Only now: whoever sees that the inbox ended finds the session gone.
+        // Only now: a thread that sees the inbox ended finds the session gone.
         session.inbox.end();
         self.ends.count(reason);
         session.meter.log_end(reason, Wall.now());

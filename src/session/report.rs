@@ -1,4 +1,4 @@
-//! What a running show tells the world: its state in numbers, and the events of its life.
+//! What a running session reports: its figures, its present state, and its events.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -8,77 +8,28 @@ use serde::Serialize;
 use tracing::Span;
 
 use super::end_reason::EndReason;
+use super::event::Quality;
 use super::limits::{SessionLifetime, SessionLimits};
-use super::speech::SpeechState;
 use crate::audio::{AudioReceiverStats, Speaking};
 use crate::codec::VideoCodec;
 use crate::telemetry::{Distribution, Histogram, Loss, LossCounts, Marks, Percentiles, Stage, Trace};
 use crate::time::SampleIndex;
 
-/// Something that happened in a session. Serialised with a `type` tag in snake case.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum SessionEvent {
-    /// The avatar began to speak; `at_ms` is the moment on the session's line.
-    SpeakingStarted {
-        /// Milliseconds since the session began.
-        at_ms: u64,
-    },
-    /// The avatar stopped speaking.
-    SpeakingStopped {
-        /// Milliseconds since the session began.
-        at_ms: u64,
-    },
-    /// The first block of a speech source is spoken.
-    SpeechStarted {
-        /// The number of its utterance.
-        utterance: u64,
-    },
-    /// A speech source is over.
-    SpeechEnded {
-        /// The number of its utterance.
-        utterance: u64,
-        /// How it ended.
-        outcome: SpeechState,
-        /// How much of it was spoken, in milliseconds.
-        spoken_ms: u64,
-    },
-    /// About once a second while connected.
-    Quality(Quality),
-    /// The session is over.
-    Ended(EndReason),
-}
-
-/// The last second or so of a session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Quality {
-    /// Delay from a packet of voice to the frame that shows it, in milliseconds.
-    pub audio_to_frame_ms: Percentiles,
-    /// Frames sent a second.
-    pub fps: f64,
-    /// Bits a second the encoder aims at.
-    pub bitrate_bps: u32,
-    /// Side of the picture in pixels.
-    pub resolution_px: u32,
-    /// Share of voice packets lost on the way here, 0 to 1.
-    pub audio_concealed_ratio: f64,
-}
-
-/// Frames of a session. A frame that is sent to several viewers counts once for each of them; one that is never begun
+/// Frames of a session. A frame that is sent to several viewers counts once for each of them; one that is never started
 /// counts once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FrameCounts {
-    /// Frames whose moment came.
+    /// Frames that were to be shown.
     pub due: u64,
     /// Of these, handed to the network less than one frame after they were due.
     pub on_time: u64,
     /// Of these, later than that.
     pub late: u64,
-    /// Of these, never begun, or given up before they left.
+    /// Of these, never started, or discarded before they were sent.
     pub dropped: u64,
 }
 
-/// Everything that is counted about one session. Shared by its worker and its door; locked for microseconds.
+/// Everything that is counted about one session. Shared by its worker and the network thread; locked for microseconds.
 #[derive(Debug, Default)]
 pub struct Meter {
     state: Mutex<MeterState>,
@@ -118,7 +69,7 @@ struct MeterState {
 /// A frame is on time if it is sent less than this after it was due, unless [`Meter::set_frame_interval`] was called.
 const FRAME_INTERVAL: Duration = Duration::from_millis(40);
 
-/// What is true now rather than counted.
+/// Present values rather than counts.
 #[derive(Clone, Copy, Debug, Default)]
 struct Latest {
     quality: Quality,
@@ -127,7 +78,7 @@ struct Latest {
     line: AudioReceiverStats,
 }
 
-/// What a [`Meter`] says.
+/// What a [`Meter`] has measured.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct MeterReport {
     /// Frames.
@@ -228,14 +179,14 @@ impl Meter {
         is_on_time
     }
 
-    /// Counts 20 ms of voice that were handed to the socket.
+    /// Counts 20 ms of audio that were handed to the socket.
     pub fn voice_sent(&self, marks: &Marks) {
         self.while_open(|state| {
             marks.spans().for_each(|(stage, span)| state.audio_stages.entry(stage).or_default().record(span));
         });
     }
 
-    /// Counts a frame whose moment came.
+    /// Counts a frame that is to be shown.
     pub fn frame_due(&self) {
         self.while_open(|state| state.frames.due += 1);
     }
@@ -245,8 +196,8 @@ impl Meter {
         self.while_open(|state| state.frames.dropped += 1);
     }
 
-    /// The session is over: frames still on their way are dropped, and nothing is counted from now on. So every frame
-    /// that was due is in the end on time, late or dropped.
+    /// The session is over: frames not sent yet count as dropped, and nothing is counted from now on. So in the end every
+    /// frame that was due is on time, late or dropped.
     pub fn close(&self) {
         self.while_open(|state| {
             let on_the_way = state.frames.on_the_way();
@@ -256,7 +207,7 @@ impl Meter {
         });
     }
 
-    /// Percentiles of the voice-to-frame delay since this was last asked.
+    /// Percentiles of the audio-to-frame delay since the last call.
     pub(super) fn take_recent(&self) -> Percentiles {
         self.with(|state| std::mem::take(&mut state.recent).percentiles())
     }
@@ -381,8 +332,8 @@ impl FrameCounts {
     }
 }
 
-fn by_name<T>(stages: &BTreeMap<Stage, Histogram>, told: fn(&Histogram) -> T) -> BTreeMap<&'static str, T> {
-    stages.iter().map(|(stage, spans)| (stage.name(), told(spans))).collect()
+fn by_name<T>(stages: &BTreeMap<Stage, Histogram>, read: fn(&Histogram) -> T) -> BTreeMap<&'static str, T> {
+    stages.iter().map(|(stage, spans)| (stage.name(), read(spans))).collect()
 }
 
 fn merge<K: Ord + Copy>(sum: &mut BTreeMap<K, Histogram>, more: &BTreeMap<K, Histogram>) {
@@ -410,7 +361,7 @@ pub struct SessionSummary {
     pub viewer_count: usize,
 }
 
-/// A session in full, as `GET /v1/sessions/{id}/stats` tells it.
+/// A session in full, as `GET /v1/sessions/{id}/stats` returns it.
 #[derive(Clone, Debug, Serialize)]
 pub struct SessionStats {
     /// Who.

@@ -14,9 +14,10 @@ use thiserror::Error;
 use tokio::sync::broadcast;
 
 use super::audio_delay::AudioOut;
+use super::event::SessionEvent;
 use super::inbox::{Inbox, SessionCommand};
 use super::outlet::{Outgoing, OutgoingMedia, Outlet, SessionKey};
-use super::report::{Meter, SessionEvent};
+use super::report::Meter;
 use super::speech::SpeechSource;
 use super::tally::Tally;
 use super::video_out::{DueFrame, VideoOut};

@@ -190,7 +190,7 @@ impl Sessions {
         &self.gpu
     }
 
-    /// Why a session would be refused now, whatever it asks for; `None` if it would be admitted.
+    /// Why a session would be refused now, whatever it asks for; `None` when it would be admitted.
     #[must_use]
     pub fn refusal(&self) -> Option<AdmitError> {
         self.avatars.refusal().or_else(|| self.registry.refusal(&self.config))

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::sync::{mpsc, watch};
 
-use super::report::SessionEvent;
+use super::event::SessionEvent;
 use crate::media::{BLOCK_MS, PcmBlock, Utterance};
 
 /// The most blocks that wait to be spoken: 2 s. A producer that is faster waits.
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_mark_tells_a_whole_sound_from_one_that_broke_off() {
+    fn the_end_mark_distinguishes_a_complete_sound_from_an_aborted_one() {
         for (is_whole, outcome) in [(true, SpeechState::Finished), (false, SpeechState::Truncated)] {
             let (sink, mut source) = speech_queue();
             let progress = sink.progress();

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
-use super::report::{Meter, Quality, SessionEvent};
+use super::event::{Quality, SessionEvent};
+use super::report::Meter;
 use super::video_out::VideoOut;
 use crate::audio::{AudioReceiverStats, Speaking};
 use crate::telemetry::{Loss, LossCounts};

@@ -1,5 +1,5 @@
 // Stands in for the library of NVIDIA's driver, for tests: starting it answers the number in the file "cuda" in the working
-// folder, or ends whoever asks where the file says "crash". Its first card is the second that nvml.c knows.
+// folder, or ends the calling process if the file says "crash". Its first card is the second that nvml.c knows.
 #include <stdio.h>
 #include <stdlib.h>
 

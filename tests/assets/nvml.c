@@ -1,6 +1,6 @@
 // Stands in for NVIDIA's management library, for tests: two cards, of which the first says what the file "card" in the working
-// folder holds (degrees, free MB, and "lost" where it has fallen off the bus: it stays lost until the library is opened anew),
-// and the second can tell its name only.
+// folder holds (degrees, free MB, and "lost" if it has fallen off the bus: it stays lost until NVML is reopened),
+// and the second reports only its name.
 #include <stdio.h>
 #include <string.h>
 
@@ -21,10 +21,10 @@ static int ask(Device device, unsigned *degrees, unsigned *free_mb) {
     return is_lost ? LOST : found >= 2 ? OK : NOT_SUPPORTED;
 }
 
-static int say(Device device, unsigned value, unsigned *told) {
+static int say(Device device, unsigned value, unsigned *out) {
     unsigned degrees, free_mb;
     int answer = ask(device, &degrees, &free_mb);
-    if (answer == OK) *told = value;
+    if (answer == OK) *out = value;
     return answer;
 }
 
@@ -43,39 +43,39 @@ int nvmlDeviceGetName(Device device, char *text, unsigned length) { snprintf(tex
 int nvmlDeviceGetCudaComputeCapability(Device device, int *major, int *minor) { (void)device; *major = 8; *minor = 9; return OK; }
 
 struct pci { char legacy[16]; unsigned domain, bus, device, id, subsystem; char address[32]; };
-int nvmlDeviceGetPciInfo_v3(Device device, struct pci *told) {
-    memset(told, 0, sizeof *told);
-    told->bus = 10 + device->index;
+int nvmlDeviceGetPciInfo_v3(Device device, struct pci *out) {
+    memset(out, 0, sizeof *out);
+    out->bus = 10 + device->index;
     return OK;
 }
 
 struct memory { unsigned version; unsigned long long total, reserved, free, used; };
-int nvmlDeviceGetMemoryInfo_v2(Device device, struct memory *told) {
+int nvmlDeviceGetMemoryInfo_v2(Device device, struct memory *out) {
     unsigned degrees, free_mb = 0;
     int answer = ask(device, &degrees, &free_mb);
-    told->total = 24000000000ull;
-    told->reserved = 500000000ull;
-    told->free = free_mb * 1000000ull;
-    told->used = told->total - told->reserved - told->free;
+    out->total = 24000000000ull;
+    out->reserved = 500000000ull;
+    out->free = free_mb * 1000000ull;
+    out->used = out->total - out->reserved - out->free;
     return answer;
 }
 
-int nvmlDeviceGetTemperature(Device device, int sensor, unsigned *told) {
+int nvmlDeviceGetTemperature(Device device, int sensor, unsigned *out) {
     unsigned free_mb;
     (void)sensor;
-    return ask(device, told, &free_mb);
+    return ask(device, out, &free_mb);
 }
 
-int nvmlDeviceGetUtilizationRates(Device device, unsigned told[2]) { told[1] = 40; return say(device, 71, &told[0]); }
-int nvmlDeviceGetEncoderUtilization(Device device, unsigned *told, unsigned *period) { *period = 1; return say(device, 5, told); }
-int nvmlDeviceGetPowerUsage(Device device, unsigned *told) { return say(device, 312500, told); }
-int nvmlDeviceGetEnforcedPowerLimit(Device device, unsigned *told) { return say(device, 450000, told); }
-int nvmlDeviceGetClockInfo(Device device, int which, unsigned *told) { return say(device, which == 1 ? 2520 : 10501, told); }
+int nvmlDeviceGetUtilizationRates(Device device, unsigned value[2]) { value[1] = 40; return say(device, 71, &value[0]); }
+int nvmlDeviceGetEncoderUtilization(Device device, unsigned *out, unsigned *period) { *period = 1; return say(device, 5, out); }
+int nvmlDeviceGetPowerUsage(Device device, unsigned *out) { return say(device, 312500, out); }
+int nvmlDeviceGetEnforcedPowerLimit(Device device, unsigned *out) { return say(device, 450000, out); }
+int nvmlDeviceGetClockInfo(Device device, int which, unsigned *out) { return say(device, which == 1 ? 2520 : 10501, out); }
 int nvmlDeviceGetEncoderSessions(Device device, unsigned *count, void *sessions) { (void)sessions; return say(device, 0, count); }
-int nvmlDeviceGetCurrentClocksThrottleReasons(Device device, unsigned long long *told) {
+int nvmlDeviceGetCurrentClocksThrottleReasons(Device device, unsigned long long *out) {
     unsigned value = 0;
     // The card is idle, and it is hot.
     int answer = say(device, 0x1 | 0x40, &value);
-    *told = value;
+    *out = value;
     return answer;
 }

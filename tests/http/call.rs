@@ -15,7 +15,7 @@ use tokio::net::UdpSocket;
 use visage::codec::OpusDecoder;
 use visage::time::Wall;
 
-use super::{House, told};
+use super::{TestServer, response_of};
 
 /// One frame of silence (RFC 6716: CELT, 20 ms).
 const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
@@ -41,8 +41,8 @@ pub struct Call {
 
 impl Call {
     /// Joins with these options.
-    pub async fn join(house: &House, options: Value) -> Self {
-        Self::join_at(&house.base, options).await
+    pub async fn join(server: &TestServer, options: Value) -> Self {
+        Self::join_at(&server.base, options).await
     }
 
     /// The same, at the URL of a server.
@@ -56,7 +56,7 @@ impl Call {
         let picture = change.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
         let (offer, pending) = change.apply().expect("an offer");
         let body = json!({ "sdp": offer.to_sdp_string(), "options": options });
-        let (status, joined) = told(Client::new().post(format!("{url}/v1/sessions")).json(&body)).await;
+        let (status, joined) = response_of(Client::new().post(format!("{url}/v1/sessions")).json(&body)).await;
         assert_eq!(status, 201, "{joined}");
         let answer = SdpAnswer::from_sdp_string(joined["sdp"].as_str().expect("an answer")).expect("an answer");
         rtc.sdp_api().accept_answer(pending, answer).expect("a fitting answer");
@@ -91,7 +91,7 @@ impl Call {
                 received = self.socket.recv_from(&mut buffer) => {
                     let (length, source) = received.expect("a datagram");
                     let datagram = Receive::new(Protocol::Udp, source, here, &buffer[..length]);
-                    Input::Receive(Wall.now(), datagram.expect("a datagram of the door"))
+                    Input::Receive(Wall.now(), datagram.expect("a datagram of the server"))
                 }
                 () = tokio::time::sleep_until(wake_at.into()) => Input::Timeout(Wall.now()),
             };

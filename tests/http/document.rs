@@ -1,4 +1,4 @@
-//! `web/openapi.json` held against the server: every route, every status, every answer.
+//! `web/openapi.json` compared with the server: every route, every status, every response.
 
 #![expect(clippy::panic, reason = "a test that complains")]
 
@@ -10,7 +10,7 @@ use visage::rtc::BITRATE_BPS;
 use visage::serve;
 use visage::telemetry::{Loss, Stage, StepTimes};
 
-use super::{House, document, house, offer, schema};
+use super::{TestServer, document, offer, schema, server};
 
 const TOKEN: &str = "s3cret";
 const METHODS: [&str; 5] = ["get", "post", "patch", "delete", "put"];
@@ -32,26 +32,26 @@ const UNSEEN: [(&str, &str, u16); 15] = [
     ("post", "/v1/sessions/{id}/viewers", 408),
     ("post", "/whep/{id}", 408),
     ("patch", "/whep/{id}/{viewer}", 408),
-    // A show takes its orders fifty times a second: too many of them wait only where it cannot keep up.
+    // A session takes its commands fifty times a second: too many of them wait only where it cannot keep up.
     ("patch", "/v1/sessions/{id}", 503),
     ("post", "/v1/sessions/{id}/speech", 503),
     ("post", "/v1/sessions/{id}/interrupt", 503),
 ];
 
-/// Asks, and holds every answer against the document.
-struct Witness {
-    house: House,
+/// Sends requests and checks every response against the document.
+struct Checker {
+    server: TestServer,
     document: Value,
     seen: BTreeSet<(String, String, u16)>,
 }
 
-impl Witness {
-    fn new(house: House) -> Self {
-        Self { house, document: document(), seen: BTreeSet::new() }
+impl Checker {
+    fn new(server: TestServer) -> Self {
+        Self { server, document: document(), seen: BTreeSet::new() }
     }
 
     fn ask(&self, method: &str, path: &str) -> RequestBuilder {
-        self.house.ask(method.to_uppercase().parse().expect("a method"), path)
+        self.server.ask(method.to_uppercase().parse().expect("a method"), path)
     }
 
     /// Sends a request of an operation; the answer must be one that the document describes. Gives its JSON or text.
@@ -112,14 +112,14 @@ async fn read(response: Response) -> (String, Value) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_document_and_the_routes_agree() {
-    let house = house(1, None);
+    let server = server(1, None);
     let document = document();
     let paths = document["paths"].as_object().expect("paths");
     for (path, methods) in paths {
         let real = path.replace("{id}", "none").replace("{name}", "none").replace("{viewer}", "none");
         for method in METHODS {
             let is_described = methods.get(method).is_some();
-            let request = house.ask(method.to_uppercase().parse::<Method>().expect("a method"), &real);
+            let request = server.ask(method.to_uppercase().parse::<Method>().expect("a method"), &real);
             let status = request.send().await.expect("an answer").status();
             assert_eq!(status == StatusCode::METHOD_NOT_ALLOWED, !is_described, "{method} {path}: {status}");
         }
@@ -127,53 +127,53 @@ async fn the_document_and_the_routes_agree() {
     for path in serve::paths() {
         assert!(paths.contains_key(path), "{path} is not in web/openapi.json");
     }
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_answer_is_as_described_and_every_description_is_seen() {
-    let mut witness = Witness::new(house(2, Some(TOKEN)));
-    refusals_of_every_route(&mut witness).await;
-    facts(&mut witness).await;
-    let place = joins(&mut witness).await;
-    one_session(&mut witness, &place).await;
-    viewers(&mut witness, &place).await;
-    whep(&mut witness, &place).await;
-    streams(&mut witness, &place).await;
-    let described: BTreeSet<(String, String, u16)> = witness
+    let mut checker = Checker::new(server(2, Some(TOKEN)));
+    refusals_of_every_route(&mut checker).await;
+    facts(&mut checker).await;
+    let place = joins(&mut checker).await;
+    one_session(&mut checker, &place).await;
+    viewers(&mut checker, &place).await;
+    whep(&mut checker, &place).await;
+    streams(&mut checker, &place).await;
+    let described: BTreeSet<(String, String, u16)> = checker
         .operations()
         .into_iter()
         .flat_map(|(method, path)| {
-            let responses = witness.document["paths"][&path][&method]["responses"].as_object().expect("responses");
+            let responses = checker.document["paths"][&path][&method]["responses"].as_object().expect("responses");
             let statuses: Vec<u16> = responses.keys().map(|status| status.parse().expect("a status")).collect();
             statuses.into_iter().map(move |status| (method.clone(), path.clone(), status))
         })
         .collect();
-    let unseen: Vec<_> = described.difference(&witness.seen).cloned().collect();
+    let unseen: Vec<_> = described.difference(&checker.seen).cloned().collect();
     let mut expected = UNSEEN.map(|(method, path, status)| (method.to_owned(), path.to_owned(), status));
     expected.sort();
     assert_eq!(unseen, expected, "described, but the server was not seen to answer so");
-    witness.house.close().await;
+    checker.server.close().await;
 }
 
 /// Without the token, with an id that is not UTF-8, and with one of no session.
-async fn refusals_of_every_route(witness: &mut Witness) {
-    for (method, path) in witness.operations() {
-        let statuses = witness.document["paths"][&path][&method]["responses"].clone();
-        let ask = |witness: &Witness, id: &str| {
+async fn refusals_of_every_route(checker: &mut Checker) {
+    for (method, path) in checker.operations() {
+        let statuses = checker.document["paths"][&path][&method]["responses"].clone();
+        let ask = |checker: &Checker, id: &str| {
             let request =
-                witness.ask(&method, &path.replace("{id}", id).replace("{name}", "mira").replace("{viewer}", "none"));
+                checker.ask(&method, &path.replace("{id}", id).replace("{name}", "mira").replace("{viewer}", "none"));
             if method == "patch" { request.json(&json!({ "avatar": "mira" })) } else { request }
         };
         if statuses.get("401").is_some() {
-            let request = ask(witness, "none");
-            let problem = witness.see(&method, &path, request).await;
+            let request = ask(checker, "none");
+            let problem = checker.see(&method, &path, request).await;
             assert_eq!((&problem["status"], &problem["field"]), (&json!(401), &json!("authorization")), "{path}");
         }
         if path.contains("{id}") {
             for (id, status) in [("%ff", 400), ("none", 404)] {
-                let request = ask(witness, id);
-                let problem = witness.see_inside(&method, &path, request).await;
+                let request = ask(checker, id);
+                let problem = checker.see_inside(&method, &path, request).await;
                 assert_eq!((&problem["status"], &problem["field"]), (&json!(status), &json!("id")), "{method} {path}");
             }
         }
@@ -181,29 +181,29 @@ async fn refusals_of_every_route(witness: &mut Witness) {
 }
 
 /// What the server says about itself.
-async fn facts(witness: &mut Witness) {
+async fn facts(checker: &mut Checker) {
     for path in
         ["/v1/server", "/v1/avatars", "/v1/packs", "/v1/gpus", "/v1/sessions", "/healthz", "/readyz", "/metrics"]
     {
-        let request = witness.ask("get", path);
-        witness.see_inside("get", path, request).await;
+        let request = checker.ask("get", path);
+        checker.see_inside("get", path, request).await;
     }
     let path = "/v1/avatars/{name}/still.png";
     for (name, status) in [("mira/still.png?px=128", 200), ("nobody/still.png", 404), ("mira/still.png?px=1", 400)] {
-        let request = witness.ask("get", &format!("/v1/avatars/{name}"));
-        witness.see("get", path, request).await;
-        assert!(witness.seen.contains(&("get".to_owned(), path.to_owned(), status)), "{name}: not {status}");
+        let request = checker.ask("get", &format!("/v1/avatars/{name}"));
+        checker.see("get", path, request).await;
+        assert!(checker.seen.contains(&("get".to_owned(), path.to_owned(), status)), "{name}: not {status}");
     }
-    let request = witness.ask("get", "/v1/avatars/mira/still.png").header("if-none-match", "*");
-    witness.see("get", path, request).await;
+    let request = checker.ask("get", "/v1/avatars/mira/still.png").header("if-none-match", "*");
+    checker.see("get", path, request).await;
     for known in ["none", "*"] {
-        let request = witness.ask("get", "/openapi.json").header("if-none-match", known);
-        witness.see("get", "/openapi.json", request).await;
+        let request = checker.ask("get", "/openapi.json").header("if-none-match", known);
+        checker.see("get", "/openapi.json", request).await;
     }
 }
 
-/// Joins until the house is full; gives the place of a session.
-async fn joins(witness: &mut Witness) -> String {
+/// Joins until the server is full; gives the place of a session.
+async fn joins(checker: &mut Checker) -> String {
     let path = "/v1/sessions";
     let unusable = offer().replace("H264", "VP9").replace("profile-level-id=42e01f", "x=1");
     for (kind, body) in [
@@ -212,43 +212,43 @@ async fn joins(witness: &mut Witness) -> String {
         ("text/plain", offer()),
         ("application/sdp", unusable),
     ] {
-        let request = witness.ask("post", path).header("content-type", kind).body(body);
-        witness.see_inside("post", path, request).await;
+        let request = checker.ask("post", path).header("content-type", kind).body(body);
+        checker.see_inside("post", path, request).await;
     }
-    let request = witness.ask("post", path).json(&json!({ "sdp": offer(), "options": { "audio": false } }));
-    let joined = witness.see_inside("post", path, request).await;
+    let request = checker.ask("post", path).json(&json!({ "sdp": offer(), "options": { "audio": false } }));
+    let joined = checker.see_inside("post", path, request).await;
     for _ in 0..2 {
-        let request = witness.ask("post", path).header("content-type", "application/sdp").body(offer());
-        witness.see_inside("post", path, request).await;
+        let request = checker.ask("post", path).header("content-type", "application/sdp").body(offer());
+        checker.see_inside("post", path, request).await;
     }
     for path in [path, "/readyz"] {
-        let request = witness.ask("get", path);
-        witness.see_inside("get", path, request).await;
+        let request = checker.ask("get", path);
+        checker.see_inside("get", path, request).await;
     }
     joined["location"].as_str().expect("a location").to_owned()
 }
 
 /// What can be done with a session, its end left out.
-async fn one_session(witness: &mut Witness, place: &str) {
+async fn one_session(checker: &mut Checker, place: &str) {
     let path = "/v1/sessions/{id}";
-    let request = witness.ask("get", place);
-    witness.see_inside("get", path, request).await;
+    let request = checker.ask("get", place);
+    checker.see_inside("get", path, request).await;
     let json = |body: String| ("application/json", body);
     for (kind, body) in
         [json(json!({ "avatar": "finn" }).to_string()), json(" ".repeat(5000)), ("text/plain", String::new())]
     {
-        let request = witness.ask("patch", place).header("content-type", kind).body(body);
-        witness.see_inside("patch", path, request).await;
+        let request = checker.ask("patch", place).header("content-type", kind).body(body);
+        checker.see_inside("patch", path, request).await;
     }
     let path = "/v1/sessions/{id}/stats";
-    let request = witness.ask("get", &format!("{place}/stats"));
-    witness.see_inside("get", path, request).await;
+    let request = checker.ask("get", &format!("{place}/stats"));
+    checker.see_inside("get", path, request).await;
     let path = "/v1/sessions/{id}/interrupt";
-    let request = witness.ask("post", &format!("{place}/interrupt"));
-    witness.see_inside("post", path, request).await;
+    let request = checker.ask("post", &format!("{place}/interrupt"));
+    checker.see_inside("post", path, request).await;
     let path = "/v1/sessions/{id}/speech/stream";
-    let request = witness.ask("get", &format!("{place}/speech/stream"));
-    witness.see_inside("get", path, request).await;
+    let request = checker.ask("get", &format!("{place}/speech/stream"));
+    checker.see_inside("get", path, request).await;
     let path = "/v1/sessions/{id}/speech";
     let voice = include_bytes!("../assets/tone.flac").to_vec();
     for (kind, body) in [
@@ -257,13 +257,13 @@ async fn one_session(witness: &mut Witness, place: &str) {
         ("audio/flac", vec![0; (10 << 20) + 1]),
         ("text/html", b"hello".to_vec()),
     ] {
-        let request = witness.ask("post", &format!("{place}/speech")).header("content-type", kind).body(body);
-        witness.see_inside("post", path, request).await;
+        let request = checker.ask("post", &format!("{place}/speech")).header("content-type", kind).body(body);
+        checker.see_inside("post", path, request).await;
     }
 }
 
 /// Viewers that join, are refused, and leave.
-async fn viewers(witness: &mut Witness, place: &str) {
+async fn viewers(checker: &mut Checker, place: &str) {
     let path = "/v1/sessions/{id}/viewers";
     let unusable = offer().replace("H264", "VP9").replace("profile-level-id=42e01f", "x=1");
     let microphone = json!({ "sdp": offer(), "microphone": true }).to_string();
@@ -274,38 +274,38 @@ async fn viewers(witness: &mut Witness, place: &str) {
         ("text/plain", offer()),
         ("application/sdp", unusable),
     ] {
-        let request = witness.ask("post", &format!("{place}/viewers")).header("content-type", kind).body(body);
-        witness.see_inside("post", path, request).await;
+        let request = checker.ask("post", &format!("{place}/viewers")).header("content-type", kind).body(body);
+        checker.see_inside("post", path, request).await;
     }
-    let request = witness.ask("post", &format!("{place}/viewers")).json(&json!({ "sdp": offer() }));
-    let joined = witness.see_inside("post", path, request).await;
-    let request = witness.ask("get", &format!("{place}/stats"));
-    let stats = witness.see_inside("get", "/v1/sessions/{id}/stats", request).await;
+    let request = checker.ask("post", &format!("{place}/viewers")).json(&json!({ "sdp": offer() }));
+    let joined = checker.see_inside("post", path, request).await;
+    let request = checker.ask("get", &format!("{place}/stats"));
+    let stats = checker.see_inside("get", "/v1/sessions/{id}/stats", request).await;
     assert_eq!(stats["viewers"].as_array().map(Vec::len), Some(2), "{stats}");
     let location = joined["location"].as_str().expect("a location");
     for _ in 0..2 {
-        let request = witness.ask("delete", &format!("{place}/{location}"));
-        witness.see_inside("delete", "/v1/sessions/{id}/viewers/{viewer}", request).await;
+        let request = checker.ask("delete", &format!("{place}/{location}"));
+        checker.see_inside("delete", "/v1/sessions/{id}/viewers/{viewer}", request).await;
     }
 }
 
 /// A player that speaks WHEP, and more of them than there may be.
-async fn whep(witness: &mut Witness, place: &str) {
+async fn whep(checker: &mut Checker, place: &str) {
     let (path, resource) = ("/whep/{id}", "/whep/{id}/{viewer}");
     let endpoint = format!("/whep/{}", place.rsplit('/').next().expect("an id"));
-    let request = witness.ask("get", &endpoint);
-    witness.see_inside("get", path, request).await;
+    let request = checker.ask("get", &endpoint);
+    checker.see_inside("get", path, request).await;
     let unusable = offer().replace("H264", "VP9").replace("profile-level-id=42e01f", "x=1");
-    let post = |witness: &Witness, kind: &str, body: String| {
-        witness.ask("post", &endpoint).header("content-type", kind.to_owned()).body(body)
+    let post = |checker: &Checker, kind: &str, body: String| {
+        checker.ask("post", &endpoint).header("content-type", kind.to_owned()).body(body)
     };
     for (kind, body) in
         [("application/json", offer()), ("application/sdp", " ".repeat(1 << 20)), ("application/sdp", unusable)]
     {
-        let request = post(witness, kind, body);
-        witness.see_inside("post", path, request).await;
+        let request = post(checker, kind, body);
+        checker.see_inside("post", path, request).await;
     }
-    let response = post(witness, "application/sdp", offer()).bearer_auth(TOKEN).send().await.expect("an answer");
+    let response = post(checker, "application/sdp", offer()).bearer_auth(TOKEN).send().await.expect("an answer");
     assert_eq!(response.status(), StatusCode::CREATED);
     let header = |name: &str| response.headers()[name].to_str().expect("text").to_owned();
     let (location, tag) = (format!("/whep/{}", header("location")), header("etag"));
@@ -320,29 +320,29 @@ async fn whep(witness: &mut Witness, place: &str) {
         (trickle, None, fragment.to_owned()),
         ("text/plain", Some(tag.as_str()), fragment.to_owned()),
     ] {
-        let request = witness.ask("patch", &location).header("content-type", kind).body(body);
+        let request = checker.ask("patch", &location).header("content-type", kind).body(body);
         let request = tag.into_iter().fold(request, |request, tag| request.header("if-match", tag));
-        witness.see_inside("patch", resource, request).await;
+        checker.see_inside("patch", resource, request).await;
     }
-    let request = witness.ask("delete", &location);
-    witness.see_inside("delete", resource, request).await;
+    let request = checker.ask("delete", &location);
+    checker.see_inside("delete", resource, request).await;
     for _ in 0..8 {
-        let request = post(witness, "application/sdp", offer());
-        witness.see_inside("post", path, request).await;
+        let request = post(checker, "application/sdp", offer());
+        checker.see_inside("post", path, request).await;
     }
-    let request = witness.ask("post", &format!("{place}/viewers")).json(&json!({ "sdp": offer() }));
-    witness.see_inside("post", "/v1/sessions/{id}/viewers", request).await;
+    let request = checker.ask("post", &format!("{place}/viewers")).json(&json!({ "sdp": offer() }));
+    checker.see_inside("post", "/v1/sessions/{id}/viewers", request).await;
 }
 
 /// The events of a session to its end, and more readers of them than there may be.
-async fn streams(witness: &mut Witness, place: &str) {
+async fn streams(checker: &mut Checker, place: &str) {
     let path = "/v1/sessions/{id}/events";
     let mut streams = Vec::new();
     // As many as there are places; the last one finds none.
     let refused = loop {
         // Of several clients: one alone gets no more than half.
         let client = format!("192.0.2.{}", streams.len() / 100);
-        let request = witness.ask("get", &format!("{place}/events")).bearer_auth(TOKEN);
+        let request = checker.ask("get", &format!("{place}/events")).bearer_auth(TOKEN);
         let response = request.header("x-forwarded-for", client).send().await.expect("an answer");
         if response.status() != StatusCode::OK {
             break response.status();
@@ -351,24 +351,24 @@ async fn streams(witness: &mut Witness, place: &str) {
         streams.push(response);
     };
     assert_eq!(refused, StatusCode::SERVICE_UNAVAILABLE);
-    witness.seen.insert(("get".to_owned(), path.to_owned(), 200));
-    let request = witness.ask("get", &format!("{place}/events"));
-    witness.see_inside("get", path, request).await;
-    let request = witness.ask("delete", place);
-    witness.see_inside("delete", "/v1/sessions/{id}", request).await;
-    let told = streams.remove(0).text().await.expect("a stream to its end");
-    let schema = witness.document["components"]["schemas"]["Event"].clone();
-    let events: Vec<Value> = told
+    checker.seen.insert(("get".to_owned(), path.to_owned(), 200));
+    let request = checker.ask("get", &format!("{place}/events"));
+    checker.see_inside("get", path, request).await;
+    let request = checker.ask("delete", place);
+    checker.see_inside("delete", "/v1/sessions/{id}", request).await;
+    let answer = streams.remove(0).text().await.expect("a stream to its end");
+    let schema = checker.document["components"]["schemas"]["Event"].clone();
+    let events: Vec<Value> = answer
         .lines()
         .filter_map(|line| line.strip_prefix("data: "))
         .map(|data| serde_json::from_str(data).expect("JSON"))
         .collect();
     for event in &events {
-        let faults = schema::faults(&witness.document, &schema, event);
+        let faults = schema::faults(&checker.document, &schema, event);
         assert!(faults.is_empty(), "{event}: {faults:#?}");
     }
-    assert_eq!(events.first().map(|event| &event["type"]), Some(&json!("session")), "{told}");
-    assert_eq!(events.last().map(|event| &event["reason"]), Some(&json!("deleted")), "{told}");
+    assert_eq!(events.first().map(|event| &event["type"]), Some(&json!("session")), "{answer}");
+    assert_eq!(events.last().map(|event| &event["reason"]), Some(&json!("deleted")), "{answer}");
 }
 
 #[test]
@@ -394,7 +394,7 @@ fn losses_and_stages_are_described_by_their_names() {
 }
 
 #[test]
-fn every_event_that_a_session_can_tell_is_described() {
+fn every_event_of_a_session_is_described() {
     use visage::session::{Quality, SessionEvent, SpeechState};
     let document = document();
     for event in [
@@ -405,8 +405,8 @@ fn every_event_that_a_session_can_tell_is_described() {
         SessionEvent::Quality(Quality::default()),
         SessionEvent::Ended(visage::session::EndReason::Deleted),
     ] {
-        let told = json!(event);
-        let faults = schema::faults(&document, &document["components"]["schemas"]["Event"], &told);
-        assert!(faults.is_empty(), "{told}: {faults:#?}");
+        let answer = json!(event);
+        let faults = schema::faults(&document, &document["components"]["schemas"]["Event"], &answer);
+        assert!(faults.is_empty(), "{answer}: {faults:#?}");
     }
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use visage::serve;
 
-use super::{house, offer};
+use super::{offer, server};
 
 const PAGE: &str = include_str!("../../docs/api.md");
 
@@ -51,14 +51,14 @@ async fn every_example_runs() {
         println!("skipped: the examples of docs/api.md (no {missing} on this machine)");
         return;
     }
-    let house = house(3, None);
+    let server = server(3, None);
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("offer.sdp"), offer()).expect("written");
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("web/samples/hello.wav");
     std::fs::copy(sample, folder.path().join("hello.wav")).expect("copied");
-    let (script, at) = (script(&house.base), folder.path().to_owned());
+    let (script, at) = (script(&server.base), folder.path().to_owned());
     let run = tokio::task::spawn_blocking(move || Command::new("bash").args(["-xc", &script]).current_dir(at).output());
     let output = run.await.expect("no panic").expect("bash runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    house.close().await;
+    server.close().await;
 }

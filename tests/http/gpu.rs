@@ -1,4 +1,4 @@
-//! A graphics card that heats up, fills up and falls silent: who is let in, and what is said of it, with invented readings.
+//! A GPU that heats up, fills up and stops answering: admission and what the API reports, with invented readings.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use visage::model::{Animator, AvatarInfo, ModelError, Pack, Still};
 use visage::session::GpuMonitor;
 use visage::time::Wall;
 
-use super::{House, document, exposition, house, house_with, offer, portrait, schema};
+use super::{TestServer, document, exposition, offer, portrait, schema, server, server_with};
 
 const GB: u64 = 1_000_000_000;
 
@@ -44,18 +44,18 @@ impl Pack for OnCard {
     }
 }
 
-/// A server of four places, and a second card that says what it is told to, once a second.
+/// A server of four sessions, and a second GPU with invented readings, once a second.
 struct Warm {
-    house: House,
+    server: TestServer,
     watcher: GpuMonitor,
     now: Instant,
 }
 
 impl Warm {
     fn new() -> Self {
-        let house = house_with(Arc::new(OnCard(portrait())), 4, None, 128);
+        let server = server_with(Arc::new(OnCard(portrait())), 4, None, 128);
         let now = Wall.now();
-        Self { watcher: house.studio.gpu().monitor(now), house, now }
+        Self { watcher: server.sessions.gpu().monitor(now), server, now }
     }
 
     fn read(&mut self, temperature_c: u32, free_bytes: u64) {
@@ -84,7 +84,7 @@ impl Warm {
 
     /// Tries to join: the status, when to come back, and what was said.
     async fn join(&self) -> (StatusCode, Option<String>, Value) {
-        let request = self.house.ask(Method::POST, "/v1/sessions").header("content-type", "application/sdp");
+        let request = self.server.ask(Method::POST, "/v1/sessions").header("content-type", "application/sdp");
         let response = request.body(offer()).send().await.expect("an answer");
         let again = response.headers().get("retry-after").map(|value| value.to_str().expect("text").to_owned());
         let status = response.status();
@@ -92,7 +92,7 @@ impl Warm {
     }
 
     async fn get(&self, path: &str) -> String {
-        self.house.ask(Method::GET, path).send().await.expect("an answer").text().await.expect("text")
+        self.server.ask(Method::GET, path).send().await.expect("an answer").text().await.expect("text")
     }
 
     async fn json(&self, path: &str) -> Value {
@@ -101,7 +101,7 @@ impl Warm {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hot_card_lets_fewer_in_says_so_and_lets_them_in_again_when_it_has_cooled() {
+async fn a_hot_gpu_reduces_capacity_and_restores_it_when_it_has_cooled() {
     let mut warm = Warm::new();
     warm.hold(60, 2);
     for _ in 0..3 {
@@ -118,9 +118,9 @@ async fn a_hot_card_lets_fewer_in_says_so_and_lets_them_in_again_when_it_has_coo
     assert_eq!(warm.json("/v1/gpus").await["admission"]["capacity"], 3);
     // Nobody is sent away; who leaves makes room for nobody while it is still hot.
     warm.hold(86, 10);
-    assert_eq!(warm.house.studio.registry().count(), 3);
-    let first = warm.house.studio.registry().list(Wall.now())[0].id.clone();
-    warm.house.studio.end(&first, visage::session::EndReason::Deleted);
+    assert_eq!(warm.server.sessions.registry().count(), 3);
+    let first = warm.server.sessions.registry().list(Wall.now())[0].id.clone();
+    warm.server.sessions.end(&first, visage::session::EndReason::Deleted);
     assert_eq!(warm.join().await.0, StatusCode::SERVICE_UNAVAILABLE);
     let metrics = warm.get("/metrics").await;
     for line in [
@@ -139,11 +139,11 @@ async fn a_hot_card_lets_fewer_in_says_so_and_lets_them_in_again_when_it_has_coo
     warm.hold(70, 122);
     assert_eq!(warm.join().await.0, StatusCode::CREATED);
     assert_eq!(warm.json("/readyz").await, json!({ "ready": true, "reasons": [] }));
-    warm.house.close().await;
+    warm.server.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_card_without_memory_for_one_more_lets_nobody_in() {
+async fn a_gpu_without_memory_for_one_more_session_admits_none() {
     let mut warm = Warm::new();
     // Two fit, whenever they come between two readings.
     warm.read(60, 2 * GB + GB / 2);
@@ -158,11 +158,11 @@ async fn a_card_without_memory_for_one_more_lets_nobody_in() {
     assert!(warm.get("/metrics").await.contains("visage_sessions_refused_total{reason=\"gpu_memory_full\"} 2\n"));
     (0..3).for_each(|_| warm.read(60, 8 * GB));
     assert_eq!(warm.join().await.0, StatusCode::CREATED);
-    warm.house.close().await;
+    warm.server.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cards_say_is_as_described_and_a_silent_one_is_in_it() {
+async fn gpu_readings_are_as_described_and_a_silent_gpu_is_in_them() {
     let mut warm = Warm::new();
     warm.hold(60, 1);
     let document = document();
@@ -186,20 +186,20 @@ async fn what_cards_say_is_as_described_and_a_silent_one_is_in_it() {
     assert!(metrics.contains("visage_gpu_up{gpu=\"1\"} 0\n"), "{metrics}");
     assert!(metrics.contains("visage_gpu_changes_total{change=\"silent\"} 1\n"), "{metrics}");
     assert!(!metrics.contains("visage_gpu_temperature_celsius{"), "what is not known is left out: {metrics}");
-    warm.house.close().await;
+    warm.server.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_faces_are_drawn_on_the_processor_a_hot_card_is_shown_and_limits_nobody() {
-    let house = house(1, None);
+async fn on_the_cpu_backend_a_hot_gpu_is_reported_and_limits_nothing() {
+    let server = server(1, None);
     let begun = Wall.now();
-    let mut watcher = house.studio.gpu().monitor(begun);
+    let mut watcher = server.sessions.gpu().monitor(begun);
     for second in 0..60 {
         let hot = GpuReading { temperature_c: Some(95), memory_free_bytes: Some(0), ..GpuReading::default() };
         watcher.on_reading(vec![hot], begun + Duration::from_secs(second));
     }
-    assert_eq!(house.studio.refusal(), None);
-    let seen = house.studio.gpu().latest().expect("a reading");
+    assert_eq!(server.sessions.refusal(), None);
+    let seen = server.sessions.gpu().latest().expect("a reading");
     assert_eq!((seen.readings[0].temperature_c, seen.allowance), (Some(95), None));
-    house.close().await;
+    server.close().await;
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use visage::model::portrait::Portrait;
 use visage::model::{Animator, AvatarInfo, ModelError, Pack, Still};
 
-use super::{House, house, house_with, offer, portrait};
+use super::{TestServer, offer, portrait, server, server_with};
 
 /// Parts of library text. Content types and codecs are the only words with a slash that answers need.
 const FOREIGN: [&str; 21] = [
@@ -45,9 +45,9 @@ async fn check(name: &str, request: RequestBuilder) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_refusal_holds_text_of_a_library() {
-    let house = house(2, None);
+    let server = server(2, None);
     let response =
-        house.ask(Method::POST, "/v1/sessions").json(&json!({ "sdp": offer() })).send().await.expect("an answer");
+        server.ask(Method::POST, "/v1/sessions").json(&json!({ "sdp": offer() })).send().await.expect("an answer");
     let joined: Value = response.json().await.expect("JSON");
     let place = joined["location"].as_str().expect("a location").to_owned();
     for body in [
@@ -69,14 +69,14 @@ async fn no_refusal_holds_text_of_a_library() {
         "{\"sdp\":\"x\"} y",
         "{\"sdp\":\"x\",}",
     ] {
-        let request = house.ask(Method::POST, "/v1/sessions").header("content-type", "application/json").body(body);
+        let request = server.ask(Method::POST, "/v1/sessions").header("content-type", "application/json").body(body);
         check(&format!("join {body}"), request).await;
-        let request = house.ask(Method::PATCH, &place).header("content-type", "application/json").body(body);
+        let request = server.ask(Method::PATCH, &place).header("content-type", "application/json").body(body);
         check(&format!("change {body}"), request).await;
     }
     let speech = format!("{place}/speech");
     for (name, file) in files() {
-        check(&name, house.ask(Method::POST, &speech).header("content-type", "audio/wav").body(file)).await;
+        check(&name, server.ask(Method::POST, &speech).header("content-type", "audio/wav").body(file)).await;
     }
     for path in [
         "/v1/nothing",
@@ -92,17 +92,17 @@ async fn no_refusal_holds_text_of_a_library() {
         "/v1/sessions/none/events",
         "/v1/sessions/none/stats",
     ] {
-        check(path, house.ask(Method::GET, path)).await;
+        check(path, server.ask(Method::GET, path)).await;
     }
     check(
         "a query twice",
-        house
+        server
             .ask(Method::POST, "/v1/sessions?avatar=a&avatar=b")
             .header("content-type", "application/sdp")
             .body(offer()),
     )
     .await;
-    house.close().await;
+    server.close().await;
 }
 
 /// Files that are damaged in every way that a byte set to 0xff, or an end too early, makes.
@@ -152,7 +152,7 @@ impl Pack for Broken {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_avatar_is_named_without_its_file() {
-    let broken: House = house_with(Arc::new(Broken(portrait())), 1, None, 128);
+    let broken: TestServer = server_with(Arc::new(Broken(portrait())), 1, None, 128);
     check("a session", broken.ask(Method::POST, "/v1/sessions").json(&json!({ "sdp": offer() }))).await;
     check("a still", broken.ask(Method::GET, "/v1/avatars/mira/still.png")).await;
     broken.close().await;

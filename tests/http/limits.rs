@@ -12,7 +12,7 @@ use visage::serve::{self, ClientLimits, ConnectionLimits};
 use visage::time::Wall;
 
 use super::call::Call;
-use super::{House, house_with_limits, offer};
+use super::{TestServer, offer, server_with_limits};
 
 /// The whole answer to a request sent as it is.
 fn raw(address: SocketAddr, request: String) -> String {
@@ -24,8 +24,8 @@ fn raw(address: SocketAddr, request: String) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-async fn status_of(house: &House, line: &'static str, headers: &'static str) -> u16 {
-    let address = house.address;
+async fn status_of(server: &TestServer, line: &'static str, headers: &'static str) -> u16 {
+    let address = server.address;
     let request = format!("{line} HTTP/1.1\r\nconnection: close\r\n{headers}content-length: 0\r\n\r\n");
     let answer = tokio::task::spawn_blocking(move || raw(address, request)).await.expect("an answer");
     answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default()
@@ -33,30 +33,30 @@ async fn status_of(house: &House, line: &'static str, headers: &'static str) -> 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_that_was_rebound_to_this_machine_and_pages_of_other_sites_are_refused() {
-    let house = house_with_limits(2, ClientLimits::of(2));
+    let server = server_with_limits(2, ClientLimits::of(2));
     let own = "host: localhost\r\n";
     for line in ["GET /", "GET /v1/server", "GET /healthz", "GET /metrics", "POST /v1/sessions", "GET /nothing"] {
-        assert_eq!(status_of(&house, line, "host: evil.example\r\n").await, 421, "{line}");
-        assert_ne!(status_of(&house, line, own).await, 421, "{line}");
+        assert_eq!(status_of(&server, line, "host: evil.example\r\n").await, 421, "{line}");
+        assert_ne!(status_of(&server, line, own).await, 421, "{line}");
     }
     let foreign = "host: localhost\r\norigin: http://evil.example\r\n";
     let upgrade = "host: localhost\r\norigin: http://evil.example\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     for line in ["POST /v1/sessions", "DELETE /v1/sessions/none", "GET /v1/server", "OPTIONS /v1/sessions"] {
-        assert_eq!(status_of(&house, line, foreign).await, 403, "{line}");
+        assert_eq!(status_of(&server, line, foreign).await, 403, "{line}");
     }
-    assert_eq!(status_of(&house, "GET /v1/sessions/none/speech/stream", upgrade).await, 403);
-    assert_eq!(status_of(&house, "GET /v1/server", "host: localhost\r\norigin: http://localhost\r\n").await, 200);
-    assert_eq!(status_of(&house, "GET http://evil.example/v1/server", own).await, 421, "the target counts, not Host");
-    assert_eq!(status_of(&house, "GET /v1/server", "").await, 400, "HTTP/1.1 without Host");
-    house.close().await;
+    assert_eq!(status_of(&server, "GET /v1/sessions/none/speech/stream", upgrade).await, 403);
+    assert_eq!(status_of(&server, "GET /v1/server", "host: localhost\r\norigin: http://localhost\r\n").await, 200);
+    assert_eq!(status_of(&server, "GET http://evil.example/v1/server", own).await, 421, "the target counts, not Host");
+    assert_eq!(status_of(&server, "GET /v1/server", "").await, 400, "HTTP/1.1 without Host");
+    server.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn offers_that_nobody_connects_leave_room_for_other_clients() {
-    let house = house_with_limits(8, ClientLimits::of(8));
+    let server = server_with_limits(8, ClientLimits::of(8));
     let join = |client: &str| {
-        let request = house.ask(Method::POST, "/v1/sessions").header("content-type", "application/sdp").body(offer());
+        let request = server.ask(Method::POST, "/v1/sessions").header("content-type", "application/sdp").body(offer());
         request.header("x-forwarded-for", client.to_owned())
     };
     for _ in 0..4 {
@@ -65,7 +65,7 @@ async fn offers_that_nobody_connects_leave_room_for_other_clients() {
     let (code, problem) = status(join("192.0.2.1")).await;
     assert_eq!((code, &problem["code"]), (429, &json!("too_many_unconnected")), "{problem}");
     assert_eq!(status(join("192.0.2.2")).await.0, 201, "others are let in");
-    house.close().await;
+    server.close().await;
 }
 
 async fn status(request: RequestBuilder) -> (u16, Value) {
@@ -78,24 +78,24 @@ async fn status(request: RequestBuilder) -> (u16, Value) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_connects_does_not_count_any_more() {
     let limits = ClientLimits { unconnected_sessions: 1, ..ClientLimits::of(8) };
-    let house = house_with_limits(8, limits);
+    let server = server_with_limits(8, limits);
     for _ in 0..3 {
-        let mut call = Call::join(&house, Value::Null).await;
+        let mut call = Call::join(&server, Value::Null).await;
         assert!(call.live(Duration::from_secs(20), |call| !call.pictures.is_empty()).await);
     }
-    let join = || house.ask(Method::POST, "/v1/sessions").header("content-type", "application/sdp").body(offer());
+    let join = || server.ask(Method::POST, "/v1/sessions").header("content-type", "application/sdp").body(offer());
     assert_eq!([status(join()).await.0, status(join()).await.0], [201, 429]);
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn event_streams_of_one_client_leave_some_for_others() {
     let limits = ClientLimits { event_streams: 2, ..ClientLimits::of(2) };
-    let house = house_with_limits(2, limits);
-    let (_, joined) = status(house.ask(Method::POST, "/v1/sessions").json(&json!({ "sdp": offer() }))).await;
+    let server = server_with_limits(2, limits);
+    let (_, joined) = status(server.ask(Method::POST, "/v1/sessions").json(&json!({ "sdp": offer() }))).await;
     let place = joined["location"].as_str().expect("a location");
     let stream = |client: &'static str| {
-        let request = house.ask(Method::GET, &format!("{place}/events")).header("x-forwarded-for", client);
+        let request = server.ask(Method::GET, &format!("{place}/events")).header("x-forwarded-for", client);
         async move { request.send().await.expect("an answer") }
     };
     let open = [stream("192.0.2.1").await, stream("192.0.2.1").await];
@@ -103,7 +103,7 @@ async fn event_streams_of_one_client_leave_some_for_others() {
     assert_eq!(stream("192.0.2.1").await.status(), 429);
     assert_eq!(stream("192.0.2.2").await.status(), 200);
     drop(open);
-    house.close().await;
+    server.close().await;
 }
 
 /// A connection from another address of this machine; every address in 127.0.0.0/8 is one on Linux.

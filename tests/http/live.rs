@@ -7,12 +7,12 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::call::Call;
-use super::{House, document, exposition, house_of, offer, schema, told};
+use super::{TestServer, document, exposition, offer, response_of, schema, server_of_size};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-async fn metrics(house: &House) -> BTreeMap<String, exposition::Family> {
-    let response = house.ask(Method::GET, "/metrics").send().await.expect("an answer");
+async fn metrics(server: &TestServer) -> BTreeMap<String, exposition::Family> {
+    let response = server.ask(Method::GET, "/metrics").send().await.expect("an answer");
     exposition::read(&response.text().await.expect("text"))
 }
 
@@ -25,23 +25,23 @@ fn value(page: &BTreeMap<String, exposition::Family>, family: &str, labels: &[(&
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn options_change_what_is_sent_and_a_live_session_shows_in_every_number() {
-    let house = house_of(2, None, 512);
+    let server = server_of_size(2, None, 512);
     let options = json!({ "resolution_px": 256, "bitrate_bps": 400_000, "audio": false });
-    let (mut held, mut free) = (Call::join(&house, options.clone()).await, Call::join(&house, Value::Null).await);
+    let (mut held, mut free) = (Call::join(&server, options.clone()).await, Call::join(&server, Value::Null).await);
     // Two seconds: the numbers of the network and of the line are looked at once a second.
     let enough = |call: &Call| call.pictures.len() >= 60;
     let lived = tokio::join!(held.live(LIMIT, enough), free.live(LIMIT, enough));
     assert_eq!(lived, (true, true), "{} and {} pictures", held.pictures.len(), free.pictures.len());
     assert_eq!((held.width_px(), free.width_px()), (256, 512));
     assert!(held.voices == 0 && free.voices > 50, "{} and {} packets of voice", held.voices, free.voices);
-    let page = metrics(&house).await;
+    let page = metrics(&server).await;
 
-    let (_, session) = told(house.ask(Method::GET, &held.place)).await;
+    let (_, session) = response_of(server.ask(Method::GET, &held.place)).await;
     assert_eq!(session["options"], options);
-    let (_, stats) = told(house.ask(Method::GET, &format!("{}/stats", held.place))).await;
+    let (_, stats) = response_of(server.ask(Method::GET, &format!("{}/stats", held.place))).await;
     assert_eq!(stats["quality"]["resolution_px"], 256, "{stats}");
     assert!(stats["quality"]["bitrate_bps"].as_u64().is_some_and(|bps| bps <= 400_000), "{stats}");
-    let (_, stats) = told(house.ask(Method::GET, &format!("{}/stats", free.place))).await;
+    let (_, stats) = response_of(server.ask(Method::GET, &format!("{}/stats", free.place))).await;
     assert!(stats["quality"]["bitrate_bps"].as_u64().is_some_and(|bps| bps > 400_000), "{stats}");
     let document = document();
     let faults = schema::faults(&document, &document["components"]["schemas"]["Stats"], &stats);
@@ -82,24 +82,24 @@ async fn options_change_what_is_sent_and_a_live_session_shows_in_every_number() 
         assert!(value(&page, family, &[("stat", "max")]).is_some(), "{family} in {page:#?}");
     }
 
-    let swap_avatar = house.ask(Method::PATCH, &held.place).json(&json!({ "avatar": "mira" }));
-    assert_eq!(told(swap_avatar).await.0, StatusCode::OK);
+    let swap_avatar = server.ask(Method::PATCH, &held.place).json(&json!({ "avatar": "mira" }));
+    assert_eq!(response_of(swap_avatar).await.0, StatusCode::OK);
     let before = held.pictures.len();
     assert!(held.live(LIMIT, |call| call.pictures.len() > before + 10).await);
     assert_eq!(held.width_px(), 256, "another face keeps to the options");
-    assert_eq!(told(house.ask(Method::DELETE, &held.place)).await.0, StatusCode::NO_CONTENT);
-    let page = metrics(&house).await;
+    assert_eq!(response_of(server.ask(Method::DELETE, &held.place)).await.0, StatusCode::NO_CONTENT);
+    let page = metrics(&server).await;
     assert_eq!(value(&page, "visage_sessions_ended_total", &[("reason", "deleted")]), Some(1.0));
     assert_eq!(value(&page, "visage_sessions", &[]), Some(1.0));
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_is_never_held_to_more_than_the_server_gives() {
-    let house = house_of(1, None, 128);
+async fn limits_of_a_session_never_exceed_those_of_the_server() {
+    let server = server_of_size(1, None, 128);
     let body = json!({ "sdp": offer(), "options": { "resolution_px": 512 } });
-    let (_, joined) = told(house.ask(Method::POST, "/v1/sessions").json(&body)).await;
-    let (_, session) = told(house.ask(Method::GET, joined["location"].as_str().expect("a location"))).await;
+    let (_, joined) = response_of(server.ask(Method::POST, "/v1/sessions").json(&body)).await;
+    let (_, session) = response_of(server.ask(Method::GET, joined["location"].as_str().expect("a location"))).await;
     assert_eq!(session["options"], json!({ "resolution_px": 128, "bitrate_bps": null, "audio": true }));
-    house.close().await;
+    server.close().await;
 }

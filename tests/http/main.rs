@@ -35,23 +35,23 @@ fn document() -> Value {
     serde_json::from_slice(DOCUMENT).expect("JSON")
 }
 
-/// A server inside the test.
-struct House {
+/// A server in this process.
+struct TestServer {
     address: SocketAddr,
     base: String,
-    studio: Arc<Sessions>,
+    sessions: Arc<Sessions>,
     net: Arc<RtcServer>,
     client: Client,
     stop: Option<oneshot::Sender<()>>,
     _close: watch::Sender<bool>,
 }
 
-fn house(places: usize, token: Option<&str>) -> House {
-    house_of(places, token, 128)
+fn server(places: usize, token: Option<&str>) -> TestServer {
+    server_of_size(places, token, 128)
 }
 
-fn house_of(places: usize, token: Option<&str>, resolution_px: u32) -> House {
-    house_with(Arc::new(portrait()), places, token, resolution_px)
+fn server_of_size(places: usize, token: Option<&str>, resolution_px: u32) -> TestServer {
+    server_with(Arc::new(portrait()), places, token, resolution_px)
 }
 
 fn portrait() -> Portrait {
@@ -60,32 +60,33 @@ fn portrait() -> Portrait {
 }
 
 /// As many sessions may be unconnected as there are places: tests answer offers that nobody connects.
-fn house_with(pack: Arc<dyn Pack>, places: usize, token: Option<&str>, resolution_px: u32) -> House {
+fn server_with(pack: Arc<dyn Pack>, places: usize, token: Option<&str>, resolution_px: u32) -> TestServer {
     let limits = ClientLimits { unconnected_sessions: places, ..ClientLimits::of(places) };
     let config =
         SessionsConfig { max_sessions: places, max_viewers: 6, workers: 1, resolution_px, bitrate_bps: 500_000 };
-    house_of_parts(pack, config, token, limits)
+    start_server(pack, config, token, limits)
 }
 
-fn house_with_limits(places: usize, limits: ClientLimits) -> House {
+fn server_with_limits(places: usize, limits: ClientLimits) -> TestServer {
     let config =
         SessionsConfig { max_sessions: places, max_viewers: 6, workers: 1, resolution_px: 128, bitrate_bps: 500_000 };
-    house_of_parts(Arc::new(portrait()), config, None, limits)
+    start_server(Arc::new(portrait()), config, None, limits)
 }
 
-fn house_of_parts(pack: Arc<dyn Pack>, config: SessionsConfig, token: Option<&str>, limits: ClientLimits) -> House {
+fn start_server(pack: Arc<dyn Pack>, config: SessionsConfig, token: Option<&str>, limits: ClientLimits) -> TestServer {
     let places = config.max_sessions;
-    let studio = Sessions::open(config, pack, Wall).expect("a studio");
+    let sessions = Sessions::open(config, pack, Wall).expect("sessions");
     let host = "127.0.0.1".parse().expect("an address");
     let net = RtcConfig { host, udp_port: 0, public_ips: Vec::new(), capacity: places };
-    let net = Arc::new(RtcServer::start(&net, studio.clone(), studio.registry().counters(), Wall).expect("a door"));
+    let net =
+        Arc::new(RtcServer::start(&net, sessions.clone(), sessions.registry().counters(), Wall).expect("an endpoint"));
     let listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let address = listener.address;
     let base = format!("http://{address}");
     let (close, closing) = watch::channel(false);
     let facts = Facts { version: "0", pack: "portrait".into(), backend: "cpu".into(), video_codecs: "h264", gpu: None };
     let state = AppState::new(Shared {
-        studio: studio.clone(),
+        sessions: sessions.clone(),
         net: net.clone(),
         facts,
         token: token.map(str::to_owned),
@@ -101,10 +102,10 @@ fn house_of_parts(pack: Arc<dyn Pack>, config: SessionsConfig, token: Option<&st
     let (stop, stopped) = oneshot::channel::<()>();
     let router = serve::router(state);
     tokio::spawn(serve::serve(listener, router, None, async { drop(stopped.await) }));
-    House { address, base, studio, net, client: Client::new(), stop: Some(stop), _close: close }
+    TestServer { address, base, sessions, net, client: Client::new(), stop: Some(stop), _close: close }
 }
 
-impl House {
+impl TestServer {
     fn ask(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base))
     }
@@ -112,12 +113,12 @@ impl House {
     async fn close(mut self) {
         self.net.close().await;
         drop(self.stop.take());
-        tokio::task::spawn_blocking(move || self.studio.close()).await.expect("it closes");
+        tokio::task::spawn_blocking(move || self.sessions.close()).await.expect("it closes");
     }
 }
 
 /// The answer's status and its JSON.
-async fn told(request: RequestBuilder) -> (StatusCode, Value) {
+async fn response_of(request: RequestBuilder) -> (StatusCode, Value) {
     let response = request.send().await.expect("an answer");
     let status = response.status();
     let is_problem = response.headers().get("content-type").is_some_and(|kind| kind == "application/problem+json");
@@ -142,47 +143,47 @@ fn offer() -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_is_joined_looked_at_changed_and_left() {
-    let house = house(2, None);
+    let server = server(2, None);
     let (status, joined) =
-        told(house.ask(Method::POST, "/v1/sessions").json(&json!({ "sdp": offer(), "avatar": "finn" }))).await;
+        response_of(server.ask(Method::POST, "/v1/sessions").json(&json!({ "sdp": offer(), "avatar": "finn" }))).await;
     assert_eq!(status, StatusCode::CREATED, "{joined}");
     let place = joined["location"].as_str().expect("a location").to_owned();
     assert_eq!(joined["avatar"], "finn");
-    assert!(joined["sdp"].as_str().is_some_and(|sdp| sdp.contains("a=msid:visage picture")), "{joined}");
-    let (status, stats) = told(house.ask(Method::GET, &format!("{place}/stats"))).await;
+    assert!(joined["sdp"].as_str().is_some_and(|sdp| sdp.contains("a=msid:visage video")), "{joined}");
+    let (status, stats) = response_of(server.ask(Method::GET, &format!("{place}/stats"))).await;
     assert!(
         status.is_success() && stats["frames"]["due"].is_u64() && stats["network"]["is_connected"] == false,
         "{stats}"
     );
-    let (status, changed) = told(house.ask(Method::PATCH, &place).json(&json!({ "avatar": "mira" }))).await;
+    let (status, changed) = response_of(server.ask(Method::PATCH, &place).json(&json!({ "avatar": "mira" }))).await;
     assert!(status.is_success() && changed["avatar"] == "mira" && changed["codec"] == "h264", "{changed}");
-    assert_eq!(told(house.ask(Method::POST, &format!("{place}/interrupt"))).await.0, StatusCode::NO_CONTENT);
-    assert_eq!(told(house.ask(Method::DELETE, &place)).await.0, StatusCode::NO_CONTENT);
-    assert_eq!(told(house.ask(Method::DELETE, &place)).await.0, StatusCode::NOT_FOUND);
-    assert!(house.studio.registry().list(Wall.now()).is_empty());
-    house.close().await;
+    assert_eq!(response_of(server.ask(Method::POST, &format!("{place}/interrupt"))).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(response_of(server.ask(Method::DELETE, &place)).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(response_of(server.ask(Method::DELETE, &place)).await.0, StatusCode::NOT_FOUND);
+    assert!(server.sessions.registry().list(Wall.now()).is_empty());
+    server.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_house_says_when_to_come_back() {
-    let house = house(1, None);
-    let join = || house.ask(Method::POST, "/v1/sessions").header("content-type", "application/sdp").body(offer());
+async fn a_full_server_says_when_to_come_back() {
+    let server = server(1, None);
+    let join = || server.ask(Method::POST, "/v1/sessions").header("content-type", "application/sdp").body(offer());
     assert_eq!(join().send().await.expect("an answer").status(), StatusCode::CREATED);
     let refused = join().send().await.expect("an answer");
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(refused.headers().contains_key("retry-after"));
-    let ready = house.ask(Method::GET, "/readyz").send().await.expect("an answer");
+    let ready = server.ask(Method::GET, "/readyz").send().await.expect("an answer");
     assert!(ready.status() == StatusCode::SERVICE_UNAVAILABLE && ready.headers().contains_key("retry-after"));
     let reasons: Value = serde_json::from_slice(&ready.bytes().await.expect("a body")).expect("JSON");
     assert_eq!(reasons, json!({ "ready": false, "reasons": ["all sessions are in use"] }));
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_bad_request_is_told_what_was_wrong() {
-    let house = house(1, None);
+async fn every_bad_request_is_answered_with_what_is_wrong() {
+    let server = server(1, None);
     let post = |kind: &str, body: Vec<u8>| {
-        house.ask(Method::POST, "/v1/sessions").header("content-type", kind.to_owned()).body(body)
+        server.ask(Method::POST, "/v1/sessions").header("content-type", kind.to_owned()).body(body)
     };
     let no_codec = offer().replace("H264", "VP9").replace("profile-level-id=42e01f", "x=1");
     let no_opus = format!("{}m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:1\r\na=rtpmap:0 PCMU/8000\r\n", offer());
@@ -194,7 +195,7 @@ async fn every_bad_request_is_told_what_was_wrong() {
         ("application/json", br#"{"sdp":"v=0","colour":1}"#.to_vec(), 400, "colour"),
         ("application/json", br#"{"avatar":"mira"}"#.to_vec(), 400, "sdp"),
         ("application/json", json!({ "sdp": "hello" }).to_string().into_bytes(), 400, "sdp"),
-        ("application/json", json!({ "sdp": "v=0\r\nm=video 9 x" }).to_string().into_bytes(), 422, "sdp"),
+        ("application/json", json!({ "sdp": "v=0\r\nm=video 9 x" }).to_string().into_bytes(), 400, "sdp"),
         ("application/json", json!({ "sdp": no_codec }).to_string().into_bytes(), 422, "sdp"),
         ("application/json", json!({ "sdp": no_opus }).to_string().into_bytes(), 422, "sdp"),
         ("application/json", json!({ "sdp": offer(), "avatar": "nobody" }).to_string().into_bytes(), 400, "avatar"),
@@ -218,28 +219,31 @@ async fn every_bad_request_is_told_what_was_wrong() {
         assert!(problem["hint"].is_string(), "{kind} {start}: {problem}");
         assert_eq!(problem["field"], field, "{kind} {start}: {problem}");
     }
-    assert_eq!(told(house.ask(Method::GET, "/v1/nothing")).await.0, StatusCode::NOT_FOUND);
-    assert_eq!(told(house.ask(Method::PUT, "/v1/sessions")).await.0, StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(told(house.ask(Method::POST, "/v1/sessions/none/speech").body("x")).await.0, StatusCode::NOT_FOUND);
-    assert!(house.studio.registry().list(Wall.now()).is_empty(), "a refused request left a session behind");
-    house.close().await;
+    assert_eq!(response_of(server.ask(Method::GET, "/v1/nothing")).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(response_of(server.ask(Method::PUT, "/v1/sessions")).await.0, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(
+        response_of(server.ask(Method::POST, "/v1/sessions/none/speech").body("x")).await.0,
+        StatusCode::NOT_FOUND
+    );
+    assert!(server.sessions.registry().list(Wall.now()).is_empty(), "a refused request left a session behind");
+    server.close().await;
 }
 
 #[cfg(not(feature = "vp8"))]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_offer_of_vp8_alone_is_told_which_build_would_serve_it() {
-    let house = house(1, None);
+async fn an_offer_of_vp8_alone_is_answered_with_the_build_that_takes_it() {
+    let server = server(1, None);
     let vp8 = offer().replace("H264", "VP8").replace("profile-level-id=42e01f", "x=1");
-    let (status, problem) = told(house.ask(Method::POST, "/v1/sessions").json(&json!({ "sdp": vp8 }))).await;
+    let (status, problem) = response_of(server.ask(Method::POST, "/v1/sessions").json(&json!({ "sdp": vp8 }))).await;
     assert_eq!((status.as_u16(), &problem["field"]), (422, &json!("sdp")));
     let hint = problem["hint"].as_str().expect("a hint");
     assert!(hint.contains("H.264") && hint.contains("--features vp8"), "{hint}");
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mutated_bodies_are_refused_and_never_break_anything() {
-    let house = house(1, None);
+    let server = server(1, None);
     let good = json!({ "sdp": offer(), "avatar": "nobody" }).to_string().into_bytes();
     let mut random = fastrand::Rng::with_seed(4);
     for _ in 0..200 {
@@ -248,27 +252,27 @@ async fn mutated_bodies_are_refused_and_never_break_anything() {
             let at = random.usize(0..body.len());
             body[at] = random.u8(..);
         }
-        let request = house.ask(Method::POST, "/v1/sessions").header("content-type", "application/json").body(body);
-        let (status, body) = told(request).await;
+        let request = server.ask(Method::POST, "/v1/sessions").header("content-type", "application/json").body(body);
+        let (status, body) = response_of(request).await;
         assert!(status.is_client_error(), "{status}: {body}");
     }
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_is_asked_for_everywhere_but_where_the_page_begins() {
-    let house = house(1, Some("s3cret"));
-    assert_eq!(told(house.ask(Method::GET, "/v1/sessions")).await.0, StatusCode::UNAUTHORIZED);
+async fn the_token_is_required_except_where_the_page_starts() {
+    let server = server(1, Some("s3cret"));
+    assert_eq!(response_of(server.ask(Method::GET, "/v1/sessions")).await.0, StatusCode::UNAUTHORIZED);
     for wrong in ["s3cres", "s3cre", "s3crets", ""] {
-        let asked = house.ask(Method::GET, "/v1/sessions").bearer_auth(wrong);
-        assert_eq!(told(asked).await.0, StatusCode::UNAUTHORIZED, "{wrong}");
+        let asked = server.ask(Method::GET, "/v1/sessions").bearer_auth(wrong);
+        assert_eq!(response_of(asked).await.0, StatusCode::UNAUTHORIZED, "{wrong}");
     }
-    assert!(told(house.ask(Method::GET, "/v1/sessions").bearer_auth("s3cret")).await.0.is_success());
-    assert_eq!(told(house.ask(Method::GET, "/v1/sessions?token=s3cret")).await.0, StatusCode::UNAUTHORIZED);
-    let stream = |token: &str| house.ask(Method::GET, &format!("/v1/sessions/none/events?token={token}"));
-    assert_eq!(told(stream("s3cret")).await.0, StatusCode::NOT_FOUND);
-    assert_eq!(told(stream("s3cres")).await.0, StatusCode::UNAUTHORIZED);
-    assert!(told(house.ask(Method::GET, "/v1/server")).await.0.is_success());
-    assert!(told(house.ask(Method::GET, "/")).await.0.is_success());
-    house.close().await;
+    assert!(response_of(server.ask(Method::GET, "/v1/sessions").bearer_auth("s3cret")).await.0.is_success());
+    assert_eq!(response_of(server.ask(Method::GET, "/v1/sessions?token=s3cret")).await.0, StatusCode::UNAUTHORIZED);
+    let stream = |token: &str| server.ask(Method::GET, &format!("/v1/sessions/none/events?token={token}"));
+    assert_eq!(response_of(stream("s3cret")).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(response_of(stream("s3cres")).await.0, StatusCode::UNAUTHORIZED);
+    assert!(response_of(server.ask(Method::GET, "/v1/server")).await.0.is_success());
+    assert!(response_of(server.ask(Method::GET, "/")).await.0.is_success());
+    server.close().await;
 }

@@ -8,7 +8,7 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use visage::serve::{self, Access, BasePath};
 
-use super::{house, offer};
+use super::{offer, server};
 
 const PREFIX: &str = "/site/avatar";
 
@@ -41,8 +41,8 @@ fn forward(mut client: TcpStream, server: SocketAddr) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_address_in_an_answer_leads_back_through_the_proxy() {
-    let house = house(2, None);
-    let site = format!("http://{}", proxy(house.address));
+    let server = server(2, None);
+    let site = format!("http://{}", proxy(server.address));
     let client = Client::new();
     let body = json!({ "sdp": offer() });
     let joined = client.post(format!("{site}{PREFIX}/v1/sessions")).json(&body).send().await.expect("an answer");
@@ -58,18 +58,18 @@ async fn every_address_in_an_answer_leads_back_through_the_proxy() {
     let still = avatars[0]["still"].as_str().expect("a path");
     assert_eq!(client.get(format!("{site}{still}")).send().await.expect("an answer").status(), 200);
     assert_eq!(client.delete(format!("{site}{location}")).send().await.expect("an answer").status(), 204);
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_prefix_that_leads_to_another_site_is_ignored() {
-    let house = house(1, None);
+    let server = server(1, None);
     for prefix in ["//evil.example", "https://evil.example", "/a\\b", "/../x"] {
-        let avatars = house.ask(Method::GET, "/v1/avatars").header("x-forwarded-prefix", prefix);
+        let avatars = server.ask(Method::GET, "/v1/avatars").header("x-forwarded-prefix", prefix);
         let avatars: Value = avatars.send().await.expect("an answer").json().await.expect("JSON");
         assert_eq!(avatars[0]["still"], "/v1/avatars/mira/still.png", "{prefix}");
     }
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

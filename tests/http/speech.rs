@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use visage::time::Wall;
 
 use super::call::Call;
-use super::{House, house, offer, told};
+use super::{TestServer, offer, response_of, server};
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// 40 ms at 24 kHz.
@@ -27,8 +27,8 @@ fn tone(chunk: u32) -> Vec<u8> {
 struct Upload(TcpStream);
 
 impl Upload {
-    async fn begin(house: &House, place: &str, kind: &str) -> Self {
-        let address = house.base.trim_start_matches("http://");
+    async fn begin(server: &TestServer, place: &str, kind: &str) -> Self {
+        let address = server.base.trim_start_matches("http://");
         let mut socket = TcpStream::connect(address).await.expect("a connection");
         let head = format!(
             "POST {place}/speech HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: {kind}\r\n\
@@ -59,18 +59,18 @@ impl Upload {
     }
 }
 
-async fn session(house: &House) -> String {
-    let (status, joined) = told(house.ask(Method::POST, "/v1/sessions").json(&json!({ "sdp": offer() }))).await;
+async fn session(server: &TestServer) -> String {
+    let (status, joined) = response_of(server.ask(Method::POST, "/v1/sessions").json(&json!({ "sdp": offer() }))).await;
     assert_eq!(status, StatusCode::CREATED, "{joined}");
     joined["location"].as_str().expect("a location").to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_body_in_chunks_is_heard_before_its_last_byte_is_sent() {
-    let house = house(1, None);
-    let mut call = Call::join(&house, Value::Null).await;
+    let server = server(1, None);
+    let mut call = Call::join(&server, Value::Null).await;
     assert!(call.live(LIMIT, |call| call.voices > 20).await, "the call connects");
-    let mut upload = Upload::begin(&house, &call.place, "audio/pcm;rate=24000").await;
+    let mut upload = Upload::begin(&server, &call.place, "audio/pcm;rate=24000").await;
     let first: Instant = Wall.now();
     // 2 s of sound, as fast as it is spoken.
     let sending = async {
@@ -89,40 +89,40 @@ async fn a_slow_body_in_chunks_is_heard_before_its_last_byte_is_sent() {
     assert!(loud_at < last && loud_at - first < Duration::from_millis(800), "{:?}", loud_at - first);
     assert_eq!((status, &body["outcome"]), (200, &json!("finished")), "{body}");
     assert!(body["spoken_ms"].as_u64().is_some_and(|ms| (1_980..=2_060).contains(&ms)), "{body}");
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_newer_utterance_ends_the_older_request_with_an_answer_that_says_so() {
-    let house = house(1, None);
-    let place = session(&house).await;
-    let mut older = Upload::begin(&house, &place, "audio/pcm").await;
+    let server = server(1, None);
+    let place = session(&server).await;
+    let mut older = Upload::begin(&server, &place, "audio/pcm").await;
     for n in 0..5 {
         older.send(&tone(n)).await;
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     let file = include_bytes!("../assets/tone.m4a").to_vec();
-    let newer = house.ask(Method::POST, &format!("{place}/speech")).header("content-type", "audio/mp4").body(file);
-    let (status, accepted) = told(newer).await;
+    let newer = server.ask(Method::POST, &format!("{place}/speech")).header("content-type", "audio/mp4").body(file);
+    let (status, accepted) = response_of(newer).await;
     assert_eq!((status.as_u16(), &accepted["utterance"]), (202, &json!(2)), "{accepted}");
     let (status, problem) = older.answer().await;
     assert_eq!((status, &problem["code"]), (409, &json!("interrupted")), "{problem}");
     // A stream that breaks off is spoken as far as it came.
-    let mut broken = Upload::begin(&house, &place, "audio/l16;rate=24000").await;
+    let mut broken = Upload::begin(&server, &place, "audio/l16;rate=24000").await;
     broken.send(&tone(0)).await;
     broken.0.write_all(b"zz\r\n").await.expect("sent");
     drop(broken);
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_sound_interrupts_nothing() {
-    let house = house(1, None);
-    let place = session(&house).await;
-    let mut speaking = Upload::begin(&house, &place, "audio/pcm").await;
+    let server = server(1, None);
+    let place = session(&server).await;
+    let mut speaking = Upload::begin(&server, &place, "audio/pcm").await;
     speaking.send(&tone(0)).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let mut letter = Upload::begin(&house, &place, "audio/wav").await;
+    let mut letter = Upload::begin(&server, &place, "audio/wav").await;
     letter.send(b"dear server, this is a letter and no sound").await;
     letter.end().await;
     let (status, problem) = letter.answer().await;
@@ -130,14 +130,14 @@ async fn what_is_no_sound_interrupts_nothing() {
     speaking.end().await;
     let (status, body) = speaking.answer().await;
     assert_eq!((status, &body["outcome"]), (200, &json!("finished")), "{body}");
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_web_socket_takes_samples_and_sends_what_becomes_of_them() {
-    let house = house(1, None);
-    let place = session(&house).await;
-    let url = format!("{}{place}/speech/stream", house.base.replace("http", "ws"));
+    let server = server(1, None);
+    let place = session(&server).await;
+    let url = format!("{}{place}/speech/stream", server.base.replace("http", "ws"));
     let (mut socket, answer) = tokio_tungstenite::connect_async(url).await.expect("a socket");
     assert_eq!(answer.status().as_u16(), 101);
     let text = |value: Value| Message::Text(value.to_string().into());
@@ -158,10 +158,10 @@ async fn a_web_socket_takes_samples_and_sends_what_becomes_of_them() {
     socket.send(Message::Binary(tone(0).into())).await.expect("sent");
     until(&mut socket, "started").await;
     let path = format!("{place}/interrupt");
-    assert_eq!(told(house.ask(Method::POST, &path)).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(response_of(server.ask(Method::POST, &path)).await.0, StatusCode::NO_CONTENT);
     let events = until(&mut socket, "interrupted").await;
     assert_eq!(events.last().expect("an end")["utterance"], 2, "{events:?}");
-    assert_eq!(told(house.ask(Method::DELETE, &place)).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(response_of(server.ask(Method::DELETE, &place)).await.0, StatusCode::NO_CONTENT);
     let closed = loop {
         match socket.next().await {
             Some(Ok(Message::Close(frame))) => break frame,
@@ -170,7 +170,7 @@ async fn a_web_socket_takes_samples_and_sends_what_becomes_of_them() {
         }
     };
     assert_eq!(closed.expect("a reason").reason.as_str(), "the session ended");
-    house.close().await;
+    server.close().await;
 }
 
 type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<TcpStream>>;

@@ -1,6 +1,6 @@
 //! Pictures from packets, as a browser puts them together.
 //!
-//! A picture is whole when it has all packets from its start to its mark. A key picture is shown whenever it is whole, and
+//! A picture is whole when it has all packets from its start to its mark. A keyframe is shown whenever it is whole, and
 //! what is older is forgotten; any other only right after the one before it (RFC 6184, sections 5.6 to 5.8).
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! The other side: a WebRTC machine that speaks, looks, listens and asks for key pictures as a browser does.
+//! The other side: a WebRTC machine that speaks, looks, listens and asks for keyframes as a browser does.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use crate::voice::Voice;
 
 pub const SERVER: ([u8; 4], u16) = ([192, 0, 2, 1], 4000);
 pub const CLIENT: ([u8; 4], u16) = ([192, 0, 2, 2], 5000);
-/// A browser without a picture to show asks for a key picture after this, and again if it does not come (libwebrtc).
+/// A browser without a picture to show asks for a keyframe after this, and again if it does not come (libwebrtc).
 const WAIT_FOR_PICTURE: Duration = Duration::from_secs(3);
 const WAIT_FOR_KEY: Duration = Duration::from_millis(200);
 /// Side of the squares in which brightness is averaged, in pixels.
@@ -50,12 +50,12 @@ pub struct Client {
     pub heard: Vec<(u64, Bytes)>,
     /// The newest statistics of each line.
     pub ingress: BTreeMap<Mid, MediaIngressStats>,
-    /// Key pictures asked for.
+    /// Keyframes requested.
     pub asked: Vec<Instant>,
     assembly: Assembly,
-    /// Nothing but a key picture will do.
+    /// Nothing but a keyframe will do.
     needs_key: bool,
-    /// When it asks for a key picture unless a picture comes.
+    /// When it asks for a keyframe unless a picture comes.
     asks_at: Option<Instant>,
     mouth: Mouth,
 }
@@ -187,7 +187,7 @@ impl Client {
         }
     }
 
-    /// Decodes what can be decoded with this packet; asks for a key picture where nothing can for long.
+    /// Decodes what can be decoded with this packet; asks for a keyframe where nothing can for long.
     fn look(&mut self, header: &RtpHeader, payload: &[u8], now: Instant) {
         let (picture, again) = self.picture_types();
         let kind = *header.payload_type;

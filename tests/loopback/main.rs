@@ -64,11 +64,11 @@ fn assert_unbroken(world: &World) {
 /// the network, `waiting` at most.
 fn assert_every_frame_is_accounted_for(world: &mut World, waiting: u64) {
     let adds_up = |world: &World| {
-        let frames = world.ticket.meter.report().frames;
+        let frames = world.handle.meter.report().frames;
         let known = frames.on_time + frames.late + frames.dropped;
         (known..=known + waiting).contains(&frames.due)
     };
-    assert!(world.run_until(3.0, adds_up), "{:?}", world.ticket.meter.report().frames);
+    assert!(world.run_until(3.0, adds_up), "{:?}", world.handle.meter.report().frames);
 }
 
 /// How loud the line was around a moment: the root of it, which mouths follow more evenly.
@@ -133,7 +133,7 @@ fn storm() -> (usize, f64) {
     world.run(30.0);
     assert_unbroken(&world);
     assert_every_frame_is_accounted_for(&mut world, 2);
-    let (losses, frames) = (world.ticket.meter.report().losses, world.ticket.meter.report().frames);
+    let (losses, frames) = (world.handle.meter.report().losses, world.handle.meter.report().frames);
     assert!(frames.late < 2 * frames.on_time, "pictures queue before the wire: {frames:?}");
     assert!(losses["late_frame"] >= 5 && losses["concealed_gap"] > 200, "{losses:?}");
 
@@ -164,7 +164,7 @@ fn on_a_middling_wire_the_mouth_that_is_seen_follows_the_voice() {
     world.run(30.0);
     assert_unbroken(&world);
     assert_every_frame_is_accounted_for(&mut world, 0);
-    let (seen, frames) = (world.client.seen.len(), world.ticket.meter.report().frames);
+    let (seen, frames) = (world.client.seen.len(), world.handle.meter.report().frames);
     let (mouth, back) = (seen_mouth_follows(&world), voice_comes_back(&world));
     assert!(seen > 690, "{seen} pictures seen in 30 s, {frames:?}");
     assert!(longest_freeze(&world.client.seen) < 2.0, "{} s without a picture", longest_freeze(&world.client.seen));
@@ -204,7 +204,7 @@ fn a_lost_packet_of_a_picture_is_asked_for_and_comes_again() {
     assert_eq!(resent.borrow().len(), 1, "packets sent again");
     assert!(seen.len() >= before + 49, "{} pictures in 2 s", seen.len() - before);
     assert!(seen.windows(2).all(|pair| pair[1].at - pair[0].at == 3_600), "a picture is missing");
-    assert!(world.client.asked.is_empty() && seen[1..].iter().all(|one| !one.is_key), "a key picture came of it");
+    assert!(world.client.asked.is_empty() && seen[1..].iter().all(|one| !one.is_key), "a keyframe came of it");
     assert!(longest_freeze(&seen[before..]) < 0.2, "{} s without a picture", longest_freeze(&seen[before..]));
 }
 
@@ -228,7 +228,7 @@ fn where_a_third_of_a_picture_is_lost_nearly_all_of_it_is_sent_again() {
 }
 
 #[test]
-fn a_gap_that_cannot_be_mended_is_answered_with_a_key_picture() {
+fn a_gap_that_cannot_be_mended_is_answered_with_a_keyframe() {
     let mut world = busy_call(CALM);
     world.run(6.0);
     let (picture, again) = world.client.picture_types();
@@ -240,7 +240,7 @@ fn a_gap_that_cannot_be_mended_is_answered_with_a_key_picture() {
     world.run(4.0);
     let (seen, asked) = (&world.client.seen[before..], &world.client.asked);
     let keys: Vec<Instant> = seen.iter().filter(|one| one.is_key).map(|one| one.arrived).collect();
-    assert_eq!((asked.len(), keys.len()), (0, 1), "key pictures asked for, and given");
+    assert_eq!((asked.len(), keys.len()), (0, 1), "keyframes asked for, and given");
     assert!(seen.len() > 75, "{} pictures in 4 s", seen.len());
 }
 
@@ -263,7 +263,7 @@ fn a_wire_that_narrows_gets_less_and_one_that_widens_more() {
     let longest_queue = Duration::from_millis(300);
     let neck = |bits_per_second| Impairments { neck: Some(Neck { bits_per_second, longest_queue }), ..CALM };
     let aim = |world: &World| {
-        world.studio.registry().stats(&world.ticket.id, world.now).expect("a session").state.quality.bitrate_bps
+        world.sessions.registry().stats(&world.handle.id, world.now).expect("a session").state.quality.bitrate_bps
     };
     let estimate = |world: &World| world.network().bandwidth_estimate_bps.expect("an estimate");
     let side = |world: &World| world.client.seen.last().expect("a picture").side_px;
@@ -274,7 +274,7 @@ fn a_wire_that_narrows_gets_less_and_one_that_widens_more() {
     assert!(estimate(&world) > 1_500_000, "the estimate is {}", estimate(&world));
     assert!(aim(&world) > 1_000_000 && side(&world) == 256, "{} bits a second, {} pixels", aim(&world), side(&world));
 
-    world.down.weather = neck(200_000);
+    world.down.impairments = neck(200_000);
     world.run(27.0);
     let (bits, age) = lately(&world);
     assert!(estimate(&world) < 300_000, "the estimate is {}", estimate(&world));
@@ -285,12 +285,12 @@ fn a_wire_that_narrows_gets_less_and_one_that_widens_more() {
     println!("{} s without a picture", longest_freeze(&world.client.seen));
     assert!(longest_freeze(&world.client.seen) < 2.0, "{} s without a picture", longest_freeze(&world.client.seen));
 
-    world.down.weather = neck(120_000);
+    world.down.impairments = neck(120_000);
     world.run(20.0);
     let thin_bytes = voice_bytes(&world);
     assert!(thin_bytes < 0.8 * usual_bytes, "packets of voice had {usual_bytes} bytes and have {thin_bytes}");
 
-    world.down.weather = neck(3_000_000);
+    world.down.impairments = neck(3_000_000);
     let is_back = |world: &World| side(world) == 256 && aim(world) > 1_000_000;
     assert!(world.run_until(30.0, is_back), "{} {} {}", estimate(&world), aim(&world), side(&world));
     assert_unbroken(&world);
@@ -340,8 +340,8 @@ fn garbage_and_replays_are_counted_and_change_nothing() {
     world.up.watcher = Some(Box::new(move |bytes| copies.borrow_mut().extend(rtp(bytes).map(|_| bytes.to_vec()))));
     world.run(4.0);
     let strays = |world: &World| {
-        let own = world.ticket.meter.report().losses["stray_packet"];
-        (own, world.studio.registry().counters().snapshot().of(Loss::StrayPacket))
+        let own = world.handle.meter.report().losses["stray_packet"];
+        (own, world.sessions.registry().counters().snapshot().of(Loss::StrayPacket))
     };
     assert_eq!(strays(&world), (0, 0));
 
@@ -364,7 +364,7 @@ fn garbage_and_replays_are_counted_and_change_nothing() {
     assert_eq!(strays(&world), (450, 300), "300 as RTP, RTCP or DTLS; 200 as STUN without a name and 100 of no kind");
     world.run(2.0);
 
-    let report = world.ticket.meter.report();
+    let report = world.handle.meter.report();
     let others = report.losses.iter().filter(|(name, count)| **name != "stray_packet" && **count > 0);
     assert_eq!(others.collect::<Vec<_>>(), [], "nothing else was lost");
     let frames = report.frames;
@@ -384,7 +384,7 @@ fn a_call_goes_on_after_the_server_was_stopped_for_longer_than_any_timeout() {
         world.run(stopped_s as f64);
         let before = world.client.seen.len();
         world.run(15.0);
-        assert!(!world.ticket.inbox.has_ended(), "the call ended after {stopped_s} s");
+        assert!(!world.handle.inbox.has_ended(), "the call ended after {stopped_s} s");
         let seen = world.client.seen.len() - before;
         assert!(seen > 300, "{seen} pictures in the 15 s after a stop of {stopped_s} s");
     }

@@ -42,8 +42,8 @@ pub struct Plan {
 pub struct World {
     pub start: Instant,
     pub now: Instant,
-    pub studio: Arc<Sessions>,
-    pub ticket: Arc<SessionHandle>,
+    pub sessions: Arc<Sessions>,
+    pub handle: Arc<SessionHandle>,
     pub client: Client,
     pub up: Wire,
     pub down: Wire,
@@ -81,22 +81,22 @@ impl World {
             resolution_px: plan.resolution_px,
             bitrate_bps: 1_000_000,
         };
-        let studio = Sessions::open(config, face, Wall).expect("a studio");
+        let sessions = Sessions::open(config, face, Wall).expect("a sessions");
         let (mut client, offer) = Client::new(now, plan.voice, plan.faster_ppm);
         let machines = RtcFactory::new(&[SocketAddr::from(SERVER)]);
         let (rtc, codec, answer) = machines.answer(&offer, now).expect("an answer");
         client.accept(&answer);
         let (sender, outlet) = mpsc::channel(16);
         let request = SessionRequest { codec, ..SessionRequest::default() };
-        let (ticket, show) = studio.create(&request, Box::new(sender), now).expect("a place");
-        let creator = studio.join(&ticket.id, ViewerRole::Creator, now).expect("a viewer slot");
-        let mut peers = Peers::new(Arc::clone(&studio), studio.registry().counters());
+        let (handle, show) = sessions.create(&request, Box::new(sender), now).expect("a place");
+        let creator = sessions.join(&handle.id, ViewerRole::Creator, now).expect("a viewer slot");
+        let mut peers = Peers::new(Arc::clone(&sessions), sessions.registry().counters());
         peers.add(Box::new(Peer::new(rtc, creator, now)));
         Self {
             start: now,
             now,
-            studio,
-            ticket,
+            sessions,
+            handle,
             client,
             up: Wire::new(plan.up, plan.seed),
             down: Wire::new(plan.down, plan.seed ^ 0x5555),
@@ -205,7 +205,7 @@ impl World {
 
     /// What the network says at the server.
     pub fn network(&self) -> NetworkStats {
-        self.peers.stats(self.ticket.key).first().expect("a peer").1
+        self.peers.stats(self.handle.key).first().expect("a peer").1
     }
 }
 

@@ -41,7 +41,7 @@ pub type GpuMonitor = Box<dyn FnMut(&[u8])>;
 
 /// One direction.
 pub struct Wire {
-    pub weather: Impairments,
+    pub impairments: Impairments,
     pub thief: Option<Thief>,
     /// Copies of everything that was posted go through this.
     pub watcher: Option<GpuMonitor>,
@@ -54,9 +54,9 @@ pub struct Wire {
 }
 
 impl Wire {
-    pub fn new(weather: Impairments, seed: u64) -> Self {
+    pub fn new(impairments: Impairments, seed: u64) -> Self {
         Self {
-            weather,
+            impairments,
             thief: None,
             watcher: None,
             lost: 0,
@@ -73,26 +73,26 @@ impl Wire {
             watch(bytes);
         }
         let is_stolen = self.thief.as_mut().is_some_and(|steals| steals(bytes));
-        if is_stolen || self.random.f64() < self.weather.loss_ratio {
+        if is_stolen || self.random.f64() < self.impairments.loss_ratio {
             self.lost += 1;
             return;
         }
-        let copies = if self.random.f64() < self.weather.double_ratio { 2 } else { 1 };
+        let copies = if self.random.f64() < self.impairments.double_ratio { 2 } else { 1 };
         for _ in 0..copies {
             let Some(through) = self.squeeze(now, bytes.len()) else {
                 self.lost += 1;
                 continue;
             };
-            let late = self.weather.delay + self.weather.jitter.mul_f64(self.random.f64());
+            let late = self.impairments.delay + self.impairments.jitter.mul_f64(self.random.f64());
             self.order += 1;
             self.carried += 1;
             self.in_flight.insert((through + late, self.order), bytes.to_vec());
         }
     }
 
-    /// When the datagram is through the narrow place; none if the queue before it is full.
+    /// When the datagram leaves the bottleneck. `None` if its queue is full.
     fn squeeze(&mut self, now: Instant, bytes: usize) -> Option<Instant> {
-        let Some(neck) = self.weather.neck else { return Some(now) };
+        let Some(neck) = self.impairments.neck else { return Some(now) };
         let begins = self.free_at.map_or(now, |at| at.max(now));
         if begins - now > neck.longest_queue {
             return None;

@@ -57,31 +57,31 @@ impl Pack for CountedRamps {
 }
 
 /// A server of one session with so many viewers, and the count of its encoded frames.
-fn server(max_viewers: usize) -> (House, Arc<AtomicUsize>) {
+fn server(max_viewers: usize) -> (TestServer, Arc<AtomicUsize>) {
     let text = || "ramp".to_owned();
     let avatar = AvatarInfo { name: text(), title: text(), kind: AvatarKind::Head, background: text() };
     let encoded = Arc::<AtomicUsize>::default();
     let pack = Arc::new(CountedRamps(Ramps([avatar]), Arc::clone(&encoded)));
     let config = SessionsConfig { max_sessions: 1, max_viewers, workers: 1, resolution_px: 128, bitrate_bps: 300_000 };
-    let studio = Sessions::open(config, pack, Wall).expect("workers");
+    let sessions = Sessions::open(config, pack, Wall).expect("workers");
     let config = RtcConfig { host: LOOPBACK, udp_port: 0, public_ips: Vec::new(), capacity: 1 };
-    let counters = studio.registry().counters();
-    let net = RtcServer::start(&config, Arc::clone(&studio), counters, Wall).expect("a port");
-    (House { studio, net }, encoded)
+    let counters = sessions.registry().counters();
+    let net = RtcServer::start(&config, Arc::clone(&sessions), counters, Wall).expect("a port");
+    (TestServer { sessions, net }, encoded)
 }
 
-async fn create(house: &House, lifetime: SessionLifetime) -> (Client, Joined) {
+async fn create(endpoint: &TestServer, lifetime: SessionLifetime) -> (Client, Joined) {
     let (mut client, offer) = Client::offering(&CALL).await;
     let options = SessionOptions { lifetime, ..SessionOptions::default() };
     let request = SessionRequest { options, ..SessionRequest::default() };
-    let joined = house.net.join(&offer, request).await.expect("a session");
+    let joined = endpoint.net.join(&offer, request).await.expect("a session");
     client.accept(&joined.answer);
     (client, joined)
 }
 
-async fn watch(house: &House, session: &str) -> (Client, JoinedViewer) {
+async fn watch(endpoint: &TestServer, session: &str) -> (Client, JoinedViewer) {
     let (mut client, offer) = Client::offering(&WATCH).await;
-    let joined = house.net.join_viewer(session, &offer, ViewerRole::ReceiveOnly).await.expect("a viewer slot");
+    let joined = endpoint.net.join_viewer(session, &offer, ViewerRole::ReceiveOnly).await.expect("a viewer slot");
     client.accept(&joined.answer);
     (client, joined)
 }
@@ -106,16 +106,16 @@ async fn eventually(what: &str, is_so: impl Fn() -> bool) {
 #[test]
 fn one_encode_is_sent_to_every_viewer_and_late_ones_start_with_a_keyframe() {
     runtime().block_on(async {
-        let (house, encoded) = server(50);
-        let (mut creator, joined) = create(&house, SessionLifetime::Creator).await;
-        let (mut early, _) = watch(&house, &joined.id).await;
+        let (endpoint, encoded) = server(50);
+        let (mut creator, joined) = create(&endpoint, SessionLifetime::Creator).await;
+        let (mut early, _) = watch(&endpoint, &joined.id).await;
         let many = |client: &Client| client.picture_times().len() >= 25;
         let both = tokio::join!(creator.live(WHILE, many), early.live(WHILE, many));
         assert_eq!(both, (true, true), "{} and {}", creator.picture_times().len(), early.picture_times().len());
 
-        let keyframes = creator.key_pictures();
-        let (mut one, _) = watch(&house, &joined.id).await;
-        let (mut two, _) = watch(&house, &joined.id).await;
+        let keyframes = creator.keyframes();
+        let (mut one, _) = watch(&endpoint, &joined.id).await;
+        let (mut two, _) = watch(&endpoint, &joined.id).await;
         let more = creator.picture_times().len() + 25;
         let all = tokio::join!(
             creator.live(WHILE, |client| client.picture_times().len() >= more),
@@ -128,16 +128,16 @@ fn one_encode_is_sent_to_every_viewer_and_late_ones_start_with_a_keyframe() {
             assert!(late.of(MediaKind::Video)[0].is_key, "a late viewer starts with a keyframe");
             assert!(late.of(MediaKind::Audio).len() >= 25, "{} audio packets", late.of(MediaKind::Audio).len());
         }
-        let asked = creator.key_pictures() - keyframes;
+        let asked = creator.keyframes() - keyframes;
         assert!((1..=2).contains(&asked), "{asked} keyframes for two viewers that joined together");
 
         let encoded = encoded.load(Ordering::Relaxed);
         let received: usize = [&creator, &early, &one, &two].iter().map(|client| client.picture_times().len()).sum();
         assert!(received > encoded * 5 / 4, "{received} frames arrived, {encoded} were encoded");
-        let session = house.studio.find(&joined.id).expect("a session");
+        let session = endpoint.sessions.find(&joined.id).expect("a session");
         let viewers = session.viewers.list(Wall.now());
         assert!(viewers.len() == 4 && viewers.iter().all(|viewer| viewer.frames.on_time >= 20), "{viewers:?}");
-        house.net.close().await;
+        endpoint.net.close().await;
         let frames = session.meter.report().frames;
         assert_eq!(frames.due, frames.on_time + frames.late + frames.dropped, "{frames:?}");
     });
@@ -146,23 +146,23 @@ fn one_encode_is_sent_to_every_viewer_and_late_ones_start_with_a_keyframe() {
 #[test]
 fn a_viewer_that_leaves_frees_its_slot_and_the_others_go_on() {
     runtime().block_on(async {
-        let (house, _) = server(2);
-        let (mut creator, joined) = create(&house, SessionLifetime::Creator).await;
-        let (mut viewer, watching) = watch(&house, &joined.id).await;
+        let (endpoint, _) = server(2);
+        let (mut creator, joined) = create(&endpoint, SessionLifetime::Creator).await;
+        let (mut viewer, watching) = watch(&endpoint, &joined.id).await;
         let (_, offer) = Client::offering(&WATCH).await;
-        let refused = house.net.join_viewer(&joined.id, &offer, ViewerRole::ReceiveOnly).await.expect_err("full");
+        let refused = endpoint.net.join_viewer(&joined.id, &offer, ViewerRole::ReceiveOnly).await.expect_err("full");
         assert!(matches!(refused, JoinError::Viewer(ViewerError::Full { limit: 2 })), "{refused}");
         let some = |client: &Client| client.picture_times().len() >= 5;
         assert_eq!(tokio::join!(creator.live(WHILE, some), viewer.live(WHILE, some)), (true, true));
 
-        let session = house.studio.find(&joined.id).expect("a session");
+        let session = endpoint.sessions.find(&joined.id).expect("a session");
         assert!(session.viewers.dismiss(&watching.id) && !session.viewers.dismiss(&watching.id), "once");
         assert!(viewer.live(WHILE, |client| client.is_closed).await, "its connection is closed");
         assert_eq!(session.viewers.count(), 1);
         let more = creator.picture_times().len() + 10;
         assert!(creator.live(WHILE, |client| client.picture_times().len() >= more).await, "the creator goes on");
-        watch(&house, &joined.id).await;
-        house.net.close().await;
+        watch(&endpoint, &joined.id).await;
+        endpoint.net.close().await;
     });
 }
 
@@ -174,20 +174,20 @@ fn a_session_ends_as_its_creator_chose() {
             (SessionLifetime::Viewers, true, false),
             (SessionLifetime::UntilDeleted, true, true),
         ] {
-            let (house, _) = server(3);
-            let (_creator, joined) = create(&house, lifetime).await;
-            let (_viewer, watching) = watch(&house, &joined.id).await;
-            let session = house.studio.find(&joined.id).expect("a session");
+            let (endpoint, _) = server(3);
+            let (_creator, joined) = create(&endpoint, lifetime).await;
+            let (_viewer, watching) = watch(&endpoint, &joined.id).await;
+            let session = endpoint.sessions.find(&joined.id).expect("a session");
             session.viewers.dismiss(&joined.viewer);
             eventually("the creator left", || {
                 session.viewers.list(Wall.now()).iter().all(|one| one.id != *joined.viewer)
             })
             .await;
-            assert_eq!(house.studio.find(&joined.id).is_some(), outlives_creator, "{lifetime:?}");
+            assert_eq!(endpoint.sessions.find(&joined.id).is_some(), outlives_creator, "{lifetime:?}");
             session.viewers.dismiss(&watching.id);
             eventually("everybody left", || session.viewers.count() == 0).await;
-            assert_eq!(house.studio.find(&joined.id).is_some(), outlives_viewers, "{lifetime:?}");
-            house.net.close().await;
+            assert_eq!(endpoint.sessions.find(&joined.id).is_some(), outlives_viewers, "{lifetime:?}");
+            endpoint.net.close().await;
         }
     });
 }
@@ -195,33 +195,33 @@ fn a_session_ends_as_its_creator_chose() {
 #[test]
 fn a_session_without_a_viewer_encodes_nothing_and_is_watched_when_somebody_comes() {
     runtime().block_on(async {
-        let (house, encoded) = server(3);
+        let (endpoint, encoded) = server(3);
         let options = SessionOptions { lifetime: SessionLifetime::UntilDeleted, ..SessionOptions::default() };
         let request = SessionRequest { options, ..SessionRequest::default() };
-        let session = house.net.create(request).await.expect("a session");
+        let session = endpoint.net.create(request).await.expect("a session");
         for _ in 0..2 {
             let before = encoded.load(Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(300)).await;
             assert_eq!(encoded.load(Ordering::Relaxed), before, "nobody watches");
-            let (mut viewer, watching) = watch(&house, &session.id).await;
+            let (mut viewer, watching) = watch(&endpoint, &session.id).await;
             assert!(viewer.live(WHILE, |client| client.picture_times().len() >= 10).await);
             assert!(viewer.of(MediaKind::Video)[0].is_key);
             session.viewers.dismiss(&watching.id);
             eventually("it left", || session.viewers.count() == 0).await;
         }
-        assert!(house.studio.end(&session.id, EndReason::Deleted));
-        house.net.close().await;
+        assert!(endpoint.sessions.end(&session.id, EndReason::Deleted));
+        endpoint.net.close().await;
     });
 }
 
 #[test]
 fn the_microphone_has_one_owner_and_what_others_send_is_not_heard() {
     runtime().block_on(async {
-        let (house, _) = server(3);
-        let (_creator, joined) = create(&house, SessionLifetime::Viewers).await;
+        let (endpoint, _) = server(3);
+        let (_creator, joined) = create(&endpoint, SessionLifetime::Viewers).await;
         let speak = async || {
             let (mut client, offer) = Client::offering(&CALL).await;
-            let joined = house.net.join_viewer(&joined.id, &offer, ViewerRole::Speaker).await?;
+            let joined = endpoint.net.join_viewer(&joined.id, &offer, ViewerRole::Speaker).await?;
             client.accept(&joined.answer);
             Ok::<_, JoinError>((client, joined))
         };
@@ -229,16 +229,16 @@ fn the_microphone_has_one_owner_and_what_others_send_is_not_heard() {
         assert!(matches!(refused, JoinError::Viewer(ViewerError::MicrophoneTaken)), "{refused}");
         // An offer to send is answered as sendonly: there is nothing to hear.
         let (_, offer) = Client::offering(&CALL).await;
-        let silent = house.net.join_viewer(&joined.id, &offer, ViewerRole::ReceiveOnly).await.expect("a slot");
+        let silent = endpoint.net.join_viewer(&joined.id, &offer, ViewerRole::ReceiveOnly).await.expect("a slot");
         assert!(!silent.answer.contains("a=sendrecv") && silent.answer.contains("a=sendonly"), "{}", silent.answer);
 
-        let session = house.studio.find(&joined.id).expect("a session");
+        let session = endpoint.sessions.find(&joined.id).expect("a session");
         session.viewers.dismiss(&joined.viewer);
         eventually("the creator left", || session.viewers.count() == 1).await;
         let (mut speaker, taken) = speak().await.expect("the microphone is free");
         assert!(taken.answer.contains("a=sendrecv"), "{}", taken.answer);
         speaker.next_voice = Some(Wall.now());
         assert!(speaker.live(WHILE, |client| client.picture_times().len() >= 10).await);
-        house.net.close().await;
+        endpoint.net.close().await;
     });
 }

@@ -1,4 +1,4 @@
-//! Checks of what stands between visage and a GPU: the driver, its files, the container, its CUDA library.
+//! Checks of what visage needs to reach a GPU: the driver, its device files, the container, the CUDA library.
 
 use visage_engines::Version;
 use visage_kernels::nvml::Management;
@@ -9,7 +9,7 @@ use crate::doctor::compatibility::{
 use crate::doctor::machine::{Gpu, Probed, System};
 use crate::doctor::{CheckResult, Machine};
 
-/// What depends on a GPU is not looked at without one.
+/// Checks of a GPU are unknown without one.
 pub const NO_GPU: &str = "no NVIDIA GPU";
 
 /// Whether there is a GPU, by any evidence.
@@ -65,7 +65,7 @@ pub fn kernel(machine: &Machine) -> CheckResult {
     match (gpu.kernel_driver, gpu.modules.iter().any(|module| module == "nouveau")) {
         (Some(driver), _) => CheckResult::ok(format_driver(driver)),
         // Jetsons and some sandboxes have no such file: what answers is there.
-        (None, _) if !gpu.devices.is_empty() => CheckResult::ok(format!("{}, and the GPU answers", of(gpu.driver))),
+        (None, _) if !gpu.devices.is_empty() => CheckResult::ok(format!("{}, and the GPU responds", of(gpu.driver))),
         (None, true) => CheckResult::fail("nouveau is loaded")
             .cause("the driver that comes with Linux has no CUDA")
             .hint(format!("install NVIDIA's driver{} and restart", on_the_host(machine)), INSTALL),

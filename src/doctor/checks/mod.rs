@@ -1,6 +1,6 @@
-//! The checks, in the order in which one thing stands on the other.
+//! The checks, in the order of their dependencies.
 //!
-//! Decides which there are and their names. Each judges one thing, and leaves what is broken below it to the check below.
+//! Decides which checks there are and their names. Each covers one subject, and leaves faults of its dependencies to their checks.
 
 mod driver;
 mod gpus;

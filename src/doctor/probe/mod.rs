@@ -1,6 +1,6 @@
-//! Looks at this machine: the one module of this room that reads files, opens sockets and asks libraries.
+//! Probes this machine: the only part of `doctor` that reads files, opens sockets and queries libraries.
 //!
-//! Decides what is read. What it means, the checks say. Environment variables come from the command line.
+//! Decides what is read. The checks decide what it means. Environment variables come from the command line.
 
 mod files;
 mod libraries;
@@ -18,10 +18,10 @@ use visage_kernels::{disk, h264};
 use super::Target;
 use super::machine::{Disk, Machine};
 
-/// What to look at, and what the environment says.
+/// What to probe, and what the environment says.
 #[derive(Clone, Debug, Default)]
 pub struct ProbeOptions {
-    /// The folder for what must be kept.
+    /// The data folder.
     pub data_dir: PathBuf,
     /// Where TensorRT is, if the user says.
     pub tensorrt_lib: Option<PathBuf>,
@@ -56,7 +56,7 @@ pub struct ListenOptions {
     pub max_sessions: u16,
 }
 
-/// Looks at everything. Takes as long as the libraries take to load.
+/// Probes everything. Takes as long as the libraries take to load.
 #[must_use]
 pub fn look(options: &ProbeOptions) -> Machine {
     let mut machine = probe_files(options);

@@ -76,7 +76,7 @@ fn turing(machine: &Machine) -> Evidence {
     by_check(machine, "turing", NO_GPU)
 }
 
-/// The sign that the check called `id` gives: it fails or warns, or it is right.
+/// The evidence of the check `id`: present if it fails or warns, absent if it is OK.
 fn by_check(machine: &Machine, id: &str, how: &'static str) -> Evidence {
     let Some(check) = CHECKS.iter().find(|check| check.id == id) else { return Evidence::Unknown(how) };
     let finding = check.look(machine, Target::Gpu);

@@ -2,17 +2,17 @@
 //!
 //! Decides which text means which symptom. The symptoms are data (`symptoms.toml`), what shows a cause is in `evidence`.
 
-mod data;
+mod catalogue;
 mod evidence;
 mod nearest;
 
 use serde::Serialize;
 
-pub use data::{Symptoms, SymptomsError};
+pub use catalogue::{Symptoms, SymptomsError};
 
 use super::checks::driver_install;
 use super::{Hint, Machine};
-use data::{Cause, Symptom};
+use catalogue::{Cause, Symptom};
 use evidence::Evidence;
 
 /// Stands for the commands that install the driver of a system.

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::data::{Symptom, Symptoms};
+use super::catalogue::{Symptom, Symptoms};
 
 /// Symptoms named at most.
 const MAX_NAMED: usize = 3;
@@ -68,7 +68,7 @@ mod tests {
             ("engine was serialised by an older release", "plan-not-compatible"),
             ("the mouths are drifting", "mouth"),
             ("显存", "out-of-memory"),
-            ("音画错位", "out-of-step"),
+            ("音画不对", "out-of-step"),
         ] {
             let ids: Vec<_> = nearest(&Symptoms::built_in(), text).iter().map(|found| found.id.clone()).collect();
             assert!(ids.iter().any(|found| found == id), "{text}: wanted {id}, found {ids:?}");

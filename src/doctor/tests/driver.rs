@@ -388,7 +388,7 @@ pub(super) const DRIVER_CASES: &[Case] = &[
         },
         &[],
         &[],
-        "580.95.05, and the GPU answers",
+        "580.95.05, and the GPU responds",
     ),
     case("macOS", || with(bare(), |machine| machine.system = System::MacOs), &["gpu"], &[], "macOS has no driver"),
 ];

@@ -90,7 +90,7 @@ pub(super) const GPU_CASES: &[Case] = &[
         },
         &[],
         &["capability"],
-        "that of some is the machine's own",
+        "some share the system memory",
     ),
     case(
         "a GPU of tomorrow",

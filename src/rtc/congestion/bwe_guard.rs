@@ -1,54 +1,53 @@
-//! How far the library's estimate of the way out is believed.
+//! Cross-checks str0m's bandwidth estimate with the receiver's feedback.
 //!
-//! It takes jitter for a queue that grows and every loss for congestion, so that a wire that is_random and loses takes it down
-//! to nothing; and it averages, so that a wire that narrows at once is overfilled for seconds. The receiver's feedback says
-//! which of the two it is. A machine: time is given.
+//! The estimator takes jitter for a growing queue and loss for congestion, so it collapses on a path with random loss; and it
+//! averages, so a path whose capacity drops is overfilled for seconds. The feedback separates the two cases. A state
+//! machine: time is passed in.
 
 use std::time::{Duration, Instant};
 
 use super::twcc_history::PathStats;
 
-/// With less a call cannot be watched: while nothing queues on the way, pictures, voice and repairs get so many bits a
-/// second, whatever the estimate says.
+/// Minimum usable bitrate of video, audio and retransmissions, in bits per second. It is the floor while loss looks random.
 pub const MIN_USABLE_BPS: u64 = 400_000;
-/// Packets that wait for longer than this wait in a queue.
+/// A longer delay above the baseline is a queue.
 const QUEUING_DELAY: Duration = Duration::from_millis(100);
-/// Where packets overtake each other the quickest are late by chance: there the queue must be longer.
+/// On a path that reorders packets even the quickest of them are late by chance, so the limit is higher.
 const QUEUING_DELAY_WITH_REORDERING: Duration = Duration::from_millis(250);
-/// It is believed again when it is clearly above the least, in percent.
+/// The estimate is followed again once it exceeds the floor by this factor, in percent.
 const RECOVERED_PERCENT: u64 = 125;
-/// Where more than this is lost, even the least may be too much.
+/// With more loss than this the floor itself may be too much.
 const MAX_RANDOM_LOSS: f64 = 0.5;
-/// A way without a queue for this long is free: what is lost meanwhile is not lost to a queue that was full.
+/// After this time without a queue, loss is not the loss of a full queue.
 const UNQUEUED_FOR: Duration = Duration::from_millis(1_500);
-/// A free way that loses more than this, or where more packets overtake others, is one that the library gets wrong.
+/// Without a queue, more loss or reordering than this is random, and the estimator gets it wrong.
 const MIN_RANDOM_RATIO: f64 = 0.04;
-/// A way that has narrowed is not held to be free for so long.
+/// For this long after a drop of capacity, loss does not count as random.
 const AFTER_DROP: Duration = Duration::from_secs(10);
-/// A way has narrowed if it queues and carries less than this share of what the estimate says,
+/// The capacity has dropped if there is a queue and less than this share of the estimate is acknowledged,
 const DROP_RATIO: f64 = 0.6;
-/// and is judged again after this.
+/// and at most once within this time.
 const MIN_DROP_INTERVAL: Duration = Duration::from_secs(2);
-/// What is sent while the queue empties, as a share of what comes through.
+/// What is sent while the queue drains, as a share of the acknowledged bitrate.
 const DRAIN_RATIO: f64 = 0.7;
 
-/// What is to be made of the estimate.
+/// What limits the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkState {
-    /// It is about right.
+    /// The estimate is about right.
     Normal,
-    /// It is too low: the way carries [`MIN_USABLE_BPS`] without a queue.
+    /// Loss or reordering without a queue: the estimate is too low, the path carries [`MIN_USABLE_BPS`].
     RandomLoss,
-    /// It is too high, from now on: the way has become narrow. Begin anew with so many bits a second.
+    /// A queue while far less than the estimate is acknowledged: the estimate is too high.
     CapacityDrop {
-        /// Bits a second.
+        /// Where the estimator is to restart, in bits per second.
         reset_bwe_bps: u64,
-        /// Whether packets were lost over it.
+        /// Whether packets were lost.
         has_lost: bool,
     },
 }
 
-/// What led to the judgement.
+/// State of the cross-check.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BweGuard {
     unqueued_since: Option<Instant>,
@@ -57,13 +56,13 @@ pub struct BweGuard {
 }
 
 impl BweGuard {
-    /// Whether pictures get [`MIN_USABLE_BPS`], whatever the estimate says.
+    /// Whether the floor applies.
     #[must_use]
     pub fn has_random_loss(&self) -> bool {
         self.has_random_loss
     }
 
-    /// Judges the estimate by what the receiver tells.
+    /// Takes the newest feedback and the newest estimate.
     pub fn update(&mut self, stats: PathStats, estimate_bps: u64, now: Instant) -> LinkState {
         let is_reordered = stats.reordered_ratio > MIN_RANDOM_RATIO;
         if stats.queuing_delay > (if is_reordered { QUEUING_DELAY_WITH_REORDERING } else { QUEUING_DELAY }) {
@@ -97,8 +96,8 @@ mod tests {
     use super::*;
     use crate::time::Wall;
 
-    /// The judgements of three seconds of the same stats, one every 100 ms.
-    fn judged(stats: PathStats, estimate_bps: u64) -> Vec<LinkState> {
+    /// The states of three seconds with the same feedback every 100 ms.
+    fn states(stats: PathStats, estimate_bps: u64) -> Vec<LinkState> {
         let (start, mut guard) = (Wall.now(), BweGuard::default());
         (0..30).map(|n| guard.update(stats, estimate_bps, start + Duration::from_millis(n * 100))).collect()
     }
@@ -113,20 +112,20 @@ mod tests {
     }
 
     #[test]
-    fn an_estimate_that_a_storm_took_down_is_not_believed_and_one_that_a_queue_did_is() {
-        assert_eq!(judged(stats(0.2, 0.5, 60), 40_000).last(), Some(&LinkState::RandomLoss));
-        assert_eq!(judged(stats(0.0, 0.5, 60), 40_000).last(), Some(&LinkState::RandomLoss));
-        let believed = [stats(0.0, 0.0, 20), stats(0.2, 0.0, 200), stats(0.8, 0.5, 60)];
-        assert!(believed.iter().all(|stats| !judged(*stats, 90_000).contains(&LinkState::RandomLoss)));
-        assert!(!judged(stats(0.2, 0.5, 60), 600_000).contains(&LinkState::RandomLoss), "it is high enough");
+    fn an_estimate_that_random_loss_took_down_is_not_followed_and_one_that_a_queue_did_is() {
+        assert_eq!(states(stats(0.2, 0.5, 60), 40_000).last(), Some(&LinkState::RandomLoss));
+        assert_eq!(states(stats(0.0, 0.5, 60), 40_000).last(), Some(&LinkState::RandomLoss));
+        let others = [stats(0.0, 0.0, 20), stats(0.2, 0.0, 200), stats(0.8, 0.5, 60)];
+        assert!(others.iter().all(|stats| !states(*stats, 90_000).contains(&LinkState::RandomLoss)));
+        assert!(!states(stats(0.2, 0.5, 60), 600_000).contains(&LinkState::RandomLoss), "the estimate is high enough");
     }
 
     #[test]
-    fn a_way_that_queues_and_carries_far_less_has_narrowed_once_in_two_seconds() {
-        let narrowed = LinkState::CapacityDrop { reset_bwe_bps: 70_000, has_lost: true };
-        let judged_ = judged(stats(0.5, 0.0, 300), 2_000_000);
-        let at: Vec<usize> = (0..30).filter(|n| judged_[*n] == narrowed).collect();
+    fn a_queue_with_far_less_acknowledged_is_a_drop_of_capacity_once_in_two_seconds() {
+        let dropped = LinkState::CapacityDrop { reset_bwe_bps: 70_000, has_lost: true };
+        let all = states(stats(0.5, 0.0, 300), 2_000_000);
+        let at: Vec<usize> = (0..30).filter(|n| all[*n] == dropped).collect();
         assert_eq!(at, [0, 20]);
-        assert!(judged(stats(0.5, 0.5, 200), 2_000_000).iter().all(|one| *one == LinkState::Normal));
+        assert!(states(stats(0.5, 0.5, 200), 2_000_000).iter().all(|one| *one == LinkState::Normal));
     }
 }

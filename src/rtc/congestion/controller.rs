@@ -1,7 +1,6 @@
-//! What is known of the way out to one peer, and what follows for what is sent on it.
+//! Congestion control of one peer: combines the feedback history, the cross-check of the estimate, NACK and the targets.
 //!
-//! A machine: time is given. Puts together what the feedback says, how far the estimate is believed, what is missing at the
-//! receiver and what the encoders are told.
+//! A state machine: time is passed in. Decides pacing, keyframes and restarts of the estimator.
 
 use std::time::{Duration, Instant};
 
@@ -14,15 +13,15 @@ use super::bwe_guard::{BweGuard, LinkState, MIN_USABLE_BPS};
 use super::nack::NackTracker;
 use super::twcc_history::TwccHistory;
 
-/// A queue on a way that has narrowed empties for so long before the key picture is begun: it would be lost in a full one.
+/// After a drop of capacity no frame is encoded for this long, so that the queue drains: a full one would lose the keyframe.
 const DRAIN_TIME: Duration = Duration::from_millis(250);
-/// And what is made for so long after it, for the narrow way, leaves at once.
+/// And frames are not paced for this long, because str0m's pacer still pays the debt of what it released before.
 const UNPACED_FOR: Duration = Duration::from_secs(2);
 
-/// The way out to one peer.
+/// Congestion control of one peer.
 #[derive(Debug)]
 pub struct CongestionController {
-    /// What the encoders are told.
+    /// Targets of the encoders.
     pub allocator: BitrateAllocator,
     history: TwccHistory,
     guard: BweGuard,
@@ -34,9 +33,9 @@ pub struct CongestionController {
 /// What is to be done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Action {
-    /// Give a key picture.
+    /// The receiver needs a keyframe.
     pub request_keyframe: bool,
-    /// Begin the estimation anew with so many bits a second, and send nothing again of what was lost.
+    /// Restart the estimator at this bitrate in bits per second, and discard what waits or was lost.
     pub reset_bwe_bps: Option<u64>,
 }
 
@@ -54,25 +53,25 @@ impl CongestionController {
         }
     }
 
-    /// A packet left.
+    /// A packet was sent.
     pub fn on_sent(&mut self, header: &RtpHeader, bytes: usize, now: Instant) {
         header.ext_vals.transport_cc.iter().for_each(|sequence| self.history.on_sent(*sequence, bytes, now));
     }
 
-    /// The newest round trip.
+    /// Takes the newest round-trip time.
     pub fn on_rtt(&mut self, rtt: Duration) {
         self.rtt = rtt;
     }
 
-    /// When pictures leave. Where the estimate is not believed they are small, and it must not pace them; where the way has
-    /// just narrowed, its pacer still makes up for what it let go before.
+    /// How frames are paced. Neither while the floor applies, because the estimate is too low to pace by, nor just after a drop
+    /// of capacity ([`UNPACED_FOR`]).
     #[must_use]
     pub fn pacing(&self, now: Instant) -> Pacing {
-        let is_at_once = self.guard.has_random_loss() || self.has_dropped_within(UNPACED_FOR, now);
-        if is_at_once { Pacing::Unpaced } else { Pacing::Paced }
+        let is_unpaced = self.guard.has_random_loss() || self.has_dropped_within(UNPACED_FOR, now);
+        if is_unpaced { Pacing::Unpaced } else { Pacing::Paced }
     }
 
-    /// Whether a queue on the way is left to empty before another picture is begun.
+    /// Whether a queue on the path drains, so that no frame is to be encoded.
     #[must_use]
     pub fn is_draining(&self, now: Instant) -> bool {
         self.has_dropped_within(DRAIN_TIME, now)
@@ -82,7 +81,7 @@ impl CongestionController {
         self.dropped_at.is_some_and(|at| now.saturating_duration_since(at) < time)
     }
 
-    /// Takes what the receiver reports.
+    /// Takes RTCP of the receiver.
     pub fn on_rtcp(&mut self, report: &Rtcp, now: Instant) -> Action {
         match report {
             Rtcp::Nack(nack) => {

@@ -182,7 +182,7 @@ impl Viewers {
         Ok(ViewerHandle::new(Arc::clone(session), viewer))
     }
 
-    /// Forgets a viewer; `None` if it left before, else how many are left.
+    /// Forgets a viewer; `None` when it left before, else how many are left.
     pub(super) fn leave(&self, key: ViewerKey) -> Option<usize> {
         let mut state = self.lock();
         state.viewers.remove(&key)?;
@@ -208,7 +208,7 @@ impl Viewers {
         }
     }
 
-    /// Tells the session what its viewers need, after something changed.
+    /// Passes to the session what its viewers need, after something changed.
     fn apply(&self, state: &mut ViewersState) {
         state.leader = state.find_leader();
         self.inbox.set_watching(state.watching().count());
