@@ -254,9 +254,9 @@ fn a_graph_that_compute_capability_7_5_runs_wrongly_is_refused_before_it_is_comp
     let step: &[u8] = include_bytes!("../../../tests/assets/step.onnx");
     let pack = written(&folder.path().join("pack"), &[("pack.toml", manifest.as_bytes()), ("step.onnx", step)]);
     let cache = Cache::open(folder.path().join("cache")).expect("a cache");
-    let builder = forge(&pack, &RTX, &cache);
+    let builder = builder(&pack, &RTX, &cache);
     let made = |sm| {
-        let planned = builder.plan(&wish(&[sm])).expect("a plan").remove(0);
+        let planned = builder.plan(&request(&[sm])).expect("a plan").remove(0);
         builder.make(&planned, PLENTY, &mut |_| (), &go_on())
     };
     let refused = made(Sm::SM75).expect_err("it would return zeros").to_string();
