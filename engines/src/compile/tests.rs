@@ -246,10 +246,10 @@ fn waiting_for_another_builder_is_reported_and_can_be_stopped() {
 }
 
 #[test]
-fn a_graph_that_compute_capability_7_5_runs_wrongly_is_refused_before_it_is_compiled() {
+fn a_file_with_operators_that_compute_capability_7_5_runs_wrongly_is_refused_before_it_is_compiled() {
     let folder = tempfile::tempdir().expect("a folder");
     let manifest = "name='p'\ntitle='P'\nmodel='portrait'\nlicence='MIT'\navatars=['a']
-[[graphs]]\nname='step'\nshapes='rows'\nonnx={fp32='step.onnx'}
+[[graphs]]\nname='step'\nshapes='rows'\nonnx={fp16='step.onnx'}
 [[graphs.profiles]]\nx={min=[1, 3], opt=[2, 3], max=[4, 3]}\nstate={min=[1, 2], opt=[2, 2], max=[4, 2]}\n";
     let step: &[u8] = include_bytes!("../../../tests/assets/step.onnx");
     let pack = written(&folder.path().join("pack"), &[("pack.toml", manifest.as_bytes()), ("step.onnx", step)]);
