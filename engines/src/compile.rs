@@ -11,10 +11,11 @@ use std::time::SystemTime;
 use thiserror::Error;
 
 use crate::cache::{Built, Cache, CacheError, Engine, Found, ObtainError, Step};
-use crate::memory;
+use crate::onnx::Operators;
 use crate::{
     Digest, EngineKey, Flavour, GraphManifest, PackError, PackFiles, PackManifest, Precision, Profile, Sm, Version,
 };
+use crate::{compatibility, memory};
 
 /// What turns graphs into engines.
 pub trait Compiler {
@@ -115,6 +116,16 @@ pub enum CompileError {
         /// What compiled.
         flavour: Flavour,
         /// What it said.
+        found: String,
+    },
+    /// The GPUs would run it wrongly or not at all.
+    #[error("wanted a graph that {flavour} runs correctly on compute capability {sm}, found {found}")]
+    Unsupported {
+        /// As asked.
+        sm: Sm,
+        /// What was to compile.
+        flavour: Flavour,
+        /// The operator, what happens, and what to do.
         found: String,
     },
     /// The engine's file could not be written.
@@ -316,6 +327,7 @@ impl<'a> EngineBuilder<'a> {
         planned.check_memory(free_bytes)?;
         let files = planned.key.weights.keys().chain([&planned.onnx_path]);
         files.into_iter().try_for_each(|file| self.pack.check_large(file))?;
+        self.check_operators(planned)?;
         let order = CompileRequest { onnx: planned.onnx, sm: planned.key.sm, profiles: &planned.key.profiles };
         let began = (self.clock)();
         memory::forget_peak();
@@ -324,6 +336,22 @@ impl<'a> EngineBuilder<'a> {
         let seconds = (self.clock)().duration_since(began).unwrap_or_default().as_secs_f64();
         let Compiled { activation_bytes } = compiled;
         Ok(Built { seconds, peak_memory_bytes: memory::peak_bytes(), activation_bytes })
+    }
+}
+
+impl EngineBuilder<'_> {
+    /// Refuses what the GPUs run wrongly, before minutes of compilation. A file that cannot be read fails in the compiler.
+    fn check_operators(&self, planned: &Planned<'_>) -> Result<(), MakeError> {
+        let (flavour, sm) = (self.compiler.flavour(), planned.key.sm);
+        if (flavour, sm) != (Flavour::Rtx, Sm::SM75) {
+            return Ok(());
+        }
+        let operators = match planned.onnx {
+            Onnx::Bytes(bytes) => Operators::read(bytes),
+            Onnx::File(path) => std::fs::read(path).ok().and_then(|bytes| Operators::read(&bytes)),
+        };
+        let refused = operators.and_then(|found| compatibility::refusal(flavour, sm, &found, &planned.key.profiles));
+        refused.map_or(Ok(()), |found| Err(planned.failed(CompileError::Unsupported { sm, flavour, found })))
     }
 }
 

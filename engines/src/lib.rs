@@ -6,13 +6,15 @@
 #![warn(missing_docs)]
 
 pub mod cache;
+pub mod compatibility;
 pub mod compile;
 pub mod cubins;
 mod digest;
+mod dtype;
 mod key;
 mod manifest;
 pub mod memory;
-mod onnx;
+pub mod onnx;
 pub mod output_file;
 mod pack;
 pub mod search_paths;
@@ -21,6 +23,7 @@ mod version;
 
 pub use compile::Onnx;
 pub use digest::{DIGEST_FILE, Digest, DigestError, DigestList, NoDigest};
+pub use dtype::DType;
 pub use key::{EngineKey, Precision, Profile, ProfileError, Shape, ShapeRange};
 pub use manifest::{AvatarKind, AvatarManifest, GraphManifest, ManifestError, PackManifest, Tolerance};
 pub use pack::{PackError, PackFiles};

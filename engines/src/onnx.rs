@@ -1,10 +1,18 @@
-//! Which files an ONNX graph keeps its weights in, read from the graph itself.
+//! What an ONNX file says about itself: the files that hold its weights, its inputs and outputs, its operators.
 //!
-//! Decides nothing. Reads only what leads to tensors (onnx.proto: the numbers below are its fields'), and no tensor's values.
+//! Decides nothing. Reads only the messages that lead there (field numbers are those of onnx.proto), and no tensor's values.
+
+mod operators;
+mod reader;
+mod signature;
 
 use std::collections::BTreeSet;
 
-/// What a message is, as far as it may lead to a tensor.
+pub use operators::Operators;
+use reader::{Content, field};
+pub use signature::{Axis, Lengths, Signature, SignatureError, TensorInfo};
+
+/// The messages that may lead to a tensor.
 #[derive(Clone, Copy)]
 enum Message {
     Model,
@@ -18,7 +26,7 @@ enum Message {
 }
 
 impl Message {
-    /// What the field `number` of it holds.
+    /// The message in field `number`.
     fn field(self, number: u64) -> Option<Self> {
         Some(match (self, number) {
             (Self::Model, 7) | (Self::Attribute, 6 | 11) => Self::Graph,
@@ -33,11 +41,10 @@ impl Message {
     }
 }
 
-/// Graphs within graphs that are followed; nobody nests them as deep.
+/// How deep nested graphs are followed.
 const DEPTH: u8 = 64;
 
-/// The files beside the graph that its tensors lie in, as it names them: relative to its own folder. `None` if the bytes are no
-/// ONNX graph.
+/// The files beside the graph that hold its tensors, relative to its own folder. `None` if the bytes are not an ONNX graph.
 #[must_use]
 pub fn weights_of(onnx: &[u8]) -> Option<BTreeSet<String>> {
     let mut names = BTreeSet::new();
@@ -49,7 +56,7 @@ fn collect(mut bytes: &[u8], message: Message, depth: u8, names: &mut BTreeSet<S
     let (mut is_location, mut value) = (false, None);
     while !bytes.is_empty() {
         let (number, content) = field(&mut bytes)?;
-        let Some(content) = content else { continue };
+        let Content::Bytes(content) = content else { continue };
         match (message, number) {
             (Message::ExternalData, 1) => is_location = content == b"location",
             (Message::ExternalData, 2) => value = Some(content),
@@ -62,41 +69,6 @@ fn collect(mut bytes: &[u8], message: Message, depth: u8, names: &mut BTreeSet<S
     }
     names.extend(value.filter(|_| is_location).map(|value| String::from_utf8_lossy(value).into_owned()));
     Some(())
-}
-
-/// The next field's number, and its content if that has a length of its own (Protocol Buffers, "Encoding").
-fn field<'a>(bytes: &mut &'a [u8]) -> Option<(u64, Option<&'a [u8]>)> {
-    let tag = varint(bytes)?;
-    let content = match tag & 7 {
-        0 => varint(bytes).map(|_| None)?,
-        1 => take(bytes, 8).map(|_| None)?,
-        2 => {
-            let length = usize::try_from(varint(bytes)?).ok()?;
-            Some(take(bytes, length)?)
-        }
-        5 => take(bytes, 4).map(|_| None)?,
-        _ => return None,
-    };
-    Some((tag >> 3, content))
-}
-
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-fn take<'a>(bytes: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
-    let (taken, rest) = bytes.split_at_checked(length)?;
-    *bytes = rest;
-    Some(taken)
 }
 
 #[cfg(test)]

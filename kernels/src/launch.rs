@@ -1,7 +1,7 @@
-//! The kernels on a card: loaded once for the device, queued on streams.
+//! The kernels on a GPU: loaded once per device, queued on streams.
 //!
-//! Decides that an order reaches a card only over memory that is long enough for it. Does not wait, and does not know whose turn
-//! it is: events order streams.
+//! Decides that a launch is queued only over memory that is long enough for it. Does not wait and does not order streams:
+//! events do.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::cuda::{Argument, CudaError, Device, Function, Grid, Memory, Module, PinnedPool, Stream};
 use crate::nvrtc::Cubin;
 use crate::reference::check::{Check, Verdict};
-use crate::reference::{HostBuffer, Launch, Number, SizeError, kernels};
+use crate::reference::{HostBuffer, Launch, Scalar, SizeError, kernels};
 
 /// The kernels, ready to be queued.
 #[derive(Debug)]
@@ -19,16 +19,41 @@ pub struct Kernels {
     functions: BTreeMap<&'static str, Function>,
 }
 
+/// A piece of device memory that a kernel argument points to.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    /// The memory.
+    pub memory: &'a Memory,
+    /// Where the piece begins in it, in bytes.
+    pub at: usize,
+    /// Its length in bytes.
+    pub bytes: usize,
+}
+
+impl<'a> Piece<'a> {
+    /// All of `memory`.
+    #[must_use]
+    pub fn whole(memory: &'a Memory) -> Self {
+        Self { memory, at: 0, bytes: memory.bytes() }
+    }
+
+    /// First and last address, or `None` if it reaches beyond its memory.
+    fn range(&self) -> Option<(u64, u64)> {
+        let start = self.memory.part(self.at, self.bytes)?;
+        Some((start, start + self.bytes as u64))
+    }
+}
+
 /// Why a kernel was not queued.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum LaunchError {
-    /// It is in none of the cubins that were loaded.
-    #[error("wanted the kernel {name}, found none of that name in what was loaded")]
+    /// None of the loaded cubins holds it.
+    #[error("wanted the kernel {name}, which none of the loaded cubins holds")]
     Unknown {
-        /// Which.
+        /// The kernel.
         name: &'static str,
     },
-    /// The memory is not what the order is over.
+    /// The memory does not fit the launch.
     #[error(transparent)]
     Size(#[from] SizeError),
     /// The driver refused.
@@ -36,25 +61,25 @@ pub enum LaunchError {
     Cuda(#[from] CudaError),
 }
 
-impl From<Number> for Argument {
-    fn from(number: Number) -> Self {
-        match number {
-            Number::U32(value) => Self::U32(value),
-            Number::I32(value) => Self::I32(value),
-            Number::F32(value) => Self::F32(value),
+impl From<Scalar> for Argument {
+    fn from(scalar: Scalar) -> Self {
+        match scalar {
+            Scalar::U32(value) => Self::U32(value),
+            Scalar::I32(value) => Self::I32(value),
+            Scalar::F32(value) => Self::F32(value),
         }
     }
 }
 
 impl Kernels {
-    /// Loads what was compiled for this device, which is current.
+    /// Loads cubins that were compiled for this device, which is current.
     ///
     /// # Errors
-    /// If it was compiled for another, lacks a kernel, or the driver refuses.
+    /// If a cubin is for another GPU or lacks a kernel, or the driver refuses.
     pub fn load(device: &Device, cubins: &[Cubin]) -> Result<Self, LaunchError> {
         let mut functions = BTreeMap::new();
         for cubin in cubins {
-            // SAFETY: a cubin was compiled just now, or held to its digest and found to be whole, or is trusted.
+            // SAFETY: a cubin was compiled in this process, or verified against its digest and parsed, or is trusted.
             let module = unsafe { Module::load(device, cubin.bytes()) }?;
             for kernel in kernels().filter(|kernel| kernel.source == cubin.source()) {
                 let name = CString::new(kernel.name).map_err(|_zero| LaunchError::Unknown { name: kernel.name })?;
@@ -64,64 +89,73 @@ impl Kernels {
         Ok(Self { functions })
     }
 
-    /// Queues an order over pieces of the device's memory, in the order of the kernel's arguments.
+    /// Whether a kernel is loaded.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.functions.contains_key(name)
+    }
+
+    /// Queues a launch over pieces of device memory, in the order of the kernel's buffers.
     ///
     /// # Errors
-    /// If the kernel was not loaded, a piece is too short, or as the driver says.
-    pub fn queue(&self, stream: &Stream, order: &Launch, memory: &[&Memory]) -> Result<(), LaunchError> {
-        let name = order.kernel().name;
+    /// If the kernel is not loaded, a piece is too short, a written piece overlaps another, or the driver refuses.
+    pub fn queue(&self, stream: &Stream, launch: &Launch, pieces: &[Piece<'_>]) -> Result<(), LaunchError> {
+        let name = launch.kernel().name;
         let function = self.functions.get(name).ok_or(LaunchError::Unknown { name })?;
-        fits(order.bytes(), memory)?;
-        let addresses = memory.iter().map(|memory| Argument::Address(memory.address()));
-        let arguments: Vec<Argument> =
-            addresses.chain(order.numbers().iter().map(|number| Argument::from(*number))).collect();
-        let [blocks, threads] = order.grid();
-        // SAFETY: the order was made by the kernel's own description, so that its arguments are these and reach no further than
-        // it says; the memory is as long, and the driver frees none that queued work uses.
+        let addresses = addresses(launch, pieces)?;
+        let scalars = launch.scalars().iter().map(|scalar| Argument::from(*scalar));
+        let arguments: Vec<Argument> = addresses.into_iter().map(Argument::Address).chain(scalars).collect();
+        let [blocks, threads] = launch.grid();
+        // SAFETY: the launch was created by the kernel's own file, so that its arguments are these and reach no further than
+        // its sizes; `addresses` saw that the memory is as long. The driver does not free memory that queued work uses.
         unsafe { function.launch(stream, Grid { blocks, threads }, &arguments) }?;
         Ok(())
     }
 
-    /// Runs a trial and says how far the card was from the twin, buffer by buffer. Waits for it.
+    /// Runs a check and says how far the GPU is from the reference implementation, buffer by buffer. Waits for the GPU.
     ///
     /// # Errors
     /// As [`Kernels::queue`].
-    pub fn attempt(&self, device: &Device, trial: &Check) -> Result<Vec<Verdict>, LaunchError> {
+    pub fn run_check(&self, device: &Device, check: &Check) -> Result<Vec<Verdict>, LaunchError> {
         let stream = Stream::new(device)?;
-        let held: Vec<Vec<u8>> = trial.buffers.iter().map(HostBuffer::to_bytes).collect();
+        let held: Vec<Vec<u8>> = check.buffers.iter().map(HostBuffer::to_bytes).collect();
         let longest = held.iter().map(Vec::len).max().unwrap_or(1);
         let pool = PinnedPool::reserve(device, held.len(), longest)?;
+        let no_block = || CudaError { call: "PinnedPool::take", status: 2 };
         let mut memory = Vec::new();
         for bytes in &held {
             let taken = Memory::take(device, bytes.len())?;
-            let mut block = pool.take().ok_or(CudaError { call: "PinnedPool::take", status: 2 })?;
+            let mut block = pool.take().ok_or_else(no_block)?;
             block[..bytes.len()].copy_from_slice(bytes);
-            // A flight that is dropped has landed.
-            drop(stream.copy_up(block, &taken, bytes.len())?);
+            // Dropping a transfer waits for it.
+            drop(stream.upload(block, &taken, bytes.len())?);
             memory.push(taken);
         }
-        self.queue(&stream, &trial.order, &memory.iter().collect::<Vec<_>>())?;
+        self.queue(&stream, &check.launch, &memory.iter().map(Piece::whole).collect::<Vec<_>>())?;
         let mut found = Vec::new();
         for (memory, bytes) in memory.iter().zip(&held) {
-            let block = pool.take().ok_or(CudaError { call: "PinnedPool::take", status: 2 })?;
-            let flight = stream.copy_down(memory, 0, bytes.len(), block)?;
+            let transfer = stream.download(memory, 0, bytes.len(), pool.take().ok_or_else(no_block)?)?;
             stream.synchronise()?;
-            if let Ok((block, _took)) = flight.land()? {
+            if let Ok((block, _took)) = transfer.poll()? {
                 found.push(HostBuffer::of(&block[..bytes.len()]));
             }
         }
-        Ok(trial.judge(&found)?)
+        Ok(check.judge(&found)?)
     }
 }
 
-/// Whether pieces are as many and as long as an order wants, and none is given twice.
-fn fits(wanted: &[usize], memory: &[&Memory]) -> Result<(), SizeError> {
-    let are_long = memory.len() == wanted.len() && memory.iter().zip(wanted).all(|(has, wants)| has.bytes() >= *wants);
-    let is_twice = |at: usize| memory[..at].iter().any(|other| other.address() == memory[at].address());
-    if are_long && !(0..memory.len()).any(is_twice) {
-        return Ok(());
+/// The pieces' addresses, if they are as many and as long as the launch wants and no written one overlaps another.
+fn addresses(launch: &Launch, pieces: &[Piece<'_>]) -> Result<Vec<u64>, SizeError> {
+    let (wanted, buffers) = (launch.bytes(), launch.kernel().buffers);
+    let ranges: Vec<_> = pieces.iter().filter_map(Piece::range).collect();
+    let is_long = |((start, end), wanted): (&(u64, u64), &usize)| end - start >= *wanted as u64;
+    let are_long = ranges.len() == wanted.len() && ranges.iter().zip(wanted).all(is_long);
+    let overlaps = |a: usize, b: usize| a != b && ranges[a].0 < ranges[b].1 && ranges[b].0 < ranges[a].1;
+    let is_free = |at: usize| !buffers[at].is_written || !(0..ranges.len()).any(|other| overlaps(at, other));
+    if are_long && (0..ranges.len()).all(is_free) {
+        return Ok(ranges.into_iter().map(|(start, _)| start).collect());
     }
-    let found = memory.iter().map(|memory| memory.bytes()).collect::<Vec<_>>();
+    let found = pieces.iter().map(|piece| piece.bytes).collect::<Vec<_>>();
     let found = format!("{found:?} bytes for {wanted:?}");
-    Err(SizeError { wanted: "pieces of memory as long as the order says, each given once", found })
+    Err(SizeError { wanted: "memory as long as the launch says, and none written that overlaps another", found })
 }

@@ -7,6 +7,7 @@
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod disk;
+mod dtype;
 pub mod gpu_watch;
 mod gpus;
 #[cfg(feature = "h264")]
@@ -26,6 +27,8 @@ pub mod tensorrt;
 #[cfg(feature = "vp8")]
 pub mod vp8;
 
+pub use dtype::{Elem, Half, Real};
 pub use gpus::{Card, find_gpus};
 #[cfg(feature = "cuda")]
-pub use launch::{Kernels, LaunchError};
+pub use launch::{Kernels, LaunchError, Piece};
+pub use visage_engines::DType;

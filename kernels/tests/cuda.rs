@@ -1,7 +1,7 @@
-//! Streams, copies, captured graphs, kernels and faults: against the stand-in for the driver in every order that is legal,
-//! and, where `VISAGE_CUDA=1` says that there is a card, on it (`tests/gpu/backend.sh`).
+//! Streams, copies, captured graphs, kernels and faults: on the stub driver in every legal interleaving, and on a GPU where
+//! `VISAGE_CUDA=1` is set (`tests/gpu/backend.sh`).
 
-#![expect(clippy::disallowed_methods, reason = "a test is told by its environment whether there is a card")]
+#![expect(clippy::disallowed_methods, reason = "the environment says whether there is a GPU")]
 #![expect(clippy::print_stdout, reason = "what is skipped says so, and figures are shown")]
 
 #[path = "driver/stub_driver.rs"]
@@ -14,15 +14,15 @@ use std::time::Duration;
 use stub_driver::{Fault, StubDriver};
 use visage_engines::Sm;
 use visage_kernels::cuda::{
-    Argument, CudaError, Device, Driver, DriverError, Event, FaultKind, Flight, Function, Graph, Grid, LIBRARY, Memory,
-    Module, Pinned, PinnedPool, Stream,
+    Argument, CudaError, Device, Driver, DriverError, Event, FaultKind, Function, Graph, Grid, LIBRARY, Memory, Module,
+    Pinned, PinnedPool, Stream, Transfer,
 };
 
 const SEEDS: u64 = 500;
 /// Numbers that the tests work on.
 const COUNT: usize = 1000;
 const BYTES: usize = COUNT * 4;
-/// Blocks of locked memory; a fault may keep two for itself.
+/// Pinned buffers; a fault may leak two.
 const BLOCKS: usize = 3;
 
 /// Adds one to each of `count` floats at `place`.
@@ -30,14 +30,14 @@ const ADD_ONE: &[u8] = concat!(include_str!("driver/add_one.ptx"), "\0").as_byte
 
 /// The same on the host.
 unsafe extern "C" fn add_one(arguments: *const *const c_void, _grid: *const u32) {
-    // SAFETY: the stand-in gives as many arguments as it was told, each as long.
+    // SAFETY: the stub passes as many arguments as were registered, each as long.
     let (place, count) = unsafe { ((*arguments).cast::<u64>().read_unaligned(), *(*arguments.add(1)).cast::<u32>()) };
-    // SAFETY: the tests give the address of so many floats of the device's memory, which is the host's here.
+    // SAFETY: the tests pass the address of so many floats of device memory, which is host memory here.
     let numbers = unsafe { std::slice::from_raw_parts_mut(place as *mut f32, count as usize) };
     numbers.iter_mut().for_each(|number| *number += 1.0);
 }
 
-/// A device with all that the tests use.
+/// A device with everything that the tests use.
 struct World {
     pool: PinnedPool,
     memory: Memory,
@@ -74,100 +74,100 @@ impl World {
         unsafe { self.kernel.launch(stream, grid, &arguments) }
     }
 
-    fn send(&self, number: f32) -> Result<Flight, CudaError> {
+    fn send(&self, number: f32) -> Result<Transfer, CudaError> {
         let mut block = self.pool.take().expect("a block");
         block[..BYTES].chunks_exact_mut(4).for_each(|bytes| bytes.copy_from_slice(&number.to_le_bytes()));
-        let flight = self.up.copy_up(block, &self.memory, BYTES)?;
-        self.run.wait_for(&flight)?;
-        Ok(flight)
+        let transfer = self.up.upload(block, &self.memory, BYTES)?;
+        self.run.wait_for(&transfer)?;
+        Ok(transfer)
     }
 
     fn fetch(&self) -> Result<(Vec<f32>, Duration), CudaError> {
         self.run.record(&self.ran)?;
         self.down.wait(&self.ran)?;
-        let flight = self.down.copy_down(&self.memory, 0, BYTES, self.pool.take().expect("a block"))?;
-        let (block, took) = land(flight)?;
+        let transfer = self.down.download(&self.memory, 0, BYTES, self.pool.take().expect("a block"))?;
+        let (block, took) = poll(transfer)?;
         let numbers = block[..BYTES].chunks_exact(4);
         Ok((numbers.map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four"))).collect(), took))
     }
 }
 
-fn land(mut flight: Flight) -> Result<(Pinned, Duration), CudaError> {
+fn poll(mut transfer: Transfer) -> Result<(Pinned, Duration), CudaError> {
     loop {
-        match flight.land()? {
+        match transfer.poll()? {
             Ok(landed) => return Ok(landed),
-            Err(still) => flight = still,
+            Err(still) => transfer = still,
         }
     }
 }
 
-/// Up, three runs, two of them a replay, and down.
+/// An upload, three runs, two of them by a replay, and a download.
 fn pass(driver: &Driver, number: f32) {
     let world = World::open(driver);
     let twice = Graph::capture(&world.run, |stream| world.launch(stream).and_then(|()| world.launch(stream)));
     let twice = twice.expect("a graph");
     for _ in 0..2 {
-        let flight = world.send(number).expect("a copy");
+        let transfer = world.send(number).expect("a copy");
         world.launch(&world.run).expect("a launch");
         twice.replay(&world.run).expect("a replay");
         assert_eq!(world.fetch().expect("a copy").0, vec![number + 3.0; COUNT]);
-        drop(flight);
+        drop(transfer);
         assert_eq!(world.pool.free(), BLOCKS);
     }
 }
 
-/// A kernel that fails ends the context; thrown away and opened anew, the device works.
+/// A kernel that fails ends the context; in a new context the device works.
 fn fail(driver: &Driver, break_it: impl FnOnce(&World)) {
     let world = World::open(driver);
     break_it(&world);
-    let flight = world.send(1.0);
-    let failed = flight.and_then(|flight| {
+    let transfer = world.send(1.0);
+    let failed = transfer.and_then(|transfer| {
         world.launch(&world.run)?;
         world.fetch()?;
-        land(flight).map(drop)
+        poll(transfer).map(drop)
     });
     let error = failed.expect_err("a kernel that fails");
     assert_eq!(error.kind(), FaultKind::Launch, "{error}");
     world.device.reset().expect("a reset");
-    assert!(world.send(1.0).is_err(), "nothing more is queued in a context that was thrown away");
+    assert!(world.send(1.0).is_err(), "nothing more is queued in a destroyed context");
     drop(world);
     pass(driver, 5.0);
 }
 
-fn on_standin() -> (StubDriver, Driver) {
-    let standin = StubDriver::new();
-    let driver = standin.driver();
-    standin.twin(c"add_one", add_one, &[8, 4]);
-    (standin, driver)
+fn on_stub() -> (StubDriver, Driver) {
+    let stub = StubDriver::new();
+    let driver = stub.driver();
+    stub.register_kernel(c"add_one", add_one, &[8, 4]);
+    (stub, driver)
 }
 
-fn card() -> Option<Driver> {
+fn gpu() -> Option<Driver> {
     if std::env::var_os("VISAGE_CUDA").is_none() {
-        println!("skipped: cuda: VISAGE_CUDA is not set, so no card is tried; tests/gpu/backend.sh does");
+        println!("skipped: cuda: VISAGE_CUDA is not set; tests/gpu/backend.sh sets it");
         return None;
     }
-    Some(Driver::open(Path::new(LIBRARY)).expect("VISAGE_CUDA says that there is a card"))
+    Some(Driver::open(Path::new(LIBRARY)).expect("VISAGE_CUDA says that there is a GPU"))
 }
 
 #[test]
-fn what_goes_up_is_worked_on_and_comes_down_in_every_order() {
-    let (standin, driver) = on_standin();
+fn uploads_runs_and_downloads_give_the_same_result_in_every_interleaving() {
+    let (stub, driver) = on_stub();
     for seed in 0..SEEDS {
-        standin.seed(seed);
+        stub.seed(seed);
         pass(&driver, seed as f32);
-        standin.assert_obeyed();
-        assert_eq!(standin.counts().living(), 0, "seed {seed}: {:?}", standin.counts());
+        stub.assert_obeyed();
+        assert_eq!(stub.counts().living(), 0, "seed {seed}: {:?}", stub.counts());
     }
 }
 
 #[test]
-fn a_failed_kernel_ends_the_context_and_the_device_works_on_in_a_new_one() {
-    let (standin, driver) = on_standin();
+fn a_failed_kernel_ends_the_context_and_the_device_works_in_a_new_one() {
+    let (stub, driver) = on_stub();
     for seed in 0..SEEDS {
-        standin.seed(seed);
-        fail(&driver, |_| standin.fail(Fault::Launch(719), 1));
-        standin.assert_obeyed();
-        assert_eq!(standin.counts().living(), 0, "seed {seed}: {:?}", standin.counts());
+        stub.seed(seed);
+        fail(&driver, |_| stub.fail(Fault::Launch(719), 1));
+        stub.assert_obeyed();
+        assert_eq!(stub.counts().living(), 0, "seed {seed}: {:?}", stub.counts());
     }
 }
 
@@ -182,61 +182,61 @@ fn is_mapped(at: usize) -> bool {
 }
 
 #[test]
-fn locked_memory_goes_back_to_the_system_only_if_the_driver_says_that_nothing_copies_any_more() {
-    let (standin, driver) = on_standin();
+fn pinned_memory_is_freed_only_if_the_driver_confirms_that_no_copy_is_under_way() {
+    let (stub, driver) = on_stub();
     for (fault, stays) in [(Fault::Sticky(719), false), (Fault::Gone(999), true)] {
-        standin.seed(1);
+        stub.seed(1);
         let device = Device::open(&driver, 0).expect("a device");
         let pool = PinnedPool::reserve(&device, 1, 64 << 20).expect("blocks");
         let at = pool.take().expect("a block").as_ptr() as usize + (32 << 20);
         assert!(is_mapped(at));
-        standin.fail(fault, 1);
+        stub.fail(fault, 1);
         Stream::new(&device).expect_err("a fault");
         assert_eq!(device.reset().is_err(), stays);
         drop((pool, device));
-        // What went back may be somebody else's by now.
+        // Freed memory may belong to another thread by now.
         assert!(is_mapped(at) || !stays, "{fault:?}");
     }
 }
 
 #[test]
-fn a_slow_copy_is_seen_in_its_time() {
-    let (standin, driver) = on_standin();
+fn a_slow_copy_shows_in_its_time() {
+    let (stub, driver) = on_stub();
     for seed in 0..SEEDS {
-        standin.seed(seed);
+        stub.seed(seed);
         let world = World::open(&driver);
-        let fast = land(world.send(1.0).expect("a copy")).expect("landed").1;
-        standin.fail(Fault::SlowCopy, 1);
-        let slow = land(world.send(1.0).expect("a copy")).expect("landed").1;
+        let fast = poll(world.send(1.0).expect("a copy")).expect("done").1;
+        stub.fail(Fault::SlowCopy, 1);
+        let slow = poll(world.send(1.0).expect("a copy")).expect("done").1;
         assert!(!fast.is_zero() && slow > fast * 20, "seed {seed}: {fast:?} and {slow:?}");
     }
 }
 
 #[test]
-fn a_copy_that_does_not_fit_is_refused_before_the_driver_hears_of_it() {
-    let (standin, driver) = on_standin();
+fn a_copy_that_does_not_fit_is_refused_before_the_driver_is_called() {
+    let (stub, driver) = on_stub();
     let world = World::open(&driver);
-    let copies = standin.counts().copies;
+    let copies = stub.counts().copies;
     let block = |world: &World| world.pool.take().expect("a block");
-    assert!(world.up.copy_up(block(&world), &world.memory, BYTES + 1).is_err());
-    assert!(world.down.copy_down(&world.memory, 1, BYTES, block(&world)).is_err());
-    assert!(world.down.copy_down(&world.memory, usize::MAX, 2, block(&world)).is_err());
-    assert!(world.run.copy_across((&world.memory, 0), (&world.memory, 4), BYTES).is_err());
+    assert!(world.up.upload(block(&world), &world.memory, BYTES + 1).is_err());
+    assert!(world.down.download(&world.memory, 1, BYTES, block(&world)).is_err());
+    assert!(world.down.download(&world.memory, usize::MAX, 2, block(&world)).is_err());
+    assert!(world.run.copy_on_device((&world.memory, 0), (&world.memory, 4), BYTES).is_err());
     let longer = Memory::take(&world.device, 2 * world.pool.block_bytes()).expect("memory");
-    assert!(world.up.copy_up(block(&world), &longer, longer.bytes()).is_err(), "longer than its block");
-    assert!(world.down.copy_down(&longer, 0, longer.bytes(), block(&world)).is_err());
-    assert_eq!((standin.counts().copies, world.pool.free()), (copies, BLOCKS));
+    assert!(world.up.upload(block(&world), &longer, longer.bytes()).is_err(), "longer than its block");
+    assert!(world.down.download(&longer, 0, longer.bytes(), block(&world)).is_err());
+    assert_eq!((stub.counts().copies, world.pool.free()), (copies, BLOCKS));
 }
 
 #[test]
-fn a_block_whose_flight_is_let_go_comes_back_when_its_copy_is_done() {
-    let (standin, driver) = on_standin();
+fn the_buffer_of_a_dropped_transfer_returns_when_its_copy_is_done() {
+    let (stub, driver) = on_stub();
     for seed in 0..SEEDS {
-        standin.seed(seed);
+        stub.seed(seed);
         let world = World::open(&driver);
         drop(world.send(7.0).expect("a copy"));
         assert_eq!(world.pool.free(), BLOCKS);
-        // Whoever gets the block next may write it at once.
+        // The next owner may write the buffer at once.
         let mut again: Vec<Pinned> = (0..BLOCKS).map(|_| world.pool.take().expect("a block")).collect();
         again.iter_mut().for_each(|block| block.fill(0));
         drop(again);
@@ -251,10 +251,10 @@ fn without_a_driver_or_with_another_library_nothing_is_called() {
     let other = Driver::open(Path::new("libm.so.6")).expect_err("another library");
     let DriverError::TooOld { calls, .. } = &other else { panic!("{other}") };
     assert!(calls.len() == visage_kernels::cuda::sys::NAMES.len() && calls.contains(&"cuInit"), "{other}");
-    let (standin, driver) = on_standin();
+    let (stub, driver) = on_stub();
     let beyond = Device::open(&driver, 3).expect_err("one device");
     assert!(matches!(beyond, DriverError::NoSuchDevice { ordinal: 3, found: 1 }), "{beyond}");
-    assert_eq!((driver.version(), standin.counts().living_contexts), (Ok(12080), 0));
+    assert_eq!((driver.version(), stub.counts().living_contexts), (Ok(12080), 0));
 }
 
 /// The files of this package's sources.
@@ -264,48 +264,48 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn no_call_of_cudarc_is_reached_since_nobody_but_the_table_of_calls_names_it() {
+fn cudarc_is_named_only_by_the_table_of_entry_points() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let names = |path: &PathBuf| std::fs::read_to_string(path).is_ok_and(|text| text.contains("cudarc::"));
     let found: Vec<_> = sources(&src).into_iter().filter(names).collect();
     assert_eq!(found, [src.join("cuda/sys.rs")]);
     let text = std::fs::read_to_string(&found[0]).expect("the table");
-    // Taken for their types, behind which no address is looked up.
+    // Used for their types only: no symbol is looked up.
     assert_eq!(text.matches("= sys::$name;").count(), 1);
     assert_eq!(text.matches("sys::$name").count() + text.matches("sys::cu").count(), 1);
 }
 
 #[test]
-fn the_loader_finds_the_standin_as_it_would_find_the_driver() {
-    let standin = StubDriver::new();
-    if std::env::var_os("VISAGE_STANDIN_CHILD").is_some() {
+fn the_loader_finds_the_stub_as_it_finds_the_driver() {
+    let stub = StubDriver::new();
+    if std::env::var_os("VISAGE_STUB_CHILD").is_some() {
         let driver = Driver::open(Path::new(LIBRARY)).expect("found by its name");
         let device = Device::open(&driver, 0).expect("a device");
-        assert_eq!((device.name().as_deref(), device.sm().map(Sm::tag)), (Ok("stand-in"), Ok("sm89".to_owned())));
+        assert_eq!((device.name().as_deref(), device.sm().map(Sm::tag)), (Ok("stub"), Ok("sm89".to_owned())));
         assert_eq!(device.bus_address().as_deref(), Ok("00000000:0A:00.0"));
         return;
     }
     let this = std::env::current_exe().expect("this test");
     let child = std::process::Command::new(this)
-        .args(["--exact", "the_loader_finds_the_standin_as_it_would_find_the_driver"])
-        .env("LD_LIBRARY_PATH", standin.path().parent().expect("a folder"))
-        .env("VISAGE_STANDIN_CHILD", "1")
+        .args(["--exact", "the_loader_finds_the_stub_as_it_finds_the_driver"])
+        .env("LD_LIBRARY_PATH", stub.path().parent().expect("a folder"))
+        .env("VISAGE_STUB_CHILD", "1")
         .output()
         .expect("a child");
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
 }
 
 #[test]
-fn a_card_copies_runs_replays_and_outlives_a_fault() {
-    let Some(driver) = card() else { return };
+fn on_a_real_gpu_copies_runs_and_replays_work_and_survive_a_fault() {
+    let Some(driver) = gpu() else { return };
     let device = Device::open(&driver, 0).expect("a device");
     println!("{} sm {:?}, CUDA {:?}", device.name().expect("a name"), device.sm(), driver.version());
     pass(&driver, 41.0);
     if std::env::var_os("VISAGE_CUDA_UNBROKEN").is_some() {
-        println!("skipped: cuda: nothing is broken on purpose under a sanitizer");
+        println!("skipped: cuda: faults are not injected under a sanitizer");
         return;
     }
-    // An address that is nobody's.
+    // An address that belongs to nothing.
     fail(&driver, |world| {
         let grid = Grid { blocks: [1, 1, 1], threads: [32, 1, 1] };
         let nowhere = [Argument::Address(16), Argument::U32(32)];
@@ -318,23 +318,23 @@ fn a_card_copies_runs_replays_and_outlives_a_fault() {
 const LARGE_BYTES: usize = 256 << 20;
 
 #[test]
-fn copies_both_ways_overlap_on_a_card() {
-    let Some(driver) = card() else { return };
+fn on_a_real_gpu_copies_in_both_directions_overlap() {
+    let Some(driver) = gpu() else { return };
     let device = Device::open(&driver, 0).expect("a device");
     let [up, down] = [(); 2].map(|()| Stream::new(&device).expect("a stream"));
     let [to, from] = [(); 2].map(|()| Memory::take(&device, LARGE_BYTES).expect("memory"));
     let pool = PinnedPool::reserve(&device, 2, LARGE_BYTES).expect("blocks");
     let [begun, done] = [(); 2].map(|()| Event::new(&device).expect("an event"));
-    // A sanitizer minds what comes down and was never written.
-    drop(up.copy_up(pool.take().expect("a block"), &from, LARGE_BYTES).expect("a copy"));
+    // A sanitizer reports downloads of uninitialised memory.
+    drop(up.upload(pool.take().expect("a block"), &from, LARGE_BYTES).expect("a copy"));
     up.record(&begun).expect("a mark");
     down.wait(&begun).expect("a wait");
-    let upwards = up.copy_up(pool.take().expect("a block"), &to, LARGE_BYTES).expect("a copy");
-    let downwards = down.copy_down(&from, 0, LARGE_BYTES, pool.take().expect("a block")).expect("a copy");
+    let upwards = up.upload(pool.take().expect("a block"), &to, LARGE_BYTES).expect("a copy");
+    let downwards = down.download(&from, 0, LARGE_BYTES, pool.take().expect("a block")).expect("a copy");
     up.wait_for(&downwards).expect("a wait");
     up.record(&done).expect("a mark");
     done.synchronise().expect("both");
-    let (up_took, down_took) = (land(upwards).expect("landed").1, land(downwards).expect("landed").1);
+    let (up_took, down_took) = (poll(upwards).expect("done").1, poll(downwards).expect("done").1);
     let both = done.since(&begun).expect("past");
     println!("256 MiB up {up_took:?}, down {down_took:?}, both beside each other {both:?}");
     assert!(both < (up_took + down_took).mul_f64(0.8), "{both:?} for {up_took:?} and {down_took:?}");

@@ -1,13 +1,12 @@
-//! Kernels through the way that a card gets them: loaded, queued, copied. Against the stand-in for the driver, whose kernels are
-//! the twins, on any machine; against a card where `VISAGE_CUDA=1` says that there is one.
+//! Kernels as a GPU gets them: loaded, queued, copied. On the stub driver, whose kernels are the reference implementations, on
+//! any machine; on a GPU where `VISAGE_CUDA=1` is set.
 
-#![expect(clippy::disallowed_methods, reason = "a test is told by its environment whether there is a card")]
+#![expect(clippy::disallowed_methods, reason = "the environment says whether there is a GPU")]
 
 #[path = "driver/stub_driver.rs"]
 mod stub_driver;
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
 use stub_driver::StubDriver;
@@ -15,33 +14,24 @@ use visage_engines::cubins::Cubins;
 use visage_kernels::cuda::{Device, Driver, LIBRARY, Memory, Stream};
 use visage_kernels::libraries::nvrtc_places;
 use visage_kernels::nvrtc::{Cubin, Nvrtc, obtain_all};
-use visage_kernels::reference::check::{Verdict, trials};
-use visage_kernels::reference::{PcmToF32, Source, kernels};
-use visage_kernels::{Kernels, LaunchError};
+use visage_kernels::reference::check::{Verdict, checks};
+use visage_kernels::reference::{PcmToF32, kernels};
+use visage_kernels::{Kernels, LaunchError, Piece};
 
-/// Cubins that the stand-in takes without looking at them.
-fn untried() -> Vec<Cubin> {
-    // SAFETY: the stand-in for the driver reads no image; its kernels are the twins.
-    Source::ALL.map(|source| unsafe { Cubin::trusted(source, b"for the stand-in".to_vec()) }).into()
+fn stub() -> (StubDriver, Vec<Cubin>) {
+    let stub = StubDriver::new();
+    stub.seed(7);
+    let cubins = stub.register_kernels();
+    (stub, cubins)
 }
 
-fn standin() -> StubDriver {
-    let standin = StubDriver::new();
-    standin.seed(7);
-    for kernel in kernels() {
-        let name = CString::new(kernel.name).expect("a name");
-        standin.twin(&name, kernel.twin, &kernel.argument_bytes());
-    }
-    standin
-}
-
-/// The largest difference of each kernel, over all trials.
+/// The largest difference of each kernel, over all checks.
 fn errors(device: &Device, loaded: &Kernels) -> BTreeMap<&'static str, (f64, f64)> {
     let mut worst: BTreeMap<&'static str, (f64, f64)> = BTreeMap::new();
-    for trial in trials().expect("constants") {
-        let name = trial.order.kernel().name;
-        let verdicts = loaded.attempt(device, &trial).expect("it runs");
-        assert!(verdicts.iter().all(Verdict::is_passed), "{name} {:?}: {verdicts:?}", trial.order.numbers());
+    for check in checks().expect("constants") {
+        let name = check.launch.kernel().name;
+        let verdicts = loaded.run_check(device, &check).expect("it runs");
+        assert!(verdicts.iter().all(Verdict::is_passed), "{name} {:?}: {verdicts:?}", check.launch.scalars());
         let error = verdicts.iter().map(|verdict| verdict.error).fold(0.0, f64::max);
         let tolerance = verdicts.iter().map(|verdict| verdict.tolerance).fold(0.0, f64::max);
         let kept = worst.entry(name).or_insert((0.0, tolerance));
@@ -51,43 +41,45 @@ fn errors(device: &Device, loaded: &Kernels) -> BTreeMap<&'static str, (f64, f64
 }
 
 #[test]
-fn every_kernel_is_queued_with_the_arguments_of_its_twin_and_nothing_is_left() {
-    let standin = standin();
-    let driver = standin.driver();
+fn every_kernel_gets_the_arguments_of_its_reference_and_everything_is_freed() {
+    let (stub, cubins) = stub();
+    let driver = stub.driver();
     let device = Device::open(&driver, 0).expect("a device");
-    let loaded = Kernels::load(&device, &untried()).expect("all kernels");
+    let loaded = Kernels::load(&device, &cubins).expect("all kernels");
     let worst = errors(&device, &loaded);
     assert!(worst.len() == kernels().count() && worst.values().all(|(error, _)| *error == 0.0), "{worst:?}");
     drop((loaded, device));
-    assert_eq!(standin.counts().living(), 0, "{:?}", standin.counts());
-    standin.assert_obeyed();
+    assert_eq!(stub.counts().living(), 0, "{:?}", stub.counts());
+    stub.assert_obeyed();
 }
 
 #[test]
-fn memory_that_is_too_short_or_a_kernel_that_is_not_loaded_is_refused_before_the_driver_is_asked() {
-    let standin = standin();
-    let driver = standin.driver();
+fn short_or_overlapping_memory_and_unloaded_kernels_are_refused_before_the_driver_is_called() {
+    let (stub, cubins) = stub();
+    let driver = stub.driver();
     let device = Device::open(&driver, 0).expect("a device");
-    let loaded = Kernels::load(&device, &untried()[5..]).expect("the last");
+    let loaded = Kernels::load(&device, &cubins[5..]).expect("the last");
     let stream = Stream::new(&device).expect("a stream");
     let [pcm, out] = [128, 124].map(|bytes| Memory::take(&device, bytes).expect("memory"));
-    let order = PcmToF32::new(32, 1.0).order().expect("an order");
-    for memory in [&[&pcm, &out][..], &[&pcm, &pcm], &[&pcm], &[]] {
-        assert!(matches!(loaded.queue(&stream, &order, memory), Err(LaunchError::Size(_))));
+    let [pcm, out] = [&pcm, &out].map(Piece::whole);
+    let launch = PcmToF32::new(32, 1.0).launch().expect("a launch");
+    let inside = Piece { at: 100, bytes: 28, ..pcm };
+    for memory in [&[pcm, out][..], &[pcm, pcm], &[pcm], &[], &[pcm, inside], &[Piece { at: 120, ..pcm }, out]] {
+        assert!(matches!(loaded.queue(&stream, &launch, memory), Err(LaunchError::Size(_))), "{memory:?}");
     }
-    let fitting = PcmToF32::new(31, 1.0).order().expect("an order");
-    loaded.queue(&stream, &fitting, &[&pcm, &out]).expect("long enough");
-    let other = trials().expect("constants").remove(0);
-    assert!(matches!(loaded.attempt(&device, &other), Err(LaunchError::Unknown { name: "rgb_f32_to_i420" })));
+    let fitting = PcmToF32::new(31, 1.0).launch().expect("a launch");
+    loaded.queue(&stream, &fitting, &[pcm, out]).expect("long enough");
+    let other = checks().expect("constants").remove(0);
+    assert!(matches!(loaded.run_check(&device, &other), Err(LaunchError::Unknown { name: "rgb_f32_to_i420" })));
     stream.synchronise().expect("done");
-    assert_eq!(standin.counts().launches, 1);
-    standin.assert_obeyed();
+    assert_eq!(stub.counts().launches, 1);
+    stub.assert_obeyed();
 }
 
 #[test]
-fn on_a_card_every_kernel_is_within_its_tolerance_of_its_twin() {
+fn on_a_real_gpu_every_kernel_is_within_its_tolerance_of_its_reference() {
     if std::env::var_os("VISAGE_CUDA").is_none() {
-        println!("skipped: kernels on a card: VISAGE_CUDA=1 says that there is one");
+        println!("skipped: kernels on a GPU: VISAGE_CUDA is not set");
         return;
     }
     let driver = Driver::open(Path::new(LIBRARY)).expect("a driver");
@@ -99,6 +91,6 @@ fn on_a_card_every_kernel_is_within_its_tolerance_of_its_twin() {
     let all = obtain_all(device.sm().expect("its capability"), load, &cubins).expect("compiled");
     let loaded = Kernels::load(&device, &all).expect("all kernels");
     for (name, (error, tolerance)) in errors(&device, &loaded) {
-        println!("kernels: {name} on the card is within {error:.1e} of its twin, {tolerance:.1e} is allowed");
+        println!("kernels: {name} on the GPU is within {error:.1e} of its reference, {tolerance:.1e} is allowed");
     }
 }

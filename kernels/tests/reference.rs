@@ -1,5 +1,5 @@
-//! The CUDA sources themselves against their twins: compiled as C++ for this CPU, every thread run, on any machine with a C++
-//! compiler. It holds what the sources say; what a card makes of them is tried on a card (`visage kernels check`).
+//! The CUDA sources against their reference implementations: compiled as C++ for this CPU, every thread run, on any machine
+//! with a C++ compiler. It checks what the sources say; `visage kernels check` checks what a GPU makes of them.
 
 #![expect(clippy::print_stdout, reason = "what is skipped says so, and figures are shown")]
 
@@ -8,10 +8,10 @@ use std::path::Path;
 use std::process::Command;
 
 use libloading::Library;
-use visage_kernels::reference::check::{Check, trials};
+use visage_kernels::reference::check::{Check, checks};
 use visage_kernels::reference::{Reference, Source, kernels};
 
-/// Compiles a source with the shim before it and an entry for each kernel behind it.
+/// Compiles a source behind the shim, with an entry for each kernel.
 fn compiled(source: Source, folder: &Path) -> Option<Library> {
     let mut text = format!("#include \"shim.h\"\n{}\n", source.text());
     for kernel in kernels().filter(|kernel| kernel.source == source) {
@@ -21,7 +21,7 @@ fn compiled(source: Source, folder: &Path) -> Option<Library> {
     std::fs::write(&file, text).expect("a file");
     let flags =
         ["-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-Wall", "-Werror", "-Wno-unused-function"];
-    let shim = concat!("-I", env!("CARGO_MANIFEST_DIR"), "/tests/twins");
+    let shim = concat!("-I", env!("CARGO_MANIFEST_DIR"), "/tests/reference");
     let compiler = Command::new("c++").args(flags).arg(shim).arg("-o").arg(&library).arg(&file).output();
     let Ok(said) = compiler else {
         println!("skipped: kernels: there is no C++ compiler (c++) to run their sources on the CPU");
@@ -32,30 +32,30 @@ fn compiled(source: Source, folder: &Path) -> Option<Library> {
     Some(unsafe { Library::new(&library) }.expect("what was compiled loads"))
 }
 
-fn largest_error(trial: &Check, library: &Library) -> f64 {
-    let name = trial.order.kernel().name;
+fn largest_error(check: &Check, library: &Library) -> f64 {
+    let name = check.launch.kernel().name;
     // SAFETY: `ENTRY` of the shim declares it so.
     let entry =
         unsafe { library.get::<Reference>(format!("run_{name}").as_bytes()) }.expect("an entry for each kernel");
-    let mut buffers = trial.buffers.clone();
-    // SAFETY: the entry calls the kernel, whose arguments are those of the order, and which is on trial here: what it reaches
-    // beyond its buffers would be found by a sanitizer, and its sizes are the order's.
-    unsafe { trial.order.call(*entry, &mut buffers) }.expect("buffers of the trial");
-    let verdicts = trial.judge(&buffers).expect("buffers of the trial");
+    let mut buffers = check.buffers.clone();
+    // SAFETY: the entry calls the kernel with the arguments of the launch. It is under test: a sanitizer would find an access
+    // beyond its buffers, and its sizes are the launch's.
+    unsafe { check.launch.call(*entry, &mut buffers) }.expect("buffers of the check");
+    let verdicts = check.judge(&buffers).expect("buffers of the check");
     assert!(verdicts.iter().all(visage_kernels::reference::check::Verdict::is_passed), "{name}: {verdicts:?}");
     verdicts.iter().map(|verdict| verdict.error).fold(0.0, f64::max)
 }
 
 #[test]
-fn the_sources_reckon_what_their_twins_do() {
+fn the_sources_compute_what_their_references_do() {
     let folder = tempfile::tempdir().expect("a folder");
-    let trials = trials().expect("constants");
+    let checks = checks().expect("constants");
     for source in Source::ALL {
         let Some(library) = compiled(source, folder.path()) else { return };
         for kernel in kernels().filter(|kernel| kernel.source == source) {
-            let own = trials.iter().filter(|trial| trial.order.kernel().name == kernel.name);
-            let worst = own.map(|trial| largest_error(trial, &library)).fold(0.0, f64::max);
-            println!("kernels: {} on the CPU is within {worst:.1e} of its twin", kernel.name);
+            let own = checks.iter().filter(|check| check.launch.kernel().name == kernel.name);
+            let worst = own.map(|check| largest_error(check, &library)).fold(0.0, f64::max);
+            println!("kernels: {} on the CPU is within {worst:.1e} of its reference", kernel.name);
         }
     }
 }

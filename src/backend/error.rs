@@ -1,14 +1,17 @@
-//! Why a graph could not be loaded or run.
+//! Why a graph or kernel could not be loaded or run.
+//!
+//! Decides which errors a session outlives: all but [`BackendError::Device`].
 
 use thiserror::Error;
 
-/// Why a graph could not be loaded or run.
+/// Why a graph or kernel could not be loaded or run.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BackendError {
-    /// The bytes are no graph that this engine understands.
-    #[error("wanted a graph that the {backend} engine can load, found: {found}")]
+    /// The graph or kernel is not one that this backend can load.
+    #[error("wanted a graph that the {backend} backend can load, found: {found}")]
     Load {
-        /// The engine.
+        /// The backend.
         backend: &'static str,
         /// What it said.
         found: String,
@@ -21,27 +24,27 @@ pub enum BackendError {
         /// The names there are.
         found: String,
     },
-    /// The graph failed while running.
-    #[error("the graph did not run: {found}")]
+    /// The step failed; the slot can go on.
+    #[error("the step failed: {found}")]
     Run {
-        /// What the engine said.
+        /// What the backend said.
         found: String,
     },
-    /// The step was not begun; it may be tried again when earlier ones are done.
-    #[error("wanted room for a step, {found}")]
+    /// The step was not queued; it may be submitted again once earlier ones are done.
+    #[error("no room for a step now: {found}")]
     Busy {
-        /// What is taken.
+        /// What is in use.
         found: &'static str,
     },
     /// Every slot is taken.
-    #[error("wanted a slot on the graph \"{graph}\", all {slots} are taken")]
+    #[error("all {slots} slots on \"{graph}\" are taken")]
     Full {
-        /// The graph.
+        /// The graph or kernel.
         graph: String,
         /// How many there are.
         slots: usize,
     },
-    /// The device failed; the session that hears this is over.
+    /// The device failed; sessions that see this have ended.
     #[error("the device failed: {found}")]
     Device {
         /// What happened.

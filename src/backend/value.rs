@@ -1,91 +1,129 @@
-//! Tensors, and values that may be elsewhere.
+//! Values: tensors that go into steps and come out of them, on the host or wherever a backend keeps them.
+//!
+//! Decides which operations a placement allows. A backend brings its own placements by [`DeviceValue`] and
+//! [`PendingDownload`]; no backend is named here.
 
-use super::BackendError;
-#[cfg(feature = "cuda")]
-use super::gpu::{DeviceTensor, Downloading};
+use std::any::Any;
+use std::fmt;
+
+use visage_kernels::DType;
+
+use super::{BackendError, Tensor};
 use crate::telemetry::StepTimes;
 
-/// A dense tensor of `f32`, row major.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
-    /// Length of each axis.
-    pub shape: Vec<usize>,
-    /// As many values as the lengths multiply to.
-    pub values: Vec<f32>,
-}
-
-impl Tensor {
-    /// Zeros.
-    #[must_use]
-    pub fn zeros(shape: &[usize]) -> Self {
-        Self { shape: shape.to_vec(), values: vec![0.0; shape.iter().product()] }
-    }
-}
-
-/// What goes into steps and comes out of them: here, or where the engine reckons.
+/// A tensor in host memory, in device memory, or on its way to the host.
 #[derive(Debug)]
-pub struct Value(pub(super) Held);
+pub struct Value {
+    dtype: DType,
+    shape: Vec<usize>,
+    placement: Placement,
+}
 
 /// Where a value is.
 #[derive(Debug)]
-pub(super) enum Held {
-    /// In this program's memory.
-    Here(Tensor),
-    /// On the card.
-    #[cfg(feature = "cuda")]
-    There(DeviceTensor),
-    /// On its way from the card.
-    #[cfg(feature = "cuda")]
-    Downloading(Downloading),
+pub(super) enum Placement {
+    Host(Tensor),
+    Device(Box<dyn DeviceValue>),
+    Downloading(Box<dyn PendingDownload>),
+}
+
+/// A value that a backend keeps in device memory. Dropping it frees its buffer for another step.
+pub(super) trait DeviceValue: fmt::Debug + Send + Any {
+    /// Queues the copy to the host of a tensor of this type and shape.
+    fn download(&self, dtype: DType, shape: &[usize]) -> Result<Box<dyn PendingDownload>, BackendError>;
+
+    /// For the backend that it belongs to.
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "the CPU backend keeps values on the host"))]
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// A copy to the host that was queued.
+pub(super) trait PendingDownload: fmt::Debug + Send {
+    /// Whether it is done or has failed.
+    fn is_ready(&mut self) -> bool;
+
+    /// The tensor with the times of the step that it comes from; waits if it is not ready.
+    fn take(self: Box<Self>) -> Result<(Tensor, StepTimes), BackendError>;
 }
 
 impl From<Tensor> for Value {
     fn from(tensor: Tensor) -> Self {
-        Self(Held::Here(tensor))
+        Self { dtype: tensor.dtype(), shape: tensor.shape().to_vec(), placement: Placement::Host(tensor) }
     }
 }
 
 impl Value {
-    /// Length of each axis.
-    #[must_use]
-    pub fn shape(&self) -> &[usize] {
-        match &self.0 {
-            Held::Here(tensor) => &tensor.shape,
-            #[cfg(feature = "cuda")]
-            Held::There(resident) => resident.shape(),
-            #[cfg(feature = "cuda")]
-            Held::Downloading(coming) => coming.shape(),
-        }
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "the CPU backend keeps values on the host"))]
+    pub(super) fn on_device(dtype: DType, shape: Vec<usize>, value: Box<dyn DeviceValue>) -> Self {
+        Self { dtype, shape, placement: Placement::Device(value) }
     }
 
-    /// Asks for it: from now on it is on its way here, and no input for another step.
+    pub(super) fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    /// The type of its elements.
+    #[must_use]
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The length of each axis.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Its size in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.dtype.bytes()
+    }
+
+    /// The same elements in another shape; nothing is copied.
     ///
     /// # Errors
-    /// If there is no room for it now; or if the device failed.
-    pub fn ask(&mut self) -> Result<(), BackendError> {
-        #[cfg(feature = "cuda")]
-        if let Held::There(resident) = &self.0 {
-            self.0 = Held::Downloading(resident.ask()?);
+    /// If the shape has more or fewer elements, or the value is on its way to the host.
+    pub fn reshaped(self, shape: &[usize]) -> Result<Self, BackendError> {
+        let failed = || BackendError::Run { found: format!("{:?} cannot be reshaped to {shape:?}", self.shape) };
+        if shape.iter().product::<usize>() != self.shape.iter().product::<usize>() {
+            return Err(failed());
+        }
+        let placement = match self.placement {
+            Placement::Host(tensor) => tensor.reshaped(shape).map(Placement::Host),
+            Placement::Downloading(_) => None,
+            device @ Placement::Device(_) => Some(device),
+        };
+        let found = || BackendError::Run { found: format!("a value on its way to the host cannot be {shape:?}") };
+        Ok(Self { dtype: self.dtype, shape: shape.to_vec(), placement: placement.ok_or_else(found)? })
+    }
+
+    /// Queues the copy to the host: from now on the value is no input for another step. Poll with [`Value::is_ready`].
+    /// On the host it is ready at once.
+    ///
+    /// # Errors
+    /// If there is no room for it now ([`BackendError::Busy`]), or the device failed.
+    pub fn download(&mut self) -> Result<(), BackendError> {
+        if let Placement::Device(value) = &self.placement {
+            self.placement = Placement::Downloading(value.download(self.dtype, &self.shape)?);
         }
         Ok(())
     }
 
-    /// Whether [`Value::take`] would not wait.
+    /// Whether [`Value::take`] returns without waiting. Never for a value in device memory whose download was not queued.
     #[must_use]
-    pub fn is_here(&mut self) -> bool {
-        match &mut self.0 {
-            Held::Here(_) => true,
-            #[cfg(feature = "cuda")]
-            Held::There(_) => false,
-            #[cfg(feature = "cuda")]
-            Held::Downloading(coming) => coming.is_here(),
+    pub fn is_ready(&mut self) -> bool {
+        match &mut self.placement {
+            Placement::Host(_) => true,
+            Placement::Device(_) => false,
+            Placement::Downloading(pending) => pending.is_ready(),
         }
     }
 
-    /// The tensor, waited for if need be.
+    /// The tensor. Waits if it is not ready: for tools and tests; the media path polls [`Value::is_ready`] first.
     ///
     /// # Errors
-    /// As for [`Value::ask`], and if the step it comes from failed.
+    /// As for [`Value::download`], and if the step that it comes from failed.
     pub fn take(self) -> Result<Tensor, BackendError> {
         self.take_timed().map(|(tensor, _)| tensor)
     }
@@ -94,17 +132,12 @@ impl Value {
     ///
     /// # Errors
     /// As for [`Value::take`].
-    pub fn take_timed(self) -> Result<(Tensor, StepTimes), BackendError> {
-        match self.0 {
-            Held::Here(tensor) => Ok((tensor, StepTimes::default())),
-            #[cfg(feature = "cuda")]
-            Held::There(resident) => {
-                let coming = resident.ask()?;
-                drop(resident);
-                coming.take()
-            }
-            #[cfg(feature = "cuda")]
-            Held::Downloading(coming) => coming.take(),
+    pub fn take_timed(mut self) -> Result<(Tensor, StepTimes), BackendError> {
+        self.download()?;
+        match self.placement {
+            Placement::Host(tensor) => Ok((tensor, StepTimes::default())),
+            Placement::Downloading(pending) => pending.take(),
+            Placement::Device(_) => Err(BackendError::Run { found: "the download was not queued".to_owned() }),
         }
     }
 }

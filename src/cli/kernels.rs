@@ -83,15 +83,15 @@ fn list_kernels(list: &ListFlags, cubins: &Cubins) {
     print_rows(list, &rows.collect::<Vec<_>>(), &["kernel", "source", "compiled_for"]);
 }
 
-/// Every trial of every kernel on the first GPU.
+/// Every check of every kernel on the first card.
 fn check(wanted: &NvrtcFlags, cubins: &Cubins) -> Result<(), CliError> {
     let device = Device::open(&Driver::open(LIBRARY.as_ref())?, 0)?;
     let all = nvrtc::obtain_all(device.sm()?, || load(wanted), cubins).map_err(with_hint)?;
     let kernels = Kernels::load(&device, &all)?;
     let mut rows: Vec<Value> = Vec::new();
-    for trial in reference::check::trials()? {
-        let name = trial.order.kernel().name;
-        for verdict in kernels.attempt(&device, &trial)? {
+    for check in reference::check::checks()? {
+        let name = check.launch.kernel().name;
+        for verdict in kernels.run_check(&device, &check)? {
             let before = rows.iter_mut().find(|row| row["kernel"] == name);
             let worst = before.as_ref().map_or(0.0, |row| row["error"].as_f64().unwrap_or(f64::INFINITY));
             let is_passed = verdict.is_passed() && before.as_ref().is_none_or(|row| row["state"] == "passed");

@@ -35,7 +35,7 @@ pub fn open_pack(
         BackendChoice::Cpu => "the pack does not fit this visage",
         BackendChoice::Tensorrt => "visage doctor shows what is wrong with the GPU; --backend cpu needs none",
     };
-    let opened = Portrait::open(pack_files(flags)?, &*engine::open_backend(backend, sessions, engines.clone())?);
+    let opened = Portrait::open(pack_files(flags)?, &*engine::open_backend(backend, sessions, engines.clone(), flags)?);
     let pack = opened.map_err(|error| CliError::new(error, hint))?;
     engines.iter().for_each(Engine::mark_verified);
     Ok(pack)

@@ -74,7 +74,7 @@ fn accelerator(
     for planned in build.plan(vec![sm], Some(precision))? {
         engines.push(build.make(&planned, &|_| (), &always)?.engine);
     }
-    Ok(Ok(gpu_backend(1, engines)?))
+    Ok(Ok(gpu_backend(1, engines, flags)?))
 }
 
 /// A graph that fails is a row of its own: the others are still compared.

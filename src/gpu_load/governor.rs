@@ -45,13 +45,13 @@ pub struct Allowance {
 /// Changes that are logged and counted, once each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It was hot for long: fewer sessions.
+    /// Hot for long: fewer sessions.
     Lowered,
-    /// It was cool for long: more sessions.
+    /// Cool for long: more sessions.
     Restored,
-    /// Its memory does not hold another session.
+    /// Another session does not fit into its memory.
     MemoryShort,
-    /// It does again.
+    /// It fits again.
     MemoryEnough,
     /// It stopped answering.
     Silent,
@@ -78,7 +78,7 @@ impl Change {
     }
 }
 
-/// The policy over one card.
+/// The policy for one GPU.
 #[derive(Clone, Debug)]
 pub struct Governor {
     gpu: GpuRequirement,
@@ -186,13 +186,13 @@ impl Governor {
 
     /// One step down, and at most the number of running sessions: removing free capacity does not cool a GPU.
     fn lower(&self, running: usize) -> usize {
-        let Allowance { capacity: places, .. } = self.allowance;
-        places.saturating_sub(self.step()).min(running).max(FEWEST).min(places)
+        let Allowance { capacity, .. } = self.allowance;
+        capacity.saturating_sub(self.step()).min(running).max(FEWEST).min(capacity)
     }
 
-    fn set_capacity(&mut self, places: usize, change: Change) -> Option<Change> {
-        let before = std::mem::replace(&mut self.allowance.capacity, places);
-        (before != places).then_some(change)
+    fn set_capacity(&mut self, capacity: usize, change: Change) -> Option<Change> {
+        let before = std::mem::replace(&mut self.allowance.capacity, capacity);
+        (before != capacity).then_some(change)
     }
 
     /// Computes how many further sessions fit into the free memory.
@@ -218,9 +218,9 @@ mod tests {
     use crate::time::Wall;
 
     const MB: u64 = 1_000_000;
-    const CARD: GpuRequirement = GpuRequirement { bus_address: None, index: 0, session_bytes: 500 * MB };
+    const GPU: GpuRequirement = GpuRequirement { bus_address: None, index: 0, session_bytes: 500 * MB };
 
-    /// A governor of eight places, fed once a second.
+    /// A governor with a capacity of eight, read once a second.
     struct Trace {
         governor: Governor,
         now: Instant,
@@ -233,15 +233,15 @@ mod tests {
     impl Trace {
         fn new() -> Self {
             let begun = Wall.now();
-            let governor = Governor::new(CARD, 8, begun);
+            let governor = Governor::new(GPU, 8, begun);
             Self { governor, now: begun, running: 8, free_bytes: 8000 * MB, changes: Vec::new(), begun }
         }
 
         fn on_reading(&mut self, readings: &[GpuReading]) {
             self.now += Duration::from_secs(1);
             let changes = self.governor.on_reading(readings, self.running, self.now);
-            let (second, places) = ((self.now - self.begun).as_secs(), self.governor.allowance().capacity);
-            self.changes.extend(changes.into_iter().map(|change| (second, change, places)));
+            let (second, capacity) = ((self.now - self.begun).as_secs(), self.governor.allowance().capacity);
+            self.changes.extend(changes.into_iter().map(|change| (second, change, capacity)));
         }
 
         fn at(&mut self, temperature_c: u32) {
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_that_heats_and_cools_loses_places_step_by_step_and_gets_them_back() {
+    fn a_gpu_that_heats_and_cools_loses_capacity_in_steps_and_regains_it() {
         let mut trace = Trace::new();
         trace.hold(70, 5);
         trace.hold(84, 60);
@@ -284,13 +284,13 @@ mod tests {
     }
 
     #[test]
-    fn a_card_that_flaps_around_eighty_degrees_keeps_its_places() {
+    fn a_gpu_that_varies_around_the_threshold_keeps_its_capacity() {
         let mut trace = Trace::new();
         (0..100).for_each(|second| trace.at(if second % 9 == 0 { 80 } else { 81 }));
         assert_eq!(trace.changes, []);
         trace.hold(81, 11);
         assert_eq!(trace.changes.len(), 1, "{:?}", trace.changes);
-        // Nor does one that flaps around 75 get them back.
+        // Nor does one that varies around 75 regain it.
         (0..600).for_each(|second| trace.at(if second % 50 == 0 { 75 } else { 74 }));
         assert_eq!(trace.changes.len(), 1, "{:?}", trace.changes);
     }
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_that_leaps_between_hot_and_cold_keeps_its_places_and_a_clock_that_goes_back_breaks_nothing() {
+    fn a_gpu_that_jumps_between_hot_and_cold_keeps_its_capacity_and_a_clock_that_goes_back_is_harmless() {
         let mut trace = Trace::new();
         (0..200).for_each(|second| trace.at([200, 0, 81, 74][second % 4]));
         assert_eq!(trace.changes, []);
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn another_card_is_not_this_ones_business_and_a_mute_sensor_is_no_heat() {
+    fn readings_of_another_gpu_are_ignored_and_an_unknown_temperature_is_not_hot() {
         let mut trace = Trace::new();
         let own = GpuReading { memory_free_bytes: Some(8000 * MB), ..GpuReading::default() };
         let other = GpuReading { index: 1, temperature_c: Some(95), memory_free_bytes: Some(0), ..own.clone() };
@@ -388,10 +388,10 @@ mod tests {
     }
 
     #[test]
-    fn a_card_is_known_by_its_place_on_the_bus_before_its_number() {
+    fn a_gpu_is_identified_by_its_bus_address_before_its_index() {
         let mut trace = Trace::new();
-        let card = GpuRequirement { bus_address: Some("00000000:0A:00.0".into()), ..CARD };
-        trace.governor = Governor::new(card, 8, trace.begun);
+        let gpu = GpuRequirement { bus_address: Some("00000000:0A:00.0".into()), ..GPU };
+        trace.governor = Governor::new(gpu, 8, trace.begun);
         let at = |index, bus_address: &str, degrees| {
             let memory_free_bytes = Some(8000 * MB);
             let (bus_address, temperature_c) = (Some(bus_address.to_owned()), Some(degrees));

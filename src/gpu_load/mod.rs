@@ -1,18 +1,18 @@
-//! The graphics cards while shows run: what they say of themselves, and how many sessions that leaves.
+//! GPU load: readings of the GPUs, and how many sessions they leave room for.
 //!
-//! Decides when a card is too hot or too full for another session. Reads no card and no clock: readings and time are given.
+//! Decides when a GPU is too hot or too full for another session. Reads no GPU and no clock: readings and time are passed in.
 
 mod governor;
 
 pub use governor::{Allowance, Change, Governor, HOT_C};
 pub use visage_kernels::gpu_watch::GpuReading;
 
-/// Reasons for which clocks are lowered, as people say them, each once; `reasons` are NVML's.
+/// NVML's reasons for lowered clocks in plain words, each once.
 #[must_use]
 pub fn slowed_by(reasons: &[String]) -> String {
     let mut words: Vec<&str> = reasons.iter().map(|reason| in_words(reason)).collect();
     if words.len() > 1 {
-        // It stands beside the reason that the hardware has.
+        // NVML reports it together with the actual reason.
         words.retain(|word| *word != HARDWARE);
     }
     words.dedup();
@@ -31,39 +31,40 @@ fn in_words(reason: &str) -> &str {
     }
 }
 
-/// The card that faces are drawn on.
+/// The GPU that a backend computes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GpuRequirement {
-    /// Its place on the bus, which tells it from others whatever numbers cards.
+    /// Its PCI bus address, which identifies it however GPUs are numbered.
     pub bus_address: Option<String>,
-    /// Its number among [`GpuReading`]s, where places are not told.
+    /// Its index among [`GpuReading`]s, for when addresses are unknown.
     pub index: u32,
-    /// Memory of it that one more session takes.
+    /// Device memory that another session takes.
     pub session_bytes: u64,
 }
 
-/// What a card was given to do since the process began.
+/// Counters of a GPU's work since the process started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeviceCounts {
-    /// Steps that were begun.
+    /// Steps queued.
     pub steps: u64,
-    /// Runs of engines; a run serves one step or several.
+    /// Runs of engines; one run serves one step or a batch of several.
     pub runs: u64,
-    /// Runs that replayed a captured graph.
+    /// Runs that replayed a captured CUDA graph.
     pub replays: u64,
-    /// Outputs that were copied back.
-    pub fetches: u64,
+    /// Launches of our own kernels.
+    pub kernels: u64,
+    /// Outputs downloaded.
+    pub downloads: u64,
     /// Steps that failed.
     pub failures: u64,
-    /// How often the device was opened anew.
-    pub reopenings: u64,
-    /// How often, since the last graph was loaded, the driver was asked for memory or a stream was waited for as a whole.
-    /// Zero while a show runs.
-    pub asked_in_loop: u64,
+    /// How often the context was re-created after a fault.
+    pub context_resets: u64,
+    /// Allocations, page locks and stream synchronisations since the last graph or kernel was loaded. Zero in the loop.
+    pub loop_stalls: u64,
 }
 
 impl GpuRequirement {
-    /// Whether `reading` is this card's.
+    /// Whether `reading` is of this GPU.
     fn is_of(&self, reading: &GpuReading) -> bool {
         match (&self.bus_address, &reading.bus_address) {
             (Some(own), Some(read)) => own == read,
@@ -77,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reasons_are_said_in_words_and_once() {
+    fn reasons_are_given_in_words_and_once() {
         let said = |reasons: &[&str]| slowed_by(&reasons.iter().map(|reason| (*reason).to_owned()).collect::<Vec<_>>());
         assert_eq!(said(&["hw_slowdown", "sw_thermal_slowdown", "hw_thermal_slowdown"]), "heat");
         assert_eq!(

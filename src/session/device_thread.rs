@@ -11,15 +11,15 @@ use crate::backend::gpu::DeviceLoop;
 ///
 /// # Errors
 /// If the thread cannot be started.
-pub fn start_device_thread(owner: DeviceLoop) -> io::Result<()> {
-    std::thread::Builder::new().name("gpu".to_owned()).spawn(move || owner.run(log)).map(drop)
+pub fn start_device_thread(device: DeviceLoop) -> io::Result<()> {
+    std::thread::Builder::new().name("gpu".to_owned()).spawn(move || device.run(log)).map(drop)
 }
 
 /// The operator reads of a fault in the log before callers notice it.
 fn log(health: &Health) {
     match health {
-        Health::Ready => tracing::info!("the card takes sessions again"),
-        Health::Recovering { found } => tracing::warn!("the card takes no sessions for now: {found}"),
-        Health::Lost { found } => tracing::error!("the card takes no sessions any more: {found}"),
+        Health::Ready => tracing::info!("the GPU accepts sessions again"),
+        Health::Recovering { found } => tracing::warn!("the GPU accepts no sessions for now: {found}"),
+        Health::Lost { found } => tracing::error!("the GPU accepts no sessions any more: {found}"),
     }
 }

@@ -1,92 +1,94 @@
-//! A card that is the stand-in for the driver, with engines that reckon as the CPU does.
+//! A GPU that is the stub driver, with engines that compute as the CPU backend does, and kernels that are the references.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use visage::backend::gpu::{DeviceLoop, GpuBackend, GpuConfig, card};
-use visage::backend::{Backend, CpuBackend, Onnx, Tensor, Value};
-use visage_kernels::cuda::{EngineError, Port, Side};
+use visage::backend::gpu::{DeviceLoop, GpuBackend, GpuConfig, open};
+use visage::backend::{Backend, BackendError, CpuBackend, Graph, Kernel, KernelSpec, Onnx, Signature, Tensor, Value};
+use visage_kernels::cuda::{AxisRange, EngineError};
 
-use crate::engine::{HostEngines, Open, Reckon};
+use crate::engine::{Compute, Given, HostEngines, HostGraph, Open};
 use crate::stub_driver::StubDriver;
 
 pub const MOUTH: &[u8] = include_bytes!("../../engines/packs/portrait/mouth/mouth.onnx");
 pub const MOUTH_JSON: &[u8] = include_bytes!("../../engines/packs/portrait/mouth/mouth.json");
 
+/// Three slots, batches of four rows, no kernels.
 pub fn config(driver: &Path) -> GpuConfig {
-    GpuConfig { driver: driver.to_owned(), ordinal: 0, slots: 3, rows: 4, blocks: 64 }
+    let (slots, max_batch, pinned_buffers) = (3, 4, 64);
+    GpuConfig { driver: driver.to_owned(), ordinal: 0, slots, max_batch, pinned_buffers, cubins: Vec::new() }
 }
 
-/// A card on the stand-in. Its loop is the test's to turn.
-pub fn on(standin: &StubDriver) -> (GpuBackend, DeviceLoop) {
-    with(config(standin.path()))
+/// The same with all kernels.
+pub fn with_kernels(stub: &StubDriver) -> GpuConfig {
+    GpuConfig { cubins: stub.register_kernels(), ..config(stub.path()) }
 }
 
-/// A card used in another way.
+/// A GPU on the stub driver. The test turns its loop.
+pub fn on(stub: &StubDriver) -> (GpuBackend, DeviceLoop) {
+    with(config(stub.path()))
+}
+
+/// A GPU with another configuration.
 pub fn with(config: GpuConfig) -> (GpuBackend, DeviceLoop) {
-    card(config, Box::new(HostEngines(engines())))
+    open(config, Box::new(HostEngines(engines())))
 }
 
-/// Reckons as the CPU does.
+/// Loads a graph on a GPU whose loop the test turns.
+pub fn load(gpu: &GpuBackend, turn: &mut dyn FnMut(), graph: (&str, &[u8])) -> Result<Box<dyn Graph>, BackendError> {
+    let loading = gpu.begin_load(graph.0, Onnx::Bytes(graph.1))?;
+    turn();
+    loading.wait()
+}
+
+/// Loads a kernel on a GPU whose loop the test turns.
+pub fn load_kernel(
+    gpu: &GpuBackend,
+    turn: &mut dyn FnMut(),
+    spec: KernelSpec,
+) -> Result<Box<dyn Kernel>, BackendError> {
+    let loading = gpu.begin_load_kernel(spec)?;
+    turn();
+    loading.wait()
+}
+
+/// The longest that free axes may be, other than the batch axis `n` of `step.onnx`.
+const MAX_LENGTH: usize = 8;
+
+/// Computes as the CPU backend does.
 pub fn engines() -> Open {
     Box::new(|name, onnx| {
-        let Onnx::Bytes(onnx) = onnx else { return Err(unfit(name, "no bytes")) };
-        let ports = if name == "mouth" { mouth_ports() } else { step_ports() };
-        let graph = CpuBackend::new().load(name, Onnx::Bytes(onnx)).map_err(|error| unfit(name, &error.to_string()))?;
+        let graph = CpuBackend::new().load(name, onnx).map_err(|error| unfit(name, &error.to_string()))?;
+        let signature = graph.signature().clone();
+        let range = |axis: &str| AxisRange { min: 1, opt: 2, max: if axis == "n" { usize::MAX } else { MAX_LENGTH } };
+        let ranges = signature.free_axes().into_iter().map(|axis| (axis.to_owned(), range(axis))).collect();
         let slot = Mutex::new(graph.slot().expect("a CPU has room"));
-        let names = |side| {
-            let named = ports.iter().filter(move |port: &&Port| port.side == side).map(|port| port.name.clone());
-            named.collect::<Vec<_>>()
-        };
-        let (inputs, outputs) = (names(Side::Input), names(Side::Output));
-        let reckon: Reckon = Arc::new(move |given| {
-            let tensor =
-                |(shape, values): &(Vec<usize>, &[f32])| Tensor { shape: shape.clone(), values: values.to_vec() };
-            let values: Vec<Value> = given.iter().map(|given| tensor(given).into()).collect();
+        let inputs: Vec<String> = signature.inputs.iter().map(|input| input.name.clone()).collect();
+        let outputs: Vec<String> = signature.outputs.iter().map(|output| output.name.clone()).collect();
+        let shapes = signature.clone();
+        let compute: Compute = Arc::new(move |given| {
+            let tensor = |(dtype, shape, bytes): &(_, Vec<usize>, &[u8])| Tensor::from_bytes(*dtype, shape, bytes);
+            let values: Vec<Value> = given.iter().map(|given| tensor(given).expect("as long").into()).collect();
             let named: Vec<_> = inputs.iter().map(String::as_str).zip(&values).collect();
             let wanted: Vec<_> = outputs.iter().map(String::as_str).collect();
-            let found = slot.lock().expect("a lock").step(&named, &wanted).expect("a step");
-            found.into_iter().map(|value| value.take().expect("a tensor").values).collect()
+            match slot.lock().expect("a lock").submit(&named, &wanted) {
+                Ok(found) => found.into_iter().map(|value| value.take().expect("a tensor").to_bytes()).collect(),
+                // Inputs that make no sense, as where a wait is ignored, give outputs that make none.
+                Err(_) => nonsense(&shapes, given),
+            }
         });
-        Ok((ports, reckon))
+        Ok(HostGraph { signature, ranges, compute })
     })
+}
+
+/// Outputs of the right sizes and no meaning.
+fn nonsense(signature: &Signature, given: &[Given<'_>]) -> Vec<Vec<u8>> {
+    let named = signature.inputs.iter().zip(given);
+    let given: Vec<_> = named.map(|(input, given)| (input.name.as_str(), given.0, &given.1[..])).collect();
+    let lengths = signature.lengths(&given).expect("lengths that the backend has checked");
+    signature.outputs.iter().map(|output| vec![0xA5; output.bytes_for(&lengths).expect("known")]).collect()
 }
 
 fn unfit(graph: &str, found: &str) -> EngineError {
     EngineError::Unfit { graph: graph.to_owned(), found: found.to_owned() }
-}
-
-fn port(name: &str, side: Side, shape: &[Option<usize>]) -> Port {
-    Port { name: name.to_owned(), side, shape: shape.to_vec() }
-}
-
-pub fn step_ports() -> Vec<Port> {
-    vec![
-        port("x", Side::Input, &[None, Some(3)]),
-        port("state", Side::Input, &[None, Some(2)]),
-        port("y", Side::Output, &[None, Some(2)]),
-        port("next_state", Side::Output, &[None, Some(2)]),
-    ]
-}
-
-/// As `mouth.json` says them.
-fn mouth_ports() -> Vec<Port> {
-    let spec: serde_json::Value = serde_json::from_slice(MOUTH_JSON).expect("json");
-    let lengths = |shape: &serde_json::Value| {
-        let axes = shape.as_array().expect("a shape").iter();
-        axes.map(|axis| axis.as_u64().map(|axis| axis as usize)).collect::<Vec<_>>()
-    };
-    let bands = spec["mel_bands"].as_u64().expect("bands") as usize;
-    let weights = spec["weights"].as_array().expect("weights").len();
-    let mut ports = vec![
-        port("mel", Side::Input, &[Some(1), Some(4), Some(bands)]),
-        port("weights", Side::Output, &[Some(1), Some(2), Some(weights)]),
-        port("voice", Side::Output, &[Some(1), Some(2)]),
-    ];
-    for (state, next) in spec["next"].as_object().expect("next") {
-        let shape = lengths(&spec["states"][state]);
-        ports.push(port(state, Side::Input, &shape));
-        ports.push(port(next.as_str().expect("a name"), Side::Output, &shape));
-    }
-    ports
 }

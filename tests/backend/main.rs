@@ -1,7 +1,8 @@
-//! One contract, every engine: the CPU, and a card that a library of our own stands in for.
+//! One contract for every backend: the CPU, and a GPU with the stub driver in place of NVIDIA's.
 //!
-//! Without the feature `cuda` there is no card to hold to it; `tests/run` runs both.
+//! Without the feature `cuda` only the CPU is tested; `tests/run` runs both.
 
+mod chain;
 mod contract;
 
 #[cfg(feature = "cuda")]
@@ -30,15 +31,15 @@ mod stub_driver;
 #[cfg(feature = "cuda")]
 mod threads;
 
-use contract::{CLAUSES, Stage};
+use contract::{CLAUSES, Subject, TYPED_CLAUSES};
 use visage::backend::{Backend, CpuBackend, Onnx};
 
 #[test]
 fn the_cpu_keeps_the_contract() {
-    for (clause, keep) in CLAUSES {
-        let open = |_: &mut dyn FnMut(), onnx: &[u8]| CpuBackend::new().load("step", Onnx::Bytes(onnx));
-        let mut stage = Stage { open: &open, drive: &mut || () };
+    for (clause, keep) in CLAUSES.iter().chain(TYPED_CLAUSES) {
+        let load = |_: &mut dyn FnMut(), (name, onnx): (&str, &[u8])| CpuBackend::new().load(name, Onnx::Bytes(onnx));
+        let mut subject = Subject { load: &load, drive: &mut || () };
         eprintln!("{clause}");
-        keep(&mut stage);
+        keep(&mut subject);
     }
 }

@@ -1,6 +1,6 @@
-//! A real card with TensorRT, where `VISAGE_CUDA=1` says that there is one: see `tests/gpu/tensorrt.sh`.
+//! A real GPU with TensorRT, where `VISAGE_CUDA=1` is set: see `tests/gpu/tensorrt.sh`.
 
-#![expect(clippy::disallowed_methods, reason = "a test is told by its environment whether there is a card")]
+#![expect(clippy::disallowed_methods, reason = "the environment says whether there is a GPU")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::SystemTime;
 
-use visage::backend::gpu::card;
+use visage::backend::gpu::open;
 use visage::backend::{Backend, CpuBackend, Onnx};
 use visage_engines::cache::{Built, Cache, Engine, Step};
-use visage_engines::compile::{Compiler, SessionCommand, Watch};
+use visage_engines::compile::{CompileRequest, Compiler, Watch};
 use visage_engines::search_paths::search_order;
 use visage_engines::{Digest, EngineKey, Precision, Sm};
 use visage_kernels::cuda::{Device, Driver, LIBRARY};
@@ -21,7 +21,7 @@ use visage_kernels::tensorrt::{BuiltEngines, load};
 use crate::fixture::{MOUTH, config};
 use crate::threads::mouth_steps;
 
-/// The engine of the mouth, compiled for the card that is there.
+/// The engine of the mouth network, built for this GPU.
 fn engine(cache: &Cache, compiler: &dyn Compiler, sm: Sm) -> Engine {
     let key = EngineKey {
         graph: "mouth".to_owned(),
@@ -37,19 +37,19 @@ fn engine(cache: &Cache, compiler: &dyn Compiler, sm: Sm) -> Engine {
         flags: BTreeSet::new(),
     };
     let watch: Watch = Arc::new(|_| ControlFlow::Continue(()));
-    let order = SessionCommand { onnx: Onnx::Bytes(MOUTH), sm, profiles: &[] };
+    let order = CompileRequest { onnx: Onnx::Bytes(MOUTH), sm, profiles: &[] };
     let compile = |path: &Path| compiler.compile(&order, path, &watch).map(|_| Built::default());
     let mut silent = |_: Step<'_>| ControlFlow::Continue(());
-    cache.obtain(&key, SystemTime::UNIX_EPOCH, &mut silent, compile).expect("an engine for this card")
+    cache.obtain(&key, SystemTime::UNIX_EPOCH, &mut silent, compile).expect("an engine for this GPU")
 }
 
 #[test]
-fn the_mouth_says_the_same_on_a_card() {
+fn the_mouth_network_is_the_same_on_a_real_gpu() {
     if std::env::var_os("VISAGE_CUDA").is_none() {
-        println!("skipped: tensorrt on a card: VISAGE_CUDA is not set; tests/gpu/tensorrt.sh does it");
+        println!("skipped: tensorrt on a GPU: VISAGE_CUDA is not set; tests/gpu/tensorrt.sh sets it");
         return;
     }
-    let driver = Driver::open(Path::new(LIBRARY)).expect("VISAGE_CUDA says that there is a card");
+    let driver = Driver::open(Path::new(LIBRARY)).expect("VISAGE_CUDA says that there is a GPU");
     let sm = Device::open(&driver, 0).and_then(|device| {
         device.sm().map_err(|source| visage_kernels::cuda::DriverError::Device { ordinal: 0, source })
     });
@@ -57,20 +57,20 @@ fn the_mouth_says_the_same_on_a_card() {
     let compiler = load(&search_order(given.as_deref(), &[], "")).expect("TensorRT");
     let folder = tempfile::tempdir().expect("a folder");
     let cache = Cache::open(folder.path().to_owned()).expect("a cache");
-    let engine = engine(&cache, compiler.as_ref(), sm.expect("a card"));
+    let engine = engine(&cache, compiler.as_ref(), sm.expect("a GPU"));
     println!("{}", engine.path.display());
     let source = BuiltEngines::new(vec![engine]);
-    let (card, owner) = card(config(Path::new(LIBRARY)), Box::new(source));
-    let thread = thread::spawn(move || owner.run(|_| ()));
-    let graph = card.load("mouth", Onnx::Bytes(MOUTH)).expect("the engine loads");
+    let (gpu, device) = open(config(Path::new(LIBRARY)), Box::new(source));
+    let thread = thread::spawn(move || device.run(|_| ()));
+    let graph = gpu.load("mouth", Onnx::Bytes(MOUTH)).expect("the engine loads");
     let (found, times) = mouth_steps(graph.as_ref());
     let (wanted, _) = mouth_steps(CpuBackend::new().load("mouth", Onnx::Bytes(MOUTH)).expect("a graph").as_ref());
     let apart = found.iter().zip(&wanted).map(|(found, wanted)| (found - wanted).abs()).fold(0.0, f32::max);
     println!("largest difference {apart}, times of the last step {times:?}");
     assert!(found.len() == wanted.len() && apart < 1e-3, "{apart}");
-    let work = card.work();
-    assert_eq!(work.asked_in_loop, 0);
+    let work = gpu.work();
+    assert_eq!(work.loop_stalls, 0);
     println!("{} of {} runs replayed", work.replays, work.runs);
-    drop((graph, card));
+    drop((graph, gpu));
     thread.join().expect("the loop ends");
 }

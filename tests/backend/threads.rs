@@ -1,112 +1,134 @@
-//! The card with its loop on a thread of its own, as it runs in production.
+//! The GPU backend with its loop on a thread, as in production.
 
 use std::sync::Arc;
 use std::thread;
 
 use visage::backend::gpu::GpuBackend;
-use visage::backend::{Backend, CpuBackend, Graph, Onnx, Tensor, Value};
+use visage::backend::{Backend, CpuBackend, DType, Graph, Onnx, Tensor, Value};
 use visage::model::portrait::{Mouth, MouthNet};
 use visage::telemetry::StepTimes;
 use visage::time::SampleIndex;
 
 use crate::contract::STEP;
-use crate::fixture::{MOUTH, MOUTH_JSON, on};
+use crate::fixture::{MOUTH, MOUTH_JSON, on, with, with_kernels};
 use crate::gpu::{advance, x};
 use crate::stub_driver::StubDriver;
 
-/// Runs `sessions` with a card whose loop is on a thread, and sees that all is given back.
-fn with_a_thread(standin: &StubDriver, sessions: impl FnOnce(GpuBackend)) {
-    let (card, owner) = on(standin);
-    let thread = thread::spawn(move || owner.run(|_| ()));
-    sessions(card);
-    thread.join().expect("the loop ends when nobody can order any more");
-    standin.assert_obeyed();
-    assert_eq!(standin.counts().living(), 0, "{:?}", standin.counts());
+/// Runs `sessions` with a GPU whose loop is on a thread, and checks that everything is freed.
+fn with_a_thread(stub: &StubDriver, sessions: impl FnOnce(GpuBackend)) {
+    let (gpu, device) = on(stub);
+    let thread = thread::spawn(move || device.run(|_| ()));
+    sessions(gpu);
+    thread.join().expect("the loop ends when every sender is gone");
+    stub.assert_obeyed();
+    assert_eq!(stub.counts().living(), 0, "{:?}", stub.counts());
 }
 
-/// What a session sees that carries its state along and waits for each output.
+/// The outputs of a session that carries its state and waits for each output.
 fn sums(backend: &dyn Backend, session: usize) -> Vec<f32> {
     let graph = backend.load("step", Onnx::Bytes(STEP)).expect("a graph");
-    let (mut slot, mut state) = (graph.slot().expect("a slot"), Value::from(Tensor::zeros(&[1, 2])));
+    let (mut slot, mut state) = (graph.slot().expect("a slot"), Value::from(Tensor::zeros(DType::F32, &[1, 2])));
     let mut seen = Vec::new();
     for step in 0..20 {
         let [next, y] = advance(slot.as_mut(), &x(session, step).into(), &state).expect("a step");
-        seen.extend(y.take().expect("a tensor").values);
+        seen.extend(y.take().expect("a tensor").into_f32());
         state = next;
     }
     seen
 }
 
-/// What the mouth's network says to a row of steps, its state carried along; and the times of the last.
+/// The mouth network's weights over 50 steps, with its state carried; and the times of the last step.
 pub fn mouth_steps(graph: &dyn Graph) -> (Vec<f32>, StepTimes) {
     let states =
         [("conv1", vec![1, 49, 4]), ("conv2", vec![1, 112, 2]), ("conv3", vec![1, 160, 2]), ("gru", vec![1, 224])];
     let names: Vec<_> = states.iter().map(|(name, _)| (format!("state_{name}"), format!("next_{name}"))).collect();
-    let mut carried: Vec<Value> = states.iter().map(|(_, shape)| Tensor::zeros(shape).into()).collect();
+    let mut carried: Vec<Value> = states.iter().map(|(_, shape)| Tensor::zeros(DType::F32, shape).into()).collect();
     let mut slot = graph.slot().expect("a slot");
     let (mut seen, mut times) = (Vec::new(), StepTimes::default());
     for step in 0..50 {
-        let values = (0..4 * 48).map(|n| ((step * 7 + n * 3) % 29) as f32 / 3.0 - 12.0).collect();
-        let mel = Value::from(Tensor { shape: vec![1, 4, 48], values });
+        let values: Vec<f32> = (0..4 * 48).map(|n| ((step * 7 + n * 3) % 29) as f32 / 3.0 - 12.0).collect();
+        let mel = Value::from(Tensor::new(&[1, 4, 48], values).expect("as many"));
         let given = names.iter().map(|(state, _)| state.as_str()).zip(&carried);
         let inputs: Vec<_> = std::iter::once(("mel", &mel)).chain(given).collect();
         let outputs: Vec<_> = std::iter::once("weights").chain(names.iter().map(|(_, next)| next.as_str())).collect();
-        let mut found = slot.step(&inputs, &outputs).expect("a step").into_iter();
+        let mut found = slot.submit(&inputs, &outputs).expect("a step").into_iter();
         let (weights, took) = found.next().expect("weights").take_timed().expect("a tensor");
-        seen.extend(weights.values);
+        seen.extend(weights.into_f32());
         (carried, times) = (found.collect(), took);
     }
     (seen, times)
 }
 
 #[test]
-fn every_way_of_a_step_is_timed() {
-    let standin = StubDriver::new();
-    standin.seed(9);
-    with_a_thread(&standin, |card| {
-        let (on_card, times) = mouth_steps(card.load("mouth", Onnx::Bytes(MOUTH)).expect("a graph").as_ref());
+fn upload_run_and_download_of_a_step_are_timed() {
+    let stub = StubDriver::new();
+    stub.seed(9);
+    with_a_thread(&stub, |gpu| {
+        let (on_gpu, times) = mouth_steps(gpu.load("mouth", Onnx::Bytes(MOUTH)).expect("a graph").as_ref());
         let (wanted, none) =
             mouth_steps(CpuBackend::new().load("mouth", Onnx::Bytes(MOUTH)).expect("a graph").as_ref());
-        assert!(on_card == wanted && none == StepTimes::default());
+        assert!(on_gpu == wanted && none == StepTimes::default());
         let StepTimes { up: Some(up), run: Some(run), down: Some(down) } = times else { panic!("{times:?}") };
         assert!(!up.is_zero() && !run.is_zero() && !down.is_zero(), "{times:?}");
     });
 }
 
 #[test]
-fn sessions_on_threads_of_their_own_share_a_card() {
-    let standin = StubDriver::new();
+fn sessions_on_several_threads_share_a_gpu() {
+    let stub = StubDriver::new();
     for seed in 0..8 {
-        standin.seed(seed);
-        with_a_thread(&standin, |card| {
+        stub.seed(seed);
+        with_a_thread(&stub, |gpu| {
             thread::scope(|scope| {
                 for session in 0..3 {
-                    let card = &card;
-                    scope.spawn(move || assert_eq!(sums(card, session), sums(&CpuBackend::new(), session)));
+                    let gpu = &gpu;
+                    scope.spawn(move || assert_eq!(sums(gpu, session), sums(&CpuBackend::new(), session)));
                 }
             });
         });
     }
 }
 
+/// The mouth's weights over a second of audio, polled for each block as a session does.
+fn mouth_weights(backend: &dyn Backend) -> Vec<[f32; 52]> {
+    let net = MouthNet::load(backend, MOUTH, MOUTH_JSON, 640).expect("the network loads");
+    let mut mouth = Mouth::new(Arc::new(net)).expect("a slot");
+    let sample = |n: usize| (n as f32 * 0.05).sin() * (n as f32 * 0.0007).sin() * 0.4;
+    let audio: Vec<f32> = (0..16_000).map(sample).collect();
+    let moments = audio.chunks(320).enumerate().map(|(block, samples)| {
+        mouth.push_audio(samples).expect("a step");
+        let at = SampleIndex(block as u64 * 320);
+        let mut polls = std::iter::repeat_with(|| mouth.poll(at).expect("a step"));
+        polls.find_map(|moment| moment.map(|moment| moment.weights)).expect("polls do not end")
+    });
+    moments.collect()
+}
+
 #[test]
-fn the_portraits_mouth_says_the_same_through_a_card() {
-    let says = |backend: &dyn Backend| {
-        let net = MouthNet::load(backend, MOUTH, MOUTH_JSON, 640).expect("the network loads");
-        let mut mouth = Mouth::new(Arc::new(net)).expect("a slot");
-        let voice = |n: usize| (n as f32 * 0.05).sin() * (n as f32 * 0.0007).sin() * 0.4;
-        let line: Vec<f32> = (0..16_000).map(voice).collect();
-        let moments = line.chunks(320).enumerate().map(|(block, heard)| {
-            mouth.push_audio(heard).expect("a step");
-            let at = SampleIndex(block as u64 * 320);
-            let mut polls = std::iter::repeat_with(|| mouth.poll(at).expect("a step"));
-            polls.find_map(|moment| moment.map(|moment| moment.weights)).expect("polls do not end")
-        });
-        moments.collect::<Vec<_>>()
-    };
-    let wanted = says(&CpuBackend::new());
+fn the_portraits_mouth_is_the_same_on_a_gpu() {
+    let wanted = mouth_weights(&CpuBackend::new());
     assert!(wanted.iter().flatten().any(|weight| weight.abs() > 0.01), "a mouth that moves");
-    let standin = StubDriver::new();
-    standin.seed(5);
-    with_a_thread(&standin, |card| assert!(says(&card) == wanted, "another mouth"));
+    let stub = StubDriver::new();
+    stub.seed(5);
+    with_a_thread(&stub, |gpu| assert!(mouth_weights(&gpu) == wanted, "another mouth"));
+}
+
+#[test]
+fn with_log_mel_on_the_gpu_the_portraits_mouth_is_the_same_within_tolerance() {
+    let (wanted, stub) = (mouth_weights(&CpuBackend::new()), StubDriver::new());
+    for seed in 0..8 {
+        stub.seed(seed);
+        let (gpu, device) = with(with_kernels(&stub));
+        let thread = thread::spawn(move || device.run(|_| ()));
+        let found = mouth_weights(&gpu);
+        let error = found.iter().flatten().zip(wanted.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(found.len() == wanted.len() && error < 1e-3, "seed {seed}: {error}");
+        // Two kernels for each of 24 steps, and nothing that must not happen in the loop.
+        let work = gpu.work();
+        assert_eq!((work.kernels, work.runs, work.loop_stalls), (48, 24, 0), "seed {seed}: {work:?}");
+        drop(gpu);
+        thread.join().expect("the loop ends");
+        stub.assert_obeyed();
+        assert_eq!(stub.counts().living(), 0, "{:?}", stub.counts());
+    }
 }

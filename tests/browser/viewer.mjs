@@ -8,7 +8,7 @@ export const viewer = onPage({}, async page => {
   expect(href === `view.html?session=${id}`, 'a link to the viewer page of this session', { id, href });
   const watching = await open({ path: `/${href}`, width: 900, height: 900 });
   try {
-    const { after_ms } = await watching.until("viewer.state.state === 'up' && viewer.state.frames > 10", 10000, 'a picture for the viewer');
+    const { after_ms } = await watching.until("window.viewer && viewer.state.state === 'up' && viewer.state.frames > 10", 10000, 'a picture for the viewer');
     await page.click('#k-sample');
     await page.until("visage.state.voice === 'sound'");
     const before = await watching.eval('viewer.state.frames');

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# On a machine that can build (no card is needed): packs what the scripts beside this one run, for a machine that has a card but
-# no compiler and no network: programs, TensorRT for RTX and NVRTC, in parts of so many MiB. Carry target/gpu-packed there, in
-# several goes if need be, then: tests/gpu/unpack.sh, and the scripts find what is in target/gpu.
+# On a machine that can build (no GPU is needed): packs what the other scripts run, for a machine that has a GPU but no compiler
+# and no network: programs, TensorRT for RTX and NVRTC, in parts of so many MiB. Copy target/gpu-packed there, in several steps
+# if necessary, then run tests/gpu/unpack.sh: the scripts find everything in target/gpu.
 #
 # usage: tests/gpu/pack.sh [MiB of a part, 40]
 set -euo pipefail

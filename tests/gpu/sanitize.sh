@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# On a machine with an NVIDIA card and the CUDA toolkit: the same calls and all kernels under compute-sanitizer, which must find
-# nothing in what is to work. The test that breaks a kernel on purpose is left out.
+# On a machine with an NVIDIA GPU and the CUDA toolkit: the same calls and all kernels under compute-sanitizer, which must report
+# nothing. The test that injects a fault is left out.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source tests/gpu/programs.sh
@@ -12,6 +12,6 @@ for test in cuda kernels; do
     for tool in memcheck racecheck initcheck synccheck; do
         echo "== $test under $tool"
         compute-sanitizer --tool "$tool" --error-exitcode 9 --leak-check "$([ $tool = memcheck ] && echo full || echo no)" \
-            "$binary" --nocapture --test-threads=1 card
+            "$binary" --nocapture --test-threads=1 real_gpu
     done
 done

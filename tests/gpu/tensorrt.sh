@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# On a machine with an NVIDIA card: the mouth's graph compiled for the card that is there and run by the backend, streams,
-# replayed graphs and all, beside the CPU; then every graph of the pack on both, and a call whose network runs on the card, with
-# the times of copies and runs. On compute capability 9.0, which NVIDIA's documents of TensorRT for RTX do not list, the
+# On a machine with an NVIDIA GPU: the mouth network compiled for this GPU and run by the backend, compared with the CPU; then
+# every graph of the pack on both, and a call whose network runs on the GPU, with the times of copies and runs. On compute capability 9.0, which NVIDIA's documents of TensorRT for RTX do not list, the
 # compiler gets the SM of the present GPU; its output is printed unchanged.
 # Flavour: VISAGE_FLAVOUR=tensorrt-rtx (usual) or tensorrt. Library: VISAGE_TENSORRT_LIB, a folder.
 set -euo pipefail

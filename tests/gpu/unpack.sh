@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# On the machine with the card: puts together what tests/gpu/pack.sh packed, wherever its parts have come to.
+# On the machine with the GPU: assembles the parts that tests/gpu/pack.sh made.
 #
 # usage: tests/gpu/unpack.sh [FOLDER of the parts, target/gpu-packed]
 set -euo pipefail

@@ -110,8 +110,7 @@ async fn a_hot_gpu_reduces_capacity_and_restores_it_when_it_has_cooled() {
     warm.hold(86, 11);
     let (status, again, problem) = warm.join().await;
     assert_eq!((status, again.as_deref()), (StatusCode::SERVICE_UNAVAILABLE, Some("60")), "{problem}");
-    let detail =
-        "wanted a free place, the graphics card is at 86 °C after being too hot and leaves 3 of 4, all are taken";
+    let detail = "the GPU is at 86 °C after being too hot and leaves 3 of 4 session slots, all in use";
     assert_eq!(problem["detail"], detail);
     let ready = json!({ "ready": false, "reasons": [detail] });
     assert_eq!(warm.json("/readyz").await, ready);
@@ -152,7 +151,7 @@ async fn a_gpu_without_memory_for_one_more_session_admits_none() {
     warm.read(60, GB / 2);
     let (_, again, problem) = warm.join().await;
     assert_eq!(again.as_deref(), Some("10"));
-    let detail = "wanted 1000 MB of the graphics card's memory for one more session, 500 MB are free";
+    let detail = "one more session needs 1000 MB of GPU memory, 500 MB are free";
     assert_eq!(problem["detail"], detail);
     assert_eq!(warm.json("/readyz").await["reasons"], json!([detail]));
     assert!(warm.get("/metrics").await.contains("visage_sessions_refused_total{reason=\"gpu_memory_full\"} 2\n"));

@@ -244,3 +244,22 @@ fn waiting_for_another_builder_is_reported_and_can_be_stopped() {
     assert!(matches!(stopped, MakeError::Compile { source: CompileError::Stopped, .. }), "{stopped}");
     assert_eq!(steps, [true, false], "it is reported once, and then that it continues");
 }
+
+#[test]
+fn a_file_with_operators_that_compute_capability_7_5_runs_wrongly_is_refused_before_it_is_compiled() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let manifest = "name='p'\ntitle='P'\nmodel='portrait'\nlicence='MIT'\navatars=['a']
+[[graphs]]\nname='step'\nshapes='rows'\nonnx={fp16='step.onnx'}
+[[graphs.profiles]]\nx={min=[1, 3], opt=[2, 3], max=[4, 3]}\nstate={min=[1, 2], opt=[2, 2], max=[4, 2]}\n";
+    let step: &[u8] = include_bytes!("../../../tests/assets/step.onnx");
+    let pack = written(&folder.path().join("pack"), &[("pack.toml", manifest.as_bytes()), ("step.onnx", step)]);
+    let cache = Cache::open(folder.path().join("cache")).expect("a cache");
+    let builder = builder(&pack, &RTX, &cache);
+    let made = |sm| {
+        let planned = builder.plan(&request(&[sm])).expect("a plan").remove(0);
+        builder.make(&planned, PLENTY, &mut |_| (), &go_on())
+    };
+    let refused = made(Sm::SM75).expect_err("it would return zeros").to_string();
+    assert!(refused.contains("returns zeros") && refused.contains("export the graph"), "{refused}");
+    assert!(made(Sm::SM86).is_ok());
+}

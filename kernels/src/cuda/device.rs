@@ -1,6 +1,6 @@
-//! An open device: its primary context, which TensorRT shares, and what was asked of it.
+//! An open device: its primary context, which TensorRT shares, and counters of calls.
 //!
-//! Decides nothing about order; that is said by streams and events.
+//! Decides nothing about order: streams and events do.
 
 use std::ffi::{c_char, c_int};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::error::{CudaError, DriverError};
 use super::sys::{CUcontext, CUdevice, CUdevice_attribute, Calls};
 use crate::gpus::bus_address;
 
-/// What the driver would answer, where asking it is no longer safe.
+/// The driver's status where calling it is no longer safe.
 const CONTEXT_IS_DESTROYED: u32 = 709;
 
 /// An open device. One thread uses it at a time, after [`Device::enter`].
@@ -22,32 +22,32 @@ pub struct Device {
     context: Arc<Context>,
 }
 
-/// What all that lives on a device keeps alive.
+/// The context, which everything on the device keeps alive.
 #[derive(Debug)]
 pub(super) struct Context {
     driver: Driver,
     device: CUdevice,
     context: CUcontext,
     pub counts: Counts,
-    /// Its handles mean nothing any more; the driver may have given the same numbers to others.
+    /// Its handles are invalid: the driver may have reused their values.
     is_over: AtomicBool,
-    /// The driver has said that it is destroyed: nothing of it runs any more.
+    /// The driver has confirmed that it is destroyed: nothing in it runs any more.
     is_destroyed: AtomicBool,
 }
 
-/// How often the driver was asked for what must not happen while a show runs, since the device was opened.
+/// Calls that must not happen in the loop, since the device was opened.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Memory of the device taken.
+    /// Allocations of device memory.
     pub allocations: AtomicU64,
-    /// Host memory locked.
+    /// Page locks of host memory.
     pub page_locks: AtomicU64,
-    /// Streams waited for as a whole.
+    /// Synchronisations of whole streams.
     pub stream_waits: AtomicU64,
 }
 
 impl Counts {
-    /// All of them together.
+    /// Their sum.
     #[must_use]
     pub fn total(&self) -> u64 {
         [&self.allocations, &self.page_locks, &self.stream_waits]
@@ -57,9 +57,9 @@ impl Counts {
     }
 }
 
-// SAFETY: a context is a handle of the driver, whose calls may come from any thread that has made it current.
+// SAFETY: a context is a driver handle; calls may come from any thread on which it is current.
 unsafe impl Send for Context {}
-// SAFETY: as above; the driver serialises calls about one context itself.
+// SAFETY: as above; the driver serialises calls on one context.
 unsafe impl Sync for Context {}
 
 impl Device {
@@ -93,17 +93,17 @@ impl Device {
         Ok(opened)
     }
 
-    /// Makes the device the one that this thread's calls are about.
+    /// Makes the device current on this thread.
     ///
     /// # Errors
-    /// If the context is gone.
+    /// If the context is lost.
     pub fn enter(&self) -> Result<(), CudaError> {
         // SAFETY: the context is retained for as long as `self.context` lives.
         let status = unsafe { (self.calls().cuCtxSetCurrent)(self.context.context) };
         check("cuCtxSetCurrent", status)
     }
 
-    /// The card's name.
+    /// Its name, such as `NVIDIA GeForce RTX 4090`.
     ///
     /// # Errors
     /// As the driver says.
@@ -128,7 +128,7 @@ impl Device {
         Ok(Sm::new(major as u8, minor as u8))
     }
 
-    /// Where it is on the bus, as [`bus_address`] writes it.
+    /// Its PCI bus address, as [`bus_address`] writes it.
     ///
     /// # Errors
     /// As the driver says.
@@ -146,7 +146,7 @@ impl Device {
         check("cuDeviceGetAttribute", status).map(|()| value.max(0).unsigned_abs())
     }
 
-    /// Its free and all of its memory, in bytes.
+    /// Its free and its total memory, in bytes.
     ///
     /// # Errors
     /// As the driver says.
@@ -157,7 +157,7 @@ impl Device {
         check("cuMemGetInfo_v2", status).map(|()| (free as u64, total as u64))
     }
 
-    /// What was asked of it.
+    /// Counters of calls.
     #[must_use]
     pub fn counts(&self) -> &Counts {
         &self.context.counts
@@ -170,7 +170,7 @@ impl Device {
     /// If the driver refuses, which a lost device may.
     pub fn reset(&self) -> Result<(), CudaError> {
         self.context.is_over.store(true, Ordering::Relaxed);
-        // SAFETY: the device is one that the driver gave. No handle into the context is used again: all look at `is_over`.
+        // SAFETY: the device is a handle from the driver. No handle into the context is used again: all check `is_over`.
         let status = unsafe { (self.calls().cuDevicePrimaryCtxReset_v2)(self.context.device) };
         self.context.is_destroyed.store(status == 0, Ordering::Relaxed);
         check("cuDevicePrimaryCtxReset_v2", status)
@@ -190,28 +190,28 @@ impl Context {
         self.driver.calls()
     }
 
-    /// The calls, unless what they would be about was thrown away.
+    /// The entry points, unless the context was destroyed.
     pub fn living(&self, call: &'static str) -> Result<&Calls, CudaError> {
         if self.is_over() { Err(CudaError { call, status: CONTEXT_IS_DESTROYED }) } else { Ok(self.calls()) }
     }
 
-    /// Whether handles into it may still be given back, with it made current for that.
+    /// Whether handles into it may still be freed; makes it current for that.
     pub fn takes_back(&self) -> bool {
         // SAFETY: the context is retained until `self` is dropped.
         !self.is_over() && unsafe { (self.calls().cuCtxSetCurrent)(self.context) } == 0
     }
 
-    /// Whether it was thrown away.
+    /// Whether it was destroyed, or should have been.
     pub fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing of it runs any more. One that is over may not have got that far, or have been refused.
+    /// Whether nothing in it runs any more. A context that is over may have refused its destruction.
     pub fn is_destroyed(&self) -> bool {
         self.is_destroyed.load(Ordering::Relaxed)
     }
 
-    /// The error of a call about something that is not on the device or too short.
+    /// The error of a call with memory that is too short.
     pub fn refuse(call: &'static str) -> CudaError {
         CudaError { call, status: 1 }
     }
@@ -219,7 +219,7 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // SAFETY: retained once in `open`, released once here. A refusal leaves nothing to be done.
+        // SAFETY: retained once in `open`, released once here. Nothing can be done about a refusal.
         unsafe { (self.driver.calls().cuDevicePrimaryCtxRelease_v2)(self.device) };
     }
 }

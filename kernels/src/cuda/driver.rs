@@ -1,6 +1,6 @@
-//! The driver's library: found, asked whether it has all that is called, kept for as long as anything of it lives.
+//! The driver's library: loaded, checked for every entry point, kept as long as anything uses it.
 //!
-//! Decides that no call is made before all of them are known to be there. Opens no device.
+//! Decides that nothing is called before all entry points are found. Opens no device.
 
 use std::fmt;
 use std::path::Path;
@@ -14,7 +14,7 @@ use super::sys::{Calls, Status};
 /// The driver's library as the loader knows it.
 pub const LIBRARY: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
 
-/// NVIDIA's driver, or what stands in for it.
+/// NVIDIA's driver, or the stub driver in tests.
 #[derive(Clone)]
 pub struct Driver {
     loaded: Arc<Loaded>,
@@ -22,15 +22,15 @@ pub struct Driver {
 
 struct Loaded {
     calls: Calls,
-    /// The calls point into it, so it goes last.
+    /// The entry points are in it, so it is dropped last.
     _library: Library,
 }
 
 impl Driver {
-    /// Loads the driver called `path`, usually [`LIBRARY`], and starts it.
+    /// Loads the driver at `path`, usually [`LIBRARY`], and initialises it.
     ///
     /// # Errors
-    /// If it is not there, lacks calls, or does not start.
+    /// If it is missing, lacks entry points, or does not initialise.
     pub fn open(path: &Path) -> Result<Self, DriverError> {
         // SAFETY: loading runs the library's initialisers. It is NVIDIA's driver or a file that the caller chose, which may
         // be loaded from any thread.
@@ -50,7 +50,7 @@ impl Driver {
         &self.loaded.calls
     }
 
-    /// The newest CUDA that it can run, 12080 for 12.8.
+    /// The newest CUDA version that it supports, 12080 for 12.8.
     ///
     /// # Errors
     /// As the driver says.
@@ -79,7 +79,7 @@ impl fmt::Debug for Driver {
     }
 }
 
-/// An error if the driver did not answer zero.
+/// An error unless the driver returned zero.
 pub(super) fn check(call: &'static str, status: Status) -> Result<(), CudaError> {
     if status == 0 { Ok(()) } else { Err(CudaError { call, status }) }
 }

@@ -1,38 +1,32 @@
-//! What runs a graph on the device: the one call that TensorRT makes on a card, and the CPU in tests.
+//! What runs a graph on the device: TensorRT on a GPU, the CPU backend in tests.
 //!
 //! Decides the contract only.
 
+use std::collections::BTreeMap;
+
 use thiserror::Error;
 use visage_engines::Onnx;
+use visage_engines::onnx::{Lengths, Signature, TensorInfo};
 
 use super::device::Device;
 use super::error::CudaError;
 use super::stream::Stream;
 
-/// Which way a tensor goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// Into the graph.
-    Input,
-    /// Out of it.
-    Output,
+/// Lengths that a free axis may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AxisRange {
+    /// The shortest.
+    pub min: usize,
+    /// The one that the engine is optimised for.
+    pub opt: usize,
+    /// The longest.
+    pub max: usize,
 }
 
-/// One tensor of a graph's, of `f32`, row major.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Port {
-    /// Its name.
-    pub name: String,
-    /// Which way it goes.
-    pub side: Side,
-    /// Length of each axis. The first is none if the graph takes any number of rows.
-    pub shape: Vec<Option<usize>>,
-}
-
-/// Why an engine could not be had or did not run.
+/// Why there is no engine, or why it did not run.
 #[derive(Clone, Debug, Error)]
 pub enum EngineError {
-    /// There is none of this graph for this card, or it is not one that can be run here.
+    /// There is no engine of this graph for this GPU, or it is not one that visage can run.
     #[error("wanted an engine of the graph \"{graph}\", found: {found}")]
     Unfit {
         /// The graph.
@@ -51,33 +45,39 @@ pub enum EngineError {
     Cuda(#[from] CudaError),
 }
 
-/// A graph ready to run. All sessions share it; the thread that owns the device feeds it in turn.
+/// A graph ready to run. All sessions share it; the thread that owns the device runs one step after another.
 pub trait Engine: Send {
-    /// Its tensors, in the order of addresses.
-    fn ports(&self) -> &[Port];
+    /// Its inputs and outputs.
+    fn signature(&self) -> &Signature;
 
-    /// The most rows that a run may have, where its first axes are free.
-    fn most_rows(&self) -> usize {
-        usize::MAX
+    /// The range of each free axis, by its name.
+    fn ranges(&self) -> &BTreeMap<String, AxisRange>;
+
+    /// Its tensors in the order of addresses: inputs, then outputs.
+    fn tensors(&self) -> Vec<&TensorInfo> {
+        let signature = self.signature();
+        signature.inputs.iter().chain(&signature.outputs).collect()
     }
 
-    /// Queues one run over `rows` rows on `stream`, from and to the addresses of the device that stand in the order of
-    /// [`Engine::ports`]. May be captured, after it has run for as many rows; whoever keeps the capture keeps the engine and
-    /// what is at the addresses. Runs of other numbers of rows leave the capture valid. An engine that cannot be captured
-    /// fails where it is, and runs on.
+    /// Queues one run for these lengths of the free axes on `stream`, from and to device addresses in the order of
+    /// [`Engine::tensors`].
+    ///
+    /// May be captured once it has run for the same lengths; whoever keeps the capture keeps the engine and the memory at the
+    /// addresses. Runs of other lengths leave the capture valid. An engine that cannot be captured returns an error and can
+    /// still run without capture.
     ///
     /// # Errors
     /// If it cannot be queued.
-    fn enqueue(&mut self, stream: &Stream, rows: usize, addresses: &[u64]) -> Result<(), EngineError>;
+    fn enqueue(&mut self, stream: &Stream, lengths: &Lengths, addresses: &[u64]) -> Result<(), EngineError>;
 
-    /// Told once every number of rows has run: what was compiled for that may be kept for the next start.
-    fn keep(&mut self) {}
+    /// Called once all lengths that will be captured have run: what was compiled for them may be stored for the next start.
+    fn warmed_up(&mut self) {}
 }
 
 /// Where engines come from.
 pub trait EngineSource: Send {
-    /// The engine of the graph called `name`, on the device that is current. It is asked again for the same graph after the
-    /// device was opened anew.
+    /// The engine of the graph called `name`, on the device that is current. Called again for the same graph after the
+    /// context was re-created.
     ///
     /// # Errors
     /// If there is none.

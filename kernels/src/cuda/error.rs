@@ -1,6 +1,6 @@
-//! What the driver answers, as values.
+//! The driver's errors as values.
 //!
-//! Decides which kind of fault a number stands for. Does not decide what follows from it.
+//! Decides which kind of fault an error number stands for. Does not decide what follows from it.
 
 use std::path::PathBuf;
 
@@ -8,21 +8,21 @@ use thiserror::Error;
 
 use super::sys::{CUresult, Status};
 
-/// What a fault means for whoever runs on the device.
+/// What a fault means for work on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FaultKind {
-    /// There was no memory; the device goes on.
+    /// An allocation failed; the context goes on.
     OutOfMemory,
-    /// What ran on the device failed; nothing more runs in this context.
+    /// A launch failed on the device; nothing more runs in this context.
     Launch,
-    /// The device is gone: it fell off the bus, its driver was reset, its memory is damaged.
+    /// The device is lost: it fell off the bus, its driver was reset, or its memory is damaged.
     Lost,
-    /// Something else was refused: a bug of ours, or of the driver.
+    /// Another call was refused: a bug of ours, or of the driver.
     Refused,
 }
 
 impl FaultKind {
-    /// As reports say it.
+    /// Its name in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -33,7 +33,7 @@ impl FaultKind {
         }
     }
 
-    /// Whether nothing more runs until the device is opened anew.
+    /// Whether nothing more runs until the context is re-created.
     #[must_use]
     pub fn ends_the_context(self) -> bool {
         matches!(self, Self::Launch | Self::Lost)
@@ -42,16 +42,16 @@ impl FaultKind {
 
 /// A call that failed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("{call} answered {status} ({})", name_of(*status))]
+#[error("{call} returned {status} ({})", name_of(*status))]
 pub struct CudaError {
-    /// The driver's name of the call.
+    /// The entry point.
     pub call: &'static str,
-    /// The driver's number of the error.
+    /// The error number.
     pub status: Status,
 }
 
 impl CudaError {
-    /// Whether it says no more than that something cannot be captured.
+    /// Whether it only says that something cannot be captured.
     #[must_use]
     pub fn is_about_capture(&self) -> bool {
         (900..=909).contains(&self.status)
@@ -62,20 +62,20 @@ impl CudaError {
     pub fn kind(&self) -> FaultKind {
         match self.status {
             2 => FaultKind::OutOfMemory,
-            // The driver is leaving, the device is unavailable, memory or links are damaged, the context was destroyed, the
-            // service between programs is gone, nobody knows.
+            // The driver is shutting down, the device is unavailable, memory or links are damaged, the context was destroyed,
+            // the MPS server is gone, unknown.
             4 | 46 | 101 | 214 | 220 | 226 | 709 | 806 | 810 | 999 => FaultKind::Lost,
-            // An address, a time-out, an assertion, or an instruction of what ran.
+            // An illegal address, a time-out, an assertion, or an illegal instruction.
             700 | 702 | 710 | 714..=719 => FaultKind::Launch,
             _ => FaultKind::Refused,
         }
     }
 }
 
-/// Number of "not yet": an event that has not come to pass.
+/// `CUDA_ERROR_NOT_READY`: the work before an event is not done.
 pub(super) const NOT_READY: Status = 600;
 
-/// Names by the headers' numbers, for the errors that people paste.
+/// Names by number, so that users can search for the errors that they see.
 macro_rules! names {
     ($($name:ident)*) => {
         fn name_of(status: Status) -> &'static str {
@@ -145,7 +145,7 @@ pub enum DriverError {
         /// What the loader said.
         found: String,
     },
-    /// The library lacks calls.
+    /// The library lacks entry points.
     #[error("wanted a driver with {}, which this one lacks: {}; install driver 525 or newer", calls.join(", "), path.display())]
     TooOld {
         /// Where it is.
@@ -153,16 +153,16 @@ pub enum DriverError {
         /// What is missing.
         calls: Vec<&'static str>,
     },
-    /// It would not start, or a device would not open.
-    #[error("wanted device {ordinal}, {source}")]
+    /// It did not initialise, or a device did not open.
+    #[error("cannot open device {ordinal}: {source}")]
     Device {
         /// Which.
         ordinal: u32,
         /// What failed.
         source: CudaError,
     },
-    /// There are not that many devices.
-    #[error("wanted device {ordinal}, the driver knows {found}")]
+    /// There are fewer devices.
+    #[error("wanted device {ordinal}, found {found} devices")]
     NoSuchDevice {
         /// Which.
         ordinal: u32,
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_ends_the_context_where_the_headers_say_that_nothing_more_runs() {
+    fn an_error_ends_the_context_if_the_headers_say_that_nothing_more_runs() {
         use CUresult as E;
         let launch = [
             E::CUDA_ERROR_ILLEGAL_ADDRESS,
@@ -205,7 +205,7 @@ mod tests {
             E::CUDA_ERROR_MPS_CLIENT_TERMINATED,
             E::CUDA_ERROR_UNKNOWN,
         ];
-        // Calls that were wrong or came too early: the context goes on.
+        // Calls that were wrong or too early: the context goes on.
         let refused = [
             E::CUDA_ERROR_INVALID_VALUE,
             E::CUDA_ERROR_JIT_COMPILER_NOT_FOUND,
@@ -230,6 +230,6 @@ mod tests {
         assert!((first as Status..=last as Status).all(is_about));
         assert!(!is_about(CUresult::CUDA_ERROR_NOT_READY as Status) && !is_about(910));
         let said = CudaError { call: "cuInit", status: 803 }.to_string();
-        assert_eq!(said, "cuInit answered 803 (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)");
+        assert_eq!(said, "cuInit returned 803 (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)");
     }
 }

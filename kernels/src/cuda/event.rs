@@ -12,7 +12,7 @@ use super::sys::{CUevent, Calls};
 /// An event with timing; waiting for it sleeps instead of spinning.
 const BLOCKING_WAIT: u32 = 1;
 
-/// A mark in a stream.
+/// An event.
 #[derive(Debug)]
 pub struct Event {
     context: Arc<Context>,
@@ -23,7 +23,7 @@ pub struct Event {
 unsafe impl Send for Event {}
 
 impl Event {
-    /// A new one, that marks nothing yet.
+    /// A new event, which was not recorded yet.
     ///
     /// # Errors
     /// As the driver says.
@@ -48,10 +48,10 @@ impl Event {
         self.event
     }
 
-    /// Whether all that it marks is done.
+    /// Whether the work before its last record is done.
     ///
     /// # Errors
-    /// As the driver says, also about what was queued before.
+    /// As the driver says, also about work that was queued before.
     pub fn is_past(&self) -> Result<bool, CudaError> {
         // SAFETY: the handle lives as long as `self`.
         match unsafe { (self.calls("cuEventQuery")?.cuEventQuery)(self.event) } {
@@ -60,7 +60,7 @@ impl Event {
         }
     }
 
-    /// Waits on this thread until all that it marks is done.
+    /// Blocks this thread until the work before its last record is done.
     ///
     /// # Errors
     /// As for [`Event::is_past`].
@@ -69,10 +69,10 @@ impl Event {
         check("cuEventSynchronize", unsafe { (self.calls("cuEventSynchronize")?.cuEventSynchronize)(self.event) })
     }
 
-    /// The time from `earlier` to this mark; both must be past.
+    /// The time from `earlier` to this event; the work before both must be done.
     ///
     /// # Errors
-    /// If one is not, or as the driver says.
+    /// If it is not, or as the driver says.
     pub fn since(&self, earlier: &Event) -> Result<Duration, CudaError> {
         let mut elapsed_ms = 0.0_f32;
         // SAFETY: both handles live as long as their owners; the address is that of a number that outlives the call.

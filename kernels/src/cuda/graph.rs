@@ -1,4 +1,6 @@
-//! What was queued once, to be queued again at one stroke.
+//! CUDA graphs: work captured from a stream, replayed by one call.
+//!
+//! Decides that a capture that was begun is ended. What it refers to is kept by its owner.
 
 use std::ptr;
 use std::sync::Arc;
@@ -20,7 +22,7 @@ pub struct Graph {
 unsafe impl Send for Graph {}
 
 impl Graph {
-    /// Captures what `queue` queues on `stream`, instead of doing it.
+    /// Captures what `queue` queues on `stream` instead of executing it.
     ///
     /// # Errors
     /// If `queue` fails, or queues what cannot be captured.
@@ -29,14 +31,13 @@ impl Graph {
         queue: impl FnOnce(&Stream) -> Result<(), E>,
     ) -> Result<Self, E> {
         let calls = stream.context().living("cuStreamBeginCapture_v2")?;
-        // Other threads of the process go on calling the driver meanwhile.
+        // Other threads of the process may call the driver meanwhile.
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream's handle lives as long as `stream`.
         check("cuStreamBeginCapture_v2", unsafe { (calls.cuStreamBeginCapture_v2)(stream.raw(), mode) })?;
         let queued = queue(stream);
         let mut template: CUgraph = ptr::null_mut();
-        // SAFETY: as above; the address is that of a handle that outlives the call. A capture that was begun is ended, also
-        // after a failure.
+        // SAFETY: as above; the address is that of a handle that outlives the call. The capture is ended also after a failure.
         let status = unsafe { (calls.cuStreamEndCapture)(stream.raw(), &raw mut template) };
         let template = Template { context: Arc::clone(stream.context()), graph: template };
         queued?;
@@ -44,7 +45,7 @@ impl Graph {
         Ok(template.ready()?)
     }
 
-    /// Queues all of it.
+    /// Queues all of it on a stream.
     ///
     /// # Errors
     /// As the driver says.
@@ -65,7 +66,7 @@ impl Drop for Graph {
     }
 }
 
-/// What a capture gives, before it can be replayed.
+/// A captured graph before it is instantiated.
 struct Template {
     context: Arc<Context>,
     graph: CUgraph,
@@ -84,7 +85,7 @@ impl Template {
 impl Drop for Template {
     fn drop(&mut self) {
         if !self.graph.is_null() && self.context.takes_back() {
-            // SAFETY: captured once, destroyed once; what was made ready from it does not need it.
+            // SAFETY: captured once, destroyed once; the instantiated graph does not need it.
             unsafe { (self.context.calls().cuGraphDestroy)(self.graph) };
         }
     }

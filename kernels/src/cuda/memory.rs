@@ -1,4 +1,6 @@
-//! Memory of the device. Freed when dropped; taken at start, not while a show runs.
+//! Device memory, freed when dropped.
+//!
+//! Decides nothing. It is allocated at start, not in the loop.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,7 +10,7 @@ use super::driver::check;
 use super::error::CudaError;
 use super::sys::CUdeviceptr;
 
-/// A piece of the device's memory. What it holds at first is anything.
+/// A piece of device memory. It is not initialised.
 #[derive(Debug)]
 pub struct Memory {
     context: Arc<Context>,
@@ -17,7 +19,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Takes `bytes` of the device's memory.
+    /// Allocates `bytes` of device memory.
     ///
     /// # Errors
     /// If there is not enough.
@@ -30,20 +32,20 @@ impl Memory {
         Ok(Self { context: Arc::clone(device.context()), address, bytes })
     }
 
-    /// Where it begins, as the device counts.
+    /// Its device address.
     #[must_use]
     pub fn address(&self) -> u64 {
         self.address
     }
 
-    /// How long it is.
+    /// Its length in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Where `at` is, if `bytes` bytes from there are within.
-    pub(super) fn part(&self, at: usize, bytes: usize) -> Option<CUdeviceptr> {
+    /// The address of byte `at`, if `bytes` bytes from there are inside.
+    pub(crate) fn part(&self, at: usize, bytes: usize) -> Option<CUdeviceptr> {
         let end = at.checked_add(bytes)?;
         (end <= self.bytes).then(|| self.address + at as u64)
     }
@@ -52,7 +54,7 @@ impl Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         if self.context.takes_back() {
-            // SAFETY: taken once in `take`, given back once here; the driver waits for what still uses it.
+            // SAFETY: allocated once in `take`, freed once here; the driver waits for work that uses it.
             unsafe { (self.context.calls().cuMemFree_v2)(self.address) };
         }
     }

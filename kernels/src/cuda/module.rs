@@ -1,6 +1,6 @@
 //! Compiled kernels: loaded from an image, found by name, launched on a stream.
 //!
-//! Does not know what they do; who launches one knows what it takes.
+//! Decides nothing about arguments: callers know what a kernel takes.
 
 use std::ffi::{CStr, c_void};
 use std::ptr;
@@ -36,10 +36,10 @@ impl Module {
     /// `image` must be a whole cubin or fat binary, or PTX with a zero at its end: the driver does not know how long it is.
     ///
     /// # Errors
-    /// If it is for other cards, or as the driver says.
+    /// If it is for other GPUs, or as the driver says.
     pub unsafe fn load(device: &Device, image: &[u8]) -> Result<Self, CudaError> {
         let mut module = ptr::null_mut();
-        // SAFETY: the caller promises that the image says its own length; the driver copies what it needs.
+        // SAFETY: the caller promises that the image is complete; the driver copies what it needs.
         let status = unsafe { (device.calls().cuModuleLoadData)(&raw mut module, image.as_ptr().cast()) };
         check("cuModuleLoadData", status)?;
         Ok(Self { loaded: Arc::new(Loaded { context: Arc::clone(device.context()), module }) })
@@ -78,19 +78,19 @@ pub struct Function {
 // SAFETY: as for `Stream`.
 unsafe impl Send for Function {}
 
-/// How many threads run a kernel: blocks, and threads of a block, by axis.
+/// The grid of a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {
-    /// Blocks.
+    /// Blocks along x, y and z.
     pub blocks: [u32; 3],
-    /// Threads of each.
+    /// Threads of a block along x, y and z.
     pub threads: [u32; 3],
 }
 
-/// What a kernel is given.
+/// An argument of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Argument {
-    /// A place in the device's memory.
+    /// A device address.
     Address(u64),
     /// `unsigned`.
     U32(u32),
@@ -101,7 +101,7 @@ pub enum Argument {
 }
 
 impl Argument {
-    fn place(&self) -> *mut c_void {
+    fn address(&self) -> *mut c_void {
         match self {
             Self::Address(value) => ptr::from_ref(value).cast_mut().cast(),
             Self::U32(value) => ptr::from_ref(value).cast_mut().cast(),
@@ -115,13 +115,13 @@ impl Function {
     /// Queues the kernel.
     ///
     /// # Safety
-    /// `arguments` must be those of the kernel, in number, order and type, and every address must be that of memory as long
-    /// as the kernel reaches, kept until the stream has come past it.
+    /// `arguments` must be those of the kernel, in number, order and type. Every address must be that of memory as long as the
+    /// kernel reaches, kept until the launch is done.
     ///
     /// # Errors
     /// As the driver says.
     pub unsafe fn launch(&self, stream: &Stream, grid: Grid, arguments: &[Argument]) -> Result<(), CudaError> {
-        let mut places: Vec<*mut c_void> = arguments.iter().map(Argument::place).collect();
+        let mut addresses: Vec<*mut c_void> = arguments.iter().map(Argument::address).collect();
         let ([bx, by, bz], [tx, ty, tz]) = (grid.blocks, grid.threads);
         let calls = self.module.context.living("cuLaunchKernel")?;
         // SAFETY: the driver copies the arguments before it returns; the caller promises that they are the kernel's.
@@ -136,7 +136,7 @@ impl Function {
                 tz,
                 0,
                 stream.raw(),
-                places.as_mut_ptr(),
+                addresses.as_mut_ptr(),
                 ptr::null_mut(),
             )
         };

@@ -1,6 +1,6 @@
-//! Host memory that the device copies from and to by itself: locked once, lent in blocks, bounded.
+//! Pinned host memory, which the device copies from and to: page-locked once, handed out in buffers, bounded.
 //!
-//! Decides that a block belongs to one side at a time: a [`Pinned`] to the program, a [`Flight`] to the device.
+//! Decides that a buffer belongs to one side at a time: a [`Pinned`] to the program, a [`Transfer`] to the device.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::{Deref, DerefMut};
@@ -14,10 +14,10 @@ use super::error::CudaError;
 use super::event::Event;
 
 const PAGE_BYTES: usize = 4096;
-/// The lock holds for every context of the process.
+/// `CU_MEMHOSTREGISTER_PORTABLE`: locked for every context of the process.
 const PORTABLE: u32 = 1;
 
-/// Blocks of locked memory. Whoever finds none free does not begin.
+/// A pool of pinned buffers. When none is free, the work that needs one is not started.
 #[derive(Clone, Debug)]
 pub struct PinnedPool {
     blocks: Arc<Blocks>,
@@ -25,7 +25,7 @@ pub struct PinnedPool {
 
 #[derive(Debug)]
 struct Blocks {
-    /// Blocks that nobody has, with the events that mark a copy's begin and end.
+    /// Free buffers, with the events before and after a copy.
     free: Mutex<Vec<(usize, [Event; 2])>>,
     block_bytes: usize,
     count: usize,
@@ -33,7 +33,7 @@ struct Blocks {
 }
 
 impl PinnedPool {
-    /// Locks memory for `count` blocks of at least `block_bytes`.
+    /// Page-locks memory for `count` buffers of at least `block_bytes`, filled with zeros.
     ///
     /// # Errors
     /// If there is no memory, or the driver does not lock it.
@@ -45,57 +45,57 @@ impl PinnedPool {
         Ok(Self { blocks: Arc::new(Blocks { free: Mutex::new(free), block_bytes, count, region }) })
     }
 
-    /// A free block, if there is one.
+    /// A free buffer, if there is one.
     #[must_use]
     pub fn take(&self) -> Option<Pinned> {
         let (block, events) = self.blocks.free.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
         Some(Pinned { blocks: Arc::clone(&self.blocks), block, events: Some(events) })
     }
 
-    /// How many blocks there are.
+    /// The number of buffers.
     #[must_use]
     pub fn count(&self) -> usize {
         self.blocks.count
     }
 
-    /// How many are free.
+    /// The number of free buffers.
     #[must_use]
     pub fn free(&self) -> usize {
         self.blocks.free.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// How long a block is.
+    /// The length of a buffer.
     #[must_use]
     pub fn block_bytes(&self) -> usize {
         self.blocks.block_bytes
     }
 }
 
-/// A block that belongs to the program. It goes back to the pool when dropped.
+/// A pinned buffer that belongs to the program. It returns to the pool when dropped.
 #[derive(Debug)]
 pub struct Pinned {
     blocks: Arc<Blocks>,
     block: usize,
-    /// None only while it is given back.
+    /// `None` only while it returns to the pool.
     events: Option<[Event; 2]>,
 }
 
 impl Pinned {
-    /// The mark before its copy.
+    /// The event before its copy.
     pub(super) fn begun(&self) -> &Event {
         &self.events()[0]
     }
 
-    /// The mark behind its copy.
+    /// The event after its copy.
     pub(super) fn done(&self) -> &Event {
         &self.events()[1]
     }
 
     fn events(&self) -> &[Event; 2] {
-        self.events.as_ref().expect("a block keeps its events until it is dropped")
+        self.events.as_ref().expect("a buffer keeps its events until it is dropped")
     }
 
-    /// Never gives it back: nobody knows whether the device still touches it.
+    /// Never returns it to the pool: it is unknown whether the device still accesses it.
     pub(super) fn abandon(mut self) {
         self.blocks.region.is_touched.store(true, Ordering::Relaxed);
         self.events = None;
@@ -111,8 +111,8 @@ impl Deref for Pinned {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: the place is that of `block_bytes` initialised bytes within the region, which lives as long as `blocks`.
-        // Only this block's owner reaches them, and no copy is queued: a block in a `Flight` cannot be reached.
+        // SAFETY: these are `block_bytes` initialised bytes inside the region, which lives as long as `blocks`. Only this
+        // buffer's owner reaches them, and no copy is queued: a buffer in a `Transfer` cannot be reached.
         unsafe { std::slice::from_raw_parts(self.place(), self.blocks.block_bytes) }
     }
 }
@@ -132,33 +132,32 @@ impl Drop for Pinned {
     }
 }
 
-/// A block that belongs to the device until its copy is done.
+/// A pinned buffer that belongs to the device until its copy is done.
 #[derive(Debug)]
-pub struct Flight {
-    /// None only after it was given back.
+pub struct Transfer {
+    /// `None` only after it was returned.
     block: Option<Pinned>,
 }
 
-impl Flight {
+impl Transfer {
     pub(super) fn new(block: Pinned) -> Self {
         Self { block: Some(block) }
     }
 
     fn block(&self) -> &Pinned {
-        self.block.as_ref().expect("a flight has its block until it lands")
+        self.block.as_ref().expect("a transfer has its buffer until it is done")
     }
 
-    /// The mark behind the copy. Nobody else may get it: who marked something else with it would have the block come back too
-    /// early.
+    /// The event after the copy. It is not handed out: recording it elsewhere would return the buffer too early.
     pub(super) fn done(&self) -> &Event {
         self.block().done()
     }
 
-    /// Gives the block back with the time that its copy took, if it is done; otherwise itself.
+    /// Returns the buffer with the time that its copy took, if it is done; otherwise itself.
     ///
     /// # Errors
-    /// If the device failed; then nobody gets the block again.
-    pub fn land(mut self) -> Result<Result<(Pinned, Duration), Self>, CudaError> {
+    /// If the device failed; then the buffer is not reused.
+    pub fn poll(mut self) -> Result<Result<(Pinned, Duration), Self>, CudaError> {
         let landed = self.done().is_past().and_then(|past| {
             let copied = || self.done().since(self.block().begun());
             past.then(copied).transpose()
@@ -171,34 +170,34 @@ impl Flight {
                 block.into_iter().filter(is_touched).for_each(Pinned::abandon);
                 Err(error)
             }
-            (Ok(Some(_)), None) => unreachable!("a flight has its block until it lands"),
+            (Ok(Some(_)), None) => unreachable!("a transfer has its buffer until it is done"),
         }
     }
 }
 
-impl Drop for Flight {
+impl Drop for Transfer {
     fn drop(&mut self) {
         let Some(block) = self.block.take() else { return };
-        // Where the context is gone, so is the copy.
+        // If the context is destroyed, so is the copy.
         if !block.done().context().is_over() && block.done().synchronise().is_err() {
             block.abandon();
         }
     }
 }
 
-/// Memory of the program's that the driver has locked.
+/// Host memory that the driver has page-locked.
 #[derive(Debug)]
 struct Region {
     context: Arc<Context>,
     start: *mut u8,
     layout: Layout,
-    /// Some copy was queued whose end nobody can see.
+    /// A copy was queued whose end cannot be observed.
     is_touched: AtomicBool,
 }
 
-// SAFETY: the memory is reached only through blocks, each by one owner.
+// SAFETY: the memory is reached only through buffers, each by one owner.
 unsafe impl Send for Region {}
-// SAFETY: as above; the region itself only says where it starts.
+// SAFETY: as above; the region itself only holds the start address.
 unsafe impl Sync for Region {}
 
 impl Region {
@@ -228,8 +227,8 @@ impl Drop for Region {
         let unlocked =
             self.context.takes_back() && unsafe { (self.context.calls().cuMemHostUnregister)(self.start.cast()) } == 0;
         if unlocked && !self.is_touched.load(Ordering::Relaxed) || self.context.is_destroyed() {
-            // SAFETY: allocated with this layout; all blocks are gone, and with them every copy: each was seen to land, or
-            // the driver says that the context that copied is destroyed. Otherwise it is left, as nobody knows who touches it.
+            // SAFETY: allocated with this layout. All buffers are dropped, and every copy is done: each was seen to be, or the
+            // driver confirmed that the context is destroyed. Otherwise the memory is leaked, because a copy may access it.
             unsafe { dealloc(self.start, self.layout) };
         }
     }

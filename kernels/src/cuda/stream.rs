@@ -1,4 +1,6 @@
-//! Streams: what is queued on one is done in order.
+//! Streams: queues of the device, each executed in order.
+//!
+//! Decides who owns a pinned buffer during a copy.
 
 use std::ptr;
 use std::sync::Arc;
@@ -9,24 +11,24 @@ use super::driver::check;
 use super::error::CudaError;
 use super::event::Event;
 use super::memory::Memory;
-use super::pinned::{Flight, Pinned};
+use super::pinned::{Pinned, Transfer};
 use super::sys::{CUhostFn, CUstream, Calls};
 
-/// A stream that does not wait for the device's default stream.
+/// `CU_STREAM_NON_BLOCKING`: does not synchronise with the default stream.
 const NON_BLOCKING: u32 = 1;
 
-/// A queue of the device.
+/// A stream.
 #[derive(Debug)]
 pub struct Stream {
     context: Arc<Context>,
     stream: CUstream,
 }
 
-// SAFETY: a stream is a handle of the driver, whose calls may come from any thread on which its context is current.
+// SAFETY: a stream is a driver handle; calls may come from any thread on which its context is current.
 unsafe impl Send for Stream {}
 
 impl Stream {
-    /// A new one.
+    /// A new stream.
     ///
     /// # Errors
     /// As the driver says.
@@ -38,7 +40,7 @@ impl Stream {
         Ok(Self { context: Arc::clone(device.context()), stream })
     }
 
-    /// The driver's handle, for libraries that queue on it.
+    /// The driver's handle, for libraries that queue work on it.
     #[must_use]
     pub fn raw(&self) -> CUstream {
         self.stream
@@ -52,40 +54,40 @@ impl Stream {
         self.context.living(call)
     }
 
-    /// Copies the first `bytes` of `block` to `target`, and marks `block`'s events around it. The block comes back when the
-    /// copy is done.
+    /// Queues a copy of the first `bytes` of `block` to `target` (host to device). [`Transfer::poll`] returns the buffer when it
+    /// is done.
     ///
     /// # Errors
-    /// If it is longer than block or target, or as the driver says.
-    pub fn copy_up(&self, block: Pinned, target: &Memory, bytes: usize) -> Result<Flight, CudaError> {
+    /// If it does not fit, or as the driver says.
+    pub fn upload(&self, block: Pinned, target: &Memory, bytes: usize) -> Result<Transfer, CudaError> {
         const CALL: &str = "cuMemcpyHtoDAsync_v2";
         let to = target.part(0, bytes).filter(|_| bytes <= block.len()).ok_or_else(|| Context::refuse(CALL))?;
         self.record(block.begun())?;
-        // SAFETY: source and target are long enough. The block goes into a `Flight`, which does not give it back before the
-        // event after the copy has come to pass.
+        // SAFETY: source and target are long enough. The buffer goes into a `Transfer`, which does not return it before the
+        // event after the copy.
         let status = unsafe { (self.calls(CALL)?.cuMemcpyHtoDAsync_v2)(to, block.as_ptr().cast(), bytes, self.stream) };
-        self.airborne(block, check(CALL, status))
+        self.track(block, check(CALL, status))
     }
 
-    /// Copies `bytes` from `at` of `source` to the start of `block`, and marks `block`'s events around it.
+    /// Queues a copy of `bytes` from byte `at` of `source` to the start of `block` (device to host).
     ///
     /// # Errors
-    /// As for [`Stream::copy_up`].
-    pub fn copy_down(&self, source: &Memory, at: usize, bytes: usize, mut block: Pinned) -> Result<Flight, CudaError> {
+    /// As for [`Stream::upload`].
+    pub fn download(&self, source: &Memory, at: usize, bytes: usize, mut block: Pinned) -> Result<Transfer, CudaError> {
         const CALL: &str = "cuMemcpyDtoHAsync_v2";
         let from = source.part(at, bytes).filter(|_| bytes <= block.len()).ok_or_else(|| Context::refuse(CALL))?;
         self.record(block.begun())?;
         let to = block.as_mut_ptr().cast();
-        // SAFETY: source and target are long enough; the block is kept by a `Flight` as in `copy_up`.
+        // SAFETY: source and target are long enough; the buffer is kept by a `Transfer` as in `upload`.
         let status = unsafe { (self.calls(CALL)?.cuMemcpyDtoHAsync_v2)(to, from, bytes, self.stream) };
-        self.airborne(block, check(CALL, status))
+        self.track(block, check(CALL, status))
     }
 
-    /// A copy that was queued and is marked, or one that was not queued at all. Of what is in between, nobody knows.
-    fn airborne(&self, block: Pinned, queued: Result<(), CudaError>) -> Result<Flight, CudaError> {
+    /// A copy that was queued with an event after it. If the event fails, the end of the copy cannot be observed.
+    fn track(&self, block: Pinned, queued: Result<(), CudaError>) -> Result<Transfer, CudaError> {
         queued?;
         match self.record(block.done()) {
-            Ok(()) => Ok(Flight::new(block)),
+            Ok(()) => Ok(Transfer::new(block)),
             Err(error) => {
                 block.abandon();
                 Err(error)
@@ -93,11 +95,11 @@ impl Stream {
         }
     }
 
-    /// Copies `bytes` from `from` of `source` to `to` of `target`, both on the device.
+    /// Queues a copy of `bytes` from byte `from` of `source` to byte `to` of `target`, both on the device.
     ///
     /// # Errors
     /// If it does not fit, or as the driver says.
-    pub fn copy_across(
+    pub fn copy_on_device(
         &self,
         (source, from): (&Memory, usize),
         (target, to): (&Memory, usize),
@@ -106,61 +108,61 @@ impl Stream {
         const CALL: &str = "cuMemcpyDtoDAsync_v2";
         let from = source.part(from, bytes).ok_or_else(|| Context::refuse(CALL))?;
         let to = target.part(to, bytes).ok_or_else(|| Context::refuse(CALL))?;
-        // SAFETY: both are pieces of memory of the device; nothing of the host's is touched.
+        // SAFETY: both are pieces of device memory; no host memory is accessed.
         check(CALL, unsafe { (self.calls(CALL)?.cuMemcpyDtoDAsync_v2)(to, from, bytes, self.stream) })
     }
 
-    /// Marks what has been queued so far.
+    /// Records an event after the work queued so far.
     ///
     /// # Errors
     /// As the driver says.
     pub fn record(&self, event: &Event) -> Result<(), CudaError> {
-        // SAFETY: both handles live as long as their owners, which are lent here.
+        // SAFETY: both handles live as long as their owners, which are borrowed here.
         check("cuEventRecord", unsafe { (self.calls("cuEventRecord")?.cuEventRecord)(event.raw(), self.stream) })
     }
 
-    /// Makes what is queued from now on wait for what `event` marks now.
+    /// Work queued from now on waits for the last record of `event`.
     ///
     /// # Errors
     /// As the driver says.
     pub fn wait(&self, event: &Event) -> Result<(), CudaError> {
-        // SAFETY: both handles live as long as their owners, which are lent here; the flags must be zero.
+        // SAFETY: both handles live as long as their owners, which are borrowed here; the flags must be zero.
         check("cuStreamWaitEvent", unsafe {
             (self.calls("cuStreamWaitEvent")?.cuStreamWaitEvent)(self.stream, event.raw(), 0)
         })
     }
 
-    /// Makes what is queued from now on wait until the copy is done.
+    /// Work queued from now on waits until the copy is done.
     ///
     /// # Errors
     /// As the driver says.
-    pub fn wait_for(&self, flight: &Flight) -> Result<(), CudaError> {
-        self.wait(flight.done())
+    pub fn wait_for(&self, transfer: &Transfer) -> Result<(), CudaError> {
+        self.wait(transfer.done())
     }
 
-    /// Whether its context is still there; if not, its handle means nothing.
+    /// Whether its context still exists; if not, its handle is invalid.
     ///
     /// # Errors
-    /// If the context was thrown away.
+    /// If the context was destroyed.
     pub fn check(&self) -> Result<(), CudaError> {
         self.calls("cuStreamQuery").map(drop)
     }
 
-    /// Waits on this thread for all that is queued: for starting and closing, not while a show runs.
+    /// Blocks this thread until everything queued is done: for starting and closing, not in the loop.
     ///
     /// # Errors
-    /// As the driver says, also about what was queued before.
+    /// As the driver says, also about work queued before.
     pub fn synchronise(&self) -> Result<(), CudaError> {
         self.context.counts.stream_waits.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the handle lives as long as `self`.
         check("cuStreamSynchronize", unsafe { (self.calls("cuStreamSynchronize")?.cuStreamSynchronize)(self.stream) })
     }
 
-    /// Has `function` called with `argument` in the stream's order, on a thread of the driver's.
+    /// Queues a call of `function` with `argument`, on a thread of the driver.
     ///
     /// # Safety
-    /// `argument` must be what `function` takes, on any thread, until the stream has come past it; if the stream is being
-    /// captured, until the graph is gone. The function must not call the driver.
+    /// `argument` must be valid for `function`, on any thread, until the call is done; if the stream is being captured, until
+    /// the graph is dropped. The function must not call the driver.
     ///
     /// # Errors
     /// As the driver says.
@@ -175,7 +177,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if self.context.takes_back() {
-            // SAFETY: created once, destroyed once; the driver finishes what is queued.
+            // SAFETY: created once, destroyed once; the driver finishes queued work.
             unsafe { (self.context.calls().cuStreamDestroy_v2)(self.stream) };
         }
     }

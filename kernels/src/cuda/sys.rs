@@ -1,10 +1,10 @@
-//! The driver's calls that visage uses, as a table of addresses: each is looked for before any is called.
+//! The driver's entry points that visage uses, as a table: all are looked up before any is called.
 //!
-//! Decides which calls there are and that their arguments are those of NVIDIA's headers, which cudarc's bindings were made
-//! from. cudarc's own functions are only compared with, never called: they panic where the library or a symbol is missing,
-//! and know one library for a whole process.
+//! Decides which there are, and that their arguments are those of NVIDIA's headers, from which cudarc's bindings were
+//! generated. cudarc's own functions are only compared with, never called: they panic if the library or a symbol is missing,
+//! and know one library for the whole process.
 
-#![expect(non_snake_case, reason = "the calls bear the driver's names")]
+#![expect(non_snake_case, reason = "the functions have the driver's names")]
 
 use std::ffi::{c_char, c_int, c_uint, c_ulonglong, c_void};
 
@@ -16,19 +16,19 @@ pub use cudarc::driver::sys::{
     CUmodule, CUresult, CUstream, CUstreamCaptureMode,
 };
 
-/// What a call answers: 0 or an error's number. A driver may know errors that no header of ours names, so it is no enum.
+/// The result of a call: 0 or an error number. Not an enum: a newer driver returns errors that our header does not name.
 pub type Status = c_uint;
 
 macro_rules! calls {
     ($($name:ident($($argument:ty),*);)*) => {
-        /// The calls.
+        /// The entry points.
         pub struct Calls {
-            // SAFETY: a type only; who calls keeps what the driver documents.
+            // SAFETY: a type only; callers keep to the driver's documentation.
             $(#[doc = "As the driver documents it."] pub $name: unsafe extern "C" fn($($argument),*) -> Status,)*
         }
 
         impl Calls {
-            /// Looks for each call in `library`.
+            /// Looks up every entry point in `library`.
             ///
             /// # Errors
             /// With the names of those that are missing.
@@ -42,7 +42,7 @@ macro_rules! calls {
                     $($name: {
                         let found = $name.ok_or_else(Vec::new)?;
                         // SAFETY: the driver's function of this name takes what `_AS_IN_THE_HEADERS` has compared and
-                        // answers a number of 32 bits.
+                        // returns a 32-bit number.
                         unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn($($argument),*) -> Status>(found) }
                     },)*
                 })

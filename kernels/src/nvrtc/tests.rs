@@ -46,10 +46,10 @@ fn every_source_becomes_a_cubin_for_every_card_without_one() {
 fn a_cubin_is_compiled_once_and_damage_is_mended() {
     let Some(nvrtc) = library() else { return };
     let (_folder, cubins) = cubins();
-    let again = || obtain(Source::AudioClip, Sm::SM89, &nvrtc, &cubins).expect("a cubin");
+    let again = || obtain(Source::Pcm, Sm::SM89, &nvrtc, &cubins).expect("a cubin");
     let first = again();
     assert!(first.was_compiled && first.damage.is_none() && !again().was_compiled);
-    let other = obtain(Source::AudioClip, Sm::SM120, &nvrtc, &cubins).expect("a cubin").cubin;
+    let other = obtain(Source::Pcm, Sm::SM120, &nvrtc, &cubins).expect("a cubin").cubin;
     for bytes in [&first.cubin.bytes()[..900], b"", other.bytes()] {
         std::fs::write(&first.stored.path, bytes).expect("written");
         let mended = again();
@@ -57,7 +57,7 @@ fn a_cubin_is_compiled_once_and_damage_is_mended() {
         assert_eq!(mended.cubin.bytes(), first.cubin.bytes(), "the same source gives the same bytes");
     }
     // A digest that fits the wrong card's cubin does not make it the right one.
-    let key = key(Source::AudioClip, Sm::SM89, nvrtc.version());
+    let key = key(Source::Pcm, Sm::SM89, nvrtc.version());
     cubins.put(&key, other.bytes()).expect("written");
     assert!(again().damage.expect("found out").contains("12.0"));
 }
@@ -78,7 +78,7 @@ fn what_was_compiled_ahead_needs_no_compiler() {
 #[test]
 fn a_card_that_the_compiler_does_not_know_is_named_with_those_it_does() {
     let Some(nvrtc) = library() else { return };
-    let error = nvrtc.compile(Source::AudioClip, Sm::new(3, 5)).expect_err("too old").to_string();
+    let error = nvrtc.compile(Source::Pcm, Sm::new(3, 5)).expect_err("too old").to_string();
     assert!(error.contains("for 3.5") && error.contains("8.9"), "{error}");
 }
 

@@ -1,5 +1,5 @@
-// Planar RGB in [-1, 1] to I420 or NV12. A thread makes one value of each chroma from a square of two by two pixels, and the
-// square's luma. At odd edges the square is what there is of it.
+// Planar RGB in [-1, 1] to I420 or NV12. One thread computes Cb and Cr of two by two pixels, and their luma. At odd borders it
+// averages the pixels that there are.
 
 struct Colours {
     float red, blue, luma_scale, luma_offset, chroma_scale;

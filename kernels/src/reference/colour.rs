@@ -1,20 +1,21 @@
 //! Planar RGB in [-1, 1] to I420 and NV12, as encoders take it.
 //!
-//! Decides the matrices. Chroma is the mean of the colour of a square of two by two pixels, in its middle (as in JPEG).
+//! Decides the matrices (ITU-R BT.601 and BT.709). Chroma is the mean over two by two pixels, sited in their centre (as in JPEG).
 
-use super::half::{Half, Real};
-use super::launch::{Launch, Number, SizeError, Work, kernels};
+use super::arguments::kernels;
+use super::launch::{Launch, Scalar, SizeError, Work};
+use crate::dtype::{Half, Real};
 
-/// What RGB's shares in luma are.
+/// The luma coefficients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standard {
-    /// ITU-R BT.601: pictures of standard definition, and what most software takes for granted.
+    /// ITU-R BT.601: standard definition, and the default of most software.
     Bt601,
     /// ITU-R BT.709: high definition.
     Bt709,
 }
 
-/// Which bytes stand for black and white.
+/// The range of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Range {
     /// 0 to 255.
@@ -23,30 +24,30 @@ pub enum Range {
     Limited,
 }
 
-/// How chroma lies behind luma.
+/// The layout of chroma behind luma.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// A plane of blue and a plane of red.
+    /// A plane of Cb, then a plane of Cr.
     I420,
-    /// One plane, blue and red in turn.
+    /// One plane of interleaved Cb and Cr.
     Nv12,
 }
 
-/// What planar values are.
+/// The element type of planes: kernels come in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
+pub enum FloatType {
     /// `f32`.
     F32,
-    /// Halves.
+    /// Half precision.
     F16,
 }
 
-/// A picture to convert.
+/// An image to convert.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ToYuv {
     width: u32,
     height: u32,
-    /// Shares of red and blue in luma; what the rest is multiplied with and added to.
+    /// Luma coefficients of red and blue; scale and offset of the result.
     red: f32,
     blue: f32,
     luma_scale: f32,
@@ -55,7 +56,7 @@ pub struct ToYuv {
 }
 
 impl ToYuv {
-    /// One of `width` by `height` pixels, odd numbers too.
+    /// An image of `width` by `height` pixels, which may be odd.
     #[must_use]
     pub fn new((width, height): (u32, u32), standard: Standard, range: Range) -> Self {
         let (red, blue) = match standard {
@@ -69,22 +70,22 @@ impl ToYuv {
         Self { width, height, red, blue, luma_scale, luma_offset, chroma_scale }
     }
 
-    /// Over buffers of three planes and of bytes.
+    /// Buffers: three planes of RGB, YUV bytes.
     ///
     /// # Errors
-    /// If the picture is empty or too large.
-    pub fn order(&self, depth: Depth, layout: Layout) -> Result<Launch, SizeError> {
-        let kernel = match (depth, layout) {
-            (Depth::F32, Layout::I420) => 0,
-            (Depth::F16, Layout::I420) => 1,
-            (Depth::F32, Layout::Nv12) => 2,
-            (Depth::F16, Layout::Nv12) => 3,
+    /// If the image is empty or too large.
+    pub fn launch(&self, float_type: FloatType, layout: Layout) -> Result<Launch, SizeError> {
+        let kernel = match (float_type, layout) {
+            (FloatType::F32, Layout::I420) => 0,
+            (FloatType::F16, Layout::I420) => 1,
+            (FloatType::F32, Layout::Nv12) => 2,
+            (FloatType::F16, Layout::Nv12) => 3,
         };
         Launch::new(&KERNELS[kernel], self)
     }
 
-    /// The twin.
-    pub fn reckon<T: Real>(&self, layout: Layout, rgb: &[T], yuv: &mut [u8]) {
+    /// The reference implementation.
+    pub fn compute<T: Real>(&self, layout: Layout, rgb: &[T], yuv: &mut [u8]) {
         let (columns, rows) = (self.width.div_ceil(2) as usize, self.height.div_ceil(2) as usize);
         let (step, red_at) = match layout {
             Layout::I420 => (1, columns * rows),
@@ -100,7 +101,7 @@ impl ToYuv {
         }
     }
 
-    /// Writes the luma of a square and gives its mean chroma.
+    /// Writes the luma of two by two pixels and returns their mean Cb and Cr, in -0.5 to 0.5.
     fn square<T: Real>(&self, rgb: &[T], yuv: &mut [u8], column: usize, row: usize) -> [f32; 2] {
         let (width, height) = (self.width as usize, self.height as usize);
         let (mut blues, mut reds, mut count) = (0.0, 0.0, 0.0);
@@ -127,22 +128,22 @@ fn byte(value: f32) -> u8 {
     (clamp(value, 0.0, 255.0) + 0.5).floor() as u8
 }
 
-/// As the kernels have it: what is no number becomes `low`.
+/// As in the kernels: NaN becomes `low`.
 pub(super) fn clamp(value: f32, low: f32, high: f32) -> f32 {
     if value > low { value.min(high) } else { low }
 }
 
 impl Work for ToYuv {
-    const NUMBERS: usize = 7;
+    const SCALARS: usize = 7;
 
     fn of(bits: &[u32]) -> Self {
         let [red, blue, luma_scale, luma_offset, chroma_scale] = [2, 3, 4, 5, 6].map(|at| f32::from_bits(bits[at]));
         Self { width: bits[0], height: bits[1], red, blue, luma_scale, luma_offset, chroma_scale }
     }
 
-    fn numbers(&self) -> Vec<Number> {
+    fn scalars(&self) -> Vec<Scalar> {
         let by = [self.red, self.blue, self.luma_scale, self.luma_offset, self.chroma_scale];
-        [self.width, self.height].map(Number::U32).into_iter().chain(by.map(Number::F32)).collect()
+        [self.width, self.height].map(Scalar::U32).into_iter().chain(by.map(Scalar::F32)).collect()
     }
 
     fn lengths(&self) -> Vec<u64> {
@@ -158,30 +159,30 @@ impl Work for ToYuv {
 
 kernels! {
     Colour;
-    rgb_f32_to_i420(rgb: read f32, yuv: write u8): ToYuv => |work, rgb, yuv| work.reckon(Layout::I420, rgb, yuv);
-    rgb_f16_to_i420(rgb: read Half, yuv: write u8): ToYuv => |work, rgb, yuv| work.reckon(Layout::I420, rgb, yuv);
-    rgb_f32_to_nv12(rgb: read f32, yuv: write u8): ToYuv => |work, rgb, yuv| work.reckon(Layout::Nv12, rgb, yuv);
-    rgb_f16_to_nv12(rgb: read Half, yuv: write u8): ToYuv => |work, rgb, yuv| work.reckon(Layout::Nv12, rgb, yuv);
+    rgb_f32_to_i420(rgb: read f32, yuv: write u8): ToYuv => |work, rgb, yuv| work.compute(Layout::I420, rgb, yuv);
+    rgb_f16_to_i420(rgb: read Half, yuv: write u8): ToYuv => |work, rgb, yuv| work.compute(Layout::I420, rgb, yuv);
+    rgb_f32_to_nv12(rgb: read f32, yuv: write u8): ToYuv => |work, rgb, yuv| work.compute(Layout::Nv12, rgb, yuv);
+    rgb_f16_to_nv12(rgb: read Half, yuv: write u8): ToYuv => |work, rgb, yuv| work.compute(Layout::Nv12, rgb, yuv);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Luma, blue and red of a picture of one colour, whose channels are 0 to 255.
+    /// Y, Cb and Cr of a uniform image, whose channels are 0 to 255.
     fn of(rgb: [u8; 3], standard: Standard, range: Range) -> [u8; 3] {
         let planes: Vec<f32> = rgb.iter().flat_map(|value| [f32::from(*value) / 127.5 - 1.0; 4]).collect();
         let mut yuv = [0; 6];
-        ToYuv::new((2, 2), standard, range).reckon(Layout::I420, &planes, &mut yuv);
+        ToYuv::new((2, 2), standard, range).compute(Layout::I420, &planes, &mut yuv);
         assert!(yuv[..4].iter().all(|luma| *luma == yuv[0]));
         [yuv[0], yuv[4], yuv[5]]
     }
 
     #[test]
-    fn colours_have_the_bytes_of_the_standards() {
+    fn colours_have_the_values_of_the_standards() {
         use {Range::*, Standard::*};
         let [white, black, red, green, blue] = [[255; 3], [0; 3], [255, 0, 0], [0, 255, 0], [0, 0, 255]];
-        // As tables of colour bars at full strength have them.
+        // From tables of 100 % colour bars.
         let known = [
             (Bt601, Limited, [[235, 128, 128], [16, 128, 128], [81, 90, 240], [145, 54, 34], [41, 240, 110]]),
             (Bt709, Limited, [[235, 128, 128], [16, 128, 128], [63, 102, 240], [173, 42, 26], [32, 240, 118]]),
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn it_agrees_with_what_the_cpu_paints_with() {
+    fn it_agrees_with_the_cpu_renderers_conversion() {
         for seed in 0..2000_u32 {
             let [r, g, b] = [7919, 104_729, 1_299_709].map(|prime| (seed.wrapping_mul(prime) >> 5) as u8);
             let (mut luma, mut blue, mut red) = ([0; 4], [0; 1], [0; 1]);
@@ -207,17 +208,17 @@ mod tests {
     }
 
     #[test]
-    fn layouts_hold_the_same_bytes_and_odd_edges_are_their_own_mean() {
+    fn layouts_hold_the_same_bytes_and_odd_borders_average_what_there_is() {
         let rgb: Vec<f32> = (0..45).map(|n| (n * 29 % 45) as f32 / 22.0 - 1.0).collect();
         let work = ToYuv::new((5, 3), Standard::Bt709, Range::Full);
         let [mut i420, mut nv12] = [[0; 27]; 2];
-        work.reckon(Layout::I420, &rgb, &mut i420);
-        work.reckon(Layout::Nv12, &rgb, &mut nv12);
+        work.compute(Layout::I420, &rgb, &mut i420);
+        work.compute(Layout::Nv12, &rgb, &mut nv12);
         assert_eq!(i420[..15], nv12[..15]);
         for at in 0..6 {
             assert_eq!([i420[15 + at], i420[21 + at]], [nv12[15 + 2 * at], nv12[16 + 2 * at]]);
         }
-        // The last square is the last pixel alone: as if the picture went on with it.
+        // The last block is the last pixel alone: as if the image were extended by it.
         let wide: Vec<f32> = (0..72)
             .map(|n| {
                 let (plane, y, x) = (n / 24, n % 24 / 6, n % 6);
@@ -225,7 +226,7 @@ mod tests {
             })
             .collect();
         let mut even = [0; 36];
-        ToYuv::new((6, 4), Standard::Bt709, Range::Full).reckon(Layout::I420, &wide, &mut even);
+        ToYuv::new((6, 4), Standard::Bt709, Range::Full).compute(Layout::I420, &wide, &mut even);
         assert!(even[24..].iter().zip(&i420[15..]).all(|(a, b)| a.abs_diff(*b) <= 1), "{even:?} {i420:?}");
     }
 }

@@ -1,17 +1,29 @@
-//! One launch of a kernel as a value: which, over what, by how many threads. The same order goes to a card or to the twin.
+//! One kernel launch as a value: which kernel, its scalar arguments, its grid and the sizes of its buffers. The same value is
+//! queued on a GPU (`crate::Kernels`) or computed on the CPU by the kernel's reference implementation.
 //!
-//! Decides that no order reaches beyond its buffers: only the kernels' own files make orders, from sizes that they check.
+//! Decides that no launch reaches beyond its buffers: only the kernels' own files create launches, from sizes that they check.
+//!
+//! ```
+//! use visage_kernels::reference::{HostBuffer, PcmToF32};
+//!
+//! let launch = PcmToF32::new(2, 1.0).launch().unwrap();
+//! assert_eq!(launch.bytes(), [4, 8]); // two i16 in, two f32 out
+//! let pcm: Vec<u8> = [i16::MIN, 16384].iter().flat_map(|sample| sample.to_ne_bytes()).collect();
+//! let mut buffers = [HostBuffer::of(&pcm), HostBuffer::of(&[0; 8])];
+//! launch.compute(&mut buffers).unwrap();
+//! assert_eq!(buffers[1].to_bytes(), [(-1.0_f32).to_ne_bytes(), 0.5_f32.to_ne_bytes()].concat());
+//! ```
 
 use std::ffi::c_void;
 
 use thiserror::Error;
 
-use super::half::{Element, Plain};
 use super::source::Source;
+use visage_engines::DType;
 
-/// A number that a kernel takes, in 32 bits.
+/// A scalar argument of a kernel, of 32 bits.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Number {
+pub enum Scalar {
     /// `unsigned`.
     U32(u32),
     /// `int`.
@@ -20,7 +32,7 @@ pub enum Number {
     F32(f32),
 }
 
-impl Number {
+impl Scalar {
     /// Its bits.
     #[must_use]
     pub fn bits(self) -> u32 {
@@ -32,169 +44,180 @@ impl Number {
     }
 }
 
-/// A buffer that a kernel takes.
+/// A buffer argument of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// What it consists of.
-    pub element: Element,
-    /// Whether the kernel writes it.
+pub struct KernelBuffer {
+    /// The argument's name in the table of kernels.
+    pub name: &'static str,
+    /// The type of its elements.
+    pub dtype: DType,
+    /// Whether the kernel writes it. A written buffer may be read as well.
     pub is_written: bool,
 }
 
-/// A kernel, called with the addresses of its arguments: first the places of its buffers' addresses, then of its numbers.
-/// What the grid is does not matter to a twin.
-// SAFETY: a type only; whoever calls one gives it the arguments of its kernel.
+/// A kernel's reference implementation, called as the driver calls a kernel: with the addresses of its arguments, first those
+/// of its buffers' addresses, then those of its scalars. It ignores the grid, the second argument.
+// SAFETY: a type only; callers pass the arguments of the kernel.
 pub type Reference = unsafe extern "C" fn(*const *const c_void, *const u32);
 
-/// A kernel and what reckons the same on the CPU.
+/// A kernel and its reference implementation on the CPU.
 #[derive(Debug)]
 pub struct Kernel {
     /// Its name in the source.
     pub name: &'static str,
-    /// Where it stands.
+    /// The source file that holds it.
     pub source: Source,
     /// Its buffers, which come first among its arguments.
-    pub places: &'static [Place],
-    /// How many numbers follow.
-    pub numbers: usize,
-    /// The same on the CPU.
-    pub twin: Reference,
+    pub buffers: &'static [KernelBuffer],
+    /// How many scalars follow.
+    pub scalars: usize,
+    /// Its reference implementation.
+    pub reference: Reference,
 }
 
 impl Kernel {
-    /// Lengths of its arguments in bytes.
+    /// Sizes of its arguments in bytes.
     #[must_use]
     pub fn argument_bytes(&self) -> Vec<usize> {
-        let numbers = std::iter::repeat_n(size_of::<u32>(), self.numbers);
-        std::iter::repeat_n(size_of::<u64>(), self.places.len()).chain(numbers).collect()
+        let scalars = std::iter::repeat_n(size_of::<u32>(), self.scalars);
+        std::iter::repeat_n(size_of::<u64>(), self.buffers.len()).chain(scalars).collect()
     }
 }
 
-/// Sizes that no kernel takes.
+/// Sizes that a kernel does not take.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("wanted {wanted}, found {found}")]
 pub struct SizeError {
-    /// What there must be.
+    /// What the kernel takes.
     pub wanted: &'static str,
-    /// What there is.
+    /// What it was given.
     pub found: String,
 }
 
-/// What the numbers of a kernel say.
+/// The meaning of a kernel's scalars. Every kernel's file implements it for the type that describes its work.
 pub(super) trait Work: Sized {
-    /// How many numbers there are.
-    const NUMBERS: usize;
+    /// How many scalars there are.
+    const SCALARS: usize;
 
     /// From their bits, as the kernel gets them.
     fn of(bits: &[u32]) -> Self;
 
-    /// As the kernel takes them.
-    fn numbers(&self) -> Vec<Number>;
+    /// The scalars in the kernel's order.
+    fn scalars(&self) -> Vec<Scalar>;
 
     /// How many elements each buffer has.
     fn lengths(&self) -> Vec<u64>;
 
-    /// How many threads there are to be on each axis, at least.
+    /// How many threads each axis needs at least.
     fn threads(&self) -> [u32; 3];
 }
 
-/// A launch.
+/// One launch of a kernel.
 #[derive(Clone, Debug)]
 pub struct Launch {
     kernel: &'static Kernel,
     bytes: Vec<usize>,
-    numbers: Vec<Number>,
+    scalars: Vec<Scalar>,
     threads: [u32; 3],
 }
 
-/// Threads of a block, over lines and over planes. Either is four warps.
-const LINE: [u32; 3] = [128, 1, 1];
-const PLANE: [u32; 3] = [32, 4, 1];
-/// The most blocks of a grid along its second and third axis.
-const MOST_BLOCKS: u32 = 65_535;
-/// What [`Launch::grid`] makes of more threads than that, no card takes.
-const MOST_THREADS: [u32; 2] = [MOST_BLOCKS * PLANE[1], MOST_BLOCKS * PLANE[2]];
+/// Threads of a block for one-dimensional and for two-dimensional work: four warps either way.
+const BLOCK_1D: [u32; 3] = [128, 1, 1];
+const BLOCK_2D: [u32; 3] = [32, 4, 1];
+/// The largest grid along its second and third axis, in blocks (CUDA C++ Programming Guide, "Compute Capabilities").
+const MAX_BLOCKS: u32 = 65_535;
+/// The threads along those axes that such a grid of [`BLOCK_2D`] covers.
+const MAX_THREADS: [u32; 2] = [MAX_BLOCKS * BLOCK_2D[1], MAX_BLOCKS * BLOCK_2D[2]];
+/// The largest buffer, in elements: kernels index with 32 bits, and an index times eight bytes must not wrap.
+const MAX_ELEMENTS: u64 = (u32::MAX / 8) as u64;
 
 impl Launch {
     /// The launch of `kernel` that `work` describes.
     ///
     /// # Errors
-    /// If a buffer has nothing, or more than 32 bits can count.
+    /// If a buffer is empty or larger than 32-bit indices reach, or the grid is larger than a GPU takes.
     pub(super) fn new(kernel: &'static Kernel, work: &impl Work) -> Result<Self, SizeError> {
-        let (lengths, threads) = (work.lengths(), work.threads());
-        if lengths.iter().any(|length| !(1..=u64::from(u32::MAX / 8)).contains(length))
-            || threads[1] > MOST_THREADS[0]
-            || threads[2] > MOST_THREADS[1]
-        {
+        let (lengths, threads, scalars) = (work.lengths(), work.threads(), work.scalars());
+        let has_sizes = lengths.iter().all(|length| (1..=MAX_ELEMENTS).contains(length));
+        if !has_sizes || threads[1] > MAX_THREADS[0] || threads[2] > MAX_THREADS[1] {
             let found = format!("{} over {lengths:?} elements", kernel.name);
-            return Err(SizeError { wanted: "something in every buffer, and at most half a milliard", found });
+            return Err(SizeError { wanted: "1 to 536870911 elements in every buffer", found });
         }
-        debug_assert_eq!((lengths.len(), work.numbers().len()), (kernel.places.len(), kernel.numbers));
-        let bytes = |(length, place): (&u64, &Place)| *length as usize * place.element.bytes();
-        let bytes = lengths.iter().zip(kernel.places).map(bytes).collect();
-        Ok(Self { kernel, bytes, numbers: work.numbers(), threads })
+        debug_assert_eq!((lengths.len(), scalars.len()), (kernel.buffers.len(), kernel.scalars));
+        let bytes = |(length, buffer): (&u64, &KernelBuffer)| *length as usize * buffer.dtype.bytes();
+        let bytes = lengths.iter().zip(kernel.buffers).map(bytes).collect();
+        Ok(Self { kernel, bytes, scalars, threads })
     }
 
-    /// Which kernel.
+    /// The kernel.
     #[must_use]
     pub fn kernel(&self) -> &'static Kernel {
         self.kernel
     }
 
-    /// How many bytes each buffer must have.
+    /// How many bytes each buffer must have at least, in the order of [`Kernel::buffers`].
     #[must_use]
     pub fn bytes(&self) -> &[usize] {
         &self.bytes
     }
 
-    /// The numbers that follow the buffers.
+    /// The scalars that follow the buffers.
     #[must_use]
-    pub fn numbers(&self) -> &[Number] {
-        &self.numbers
+    pub fn scalars(&self) -> &[Scalar] {
+        &self.scalars
     }
 
-    /// Blocks, and threads of each.
+    /// The grid: blocks, and threads of a block, each along x, y and z.
+    ///
+    /// A kernel checks its indices against its sizes, so that the last blocks may reach beyond them.
     #[must_use]
     pub fn grid(&self) -> [[u32; 3]; 2] {
-        let threads = if self.threads[1] == 1 { LINE } else { PLANE };
-        let blocks = |axis: usize| self.threads[axis].div_ceil(threads[axis]).max(1);
-        [[blocks(0), blocks(1), blocks(2)], threads]
+        let block = if self.threads[1] == 1 { BLOCK_1D } else { BLOCK_2D };
+        let blocks = |axis: usize| self.threads[axis].div_ceil(block[axis]).max(1);
+        [[blocks(0), blocks(1), blocks(2)], block]
     }
 
-    /// Reckons it on the CPU, by the twin.
+    /// Computes it on the CPU by the kernel's reference implementation.
     ///
     /// # Errors
-    /// If the buffers are not as many or not as long as the order says.
-    pub fn reckon(&self, buffers: &mut [HostBuffer]) -> Result<(), SizeError> {
-        // SAFETY: the twin takes the arguments of its kernel.
-        unsafe { self.call(self.kernel.twin, buffers) }
+    /// If there are more or fewer buffers than the kernel has, or one is too short.
+    pub fn compute(&self, buffers: &mut [HostBuffer]) -> Result<(), SizeError> {
+        // SAFETY: the reference implementation takes the arguments of its kernel.
+        unsafe { self.call(self.kernel.reference, buffers) }
     }
 
-    /// Reckons it by `function`, which is said to be this kernel.
+    /// Computes it by `function`, another implementation of the kernel.
     ///
     /// # Safety
-    /// `function` must take the arguments of the order's kernel and reach no further than the order says.
+    /// `function` must take the kernel's arguments and reach no further than [`Launch::bytes`].
     ///
     /// # Errors
-    /// As for [`Launch::reckon`].
+    /// As for [`Launch::compute`].
     pub unsafe fn call(&self, function: Reference, buffers: &mut [HostBuffer]) -> Result<(), SizeError> {
-        if buffers.len() != self.bytes.len() || buffers.iter().zip(&self.bytes).any(|(has, wants)| has.bytes < *wants) {
-            let found = format!("{:?}", buffers.iter().map(|buffer| buffer.bytes).collect::<Vec<_>>());
-            return Err(SizeError { wanted: "buffers as long as the order says", found });
-        }
+        self.check(buffers)?;
         let addresses: Vec<u64> = buffers.iter_mut().map(|buffer| buffer.words.as_mut_ptr() as u64).collect();
-        let bits: Vec<u32> = self.numbers.iter().map(|number| number.bits()).collect();
-        let numbers = bits.iter().map(|bits| std::ptr::from_ref(bits).cast());
-        let places: Vec<*const c_void> =
-            addresses.iter().map(|address| std::ptr::from_ref(address).cast()).chain(numbers).collect();
-        // SAFETY: the caller promises that these are its arguments; each buffer is as long as the order says, lent here alone,
-        // and aligned for eight bytes. The grid has two times three numbers.
-        unsafe { function(places.as_ptr(), self.grid().as_flattened().as_ptr()) };
+        let bits: Vec<u32> = self.scalars.iter().map(|scalar| scalar.bits()).collect();
+        let scalars = bits.iter().map(|bits| std::ptr::from_ref(bits).cast());
+        let arguments: Vec<*const c_void> =
+            addresses.iter().map(|address| std::ptr::from_ref(address).cast()).chain(scalars).collect();
+        // SAFETY: the caller promises that these are the function's arguments. `check` saw that every buffer is long enough;
+        // each is exclusively borrowed and aligned to eight bytes. The grid has two times three numbers.
+        unsafe { function(arguments.as_ptr(), self.grid().as_flattened().as_ptr()) };
         Ok(())
+    }
+
+    fn check(&self, buffers: &[HostBuffer]) -> Result<(), SizeError> {
+        let is_long = |(buffer, wanted): (&HostBuffer, &usize)| buffer.bytes >= *wanted;
+        if buffers.len() == self.bytes.len() && buffers.iter().zip(&self.bytes).all(is_long) {
+            return Ok(());
+        }
+        let found =
+            format!("{:?} bytes for {:?}", buffers.iter().map(HostBuffer::bytes).collect::<Vec<_>>(), self.bytes);
+        Err(SizeError { wanted: "buffers as long as the launch says", found })
     }
 }
 
-/// A buffer on the host.
+/// A buffer in host memory, aligned to eight bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostBuffer {
     words: Vec<u64>,
@@ -213,104 +236,15 @@ impl HostBuffer {
         Self { words: bytes.chunks(8).map(word).collect(), bytes: bytes.len() }
     }
 
-    /// Its bytes.
+    /// Its length in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// A copy of its bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         self.words.iter().flat_map(|word| word.to_ne_bytes()).take(self.bytes).collect()
     }
-}
-
-/// The arguments of a kernel as its twin finds them.
-pub(super) struct Places(pub *const *const c_void);
-
-impl Places {
-    /// The bits of `count` numbers behind `buffers` buffers.
-    ///
-    /// # Safety
-    /// There must be as many arguments.
-    pub unsafe fn numbers(&self, buffers: usize, count: usize) -> Vec<u32> {
-        // SAFETY: the caller promises that there are so many, each four bytes long.
-        (buffers..buffers + count).map(|at| unsafe { (*self.0.add(at)).cast::<u32>().read_unaligned() }).collect()
-    }
-
-    /// The address that is argument `at`.
-    ///
-    /// # Safety
-    /// There must be as many arguments, and this one an address.
-    unsafe fn address(&self, at: usize) -> u64 {
-        // SAFETY: as promised.
-        unsafe { (*self.0.add(at)).cast::<u64>().read_unaligned() }
-    }
-
-    /// The buffer that argument `at` is the address of.
-    ///
-    /// # Safety
-    /// It must be one of `length` elements that nobody writes for as long as it is lent.
-    pub unsafe fn read<'a, T: Plain>(&self, at: usize, length: u64) -> &'a [T] {
-        // SAFETY: as promised.
-        unsafe { std::slice::from_raw_parts(self.address(at) as *const T, length as usize) }
-    }
-
-    /// The same to write.
-    ///
-    /// # Safety
-    /// It must be one of `length` elements that nobody else touches for as long as it is lent.
-    pub unsafe fn write<'a, T: Plain>(&self, at: usize, length: u64) -> &'a mut [T] {
-        // SAFETY: as promised.
-        unsafe { std::slice::from_raw_parts_mut(self.address(at) as *mut T, length as usize) }
-    }
-}
-
-/// Makes a table of kernels: each with its buffers in order (`read` or `write`, and of what), the description that its numbers
-/// are, and the twin. The twins' C functions bear the kernels' names.
-macro_rules! kernels {
-    ($source:ident; $($kernel:ident($($place:ident: $access:ident $type:ty),*): $work:ty => $reckon:expr;)*) => {
-        pub(super) const KERNELS: &[$crate::reference::launch::Kernel] = &[$($crate::reference::launch::Kernel {
-            name: stringify!($kernel),
-            source: $crate::reference::source::Source::$source,
-            places: &[$($crate::reference::launch::Place {
-                element: <$type as $crate::reference::half::Plain>::ELEMENT,
-                is_written: $crate::reference::launch::is_written(stringify!($access)),
-            }),*],
-            numbers: <$work as $crate::reference::launch::Work>::NUMBERS,
-            twin: $kernel,
-        }),*];
-
-        $(
-            // SAFETY: called through `Kernel::twin`, with the arguments of this kernel.
-            unsafe extern "C" fn $kernel(places: *const *const std::ffi::c_void, _grid: *const u32) {
-                use $crate::reference::launch::Work;
-                const BUFFERS: usize = [$(stringify!($place)),*].len();
-                let places = $crate::reference::launch::Places(places);
-                // SAFETY: whoever calls a twin gives it the arguments of its kernel.
-                let bits = unsafe { places.numbers(BUFFERS, <$work>::NUMBERS) };
-                let work = <$work>::of(&bits);
-                let mut lengths = work.lengths().into_iter().enumerate();
-                $(
-                    let (at, length) = lengths.next().unwrap_or_default();
-                    // SAFETY: as above: the buffer is as long as the order's description says, aligned for its elements,
-                    // and for the time of the call the kernel's alone.
-                    let $place: $crate::reference::launch::buffer!($access $type) = unsafe { places.$access(at, length) };
-                )*
-                let reckon: fn(&$work, $($crate::reference::launch::buffer!($access $type)),*) = $reckon;
-                reckon(&work, $($place),*);
-            }
-        )*
-    };
-}
-
-macro_rules! buffer {
-    (read $type:ty) => {
-        &[$type]
-    };
-    (write $type:ty) => {
-        &mut [$type]
-    };
-}
-
-pub(super) use {buffer, kernels};
-
-/// Whether the word of the table says so.
-pub(super) const fn is_written(access: &str) -> bool {
-    access.as_bytes()[0] == b'w'
 }

@@ -1,15 +1,15 @@
-// Sound to log-mel, in three or four launches on one stream: power of each bin, the bands' logarithms, and for Whisper the
-// loudest value and the range below it.
+// PCM to log-mel, in two launches for the portrait and four for Whisper: power of each bin, the logarithms of the bands, the
+// largest value, and clamping to a range below it.
 
-// The sample at `at`, mirrored at both ends without repeating the end itself.
-__device__ inline float mirrored(const float *pcm, int at, int count) {
+// The sample at `at`, reflected at both ends without repeating the end sample.
+__device__ inline float reflected(const float *pcm, int at, int count) {
     if (at < 0) at = -at;
     if (at >= count) at = 2 * (count - 1) - at;
     return at < 0 || at >= count ? 0.0f : pcm[at];
 }
 
-// `turn` holds cosines and then sines of all `fft` parts of a circle. A thread reckons one bin of one frame.
-extern "C" __global__ void mel_power(const float *pcm, const float *hann, const float *turn, float *power, u32 samples,
+// `twiddles` holds cosines, then negative sines, of all `fft` fractions of a circle. One thread computes one bin of one frame.
+extern "C" __global__ void mel_power(const float *pcm, const float *hann, const float *twiddles, float *power, u32 samples,
                                      u32 frames, u32 window, u32 hop, u32 fft, u32 lead) {
     u32 bin = thread_x(), frame = thread_y(), bins = fft / 2 + 1;
     if (bin >= bins || frame >= frames) return;
@@ -17,9 +17,9 @@ extern "C" __global__ void mel_power(const float *pcm, const float *hann, const 
     int start = (int)(frame * hop) - (int)lead;
     u32 angle = 0;
     for (u32 n = 0; n < window; n++) {
-        float value = hann[n] * mirrored(pcm, start + (int)n, (int)samples);
-        real += value * turn[angle];
-        imaginary += value * turn[fft + angle];
+        float value = hann[n] * reflected(pcm, start + (int)n, (int)samples);
+        real += value * twiddles[angle];
+        imaginary += value * twiddles[fft + angle];
         angle += bin;
         if (angle >= fft) angle -= fft;
     }
@@ -32,7 +32,7 @@ __device__ inline float band_sum(const float *power, const float *weights, u32 f
     return sum;
 }
 
-// The portrait's: frame after frame, natural logarithms, a floor that is added.
+// For the portrait: rows of bands, natural logarithms, the floor is added.
 extern "C" __global__ void mel_natural(const float *power, const float *weights, float *out, u32 frames, u32 bins,
                                        u32 bands, float floor) {
     u32 band = thread_x(), frame = thread_y();
@@ -40,39 +40,39 @@ extern "C" __global__ void mel_natural(const float *power, const float *weights,
     out[frame * bands + band] = logf(band_sum(power, weights, frame, band, bins) + floor);
 }
 
-// Whisper's: band after band, decimal logarithms, a floor that is kept to. The first thread sets `loudest` to the least.
-extern "C" __global__ void mel_decimal(const float *power, const float *weights, float *out, int *loudest, u32 frames,
+// For Whisper: rows of frames, decimal logarithms, clamped to the floor. The first thread initialises `max_key`.
+extern "C" __global__ void mel_decimal(const float *power, const float *weights, float *out, int *max_key, u32 frames,
                                        u32 bins, u32 bands, float floor) {
     u32 band = thread_x(), frame = thread_y();
-    if (band == 0 && frame == 0) *loudest = (int)0x80000000;
+    if (band == 0 && frame == 0) *max_key = (int)0x80000000;
     if (band >= bands || frame >= frames) return;
     float sum = band_sum(power, weights, frame, band, bins);
     out[band * frames + frame] = log10f(sum < floor ? floor : sum);
 }
 
-// A number that is ordered among integers as the value is among floats.
-__device__ inline int ordered(float value) {
+// A key whose order among integers is the value's order among floats.
+__device__ inline int to_ordered(float value) {
     int bits = __float_as_int(value);
     return bits < 0 ? bits ^ 0x7fffffff : bits;
 }
 
-__device__ inline float unordered(int key) { return __int_as_float(key < 0 ? key ^ 0x7fffffff : key); }
+__device__ inline float from_ordered(int key) { return __int_as_float(key < 0 ? key ^ 0x7fffffff : key); }
 
-// A thread looks at one frame.
-extern "C" __global__ void mel_loudest(const float *out, int *loudest, u32 frames, u32 bands) {
+// One thread reduces one frame.
+extern "C" __global__ void mel_max(const float *out, int *max_key, u32 frames, u32 bands) {
     u32 frame = thread_x();
     if (frame >= frames) return;
-    int most = ordered(out[frame]);
+    int most = to_ordered(out[frame]);
     for (u32 band = 1; band < bands; band++) {
-        int key = ordered(out[band * frames + frame]);
+        int key = to_ordered(out[band * frames + frame]);
         if (key > most) most = key;
     }
-    atomicMax(loudest, most);
+    atomicMax(max_key, most);
 }
 
-extern "C" __global__ void mel_range(float *out, const int *loudest, u32 values, float below) {
+extern "C" __global__ void mel_clamp(float *out, const int *max_key, u32 values, float range) {
     u32 at = thread_x();
     if (at >= values) return;
-    float least = unordered(*loudest) - below, value = out[at];
+    float least = from_ordered(*max_key) - range, value = out[at];
     out[at] = ((value < least ? least : value) + 4.0f) / 4.0f;
 }

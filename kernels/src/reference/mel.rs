@@ -1,11 +1,11 @@
-//! AudioClip to log-mel: as the portrait's networks hear it, and as Whisper does.
+//! PCM to log-mel spectra: for the portrait's mouth network, and for Whisper.
 //!
-//! Decides the launches. A spectrum is a plain sum over samples: for frames of 400 samples a card has that done before a faster
-//! way would have been set up.
+//! Decides the launches. The spectrum is a plain DFT: for frames of 400 samples a GPU needs about as long as the launches of an FFT.
 
 mod tables;
 
-use super::launch::{Launch, Number, SizeError, Work, kernels};
+use super::arguments::kernels;
+use super::launch::{Launch, Scalar, SizeError, Work};
 
 pub use tables::{Mel, MelScale, MelTables};
 
@@ -24,7 +24,7 @@ impl Mel {
     }
 }
 
-/// Samples to the power of each bin, frame after frame.
+/// Samples to the power of each bin, frame by frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Power {
     samples: u32,
@@ -32,35 +32,35 @@ pub struct Power {
     window: u32,
     hop: u32,
     fft: u32,
-    /// How far before the first sample the first frame begins; what is not there is mirrored.
+    /// How many samples before the first sample the first frame begins; missing samples are reflected.
     lead: u32,
 }
 
 impl Power {
-    /// Over buffers of samples, window, circle and powers.
+    /// Buffers: samples, window, twiddle factors, powers (`frames` rows of `bins`).
     ///
     /// # Errors
-    /// If there is nothing in one, or too much.
-    pub fn order(&self) -> Result<Launch, SizeError> {
+    /// If one is empty or too large.
+    pub fn launch(&self) -> Result<Launch, SizeError> {
         let end = u64::from(self.frames) * u64::from(self.hop) + u64::from(self.window);
         if end > i32::MAX as u64 || self.lead > self.window || self.window > 1 << 15 || self.fft > 1 << 16 {
-            return Err(SizeError { wanted: "sound of a day at most", found: format!("{self:?}") });
+            return Err(SizeError { wanted: "at most a day of audio", found: format!("{self:?}") });
         }
         Launch::new(&KERNELS[0], self)
     }
 
-    /// The twin.
-    pub fn reckon(&self, pcm: &[f32], hann: &[f32], turn: &[f32], power: &mut [f32]) {
+    /// The reference implementation.
+    pub fn compute(&self, pcm: &[f32], hann: &[f32], twiddles: &[f32], power: &mut [f32]) {
         let (bins, fft) = ((self.fft / 2 + 1) as usize, self.fft as usize);
         for (frame, row) in power.chunks_mut(bins).enumerate() {
             let start = (frame * self.hop as usize) as i64 - i64::from(self.lead);
             for (bin, power) in row.iter_mut().enumerate() {
                 let (mut real, mut imaginary) = (0.0, 0.0);
                 for (n, gain) in hann.iter().enumerate() {
-                    let value = gain * mirrored(pcm, start + n as i64);
+                    let value = gain * reflected(pcm, start + n as i64);
                     let angle = bin * n % fft;
-                    real += value * turn[angle];
-                    imaginary += value * turn[fft + angle];
+                    real += value * twiddles[angle];
+                    imaginary += value * twiddles[fft + angle];
                 }
                 *power = real * real + imaginary * imaginary;
             }
@@ -68,23 +68,23 @@ impl Power {
     }
 }
 
-/// The sample at `at`, mirrored at both ends without repeating the end itself.
-fn mirrored(pcm: &[f32], at: i64) -> f32 {
+/// The sample at `at`, reflected at both ends without repeating the end sample.
+fn reflected(pcm: &[f32], at: i64) -> f32 {
     let (at, count) = (at.abs(), pcm.len() as i64);
     let at = if at >= count { 2 * (count - 1) - at } else { at };
     usize::try_from(at).ok().and_then(|at| pcm.get(at)).copied().unwrap_or(0.0)
 }
 
 impl Work for Power {
-    const NUMBERS: usize = 6;
+    const SCALARS: usize = 6;
 
     fn of(bits: &[u32]) -> Self {
         let [samples, frames, window, hop, fft, lead] = [0, 1, 2, 3, 4, 5].map(|at| bits[at]);
         Self { samples, frames, window, hop, fft, lead }
     }
 
-    fn numbers(&self) -> Vec<Number> {
-        [self.samples, self.frames, self.window, self.hop, self.fft, self.lead].map(Number::U32).into()
+    fn scalars(&self) -> Vec<Scalar> {
+        [self.samples, self.frames, self.window, self.hop, self.fft, self.lead].map(Scalar::U32).into()
     }
 
     fn lengths(&self) -> Vec<u64> {
@@ -97,7 +97,7 @@ impl Work for Power {
     }
 }
 
-/// Powers to the logarithms of bands.
+/// Powers to log-mel bands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bands {
     frames: u32,
@@ -107,19 +107,19 @@ pub struct Bands {
 }
 
 impl Bands {
-    /// The portrait's: frame after frame, natural, the floor added. Over buffers of powers, weights and values.
+    /// For the portrait: `frames` rows of bands, natural logarithm, the floor is added. Buffers: powers, weights, values.
     ///
     /// # Errors
-    /// If there is nothing in one, or too much.
+    /// If one is empty or too large.
     pub fn natural(&self) -> Result<Launch, SizeError> {
         Launch::new(&KERNELS[1], &Natural(*self))
     }
 
-    /// Whisper's: band after band, decimal, the floor kept to. Over buffers of powers, weights, values and one integer, which
-    /// is made ready for [`Loudest`].
+    /// For Whisper: `bands` rows of frames, decimal logarithm, clamped to the floor. Buffers: powers, weights, values and one
+    /// integer, which is initialised for [`MaxReduce`].
     ///
     /// # Errors
-    /// If there is nothing in one, or too much.
+    /// If one is empty or too large.
     pub fn decimal(&self) -> Result<Launch, SizeError> {
         Launch::new(&KERNELS[2], &Decimal(*self))
     }
@@ -133,16 +133,16 @@ impl Bands {
         })
     }
 
-    /// The twin of [`Bands::natural`].
-    pub fn reckon_natural(&self, power: &[f32], weights: &[f32], out: &mut [f32]) {
+    /// The reference implementation of [`Bands::natural`].
+    pub fn compute_natural(&self, power: &[f32], weights: &[f32], out: &mut [f32]) {
         for (frame, band, sum) in self.sums(power, weights) {
             out[frame * self.bands as usize + band] = (sum + self.floor).ln();
         }
     }
 
-    /// The twin of [`Bands::decimal`].
-    pub fn reckon_decimal(&self, power: &[f32], weights: &[f32], out: &mut [f32], loudest: &mut [i32]) {
-        loudest[0] = i32::MIN;
+    /// The reference implementation of [`Bands::decimal`].
+    pub fn compute_decimal(&self, power: &[f32], weights: &[f32], out: &mut [f32], max_key: &mut [i32]) {
+        max_key[0] = i32::MIN;
         for (frame, band, sum) in self.sums(power, weights) {
             let kept = if sum < self.floor { self.floor } else { sum };
             out[band * self.frames as usize + frame] = kept.log10();
@@ -153,9 +153,9 @@ impl Bands {
         Self { frames: bits[0], bins: bits[1], bands: bits[2], floor: f32::from_bits(bits[3]) }
     }
 
-    fn numbers(&self) -> Vec<Number> {
-        let sizes = [self.frames, self.bins, self.bands].map(Number::U32);
-        sizes.into_iter().chain([Number::F32(self.floor)]).collect()
+    fn scalars(&self) -> Vec<Scalar> {
+        let sizes = [self.frames, self.bins, self.bands].map(Scalar::U32);
+        sizes.into_iter().chain([Scalar::F32(self.floor)]).collect()
     }
 
     fn lengths(&self) -> [u64; 3] {
@@ -164,21 +164,21 @@ impl Bands {
     }
 }
 
-/// The two kinds of bands as kernels take them.
+/// The two kinds of bands, each the work of a kernel.
 #[derive(Clone, Copy)]
 struct Natural(Bands);
 #[derive(Clone, Copy)]
 struct Decimal(Bands);
 
 impl Work for Natural {
-    const NUMBERS: usize = 4;
+    const SCALARS: usize = 4;
 
     fn of(bits: &[u32]) -> Self {
         Self(Bands::of(bits))
     }
 
-    fn numbers(&self) -> Vec<Number> {
-        self.0.numbers()
+    fn scalars(&self) -> Vec<Scalar> {
+        self.0.scalars()
     }
 
     fn lengths(&self) -> Vec<u64> {
@@ -191,14 +191,14 @@ impl Work for Natural {
 }
 
 impl Work for Decimal {
-    const NUMBERS: usize = 4;
+    const SCALARS: usize = 4;
 
     fn of(bits: &[u32]) -> Self {
         Self(Bands::of(bits))
     }
 
-    fn numbers(&self) -> Vec<Number> {
-        self.0.numbers()
+    fn scalars(&self) -> Vec<Scalar> {
+        self.0.scalars()
     }
 
     fn lengths(&self) -> Vec<u64> {
@@ -210,39 +210,39 @@ impl Work for Decimal {
     }
 }
 
-/// Finds the loudest of Whisper's values, as an integer that is ordered as they are.
+/// The largest of Whisper's values, as an integer key that orders like the floats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Loudest {
-    /// How many frames there are.
+pub struct MaxReduce {
+    /// Number of frames.
     pub frames: u32,
-    /// How many bands.
+    /// Number of bands.
     pub bands: u32,
 }
 
-impl Loudest {
-    /// Over buffers of values and the integer.
+impl MaxReduce {
+    /// Buffers: values, the integer key.
     ///
     /// # Errors
     /// If there are none, or too many.
-    pub fn order(&self) -> Result<Launch, SizeError> {
+    pub fn launch(&self) -> Result<Launch, SizeError> {
         Launch::new(&KERNELS[3], self)
     }
 
-    /// The twin.
-    pub fn reckon(&self, out: &[f32], loudest: &mut [i32]) {
-        loudest[0] = out.iter().map(|value| ordered(*value)).fold(loudest[0], i32::max);
+    /// The reference implementation.
+    pub fn compute(&self, out: &[f32], max_key: &mut [i32]) {
+        max_key[0] = out.iter().map(|value| to_ordered(*value)).fold(max_key[0], i32::max);
     }
 }
 
-impl Work for Loudest {
-    const NUMBERS: usize = 2;
+impl Work for MaxReduce {
+    const SCALARS: usize = 2;
 
     fn of(bits: &[u32]) -> Self {
         Self { frames: bits[0], bands: bits[1] }
     }
 
-    fn numbers(&self) -> Vec<Number> {
-        vec![Number::U32(self.frames), Number::U32(self.bands)]
+    fn scalars(&self) -> Vec<Scalar> {
+        vec![Scalar::U32(self.frames), Scalar::U32(self.bands)]
     }
 
     fn lengths(&self) -> Vec<u64> {
@@ -254,49 +254,51 @@ impl Work for Loudest {
     }
 }
 
-pub(super) fn ordered(value: f32) -> i32 {
+/// A key whose order among integers is the value's order among floats.
+pub(super) fn to_ordered(value: f32) -> i32 {
     let bits = value.to_bits().cast_signed();
     if bits < 0 { bits ^ i32::MAX } else { bits }
 }
 
-pub(super) fn unordered(key: i32) -> f32 {
+/// The value of a key.
+pub(super) fn from_ordered(key: i32) -> f32 {
     f32::from_bits(if key < 0 { key ^ i32::MAX } else { key }.cast_unsigned())
 }
 
-/// Whisper's last step: nothing is further below the loudest than `below`, and all is scaled.
+/// Whisper's last step: values are clamped to `range` below the largest, then scaled.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Span {
-    /// How many values there are.
+pub struct ClampRange {
+    /// Number of values.
     pub values: u32,
-    /// In decimal logarithms: 8.
-    pub below: f32,
+    /// In decades: 8.
+    pub range: f32,
 }
 
-impl Span {
-    /// Over buffers of values and the integer.
+impl ClampRange {
+    /// Buffers: values, the integer key.
     ///
     /// # Errors
     /// If there are none, or too many.
-    pub fn order(&self) -> Result<Launch, SizeError> {
+    pub fn launch(&self) -> Result<Launch, SizeError> {
         Launch::new(&KERNELS[4], self)
     }
 
-    /// The twin.
-    pub fn reckon(&self, out: &mut [f32], loudest: &[i32]) {
-        let least = unordered(loudest[0]) - self.below;
+    /// The reference implementation.
+    pub fn compute(&self, out: &mut [f32], max_key: &[i32]) {
+        let least = from_ordered(max_key[0]) - self.range;
         out.iter_mut().for_each(|value| *value = (if *value < least { least } else { *value } + 4.0) / 4.0);
     }
 }
 
-impl Work for Span {
-    const NUMBERS: usize = 2;
+impl Work for ClampRange {
+    const SCALARS: usize = 2;
 
     fn of(bits: &[u32]) -> Self {
-        Self { values: bits[0], below: f32::from_bits(bits[1]) }
+        Self { values: bits[0], range: f32::from_bits(bits[1]) }
     }
 
-    fn numbers(&self) -> Vec<Number> {
-        vec![Number::U32(self.values), Number::F32(self.below)]
+    fn scalars(&self) -> Vec<Scalar> {
+        vec![Scalar::U32(self.values), Scalar::F32(self.range)]
     }
 
     fn lengths(&self) -> Vec<u64> {
@@ -310,14 +312,14 @@ impl Work for Span {
 
 kernels! {
     Mel;
-    mel_power(pcm: read f32, hann: read f32, turn: read f32, power: write f32): Power
-        => |work, pcm, hann, turn, power| work.reckon(pcm, hann, turn, power);
+    mel_power(pcm: read f32, hann: read f32, twiddles: read f32, power: write f32): Power
+        => |work, pcm, hann, twiddles, power| work.compute(pcm, hann, twiddles, power);
     mel_natural(power: read f32, weights: read f32, out: write f32): Natural
-        => |work, power, weights, out| work.0.reckon_natural(power, weights, out);
-    mel_decimal(power: read f32, weights: read f32, out: write f32, loudest: write i32): Decimal
-        => |work, power, weights, out, loudest| work.0.reckon_decimal(power, weights, out, loudest);
-    mel_loudest(out: read f32, loudest: write i32): Loudest => |work, out, loudest| work.reckon(out, loudest);
-    mel_range(out: write f32, loudest: read i32): Span => |work, out, loudest| work.reckon(out, loudest);
+        => |work, power, weights, out| work.0.compute_natural(power, weights, out);
+    mel_decimal(power: read f32, weights: read f32, out: write f32, max_key: write i32): Decimal
+        => |work, power, weights, out, max_key| work.0.compute_decimal(power, weights, out, max_key);
+    mel_max(out: read f32, max_key: write i32): MaxReduce => |work, out, max_key| work.compute(out, max_key);
+    mel_clamp(out: write f32, max_key: read i32): ClampRange => |work, out, max_key| work.compute(out, max_key);
 }
 
 #[cfg(test)]

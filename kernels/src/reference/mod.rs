@@ -1,32 +1,32 @@
-//! Kernels for the card, each with a twin in safe Rust that reckons the same on any machine.
+//! The CUDA kernels, each with a reference implementation in safe Rust that computes the same on any machine.
 //!
-//! Decides what they reckon and over which sizes. A twin is what a kernel is held to, what stands in for it where there is no
-//! card, and nothing that a show runs on. Pictures are planar RGB in [-1, 1], as networks give them.
+//! Decides what the kernels compute and over which sizes. The reference implementation verifies a kernel on a GPU
+//! (`visage kernels check`), stands in for it in the stub driver, and runs in its place on the CPU backend's queue. Images
+//! are planar RGB in [-1, 1], as networks give them.
 
+mod arguments;
 pub mod check;
 mod colour;
-mod half;
 mod launch;
 mod mel;
 mod paste;
+mod pcm;
 mod resize;
 mod sampler;
-mod sound;
 mod source;
 
-pub use colour::{Depth, Layout, Range, Standard, ToYuv};
-pub use half::{Element, Half, Plain, Real};
-pub use launch::{HostBuffer, Kernel, Launch, Number, Place, Reference, SizeError};
-pub use mel::{Bands, Loudest, Mel, MelScale, MelTables, Power, Span};
+pub use colour::{FloatType, Layout, Range, Standard, ToYuv};
+pub use launch::{HostBuffer, Kernel, KernelBuffer, Launch, Reference, Scalar, SizeError};
+pub use mel::{Bands, ClampRange, MaxReduce, Mel, MelScale, MelTables, Power};
 pub use paste::Paste;
+pub use pcm::PcmToF32;
 pub use resize::{Filter, Resize};
-pub use sampler::{Guidance, GuidedEuler, Window, WindowInput, noise_levels, timestep};
-pub use sound::PcmToF32;
+pub use sampler::{Guidance, GuidedEuler, Window, WindowInput, sigmas, timestep};
 pub use source::Source;
 
 /// All kernels, in the order of their sources.
 pub fn kernels() -> impl Iterator<Item = &'static Kernel> {
-    [colour::KERNELS, resize::KERNELS, paste::KERNELS, mel::KERNELS, sampler::KERNELS, sound::KERNELS]
+    [colour::KERNELS, resize::KERNELS, paste::KERNELS, mel::KERNELS, sampler::KERNELS, pcm::KERNELS]
         .into_iter()
         .flatten()
 }

@@ -1,63 +1,64 @@
-//! A face, drawn by itself, back into the picture it was cut from.
+//! Pastes a generated face crop back into the image it was cut from.
 //!
-//! Decides how its edges fade: by the distance to the nearest edge, in a curve that begins and ends flat.
+//! Decides how its edges blend: by a smoothstep of the distance to the nearest edge.
 
-use super::colour::Depth;
-use super::half::{Half, Real};
-use super::launch::{Launch, Number, SizeError, Work, kernels};
+use super::arguments::kernels;
+use super::colour::FloatType;
+use super::launch::{Launch, Scalar, SizeError, Work};
+use crate::dtype::{Half, Real};
 
-/// A face to paste, of three planes.
+/// A face crop to paste, of three planes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paste {
-    /// Its width and height.
+    /// Width and height of the crop, in pixels.
     pub face: (u32, u32),
-    /// The picture's.
-    pub picture: (u32, u32),
-    /// Where the face's corner comes to lie: left, top. What reaches out of the picture is cut off.
+    /// Width and height of the image, in pixels.
+    pub image: (u32, u32),
+    /// Position of the crop's corner in the image: left, top. What reaches beyond the image is clipped.
     pub at: (i32, i32),
-    /// Over how many pixels its edges fade.
+    /// Width of the blended edge in pixels.
     pub feather_px: u32,
 }
 
-/// No picture is larger, so that places are numbers of 32 bits with a sign.
-const LONGEST: u32 = 1 << 20;
+/// The largest side in pixels: positions stay within signed 32-bit integers.
+const MAX_SIDE_PX: u32 = 1 << 20;
 
 impl Paste {
-    /// Over buffers of the face and of the picture that it goes into.
+    /// Buffers: the crop, the image that it is blended into.
     ///
     /// # Errors
-    /// If either is empty or too large, or the place far away.
-    pub fn order(&self, depth: Depth) -> Result<Launch, SizeError> {
-        let lengths = [self.face.0, self.face.1, self.picture.0, self.picture.1];
+    /// If either is empty or larger than a million pixels a side, or the position is further away.
+    pub fn launch(&self, float_type: FloatType) -> Result<Launch, SizeError> {
+        let lengths = [self.face.0, self.face.1, self.image.0, self.image.1];
         let far = [self.at.0, self.at.1].map(i32::unsigned_abs);
-        if lengths.into_iter().chain(far).any(|length| length > LONGEST) {
-            return Err(SizeError { wanted: "a face within a million pixels", found: format!("{self:?}") });
+        if lengths.into_iter().chain(far).any(|length| length > MAX_SIDE_PX) {
+            return Err(SizeError { wanted: "a crop within a million pixels", found: format!("{self:?}") });
         }
-        Launch::new(&KERNELS[usize::from(depth == Depth::F16)], self)
+        Launch::new(&KERNELS[usize::from(float_type == FloatType::F16)], self)
     }
 
-    /// The twin.
-    pub fn reckon<T: Real>(&self, face: &[T], picture: &mut [T]) {
-        let (planes, size) = (face.chunks((self.face.0 * self.face.1) as usize), self.picture.0 * self.picture.1);
-        for (face, picture) in planes.zip(picture.chunks_mut(size as usize)) {
+    /// The reference implementation.
+    pub fn compute<T: Real>(&self, face: &[T], image: &mut [T]) {
+        let (planes, size) = (face.chunks((self.face.0 * self.face.1) as usize), self.image.0 * self.image.1);
+        for (face, image) in planes.zip(image.chunks_mut(size as usize)) {
             for (at, over) in (0..).zip(face) {
                 let (x, y) = (at % self.face.0, at / self.face.0);
-                let Some(place) = self.place(x, y) else { continue };
-                let (under, over) = (picture[place].get(), over.get());
-                picture[place] = T::put(under + self.seen(x, y) * (over - under));
+                let Some(index) = self.index(x, y) else { continue };
+                let (under, over) = (image[index].get(), over.get());
+                image[index] = T::put(under + self.alpha(x, y) * (over - under));
             }
         }
     }
 
-    /// Where in a plane of the picture a pixel of the face comes to lie.
-    fn place(&self, x: u32, y: u32) -> Option<usize> {
+    /// The index in a plane of the image of a pixel of the crop, if it is inside.
+    fn index(&self, x: u32, y: u32) -> Option<usize> {
         let x = self.at.0.checked_add_unsigned(x).and_then(|x| u32::try_from(x).ok())?;
         let y = self.at.1.checked_add_unsigned(y).and_then(|y| u32::try_from(y).ok())?;
-        (x < self.picture.0 && y < self.picture.1).then(|| (y * self.picture.0 + x) as usize)
+        (x < self.image.0 && y < self.image.1).then(|| (y * self.image.0 + x) as usize)
     }
 
-    /// How much of the face is seen at a pixel of it.
-    fn seen(&self, x: u32, y: u32) -> f32 {
+    /// The crop's opacity at a pixel of it.
+    fn alpha(&self, x: u32, y: u32) -> f32 {
         let edge = x.min(self.face.0 - 1 - x).min(y.min(self.face.1 - 1 - y));
         if edge >= self.feather_px {
             return 1.0;
@@ -68,25 +69,25 @@ impl Paste {
 }
 
 impl Work for Paste {
-    const NUMBERS: usize = 7;
+    const SCALARS: usize = 7;
 
     fn of(bits: &[u32]) -> Self {
         Self {
             face: (bits[0], bits[1]),
-            picture: (bits[2], bits[3]),
+            image: (bits[2], bits[3]),
             at: (bits[4].cast_signed(), bits[5].cast_signed()),
             feather_px: bits[6],
         }
     }
 
-    fn numbers(&self) -> Vec<Number> {
-        let sizes = [self.face.0, self.face.1, self.picture.0, self.picture.1].map(Number::U32);
-        let place = [self.at.0, self.at.1].map(Number::I32);
-        sizes.into_iter().chain(place).chain([Number::U32(self.feather_px)]).collect()
+    fn scalars(&self) -> Vec<Scalar> {
+        let sizes = [self.face.0, self.face.1, self.image.0, self.image.1].map(Scalar::U32);
+        let place = [self.at.0, self.at.1].map(Scalar::I32);
+        sizes.into_iter().chain(place).chain([Scalar::U32(self.feather_px)]).collect()
     }
 
     fn lengths(&self) -> Vec<u64> {
-        [self.face, self.picture].map(|(width, height)| 3 * u64::from(width) * u64::from(height)).into()
+        [self.face, self.image].map(|(width, height)| 3 * u64::from(width) * u64::from(height)).into()
     }
 
     fn threads(&self) -> [u32; 3] {
@@ -96,34 +97,34 @@ impl Work for Paste {
 
 kernels! {
     Paste;
-    paste_f32(face: read f32, picture: write f32): Paste => |work, face, picture| work.reckon(face, picture);
-    paste_f16(face: read Half, picture: write Half): Paste => |work, face, picture| work.reckon(face, picture);
+    paste_f32(face: read f32, image: write f32): Paste => |work, face, image| work.compute(face, image);
+    paste_f16(face: read Half, image: write Half): Paste => |work, face, image| work.compute(face, image);
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "what is reckoned without rounding is equal")]
+#[expect(clippy::float_cmp, reason = "arithmetic without rounding is exact")]
 mod tests {
     use super::*;
 
     fn pasted(paste: Paste) -> Vec<f32> {
-        let mut picture = vec![0.0; (3 * paste.picture.0 * paste.picture.1) as usize];
-        paste.reckon(&vec![1.0; (3 * paste.face.0 * paste.face.1) as usize], &mut picture);
-        picture
+        let mut image = vec![0.0; (3 * paste.image.0 * paste.image.1) as usize];
+        paste.compute(&vec![1.0; (3 * paste.face.0 * paste.face.1) as usize], &mut image);
+        image
     }
 
     #[test]
-    fn a_face_without_a_feather_replaces_what_is_there_and_is_cut_off_at_the_edges() {
-        let found = pasted(Paste { face: (3, 2), picture: (4, 3), at: (2, -1), feather_px: 0 });
+    fn a_crop_without_a_feather_replaces_the_image_and_is_clipped_at_its_borders() {
+        let found = pasted(Paste { face: (3, 2), image: (4, 3), at: (2, -1), feather_px: 0 });
         let plane = [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
         assert_eq!(found, [plane; 3].concat());
-        let away = pasted(Paste { face: (3, 2), picture: (4, 3), at: (-3, 0), feather_px: 0 });
+        let away = pasted(Paste { face: (3, 2), image: (4, 3), at: (-3, 0), feather_px: 0 });
         assert!(away.iter().all(|value| *value == 0.0));
     }
 
     #[test]
-    fn its_edges_rise_without_a_step_and_are_the_same_on_all_sides() {
+    fn edges_blend_smoothly_and_symmetrically() {
         let (side, feather) = (32_u32, 8);
-        let found = pasted(Paste { face: (side, side), picture: (side, side), at: (0, 0), feather_px: feather });
+        let found = pasted(Paste { face: (side, side), image: (side, side), at: (0, 0), feather_px: feather });
         let at = |x: u32, y: u32| found[(y * side + x) as usize];
         for n in 0..side {
             assert_eq!(
@@ -140,10 +141,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_far_away_or_nothing_is_refused() {
-        let paste = Paste { face: (3, 2), picture: (4, 3), at: (0, 0), feather_px: 1 };
-        assert!(paste.order(Depth::F32).is_ok());
-        assert!(Paste { at: (i32::MIN, 0), ..paste }.order(Depth::F32).is_err());
-        assert!(Paste { face: (0, 2), ..paste }.order(Depth::F16).is_err());
+    fn an_empty_crop_or_a_far_position_is_refused() {
+        let paste = Paste { face: (3, 2), image: (4, 3), at: (0, 0), feather_px: 1 };
+        assert!(paste.launch(FloatType::F32).is_ok());
+        assert!(Paste { at: (i32::MIN, 0), ..paste }.launch(FloatType::F32).is_err());
+        assert!(Paste { face: (0, 2), ..paste }.launch(FloatType::F16).is_err());
     }
 }

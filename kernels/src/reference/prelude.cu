@@ -1,7 +1,7 @@
-// What every source begins with: numbers of 16 bits, and who does which part of the work.
+// The prelude of every source: half precision and thread indices.
 //
-// Needs no header, so that the compiler alone is enough. Multiplications and additions are not contracted (--fmad=false), so
-// that a kernel and its twin reckon the same, bit for bit, wherever only +, -, * and / are used.
+// Includes no header, so that NVRTC alone is enough. Multiplications and additions are not contracted (--fmad=false), so that a
+// kernel and its reference implementation agree bit for bit wherever only +, -, * and / are used.
 
 typedef unsigned char u8;
 typedef unsigned u32;
@@ -29,13 +29,13 @@ __device__ inline float get(Half value) { return half_to_float(value.bits); }
 __device__ inline void put(float *place, float value) { *place = value; }
 __device__ inline void put(Half *place, float value) { place->bits = float_to_half(value); }
 
-// This thread's number along each axis.
+// The index of this thread along each axis.
 __device__ inline u32 thread_x() { return blockIdx.x * blockDim.x + threadIdx.x; }
 __device__ inline u32 thread_y() { return blockIdx.y * blockDim.y + threadIdx.y; }
 __device__ inline u32 thread_z() { return blockIdx.z * blockDim.z + threadIdx.z; }
 
 __device__ inline float clamp(float value, float low, float high) {
-    // What is no number becomes `low`.
+    // NaN becomes `low`.
     return value > low ? (value < high ? value : high) : low;
 }
 __device__ inline u32 at_most(u32 value, u32 most) { return value < most ? value : most; }

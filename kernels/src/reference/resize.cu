@@ -1,33 +1,33 @@
-// Planes resized into a rectangle of planes of another size; what is outside the rectangle becomes `fill`. Pixels are squares:
-// the middle of the first is at one half. Bilinear takes the four nearest pixels, area the mean of all that a pixel covers.
+// Resizes planes into a rectangle of the target; outside of the rectangle the target becomes `fill`. Pixel centres are at
+// half-integers. Bilinear interpolates the four nearest pixels, area averages the area that a target pixel covers.
 
 struct Fit {
     u32 from_width, from_height, to_width, to_height, left, top, width, height;
 };
 
-// The place before a point between pixels, and how far the point is from there.
-struct Between {
+// The two pixels around a sampling point, and the weight of the second.
+struct Neighbours {
     u32 first, second;
-    float share;
+    float weight;
 };
 
-__device__ inline Between between(u32 at, u32 length, u32 from_length) {
+__device__ inline Neighbours neighbours(u32 at, u32 length, u32 from_length) {
     float place = ((float)at + 0.5f) * ((float)from_length / (float)length) - 0.5f;
     place = clamp(place, 0.0f, (float)(from_length - 1));
     u32 first = (u32)place;
-    Between found = {first, at_most(first + 1, from_length - 1), place - (float)first};
+    Neighbours found = {first, at_most(first + 1, from_length - 1), place - (float)first};
     return found;
 }
 
 template <typename T> __device__ inline float bilinear(const T *plane, Fit fit, u32 x, u32 y) {
-    Between h = between(x, fit.width, fit.from_width), v = between(y, fit.height, fit.from_height);
+    Neighbours h = neighbours(x, fit.width, fit.from_width), v = neighbours(y, fit.height, fit.from_height);
     const T *above = plane + v.first * fit.from_width, *below = plane + v.second * fit.from_width;
-    float a = get(above[h.first]) + h.share * (get(above[h.second]) - get(above[h.first]));
-    float b = get(below[h.first]) + h.share * (get(below[h.second]) - get(below[h.first]));
-    return a + v.share * (b - a);
+    float a = get(above[h.first]) + h.weight * (get(above[h.second]) - get(above[h.first]));
+    float b = get(below[h.first]) + h.weight * (get(below[h.second]) - get(below[h.first]));
+    return a + v.weight * (b - a);
 }
 
-// What of the pixel `at` lies between `low` and `high`.
+// The overlap of the pixel `at` with the interval from `low` to `high`.
 __device__ inline float covered(u32 at, float low, float high) {
     float from = (float)at > low ? (float)at : low, to = (float)(at + 1) < high ? (float)(at + 1) : high;
     return to > from ? to - from : 0.0f;

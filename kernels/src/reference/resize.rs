@@ -1,17 +1,18 @@
-//! Planes of one size to planes of another, whole or into a rectangle with bars around it.
+//! Resizes planes, to the whole target or letterboxed.
 //!
-//! Decides where pixels lie (squares, the first's middle at one half) and the rectangle that keeps a picture's proportions.
+//! Decides the pixel grid (pixel centres at half-integers) and the rectangle that keeps the aspect ratio.
 
-use super::colour::{Depth, clamp};
-use super::half::{Half, Real};
-use super::launch::{Launch, Number, SizeError, Work, kernels};
+use super::arguments::kernels;
+use super::colour::{FloatType, clamp};
+use super::launch::{Launch, Scalar, SizeError, Work};
+use crate::dtype::{Half, Real};
 
-/// How a pixel is made.
+/// How a target pixel is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
-    /// From the four nearest: to enlarge.
+    /// From the four nearest pixels: for enlarging.
     Bilinear,
-    /// The mean of all that it covers: to shrink.
+    /// The mean of the area that it covers: for shrinking.
     Area,
 }
 
@@ -21,27 +22,27 @@ pub struct Resize {
     planes: u32,
     from: [u32; 2],
     to: [u32; 2],
-    /// Of the rectangle: where it begins and how large it is.
+    /// The target rectangle: left and top, width and height.
     start: [u32; 2],
     size: [u32; 2],
     fill: f32,
 }
 
-/// The place before a point between pixels, the one behind it, and how far the point is from the first.
-struct Between {
+/// The two pixels around a sampling point, and the weight of the second.
+struct Neighbours {
     first: usize,
     second: usize,
-    share: f32,
+    weight: f32,
 }
 
 impl Resize {
-    /// `planes` of them, of `from` (width and height) to all of `to`.
+    /// `planes` planes of `from` (width, height) to all of `to`.
     #[must_use]
     pub fn whole(planes: u32, from: (u32, u32), to: (u32, u32)) -> Self {
         Self { planes, from: from.into(), to: to.into(), start: [0; 2], size: to.into(), fill: 0.0 }
     }
 
-    /// The same with the picture's proportions kept, in the middle; what is left of `to` becomes `fill`.
+    /// The same with the aspect ratio kept, centred; the rest of `to` becomes `fill`.
     #[must_use]
     pub fn letterbox(planes: u32, from: (u32, u32), to: (u32, u32), fill: f32) -> Self {
         let ([from_width, from_height], [width, height]) =
@@ -57,28 +58,28 @@ impl Resize {
         Self { start, size, fill, ..Self::whole(planes, from, to) }
     }
 
-    /// Where the picture lies: left, top, width, height.
+    /// The target rectangle: left, top, width, height.
     #[must_use]
     pub fn rectangle(&self) -> [u32; 4] {
         [self.start[0], self.start[1], self.size[0], self.size[1]]
     }
 
-    /// Over buffers of planes, to read and to write.
+    /// Buffers: source planes, target planes.
     ///
     /// # Errors
-    /// If there is nothing in them, or too much.
-    pub fn order(&self, depth: Depth, filter: Filter) -> Result<Launch, SizeError> {
-        let kernel = match (filter, depth) {
-            (Filter::Bilinear, Depth::F32) => 0,
-            (Filter::Bilinear, Depth::F16) => 1,
-            (Filter::Area, Depth::F32) => 2,
-            (Filter::Area, Depth::F16) => 3,
+    /// If either is empty or too large.
+    pub fn launch(&self, float_type: FloatType, filter: Filter) -> Result<Launch, SizeError> {
+        let kernel = match (filter, float_type) {
+            (Filter::Bilinear, FloatType::F32) => 0,
+            (Filter::Bilinear, FloatType::F16) => 1,
+            (Filter::Area, FloatType::F32) => 2,
+            (Filter::Area, FloatType::F16) => 3,
         };
         Launch::new(&KERNELS[kernel], self)
     }
 
-    /// The twin.
-    pub fn reckon<T: Real>(&self, filter: Filter, from: &[T], to: &mut [T]) {
+    /// The reference implementation.
+    pub fn compute<T: Real>(&self, filter: Filter, from: &[T], to: &mut [T]) {
         let [from_size, to_size] = [self.from, self.to].map(|[width, height]| (width * height) as usize);
         for (from, to) in from.chunks(from_size).zip(to.chunks_mut(to_size)) {
             for (y, row) in (0..).zip(to.chunks_mut(self.to[0] as usize)) {
@@ -99,13 +100,14 @@ impl Resize {
     }
 
     fn bilinear<T: Real>(&self, from: &[T], x: u32, y: u32) -> f32 {
-        let (across, down) = (Between::at(x, self.size[0], self.from[0]), Between::at(y, self.size[1], self.from[1]));
+        let (across, down) =
+            (Neighbours::at(x, self.size[0], self.from[0]), Neighbours::at(y, self.size[1], self.from[1]));
         let [above, below] = [down.first, down.second].map(|row| &from[row * self.from[0] as usize..]);
         let [above, below] = [above, below].map(|row| {
             let (first, second) = (row[across.first].get(), row[across.second].get());
-            first + across.share * (second - first)
+            first + across.weight * (second - first)
         });
-        above + down.share * (below - above)
+        above + down.weight * (below - above)
     }
 
     fn area<T: Real>(&self, from: &[T], x: u32, y: u32) -> f32 {
@@ -125,23 +127,23 @@ impl Resize {
     }
 }
 
-impl Between {
+impl Neighbours {
     fn at(at: u32, length: u32, from_length: u32) -> Self {
         let place = (at as f32 + 0.5) * (from_length as f32 / length as f32) - 0.5;
         let place = clamp(place, 0.0, (from_length - 1) as f32);
         let first = place as u32;
         let second = (first + 1).min(from_length - 1);
-        Self { first: first as usize, second: second as usize, share: place - first as f32 }
+        Self { first: first as usize, second: second as usize, weight: place - first as f32 }
     }
 }
 
-/// What of the pixel `at` lies between `low` and `high`.
+/// The overlap of the pixel `at` with the interval from `low` to `high`.
 fn covered(at: u32, low: f32, high: f32) -> f32 {
     ((at + 1) as f32).min(high) - (at as f32).max(low)
 }
 
 impl Work for Resize {
-    const NUMBERS: usize = 10;
+    const SCALARS: usize = 10;
 
     fn of(bits: &[u32]) -> Self {
         let pair = |at: usize| [bits[at], bits[at + 1]];
@@ -149,10 +151,10 @@ impl Work for Resize {
         Self { planes: bits[0], from: pair(1), to: pair(3), start: pair(5), size: pair(7), fill }
     }
 
-    fn numbers(&self) -> Vec<Number> {
+    fn scalars(&self) -> Vec<Scalar> {
         let sizes = [self.from, self.to, self.start, self.size];
-        let whole = std::iter::once(self.planes).chain(sizes.into_iter().flatten()).map(Number::U32);
-        whole.chain([Number::F32(self.fill)]).collect()
+        let whole = std::iter::once(self.planes).chain(sizes.into_iter().flatten()).map(Scalar::U32);
+        whole.chain([Scalar::F32(self.fill)]).collect()
     }
 
     fn lengths(&self) -> Vec<u64> {
@@ -167,10 +169,10 @@ impl Work for Resize {
 
 kernels! {
     Resize;
-    resize_bilinear_f32(from: read f32, to: write f32): Resize => |work, from, to| work.reckon(Filter::Bilinear, from, to);
-    resize_bilinear_f16(from: read Half, to: write Half): Resize => |work, from, to| work.reckon(Filter::Bilinear, from, to);
-    resize_area_f32(from: read f32, to: write f32): Resize => |work, from, to| work.reckon(Filter::Area, from, to);
-    resize_area_f16(from: read Half, to: write Half): Resize => |work, from, to| work.reckon(Filter::Area, from, to);
+    resize_bilinear_f32(from: read f32, to: write f32): Resize => |work, from, to| work.compute(Filter::Bilinear, from, to);
+    resize_bilinear_f16(from: read Half, to: write Half): Resize => |work, from, to| work.compute(Filter::Bilinear, from, to);
+    resize_area_f32(from: read f32, to: write f32): Resize => |work, from, to| work.compute(Filter::Area, from, to);
+    resize_area_f16(from: read Half, to: write Half): Resize => |work, from, to| work.compute(Filter::Area, from, to);
 }
 
 #[cfg(test)]
@@ -181,14 +183,14 @@ mod tests {
         (0..count).map(|n| ((n * 7919 + 13) % 1009) as f32 / 504.0 - 1.0).collect()
     }
 
-    fn resized(filter: Filter, from: (u32, u32), to: (u32, u32), picture: &[f32]) -> Vec<f32> {
+    fn resized(filter: Filter, from: (u32, u32), to: (u32, u32), image: &[f32]) -> Vec<f32> {
         let mut out = vec![9.0; (to.0 * to.1) as usize];
-        Resize::whole(1, from, to).reckon(filter, picture, &mut out);
+        Resize::whole(1, from, to).compute(filter, image, &mut out);
         out
     }
 
     /// Bilinear as a tent over all pixels, area as overlaps with all pixels: axis by axis, in double precision.
-    fn naive(filter: Filter, from: (u32, u32), to: (u32, u32), picture: &[f32]) -> Vec<f64> {
+    fn naive(filter: Filter, from: (u32, u32), to: (u32, u32), image: &[f32]) -> Vec<f64> {
         let weight = |at: u32, length: u32, pixel: u32, pixels: u32| {
             let scale = f64::from(pixels) / f64::from(length);
             let (low, pixel) = (f64::from(at) * scale, f64::from(pixel));
@@ -204,7 +206,7 @@ mod tests {
             let all = (0..from.1).flat_map(|row| (0..from.0).map(move |column| (column, row)));
             all.map(|(column, row)| {
                 let share = weight(x, to.0, column, from.0) * weight(y, to.1, row, from.1);
-                share * f64::from(picture[(row * from.0 + column) as usize])
+                share * f64::from(image[(row * from.0 + column) as usize])
             })
             .sum()
         };
@@ -212,14 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn both_filters_are_what_the_plain_definitions_say() {
+    fn both_filters_match_their_definitions() {
         for (from, to) in
             [((7, 5), (16, 9)), ((31, 17), (8, 5)), ((13, 29), (13, 4)), ((1, 1), (3, 2)), ((9, 9), (1, 1))]
         {
-            let picture = noise((from.0 * from.1) as usize);
+            let image = noise((from.0 * from.1) as usize);
             for filter in [Filter::Bilinear, Filter::Area] {
-                let found = resized(filter, from, to, &picture);
-                let wanted = naive(filter, from, to, &picture);
+                let found = resized(filter, from, to, &image);
+                let wanted = naive(filter, from, to, &image);
                 let worst = wanted.iter().zip(&found).map(|(a, b)| (a - f64::from(*b)).abs()).fold(0.0, f64::max);
                 assert!(worst < 2e-5, "{filter:?} {from:?} {to:?}: {worst}");
             }
@@ -227,25 +229,25 @@ mod tests {
     }
 
     #[test]
-    fn a_row_twice_as_long_has_the_known_quarters() {
+    fn a_row_enlarged_twofold_has_known_values() {
         let wanted = [0.0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.0];
         assert_eq!(resized(Filter::Bilinear, (4, 1), (8, 1), &[0.0, 1.0, 2.0, 3.0]), wanted);
         assert_eq!(resized(Filter::Area, (4, 1), (2, 1), &[0.0, 1.0, 2.0, 3.0]), [0.5, 2.5]);
     }
 
     #[test]
-    fn the_same_size_is_the_same_picture_and_area_keeps_the_mean() {
-        let picture = noise(35);
-        assert_eq!(resized(Filter::Bilinear, (7, 5), (7, 5), &picture), picture);
-        assert_eq!(resized(Filter::Area, (7, 5), (7, 5), &picture), picture);
+    fn an_unchanged_size_keeps_the_image_and_area_keeps_the_mean() {
+        let image = noise(35);
+        assert_eq!(resized(Filter::Bilinear, (7, 5), (7, 5), &image), image);
+        assert_eq!(resized(Filter::Area, (7, 5), (7, 5), &image), image);
         let mean = |values: &[f32]| values.iter().sum::<f32>() / values.len() as f32;
         for to in [(3, 2), (5, 4), (11, 13)] {
-            assert!((mean(&resized(Filter::Area, (7, 5), to, &picture)) - mean(&picture)).abs() < 1e-5);
+            assert!((mean(&resized(Filter::Area, (7, 5), to, &image)) - mean(&image)).abs() < 1e-5);
         }
     }
 
     #[test]
-    fn a_letterbox_keeps_proportions_and_fills_the_rest() {
+    fn a_letterbox_keeps_the_aspect_ratio_and_fills_the_rest() {
         for (from, to, wanted) in [
             ((1920, 1080), (512, 512), [0, 112, 512, 288]),
             ((1080, 1920), (512, 512), [112, 0, 288, 512]),
@@ -255,7 +257,7 @@ mod tests {
             assert_eq!(Resize::letterbox(3, from, to, -1.0).rectangle(), wanted);
         }
         let mut out = [9.0; 2 * 16];
-        Resize::letterbox(2, (4, 2), (4, 4), -0.5).reckon(Filter::Bilinear, &[1.0; 16], &mut out);
+        Resize::letterbox(2, (4, 2), (4, 4), -0.5).compute(Filter::Bilinear, &[1.0; 16], &mut out);
         let plane = [[-0.5; 4], [1.0; 4], [1.0; 4], [-0.5; 4]].concat();
         assert_eq!(out[..], [plane.clone(), plane].concat());
     }

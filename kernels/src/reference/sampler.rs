@@ -1,59 +1,61 @@
-//! Sonic's sampler around its network: what goes in, and one Euler step with both guidances in one kernel, latents in 32 bits.
+//! Sonic's sampler around its UNet: the network's input, and one Euler step with both guidances in one kernel. Latents are f32.
 //!
-//! Decides the noise levels and the coefficients, reckoned in double precision. The sampler is an Euler one over the ODE of
-//! Karras et al. 2022 ("Elucidating the Design Space of Diffusion-Based Generative Models"), the network predicts v.
+//! Decides the noise schedule and the coefficients, in double precision. The sampler is the Euler method for the probability
+//! flow ODE of Karras et al. 2022 ("Elucidating the Design Space of Diffusion-Based Generative Models"); the network predicts v.
 //!
-//! With c = s^2 + 1 at noise s, the network's v means the clean latents `x0 = x / c - s / sqrt(c) v`, and a step to noise t is
-//! `x + (x - x0) (t - s) / s`. Both are linear in x and v, so that a step is `keep x + push v`.
+//! With c = s^2 + 1 at noise level s, a prediction v stands for the clean latents `x0 = x / c - s / sqrt(c) v`, and a step to
+//! noise level t is `x + (x - x0) (t - s) / s`. Both are linear in x and v, so that a step is
+//! `latent_weight x + velocity_weight v`.
 
-use super::colour::Depth;
-use super::half::{Half, Real};
-use super::launch::{Launch, Number, SizeError, Work, kernels};
+use super::arguments::kernels;
+use super::colour::FloatType;
+use super::launch::{Launch, Scalar, SizeError, Work};
+use crate::dtype::{Half, Real};
 
-/// The most and the least noise, and how levels between them are bent.
-const MOST_NOISE: f64 = 700.0;
-const LEAST_NOISE: f64 = 0.002;
-const BEND: f64 = 7.0;
+/// The schedule's largest and smallest noise levels and its exponent (rho), from the published scheduler configuration.
+const SIGMA_MAX: f64 = 700.0;
+const SIGMA_MIN: f64 = 0.002;
+const RHO: f64 = 7.0;
 
-/// The noise levels of a run of `steps` steps, the clean end with them.
+/// The noise levels of `steps` steps, followed by zero (Karras et al., equation 5).
 #[must_use]
-pub fn noise_levels(steps: u32) -> Vec<f64> {
-    let [most, least] = [MOST_NOISE, LEAST_NOISE].map(|noise| noise.powf(BEND.recip()));
+pub fn sigmas(steps: u32) -> Vec<f64> {
+    let [largest, smallest] = [SIGMA_MAX, SIGMA_MIN].map(|sigma| sigma.powf(RHO.recip()));
     let last = f64::from(steps.saturating_sub(1).max(1));
-    let level = |n: u32| (most + f64::from(n) / last * (least - most)).powf(BEND);
+    let level = |n: u32| (largest + f64::from(n) / last * (smallest - largest)).powf(RHO);
     (0..steps).map(level).chain([0.0]).collect()
 }
 
-/// The number that tells the network how much noise there is.
+/// The network's timestep input for a noise level: ln(sigma) / 4.
 #[must_use]
-pub fn timestep(noise: f64) -> f64 {
-    0.25 * noise.ln()
+pub fn timestep(sigma: f64) -> f64 {
+    0.25 * sigma.ln()
 }
 
-/// A window of frames on the circle that a film is.
+/// A window of frames of a clip, whose frames form a circle: windows wrap around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Values of a frame's latents.
+    /// Latent values per frame: channels x height x width.
     pub values: u32,
-    /// Frames of the window: 25.
+    /// Frames per window: 25.
     pub window: u32,
-    /// Frames of the film.
+    /// Frames of the clip.
     pub frames: u32,
-    /// Where the window begins, before the shift: 0, 25, 50 ...
+    /// First frame of the window before the shift: 0, 25, 50 ...
     pub start: u32,
-    /// How far all windows of the step are moved back: 7 frames for each step done.
+    /// How many frames the windows of this step are shifted back: 7 for each step done.
     pub shift: u32,
 }
 
 impl Window {
-    const NUMBERS: usize = 5;
+    const SCALARS: usize = 5;
 
     fn of(bits: &[u32]) -> Self {
         Self { values: bits[0], window: bits[1], frames: bits[2], start: bits[3], shift: bits[4] }
     }
 
-    fn numbers(&self) -> [Number; 5] {
-        [self.values, self.window, self.frames, self.start, self.shift].map(Number::U32)
+    fn scalars(&self) -> [Scalar; 5] {
+        [self.values, self.window, self.frames, self.start, self.shift].map(Scalar::U32)
     }
 
     fn check(&self) -> Result<(), SizeError> {
@@ -61,11 +63,11 @@ impl Window {
         if self.frames > 0 && self.start < self.frames && sum < u64::from(u32::MAX) {
             return Ok(());
         }
-        Err(SizeError { wanted: "a window that begins within its film", found: format!("{self:?}") })
+        Err(SizeError { wanted: "a window that begins within its clip", found: format!("{self:?}") })
     }
 
-    /// The frame on the circle at which the window's frame `at` stands.
-    fn on_circle(&self, at: usize) -> usize {
+    /// The clip's frame that is the window's frame `at`.
+    fn frame(&self, at: usize) -> usize {
         let [start, shift, frames] = [self.start, self.shift, self.frames].map(|number| number as usize);
         (start + at + frames - shift % frames) % frames
     }
@@ -76,12 +78,12 @@ impl Window {
     }
 }
 
-/// How strongly the portrait and the voice guide.
+/// Classifier-free guidance scales.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Guidance {
-    /// Of the portrait: 2.
+    /// Of the portrait's appearance: 2.
     pub appearance: f32,
-    /// Of the voice: 7.5.
+    /// Of the audio: 7.5.
     pub audio: f32,
 }
 
@@ -90,64 +92,64 @@ pub struct Guidance {
 pub struct GuidedEuler {
     window: Window,
     guidance: Guidance,
-    keep: f32,
-    push: f32,
+    latent_weight: f32,
+    velocity_weight: f32,
 }
 
 impl GuidedEuler {
     /// The step from one noise level to the next.
     #[must_use]
-    pub fn new(window: Window, guidance: Guidance, (noise, next): (f64, f64)) -> Self {
-        let (c, ratio) = (noise * noise + 1.0, (next - noise) / noise);
-        let keep = 1.0 + ratio * (1.0 - c.recip());
-        let push = ratio * noise / c.sqrt();
-        Self { window, guidance, keep: keep as f32, push: push as f32 }
+    pub fn new(window: Window, guidance: Guidance, (sigma, next): (f64, f64)) -> Self {
+        let (c, ratio) = (sigma * sigma + 1.0, (next - sigma) / sigma);
+        let latent_weight = (1.0 + ratio * (1.0 - c.recip())) as f32;
+        let velocity_weight = (ratio * sigma / c.sqrt()) as f32;
+        Self { window, guidance, latent_weight, velocity_weight }
     }
 
-    /// Over buffers of the network's three rows, of all latents, and of all latents of the next step. Windows of a step go in
-    /// order of their starts, on one stream.
+    /// Buffers: the network's three predictions, the clip's latents, the clip's next latents (read and written: windows that
+    /// overlap are averaged). The windows of a step are launched in order of their starts.
     ///
     /// # Errors
-    /// If there is nothing in one, or too much, or the window begins outside of the film.
-    pub fn order(&self, depth: Depth) -> Result<Launch, SizeError> {
+    /// If a buffer is empty or too large, or the window begins outside of the clip.
+    pub fn launch(&self, float_type: FloatType) -> Result<Launch, SizeError> {
         self.window.check()?;
-        Launch::new(&KERNELS[usize::from(depth == Depth::F16)], self)
+        Launch::new(&KERNELS[usize::from(float_type == FloatType::F16)], self)
     }
 
-    /// The twin.
-    pub fn reckon<T: Real>(&self, predicted: &[T], latents: &[f32], next: &mut [f32]) {
+    /// The reference implementation.
+    pub fn compute<T: Real>(&self, predicted: &[T], latents: &[f32], next: &mut [f32]) {
         let (values, row) = (self.window.values as usize, (self.window.window * self.window.values) as usize);
         for at in 0..self.window.window {
-            let place = self.window.on_circle(at as usize) * values;
+            let place = self.window.frame(at as usize) * values;
             let before = (self.window.start + at) / self.window.frames;
             for value in 0..values {
                 let from = at as usize * values + value;
                 let [none, image, all] = [0, 1, 2].map(|part| predicted[part * row + from].get());
                 let v = none + self.guidance.appearance * (image - none) + self.guidance.audio * (all - image);
-                let went = self.keep * latents[place + value] + self.push * v;
+                let stepped = self.latent_weight * latents[place + value] + self.velocity_weight * v;
                 let next = &mut next[place + value];
-                *next = if before == 0 { went } else { (*next * before as f32 + went) / (before + 1) as f32 };
+                *next = if before == 0 { stepped } else { (*next * before as f32 + stepped) / (before + 1) as f32 };
             }
         }
     }
 }
 
 impl Work for GuidedEuler {
-    const NUMBERS: usize = Window::NUMBERS + 4;
+    const SCALARS: usize = Window::SCALARS + 4;
 
     fn of(bits: &[u32]) -> Self {
-        let [appearance, audio, keep, push] = [5, 6, 7, 8].map(|at| f32::from_bits(bits[at]));
-        Self { window: Window::of(bits), guidance: Guidance { appearance, audio }, keep, push }
+        let [appearance, audio, latent_weight, velocity_weight] = [5, 6, 7, 8].map(|at| f32::from_bits(bits[at]));
+        Self { window: Window::of(bits), guidance: Guidance { appearance, audio }, latent_weight, velocity_weight }
     }
 
-    fn numbers(&self) -> Vec<Number> {
-        let by = [self.guidance.appearance, self.guidance.audio, self.keep, self.push];
-        self.window.numbers().into_iter().chain(by.map(Number::F32)).collect()
+    fn scalars(&self) -> Vec<Scalar> {
+        let weights = [self.guidance.appearance, self.guidance.audio, self.latent_weight, self.velocity_weight];
+        self.window.scalars().into_iter().chain(weights.map(Scalar::F32)).collect()
     }
 
     fn lengths(&self) -> Vec<u64> {
-        let [_, window, film] = self.window.lengths_of();
-        vec![3 * window, film, film]
+        let [_, window, clip] = self.window.lengths_of();
+        vec![3 * window, clip, clip]
     }
 
     fn threads(&self) -> [u32; 3] {
@@ -155,8 +157,8 @@ impl Work for GuidedEuler {
     }
 }
 
-/// What the network is given for one window: three rows of frames, each the scaled latents and then the portrait's, which the
-/// first row does not see.
+/// The network's input for one window: three rows of frames (unconditional, without audio, full), each the scaled latents
+/// followed by the portrait's latents, which are zero in the first row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WindowInput {
     window: Window,
@@ -164,27 +166,27 @@ pub struct WindowInput {
 }
 
 impl WindowInput {
-    /// The input at this noise level.
+    /// The input at a noise level.
     #[must_use]
-    pub fn new(window: Window, noise: f64) -> Self {
-        Self { window, scale: (noise * noise + 1.0).sqrt().recip() as f32 }
+    pub fn new(window: Window, sigma: f64) -> Self {
+        Self { window, scale: (sigma * sigma + 1.0).sqrt().recip() as f32 }
     }
 
-    /// Over buffers of all latents, of the portrait's, and of the input.
+    /// Buffers: the clip's latents, the portrait's latents, the input.
     ///
     /// # Errors
     /// As for [`GuidedEuler::order`].
-    pub fn order(&self, depth: Depth) -> Result<Launch, SizeError> {
+    pub fn launch(&self, float_type: FloatType) -> Result<Launch, SizeError> {
         self.window.check()?;
-        Launch::new(&KERNELS[2 + usize::from(depth == Depth::F16)], self)
+        Launch::new(&KERNELS[2 + usize::from(float_type == FloatType::F16)], self)
     }
 
-    /// The twin.
-    pub fn reckon<T: Real>(&self, latents: &[f32], portrait: &[f32], sample: &mut [T]) {
+    /// The reference implementation.
+    pub fn compute<T: Real>(&self, latents: &[f32], portrait: &[f32], sample: &mut [T]) {
         let values = self.window.values as usize;
         for (n, frame) in sample.chunks_mut(2 * values).enumerate() {
             let (row, at) = (n / self.window.window as usize, n % self.window.window as usize);
-            let place = self.window.on_circle(at) * values;
+            let place = self.window.frame(at) * values;
             let (noisy, still) = frame.split_at_mut(values);
             noisy.iter_mut().zip(&latents[place..]).for_each(|(to, from)| *to = T::put(from * self.scale));
             let seen = |value: &f32| if row == 0 { 0.0 } else { *value };
@@ -194,19 +196,19 @@ impl WindowInput {
 }
 
 impl Work for WindowInput {
-    const NUMBERS: usize = Window::NUMBERS + 1;
+    const SCALARS: usize = Window::SCALARS + 1;
 
     fn of(bits: &[u32]) -> Self {
         Self { window: Window::of(bits), scale: f32::from_bits(bits[5]) }
     }
 
-    fn numbers(&self) -> Vec<Number> {
-        self.window.numbers().into_iter().chain([Number::F32(self.scale)]).collect()
+    fn scalars(&self) -> Vec<Scalar> {
+        self.window.scalars().into_iter().chain([Scalar::F32(self.scale)]).collect()
     }
 
     fn lengths(&self) -> Vec<u64> {
-        let [values, window, film] = self.window.lengths_of();
-        vec![film, values, 6 * window]
+        let [values, window, clip] = self.window.lengths_of();
+        vec![clip, values, 6 * window]
     }
 
     fn threads(&self) -> [u32; 3] {
@@ -217,13 +219,13 @@ impl Work for WindowInput {
 kernels! {
     Sampler;
     guided_euler_f32(predicted: read f32, latents: read f32, next: write f32): GuidedEuler
-        => |work, predicted, latents, next| work.reckon(predicted, latents, next);
+        => |work, predicted, latents, next| work.compute(predicted, latents, next);
     guided_euler_f16(predicted: read Half, latents: read f32, next: write f32): GuidedEuler
-        => |work, predicted, latents, next| work.reckon(predicted, latents, next);
+        => |work, predicted, latents, next| work.compute(predicted, latents, next);
     window_input_f32(latents: read f32, portrait: read f32, sample: write f32): WindowInput
-        => |work, latents, portrait, sample| work.reckon(latents, portrait, sample);
+        => |work, latents, portrait, sample| work.compute(latents, portrait, sample);
     window_input_f16(latents: read f32, portrait: read f32, sample: write Half): WindowInput
-        => |work, latents, portrait, sample| work.reckon(latents, portrait, sample);
+        => |work, latents, portrait, sample| work.compute(latents, portrait, sample);
 }
 
 #[cfg(test)]

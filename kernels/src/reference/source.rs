@@ -1,29 +1,29 @@
-//! The kernels' sources, which the program carries with it.
+//! The kernels' CUDA sources, embedded in the program.
 //!
-//! Decides what is compiled together. What compiles it is elsewhere.
+//! Decides what is compiled together. `crate::nvrtc` compiles it.
 
 use visage_engines::Digest;
 
-/// A file of kernels.
+/// A source file of kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Source {
     /// RGB to I420 and NV12.
     Colour,
-    /// Planes to planes of another size.
+    /// Resizing of planes.
     Resize,
-    /// A face into a picture.
+    /// Pasting a face crop into an image.
     Paste,
-    /// AudioClip to log-mel.
+    /// PCM to log-mel.
     Mel,
-    /// Steps of Sonic's sampler.
+    /// Sonic's sampler.
     Sampler,
-    /// PCM to numbers.
-    AudioClip,
+    /// PCM to floats.
+    Pcm,
 }
 
 impl Source {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Colour, Self::Resize, Self::Paste, Self::Mel, Self::Sampler, Self::AudioClip];
+    pub const ALL: [Self; 6] = [Self::Colour, Self::Resize, Self::Paste, Self::Mel, Self::Sampler, Self::Pcm];
 
     /// Its name without `.cu`.
     #[must_use]
@@ -34,11 +34,11 @@ impl Source {
             Self::Paste => "paste",
             Self::Mel => "mel",
             Self::Sampler => "sampler",
-            Self::AudioClip => "sound",
+            Self::Pcm => "pcm",
         }
     }
 
-    /// Its text, with what every source begins with.
+    /// Its text, with the prelude that every source begins with.
     #[must_use]
     pub fn text(self) -> String {
         let own = match self {
@@ -47,12 +47,12 @@ impl Source {
             Self::Paste => include_str!("paste.cu"),
             Self::Mel => include_str!("mel.cu"),
             Self::Sampler => include_str!("sampler.cu"),
-            Self::AudioClip => include_str!("sound.cu"),
+            Self::Pcm => include_str!("pcm.cu"),
         };
         format!("{}\n{own}", include_str!("prelude.cu"))
     }
 
-    /// Of the text.
+    /// The digest of its text.
     #[must_use]
     pub fn digest(self) -> Digest {
         Digest::of(self.text().as_bytes())

@@ -5,9 +5,9 @@
 mod error;
 
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
-mod batch_contexts;
-#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 mod compiler;
+#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
+mod contexts;
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 mod library;
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]

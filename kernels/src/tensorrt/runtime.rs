@@ -1,14 +1,14 @@
-//! Engines from the cache, run on a card: TensorRT's `enqueueV3` on the stream that the backend gives.
+//! Engines from the cache, run on a GPU: TensorRT's `enqueueV3` on the backend's stream.
 //!
-//! Decides which engines fit the backend's contract (tensors of `f32`, at most the first axis free) and that what a card
-//! compiles just in time is kept beside the engine. All sessions are fed in turn through the same execution contexts, one for
-//! each number of rows.
+//! Decides which engines fit the backend's contract (element types, free axes tied by the names in the ONNX file), and that
+//! what a GPU compiles just in time is stored beside the engine. All sessions share the execution contexts.
 
+use std::collections::BTreeMap;
 #[cfg(feature = "tensorrt-rtx")]
 use std::rc::Rc;
 use std::sync::Arc;
 
-use trtx::trtx_sys::{DataType, Dims64, TensorIOMode};
+use trtx::trtx_sys::{DataType, Dims64};
 use trtx::{CudaEngine, ExecutionContext, Logger, Runtime};
 use visage_engines::Onnx;
 use visage_engines::cache::Engine as Cached;
@@ -19,12 +19,12 @@ use super::logger::{Heard, Listener};
 use super::mmap::Mapped;
 use crate::cuda::{Device, Engine, EngineError, EngineSource, Port, Side, Stream};
 
-/// Engines that were built.
+/// Engines that were built, as a source for the backend.
 #[derive(Debug)]
 pub struct BuiltEngines(Vec<Cached>);
 
 impl BuiltEngines {
-    /// Engines of the cache, for any cards. TensorRT's library must have been loaded.
+    /// Engines of the cache, for any GPUs. TensorRT's library must have been loaded.
     #[must_use]
     pub fn new(engines: Vec<Cached>) -> Self {
         Self(engines)
@@ -32,34 +32,35 @@ impl BuiltEngines {
 }
 
 impl EngineSource for BuiltEngines {
-    fn engine(&mut self, device: &Device, name: &str, _onnx: Onnx<'_>) -> Result<Box<dyn Engine>, EngineError> {
+    fn engine(&mut self, device: &Device, name: &str, onnx: Onnx<'_>) -> Result<Box<dyn Engine>, EngineError> {
         let unfit = |found: String| EngineError::Unfit { graph: name.to_owned(), found };
         let sm = device.sm()?;
         let fits = |cached: &&Cached| cached.sidecar.key.graph == name && cached.sidecar.key.sm == sm;
         let none = || unfit(format!("none for compute capability {sm}; visage engines build makes it"));
         let cached = self.0.iter().find(fits).ok_or_else(none)?;
         let heard = Arc::new(Heard::default());
-        let opened = Running::open(cached.clone(), &heard);
+        let opened = signature(onnx).and_then(|signature| Running::open(cached.clone(), signature, &heard));
         opened.map(|running| Box::new(running) as Box<dyn Engine>).map_err(|error| unfit(heard.complaint(&error)))
     }
 }
 
 /// An engine with its contexts. Fields are dropped in the order in which TensorRT wants it.
 struct Running {
-    contexts: ByRows<Bound>,
+    contexts: Contexts<Bound>,
     making: Making,
     engine: CudaEngine<'static>,
     _runtime: Runtime<'static>,
     _plan: Mapped,
     cached: Cached,
     heard: Arc<Heard>,
-    ports: Vec<Port>,
-    most_rows: usize,
+    signature: Signature,
+    ranges: BTreeMap<String, AxisRange>,
 }
 
-/// A context, and the addresses that its tensors have. What was captured of it stays valid for as long as neither changes.
+/// A context with the lengths and addresses that it has. A capture of it stays valid as long as neither changes.
 struct Bound {
     context: ExecutionContext<'static>,
+    lengths: Option<Lengths>,
     addresses: Vec<u64>,
 }
 
@@ -68,7 +69,7 @@ struct Bound {
 unsafe impl Send for Running {}
 
 impl Running {
-    fn open(cached: Cached, heard: &Arc<Heard>) -> Result<Self, String> {
+    fn open(cached: Cached, signature: Signature, heard: &Arc<Heard>) -> Result<Self, String> {
         let said = |error: &dyn std::fmt::Display| error.to_string();
         let plan = Mapped::open(&cached.path).map_err(|error| format!("{error}: {}", cached.path.display()))?;
         let logger = Logger::new(Listener(Arc::clone(heard))).map_err(|error| said(&error))?;
@@ -76,17 +77,20 @@ impl Running {
         let logger: &'static Logger = Box::leak(Box::new(logger));
         let mut runtime = Runtime::new(logger).map_err(|error| said(&error))?;
         let mut engine = runtime.deserialize_cuda_engine(&plan).map_err(|error| said(&error))?;
-        let ports = ports(&engine)?;
-        let most_rows = rows_of(cached.sidecar.key.profiles.first(), &ports)?;
+        let tensors = || signature.inputs.iter().chain(&signature.outputs);
+        tensors().try_for_each(|tensor| check(&engine, tensor))?;
+        let ranges = ranges(&signature, cached.sidecar.key.profiles.first())?;
         let making = Making::new(&mut engine, &cached).map_err(|error| said(&error))?;
-        let (contexts, heard) = (ByRows::default(), Arc::clone(heard));
-        Ok(Self { contexts, making, engine, _runtime: runtime, _plan: plan, cached, heard, ports, most_rows })
+        let (contexts, heard) = (Contexts::default(), Arc::clone(heard));
+        Ok(Self { contexts, making, engine, _runtime: runtime, _plan: plan, cached, heard, signature, ranges })
     }
 
-    fn try_enqueue(&mut self, stream: &Stream, rows: usize, addresses: &[u64]) -> trtx::Result<()> {
+    fn try_enqueue(&mut self, stream: &Stream, lengths: &Lengths, addresses: &[u64]) -> trtx::Result<()> {
         let (making, engine) = (&self.making, &mut self.engine);
-        let bound = self.contexts.of(rows, || Bound::new(making.context(engine)?, &self.ports, rows))?;
-        bound.bind(&self.ports, addresses)?;
+        let create = || Ok(Bound { context: making.context(engine)?, lengths: None, addresses: Vec::new() });
+        let bound = self.contexts.of(lengths, create)?;
+        bound.set_shapes(&self.signature, lengths)?;
+        bound.set_addresses(&self.signature, addresses)?;
         // SAFETY: the stream is one of the driver's, of the context in which the engine was loaded; every tensor has its
         // address.
         unsafe { bound.context.enqueue_v3(stream.raw().cast()) }
@@ -94,24 +98,29 @@ impl Running {
 }
 
 impl Bound {
-    /// For so many rows.
-    fn new(mut context: ExecutionContext<'static>, ports: &[Port], rows: usize) -> trtx::Result<Self> {
-        let is_free = |port: &&Port| port.side == Side::Input && port.shape.first().is_some_and(Option::is_none);
-        for port in ports.iter().filter(is_free) {
-            let lengths: Vec<i64> = port.shape.iter().map(|axis| axis.unwrap_or(rows) as i64).collect();
-            context.set_input_shape(&port.name, &Dims64::from_slice(&lengths))?;
+    /// Sets the shapes of inputs with free axes, unless they are set.
+    fn set_shapes(&mut self, signature: &Signature, lengths: &Lengths) -> trtx::Result<()> {
+        if self.lengths.as_ref() == Some(lengths) {
+            return Ok(());
         }
-        Ok(Self { context, addresses: Vec::new() })
+        let is_free = |input: &&TensorInfo| input.shape.iter().any(|axis| matches!(axis, Axis::Free { .. }));
+        for input in signature.inputs.iter().filter(is_free) {
+            let shape = input.shape_for(lengths).unwrap_or_default();
+            let shape: Vec<i64> = shape.into_iter().map(|length| length as i64).collect();
+            self.context.set_input_shape(&input.name, &Dims64::from_slice(&shape))?;
+        }
+        self.lengths = Some(lengths.clone());
+        Ok(())
     }
 
-    /// Gives every tensor its address, unless it has it.
-    fn bind(&mut self, ports: &[Port], addresses: &[u64]) -> trtx::Result<()> {
+    /// Sets the address of every tensor, unless they are set.
+    fn set_addresses(&mut self, signature: &Signature, addresses: &[u64]) -> trtx::Result<()> {
         if self.addresses == addresses {
             return Ok(());
         }
-        for (port, address) in ports.iter().zip(addresses) {
-            // SAFETY: the backend gives memory of the device for as many rows, and keeps it while it keeps the engine.
-            unsafe { self.context.set_tensor_address(&port.name, *address as *mut std::ffi::c_void) }?;
+        for (tensor, address) in signature.inputs.iter().chain(&signature.outputs).zip(addresses) {
+            // SAFETY: the backend passes device memory for these lengths, and keeps it while it keeps the engine.
+            unsafe { self.context.set_tensor_address(&tensor.name, *address as *mut std::ffi::c_void) }?;
         }
         self.addresses = addresses.to_vec();
         Ok(())
@@ -119,21 +128,22 @@ impl Bound {
 }
 
 impl Engine for Running {
-    fn ports(&self) -> &[Port] {
-        &self.ports
+    fn signature(&self) -> &Signature {
+        &self.signature
     }
 
-    fn enqueue(&mut self, stream: &Stream, rows: usize, addresses: &[u64]) -> Result<(), EngineError> {
+    fn ranges(&self) -> &BTreeMap<String, AxisRange> {
+        &self.ranges
+    }
+
+    fn enqueue(&mut self, stream: &Stream, lengths: &Lengths, addresses: &[u64]) -> Result<(), EngineError> {
         stream.check()?;
-        self.try_enqueue(stream, rows, addresses)
+        self.try_enqueue(stream, lengths, addresses)
             .map_err(|error| EngineError::Run { found: self.heard.take_complaint(&error.to_string()) })
     }
 
-    fn most_rows(&self) -> usize {
-        self.most_rows
-    }
-
-    fn keep(&mut self) {
+    fn warmed_up(&mut self) {
+        self.contexts.warmed_up();
         self.making.keep(&self.cached);
     }
 }
@@ -193,26 +203,41 @@ impl Making {
     fn keep(&self, _cached: &Cached) {}
 }
 
-fn ports(engine: &CudaEngine<'_>) -> Result<Vec<Port>, String> {
-    let count = engine.nb_io_tensors().map_err(|error| error.to_string())?;
-    (0..count).map(|number| port(engine, number)).collect()
+/// The signature in the ONNX file: an engine does not keep the names of axes.
+fn signature(onnx: Onnx<'_>) -> Result<Signature, String> {
+    let read = match onnx {
+        Onnx::Bytes(bytes) => Signature::read(bytes),
+        Onnx::File(path) => {
+            Signature::read(&std::fs::read(path).map_err(|error| format!("{error}: {}", path.display()))?)
+        }
+    };
+    read.map_err(|error| error.to_string())
 }
 
-fn port(engine: &CudaEngine<'_>, number: i32) -> Result<Port, String> {
+/// Whether the engine has a tensor as the ONNX file declares it.
+fn check(engine: &CudaEngine<'_>, wanted: &TensorInfo) -> Result<(), String> {
     let said = |error: trtx::Error| error.to_string();
-    let name = engine.io_tensor_name(number).map_err(said)?;
-    let kind = engine.tensor_data_type(&name).map_err(said)?;
-    if !matches!(kind, DataType::kFLOAT) {
-        return Err(format!("\"{name}\" holds {kind:?} instead of kFLOAT: export it with inputs and outputs of f32"));
-    }
-    let side = match engine.tensor_io_mode(&name).map_err(said)? {
-        TensorIOMode::kINPUT => Side::Input,
-        _ => Side::Output,
+    let kind = engine.tensor_data_type(&wanted.name).map_err(said)?;
+    let axes = engine.tensor_shape(&wanted.name).map_err(said)?;
+    let fits = |(axis, length): (&Axis, &i64)| match axis {
+        Axis::Fixed(wanted) => i64::try_from(*wanted) == Ok(*length),
+        Axis::Free { .. } => *length < 0,
     };
-    let axes = engine.tensor_shape(&name).map_err(said)?;
-    let shape: Vec<Option<usize>> = axes.iter().map(|length| usize::try_from(*length).ok()).collect();
-    if shape.iter().skip(1).any(Option::is_none) {
-        return Err(format!("\"{name}\" has the shape {axes:?}: only the first axis may be free"));
+    let has_shape = axes.len() == wanted.shape.len() && wanted.shape.iter().zip(axes.iter()).all(fits);
+    if dtype_of(&kind) == Some(wanted.dtype) && has_shape {
+        return Ok(());
     }
-    Ok(Port { name, side, shape })
+    let (dtype, shape) = (wanted.dtype, wanted.shape_text());
+    Err(format!("\"{}\" of {kind:?} {axes:?} instead of {dtype} {shape}: build it again", wanted.name))
+}
+
+fn dtype_of(kind: &DataType) -> Option<DType> {
+    Some(match kind {
+        DataType::kFLOAT => DType::F32,
+        DataType::kHALF => DType::F16,
+        DataType::kINT32 => DType::I32,
+        DataType::kINT64 => DType::I64,
+        DataType::kUINT8 => DType::U8,
+        _ => return None,
+    })
 }

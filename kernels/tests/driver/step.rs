@@ -1,19 +1,21 @@
-//! An engine that is one kernel of our own: with it the backend runs on any driver, a real one too, without TensorRT.
+//! An engine that is a single kernel: with it the backend runs on any driver, a real one too, without TensorRT.
 //!
-//! Taken in by path in the tests of the root package.
+//! Included by path in the tests of the root package.
 
+use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
 
 use visage_engines::Onnx;
+use visage_engines::onnx::{Lengths, Signature};
 use visage_kernels::cuda::{
-    Argument, Device, Driver, Engine, EngineError, EngineSource, Function, Grid, Module, Port, Stream,
+    Argument, AxisRange, Device, Driver, Engine, EngineError, EngineSource, Function, Grid, Module, Stream,
 };
 
-/// What `tests/assets/step.onnx` reckons.
+/// What `tests/assets/step.onnx` computes.
 const STEP: &[u8] = concat!(include_str!("step.ptx"), "\0").as_bytes();
 
-/// Lengths of the kernel's arguments, for the stand-in.
+/// Sizes of the kernel's arguments, for the stub driver.
 pub const ARGUMENT_BYTES: [usize; 5] = [8, 8, 8, 8, 4];
 
 /// The kernel's name.
@@ -23,12 +25,12 @@ pub const NAME: &std::ffi::CStr = c"step";
 ///
 /// # Safety
 /// The arguments must be those of the kernel, the addresses those of memory of the host for as many rows.
-pub unsafe extern "C" fn step_twin(arguments: *const *const c_void, _grid: *const u32) {
+pub unsafe extern "C" fn step_reference(arguments: *const *const c_void, _grid: *const u32) {
     // SAFETY: as promised above.
     let address = |at: usize| unsafe { (*arguments.add(at)).cast::<u64>().read_unaligned() };
     // SAFETY: as promised above.
     let rows = unsafe { (*arguments.add(4)).cast::<u32>().read_unaligned() } as usize;
-    // SAFETY: as promised above; what is read and what is written are pieces of their own.
+    // SAFETY: as promised above; what is read and what is written do not overlap.
     let (x, state) = unsafe {
         let x = std::slice::from_raw_parts(address(0) as *const f32, rows * 3);
         (x, std::slice::from_raw_parts(address(1) as *const f32, rows * 2))
@@ -45,12 +47,12 @@ pub unsafe extern "C" fn step_twin(arguments: *const *const c_void, _grid: *cons
     }
 }
 
-/// Gives the engine for one graph and no other.
+/// The engine of one graph and no other.
 pub struct StepEngines {
-    /// The graph that the kernel reckons.
+    /// The graph that the kernel computes: from `x` and `state` to `y` and `next_state`.
     pub onnx: &'static [u8],
-    /// Its tensors: `x`, `state`, `y` and `next_state`.
-    pub ports: Vec<Port>,
+    /// The longest batch that it takes.
+    pub max_rows: usize,
 }
 
 impl EngineSource for StepEngines {
@@ -60,41 +62,54 @@ impl EngineSource for StepEngines {
         }
         // SAFETY: the text ends with a zero.
         let module = unsafe { Module::load(device, STEP) }?;
-        Ok(Box::new(StepEngine { function: module.function(NAME)?, ports: self.ports.clone() }))
+        let unfit = |error: visage_engines::onnx::SignatureError| EngineError::Unfit {
+            graph: name.to_owned(),
+            found: error.to_string(),
+        };
+        let signature = Signature::read(self.onnx).map_err(unfit)?;
+        let range = AxisRange { min: 1, opt: 1, max: self.max_rows };
+        let ranges = signature.free_axes().into_iter().map(|axis| (axis.to_owned(), range)).collect();
+        Ok(Box::new(StepEngine { function: module.function(NAME)?, signature, ranges }))
     }
 }
 
 struct StepEngine {
     function: Function,
-    ports: Vec<Port>,
+    signature: Signature,
+    ranges: BTreeMap<String, AxisRange>,
 }
 
 impl Engine for StepEngine {
-    fn ports(&self) -> &[Port] {
-        &self.ports
+    fn signature(&self) -> &Signature {
+        &self.signature
     }
 
-    fn enqueue(&mut self, stream: &Stream, rows: usize, addresses: &[u64]) -> Result<(), EngineError> {
+    fn ranges(&self) -> &BTreeMap<String, AxisRange> {
+        &self.ranges
+    }
+
+    fn enqueue(&mut self, stream: &Stream, lengths: &Lengths, addresses: &[u64]) -> Result<(), EngineError> {
+        let rows = lengths.values().next().copied().unwrap_or(1);
         let places = addresses.iter().map(|address| Argument::Address(*address));
         let arguments: Vec<_> = places.chain([Argument::U32(rows as u32)]).collect();
         let grid = Grid { blocks: [(rows * 2).div_ceil(32) as u32, 1, 1], threads: [32, 1, 1] };
-        // SAFETY: the kernel takes four places and a count; whoever enqueues gives memory for so many rows and keeps it.
+        // SAFETY: the kernel takes four addresses and a count; the backend passes memory for so many rows and keeps it.
         unsafe { self.function.launch(stream, grid, &arguments) }?;
         Ok(())
     }
 }
 
-/// Has a kernel fail in the context that everybody shares, and waits until it has.
+/// Lets a kernel fail in the context that all share, and waits until it has.
 pub fn break_context(driver: &Driver) {
     let device = ManuallyDrop::new(Device::open(driver, 0).expect("a device"));
     // SAFETY: the text ends with a zero.
     let module = ManuallyDrop::new(unsafe { Module::load(&device, STEP) }.expect("PTX"));
     let function = ManuallyDrop::new(module.function(NAME).expect("the kernel"));
     let stream = ManuallyDrop::new(Stream::new(&device).expect("a stream"));
-    // What is made here goes with the context, which somebody else throws away; nothing of it is given back.
+    // What is created here goes with the context, which the backend destroys; nothing of it is freed.
     let nowhere = [Argument::Address(16); 4].into_iter().chain([Argument::U32(16)]).collect::<Vec<_>>();
     let grid = Grid { blocks: [1, 1, 1], threads: [32, 1, 1] };
-    // SAFETY: it is not kept: the kernel is to fail on the device, which harms nothing of the host's.
+    // SAFETY: deliberately not kept: the kernel is to fail on the device, which does not harm host memory.
     unsafe { function.launch(&stream, grid, &nowhere) }.expect("a launch");
     stream.synchronise().expect_err("a kernel that fails");
 }

@@ -1,33 +1,43 @@
-//! What sessions hand over to the thread that owns the device.
+//! What sessions send to the thread that owns the device.
+//!
+//! Decides nothing. Commands execute in the order they were sent, which keeps a buffer set from being overwritten too early.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use visage_kernels::cuda::Pinned;
+use visage_kernels::reference::Launch;
 
-use super::super::{BackendError, Onnx};
-use super::loaded_graph::LoadedGraph;
+use super::super::{BackendError, KernelSpec, Lengths, Onnx};
+use super::loaded::{LoadedGraph, LoadedKernel};
 use crate::telemetry::StepTimes;
 
 /// What comes back.
 pub type Reply<T> = Result<T, BackendError>;
 
-/// One order. They are begun in the order they came in, which is what keeps a set of buffers from being used too early.
+/// One command.
 pub enum DeviceCommand {
-    Load(LoadCommand),
+    LoadGraph(LoadGraph),
+    LoadKernel(LoadKernel),
     Step(StepCommand),
-    Fetch(FetchCommand),
+    Download(DownloadCommand),
 }
 
-/// A graph to be loaded.
-pub struct LoadCommand {
+/// A graph to load.
+pub struct LoadGraph {
     pub name: String,
     pub onnx: StoredOnnx,
     pub reply: SyncSender<Reply<Arc<LoadedGraph>>>,
 }
 
-/// An ONNX graph that is kept for when the device is opened anew.
+/// A kernel to load.
+pub struct LoadKernel {
+    pub spec: KernelSpec,
+    pub reply: SyncSender<Reply<Arc<LoadedKernel>>>,
+}
+
+/// An ONNX graph, kept for when the context is re-created.
 #[derive(Clone)]
 pub enum StoredOnnx {
     Bytes(Arc<[u8]>),
@@ -35,7 +45,7 @@ pub enum StoredOnnx {
 }
 
 impl StoredOnnx {
-    pub fn lent(&self) -> Onnx<'_> {
+    pub fn borrowed(&self) -> Onnx<'_> {
         match self {
             Self::Bytes(bytes) => Onnx::Bytes(bytes),
             Self::File(path) => Onnx::File(path),
@@ -43,41 +53,60 @@ impl StoredOnnx {
     }
 }
 
-/// One of a slot's two sets of buffers.
+/// One of a slot's buffer sets. Graphs and kernels are numbered together, as nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SetName {
-    pub graph: usize,
+    pub node: usize,
     pub slot: usize,
     pub set: usize,
 }
 
 /// Where an input comes from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputSource {
-    /// The block that goes up, from this byte on.
-    Block { at: usize },
-    /// An output of an earlier step: that set's port of this number.
-    Device { set: SetName, port: usize },
+    /// The pinned buffer that is uploaded for the step, from this byte on.
+    Pinned { at: usize },
+    /// The outputs of an earlier step, from this byte of that buffer set on.
+    Device { set: SetName, at: usize },
 }
 
-/// A step to be begun.
+/// What a step executes.
+pub enum Work {
+    /// The node's graph, with these lengths of its free axes.
+    Graph(Lengths),
+    /// The node's kernel.
+    Kernel(Launch),
+}
+
+/// A step to execute.
 pub struct StepCommand {
-    /// Which opening of the device it is meant for.
-    pub opening: u64,
+    /// The generation of the context that it was submitted for.
+    pub generation: u64,
     pub set: SetName,
-    pub rows: usize,
-    /// For each input, in the order of ports.
-    pub feeds: Vec<InputSource>,
-    /// Inputs that go up, if any do, and how many bytes of the block they take.
-    pub block: Option<(Pinned, usize)>,
+    pub work: Work,
+    /// For a graph one source for each input. For a kernel one for each buffer, `None` for constants and for written buffers
+    /// without initial contents.
+    pub inputs: Vec<Option<InputSource>>,
+    /// Inputs to upload, and how many bytes they take.
+    pub upload: Option<(Pinned, usize)>,
 }
 
-/// An output to be brought back.
-pub struct FetchCommand {
-    pub opening: u64,
+impl StepCommand {
+    /// The buffer sets that it reads.
+    pub fn reads(&self) -> impl Iterator<Item = SetName> {
+        self.inputs.iter().flatten().filter_map(|input| match input {
+            InputSource::Device { set, .. } => Some(*set),
+            InputSource::Pinned { .. } => None,
+        })
+    }
+}
+
+/// A piece of a buffer set's outputs to download.
+pub struct DownloadCommand {
+    pub generation: u64,
     pub set: SetName,
-    pub port: usize,
+    pub at: usize,
     pub bytes: usize,
-    pub block: Pinned,
+    pub pinned: Pinned,
     pub reply: SyncSender<Reply<(Pinned, StepTimes)>>,
 }

@@ -1,4 +1,4 @@
-//! The way from sessions to the thread that owns the device: bounded, and refused when full.
+//! The queue of commands from sessions to the thread that owns the device: bounded, refused when full.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -7,38 +7,39 @@ use super::super::BackendError;
 use super::command::DeviceCommand;
 use super::device_status::DeviceStatus;
 
-/// Orders that may wait for the thread that owns the device.
-pub const ORDERS: usize = 256;
+/// Commands that may wait for the device thread. A step and its downloads are a few commands, and the thread takes them
+/// every 100 us while it is busy: a full queue means that the device does not keep up.
+pub const MAX_COMMANDS: usize = 256;
 
-/// The way to the thread that owns the device.
+/// The sessions' end of the queue.
 #[derive(Clone, Debug)]
 pub struct CommandSender {
-    orders: SyncSender<DeviceCommand>,
-    pub board: Arc<DeviceStatus>,
+    commands: SyncSender<DeviceCommand>,
+    pub status: Arc<DeviceStatus>,
 }
 
 impl CommandSender {
-    /// A way to whoever takes what comes out of the other end.
-    pub fn new(board: Arc<DeviceStatus>) -> (Self, Receiver<DeviceCommand>) {
-        let (orders, taken) = sync_channel(ORDERS);
-        (Self { orders, board }, taken)
+    /// A queue to the thread that owns the device with this status.
+    pub fn new(status: Arc<DeviceStatus>) -> (Self, Receiver<DeviceCommand>) {
+        let (commands, receiver) = sync_channel(MAX_COMMANDS);
+        (Self { commands, status }, receiver)
     }
 
     /// Whether both lead to the same device.
     pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.board, &other.board)
+        Arc::ptr_eq(&self.status, &other.status)
     }
 
-    /// Hands an order over, or does not if too many wait.
-    pub fn hand_over(&self, order: DeviceCommand) -> Result<(), BackendError> {
-        self.orders.try_send(order).map_err(|refused| match refused {
-            TrySendError::Full(_) => BackendError::Busy { found: "too many orders wait for the card" },
+    /// Sends a command, or refuses it if too many wait.
+    pub fn send(&self, command: DeviceCommand) -> Result<(), BackendError> {
+        self.commands.try_send(command).map_err(|refused| match refused {
+            TrySendError::Full(_) => BackendError::Busy { found: "too many commands wait for the GPU" },
             TrySendError::Disconnected(_) => closed(),
         })
     }
 }
 
-/// What is told once nobody takes orders any more.
+/// The error once the device thread has ended.
 pub fn closed() -> BackendError {
-    BackendError::Device { found: "the thread that owns it has ended".to_owned() }
+    BackendError::Device { found: "the device thread has ended".to_owned() }
 }

@@ -1,52 +1,33 @@
-//! An open device: three streams, the graphs on it, and what is under way.
+//! An open device: its streams, the graphs and kernels on it, and the copies under way.
 //!
-//! Decides what waits for what. Copies up, runs, and copies down go on beside each other:
-//!
-//! | what | where | waits for |
-//! |---|---|---|
-//! | a step's inputs, to its set | up | the run that last read that set |
-//! | inputs from set to bench, the run, outputs from bench to set | run | those inputs; what was asked of that set before |
-//! | an output, from its set to locked memory | down | the run that wrote it |
+//! Decides how steps are queued. What waits for what is the table in [`super::streams`].
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 
-use visage_kernels::cuda::{CudaError, Device, Driver, Engine, EngineError, Flight, Pinned, PinnedPool, Side, Stream};
+use visage_kernels::cuda::{CudaError, Device, Driver, Engine, EngineError, Pinned, PinnedPool, Transfer};
+use visage_kernels::reference::Launch;
+use visage_kernels::{Kernels, Piece};
 
-use super::super::BackendError;
-use super::command::{FetchCommand, InputSource, Reply, SetName, StepCommand};
+use super::super::{BackendError, Lengths};
+use super::buffers::{BufferSet, Buffers, Reservation};
+use super::command::{DownloadCommand, InputSource, SetName, StepCommand, Work};
 use super::device_status::{DeviceStatus, GpuConfig};
-use super::graph_executor::{GraphExecutor, Run, Set};
-use super::loaded_graph::{LoadedGraph, bytes_of};
-use crate::telemetry::StepTimes;
+use super::graph_executor::{GraphExecutor, RunKind, batched, can_share};
+use super::kernel_executor::{KernelExecutor, launch};
+use super::loaded::{GRAPH_SETS, LoadedGraph, LoadedKernel};
+use super::nodes::{Executor, Node, Nodes};
+use super::streams::Streams;
+use super::transfers::Transfers;
 
-/// Who waits for an output.
-type Waiter = SyncSender<Reply<(Pinned, StepTimes)>>;
-
-/// An open device. What is under way is dropped before what it uses.
+/// An open device. Copies under way are dropped before the memory that they use.
 pub struct DeviceContext {
-    ups: VecDeque<(Flight, SetName)>,
-    downs: VecDeque<(Flight, SetName, Waiter)>,
-    benches: Vec<GraphExecutor>,
-    up: Stream,
-    run: Stream,
-    down: Stream,
+    transfers: Transfers,
+    nodes: Nodes,
+    kernels: Option<Kernels>,
+    streams: Streams,
     device: Device,
-    seen: Seen,
-    /// What had been asked of the driver when the last graph was set up.
-    asked_at_start: u64,
-}
-
-/// How far runs and fetches have come, and how far each stream has waited for them. Streams are in order: who has waited for
-/// a later one need not wait for an earlier.
-#[derive(Debug, Default)]
-struct Seen {
-    runs: u64,
-    fetches: u64,
-    runs_by_up: u64,
-    runs_by_down: u64,
-    fetches_by_run: u64,
+    /// Calls that must not happen in the loop, when the last node was set up.
+    calls_at_start: u64,
 }
 
 impl DeviceContext {
@@ -55,277 +36,298 @@ impl DeviceContext {
         let failed = |error: &dyn std::fmt::Display| BackendError::Device { found: error.to_string() };
         let driver = Driver::open(&config.driver).map_err(|error| failed(&error))?;
         let device = Device::open(&driver, config.ordinal).map_err(|error| failed(&error))?;
-        let stream = || Stream::new(&device).map_err(|error| failed(&error));
-        let (up, run, down) = (stream()?, stream()?, stream()?);
-        let (ups, downs, benches) = (VecDeque::new(), VecDeque::new(), Vec::new());
-        Ok(Self { ups, downs, benches, up, run, down, device, seen: Seen::default(), asked_at_start: 0 })
+        let streams = Streams::new(&device).map_err(|error| failed(&error))?;
+        let (transfers, nodes) = (Transfers::default(), Nodes::default());
+        Ok(Self { transfers, nodes, kernels: None, streams, device, calls_at_start: 0 })
     }
 
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Sets up a graph; its number is that of graphs before it.
-    pub fn set_up(
+    /// Reserves memory for a graph and captures its runs.
+    pub fn add_graph(
         &mut self,
         engine: Box<dyn Engine>,
-        desk: Arc<LoadedGraph>,
+        loaded: Arc<LoadedGraph>,
         config: &GpuConfig,
     ) -> Result<PinnedPool, EngineError> {
-        let (bench, pool) = GraphExecutor::set_up(&self.device, &self.run, engine, desk, config)?;
-        self.benches.push(bench);
-        self.asked_at_start = self.device.counts().total();
+        let wanted = Reservation {
+            slots: config.slots,
+            sets: GRAPH_SETS,
+            input_bytes: loaded.input_bytes(),
+            output_bytes: loaded.outputs.bytes,
+            pinned_buffers: config.pinned_buffers,
+            longest_download: loaded.outputs.largest,
+        };
+        let (buffers, pool) = Buffers::reserve(&self.device, wanted)?;
+        let executor = GraphExecutor::new(&self.device, &self.streams.compute, engine, loaded)?;
+        self.add(Node { executor: Executor::Graph(executor), buffers });
         Ok(pool)
     }
 
-    /// What was asked of the driver since the last graph was set up and must not be asked in the loop.
-    pub fn asked_in_loop(&self) -> u64 {
-        self.device.counts().total().saturating_sub(self.asked_at_start)
+    /// Reserves memory for a kernel and uploads its constants. The first one loads all cubins.
+    pub fn add_kernel(&mut self, loaded: Arc<LoadedKernel>, config: &GpuConfig) -> Result<PinnedPool, EngineError> {
+        let name = loaded.spec.largest.kernel().name;
+        let unfit = |found: String| EngineError::Unfit { graph: name.to_owned(), found };
+        if self.kernels.is_none() {
+            let kernels = Kernels::load(&self.device, &config.cubins).map_err(|error| unfit(error.to_string()))?;
+            self.kernels = Some(kernels);
+        }
+        if !self.kernels.as_ref().is_some_and(|kernels| kernels.has(name)) {
+            return Err(unfit("no cubin with it for this GPU; visage kernels build compiles them".to_owned()));
+        }
+        let transfers = loaded.spec.transfers;
+        let wanted = Reservation {
+            slots: config.slots,
+            sets: loaded.spec.buffer_sets.max(1),
+            input_bytes: loaded.input_bytes(),
+            output_bytes: loaded.outputs.bytes,
+            pinned_buffers: config.slots * transfers,
+            longest_download: loaded.outputs.largest,
+        };
+        let (buffers, pool) = Buffers::reserve(&self.device, wanted)?;
+        let executor = KernelExecutor::new(&self.device, &self.streams.upload, loaded)?;
+        self.add(Node { executor: Executor::Kernel(executor), buffers });
+        Ok(pool)
     }
 
-    /// Makes the device this thread's. A lost one says so with the next call.
+    fn add(&mut self, node: Node) {
+        self.nodes.0.push(node);
+        self.calls_at_start = self.device.counts().total();
+    }
+
+    /// Calls of the driver since the last node was set up that must not happen in the loop: allocations and waits.
+    pub fn calls_in_loop(&self) -> u64 {
+        self.device.counts().total().saturating_sub(self.calls_at_start)
+    }
+
+    /// Makes the device current on this thread. A lost one reports so with the next call.
     pub fn enter(&self) {
-        let _said_by_the_next_call = self.device.enter();
+        let _reported_by_the_next_call = self.device.enter();
     }
 
-    /// Whether `next` may share a run with `members`: the same graph, room for its rows, and nothing of theirs among its
-    /// inputs.
+    /// Whether `next` may share a run with `members`: the same graph, room in the batch, another slot, and no input that a
+    /// member writes.
     pub fn shares(&self, members: &[StepCommand], next: &StepCommand) -> bool {
         let Some(first) = members.first() else { return false };
-        let bench = &self.benches[first.set.graph];
-        let rows: usize = members.iter().map(|member| member.rows).sum();
+        let Some(graph) = self.nodes.graph(first.set.node) else { return false };
+        let (Work::Graph(lengths), Work::Graph(others)) = (&first.work, &next.work) else { return false };
         let is_of_a_member = |name: SetName| members.iter().any(|member| member.set == name);
-        let needs_a_member =
-            next.feeds.iter().any(|feed| matches!(feed, InputSource::Device { set, .. } if is_of_a_member(*set)));
-        let same_slot = members.iter().any(|member| member.set.slot == next.set.slot);
-        next.set.graph == first.set.graph
-            && next.opening == first.opening
-            && bench.is_shared()
-            && rows + next.rows <= bench.desk.most_rows
-            && !needs_a_member
-            && !same_slot
+        next.set.node == first.set.node
+            && next.generation == first.generation
+            && can_share(&graph.loaded, (lengths, others), members.iter().map(|member| rows(graph, member)).sum())
+            && !next.reads().any(is_of_a_member)
+            && !members.iter().any(|member| member.set.slot == next.set.slot)
     }
 
-    /// Begins steps that share a run. Where it fails, their sets say so.
-    pub fn begin(&mut self, mut members: Vec<StepCommand>, board: &DeviceStatus) -> Result<(), EngineError> {
+    /// Queues steps that share a run. If it fails, their buffer sets say so.
+    pub fn submit(&mut self, mut members: Vec<StepCommand>, status: &DeviceStatus) -> Result<(), EngineError> {
         members.retain(|member| {
-            let failed = self.failed_feed(member);
-            let set = self.set_mut(member.set);
-            set.failed.clone_from(&failed);
+            let failed = member.reads().find_map(|set| self.nodes.set(set).failed.clone());
+            self.nodes.set_mut(member.set).failed.clone_from(&failed);
             failed.is_none()
         });
         if members.is_empty() {
             return Ok(());
         }
-        let begun = self.try_begin(&mut members, board);
-        if let Err(error) = &begun {
-            board.count(|work| work.failures += members.len() as u64);
+        let queued = self.queue(&mut members, status);
+        if let Err(error) = &queued {
+            status.count(|work| work.failures += members.len() as u64);
             for member in &members {
-                self.set_mut(member.set).failed = Some(reason(error));
+                self.nodes.set_mut(member.set).failed = Some(reason(error));
             }
         }
-        begun
+        queued
     }
 
-    fn try_begin(&mut self, members: &mut [StepCommand], board: &DeviceStatus) -> Result<(), EngineError> {
+    /// Queues one run for `members`, on up to two streams.
+    ///
+    /// For two sessions of one row each, whose states are outputs of their earlier steps, this queues:
+    ///
+    /// ```text
+    /// upload   wait(run that read set a)  x_a -> set a   wait(run that read set b)  x_b -> set b
+    /// compute  wait(upload of x_b)  started a, set a -> I/O row 0, state a -> I/O row 0,  started b, ... I/O row 1
+    ///          replay of the graph captured for two rows
+    ///          wait(downloads from set a)  I/O row 0 -> set a,  wait(downloads from set b)  I/O row 1 -> set b
+    ///          finished a, finished b
+    /// ```
+    ///
+    /// One wait covers all uploads, because uploads are in order. `finished` is recorded last for all members: a set is not
+    /// reused before the whole run is done.
+    fn queue(&mut self, members: &mut [StepCommand], status: &DeviceStatus) -> Result<(), EngineError> {
         for member in members.iter_mut() {
-            self.send_up(member)?;
+            self.transfers.upload(&mut self.streams, &mut self.nodes, member)?;
         }
-        if let Some((last, _)) = self.ups.back().filter(|_| members.iter().any(goes_up)) {
-            self.run.wait_for(last)?;
+        let has_uploads = members.iter().any(|member| member.inputs.iter().flatten().any(is_uploaded));
+        if let Some(last) = self.transfers.last_upload().filter(|_| has_uploads) {
+            self.streams.order_inputs(last)?;
         }
-        let mut rows = 0;
+        let kind = match &members[0].work {
+            Work::Graph(lengths) => self.run_graph(members, &lengths.clone())?,
+            Work::Kernel(launch) => self.run_kernel(&members[0], launch)?,
+        };
+        self.streams.next_run();
         for member in members.iter() {
-            self.run.record(&self.set(member.set).began)?;
-            self.lay_out(member, rows)?;
-            rows += member.rows;
+            self.streams.mark_finished(self.nodes.set_mut(member.set))?;
         }
-        let run = self.benches[members[0].set.graph].run(&self.run, rows)?;
-        let mut row = 0;
-        for member in members.iter() {
-            self.take_off(member, row)?;
-            row += member.rows;
-        }
-        self.seen.runs += 1;
-        for member in members.iter() {
-            self.run.record(&self.set(member.set).ran)?;
-            self.set_mut(member.set).last_run = self.seen.runs;
-        }
-        board.count(|work| {
+        status.count(|work| {
             work.steps += members.len() as u64;
-            work.runs += 1;
-            work.replays += u64::from(run == Run::Replayed);
+            work.runs += u64::from(kind.is_some());
+            work.replays += u64::from(kind == Some(RunKind::Replayed));
+            work.kernels += u64::from(kind.is_none());
         });
         Ok(())
     }
 
-    /// What goes up of a step, behind the run that last read its set.
-    fn send_up(&mut self, member: &mut StepCommand) -> Result<(), CudaError> {
-        // The time of the step before would be taken for this one's.
-        self.set_mut(member.set).up = None;
-        let Some((block, bytes)) = member.block.take() else { return Ok(()) };
-        let set = &self.benches[member.set.graph].sets[member.set.slot][member.set.set];
-        if set.last_run > self.seen.runs_by_up {
-            self.up.wait(&set.ran)?;
-            self.seen.runs_by_up = set.last_run;
+    fn run_graph(&mut self, members: &[StepCommand], first: &Lengths) -> Result<Option<RunKind>, EngineError> {
+        let (number, mut row) = (members[0].set.node, 0);
+        let graph = self.nodes.graph(number).ok_or_else(|| not_a("graph"))?;
+        for member in members {
+            self.streams.compute.record(&self.nodes.set(member.set).started)?;
+            self.copy_inputs(graph, member, row)?;
+            row += rows(graph, member);
         }
-        let flight = self.up.copy_up(block, &set.inputs, bytes)?;
-        self.ups.push_back((flight, member.set));
+        let lengths = batched(&graph.loaded, first, row);
+        let graph = self.nodes.graph_mut(number).ok_or_else(|| not_a("graph"))?;
+        let kind = graph.run(&self.streams.compute, &lengths)?;
+        let graph = self.nodes.graph(number).ok_or_else(|| not_a("graph"))?;
+        row = 0;
+        for member in members {
+            let set = self.nodes.set(member.set);
+            self.streams.order_outputs(set)?;
+            copy_outputs(&self.streams, (graph, set), member, row)?;
+            row += rows(graph, member);
+        }
+        Ok(Some(kind))
+    }
+
+    /// From buffer sets to the graph's I/O buffers.
+    fn copy_inputs(&self, graph: &GraphExecutor, member: &StepCommand, row: usize) -> Result<(), EngineError> {
+        let Work::Graph(lengths) = &member.work else { return Err(not_a("graph")) };
+        for (at, (input, source)) in graph.loaded.signature.inputs.iter().zip(&member.inputs).enumerate() {
+            let Some(source) = source else { return Err(EngineError::Run { found: format!("no {}", input.name) }) };
+            let bytes = input.bytes_for(lengths).unwrap_or(0);
+            let from = self.nodes.memory(member.set, *source);
+            self.streams.compute.copy_on_device(from, graph.input(at, lengths, row), bytes)?;
+        }
         Ok(())
     }
 
-    /// From the set, or the sets of earlier steps, to the bench.
-    fn lay_out(&self, member: &StepCommand, row: usize) -> Result<(), CudaError> {
-        let (bench, set) = (&self.benches[member.set.graph], self.set(member.set));
-        for ((number, port), feed) in bench.desk.side(Side::Input).zip(&member.feeds) {
-            let (target, bytes) = (bench.place(number, row), bytes_of(port, member.rows));
-            match feed {
-                InputSource::Block { at } => self.run.copy_across((&set.inputs, *at), target, bytes)?,
-                InputSource::Device { set, port } => {
-                    let at = self.benches[set.graph].output_at[*port];
-                    self.run.copy_across((&self.set(*set).outputs, at), target, bytes)?;
+    /// Queues a launch over the step's buffers: uploaded, left in place by earlier steps, or written now.
+    fn run_kernel(&mut self, member: &StepCommand, wanted: &Launch) -> Result<Option<RunKind>, EngineError> {
+        let kernel = self.nodes.kernel(member.set.node).ok_or_else(|| not_a("kernel"))?;
+        let set = self.nodes.set(member.set);
+        self.streams.compute.record(&set.started)?;
+        self.streams.order_outputs(set)?;
+        let (mut pieces, mut outputs) = (Vec::new(), kernel.loaded.outputs.at.iter());
+        for (at, (buffer, bytes)) in wanted.kernel().buffers.iter().zip(wanted.bytes()).enumerate() {
+            let source = member.inputs.get(at).copied().flatten().map(|source| self.nodes.memory(member.set, source));
+            let written = buffer.is_written.then(|| outputs.next()).flatten();
+            let piece = match (written, source) {
+                (Some(to), source) => {
+                    let to = (&set.outputs, *to);
+                    source.map_or(Ok(()), |from| self.streams.compute.copy_on_device(from, to, *bytes))?;
+                    Some(Piece { memory: to.0, at: to.1, bytes: *bytes })
                 }
-            }
+                (None, Some((memory, at))) => Some(Piece { memory, at, bytes: *bytes }),
+                (None, None) => kernel.constant(at),
+            };
+            pieces.push(piece.ok_or_else(|| EngineError::Run { found: format!("no {}", buffer.name) })?);
         }
-        Ok(())
+        let kernels = self.kernels.as_ref().ok_or_else(|| not_a("kernel"))?;
+        launch(kernels, &self.streams.compute, wanted, &pieces)?;
+        Ok(None)
     }
 
-    /// From the bench to the set, behind what was asked of it before.
-    fn take_off(&mut self, member: &StepCommand, row: usize) -> Result<(), CudaError> {
-        let bench = &self.benches[member.set.graph];
-        let set = &bench.sets[member.set.slot][member.set.set];
-        if set.last_fetch > self.seen.fetches_by_run {
-            self.run.wait(&set.fetched)?;
-            self.seen.fetches_by_run = set.last_fetch;
-        }
-        for (number, port) in bench.desk.side(Side::Output) {
-            let target = (&set.outputs, bench.output_at[number]);
-            self.run.copy_across(bench.place(number, row), target, bytes_of(port, member.rows))?;
-        }
-        Ok(())
-    }
-
-    /// Begins to bring an output back.
-    pub fn fetch(&mut self, order: FetchCommand, board: &DeviceStatus) -> Result<(), CudaError> {
-        if let Some(failed) = self.set(order.set).failed.clone() {
-            let _nobody_waits = order.reply.send(Err(failed));
+    /// Queues a download.
+    pub fn download(&mut self, command: DownloadCommand, status: &DeviceStatus) -> Result<(), CudaError> {
+        if let Some(failed) = self.nodes.set(command.set).failed.clone() {
+            let _dropped_by_its_session = command.reply.send(Err(failed));
             return Ok(());
         }
-        match self.try_fetch(order.set, order.port, order.bytes, order.block) {
-            Ok(flight) => {
-                self.downs.push_back((flight, order.set, order.reply));
-                board.count(|work| work.fetches += 1);
+        match self.queue_download(command.set, (command.at, command.bytes), command.pinned) {
+            Ok(transfer) => {
+                self.transfers.push_download(transfer, command.set, command.reply);
+                status.count(|work| work.downloads += 1);
                 Ok(())
             }
             Err(error) => {
-                let _nobody_waits = order.reply.send(Err(reason(&error.clone().into())));
+                let _dropped_by_its_session = command.reply.send(Err(reason(&error.clone().into())));
                 Err(error)
             }
         }
     }
 
-    fn try_fetch(&mut self, name: SetName, port: usize, bytes: usize, block: Pinned) -> Result<Flight, CudaError> {
-        let bench = &mut self.benches[name.graph];
-        let (set, at) = (&mut bench.sets[name.slot][name.set], bench.output_at[port]);
-        if set.last_run > self.seen.runs_by_down {
-            self.down.wait(&set.ran)?;
-            self.seen.runs_by_down = set.last_run;
-        }
-        let flight = self.down.copy_down(&set.outputs, at, bytes, block)?;
-        self.down.record(&set.fetched)?;
-        self.seen.fetches += 1;
-        set.last_fetch = self.seen.fetches;
-        Ok(flight)
+    fn queue_download(
+        &mut self,
+        name: SetName,
+        (at, bytes): (usize, usize),
+        pinned: Pinned,
+    ) -> Result<Transfer, CudaError> {
+        let set = self.nodes.set_mut(name);
+        self.streams.order_download(set)?;
+        let transfer = self.streams.download.download(&set.outputs, at, bytes, pinned)?;
+        self.streams.mark_downloaded(set)?;
+        Ok(transfer)
     }
 
-    /// Gives away what has arrived. Both ways are in order, so the first that has not is the end.
-    pub fn land(&mut self) -> Result<(), CudaError> {
-        self.land_ups()?;
-        while let Some((flight, set, reply)) = self.downs.pop_front() {
-            let landed = flight.land().and_then(|landed| {
-                // What went up for it was there before it ran, but perhaps not yet when the ups were looked at.
-                if landed.is_ok() {
-                    self.land_ups()?;
-                }
-                Ok(landed)
-            });
-            match landed {
-                Ok(Ok((block, took))) => {
-                    let Set { began, ran, up, .. } = self.set(set);
-                    let times = StepTimes { up: *up, run: ran.since(began).ok(), down: Some(took) };
-                    let _nobody_waits = reply.send(Ok((block, times)));
-                }
-                Ok(Err(flight)) => {
-                    self.downs.push_front((flight, set, reply));
-                    break;
-                }
-                Err(error) => {
-                    let _nobody_waits = reply.send(Err(reason(&error.clone().into())));
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
+    /// Replies with the downloads that are done.
+    pub fn poll_completions(&mut self) -> Result<(), CudaError> {
+        self.transfers.poll(&mut self.nodes)
     }
 
-    fn land_ups(&mut self) -> Result<(), CudaError> {
-        while let Some((flight, set)) = self.ups.pop_front() {
-            match flight.land()? {
-                Ok((_block, took)) => self.set_mut(set).up = Some(took),
-                Err(flight) => {
-                    self.ups.push_front((flight, set));
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether something is under way.
+    /// Whether copies are under way.
     pub fn is_busy(&self) -> bool {
-        !self.ups.is_empty() || !self.downs.is_empty()
+        self.transfers.is_busy()
     }
 
-    /// Waits for what is under way, and lets go of everything.
+    /// Waits for what is under way, and frees everything.
     pub fn close(self) {
-        for stream in [&self.up, &self.run, &self.down] {
-            let _closes_all_the_same = stream.synchronise();
-        }
+        self.streams.synchronise();
     }
 
-    /// Throws the context away after a fault that ended it; whoever waits for something is told `found`.
+    /// Destroys the context after a fault that ended it; everyone who waits for a download gets `found`.
     pub fn abandon(self, found: &str) {
-        for (_, _, reply) in &self.downs {
-            let _nobody_waits = reply.send(Err(BackendError::Device { found: found.to_owned() }));
-        }
-        let rests: Vec<_> = self.benches.into_iter().map(GraphExecutor::dismantle).collect();
+        self.transfers.fail(found);
+        // What may still call the driver goes first, memory after the reset: the driver has freed it by then.
+        let dismantled = self.nodes.dismantle();
+        drop(self.kernels);
         let _was_lost_before = self.device.reset();
-        // From here on nothing is given back to the driver, which has forgotten it.
-        drop((self.ups, self.downs, rests));
-    }
-
-    fn set(&self, name: SetName) -> &Set {
-        &self.benches[name.graph].sets[name.slot][name.set]
-    }
-
-    fn set_mut(&mut self, name: SetName) -> &mut Set {
-        &mut self.benches[name.graph].sets[name.slot][name.set]
-    }
-
-    /// Why an input of a step is of no use.
-    fn failed_feed(&self, member: &StepCommand) -> Option<BackendError> {
-        member.feeds.iter().find_map(|feed| match feed {
-            InputSource::Device { set, .. } => self.set(*set).failed.clone(),
-            InputSource::Block { .. } => None,
-        })
+        drop((self.transfers, dismantled));
     }
 }
 
-fn goes_up(member: &StepCommand) -> bool {
-    member.feeds.iter().any(|feed| matches!(feed, InputSource::Block { .. }))
+/// From the graph's I/O buffers to a step's buffer set.
+fn copy_outputs(
+    streams: &Streams,
+    (graph, set): (&GraphExecutor, &BufferSet),
+    member: &StepCommand,
+    row: usize,
+) -> Result<(), EngineError> {
+    let Work::Graph(lengths) = &member.work else { return Err(not_a("graph")) };
+    for (at, output) in graph.loaded.signature.outputs.iter().enumerate() {
+        let target = (&set.outputs, graph.loaded.outputs.at[at]);
+        let bytes = output.bytes_for(lengths).unwrap_or(0);
+        streams.compute.copy_on_device(graph.output(at, lengths, row), target, bytes)?;
+    }
+    Ok(())
 }
 
-/// What a session is told of an engine's error.
+fn rows(graph: &GraphExecutor, member: &StepCommand) -> usize {
+    if let Work::Graph(lengths) = &member.work { graph.loaded.rows(lengths) } else { 1 }
+}
+
+fn is_uploaded(input: &InputSource) -> bool {
+    matches!(input, InputSource::Pinned { .. })
+}
+
+/// A step that does not match its node, which slots never submit.
+fn not_a(kind: &str) -> EngineError {
+    EngineError::Run { found: format!("the node is not a {kind}") }
+}
+
+/// The error of an engine as sessions get it.
 pub fn reason(error: &EngineError) -> BackendError {
     match error {
         EngineError::Cuda(error) => BackendError::Device { found: format!("{}: {error}", error.kind().name()) },

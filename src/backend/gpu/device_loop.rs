@@ -1,243 +1,316 @@
-//! The thread that owns the device: takes orders, feeds the streams, hands out what arrives, and outlives a fault.
+//! The thread that owns the device: executes commands, polls completions, and recovers from faults.
 //!
-//! Decides what follows from a fault: which sessions hear of it, when the device is opened anew, and that it is once.
+//! Decides what follows from a fault: which sessions end, when the context is re-created, and that it is once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use visage_kernels::cuda::{CudaError, Engine, EngineError, EngineSource, FaultKind};
+use visage_kernels::cuda::{CudaError, Engine, EngineError, EngineSource, FaultKind, PinnedPool};
 
-use super::super::{BackendError, Health};
-use super::command::{DeviceCommand, LoadCommand, StepCommand, StoredOnnx};
-use super::command_queue::ORDERS;
+use super::super::{BackendError, Health, KernelSpec};
+use super::command::{DeviceCommand, LoadGraph, LoadKernel, StepCommand, StoredOnnx};
+use super::command_queue::MAX_COMMANDS;
 use super::device_context::{DeviceContext, reason};
 use super::device_status::{DeviceStatus, GpuConfig, NAME};
-use super::graph_executor::most_rows;
-use super::loaded_graph::LoadedGraph;
+use super::loaded::{LoadedGraph, LoadedKernel, Node};
 
-/// How often it is looked whether something has arrived, while something is under way.
-const LOOK: Duration = Duration::from_micros(100);
+/// How often completions are polled while copies are under way.
+const POLL_INTERVAL: Duration = Duration::from_micros(100);
 
-/// What is left to do about a device that is lost for good.
+/// What to do about a device that is lost for good.
 const RESTART: &str = "start visage again, after visage doctor --for gpu";
 
-/// Owns the device. Whoever starts threads runs it on one: [`DeviceLoop::run`].
+/// Owns the device. [`DeviceLoop::run`] runs it on a thread.
 pub struct DeviceLoop {
     config: GpuConfig,
     source: Box<dyn EngineSource>,
-    board: Arc<DeviceStatus>,
-    orders: Receiver<DeviceCommand>,
+    status: Arc<DeviceStatus>,
+    commands: Receiver<DeviceCommand>,
     queue: VecDeque<DeviceCommand>,
-    open: Option<DeviceContext>,
-    /// Counts openings of the device, so that what belonged to an earlier one is known.
-    opening: u64,
+    context: Option<DeviceContext>,
+    /// Counts contexts of the device, so that handles of an earlier one are recognised.
+    generation: u64,
     /// What was loaded, in order.
-    loaded: Vec<(Arc<LoadedGraph>, StoredOnnx)>,
+    loaded: Vec<Loaded>,
     state: State,
 }
 
-/// How the device is.
+/// A graph or kernel, with what is needed to load it into another context.
+#[derive(Clone)]
+enum Loaded {
+    Graph(Arc<LoadedGraph>, StoredOnnx),
+    Kernel(Arc<LoadedKernel>),
+}
+
+impl Loaded {
+    fn node(&self) -> &Node {
+        match self {
+            Self::Graph(graph, _) => &graph.node,
+            Self::Kernel(kernel) => &kernel.node,
+        }
+    }
+}
+
+/// The state of the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Well,
-    /// A step had no memory; the next that has, or a time without sessions, ends it.
-    Short,
-    /// Lost, to be opened anew with the next turn.
-    Fallen,
+    Ready,
+    /// A step found no memory. Ends with the next step that does, or when no session is left.
+    OutOfMemory,
+    /// The context is lost; the next turn re-creates it.
+    Recovering,
     /// Lost for good.
-    Over,
+    Lost,
 }
 
 impl DeviceLoop {
     pub(super) fn new(
         config: GpuConfig,
         source: Box<dyn EngineSource>,
-        board: Arc<DeviceStatus>,
-        orders: Receiver<DeviceCommand>,
+        status: Arc<DeviceStatus>,
+        commands: Receiver<DeviceCommand>,
     ) -> Self {
         let (queue, loaded) = (VecDeque::new(), Vec::new());
-        Self { config, source, board, orders, queue, open: None, opening: 0, loaded, state: State::Well }
+        Self { config, source, status, commands, queue, context: None, generation: 0, loaded, state: State::Ready }
     }
 
-    /// Works until nobody can give an order any more. `tell` hears whenever the device begins or ceases to take sessions.
-    pub fn run(mut self, mut tell: impl FnMut(&Health)) {
-        let mut told = self.state;
+    /// Executes commands until every sender is gone. `report` is called whenever the device starts or stops accepting
+    /// sessions.
+    pub fn run(mut self, mut report: impl FnMut(&Health)) {
+        let mut reported = self.state;
         loop {
-            let order = if self.is_busy() {
-                self.orders.recv_timeout(LOOK)
+            let command = if self.is_busy() {
+                self.commands.recv_timeout(POLL_INTERVAL)
             } else {
-                self.orders.recv().map_err(|_ended| RecvTimeoutError::Disconnected)
+                self.commands.recv().map_err(|_ended| RecvTimeoutError::Disconnected)
             };
-            match order {
-                Ok(order) => self.queue.push_back(order),
+            match command {
+                Ok(command) => self.queue.push_back(command),
                 Err(RecvTimeoutError::Timeout) => (),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.turn();
-            if told != self.state {
-                told = self.state;
-                tell(&self.board.health());
+            if reported != self.state {
+                reported = self.state;
+                report(&self.status.health());
             }
         }
     }
 
-    /// Does what can be done without waiting: begins all orders that there are, hands out what has arrived.
+    /// Does what can be done without waiting: queues all commands that were sent, and replies with completed downloads.
     pub fn turn(&mut self) {
-        if self.state == State::Fallen {
-            self.open_anew();
+        if self.state == State::Recovering {
+            self.recreate();
         }
-        self.open.iter().for_each(DeviceContext::enter);
-        self.queue.extend(self.orders.try_iter().take(ORDERS));
-        while let Some(order) = self.queue.pop_front() {
-            match order {
-                DeviceCommand::Load(order) => self.load(order),
-                DeviceCommand::Step(order) => self.step(order),
-                DeviceCommand::Fetch(order) => {
-                    let Some(open) = self.open.as_mut().filter(|_| order.opening == self.opening) else {
-                        let _nobody_waits = order.reply.send(Err(self.lost()));
-                        continue;
-                    };
-                    let fetched = open.fetch(order, &self.board);
-                    self.judge(fetched.map_err(EngineError::from));
-                }
-            }
+        self.context.iter().for_each(DeviceContext::enter);
+        self.queue.extend(self.commands.try_iter().take(MAX_COMMANDS));
+        while let Some(command) = self.queue.pop_front() {
+            self.execute(command);
         }
-        if let Some(open) = &mut self.open {
-            self.board.count(|work| work.asked_in_loop = open.asked_in_loop());
-            let landed = open.land();
-            self.judge(landed.map_err(EngineError::from));
+        if let Some(context) = &mut self.context {
+            self.status.count(|work| work.loop_stalls = context.calls_in_loop());
+            let polled = context.poll_completions();
+            self.on_result(polled.map_err(EngineError::from));
         }
-        self.breathe();
+        self.recover_when_unused();
     }
 
-    /// Whether there is something to look after.
+    fn execute(&mut self, command: DeviceCommand) {
+        match command {
+            DeviceCommand::LoadGraph(command) => self.load_graph(command),
+            DeviceCommand::LoadKernel(command) => self.load_kernel(command),
+            DeviceCommand::Step(command) => self.step(command),
+            DeviceCommand::Download(command) => {
+                let Some(context) = self.context.as_mut().filter(|_| command.generation == self.generation) else {
+                    let _dropped_by_its_session = command.reply.send(Err(self.lost()));
+                    return;
+                };
+                let queued = context.download(command, &self.status);
+                self.on_result(queued.map_err(EngineError::from));
+            }
+        }
+    }
+
+    /// Whether there is something to poll.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.open.as_ref().is_some_and(DeviceContext::is_busy) || matches!(self.state, State::Short | State::Fallen)
+        let is_unsettled = matches!(self.state, State::OutOfMemory | State::Recovering);
+        self.context.as_ref().is_some_and(DeviceContext::is_busy) || is_unsettled
     }
 
-    /// Begins a step, and with it those behind it that may share its run.
-    fn step(&mut self, order: StepCommand) {
-        let Some(open) = self.open.as_mut().filter(|_| order.opening == self.opening) else { return };
-        let members = gather(open, &mut self.queue, order);
-        let begun = open.begin(members, &self.board);
-        if begun.is_ok() && self.state == State::Short {
-            self.recover();
+    /// Queues a step, together with those behind it that may share its run.
+    fn step(&mut self, command: StepCommand) {
+        let Some(context) = self.context.as_mut().filter(|_| command.generation == self.generation) else { return };
+        let members = gather(context, &mut self.queue, command);
+        let queued = context.submit(members, &self.status);
+        if queued.is_ok() && self.state == State::OutOfMemory {
+            self.recovered();
         }
-        self.judge(begun);
+        self.on_result(queued);
     }
 
-    fn load(&mut self, order: LoadCommand) {
-        let loaded = self.try_load(&order.name, &order.onnx);
-        if let Ok(desk) = &loaded {
-            self.loaded.push((Arc::clone(desk), order.onnx));
+    fn load_graph(&mut self, command: LoadGraph) {
+        let loaded = self.try_load_graph(&command.name, &command.onnx);
+        if let Ok(graph) = &loaded {
+            self.loaded.push(Loaded::Graph(Arc::clone(graph), command.onnx));
         }
-        let _nobody_waits = order.reply.send(loaded);
+        let _dropped_by_its_model = command.reply.send(loaded);
     }
 
-    fn try_load(&mut self, name: &str, onnx: &StoredOnnx) -> Result<Arc<LoadedGraph>, BackendError> {
-        if self.state == State::Over {
+    fn load_kernel(&mut self, command: LoadKernel) {
+        let loaded = self.try_load_kernel(command.spec);
+        if let Ok(kernel) = &loaded {
+            self.loaded.push(Loaded::Kernel(Arc::clone(kernel)));
+        }
+        let _dropped_by_its_model = command.reply.send(loaded);
+    }
+
+    /// Opens the device if it is not open.
+    fn open(&mut self) -> Result<(), BackendError> {
+        if self.state == State::Lost {
             return Err(self.lost());
         }
-        if self.open.is_none() {
-            let open = DeviceContext::new(&self.config)?;
-            // It stays where it is; one that does not tell is known by its number.
-            open.device().bus_address().into_iter().for_each(|place| drop(self.board.bus_address.set(place)));
-            self.open = Some(open);
-            self.opening += 1;
+        if self.context.is_none() {
+            let context = DeviceContext::new(&self.config)?;
+            // A device that does not report its address is identified by its number.
+            context.device().bus_address().into_iter().for_each(|address| drop(self.status.bus_address.set(address)));
+            self.context = Some(context);
+            self.generation += 1;
         }
+        Ok(())
+    }
+
+    fn try_load_graph(&mut self, name: &str, onnx: &StoredOnnx) -> Result<Arc<LoadedGraph>, BackendError> {
+        self.open()?;
         let engine = self.engine(name, onnx)?;
-        let (ports, slots) = (engine.ports().to_vec(), self.config.slots);
-        let most = most_rows(&*engine, &self.config);
-        let desk = Arc::new(LoadedGraph::new(self.loaded.len(), name.to_owned(), ports, (slots, most)));
-        self.set_up(engine, &desk)?;
-        Ok(desk)
+        let (signature, slot) = (engine.signature().clone(), (name.to_owned(), self.config.slots));
+        let (ranges, max_batch) = (engine.ranges(), self.config.max_batch);
+        let loaded = Arc::new(LoadedGraph::new(self.loaded.len(), slot, signature, ranges, max_batch)?);
+        self.add_graph(engine, &loaded)?;
+        Ok(loaded)
+    }
+
+    fn try_load_kernel(&mut self, spec: KernelSpec) -> Result<Arc<LoadedKernel>, BackendError> {
+        self.open()?;
+        let loaded = Arc::new(LoadedKernel::new(self.loaded.len(), self.config.slots, spec));
+        self.add_kernel(&loaded)?;
+        Ok(loaded)
     }
 
     fn engine(&mut self, name: &str, onnx: &StoredOnnx) -> Result<Box<dyn Engine>, BackendError> {
-        let open = self.open.as_ref().ok_or_else(|| BackendError::Device { found: "it is not open".to_owned() })?;
-        let engine = self.source.engine(open.device(), name, onnx.lent());
+        let not_open = || BackendError::Device { found: "it is not open".to_owned() };
+        let context = self.context.as_ref().ok_or_else(not_open)?;
+        let engine = self.source.engine(context.device(), name, onnx.borrowed());
         engine.map_err(|error| BackendError::Load { backend: NAME, found: error.to_string() })
     }
 
-    fn set_up(&mut self, engine: Box<dyn Engine>, desk: &Arc<LoadedGraph>) -> Result<(), BackendError> {
-        let Some(open) = &mut self.open else { return Ok(()) };
-        let pool = open.set_up(engine, Arc::clone(desk), &self.config).map_err(|error| reason(&error))?;
-        desk.supply(Some((self.opening, pool)));
+    fn add_graph(&mut self, engine: Box<dyn Engine>, loaded: &Arc<LoadedGraph>) -> Result<(), BackendError> {
+        let Some(context) = &mut self.context else { return Ok(()) };
+        let pool = context.add_graph(engine, Arc::clone(loaded), &self.config);
+        self.supply(&loaded.node, pool)
+    }
+
+    fn add_kernel(&mut self, loaded: &Arc<LoadedKernel>) -> Result<(), BackendError> {
+        let Some(context) = &mut self.context else { return Ok(()) };
+        let pool = context.add_kernel(Arc::clone(loaded), &self.config);
+        self.supply(&loaded.node, pool)
+    }
+
+    fn supply(&self, node: &Node, pool: Result<PinnedPool, EngineError>) -> Result<(), BackendError> {
+        let failed = |error: EngineError| match &error {
+            EngineError::Unfit { .. } => BackendError::Load { backend: NAME, found: error.to_string() },
+            other => reason(other),
+        };
+        node.set_pinned(Some((self.generation, pool.map_err(failed)?)));
         Ok(())
     }
 
     /// Draws the consequence of a failed call.
-    fn judge(&mut self, outcome: Result<(), EngineError>) {
-        let Err(EngineError::Cuda(error)) = outcome else { return };
+    fn on_result(&mut self, result: Result<(), EngineError>) {
+        let Err(EngineError::Cuda(error)) = result else { return };
         match error.kind() {
-            kind if kind.ends_the_context() => self.fall(&error),
-            FaultKind::OutOfMemory if self.state == State::Well => {
-                self.state = State::Short;
-                self.board.say(Health::Recovering { found: describe(&error) });
+            kind if kind.ends_the_context() => self.on_device_lost(&error),
+            FaultKind::OutOfMemory if self.state == State::Ready => {
+                self.state = State::OutOfMemory;
+                self.status.set_health(Health::Recovering { found: describe(&error) });
             }
             _ => (),
         }
     }
 
-    /// The device is lost: every session on it hears so, nobody is admitted, and if it is the first time, it is opened anew
-    /// with the next turn.
-    fn fall(&mut self, error: &CudaError) {
-        let Some(open) = self.open.take() else { return };
+    /// The context is lost: every session on it ends, none is admitted, and the first time it is re-created with the next
+    /// turn.
+    fn on_device_lost(&mut self, error: &CudaError) {
+        let Some(context) = self.context.take() else { return };
         let found = describe(error);
-        let is_first = self.board.work().reopenings == 0;
-        self.state = if is_first { State::Fallen } else { State::Over };
-        self.board.say(match self.state {
-            State::Fallen => Health::Recovering { found: found.clone() },
-            _ => Health::Lost { found: format!("{found}; it was opened anew before, which is done once: {RESTART}") },
+        let is_first = self.status.work().context_resets == 0;
+        self.state = if is_first { State::Recovering } else { State::Lost };
+        self.status.set_health(match self.state {
+            State::Recovering => Health::Recovering { found: found.clone() },
+            _ => Health::Lost {
+                found: format!("{found}; its context was re-created before, which is done once: {RESTART}"),
+            },
         });
-        self.loaded.iter().for_each(|(desk, _)| desk.supply(None));
-        open.abandon(&found);
+        self.withdraw_pinned();
+        context.abandon(&found);
     }
 
-    fn open_anew(&mut self) {
-        self.board.count(|work| work.reopenings += 1);
-        self.opening += 1;
-        match self.try_open_anew() {
-            Ok(()) => self.recover(),
+    fn withdraw_pinned(&self) {
+        self.loaded.iter().for_each(|loaded| loaded.node().set_pinned(None));
+    }
+
+    fn recreate(&mut self) {
+        self.status.count(|work| work.context_resets += 1);
+        self.generation += 1;
+        match self.try_recreate() {
+            Ok(()) => self.recovered(),
             Err(error) => {
-                self.state = State::Over;
-                self.board.say(Health::Lost { found: format!("{error}; it could not be opened anew: {RESTART}") });
-                self.loaded.iter().for_each(|(desk, _)| desk.supply(None));
-                self.open.take().into_iter().for_each(|open| open.abandon(&error.to_string()));
+                self.state = State::Lost;
+                let found = format!("{error}; its context could not be re-created: {RESTART}");
+                self.status.set_health(Health::Lost { found });
+                self.withdraw_pinned();
+                self.context.take().into_iter().for_each(|context| context.abandon(&error.to_string()));
             }
         }
     }
 
-    fn try_open_anew(&mut self) -> Result<(), BackendError> {
-        self.open = Some(DeviceContext::new(&self.config)?);
-        for (desk, onnx) in self.loaded.clone() {
-            let engine = self.engine(&desk.name, &onnx)?;
-            if engine.ports() != desk.ports {
-                return Err(BackendError::Load { backend: NAME, found: "another graph than before".to_owned() });
+    fn try_recreate(&mut self) -> Result<(), BackendError> {
+        self.context = Some(DeviceContext::new(&self.config)?);
+        for loaded in self.loaded.clone() {
+            match loaded {
+                Loaded::Graph(graph, onnx) => {
+                    let engine = self.engine(&graph.node.name, &onnx)?;
+                    if *engine.signature() != graph.signature {
+                        return Err(BackendError::Load {
+                            backend: NAME,
+                            found: "another graph than before".to_owned(),
+                        });
+                    }
+                    self.add_graph(engine, &graph)?;
+                }
+                Loaded::Kernel(kernel) => self.add_kernel(&kernel)?,
             }
-            self.set_up(engine, &desk)?;
         }
         Ok(())
     }
 
-    /// Where a step had no memory: with no session left there is room again.
-    fn breathe(&mut self) {
-        if self.state == State::Short && self.loaded.iter().all(|(desk, _)| desk.is_empty()) {
-            self.recover();
+    /// After a step found no memory: with no session left there is room again.
+    fn recover_when_unused(&mut self) {
+        if self.state == State::OutOfMemory && self.loaded.iter().all(|loaded| loaded.node().is_unused()) {
+            self.recovered();
         }
     }
 
-    fn recover(&mut self) {
-        self.state = State::Well;
-        self.board.say(Health::Ready);
+    fn recovered(&mut self) {
+        self.state = State::Ready;
+        self.status.set_health(Health::Ready);
     }
 
     fn lost(&self) -> BackendError {
-        let found = match self.board.health() {
-            Health::Ready => "what was on it is gone: it was opened anew".to_owned(),
+        let found = match self.status.health() {
+            Health::Ready => "the session's memory is lost: the context was re-created".to_owned(),
             Health::Recovering { found } | Health::Lost { found } => found,
         };
         BackendError::Device { found }
@@ -246,23 +319,24 @@ impl DeviceLoop {
 
 impl Drop for DeviceLoop {
     fn drop(&mut self) {
-        // Also where a bug of ours ends the thread.
-        self.board.say(Health::Lost { found: "the thread that owns it has ended".to_owned() });
-        self.loaded.iter().for_each(|(desk, _)| desk.supply(None));
-        self.open.take().into_iter().for_each(DeviceContext::close);
+        // Also when a bug of ours ends the thread.
+        self.status.set_health(Health::Lost { found: "the device thread has ended".to_owned() });
+        self.withdraw_pinned();
+        self.context.take().into_iter().for_each(DeviceContext::close);
     }
 }
 
-/// `first` and the steps behind it that may share its run. They may overtake fetches, but for those of their own set.
-fn gather(open: &DeviceContext, queue: &mut VecDeque<DeviceCommand>, first: StepCommand) -> Vec<StepCommand> {
-    let (mut members, mut passed, mut at) = (vec![first], Vec::new(), 0);
-    while let Some(order) = queue.get(at) {
-        match order {
-            DeviceCommand::Fetch(fetch) => {
-                passed.push(fetch.set);
+/// `first` and the steps behind it that may share its run. They may overtake downloads, except from their own buffer set, and
+/// no other command: order between steps is kept.
+fn gather(context: &DeviceContext, queue: &mut VecDeque<DeviceCommand>, first: StepCommand) -> Vec<StepCommand> {
+    let (mut members, mut overtaken, mut at) = (vec![first], Vec::new(), 0);
+    while let Some(command) = queue.get(at) {
+        match command {
+            DeviceCommand::Download(download) => {
+                overtaken.push(download.set);
                 at += 1;
             }
-            DeviceCommand::Step(next) if open.shares(&members, next) && !passed.contains(&next.set) => {
+            DeviceCommand::Step(next) if context.shares(&members, next) && !overtaken.contains(&next.set) => {
                 if let Some(DeviceCommand::Step(next)) = queue.remove(at) {
                     members.push(next);
                 }

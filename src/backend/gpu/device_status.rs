@@ -1,37 +1,41 @@
-//! How a card is used, and what is true of it for both sides to read.
+//! How a GPU is used, and its state for sessions and reports to read.
 //!
-//! Decides nothing: the owner writes, sessions and reports read.
+//! Decides nothing: the device thread writes, everyone else reads.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use visage_kernels::nvrtc::Cubin;
+
 use super::super::Health;
 use crate::gpu_load::DeviceCounts;
 
-/// The engine's name in errors and reports.
+/// The backend's name in errors and reports.
 pub const NAME: &str = "tensorrt";
 
-/// How the card is used.
+/// How a GPU is used.
 #[derive(Clone, Debug)]
 pub struct GpuConfig {
     /// The driver's library.
     pub driver: PathBuf,
-    /// Which card.
+    /// Which device, as the driver counts.
     pub ordinal: u32,
-    /// Sessions at once on each graph.
+    /// Sessions at once on each graph and kernel.
     pub slots: usize,
-    /// Rows that one run takes at most, of however many sessions, where the graph takes any number.
-    pub rows: usize,
-    /// Blocks of locked memory for each graph: each step to be uploaded and each output on its way back has one.
-    pub blocks: usize,
+    /// The largest batch of one run, over all sessions, where the graph has a batch axis.
+    pub max_batch: usize,
+    /// Pinned buffers for each graph: each step that uploads and each download takes one.
+    pub pinned_buffers: usize,
+    /// Our own kernels, compiled for this GPU. Without any, models compute on the CPU what they would do.
+    pub cubins: Vec<Cubin>,
 }
 
-/// What is true of the device, for both sides to read.
+/// The state of a device.
 #[derive(Debug)]
 pub struct DeviceStatus {
     health: Mutex<Health>,
     work: Mutex<DeviceCounts>,
-    /// Where the device is on the bus, once it was opened.
+    /// The device's PCI bus address, once it was opened.
     pub bus_address: OnceLock<String>,
 }
 
@@ -42,12 +46,12 @@ impl Default for DeviceStatus {
 }
 
 impl DeviceStatus {
-    /// Counts what was done.
-    pub fn count(&self, more: impl FnOnce(&mut DeviceCounts)) {
-        more(&mut self.work.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Updates the counters.
+    pub fn count(&self, update: impl FnOnce(&mut DeviceCounts)) {
+        update(&mut self.work.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// What was done so far.
+    /// The counters.
     pub fn work(&self) -> DeviceCounts {
         *self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -56,7 +60,7 @@ impl DeviceStatus {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub fn say(&self, health: Health) {
+    pub fn set_health(&self, health: Health) {
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
     }
 }

@@ -1,184 +1,217 @@
-//! One graph on the device: its engine at a workbench of memory, captured graphs of it, and each slot's sets of buffers.
+//! A graph on the device: its engine, the I/O buffers that all runs share, and captured CUDA graphs.
 //!
-//! Decides what a run reads and writes. All runs of a graph are at one bench, so that each number of rows is captured once,
-//! whoever's rows they are; what goes on and off the bench is copied on the device.
+//! Decides what a run reads and writes. All runs of a graph use the same I/O buffers, so that each batch size is captured
+//! once, whichever sessions' rows it holds; rows are copied between I/O buffers and buffer sets on the device.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use visage_kernels::cuda::{
-    CudaError, Device, Engine, EngineError, Event, Graph, Memory, PinnedPool, Port, Side, Stream,
-};
+use visage_kernels::cuda::{AxisRange, CudaError, Device, Engine, EngineError, Graph, Memory, PinnedPool, Stream};
 
-use super::super::BackendError;
-use super::device_status::GpuConfig;
-use super::loaded_graph::{LoadedGraph, SETS, bytes_of};
-
-/// Where outputs begin in a set: at multiples of what a card reads at once.
-const ALIGNMENT_BYTES: usize = 256;
-
-/// A set of buffers of a slot, with the marks that order its use.
-pub struct Set {
-    pub inputs: Memory,
-    pub outputs: Memory,
-    /// The run begins to read it.
-    pub began: Event,
-    /// The run has read `inputs` and written `outputs`.
-    pub ran: Event,
-    /// All that was asked of `outputs` is copied back.
-    pub fetched: Event,
-    /// How long its inputs took to go up.
-    pub up: Option<Duration>,
-    /// Why there is nothing of use in `outputs`.
-    pub failed: Option<BackendError>,
-    /// Which run and which fetch the marks stand for, counted from one; zero before the first.
-    pub last_run: u64,
-    pub last_fetch: u64,
-}
+use super::super::{Lengths, TensorInfo};
+use super::loaded::LoadedGraph;
 
 /// A graph on the device.
 pub struct GraphExecutor {
-    /// Captured runs by rows less one; none where the engine cannot be captured.
-    captured: Vec<Option<Graph>>,
+    /// Captured runs by their lengths; `None` where the engine cannot be captured.
+    captured: BTreeMap<Lengths, Option<Graph>>,
     engine: Box<dyn Engine>,
-    /// Memory of each port, for as many rows as a run may have.
-    memory: Vec<Memory>,
-    /// Where each port's outputs begin in a set; zero for inputs.
-    pub output_at: Vec<usize>,
-    pub sets: Vec<[Set; SETS]>,
-    pub desk: Arc<LoadedGraph>,
+    /// Memory of each tensor at its longest, in the order of the engine's addresses.
+    io: Vec<Memory>,
+    pub loaded: Arc<LoadedGraph>,
 }
 
 /// How a run was queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Run {
+pub enum RunKind {
+    /// A captured graph was replayed.
     Replayed,
+    /// Its kernels were queued one by one.
     Queued,
 }
 
-/// Rows that one run of an engine takes at most.
-pub fn most_rows(engine: &dyn Engine, config: &GpuConfig) -> usize {
-    if engine.ports().iter().any(has_rows) { config.rows.min(engine.most_rows()).max(1) } else { 1 }
-}
-
-fn has_rows(port: &Port) -> bool {
-    port.shape.first().is_some_and(Option::is_none)
-}
-
 impl GraphExecutor {
-    /// Takes all memory that the graph will need, and captures what will be replayed.
-    pub fn set_up(
+    /// Reserves the I/O buffers, and captures the runs that will be replayed: every batch size up to the largest, with all
+    /// other free axes at the length that the engine is optimised for.
+    pub fn new(
         device: &Device,
-        run: &Stream,
+        compute: &Stream,
         mut engine: Box<dyn Engine>,
-        desk: Arc<LoadedGraph>,
-        config: &GpuConfig,
-    ) -> Result<(Self, PinnedPool), EngineError> {
-        let (ports, rows) = (desk.ports.clone(), desk.most_rows);
-        let memory: Vec<Memory> =
-            ports.iter().map(|port| Memory::take(device, bytes_of(port, rows))).collect::<Result<_, _>>()?;
-        let inputs: usize = desk.side(Side::Input).map(|(_, port)| bytes_of(port, rows)).sum();
-        let (output_at, outputs) = outputs_in_a_set(&ports, rows);
-        let set = || new_set(device, inputs, outputs);
-        let sets = (0..config.slots).map(|_| Ok([set()?, set()?])).collect::<Result<Vec<_>, CudaError>>()?;
-        let largest = desk.side(Side::Output).map(|(_, port)| bytes_of(port, rows)).max().unwrap_or(0);
-        let pool = PinnedPool::reserve(device, config.blocks, inputs.max(largest))?;
-        let addresses: Vec<u64> = memory.iter().map(Memory::address).collect();
-        let captured =
-            (1..=rows).map(|rows| warm_up(engine.as_mut(), run, rows, &addresses)).collect::<Result<_, _>>()?;
-        engine.keep();
-        Ok((Self { captured, engine, memory, output_at, sets, desk }, pool))
+        loaded: Arc<LoadedGraph>,
+    ) -> Result<Self, EngineError> {
+        let bytes = |tensor: &&TensorInfo| tensor.bytes_for(&loaded.max).unwrap_or(0);
+        let sizes: Vec<usize> = engine.tensors().iter().map(bytes).collect();
+        let io = sizes.into_iter().map(|bytes| Memory::take(device, bytes)).collect::<Result<Vec<_>, _>>()?;
+        let captured = zero(device, compute, &io[..loaded.signature.inputs.len()])
+            .map_err(EngineError::from)
+            .and_then(|()| capture_all(engine.as_mut(), compute, &loaded, &io))
+            // Work that is queued uses the I/O buffers, which are freed next.
+            .inspect_err(|_| drop(compute.synchronise()))?;
+        engine.warmed_up();
+        Ok(Self { captured, engine, io, loaded })
     }
 
-    /// Whether one run may serve several sessions: every tensor has rows, and none is shared by them.
-    pub fn is_shared(&self) -> bool {
-        self.desk.ports.iter().all(has_rows)
-    }
-
-    /// Queues one run over `rows` rows.
-    pub fn run(&mut self, stream: &Stream, rows: usize) -> Result<Run, EngineError> {
-        if let Some(Some(graph)) = self.captured.get(rows - 1) {
+    /// Queues one run.
+    pub fn run(&mut self, stream: &Stream, lengths: &Lengths) -> Result<RunKind, EngineError> {
+        if let Some(Some(graph)) = self.captured.get(lengths) {
             graph.replay(stream)?;
-            return Ok(Run::Replayed);
+            return Ok(RunKind::Replayed);
         }
-        let addresses: Vec<u64> = self.memory.iter().map(Memory::address).collect();
-        self.engine.enqueue(stream, rows, &addresses)?;
-        Ok(Run::Queued)
+        let addresses: Vec<u64> = self.io.iter().map(Memory::address).collect();
+        self.engine.enqueue(stream, lengths, &addresses)?;
+        Ok(RunKind::Queued)
     }
 
-    /// The bench's memory of a port, and where rows from `row` on begin in it.
-    pub fn place(&self, port: usize, row: usize) -> (&Memory, usize) {
-        let shape = &self.desk.ports[port];
-        (&self.memory[port], if has_rows(shape) { bytes_of(shape, row) } else { 0 })
+    /// The I/O buffer of an input, and where a step's rows begin in it.
+    pub fn input(&self, input: usize, lengths: &Lengths, row: usize) -> (&Memory, usize) {
+        (&self.io[input], self.row_at(&self.loaded.signature.inputs[input], lengths, row))
     }
 
-    /// Lets go of what runs, which may still call the driver, and keeps the rest for after the context is thrown away.
-    pub fn dismantle(self) -> impl Sized {
+    /// The I/O buffer of an output, and where a step's rows begin in it.
+    pub fn output(&self, output: usize, lengths: &Lengths, row: usize) -> (&Memory, usize) {
+        let inputs = self.loaded.signature.inputs.len();
+        (&self.io[inputs + output], self.row_at(&self.loaded.signature.outputs[output], lengths, row))
+    }
+
+    fn row_at(&self, tensor: &TensorInfo, lengths: &Lengths, row: usize) -> usize {
+        let Some(axis) = self.loaded.batch_axis.as_ref() else { return 0 };
+        let mut above = lengths.clone();
+        above.insert(axis.clone(), row);
+        tensor.bytes_for(&above).unwrap_or(0)
+    }
+
+    /// Drops what may still call the driver, and returns the rest for after the context is destroyed.
+    pub fn dismantle(self) -> Vec<Memory> {
         drop(self.captured);
         drop(self.engine);
-        (self.memory, self.sets)
+        self.io
     }
 }
 
-/// Where each port's outputs begin in a set, and how long they are together.
-fn outputs_in_a_set(ports: &[Port], rows: usize) -> (Vec<usize>, usize) {
-    let mut end = 0;
-    let places = ports.iter().map(|port| {
-        if port.side == Side::Input {
-            return 0;
-        }
-        let at = end;
-        end += bytes_of(port, rows).next_multiple_of(ALIGNMENT_BYTES);
-        at
-    });
-    (places.collect(), end)
+/// The lengths of runs that are captured.
+fn lengths_to_capture(loaded: &LoadedGraph, ranges: &BTreeMap<String, AxisRange>) -> Vec<Lengths> {
+    let optimal: Lengths = ranges.iter().map(|(axis, range)| (axis.clone(), range.opt.min(loaded.max[axis]))).collect();
+    let Some(axis) = &loaded.batch_axis else { return vec![optimal] };
+    let with_rows = |rows| {
+        let mut lengths = optimal.clone();
+        lengths.insert(axis.clone(), rows);
+        lengths
+    };
+    (1..=loaded.max[axis]).map(with_rows).collect()
 }
 
-fn new_set(device: &Device, inputs: usize, outputs: usize) -> Result<Set, CudaError> {
-    Ok(Set {
-        inputs: Memory::take(device, inputs)?,
-        outputs: Memory::take(device, outputs)?,
-        began: Event::new(device)?,
-        ran: Event::new(device)?,
-        fetched: Event::new(device)?,
-        up: None,
-        failed: None,
-        last_run: 0,
-        last_fetch: 0,
-    })
+/// Fills inputs with zeros: warm-up runs read them, and an index that is anything else may be out of bounds.
+fn zero(device: &Device, stream: &Stream, inputs: &[Memory]) -> Result<(), CudaError> {
+    let longest = inputs.iter().map(Memory::bytes).max().unwrap_or(0);
+    // Pinned memory is zero at first.
+    let pool = PinnedPool::reserve(device, 1, longest)?;
+    for memory in inputs {
+        let pinned = pool.take().ok_or(CudaError { call: "PinnedPool::take", status: 2 })?;
+        // Dropping the transfer waits for it.
+        drop(stream.upload(pinned, memory, memory.bytes())?);
+    }
+    Ok(())
 }
 
-/// Runs once, since engines do at their first run what cannot be captured, then captures, and replays once, since drivers take
-/// memory for a graph when it is first replayed.
+fn capture_all(
+    engine: &mut dyn Engine,
+    compute: &Stream,
+    loaded: &LoadedGraph,
+    io: &[Memory],
+) -> Result<BTreeMap<Lengths, Option<Graph>>, EngineError> {
+    let addresses: Vec<u64> = io.iter().map(Memory::address).collect();
+    let wanted = lengths_to_capture(loaded, engine.ranges());
+    let mut capture = |lengths: Lengths| {
+        let graph = warm_up(engine, compute, &lengths, &addresses)?;
+        Ok((lengths, graph))
+    };
+    wanted.into_iter().map(&mut capture).collect()
+}
+
+/// Runs once, since engines do at their first run what cannot be captured; captures; and replays once, since drivers allocate
+/// memory for a graph at its first launch.
 fn warm_up(
     engine: &mut dyn Engine,
-    run: &Stream,
-    rows: usize,
+    compute: &Stream,
+    lengths: &Lengths,
     addresses: &[u64],
 ) -> Result<Option<Graph>, EngineError> {
-    engine.enqueue(run, rows, addresses)?;
-    run.synchronise()?;
-    match Graph::capture(run, |stream| engine.enqueue(stream, rows, addresses)) {
+    engine.enqueue(compute, lengths, addresses)?;
+    compute.synchronise()?;
+    match Graph::capture(compute, |stream| engine.enqueue(stream, lengths, addresses)) {
         Ok(graph) => {
-            graph.replay(run)?;
-            run.synchronise()?;
+            graph.replay(compute)?;
+            compute.synchronise()?;
             Ok(Some(graph))
         }
         Err(error) if is_about_capture(&error) => {
-            // It runs all the same, or says now why it does not; the counts show runs that were no replays.
-            engine.enqueue(run, rows, addresses)?;
-            run.synchronise()?;
+            // It runs without capture, or says now why it does not. The counters show runs that were not replays.
+            engine.enqueue(compute, lengths, addresses)?;
+            compute.synchronise()?;
             Ok(None)
         }
         Err(error) => Err(error),
     }
 }
 
-/// Whether an engine that has just run may have failed for being captured: TensorRT says no more than that it failed.
+/// Whether an engine that has just run may have failed because of the capture: TensorRT only says that it failed.
 fn is_about_capture(error: &EngineError) -> bool {
     match error {
         EngineError::Cuda(error) => error.is_about_capture(),
         EngineError::Run { .. } => true,
         EngineError::Unfit { .. } => false,
+    }
+}
+
+/// Whether a step may share a run with others of the same graph: they differ at most in how many rows they have.
+pub fn can_share(loaded: &LoadedGraph, (first, next): (&Lengths, &Lengths), rows: usize) -> bool {
+    let Some(axis) = &loaded.batch_axis else { return false };
+    let fits = rows + loaded.rows(next) <= loaded.max.get(axis).copied().unwrap_or(1);
+    fits && first.iter().zip(next).all(|(a, b)| a.0 == b.0 && (a.0 == axis || a.1 == b.1))
+}
+
+/// The lengths of a run over `rows` rows of steps like `first`.
+pub fn batched(loaded: &LoadedGraph, first: &Lengths, rows: usize) -> Lengths {
+    let mut lengths = first.clone();
+    if let Some(axis) = &loaded.batch_axis {
+        lengths.insert(axis.clone(), rows);
+    }
+    lengths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Axis, DType, Signature};
+
+    fn loaded() -> LoadedGraph {
+        let axes = |names: &[&str]| names.iter().map(|name| Axis::free(name)).collect::<Vec<_>>();
+        let info = |name: &str, shape| TensorInfo { name: name.to_owned(), dtype: DType::F16, shape };
+        let signature = Signature {
+            inputs: vec![info("x", axes(&["batch", "height"]))],
+            outputs: vec![info("y", axes(&["batch", "height"]))],
+        };
+        let range = |min, opt, max| AxisRange { min, opt, max };
+        let ranges = [("batch".to_owned(), range(1, 2, 9)), ("height".to_owned(), range(2, 4, 8))].into();
+        let loaded = LoadedGraph::new(0, ("g".to_owned(), 3), signature, &ranges, 3).expect("bounded");
+        assert_eq!(lengths_to_capture(&loaded, &ranges), [1, 2, 3].map(|rows| lengths(rows, 4)));
+        loaded
+    }
+
+    fn lengths(batch: usize, height: usize) -> Lengths {
+        [("batch".to_owned(), batch), ("height".to_owned(), height)].into()
+    }
+
+    #[test]
+    fn steps_share_a_run_if_they_differ_in_rows_only_and_fit_the_largest_batch() {
+        let loaded = loaded();
+        assert_eq!((loaded.batch_axis.as_deref(), loaded.input_bytes()), (Some("batch"), 256));
+        assert!(can_share(&loaded, (&lengths(1, 4), &lengths(2, 4)), 1));
+        assert!(!can_share(&loaded, (&lengths(1, 4), &lengths(3, 4)), 1), "four rows, three are reserved");
+        assert!(!can_share(&loaded, (&lengths(1, 4), &lengths(1, 5)), 1), "another height");
+        assert_eq!(batched(&loaded, &lengths(1, 4), 3), lengths(3, 4));
+        for (batch, height, fits) in [(1, 2, true), (3, 8, true), (4, 8, false), (1, 1, false), (1, 9, false)] {
+            assert_eq!(loaded.check(&lengths(batch, height)).is_ok(), fits, "{batch} {height}");
+        }
     }
 }

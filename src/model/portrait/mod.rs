@@ -1,6 +1,7 @@
 //! The built-in model: a small network moves the mouth, idle motion the rest, a renderer draws the face.
 
 mod folder;
+mod front_end;
 mod idle_motion;
 mod mouth;
 mod pack;

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::audio::mel::{LogMel, MelSpec};
-use crate::backend::{Backend, BackendError, Graph, Health, Onnx, Slot, Tensor, Value};
+use super::front_end::{FrontEnd, MelKernels};
+use crate::audio::mel::MelSpec;
+use crate::backend::{Backend, BackendError, DType, Graph, Health, Onnx, Slot, Tensor, Value};
 use crate::face::{ArkitWeights, arkit_index};
 use crate::gpu_load::DeviceCounts;
 use crate::media::BLOCK_SPEECH_SAMPLES;
@@ -41,6 +42,8 @@ struct MouthSpec {
 /// The network, shared by all sessions.
 pub struct MouthNet {
     graph: Box<dyn Graph>,
+    /// Log-mel on the device in front of the network, where the backend has kernels.
+    mel_kernels: Option<MelKernels>,
     spec: MouthSpec,
     /// The ARKit shape of each output.
     shapes: Vec<usize>,
@@ -65,9 +68,11 @@ impl MouthNet {
             return Err(broken("mouth.json: a step of no samples".to_owned()));
         }
         let graph = backend.load("mouth", Onnx::Bytes(onnx)).map_err(|error| broken(error.to_string()))?;
+        let load = || MelKernels::load(backend, &spec.mel, STEP_FRAMES).map_err(|error| broken(error.to_string()));
+        let mel_kernels = backend.has_device_kernels().then(load).transpose()?;
         let carried = spec.next.iter().map(|(state, next)| (state.clone(), next.clone())).collect();
         let (pad_samples, look_ahead_samples) = best_phase(&spec, frame_samples);
-        Ok(Self { graph, spec, shapes, carried, pad_samples, look_ahead_samples })
+        Ok(Self { graph, mel_kernels, spec, shapes, carried, pad_samples, look_ahead_samples })
     }
 
     /// Samples after a frame's time that must be pushed before its mouth is known.
@@ -94,8 +99,8 @@ impl MouthNet {
     }
 
     fn first_states(&self) -> Vec<Value> {
-        let zeros =
-            |(state, _): &(String, String)| Tensor::zeros(self.spec.states.get(state).map_or(&[], Vec::as_slice));
+        let shape = |state: &String| self.spec.states.get(state).map_or(&[][..], Vec::as_slice);
+        let zeros = |(state, _): &(String, String)| Tensor::zeros(DType::F32, shape(state));
         self.carried.iter().map(|names| zeros(names).into()).collect()
     }
 }
@@ -137,8 +142,7 @@ pub struct MouthMoment {
 /// One session's mouth.
 pub struct Mouth {
     net: Arc<MouthNet>,
-    mel: LogMel,
-    frames: Vec<f32>,
+    front_end: FrontEnd,
     slot: Box<dyn Slot>,
     states: Vec<Value>,
     steps: u64,
@@ -162,8 +166,7 @@ impl Mouth {
     pub fn new(net: Arc<MouthNet>) -> Result<Self, ModelError> {
         let mut mouth = Self {
             slot: net.graph.slot().map_err(failed)?,
-            mel: LogMel::new(net.spec.mel),
-            frames: Vec::new(),
+            front_end: FrontEnd::new(net.spec.mel, STEP_FRAMES, net.mel_kernels.as_ref()).map_err(failed)?,
             states: net.first_states(),
             steps: 0,
             pending: VecDeque::with_capacity(MAX_PENDING),
@@ -171,7 +174,7 @@ impl Mouth {
             times: StepTimes::default(),
             net,
         };
-        mouth.mel.push(&vec![0.0; mouth.net.pad_samples as usize], &mut mouth.frames);
+        mouth.front_end.push(&vec![0.0; mouth.net.pad_samples as usize]);
         Ok(mouth)
     }
 
@@ -181,12 +184,12 @@ impl Mouth {
     /// If the network fails; that step's moments are missing.
     pub fn push_audio(&mut self, samples: &[f32]) -> Result<(), ModelError> {
         self.collect()?;
-        self.mel.push(samples, &mut self.frames);
-        let step_values = self.net.spec.mel.bands * STEP_FRAMES;
-        while self.frames.len() >= step_values {
-            let rest = self.frames.split_off(step_values);
-            let mel = std::mem::replace(&mut self.frames, rest);
-            self.submit(mel)?;
+        self.front_end.push(samples);
+        while self.front_end.has_step() {
+            let number = self.steps;
+            self.steps += 1;
+            let mel = self.front_end.take_step().map_err(failed)?;
+            self.submit(number, &mel)?;
         }
         Ok(())
     }
@@ -205,8 +208,7 @@ impl Mouth {
     /// silence, and the steps not collected yet. Until the next step the mouth is closed.
     pub fn reset(&mut self) {
         self.pending.clear();
-        self.mel.reset();
-        self.frames.fill(self.mel.silence());
+        self.front_end.reset();
         self.states = self.net.first_states();
         self.moments.clear();
     }
@@ -227,21 +229,18 @@ impl Mouth {
         std::mem::take(&mut self.times)
     }
 
-    fn submit(&mut self, mel: Vec<f32>) -> Result<(), ModelError> {
+    fn submit(&mut self, number: u64, mel: &Value) -> Result<(), ModelError> {
         let net = Arc::clone(&self.net);
-        let mel = Value::from(Tensor { shape: vec![1, STEP_FRAMES, net.spec.mel.bands], values: mel });
         let states = net.carried.iter().map(|(state, _)| state.as_str()).zip(&self.states);
-        let inputs: Vec<_> = std::iter::once(("mel", &mel)).chain(states).collect();
+        let inputs: Vec<_> = std::iter::once(("mel", mel)).chain(states).collect();
         let nexts = net.carried.iter().map(|(_, next)| next.as_str());
         let outputs: Vec<_> = ["weights", "voice"].into_iter().chain(nexts).collect();
-        let number = self.steps;
-        self.steps += 1;
-        let mut found = self.slot.step(&inputs, &outputs).map_err(failed)?.into_iter();
+        let mut found = self.slot.submit(&inputs, &outputs).map_err(failed)?.into_iter();
         let (Some(mut weights), Some(mut voice)) = (found.next(), found.next()) else {
-            return Err(ModelError::Failed { name: NAME, found: "fewer outputs than asked for".to_owned() });
+            return Err(failed_with("fewer outputs than asked for"));
         };
         self.states = found.collect();
-        weights.ask().and_then(|()| voice.ask()).map_err(failed)?;
+        weights.download().and_then(|()| voice.download()).map_err(failed)?;
         if self.pending.len() == MAX_PENDING {
             self.pending.pop_front();
         }
@@ -256,7 +255,7 @@ impl Mouth {
             let (weights, times) = step.weights.take_timed().map_err(failed)?;
             let voice = step.voice.take().map_err(failed)?;
             self.times = times;
-            self.keep(step.number, &weights.values, &voice.values);
+            self.keep(step.number, &weights.into_f32(), &voice.into_f32());
         }
         Ok(())
     }
@@ -280,8 +279,12 @@ impl Mouth {
 
 impl PendingStep {
     fn is_finished(&mut self) -> bool {
-        self.weights.is_here() && self.voice.is_here()
+        self.weights.is_ready() && self.voice.is_ready()
     }
+}
+
+fn failed_with(found: &str) -> ModelError {
+    ModelError::Failed { name: NAME, found: found.to_owned() }
 }
 
 fn failed(error: BackendError) -> ModelError {

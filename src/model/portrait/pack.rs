@@ -90,7 +90,7 @@ impl Portrait {
             avatars.add(pack_avatar(&files, name)?)?;
         }
         let animators = AtomicU64::new(0);
-        Ok(Self { manifest, avatars, net, animators, backend: backend.name(), gpu: backend.card() })
+        Ok(Self { manifest, avatars, net, animators, backend: backend.name(), gpu: backend.gpu() })
     }
 
     /// The engine that runs its network.

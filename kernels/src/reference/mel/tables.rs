@@ -1,48 +1,48 @@
-//! What a log-mel is made of: the windows, circles and triangles of the portrait's and of Whisper's, as tables for kernels.
+//! Tables for log-mel spectra: windows, twiddle factors and filter banks, for the portrait and for Whisper.
 //!
-//! Decides their definitions. Reckoned once, in double precision.
+//! Decides their definitions. Computed once, in double precision.
 
-/// How sound becomes log-mel.
+/// A log-mel front end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mel {
     /// Samples per second.
     pub rate_hz: u32,
-    /// Length of the Hann window.
+    /// Length of the periodic Hann window.
     pub window_samples: u32,
-    /// Distance of two frames.
+    /// Distance between frames.
     pub hop_samples: u32,
-    /// Length of the transform, at least the window.
+    /// Length of the DFT, at least the window.
     pub fft_samples: u32,
     /// Values per frame.
     pub bands: u32,
-    /// Lower corner of the first triangle and upper corner of the last.
+    /// Lower corner of the first triangular filter and upper corner of the last.
     pub corners_hz: (f64, f64),
-    /// How triangles are spaced and how high they are.
+    /// Spacing and height of the filters.
     pub scale: MelScale,
 }
 
-/// How triangles are spaced and how high they are.
+/// Spacing and height of the triangular filters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MelScale {
-    /// `2595 log10(1 + f / 700)`, each triangle's peak is 1.
+    /// HTK: `2595 log10(1 + f / 700)`, the peak of each filter is 1.
     Htk,
-    /// Linear up to 1 kHz, logarithmic above, each triangle's area is 1 (Slaney's Auditory Toolbox).
+    /// Linear up to 1 kHz, logarithmic above, the area of each filter is 1 (Slaney's Auditory Toolbox).
     Slaney,
 }
 
-/// Tables of a spec, as buffers for the kernels.
+/// The tables of a front end, as the kernels' buffers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MelTables {
     /// The window.
     pub hann: Vec<f32>,
-    /// Cosines and then negative sines of all parts of a circle.
-    pub turn: Vec<f32>,
-    /// A row of bins for each band.
+    /// Twiddle factors: cosines, then negative sines, of all `fft_samples` fractions of a circle.
+    pub twiddles: Vec<f32>,
+    /// The filter bank: a row of bins for each band.
     pub weights: Vec<f32>,
 }
 
 impl Mel {
-    /// The portrait's front end (`src/audio/mel.rs`, `mouth.json`) with this many bands: its mouth has 48.
+    /// The portrait's front end (`src/audio/mel.rs`, `mouth.json`) with this many bands: the mouth network has 48.
     /// [`Bands::natural`](super::Bands::natural) follows, with the floor that `mouth.json` gives.
     #[must_use]
     pub fn portrait(bands: u32) -> Self {
@@ -57,9 +57,9 @@ impl Mel {
         }
     }
 
-    /// Whisper's, with 80 bands: over 30 s of sound (480 000 samples, silence behind what there is), which becomes 3000 frames
-    /// that begin 200 samples early. [`Bands::decimal`](super::Bands::decimal), [`Loudest`](super::Loudest) and
-    /// [`Span`](super::Span) follow, with a floor of 1e-10 and 8 below the loudest.
+    /// Whisper's front end, with 80 bands: 30 s of audio (480 000 samples, zero-padded) become 3000 frames that begin 200
+    /// samples early. [`Bands::decimal`](super::Bands::decimal), [`MaxReduce`](super::MaxReduce) and
+    /// [`ClampRange`](super::ClampRange) follow, with a floor of 1e-10 and a range of 8 decades.
     #[must_use]
     pub fn whisper() -> Self {
         Self {
@@ -73,21 +73,21 @@ impl Mel {
         }
     }
 
-    /// Bins of a spectrum.
+    /// Number of bins of a spectrum.
     #[must_use]
     pub fn bins(&self) -> u32 {
         self.fft_samples / 2 + 1
     }
 
-    /// Its tables.
+    /// Computes its tables.
     #[must_use]
     pub fn tables(&self) -> MelTables {
         let turns = |n: u32, of: u32| std::f64::consts::TAU * f64::from(n) / f64::from(of);
         let hann = (0..self.window_samples).map(|n| (0.5 - 0.5 * turns(n, self.window_samples).cos()) as f32).collect();
         let circle =
             |function: fn(f64) -> f64| (0..self.fft_samples).map(move |n| function(turns(n, self.fft_samples)) as f32);
-        let turn = circle(f64::cos).chain(circle(|angle| -angle.sin())).collect();
-        MelTables { hann, turn, weights: self.weights() }
+        let twiddles = circle(f64::cos).chain(circle(|angle| -angle.sin())).collect();
+        MelTables { hann, twiddles, weights: self.weights() }
     }
 
     fn weights(&self) -> Vec<f32> {

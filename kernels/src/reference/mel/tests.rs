@@ -1,6 +1,6 @@
-//! Log-mel against what the networks were made with: the portrait's golden files, and values of librosa 0.11 for Whisper's.
+//! Log-mel against the networks' own front ends: the portrait's golden files, and values of librosa 0.11 for Whisper's.
 
-#![expect(clippy::float_cmp, reason = "what is reckoned without rounding is equal")]
+#![expect(clippy::float_cmp, reason = "arithmetic without rounding is exact")]
 
 use super::*;
 
@@ -15,9 +15,9 @@ fn natural(mel: &Mel, pcm: &[f32]) -> Vec<f32> {
     let frames = (pcm.len() as u32 - mel.window_samples) / mel.hop_samples + 1;
     let tables = mel.tables();
     let mut power = vec![0.0; (frames * mel.bins()) as usize];
-    mel.power(pcm.len() as u32, frames, 0).reckon(pcm, &tables.hann, &tables.turn, &mut power);
+    mel.power(pcm.len() as u32, frames, 0).compute(pcm, &tables.hann, &tables.twiddles, &mut power);
     let mut out = vec![0.0; (frames * mel.bands) as usize];
-    mel.bands_of(frames, 1e-7).reckon_natural(&power, &tables.weights, &mut out);
+    mel.bands_of(frames, 1e-7).compute_natural(&power, &tables.weights, &mut out);
     out
 }
 
@@ -26,15 +26,15 @@ fn whisper(pcm: &[f32]) -> Vec<f32> {
     let (mel, frames) = (Mel::whisper(), pcm.len() as u32 / 160);
     let tables = mel.tables();
     let mut power = vec![0.0; (frames * mel.bins()) as usize];
-    mel.power(pcm.len() as u32, frames, 200).reckon(pcm, &tables.hann, &tables.turn, &mut power);
-    let (mut out, mut loudest) = (vec![0.0; (frames * 80) as usize], [7]);
-    mel.bands_of(frames, 1e-10).reckon_decimal(&power, &tables.weights, &mut out, &mut loudest);
-    Loudest { frames, bands: 80 }.reckon(&out, &mut loudest);
-    Span { values: frames * 80, below: 8.0 }.reckon(&mut out, &loudest);
+    mel.power(pcm.len() as u32, frames, 200).compute(pcm, &tables.hann, &tables.twiddles, &mut power);
+    let (mut out, mut max_key) = (vec![0.0; (frames * 80) as usize], [7]);
+    mel.bands_of(frames, 1e-10).compute_decimal(&power, &tables.weights, &mut out, &mut max_key);
+    MaxReduce { frames, bands: 80 }.compute(&out, &mut max_key);
+    ClampRange { values: frames * 80, range: 8.0 }.compute(&mut out, &max_key);
     out
 }
 
-/// The portrait's definition, written down plainly in double precision.
+/// The portrait's definition, in double precision and without optimisation.
 fn naive(bands: u32, frame: &[f32], band: u32) -> f64 {
     let mel_of = |hz: f64| 2595.0 * (1.0 + hz / 700.0).log10();
     let hz_of = |mel: f64| 700.0 * (10_f64.powf(mel / 2595.0) - 1.0);
@@ -57,18 +57,18 @@ fn naive(bands: u32, frame: &[f32], band: u32) -> f64 {
 }
 
 #[test]
-fn with_48_bands_it_is_what_the_mouth_was_trained_on() {
+fn with_48_bands_it_matches_the_mouth_networks_training_data() {
     let (pcm, golden) = (golden_pcm(), GOLDEN_MEL.chunks_exact(4));
     let found = natural(&Mel::portrait(48), &pcm);
     assert_eq!(found.len(), golden.len());
     let golden = golden.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
     let worst = found.iter().zip(golden).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    // What the program's own front end is held to.
+    // The tolerance of the CPU front end's own test.
     assert!(worst < 2e-3, "largest difference {worst}");
 }
 
 #[test]
-fn with_40_bands_it_is_the_same_definition() {
+fn with_40_bands_it_matches_the_definition() {
     let pcm = &golden_pcm()[4000..4000 + 720];
     let found = natural(&Mel::portrait(40), pcm);
     assert_eq!(found.len(), 3 * 40);
@@ -79,7 +79,7 @@ fn with_40_bands_it_is_the_same_definition() {
 }
 
 #[test]
-fn whispers_triangles_are_librosas() {
+fn whispers_filters_match_librosa() {
     let weights = Mel::whisper().tables().weights;
     let known = [
         (0, 1, 0.024_862_595),
@@ -98,7 +98,7 @@ fn whispers_triangles_are_librosas() {
 }
 
 #[test]
-fn whispers_features_of_a_tone_are_those_of_its_front_end() {
+fn whispers_features_of_a_tone_match_its_front_end() {
     let tone = |n: u32| 0.5 * (std::f64::consts::TAU * 220.0 * f64::from(n) / 16e3).sin() * (f64::from(n) / -6e3).exp();
     let found = whisper(&(0..16_000).map(|n| tone(n) as f32).collect::<Vec<_>>());
     let known = [
@@ -117,21 +117,21 @@ fn whispers_features_of_a_tone_are_those_of_its_front_end() {
 }
 
 #[test]
-fn the_loudest_is_found_among_negative_values_too() {
-    let mut loudest = [i32::MIN];
-    Loudest { frames: 2, bands: 2 }.reckon(&[-3.0, -0.5, -2.0, -7.0], &mut loudest);
+fn the_maximum_is_found_among_negative_values_too() {
+    let mut max_key = [i32::MIN];
+    MaxReduce { frames: 2, bands: 2 }.compute(&[-3.0, -0.5, -2.0, -7.0], &mut max_key);
     let mut out = [-0.5, -20.0];
-    Span { values: 2, below: 8.0 }.reckon(&mut out, &loudest);
+    ClampRange { values: 2, range: 8.0 }.compute(&mut out, &max_key);
     assert_eq!(out, [0.875, -1.125]);
     for pair in [f32::NEG_INFINITY, -2.0, -0.5, -0.0, 0.0, 1e-30, 3.0, f32::INFINITY].windows(2) {
-        assert!(ordered(pair[0]) < ordered(pair[1]) || pair[0] == pair[1], "{pair:?}");
-        assert_eq!(unordered(ordered(pair[0])).to_bits(), pair[0].to_bits());
+        assert!(to_ordered(pair[0]) < to_ordered(pair[1]) || pair[0] == pair[1], "{pair:?}");
+        assert_eq!(from_ordered(to_ordered(pair[0])).to_bits(), pair[0].to_bits());
     }
 }
 
 #[test]
-fn sound_is_mirrored_at_its_ends() {
+fn audio_is_reflected_at_its_ends() {
     let pcm = [1.0, 2.0, 3.0, 4.0];
-    assert_eq!([-2, -1, 0, 3, 4, 5].map(|at| mirrored(&pcm, at)), [3.0, 2.0, 1.0, 4.0, 3.0, 2.0]);
-    assert_eq!([-9, 9].map(|at| mirrored(&pcm, at)), [0.0, 0.0]);
+    assert_eq!([-2, -1, 0, 3, 4, 5].map(|at| reflected(&pcm, at)), [3.0, 2.0, 1.0, 4.0, 3.0, 2.0]);
+    assert_eq!([-9, 9].map(|at| reflected(&pcm, at)), [0.0, 0.0]);
 }

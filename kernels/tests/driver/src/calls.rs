@@ -1,4 +1,6 @@
-//! The driver's calls. Each pointer is what NVIDIA's documents say; none is null where they say so.
+//! The driver's entry points. Pointers are as NVIDIA documents them, and not null where it says so.
+//!
+//! Decides what a real driver would refuse: each such call counts as a violation.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void};
 use std::ptr;
@@ -13,10 +15,10 @@ use crate::work::{
 
 use Needs::{Context, GivesBack, GivesBackStill, Nothing, Still};
 
-/// Writes an answer.
+/// Writes a result.
 ///
 /// # Safety
-/// `place` must be that of a value of the caller's.
+/// `place` must be the address of a value of the caller.
 unsafe fn answer<T>(place: *mut T, value: T) -> u32 {
     // SAFETY: as promised above.
     unsafe { place.write(value) };
@@ -37,7 +39,7 @@ macro_rules! driver {
 driver! {
     Nothing cuInit(_flags: c_uint) |_sim| 0
 
-    // SAFETY: the caller's place, as documented; so for every `answer` below.
+    // SAFETY: the caller's address, as documented; also for every `answer` below.
     Nothing cuDriverGetVersion(version: *mut c_int) |_sim| unsafe { answer(version, 12080) }
     // SAFETY: as above.
     Nothing cuDeviceGetCount(count: *mut c_int) |_sim| unsafe { answer(count, 1) }
@@ -45,14 +47,14 @@ driver! {
     Nothing cuDeviceGet(device: *mut c_int, ordinal: c_int) |_sim| unsafe { answer(device, ordinal) }
 
     Nothing cuDeviceGetName(name: *mut c_char, length: c_int, _device: c_int) |_sim| {
-        let text = c"stand-in".to_bytes_with_nul();
+        let text = c"stub".to_bytes_with_nul();
         let bytes = text.len().min(length.max(0) as usize);
         // SAFETY: the caller's text is `length` bytes long, as documented.
         unsafe { ptr::copy_nonoverlapping(text.as_ptr(), name.cast(), bytes) };
         0
     }
 
-    // SAFETY: as above. 75 and 76 are the two parts of the compute capability, 33 is the bus of the card's address.
+    // SAFETY: as above. 75 and 76 are the two parts of the compute capability, 33 is the bus number.
     Nothing cuDeviceGetAttribute(value: *mut c_int, which: c_int, _device: c_int) |_sim| unsafe {
         answer(value, match which { 75 => 8, 76 => 9, 33 => 10, _ => 0 })
     }
@@ -77,28 +79,28 @@ driver! {
         sim.allocate(bytes).map_or(OUT_OF_MEMORY, |found| unsafe { answer(address, found) })
     }
 
-    // NVIDIA's documents do not say that these two wait for what is queued, so nobody may rely on it.
+    // NVIDIA does not document that these two wait for queued work: callers must not rely on it.
     GivesBackStill cuMemFree_v2(address: u64) |sim| {
         sim.counts.frees += 1;
         if sim.length(address).is_some_and(|bytes| sim.is_awaited(address, bytes)) {
-            return sim.violation("memory freed that queued work touches", INVALID_VALUE);
+            return sim.violation("memory freed that queued work accesses", INVALID_VALUE);
         }
-        if sim.free(address) { sim.sticky } else { sim.violation("memory freed that is none", INVALID_VALUE) }
+        if sim.free(address) { sim.sticky } else { sim.violation("memory freed that was not allocated", INVALID_VALUE) }
     }
 
     Still cuMemHostRegister_v2(start: *mut c_void, bytes: usize, _flags: c_uint) |sim| {
         sim.counts.page_locks += 1;
-        if sim.lock_pages(start as usize, bytes) { 0 } else { sim.violation("locked twice", ALREADY_LOCKED) }
+        if sim.lock_pages(start as usize, bytes) { 0 } else { sim.violation("page-locked twice", ALREADY_LOCKED) }
     }
 
     GivesBackStill cuMemHostUnregister(start: *mut c_void) |sim| {
         sim.counts.frees += 1;
         match sim.unlock_pages(start as usize) {
             Some(bytes) if sim.is_awaited(start as u64, bytes) => {
-                sim.violation("unlocked what queued work touches", INVALID_VALUE)
+                sim.violation("unlocked memory that queued work accesses", INVALID_VALUE)
             }
             Some(_) => sim.sticky,
-            None => sim.violation("unlocked what was not locked", INVALID_VALUE),
+            None => sim.violation("unlocked memory that was not locked", INVALID_VALUE),
         }
     }
 
@@ -121,9 +123,9 @@ driver! {
         unsafe { answer(stream, handle) }
     }
 
-    // What is queued is done all the same, whenever its turn comes.
+    // Queued work executes all the same.
     GivesBack cuStreamDestroy_v2(stream: u64) |sim| {
-        if sim.let_go(stream) { sim.sticky } else { sim.violation("a stream destroyed twice", INVALID_HANDLE) }
+        if sim.destroy_stream(stream) { sim.sticky } else { sim.violation("a stream destroyed twice", INVALID_HANDLE) }
     }
 
     Still cuStreamSynchronize(stream: u64) |sim| {
@@ -143,12 +145,12 @@ driver! {
 
     Context cuStreamWaitEvent(stream: u64, event: u64, flags: c_uint) |sim| {
         let Some(found) = sim.events.get(&event).cloned() else {
-            return sim.violation("a wait for an event that is not there", INVALID_HANDLE);
+            return sim.violation("a wait for an unknown event", INVALID_HANDLE);
         };
         if flags != 0 {
             return sim.violation("a wait with flags", INVALID_VALUE);
         }
-        // An event that marks nothing yet is not waited for.
+        // An event that was not recorded is not waited for.
         let Some(mark) = found.mark else { return 0 };
         sim.counts.waits += 1;
         if sim.counts.waits == sim.ignored_wait { 0 } else { sim.queue(stream, Work::Wait(mark)) }
@@ -157,7 +159,7 @@ driver! {
     Context cuStreamBeginCapture_v2(stream: u64, mode: c_int) |sim| {
         let Some(found) = sim.streams.get_mut(&stream) else { return INVALID_HANDLE };
         if found.capture.is_some() {
-            return sim.violation("a capture begun twice", ILLEGAL_STATE);
+            return sim.violation("a capture started twice", ILLEGAL_STATE);
         }
         found.capture = Some(Capture::begin(mode));
         0
@@ -165,7 +167,7 @@ driver! {
 
     Context cuEventCreate(event: *mut u64, flags: c_uint) |sim| {
         let handle = sim.handle();
-        // 2 leaves the time out.
+        // CU_EVENT_DISABLE_TIMING is 2.
         sim.events.insert(handle, Event { mark: None, is_timed: flags & 2 == 0 });
         // SAFETY: as above.
         unsafe { answer(event, handle) }
@@ -178,7 +180,7 @@ driver! {
     Context cuEventRecord(event: u64, stream: u64) |sim| {
         let mark = Arc::new(Mark::default());
         let Some(found) = sim.events.get_mut(&event) else {
-            return sim.violation("a record of an event that is not there", INVALID_HANDLE);
+            return sim.violation("a record of an unknown event", INVALID_HANDLE);
         };
         found.mark = Some(Arc::clone(&mark));
         sim.queue(stream, Work::Record(mark))
@@ -186,10 +188,10 @@ driver! {
 
     Still cuEventQuery(event: u64) |sim| {
         let Some(found) = sim.events.get(&event).cloned() else {
-            return sim.violation("a question about an event that is not there", INVALID_HANDLE);
+            return sim.violation("a query of an unknown event", INVALID_HANDLE);
         };
         let Some(mark) = found.mark else { return 0 };
-        // Whoever asks again and again is answered some day.
+        // Repeated queries see progress eventually.
         if !mark.done.load(Ordering::Relaxed) && sim.draw(4) == 0 {
             sim.run_until(&mark);
         }
@@ -198,7 +200,7 @@ driver! {
 
     Still cuEventSynchronize(event: u64) |sim| {
         let Some(found) = sim.events.get(&event).cloned() else {
-            return sim.violation("a wait for an event that is not there", INVALID_HANDLE);
+            return sim.violation("a wait for an unknown event", INVALID_HANDLE);
         };
         found.mark.map_or(0, |mark| sim.run_until(&mark))
     }
@@ -206,7 +208,7 @@ driver! {
     Context cuEventElapsedTime(elapsed_ms: *mut f32, start: u64, end: u64) |sim| {
         let marks = [start, end].map(|event| sim.events.get(&event).filter(|event| event.is_timed)?.mark.clone());
         let [Some(start), Some(end)] = marks else {
-            return sim.violation("a time between events that have none", INVALID_HANDLE);
+            return sim.violation("elapsed time between events without timing", INVALID_HANDLE);
         };
         let time = |mark: &Mark| mark.done.load(Ordering::Relaxed).then(|| mark.at_us.load(Ordering::Relaxed));
         let (Some(start), Some(end)) = (time(&start), time(&end)) else { return NOT_READY };
@@ -227,7 +229,7 @@ driver! {
         sim.queue(stream, Work::Captured(all))
     }
 
-    // Replays that are queued are done all the same.
+    // Queued replays execute all the same.
     GivesBack cuGraphExecDestroy(ready: u64) |sim| {
         if sim.ready.remove(&ready).is_some() { sim.sticky } else { sim.violation("a graph destroyed twice", INVALID_HANDLE) }
     }
@@ -254,7 +256,7 @@ driver! {
     Context cuModuleGetFunction(function: *mut u64, module: u64, name: *const c_char) |sim| {
         // SAFETY: the name ends with a zero, as documented.
         let name = unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned();
-        if !sim.modules.contains(&module) || !sim.twins.contains_key(&name) {
+        if !sim.modules.contains(&module) || !sim.references.contains_key(&name) {
             return NOT_FOUND;
         }
         let handle = sim.handle();
@@ -266,7 +268,7 @@ driver! {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuCtxSetCurrent(context: u64) -> u32 {
-    // It takes nothing, so it lacks nothing: only a lost device refuses it.
+    // It allocates nothing, so only a lost device refuses it.
     set_current(context);
     let mut guard = crate::sim::lock();
     guard.get_or_insert_with(crate::sim::Sim::default).called()
@@ -282,7 +284,7 @@ pub unsafe extern "C" fn cuDevicePrimaryCtxRelease_v2(_device: c_int) -> u32 {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDevicePrimaryCtxReset_v2(_device: c_int) -> u32 {
-    // It is the way out of a failure, so no failure holds it up; a device that is gone says so.
+    // It is the way out of a failure, so only a device that is gone fails it.
     let mut guard = crate::sim::lock();
     guard.as_mut().map_or(0, |sim| {
         sim.reset();
@@ -305,18 +307,18 @@ pub unsafe extern "C" fn cuLaunchKernel(
     _extra: *mut *mut c_void,
 ) -> u32 {
     call(Context, |sim| {
-        let twin = sim.functions.get(&function).and_then(|name| sim.twins.get(name)).cloned();
-        let Some((twin, sizes)) = twin else { return INVALID_HANDLE };
+        let reference = sim.functions.get(&function).and_then(|name| sim.references.get(name)).cloned();
+        let Some((reference, sizes)) = reference else { return INVALID_HANDLE };
         let copied = |(at, bytes): (usize, &usize)| {
-            // SAFETY: the caller gives as many arguments as the kernel has, each as long as it is there.
+            // SAFETY: the caller passes as many arguments as the kernel has, each as long as registered.
             unsafe { std::slice::from_raw_parts((*arguments.add(at)).cast::<u8>(), *bytes) }.to_vec()
         };
         let arguments = sizes.iter().enumerate().map(copied).collect();
         let grid = [blocks_x, blocks_y, blocks_z, threads_x, threads_y, threads_z];
         if !is_grid(grid) {
-            return sim.violation("a grid that no card takes", INVALID_VALUE);
+            return sim.violation("a grid larger than GPUs take", INVALID_VALUE);
         }
-        sim.queue(stream, Work::Kernel { twin, arguments, grid })
+        sim.queue(stream, Work::Kernel { reference, arguments, grid })
     })
 }
 
@@ -329,7 +331,7 @@ pub unsafe extern "C" fn cuStreamEndCapture(stream: u64, graph: *mut u64) -> u32
         // SAFETY: as above.
         let _none = unsafe { answer(graph, 0) };
         let Some(captured) = captured else {
-            return sim.violation("a capture ended that was not begun", INVALID_HANDLE);
+            return sim.violation("a capture ended that was not started", INVALID_HANDLE);
         };
         if !captured.may_end_here() {
             return sim.violation("a capture ended by another thread", CAPTURE_WRONG_THREAD);
@@ -338,7 +340,7 @@ pub unsafe extern "C" fn cuStreamEndCapture(stream: u64, graph: *mut u64) -> u32
             return CAPTURE_INVALIDATED;
         }
         if captured.work.iter().any(|work| matches!(work, Work::Record(_) | Work::Wait(_))) {
-            return sim.violation("a capture that reaches out of its stream", CAPTURE_UNSUPPORTED);
+            return sim.violation("a capture with events of other streams", CAPTURE_UNSUPPORTED);
         }
         let handle = sim.handle();
         sim.graphs.insert(handle, Captured(Arc::new(captured.work)));
@@ -347,7 +349,7 @@ pub unsafe extern "C" fn cuStreamEndCapture(stream: u64, graph: *mut u64) -> u32
     })
 }
 
-/// Whether every card takes it: blocks x, y, z, then threads of a block.
+/// Whether every GPU takes it: blocks x, y, z, then threads of a block.
 fn is_grid([x, y, z, threads @ ..]: [c_uint; 6]) -> bool {
     let is_within = |number: c_uint, most: c_uint| (1..=most).contains(&number);
     is_within(x, i32::MAX as c_uint)

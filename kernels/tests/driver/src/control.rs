@@ -1,4 +1,6 @@
-//! What a test says to the stand-in and asks of it. No part of any driver.
+//! The control interface for tests. Not part of any driver.
+//!
+//! Decides nothing.
 
 use std::ffi::{CStr, c_char};
 
@@ -9,31 +11,31 @@ fn with<T>(body: impl FnOnce(&mut Sim) -> T) -> T {
     body(lock().get_or_insert_with(Sim::default))
 }
 
-/// Begins anew with a seed, forgetting counts and faults to come.
+/// Resets counters and faults, and sets the seed.
 #[unsafe(no_mangle)]
-pub extern "C" fn standin_seed(seed: u64) {
+pub extern "C" fn stub_seed(seed: u64) {
     with(|sim| {
-        sim.sow(seed);
+        sim.set_seed(seed);
         sim.counts = Counts::default();
         sim.faults.clear();
         (sim.sticky, sim.is_gone, sim.ignored_wait) = (0, false, 0);
     });
 }
 
-/// What was asked and what is alive.
+/// The counters.
 ///
 /// # Safety
-/// `counts` must be the place of a value of the caller's.
+/// `counts` must be the address of a value of the caller.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn standin_counts(counts: *mut Counts) {
+pub unsafe extern "C" fn stub_counts(counts: *mut Counts) {
     // SAFETY: as promised above.
     unsafe { counts.write(with(|sim| sim.counts())) };
 }
 
-/// Has the n-th call, launch or copy from now on fail: kind 0 once, 1 until the context is thrown away, 2 for good, 3 the
-/// launch when it runs, 4 a copy that takes very long.
+/// Makes the n-th call, launch or copy from now on fail: kind 0 one call, 1 all calls until the context is destroyed, 2 all
+/// calls for good, 3 a launch when it executes; kind 4 makes a copy take very long.
 #[unsafe(no_mangle)]
-pub extern "C" fn standin_fail(kind: u32, n: u64, status: u32) {
+pub extern "C" fn stub_fail(kind: u32, n: u64, status: u32) {
     let kind = match kind {
         0 => FaultKind::Call,
         1 => FaultKind::Sticky,
@@ -44,29 +46,34 @@ pub extern "C" fn standin_fail(kind: u32, n: u64, status: u32) {
     with(|sim| sim.faults.push(Fault { countdown: n, status, kind }));
 }
 
-/// Forgets the n-th wait of a stream for an event, counted from the seed; 0 forgets none.
+/// Ignores the n-th wait of a stream for an event, counted from the seed; 0 ignores none.
 #[unsafe(no_mangle)]
-pub extern "C" fn standin_ignore_wait(n: u64) {
+pub extern "C" fn stub_ignore_wait(n: u64) {
     with(|sim| sim.ignored_wait = n);
 }
 
-/// What runs when the kernel `name` is launched, and how long its arguments are.
+/// Registers what executes when the kernel `name` is launched, and the sizes of its arguments.
 ///
 /// # Safety
-/// `name` must end with a zero; `sizes` must be `count` long and say what `twin` takes.
+/// `name` must end with a zero; `sizes` must be `count` long and hold the sizes of the arguments of `reference`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn standin_twin(name: *const c_char, twin: Reference, sizes: *const usize, count: usize) {
+pub unsafe extern "C" fn stub_register_kernel(
+    name: *const c_char,
+    reference: Reference,
+    sizes: *const usize,
+    count: usize,
+) {
     // SAFETY: as promised above.
     let (name, sizes) = unsafe { (CStr::from_ptr(name), std::slice::from_raw_parts(sizes, count)) };
-    with(|sim| _ = sim.twins.insert(name.to_string_lossy().into_owned(), (twin, sizes.to_vec())));
+    with(|sim| _ = sim.references.insert(name.to_string_lossy().into_owned(), (reference, sizes.to_vec())));
 }
 
-/// Copies the last complaint to `text`, cut to `length` bytes, and says how long it is.
+/// Copies the last violation to `text`, cut to `length` bytes, and returns its length.
 ///
 /// # Safety
 /// `text` must be `length` bytes long.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn standin_complaint(text: *mut u8, length: usize) -> usize {
+pub unsafe extern "C" fn stub_complaint(text: *mut u8, length: usize) -> usize {
     with(|sim| {
         let bytes = sim.complaint.len().min(length);
         // SAFETY: as promised above.

@@ -1,4 +1,6 @@
-//! Which work runs when: anything that streams and events allow, as a seed says.
+//! The schedule: which work executes when, among everything that streams and events allow, as the seed decides.
+//!
+//! Decides nothing about what work does.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,44 +8,44 @@ use std::sync::atomic::Ordering;
 use crate::sim::{FaultKind, Sim};
 use crate::work::{Mark, Work};
 
-/// A slow copy is passed over so often, unless somebody waits for it.
+/// How often a slow copy is passed over, unless something waits for it.
 const STALL: u32 = 64;
-/// What a piece of work takes at most, in microseconds; a slow copy takes a hundred times as much.
+/// The longest duration of one piece of work; a slow copy takes a hundred times as long.
 const LONGEST_US: u64 = 400;
 
-/// Seeds below this one keep to their temper to the letter; those above now and then do not.
+/// Seeds below this one follow their policy strictly; others deviate now and then.
 const STRICT_SEEDS: u64 = 64;
-/// So seldom, and then for at most so many calls.
-const WHIM: u64 = 12;
-const LONGEST_WHIM: u64 = 24;
+/// One in so many decisions deviates, for at most so many calls.
+const DEVIATION: u64 = 12;
+const LONGEST_DEVIATION: u64 = 24;
 
-/// The ways in which three streams may stand before each other.
-const RANKS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+/// The priorities that three streams may have.
+const PRIORITIES: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
 
-/// How a seed lets work run.
-enum Temper {
-    /// All that may run runs at once.
+/// How a seed schedules work.
+enum Policy {
+    /// Everything that may execute does at once.
     Eager,
-    /// Nothing runs until somebody waits, and then only what that needs.
+    /// Nothing executes until something waits, and then only what that needs.
     Lazy,
-    /// One piece at a time, on one in `of` calls.
+    /// One piece of work, on one in `of` calls.
     Now { of: u64 },
-    /// One stream runs as far as it can, the others when somebody waits.
+    /// One stream executes as far as it can, the others when something waits.
     Partial { favourite: usize },
-    /// Of two streams, one always goes before the other; the third runs when neither can.
+    /// Streams have priorities; the last executes only when something waits for it.
     Ranked { streams: [usize; 3] },
 }
 
 impl Sim {
-    fn temper(&self) -> Temper {
-        let (kind, which) = (self.sown() % 8, (self.sown() / 8) as usize);
+    fn policy(&self) -> Policy {
+        let (kind, which) = (self.seed() % 8, (self.seed() / 8) as usize);
         match kind {
-            0 => Temper::Eager,
-            1 => Temper::Lazy,
-            2 => Temper::Now { of: 2 },
-            3 => Temper::Now { of: 8 },
-            4 | 5 => Temper::Partial { favourite: which % 3 },
-            _ => Temper::Ranked { streams: RANKS[which % RANKS.len()] },
+            0 => Policy::Eager,
+            1 => Policy::Lazy,
+            2 => Policy::Now { of: 2 },
+            3 => Policy::Now { of: 8 },
+            4 | 5 => Policy::Partial { favourite: which % 3 },
+            _ => Policy::Ranked { streams: PRIORITIES[which % PRIORITIES.len()] },
         }
     }
 
@@ -52,33 +54,33 @@ impl Sim {
         self.streams.keys().nth(n).copied()
     }
 
-    /// Whether the seed forgets its temper for a moment.
-    fn has_a_whim(&mut self) -> bool {
-        self.sown() >= STRICT_SEEDS && self.draw(WHIM) == 0
+    /// Whether the schedule deviates from its policy now.
+    fn deviates(&mut self) -> bool {
+        self.seed() >= STRICT_SEEDS && self.draw(DEVIATION) == 0
     }
 
-    /// After a call: lets work run as the seed says.
+    /// After a call: executes work as the policy says.
     pub fn go_on(&mut self) {
         if self.idle_calls > 0 {
             self.idle_calls -= 1;
             return;
         }
-        if self.has_a_whim() {
+        if self.deviates() {
             self.step_any(None);
-            self.idle_calls = self.draw(LONGEST_WHIM);
+            self.idle_calls = self.draw(LONGEST_DEVIATION);
             return;
         }
-        match self.temper() {
-            Temper::Eager => while !self.has_a_whim() && self.step_any(None) {},
-            Temper::Lazy => (),
-            Temper::Now { of } => {
+        match self.policy() {
+            Policy::Eager => while !self.deviates() && self.step_any(None) {},
+            Policy::Lazy => (),
+            Policy::Now { of } => {
                 if self.draw(of) == 0 {
                     self.step_any(None);
                 }
             }
-            Temper::Partial { favourite } => while !self.has_a_whim() && self.step_of(favourite) {},
-            Temper::Ranked { streams: [first, second, _] } => {
-                while !self.has_a_whim() && (self.step_of(first) || self.step_of(second)) {}
+            Policy::Partial { favourite } => while !self.deviates() && self.step_of(favourite) {},
+            Policy::Ranked { streams: [first, second, _] } => {
+                while !self.deviates() && (self.step_of(first) || self.step_of(second)) {}
             }
         }
     }
@@ -87,32 +89,32 @@ impl Sim {
         self.stream(n).is_some_and(|stream| self.step_any(Some(stream)))
     }
 
-    /// One piece of what may run, before somebody's wait is over.
+    /// One piece of work before a wait is over.
     fn step_towards(&mut self, mark: &Arc<Mark>) -> bool {
-        if self.has_a_whim() {
+        if self.deviates() {
             return false;
         }
-        match self.temper() {
-            Temper::Lazy => {
+        match self.policy() {
+            Policy::Lazy => {
                 let needed = self.stream_towards(mark);
                 needed.is_some() && self.step_any(needed)
             }
-            Temper::Ranked { streams } => streams.into_iter().any(|n| self.step_of(n)),
+            Policy::Ranked { streams } => streams.into_iter().any(|n| self.step_of(n)),
             _ => false,
         }
     }
 
-    /// Runs what must be done before `mark` has come to pass, and whatever the seed adds.
+    /// Executes what must be done before `mark`, and what the policy adds.
     pub fn run_until(&mut self, mark: &Arc<Mark>) -> u32 {
         while !mark.done.load(Ordering::Relaxed) && self.sticky == 0 {
             if !self.step_towards(mark) && !self.step_any(None) {
-                self.sticky = self.violation("streams that wait for each other", 999);
+                self.sticky = self.violation("a deadlock between streams", 999);
             }
         }
         self.sticky
     }
 
-    /// Runs all that a stream holds.
+    /// Executes everything in a stream.
     pub fn run_stream(&mut self, stream: u64) -> u32 {
         let mark = Arc::new(Mark::default());
         let Some(found) = self.streams.get_mut(&stream) else { return crate::work::INVALID_HANDLE };
@@ -120,13 +122,13 @@ impl Sim {
         self.run_until(&mark)
     }
 
-    /// Runs all that there is.
+    /// Executes everything.
     pub fn run_all(&mut self) -> u32 {
         while self.sticky == 0 && self.step_any(None) {}
         self.sticky
     }
 
-    /// The stream whose head must run so that `mark` comes to pass.
+    /// The stream whose head must execute before `mark` is done.
     fn stream_towards(&self, mark: &Arc<Mark>) -> Option<u64> {
         let records = |work: &Work| matches!(work, Work::Record(found) if Arc::ptr_eq(found, mark));
         let (name, stream) = self.streams.iter().find(|(_, stream)| stream.queue.iter().any(records))?;
@@ -136,7 +138,7 @@ impl Sim {
         }
     }
 
-    /// Runs one piece: of `only`, or of any stream. False if none may run.
+    /// Executes one piece of work: of `only`, or of any stream. False if none may execute.
     fn step_any(&mut self, only: Option<u64>) -> bool {
         if self.sticky != 0 {
             return false;
@@ -152,7 +154,7 @@ impl Sim {
         true
     }
 
-    /// `chosen`, or another that is not held up by a slow copy.
+    /// `chosen`, or another stream that is not stalled by a slow copy.
     fn unless_stalled(&mut self, chosen: u64, able: &[u64]) -> u64 {
         let stalled = |sim: &Self, name: &u64| sim.streams.get(name).is_some_and(|stream| stream.stalled > 0);
         if !stalled(self, &chosen) {
@@ -184,10 +186,10 @@ impl Sim {
             Work::Delay => (stream.stalled, stream.now_us) = (STALL, stream.now_us + LONGEST_US * 100),
             _ => stream.now_us += took_us,
         }
-        self.bury();
+        self.remove_destroyed();
     }
 
-    /// Counts what is done into the number of this order (FNV-1a over streams and kinds of work; marks are left out).
+    /// Adds executed work to the hash of this interleaving (FNV-1a over streams and kinds of work, without events).
     fn note(&mut self, name: u64, work: &Work) {
         if matches!(work, Work::Record(_) | Work::Wait(_)) {
             return;
@@ -196,13 +198,13 @@ impl Sim {
         self.counts.order = (self.counts.order ^ (place * 16 + work.kind())).wrapping_mul(0x0100_0000_01b3);
     }
 
-    /// Puts work behind what a stream holds, or into what it captures.
+    /// Appends work to a stream, or to its capture.
     pub fn queue(&mut self, name: u64, work: Work) -> u32 {
         let slow = work.is_copy() && self.fault_of_work(FaultKind::SlowCopy).is_some();
         self.counts.copies += u64::from(work.is_copy());
         self.counts.launches += u64::from(work.is_launch());
         let Some(stream) = self.streams.get_mut(&name).filter(|stream| !stream.is_gone) else {
-            return self.violation("work for a stream that is not there", crate::work::INVALID_HANDLE);
+            return self.violation("work for an unknown stream", crate::work::INVALID_HANDLE);
         };
         if let Some(capture) = &mut stream.capture {
             return capture.gather(work);

@@ -1,4 +1,6 @@
-//! All that there is: memory, streams, events, graphs, modules, and what was asked.
+//! The state of the stub: memory, streams, events, graphs, modules, counters, faults.
+//!
+//! Decides which calls are violations.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::Cell;
@@ -7,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::work::{CAPTURE_INVALIDATED, CAPTURE_UNSUPPORTED, Mark, Reference, Work};
 
-/// What new memory holds: as `f32` a number that no test means.
+/// The contents of new memory: as `f32` a value that no test uses.
 const POISON: u8 = 0xA5;
-/// Memory of the device begins at such multiples.
+/// Alignment of device memory.
 const ALIGNMENT: usize = 256;
 
-/// What was asked and what is alive, for tests to read. Every field is 64 bits wide.
+/// Counters of calls and of live objects. Every field is 64 bits wide.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
@@ -24,10 +26,10 @@ pub struct Counts {
     pub waits: u64,
     pub stream_waits: u64,
     pub device_waits: u64,
-    /// Memory given back, of the device or locked.
+    /// Frees of device memory, and unlocks.
     pub frees: u64,
     pub done: u64,
-    /// What was done in which order, as a number: another order has another.
+    /// A hash of the interleaving: another order of execution has another.
     pub order: u64,
     pub violations: u64,
     pub living_memory: u64,
@@ -36,10 +38,10 @@ pub struct Counts {
     pub living_contexts: u64,
 }
 
-/// A fault to come.
+/// A fault that was injected.
 #[derive(Clone, Copy, Debug)]
 pub struct Fault {
-    /// Which call, counted from when it was said; or which piece of work.
+    /// How many calls or pieces of work until it happens.
     pub countdown: u64,
     pub status: u32,
     pub kind: FaultKind,
@@ -47,13 +49,13 @@ pub struct Fault {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// The n-th call answers so, once.
+    /// The n-th call fails, once.
     Call,
-    /// The n-th call and all after it, until the context is thrown away.
+    /// The n-th call and all after it fail, until the context is destroyed.
     Sticky,
-    /// The same, and the device does not come back.
+    /// The same, for good.
     Gone,
-    /// The n-th launch fails when it runs; all calls answer so until the context is thrown away.
+    /// The n-th launch fails when it executes; all calls fail until the context is destroyed.
     Launch,
     /// The n-th copy takes very long.
     SlowCopy,
@@ -63,21 +65,21 @@ pub enum FaultKind {
 pub struct Stream {
     pub queue: VecDeque<Work>,
     pub capture: Option<Capture>,
-    /// Its own time.
+    /// Its simulated time.
     pub now_us: u64,
-    /// So often it is passed over, for the sake of a slow copy.
+    /// How often it is still passed over because of a slow copy.
     pub stalled: u32,
-    /// It was destroyed, and is there only for what it holds.
+    /// Destroyed; it exists only for the work that it holds.
     pub is_gone: bool,
 }
 
 /// A capture under way.
 pub struct Capture {
     pub work: Vec<Work>,
-    /// Who began it, and whom it forbids calls that wait or take memory: 0 everybody, 1 that thread, 2 nobody.
+    /// The thread that started it, and which threads must not wait or allocate meanwhile: 0 all, 1 this one, 2 none.
     pub thread: usize,
     pub mode: i32,
-    /// Such a call was made: nothing comes of it any more.
+    /// Such a call was made: the capture is invalid.
     pub is_broken: bool,
 }
 
@@ -95,37 +97,37 @@ impl Capture {
         if self.is_broken { CAPTURE_INVALIDATED } else { 0 }
     }
 
-    /// Whether it may be ended by this thread.
+    /// Whether this thread may end it.
     pub fn may_end_here(&self) -> bool {
         self.mode == 2 || self.is_mine()
     }
 }
 
-/// What an event marks.
+/// An event.
 #[derive(Clone, Default)]
 pub struct Event {
     pub mark: Option<Arc<Mark>>,
     pub is_timed: bool,
 }
 
-/// Work that a capture has gathered.
+/// Captured work.
 #[derive(Clone)]
 pub struct Captured(pub Arc<Vec<Work>>);
 
 #[derive(Default)]
 pub struct Sim {
-    /// What the numbers to come are drawn from.
+    /// The state of the random numbers.
     draws: u64,
-    /// What was sown: it says how work runs.
+    /// The seed, which selects the policy.
     sown: u64,
-    /// For so many calls nothing runs.
+    /// For so many calls nothing executes.
     pub idle_calls: u64,
     pub counts: Counts,
     pub faults: Vec<Fault>,
     pub sticky: u32,
     pub is_gone: bool,
     pub ignored_wait: u64,
-    /// The context, and how often it was taken.
+    /// The context, and how often it was retained.
     pub retained: u64,
     pub holders: u64,
     memory: BTreeMap<u64, usize>,
@@ -136,7 +138,7 @@ pub struct Sim {
     pub ready: BTreeMap<u64, Captured>,
     pub modules: BTreeSet<u64>,
     pub functions: BTreeMap<u64, String>,
-    pub twins: BTreeMap<String, (Reference, Vec<usize>)>,
+    pub references: BTreeMap<String, (Reference, Vec<usize>)>,
     pub complaint: String,
     handles: u64,
 }
@@ -144,23 +146,23 @@ pub struct Sim {
 static SIM: Mutex<Option<Sim>> = Mutex::new(None);
 
 thread_local! {
-    /// Which context is this thread's.
+    /// The context that is current on this thread.
     static CURRENT: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Everything, locked.
+/// The state, locked.
 pub fn lock() -> MutexGuard<'static, Option<Sim>> {
     SIM.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether a call needs a context that is current.
+/// What a call requires.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
     Nothing,
     Context,
-    /// As well, and that no capture forbids it: it may wait, or takes memory.
+    /// A current context, and that no capture forbids it: it may wait or allocate.
     Still,
-    /// A context; and since it takes nothing, it is none that lacks something.
+    /// A current context; it frees something, so an injected fault does not hit it.
     GivesBack,
     /// Both.
     GivesBackStill,
@@ -176,7 +178,7 @@ impl Needs {
     }
 }
 
-/// One call: counted, failed if it is its turn, done otherwise; then streams go on as the seed says.
+/// One call: counted, failed if a fault is due, otherwise executed; then streams progress as the policy says.
 pub fn call(needs: Needs, body: impl FnOnce(&mut Sim) -> u32) -> u32 {
     let mut guard = lock();
     let sim = guard.get_or_insert_with(Sim::default);
@@ -200,7 +202,7 @@ pub fn set_current(context: u64) {
     CURRENT.set(context);
 }
 
-/// A number of this thread's own. The standard library's has a destructor, which outlives the library once it is unloaded.
+/// A number for this thread. The standard library's has a destructor, which would outlive the unloaded library.
 fn this_thread() -> usize {
     CURRENT.with(|current| std::ptr::from_ref(current) as usize)
 }
@@ -212,7 +214,7 @@ impl Sim {
         self.sticky
     }
 
-    /// A number that was given to nobody yet; small, so that no address is mistaken for it.
+    /// A new handle; small, so that no address is mistaken for it.
     pub fn handle(&mut self) -> u64 {
         self.handles += 1;
         0x1000 + self.handles * 16
@@ -224,15 +226,15 @@ impl Sim {
         status
     }
 
-    /// Begins a row of numbers.
-    pub fn sow(&mut self, seed: u64) {
+    /// Sets the seed.
+    pub fn set_seed(&mut self, seed: u64) {
         self.idle_calls = 0;
-        // Zero would only give zeros.
+        // Zero would only produce zeros.
         (self.sown, self.draws) = (seed, seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     }
 
-    /// The seed, which says how work runs.
-    pub fn sown(&self) -> u64 {
+    /// The seed, which selects the policy.
+    pub fn seed(&self) -> u64 {
         self.sown
     }
 
@@ -244,14 +246,14 @@ impl Sim {
         (self.draws.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % below.max(1)
     }
 
-    /// Whether a call that may wait or takes memory is forbidden to this thread now; then what forbids it is broken.
+    /// Whether a capture forbids this thread to wait or allocate now; if so, that capture becomes invalid.
     fn breaks_a_capture(&mut self) -> bool {
         let captures = self.streams.values_mut().filter_map(|stream| stream.capture.as_mut());
         let forbidding = captures.filter(|capture| capture.mode == 0 || capture.mode == 1 && capture.is_mine());
         forbidding.map(|capture| capture.is_broken = true).count() > 0
     }
 
-    /// Whether work that touches these addresses is still to be done.
+    /// Whether queued work accesses these addresses.
     pub fn is_awaited(&self, start: u64, bytes: usize) -> bool {
         self.streams.values().flat_map(|stream| &stream.queue).any(|work| work.touches(start, start + bytes as u64))
     }
@@ -284,7 +286,7 @@ impl Sim {
 
     pub fn allocate(&mut self, bytes: usize) -> Option<u64> {
         let layout = Layout::from_size_align(bytes, ALIGNMENT).ok()?;
-        // SAFETY: the layout is not empty: no call asks for nothing.
+        // SAFETY: the layout is not empty: no call allocates zero bytes.
         let start = unsafe { alloc(layout) };
         if start.is_null() {
             return None;
@@ -303,20 +305,20 @@ impl Sim {
         true
     }
 
-    /// Destroys a stream, once what it holds is done. False if there is none.
-    pub fn let_go(&mut self, name: u64) -> bool {
+    /// Destroys a stream once its work is done. False if it is unknown.
+    pub fn destroy_stream(&mut self, name: u64) -> bool {
         let Some(stream) = self.streams.get_mut(&name).filter(|stream| !stream.is_gone) else { return false };
         stream.is_gone = true;
-        self.bury();
+        self.remove_destroyed();
         true
     }
 
-    /// Forgets streams that are destroyed and done.
-    pub fn bury(&mut self) {
+    /// Removes streams that are destroyed and done.
+    pub fn remove_destroyed(&mut self) {
         self.streams.retain(|_, stream| !stream.is_gone || !stream.queue.is_empty());
     }
 
-    /// How long the memory is that begins there.
+    /// The length of the memory at an address.
     pub fn length(&self, address: u64) -> Option<usize> {
         self.memory.get(&address).copied()
     }
@@ -326,14 +328,14 @@ impl Sim {
         found.is_some_and(|(start, length)| address + bytes as u64 <= start + *length as u64)
     }
 
-    /// False if a part of them is locked already.
+    /// False if part of it is locked already.
     pub fn lock_pages(&mut self, start: usize, bytes: usize) -> bool {
         let last = self.locks.range(..start + bytes).next_back();
         let is_free = last.is_none_or(|(other, length)| other + length <= start);
         is_free && self.locks.insert(start, bytes).is_none()
     }
 
-    /// How many bytes were locked there.
+    /// Unlocks; the number of bytes that were locked there.
     pub fn unlock_pages(&mut self, start: usize) -> Option<usize> {
         self.locks.remove(&start)
     }
@@ -343,7 +345,7 @@ impl Sim {
         found.is_some_and(|(start, length)| address + bytes <= start + length)
     }
 
-    /// One holder of the context less; with the last it goes.
+    /// Releases the context once; the last release destroys it.
     pub fn release(&mut self) {
         self.holders = self.holders.saturating_sub(1);
         if self.holders == 0 {
@@ -351,7 +353,7 @@ impl Sim {
         }
     }
 
-    /// All of the context goes, whoever made it.
+    /// Destroys the context with everything in it.
     pub fn reset(&mut self) {
         let memory: Vec<u64> = self.memory.keys().copied().collect();
         memory.into_iter().for_each(|address| _ = self.free(address));

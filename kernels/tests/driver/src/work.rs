@@ -1,4 +1,6 @@
-//! What streams queue, and doing it.
+//! The work that streams queue, and its execution.
+//!
+//! Decides when work accesses memory: when it executes.
 
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -6,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::sim::Sim;
 
-/// The driver's numbers of what may go wrong.
+/// The driver's error numbers.
 pub const OUT_OF_MEMORY: u32 = 2;
 pub const INVALID_VALUE: u32 = 1;
 pub const INVALID_CONTEXT: u32 = 201;
@@ -20,19 +22,19 @@ pub const CAPTURE_UNSUPPORTED: u32 = 900;
 pub const CAPTURE_INVALIDATED: u32 = 901;
 pub const CAPTURE_WRONG_THREAD: u32 = 908;
 
-/// A place in a stream that others wait for.
+/// A recorded event.
 #[derive(Debug, Default)]
 pub struct Mark {
     pub done: AtomicBool,
-    /// When it came to pass, in microseconds that the stand-in made up.
+    /// When it was done, in simulated microseconds.
     pub at_us: AtomicU64,
 }
 
-/// A function of the host's, or of a kernel's twin.
+/// A host function, or a kernel's reference implementation.
 pub type HostFunction = unsafe extern "C" fn(*mut c_void);
 pub type Reference = unsafe extern "C" fn(*const *const c_void, *const u32);
 
-/// One thing that a stream does.
+/// One piece of work.
 #[derive(Clone)]
 pub enum Work {
     Up {
@@ -57,12 +59,12 @@ pub enum Work {
         argument: usize,
     },
     Kernel {
-        twin: Reference,
+        reference: Reference,
         arguments: Vec<Vec<u8>>,
         grid: [u32; 6],
     },
     Captured(Arc<Vec<Work>>),
-    /// What comes next takes very long.
+    /// The next piece of work takes very long.
     Delay,
 }
 
@@ -90,7 +92,7 @@ impl Work {
         }
     }
 
-    /// A number for what kind of work it is.
+    /// A number for the kind of work.
     pub fn kind(&self) -> u64 {
         match self {
             Self::Up { .. } => 1,
@@ -105,7 +107,7 @@ impl Work {
         }
     }
 
-    /// Whether it may be done now, as far as other streams go.
+    /// Whether other streams allow it to execute now.
     pub fn is_due(&self) -> bool {
         if let Self::Wait(mark) = self { mark.done.load(Ordering::Relaxed) } else { true }
     }
@@ -115,30 +117,30 @@ impl Work {
         match self {
             Self::Up { from, to, bytes } => {
                 let (true, true) = (sim.is_locked(*from, *bytes), sim.is_memory(*to, *bytes)) else {
-                    return sim.violation("a copy up from or to nowhere", ILLEGAL_ADDRESS);
+                    return sim.violation("an upload with an invalid address", ILLEGAL_ADDRESS);
                 };
                 copy(*from, *to as usize, *bytes);
             }
             Self::Down { from, to, bytes } => {
                 let (true, true) = (sim.is_locked(*to, *bytes), sim.is_memory(*from, *bytes)) else {
-                    return sim.violation("a copy down from or to nowhere", ILLEGAL_ADDRESS);
+                    return sim.violation("a download with an invalid address", ILLEGAL_ADDRESS);
                 };
                 copy(*from as usize, *to, *bytes);
             }
             Self::Across { from, to, bytes } => {
                 let (true, true) = (sim.is_memory(*from, *bytes), sim.is_memory(*to, *bytes)) else {
-                    return sim.violation("a copy on the device from or to nowhere", ILLEGAL_ADDRESS);
+                    return sim.violation("a device copy with an invalid address", ILLEGAL_ADDRESS);
                 };
                 copy(*from as usize, *to as usize, *bytes);
             }
             Self::Host { function, argument } => {
-                // SAFETY: who queued it promised that it may be called with this until the stream has come past it.
+                // SAFETY: whoever queued it promised that it may be called with this argument until it is done.
                 unsafe { function(*argument as *mut c_void) };
             }
-            Self::Kernel { twin, arguments, grid } => {
+            Self::Kernel { reference, arguments, grid } => {
                 let places: Vec<*const c_void> = arguments.iter().map(|argument| argument.as_ptr().cast()).collect();
-                // SAFETY: as many arguments as the twin was registered with, each as long as it said.
-                unsafe { twin(places.as_ptr(), grid.as_ptr()) };
+                // SAFETY: as many arguments as the reference was registered with, each as long.
+                unsafe { reference(places.as_ptr(), grid.as_ptr()) };
             }
             Self::Captured(all) => {
                 return all.iter().map(|work| work.run(sim)).find(|status| *status != 0).unwrap_or(0);
@@ -150,6 +152,6 @@ impl Work {
 }
 
 fn copy(from: usize, to: usize, bytes: usize) {
-    // SAFETY: both were found to be as long within living memory just now; they may overlap.
+    // SAFETY: both were found to be as long within live memory just now; they may overlap.
     unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) };
 }

@@ -1,0 +1,211 @@
+//! What sessions and the device thread share of a loaded graph or kernel: slots, pinned memory, shapes, buffer layout.
+//!
+//! Decides who gets a slot and a pinned buffer, and where tensors lie in a buffer set. Sends no command and calls no driver.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use visage_kernels::cuda::{AxisRange, Pinned, PinnedPool};
+
+use super::super::{Axis, BackendError, KernelSpec, Lengths, Signature, TensorInfo};
+
+/// Alignment of tensors in a buffer set: what `cuMemAlloc` guarantees, and more than any kernel's vector loads need.
+pub const ALIGNMENT_BYTES: usize = 256;
+/// Buffer sets of a graph's slot: one is filled while the other is worked on.
+pub const GRAPH_SETS: usize = 2;
+
+/// Slots and pinned memory of a node: a loaded graph or kernel.
+#[derive(Debug)]
+pub struct Node {
+    /// Its number among all nodes of the device.
+    pub number: usize,
+    pub name: String,
+    slots: Mutex<Vec<SlotState>>,
+    /// Pinned memory, and the generation of the context that it belongs to. `None` while there is no context.
+    pinned: Mutex<Option<(u64, PinnedPool)>>,
+}
+
+/// A slot: whether a session has it, and for each buffer set a token that its outputs hold.
+#[derive(Clone, Debug, Default)]
+struct SlotState {
+    is_taken: bool,
+    held: Vec<Arc<()>>,
+}
+
+impl Node {
+    fn new(number: usize, name: String, (slots, sets): (usize, usize)) -> Self {
+        let slot = || SlotState { is_taken: false, held: (0..sets).map(|_| Arc::default()).collect() };
+        let slots = (0..slots).map(|_| slot()).collect();
+        Self { number, name, slots: Mutex::new(slots), pinned: Mutex::new(None) }
+    }
+
+    /// Sets the pinned memory and its generation, or that there is none.
+    pub fn set_pinned(&self, pinned: Option<(u64, PinnedPool)>) {
+        *self.pinned.lock().unwrap_or_else(PoisonError::into_inner) = pinned;
+    }
+
+    /// Whether no session has a slot.
+    pub fn is_unused(&self) -> bool {
+        !self.slots.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|slot| slot.is_taken)
+    }
+
+    /// A slot for a session, and the tokens of its buffer sets.
+    pub fn take_slot(&self) -> Result<(usize, Vec<Arc<()>>), BackendError> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = || BackendError::Full { graph: self.name.clone(), slots: slots.len() };
+        let slot = slots.iter().position(|slot| !slot.is_taken).ok_or_else(full)?;
+        slots[slot].is_taken = true;
+        Ok((slot, slots[slot].held.clone()))
+    }
+
+    /// Frees a slot.
+    pub fn release_slot(&self, slot: usize) {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)[slot].is_taken = false;
+    }
+
+    /// The generation of the context that its memory belongs to.
+    pub fn generation(&self) -> Option<u64> {
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(generation, _)| *generation)
+    }
+
+    /// A free pinned buffer, for a slot of that generation.
+    pub fn pinned(&self, generation: u64) -> Result<Pinned, BackendError> {
+        let pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
+        let pool = pinned.as_ref().filter(|(current, _)| *current == generation).map(|(_, pool)| pool);
+        let pool = pool.ok_or_else(context_lost)?;
+        pool.take().ok_or(BackendError::Busy { found: "all pinned buffers are in use" })
+    }
+}
+
+/// A loaded graph.
+#[derive(Debug)]
+pub struct LoadedGraph {
+    pub node: Node,
+    pub signature: Signature,
+    /// The longest length of each free axis that memory is reserved for, and the shortest that the engine takes.
+    pub max: Lengths,
+    min: Lengths,
+    /// The axis along which steps of several sessions are batched: the first of every tensor.
+    pub batch_axis: Option<String>,
+    /// Where each output lies in a buffer set, and how long they are together.
+    pub outputs: Layout,
+}
+
+impl LoadedGraph {
+    pub fn new(
+        number: usize,
+        (name, slots): (String, usize),
+        signature: Signature,
+        ranges: &BTreeMap<String, AxisRange>,
+        max_batch: usize,
+    ) -> Result<Self, BackendError> {
+        let batch_axis = batch_axis(&signature);
+        let limit = |axis: &String, max: usize| {
+            if batch_axis.as_ref() == Some(axis) { max.min(max_batch).max(1) } else { max }
+        };
+        let max: Lengths = ranges.iter().map(|(axis, range)| (axis.clone(), limit(axis, range.max))).collect();
+        let min = ranges.iter().map(|(axis, range)| (axis.clone(), range.min)).collect();
+        let size = |tensor: &TensorInfo| tensor.bytes_for(&max).ok_or_else(|| unbounded(tensor));
+        signature.inputs.iter().try_for_each(|input| size(input).map(drop))?;
+        let outputs = Layout::of(signature.outputs.iter().map(size).collect::<Result<Vec<_>, _>>()?);
+        Ok(Self { node: Node::new(number, name, (slots, GRAPH_SETS)), signature, max, min, batch_axis, outputs })
+    }
+
+    /// Bytes of all inputs at their longest, each aligned.
+    pub fn input_bytes(&self) -> usize {
+        self.signature.inputs.iter().filter_map(|input| input.bytes_for(&self.max)).map(aligned).sum()
+    }
+
+    /// How much of the batch axis a step takes; 1 without one.
+    pub fn rows(&self, lengths: &Lengths) -> usize {
+        self.batch_axis.as_ref().and_then(|axis| lengths.get(axis)).copied().unwrap_or(1)
+    }
+
+    /// Whether the graph takes these lengths.
+    pub fn check(&self, lengths: &Lengths) -> Result<(), BackendError> {
+        for (axis, length) in lengths {
+            let (min, max) = (self.min.get(axis).copied().unwrap_or(1), self.max.get(axis).copied().unwrap_or(0));
+            if !(min..=max).contains(length) {
+                return Err(BackendError::Run { found: format!("wanted {min} to {max} {axis}, found {length}") });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The free axis that is the first of every tensor and appears nowhere else: steps may be batched along it.
+fn batch_axis(signature: &Signature) -> Option<String> {
+    let tensors = || signature.inputs.iter().chain(&signature.outputs);
+    let Some(Axis::Free { name, times: 1 }) = signature.inputs.first()?.shape.first() else { return None };
+    let is_it = |axis: &Axis| matches!(axis, Axis::Free { name: other, .. } if other == name);
+    let leads = |tensor: &TensorInfo| {
+        tensor.shape.first() == Some(&Axis::free(name)) && !tensor.shape.iter().skip(1).any(is_it)
+    };
+    tensors().all(leads).then(|| name.clone())
+}
+
+fn unbounded(tensor: &TensorInfo) -> BackendError {
+    let found = format!(
+        "\"{}\" of the shape {}: every free axis must be an input's, with a profile",
+        tensor.name,
+        tensor.shape_text()
+    );
+    BackendError::Load { backend: super::device_status::NAME, found }
+}
+
+/// A loaded kernel.
+#[derive(Debug)]
+pub struct LoadedKernel {
+    pub node: Node,
+    pub spec: KernelSpec,
+    /// Where each written buffer lies in a buffer set.
+    pub outputs: Layout,
+}
+
+impl LoadedKernel {
+    pub fn new(number: usize, slots: usize, spec: KernelSpec) -> Self {
+        let kernel = spec.largest.kernel();
+        let written = kernel.buffers.iter().zip(spec.largest.bytes()).filter(|(buffer, _)| buffer.is_written);
+        let outputs = Layout::of(written.map(|(_, bytes)| *bytes).collect());
+        let sets = spec.buffer_sets.max(1);
+        Self { node: Node::new(number, kernel.name.to_owned(), (slots, sets)), spec, outputs }
+    }
+
+    /// Bytes of everything that a step may upload, each buffer aligned.
+    pub fn input_bytes(&self) -> usize {
+        let is_constant = |at: usize| self.spec.constants.iter().any(|(constant, _)| *constant == at);
+        let bytes = self.spec.largest.bytes().iter().enumerate();
+        bytes.filter(|(at, _)| !is_constant(*at)).map(|(_, bytes)| aligned(*bytes)).sum()
+    }
+}
+
+/// Where tensors lie behind each other, and how long they are.
+#[derive(Clone, Debug, Default)]
+pub struct Layout {
+    pub at: Vec<usize>,
+    pub bytes: usize,
+    /// The longest of them.
+    pub largest: usize,
+}
+
+impl Layout {
+    fn of(sizes: Vec<usize>) -> Self {
+        let mut end = 0;
+        let at = sizes.iter().map(|bytes| {
+            let at = end;
+            end += aligned(*bytes);
+            at
+        });
+        Self { at: at.collect(), bytes: end, largest: sizes.into_iter().max().unwrap_or(0) }
+    }
+}
+
+/// The length of a tensor with its padding.
+pub fn aligned(bytes: usize) -> usize {
+    bytes.next_multiple_of(ALIGNMENT_BYTES)
+}
+
+/// The error for a session of an earlier generation of the context.
+pub fn context_lost() -> BackendError {
+    BackendError::Device { found: "the session's memory is lost: the context is being re-created, or was".to_owned() }
+}
