@@ -57,20 +57,20 @@ impl Pack for CountedRamps {
 }
 
 /// A server of one session with so many viewers, and the count of its encoded frames.
-fn server(max_viewers: usize) -> (House, Arc<AtomicUsize>) {
+fn server(max_viewers: usize) -> (Server, Arc<AtomicUsize>) {
     let text = || "ramp".to_owned();
     let avatar = AvatarInfo { name: text(), title: text(), kind: AvatarKind::Head, background: text() };
     let encoded = Arc::<AtomicUsize>::default();
     let pack = Arc::new(CountedRamps(Ramps([avatar]), Arc::clone(&encoded)));
     let config = SessionsConfig { max_sessions: 1, max_viewers, workers: 1, resolution_px: 128, bitrate_bps: 300_000 };
-    let studio = Sessions::open(config, pack, Wall).expect("workers");
+    let sessions = Sessions::open(config, pack, Wall).expect("workers");
     let config = RtcConfig { host: LOOPBACK, udp_port: 0, public_ips: Vec::new(), capacity: 1 };
-    let counters = studio.registry().counters();
-    let net = RtcServer::start(&config, Arc::clone(&studio), counters, Wall).expect("a port");
-    (House { studio, net }, encoded)
+    let counters = sessions.registry().counters();
+    let net = RtcServer::start(&config, Arc::clone(&sessions), counters, Wall).expect("a port");
+    (Server { sessions, net }, encoded)
 }
 
-async fn create(endpoint: &House, lifetime: SessionLifetime) -> (Client, Joined) {
+async fn create(endpoint: &Server, lifetime: SessionLifetime) -> (Client, Joined) {
     let (mut client, offer) = Client::offering(&CALL).await;
     let options = SessionOptions { lifetime, ..SessionOptions::default() };
     let request = SessionRequest { options, ..SessionRequest::default() };
@@ -79,7 +79,7 @@ async fn create(endpoint: &House, lifetime: SessionLifetime) -> (Client, Joined)
     (client, joined)
 }
 
-async fn watch(endpoint: &House, session: &str) -> (Client, JoinedViewer) {
+async fn watch(endpoint: &Server, session: &str) -> (Client, JoinedViewer) {
     let (mut client, offer) = Client::offering(&WATCH).await;
     let joined = endpoint.net.join_viewer(session, &offer, ViewerRole::ReceiveOnly).await.expect("a viewer slot");
     client.accept(&joined.answer);
@@ -109,17 +109,17 @@ fn one_encode_is_sent_to_every_viewer_and_late_ones_start_with_a_keyframe() {
         let (endpoint, encoded) = server(50);
         let (mut creator, joined) = create(&endpoint, SessionLifetime::Creator).await;
         let (mut early, _) = watch(&endpoint, &joined.id).await;
-        let many = |client: &Client| client.picture_times().len() >= 25;
+        let many = |client: &Client| client.frame_times().len() >= 25;
         let both = tokio::join!(creator.live(WHILE, many), early.live(WHILE, many));
-        assert_eq!(both, (true, true), "{} and {}", creator.picture_times().len(), early.picture_times().len());
+        assert_eq!(both, (true, true), "{} and {}", creator.frame_times().len(), early.frame_times().len());
 
-        let keyframes = creator.key_pictures();
+        let keyframes = creator.keyframes();
         let (mut one, _) = watch(&endpoint, &joined.id).await;
         let (mut two, _) = watch(&endpoint, &joined.id).await;
-        let more = creator.picture_times().len() + 25;
+        let more = creator.frame_times().len() + 25;
         let all = tokio::join!(
-            creator.live(WHILE, |client| client.picture_times().len() >= more),
-            early.live(WHILE, |client| client.picture_times().len() >= more),
+            creator.live(WHILE, |client| client.frame_times().len() >= more),
+            early.live(WHILE, |client| client.frame_times().len() >= more),
             one.live(WHILE, many),
             two.live(WHILE, many),
         );
@@ -128,13 +128,13 @@ fn one_encode_is_sent_to_every_viewer_and_late_ones_start_with_a_keyframe() {
             assert!(late.of(MediaKind::Video)[0].is_key, "a late viewer starts with a keyframe");
             assert!(late.of(MediaKind::Audio).len() >= 25, "{} audio packets", late.of(MediaKind::Audio).len());
         }
-        let asked = creator.key_pictures() - keyframes;
+        let asked = creator.keyframes() - keyframes;
         assert!((1..=2).contains(&asked), "{asked} keyframes for two viewers that joined together");
 
         let encoded = encoded.load(Ordering::Relaxed);
-        let received: usize = [&creator, &early, &one, &two].iter().map(|client| client.picture_times().len()).sum();
+        let received: usize = [&creator, &early, &one, &two].iter().map(|client| client.frame_times().len()).sum();
         assert!(received > encoded * 5 / 4, "{received} frames arrived, {encoded} were encoded");
-        let session = endpoint.studio.find(&joined.id).expect("a session");
+        let session = endpoint.sessions.find(&joined.id).expect("a session");
         let viewers = session.viewers.list(Wall.now());
         assert!(viewers.len() == 4 && viewers.iter().all(|viewer| viewer.frames.on_time >= 20), "{viewers:?}");
         endpoint.net.close().await;
@@ -152,15 +152,15 @@ fn a_viewer_that_leaves_frees_its_slot_and_the_others_go_on() {
         let (_, offer) = Client::offering(&WATCH).await;
         let refused = endpoint.net.join_viewer(&joined.id, &offer, ViewerRole::ReceiveOnly).await.expect_err("full");
         assert!(matches!(refused, JoinError::Viewer(ViewerError::Full { limit: 2 })), "{refused}");
-        let some = |client: &Client| client.picture_times().len() >= 5;
+        let some = |client: &Client| client.frame_times().len() >= 5;
         assert_eq!(tokio::join!(creator.live(WHILE, some), viewer.live(WHILE, some)), (true, true));
 
-        let session = endpoint.studio.find(&joined.id).expect("a session");
+        let session = endpoint.sessions.find(&joined.id).expect("a session");
         assert!(session.viewers.dismiss(&watching.id) && !session.viewers.dismiss(&watching.id), "once");
         assert!(viewer.live(WHILE, |client| client.is_closed).await, "its connection is closed");
         assert_eq!(session.viewers.count(), 1);
-        let more = creator.picture_times().len() + 10;
-        assert!(creator.live(WHILE, |client| client.picture_times().len() >= more).await, "the creator goes on");
+        let more = creator.frame_times().len() + 10;
+        assert!(creator.live(WHILE, |client| client.frame_times().len() >= more).await, "the creator goes on");
         watch(&endpoint, &joined.id).await;
         endpoint.net.close().await;
     });
@@ -177,16 +177,16 @@ fn a_session_ends_as_its_creator_chose() {
             let (endpoint, _) = server(3);
             let (_creator, joined) = create(&endpoint, lifetime).await;
             let (_viewer, watching) = watch(&endpoint, &joined.id).await;
-            let session = endpoint.studio.find(&joined.id).expect("a session");
+            let session = endpoint.sessions.find(&joined.id).expect("a session");
             session.viewers.dismiss(&joined.viewer);
             eventually("the creator left", || {
                 session.viewers.list(Wall.now()).iter().all(|one| one.id != *joined.viewer)
             })
             .await;
-            assert_eq!(endpoint.studio.find(&joined.id).is_some(), outlives_creator, "{lifetime:?}");
+            assert_eq!(endpoint.sessions.find(&joined.id).is_some(), outlives_creator, "{lifetime:?}");
             session.viewers.dismiss(&watching.id);
             eventually("everybody left", || session.viewers.count() == 0).await;
-            assert_eq!(endpoint.studio.find(&joined.id).is_some(), outlives_viewers, "{lifetime:?}");
+            assert_eq!(endpoint.sessions.find(&joined.id).is_some(), outlives_viewers, "{lifetime:?}");
             endpoint.net.close().await;
         }
     });
@@ -204,12 +204,12 @@ fn a_session_without_a_viewer_encodes_nothing_and_is_watched_when_somebody_comes
             tokio::time::sleep(Duration::from_millis(300)).await;
             assert_eq!(encoded.load(Ordering::Relaxed), before, "nobody watches");
             let (mut viewer, watching) = watch(&endpoint, &session.id).await;
-            assert!(viewer.live(WHILE, |client| client.picture_times().len() >= 10).await);
+            assert!(viewer.live(WHILE, |client| client.frame_times().len() >= 10).await);
             assert!(viewer.of(MediaKind::Video)[0].is_key);
             session.viewers.dismiss(&watching.id);
             eventually("it left", || session.viewers.count() == 0).await;
         }
-        assert!(endpoint.studio.end(&session.id, EndReason::Deleted));
+        assert!(endpoint.sessions.end(&session.id, EndReason::Deleted));
         endpoint.net.close().await;
     });
 }
@@ -232,13 +232,13 @@ fn the_microphone_has_one_owner_and_what_others_send_is_not_heard() {
         let silent = endpoint.net.join_viewer(&joined.id, &offer, ViewerRole::ReceiveOnly).await.expect("a slot");
         assert!(!silent.answer.contains("a=sendrecv") && silent.answer.contains("a=sendonly"), "{}", silent.answer);
 
-        let session = endpoint.studio.find(&joined.id).expect("a session");
+        let session = endpoint.sessions.find(&joined.id).expect("a session");
         session.viewers.dismiss(&joined.viewer);
         eventually("the creator left", || session.viewers.count() == 1).await;
         let (mut speaker, taken) = speak().await.expect("the microphone is free");
         assert!(taken.answer.contains("a=sendrecv"), "{}", taken.answer);
         speaker.next_voice = Some(Wall.now());
-        assert!(speaker.live(WHILE, |client| client.picture_times().len() >= 10).await);
+        assert!(speaker.live(WHILE, |client| client.frame_times().len() >= 10).await);
         endpoint.net.close().await;
     });
 }
