@@ -1,4 +1,4 @@
-//! The WebRTC endpoint over real UDP: a server with a test avatar, and str0m peers as clients.
+//! The WebRTC endpoint over real UDP: a server with a plain avatar, and str0m instances as clients.
 
 #[path = "rtc/viewers.rs"]
 mod viewers;
@@ -27,7 +27,7 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// One frame of silence (RFC 6716: CELT, 20 ms).
 const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
 
-/// A face that is a grey ramp which moves.
+/// An avatar that is a moving grey ramp.
 struct Ramp;
 
 impl Animator for Ramp {
@@ -76,37 +76,36 @@ impl Pack for Ramps {
     }
 }
 
-struct TestServer {
+struct Server {
     sessions: Arc<Sessions>,
     net: RtcServer,
 }
 
-fn test_server(max_sessions: usize) -> TestServer {
+fn server(max_sessions: usize) -> Server {
     let text = || "ramp".to_owned();
     let card = AvatarInfo { name: text(), title: text(), kind: AvatarKind::Head, background: text() };
     let config = SessionsConfig { max_sessions, max_viewers: 50, workers: 1, resolution_px: 128, bitrate_bps: 300_000 };
-    let sessions = Sessions::open(config, Arc::new(Ramps([card])), Wall).expect("a sessions");
+    let sessions = Sessions::open(config, Arc::new(Ramps([card])), Wall).expect("workers");
     let config = RtcConfig { host: LOOPBACK, udp_port: 0, public_ips: Vec::new(), capacity: max_sessions };
-    let admission = Arc::clone(&sessions);
-    let net = RtcServer::start(&config, admission, sessions.registry().counters(), Wall).expect("a server");
-    TestServer { sessions, net }
+    let net = RtcServer::start(&config, Arc::clone(&sessions), sessions.registry().counters(), Wall).expect("a port");
+    Server { sessions, net }
 }
 
-impl TestServer {
+impl Server {
     fn address(&self) -> SocketAddr {
         SocketAddr::new(LOOPBACK, self.net.udp_port())
     }
 
-    fn strays(&self) -> u64 {
+    fn stray_packets(&self) -> u64 {
         self.sessions.registry().counters().snapshot().of(Loss::StrayPacket)
     }
 
-    /// The reason for which a session ends, watched for from this call on.
-    fn end_of(&self, id: &str, limit: Duration) -> impl Future<Output = EndReason> + use<> {
+    /// The reason for which a session ends, observed from this call on.
+    fn end_reason(&self, id: &str, limit: Duration) -> impl Future<Output = EndReason> + use<> {
         let mut events = self.sessions.find(id).expect("a session").events.subscribe();
         let ended = async move {
             loop {
-                if let SessionEvent::Ended(reason) = events.recv().await.expect("an end before the silence") {
+                if let SessionEvent::Ended(reason) = events.recv().await.expect("an event before the channel closes") {
                     return reason;
                 }
             }
@@ -115,8 +114,8 @@ impl TestServer {
     }
 }
 
-/// A packet of media as the client got it.
-struct Got {
+/// A media packet as the client received it.
+struct ReceivedPacket {
     mid: Mid,
     header: RtpHeader,
     is_key: bool,
@@ -127,23 +126,23 @@ struct Client {
     socket: UdpSocket,
     mids: Vec<(MediaKind, Mid)>,
     pending: Option<SdpPendingOffer>,
-    got: Vec<Got>,
-    /// Whole pictures as they came out of their packets.
+    got: Vec<ReceivedPacket>,
+    /// Complete frames.
     pictures: Vec<Vec<u8>>,
     is_connected: bool,
     is_closed: bool,
     next_voice: Option<Instant>,
     voice_samples: u64,
-    /// The last packet of voice as it went over the wire.
+    /// The last audio packet as it was sent.
     wire: Vec<u8>,
 }
 
 impl Client {
     async fn offering(lines: &[(MediaKind, Direction)]) -> (Self, String) {
-        Self::offering_pictures(&[Codec::H264, Codec::Vp8], lines).await
+        Self::offering_codecs(&[Codec::H264, Codec::Vp8], lines).await
     }
 
-    async fn offering_pictures(codecs: &[Codec], lines: &[(MediaKind, Direction)]) -> (Self, String) {
+    async fn offering_codecs(codecs: &[Codec], lines: &[(MediaKind, Direction)]) -> (Self, String) {
         let socket = UdpSocket::bind((LOOPBACK, 0)).await.expect("a socket");
         let (h264, vp8) = (codecs.contains(&Codec::H264), codecs.contains(&Codec::Vp8));
         let builder = Rtc::builder().clear_codecs().enable_opus(true, false).enable_h264(h264).enable_vp8(vp8);
@@ -171,12 +170,12 @@ impl Client {
         (client, offer.to_sdp_string())
     }
 
-    async fn join(server: &TestServer, lines: &[(MediaKind, Direction)]) -> (Self, Joined) {
+    async fn join(server: &Server, lines: &[(MediaKind, Direction)]) -> (Self, Joined) {
         let (client, offer) = Self::offering(lines).await;
         client.joining(server, &offer).await
     }
 
-    async fn joining(mut self, server: &TestServer, offer: &str) -> (Self, Joined) {
+    async fn joining(mut self, server: &Server, offer: &str) -> (Self, Joined) {
         let joined = server.net.join(offer, SessionRequest::default()).await.expect("a session");
         let answer = SdpAnswer::from_sdp_string(&joined.answer).expect("an answer");
         let pending = self.pending.take().expect("an offer");
@@ -188,13 +187,13 @@ impl Client {
         self.mids.iter().find(|(its, _)| *its == kind).expect("a line of that kind").1
     }
 
-    fn of(&self, kind: MediaKind) -> Vec<&Got> {
+    fn of(&self, kind: MediaKind) -> Vec<&ReceivedPacket> {
         let mid = self.mid(kind);
         self.got.iter().filter(|got| got.mid == mid).collect()
     }
 
-    /// RTP times of the pictures in the order of arrival.
-    fn picture_times(&self) -> Vec<u32> {
+    /// RTP times of the frames in the order of arrival.
+    fn frame_times(&self) -> Vec<u32> {
         let mut times: Vec<u32> = self.of(MediaKind::Video).iter().map(|got| got.header.timestamp).collect();
         times.dedup();
         times
@@ -207,13 +206,13 @@ impl Client {
         keys.len()
     }
 
-    fn want_key(&mut self) {
+    fn request_keyframe(&mut self) {
         let mid = self.mid(MediaKind::Video);
         let mut api = self.rtc.direct_api();
         api.stream_rx_by_mid(mid, None).expect("a stream").request_keyframe(KeyframeRequestKind::Pli);
     }
 
-    /// Lives until `is_done`; false if the limit comes first.
+    /// Runs until `is_done`; false if the limit comes first.
     async fn live(&mut self, limit: Duration, is_done: impl Fn(&Self) -> bool) -> bool {
         let end = Wall.now() + limit;
         let mut buffer = vec![0; 2048];
@@ -253,14 +252,14 @@ impl Client {
 
     async fn speak(&mut self) -> Instant {
         loop {
-            match self.rtc.poll_output().expect("a machine that works") {
+            match self.rtc.poll_output().expect("a client that works") {
                 Output::Timeout(at) => return at,
                 Output::Transmit(datagram) => {
                     let bytes: &[u8] = &datagram.contents;
                     if bytes[0] >= 128 && !(64..96).contains(&(bytes[1] & 0x7f)) {
                         self.wire = bytes.to_vec();
                     }
-                    self.socket.send_to(bytes, datagram.destination).await.expect("a free way");
+                    self.socket.send_to(bytes, datagram.destination).await.expect("a socket that sends");
                 }
                 Output::Event(Event::Connected) => self.is_connected = true,
                 Output::Event(Event::Closed) => self.is_closed = true,
@@ -278,7 +277,7 @@ impl Client {
         let codec = self.rtc.codec_config().find(|params| params.pt() == header.payload_type);
         let Some(kind) = codec.map(|params| params.spec().codec.kind()).filter(|_| !payload.is_empty()) else { return };
         let mid = self.mid(kind);
-        self.got.push(Got { mid, header, is_key: kind == MediaKind::Video && is_key(&payload) });
+        self.got.push(ReceivedPacket { mid, header, is_key: kind == MediaKind::Video && is_key(&payload) });
     }
 }
 
@@ -301,16 +300,16 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 #[test]
-fn pictures_and_voice_come_on_one_line() {
+fn video_and_audio_come_on_one_time_line() {
     runtime().block_on(async {
-        let server = test_server(2);
+        let server = server(2);
         let (mut client, joined) = Client::join(&server, &CALL).await;
         assert!(joined.answer.matches("a=msid:visage ").count() == 2, "one stream: {}", joined.answer);
         assert_eq!(joined.answer.matches("H264/90000").count(), 1, "one kind of H.264: {}", joined.answer);
-        let enough = |client: &Client| client.picture_times().len() >= 25 && client.of(MediaKind::Audio).len() >= 50;
-        assert!(client.live(WHILE, enough).await, "{} pictures", client.picture_times().len());
+        let enough = |client: &Client| client.frame_times().len() >= 25 && client.of(MediaKind::Audio).len() >= 50;
+        assert!(client.live(WHILE, enough).await, "{} pictures", client.frame_times().len());
 
-        let times = client.picture_times();
+        let times = client.frame_times();
         assert!(
             times.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) % 3600 == 0 && pair[1] > pair[0]),
             "{times:?}"
@@ -319,8 +318,8 @@ fn pictures_and_voice_come_on_one_line() {
         assert!(voices.iter().all(|got| got.header.timestamp % 960 == 0));
         let (voice, picture) = (f64::from(voices[49].header.timestamp) / 48e3, f64::from(times[24]) / 90e3);
         assert!((voice - picture).abs() < 0.5, "voice at {voice} s, picture at {picture} s");
-        assert!(client.of(MediaKind::Video)[0].is_key, "the first picture is one to start from");
-        let delays = |got: &&Got| got.header.ext_vals.play_delay_min.map(|delay| delay.numer());
+        assert!(client.of(MediaKind::Video)[0].is_key, "the first frame is a keyframe");
+        let delays = |got: &&ReceivedPacket| got.header.ext_vals.play_delay_min.map(|delay| delay.numer());
         assert_eq!(client.of(MediaKind::Video).iter().find_map(delays), Some(0), "no play-out delay is asked for");
         let frames = server.sessions.registry().stats(&joined.id, Wall.now()).expect("a session").meter.frames;
         assert!(frames.on_time + frames.late >= 25, "frames are counted when they leave: {frames:?}");
@@ -329,27 +328,27 @@ fn pictures_and_voice_come_on_one_line() {
 }
 
 #[test]
-fn a_lost_frame_is_answered_with_a_keyframe() {
+fn a_picture_loss_indication_is_answered_with_a_keyframe() {
     runtime().block_on(async {
-        let server = test_server(1);
+        let server = server(1);
         let (mut client, _) = Client::join(&server, &CALL).await;
-        assert!(client.live(WHILE, |client| client.picture_times().len() >= 20).await);
+        assert!(client.live(WHILE, |client| client.frame_times().len() >= 20).await);
         let before = client.keyframes();
         let asked = Wall.now();
-        client.want_key();
+        client.request_keyframe();
         assert!(client.live(WHILE, |client| client.keyframes() > before).await, "no keyframe");
         assert!(Wall.now() - asked < Duration::from_millis(700), "after {:?}", Wall.now() - asked);
     });
 }
 
 #[test]
-fn garbage_and_replays_are_counted_and_disturb_nobody() {
+fn garbage_and_replays_are_counted_and_disturb_no_session() {
     runtime().block_on(async {
-        let server = test_server(2);
+        let server = server(2);
         let (mut one, first) = Client::join(&server, &CALL).await;
         let (mut two, _) = Client::join(&server, &CALL).await;
         one.next_voice = Some(Wall.now());
-        let both = |client: &Client| client.picture_times().len() >= 5;
+        let both = |client: &Client| client.frame_times().len() >= 5;
         assert!(one.live(WHILE, |client| both(client) && client.voice_samples >= 960 * 25).await);
         assert!(two.live(WHILE, both).await);
 
@@ -361,23 +360,23 @@ fn garbage_and_replays_are_counted_and_disturb_nobody() {
                 *first = [0, 1, 22, 128, 144, 255][n % 6];
             }
             let socket = if n % 2 == 0 { &stranger } else { &one.socket };
-            socket.send_to(&bytes, server.address()).await.expect("a free way");
+            socket.send_to(&bytes, server.address()).await.expect("a socket that sends");
         }
-        stranger.send_to(&forged_request(&first.answer), server.address()).await.expect("a free way");
+        stranger.send_to(&forged_request(&first.answer), server.address()).await.expect("a socket that sends");
         for _ in 0..10 {
-            one.socket.send_to(&one.wire, server.address()).await.expect("a free way");
+            one.socket.send_to(&one.wire, server.address()).await.expect("a socket that sends");
         }
-        let (seen_one, seen_two) = (one.picture_times().len(), two.picture_times().len());
-        assert!(one.live(WHILE, |client| client.picture_times().len() >= seen_one + 25).await, "the first goes on");
-        assert!(two.live(WHILE, |client| client.picture_times().len() >= seen_two + 25).await, "the second goes on");
-        assert!(server.strays() >= 101, "{} strays", server.strays());
+        let (seen_one, seen_two) = (one.frame_times().len(), two.frame_times().len());
+        assert!(one.live(WHILE, |client| client.frame_times().len() >= seen_one + 25).await, "the first goes on");
+        assert!(two.live(WHILE, |client| client.frame_times().len() >= seen_two + 25).await, "the second goes on");
+        assert!(server.stray_packets() >= 101, "{} stray_packets", server.stray_packets());
         let refused =
             server.sessions.registry().stats(&first.id, Wall.now()).expect("a session").meter.losses["stray_packet"];
         assert!(refused >= 10, "{refused} of its own were refused");
     });
 }
 
-/// A binding request with the right name and a wrong signature.
+/// A binding request with the right user name and a wrong MESSAGE-INTEGRITY.
 fn forged_request(answer: &str) -> Vec<u8> {
     let name = answer.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:")).expect("a name").to_owned() + ":x";
     let mut bytes = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
@@ -393,22 +392,22 @@ fn forged_request(answer: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_peer_that_vanishes_frees_its_place() {
+fn a_peer_that_vanishes_frees_its_capacity() {
     runtime().block_on(async {
-        let server = test_server(1);
+        let server = server(1);
         let (mut client, joined) = Client::join(&server, &CALL).await;
-        assert!(client.live(WHILE, |client| client.picture_times().len() >= 5).await);
+        assert!(client.live(WHILE, |client| client.frame_times().len() >= 5).await);
         drop(client);
-        assert_eq!(server.end_of(&joined.id, Duration::from_secs(10)).await, EndReason::Silent);
+        assert_eq!(server.end_reason(&joined.id, Duration::from_secs(10)).await, EndReason::Silent);
         let (mut next, _) = Client::join(&server, &CALL).await;
-        assert!(next.live(WHILE, |client| client.picture_times().len() >= 5).await, "the place is free again");
+        assert!(next.live(WHILE, |client| client.frame_times().len() >= 5).await, "the capacity is free again");
     });
 }
 
 /// Takes everything and sends nothing.
-struct Pit;
+struct Discard;
 
-impl Outlet for Pit {
+impl Outlet for Discard {
     fn has_room(&self) -> bool {
         true
     }
@@ -419,52 +418,55 @@ impl Outlet for Pit {
 }
 
 #[test]
-fn frames_that_are_on_their_way_when_a_session_ends_are_dropped() {
+fn frames_in_flight_when_a_session_ends_are_counted_as_dropped() {
     runtime().block_on(async {
-        let server = test_server(1);
-        let handle = server.sessions.start(&SessionRequest::default(), Box::new(Pit)).expect("a session");
-        handle.inbox.set_watching(1);
-        let mut events = handle.events.subscribe();
+        let server = server(1);
+        let ticket = server.sessions.start(&SessionRequest::default(), Box::new(Discard)).expect("a session");
+        ticket.inbox.set_watching(1);
+        let mut events = ticket.events.subscribe();
         while !matches!(events.recv().await.expect("an event"), SessionEvent::Quality(_)) {}
-        assert!(server.sessions.end(&handle.id, EndReason::Deleted));
+        assert!(server.sessions.end(&ticket.id, EndReason::Deleted));
         let report = server.sessions.registry().totals();
         assert!(report.frames.due >= 20 && report.frames.dropped == report.frames.due, "{:?}", report.frames);
-        // A busy machine may be too late for some; the rest was encoded and is on its way.
+        // A busy machine may be too late for some; the rest was encoded and is in flight.
         let lost = [Loss::UnsentFrame, Loss::LateFrame].map(|loss| report.losses[loss.name()]);
         assert!(lost[0] > 0 && lost[0] + lost[1] == report.frames.due, "{lost:?}");
     });
 }
 
 #[test]
-fn goodbyes_are_heard_on_both_sides() {
+fn closing_is_signalled_in_both_directions() {
     runtime().block_on(async {
-        let server = test_server(3);
+        let server = server(3);
         let (mut leaver, left) = Client::join(&server, &CALL).await;
-        assert!(leaver.live(WHILE, |client| client.picture_times().len() >= 3).await);
-        let end = server.end_of(&left.id, Duration::from_secs(2));
-        leaver.rtc.close().expect("an orderly close");
+        assert!(leaver.live(WHILE, |client| client.frame_times().len() >= 3).await);
+        let end = server.end_reason(&left.id, Duration::from_secs(2));
+        leaver.rtc.close().expect("a close");
         leaver.speak().await;
         assert_eq!(end.await, EndReason::PeerClosed);
 
         let (mut ended, session) = Client::join(&server, &CALL).await;
-        assert!(ended.live(WHILE, |client| client.picture_times().len() >= 3).await);
+        assert!(ended.live(WHILE, |client| client.frame_times().len() >= 3).await);
         assert!(server.sessions.end(&session.id, EndReason::Deleted));
-        assert!(ended.live(Duration::from_secs(2), |client| client.is_closed).await, "the server sends DTLS close");
+        assert!(
+            ended.live(Duration::from_secs(2), |client| client.is_closed).await,
+            "the server closes the connection"
+        );
 
         let (mut last, _) = Client::join(&server, &CALL).await;
-        assert!(last.live(WHILE, |client| client.picture_times().len() >= 3).await);
+        assert!(last.live(WHILE, |client| client.frame_times().len() >= 3).await);
         let began = Wall.now();
         server.net.close().await;
         assert!(Wall.now() - began < Duration::from_secs(2));
-        assert!(last.live(Duration::from_secs(2), |client| client.is_closed).await, "closing sends DTLS close");
+        assert!(last.live(Duration::from_secs(2), |client| client.is_closed).await, "shutdown closes the connection");
         let (_, offer) = Client::offering(&CALL).await;
         assert!(matches!(server.net.join(&offer, SessionRequest::default()).await, Err(JoinError::Closing)));
-        assert!(server.sessions.registry().list(Wall.now()).is_empty(), "nobody is left");
+        assert!(server.sessions.registry().list(Wall.now()).is_empty(), "no session is left");
     });
 }
 
 #[test]
-fn every_shape_of_offer_that_can_see_is_served() {
+fn every_shape_of_offer_that_receives_video_is_served() {
     use Direction::{RecvOnly, SendOnly, SendRecv};
     use MediaKind::{Audio, Video};
     let shapes: [&[(MediaKind, Direction)]; 5] = [
@@ -475,23 +477,23 @@ fn every_shape_of_offer_that_can_see_is_served() {
         &[(Audio, SendRecv), (Video, SendRecv)],
     ];
     runtime().block_on(async {
-        let server = test_server(shapes.len());
+        let server = server(shapes.len());
         for shape in shapes {
             let (mut client, _) = Client::join(&server, shape).await;
             let hears = |client: &Client| match shape.iter().find(|(kind, _)| *kind == Audio) {
                 Some((_, RecvOnly | SendRecv)) => client.of(Audio).len() >= 5,
                 _ => true,
             };
-            let is_served = |client: &Client| client.picture_times().len() >= 5 && hears(client);
+            let is_served = |client: &Client| client.frame_times().len() >= 5 && hears(client);
             assert!(client.live(WHILE, is_served).await, "{shape:?}");
         }
     });
 }
 
 #[test]
-fn refused_offers_leave_nobody_behind() {
+fn refused_offers_leave_no_session_behind() {
     runtime().block_on(async {
-        let server = test_server(1);
+        let server = server(1);
         let net = &server.net;
         let join =
             |offer: String| async move { net.join(&offer, SessionRequest::default()).await.map(|joined| joined.id) };
@@ -511,7 +513,7 @@ fn refused_offers_leave_nobody_behind() {
         }
         let deaf = Client::offering(&[(MediaKind::Video, Direction::SendOnly)]).await.1;
         assert!(matches!(join(deaf).await, Err(JoinError::BadOffer { .. })));
-        assert!(server.sessions.registry().list(Wall.now()).is_empty(), "nobody is left");
+        assert!(server.sessions.registry().list(Wall.now()).is_empty(), "no session is left");
 
         assert!(join(offer.clone()).await.is_ok());
         assert!(matches!(join(offer).await, Err(JoinError::Admit(AdmitError::Full { limit: 1 }))));
@@ -522,14 +524,14 @@ fn refused_offers_leave_nobody_behind() {
 #[test]
 fn an_offer_of_vp8_alone_is_refused_by_a_build_without_it() {
     runtime().block_on(async {
-        let server = test_server(1);
-        let (_, offer) = Client::offering_pictures(&[Codec::Vp8], &CALL).await;
+        let server = server(1);
+        let (_, offer) = Client::offering_codecs(&[Codec::Vp8], &CALL).await;
         let refused = server.net.join(&offer, SessionRequest::default()).await.map(|joined| joined.id);
         assert!(
             matches!(&refused, Err(JoinError::NoUsableVideo { offered }) if offered.starts_with("VP8/90000")),
             "{refused:?}"
         );
-        assert!(server.sessions.registry().list(Wall.now()).is_empty(), "nobody is left");
+        assert!(server.sessions.registry().list(Wall.now()).is_empty(), "no session is left");
     });
 }
 
@@ -540,35 +542,35 @@ mod vp8 {
     use visage::session::SessionCommand;
     use visage_kernels::vp8::Decoder;
 
-    /// Whether a frame is one to start from (RFC 6386, section 9.1).
+    /// Whether a frame is a keyframe (RFC 6386, section 9.1).
     fn is_key(frame: &[u8]) -> bool {
         frame[0] & 1 == 0
     }
 
     #[test]
-    fn an_offer_of_vp8_alone_gets_pictures_that_decode() {
+    fn an_offer_of_vp8_alone_gets_frames_that_decode() {
         runtime().block_on(async {
-            let server = test_server(1);
-            let (client, offer) = Client::offering_pictures(&[Codec::Vp8], &CALL).await;
+            let server = server(1);
+            let (client, offer) = Client::offering_codecs(&[Codec::Vp8], &CALL).await;
             let (mut client, joined) = client.joining(&server, &offer).await;
             assert!(joined.answer.contains("VP8/90000") && !joined.answer.contains("H264"), "{}", joined.answer);
             assert_eq!(server.sessions.find(&joined.id).expect("a session").codec, VideoCodec::Vp8);
             let (mut decoder, mut seen, mut keys) = (Decoder::new().expect("a decoder"), 0, Vec::new());
             assert!(client.live(WHILE, |client| client.pictures.len() >= 20).await, "{} came", client.pictures.len());
 
-            client.want_key();
+            client.request_keyframe();
             let before = client.pictures.len();
             let has_key = |client: &Client| client.pictures[before..].iter().any(|frame| is_key(frame));
-            assert!(client.live(WHILE, has_key).await, "a picture that was lost is answered with a keyframe");
+            assert!(client.live(WHILE, has_key).await, "a picture loss indication is answered with a keyframe");
 
-            let handle = server.sessions.find(&joined.id).expect("a session");
-            handle.inbox.set_bitrate(120_000);
+            let ticket = server.sessions.find(&joined.id).expect("a session");
+            ticket.inbox.set_bitrate(120_000);
             let after = client.pictures.len() + 25;
             assert!(client.live(WHILE, |client| client.pictures.len() >= after).await, "the stream goes on");
             for (n, frame) in client.pictures.iter().enumerate() {
                 let (width, height, luma) = decoder.decode(frame).expect("a picture");
                 assert_eq!(width, height);
-                // The face is a ramp of luma, row by row dark and bright: few bits blur it, but grey it is not.
+                // The avatar is a ramp of luma, dark and bright in every row: a low bitrate blurs it, but does not make it grey.
                 let (least, most) = (luma.iter().min().expect("pixels"), luma.iter().max().expect("pixels"));
                 assert!(most - least > 60, "picture {n} has luma from {least} to {most}");
                 seen += 1;
@@ -582,11 +584,11 @@ mod vp8 {
     #[test]
     fn a_peer_that_knows_both_gets_h264() {
         runtime().block_on(async {
-            let server = test_server(1);
+            let server = server(1);
             let (mut client, joined) = Client::join(&server, &CALL).await;
             assert_eq!(server.sessions.find(&joined.id).expect("a session").codec, VideoCodec::H264);
             assert!(!joined.answer.contains("VP8"), "{}", joined.answer);
-            assert!(client.live(WHILE, |client| client.picture_times().len() >= 5).await);
+            assert!(client.live(WHILE, |client| client.frame_times().len() >= 5).await);
         });
     }
 }

@@ -23,8 +23,8 @@ use super::network_stats::{Network, NetworkStats};
 use super::timeouts::Timeouts;
 use crate::codec::FrameKind;
 use crate::session::{EndReason, KeyframeReason, Outgoing, OutgoingMedia, ViewerHandle};
-use crate::telemetry::{Loss, Stage};
-use crate::time::{OPUS_HZ, RtpTime, SPEECH_HZ, SampleIndex, VIDEO_CLOCK_HZ};
+use crate::telemetry::Loss;
+use crate::time::{SPEECH_HZ, SampleIndex, VIDEO_CLOCK_HZ};
 use egress::Egress;
 use ingress::Ingress;
 use media_lines::{MediaLines, payload_type};
@@ -249,25 +249,6 @@ impl Peer {
         Ok(())
     }
 
-    /// Counts encoded frames that are never sent.
-    fn count_dropped_frames(&self, count: usize) {
-        self.viewer.frames_dropped(count, Loss::UnsentFrame);
-    }
-
-    fn write_audio(&mut self, outgoing: &Outgoing, now: Instant, bytes: &Arc<[u8]>) -> Result<(), RtcError> {
-        if outgoing.media.utterance < self.viewer.session.inbox.utterance() {
-            self.count_loss(Loss::StaleUtterance);
-            return Ok(());
-        }
-        let Some(line) = self.lines.audio().filter(|_| self.network.stats.is_connected) else { return Ok(()) };
-        let Some(writer) = self.rtc.writer(line.mid) else { return Ok(()) };
-        let time = MediaTime::new(rtp_ticks(outgoing.media.at, OPUS_HZ), Frequency::FORTY_EIGHT_KHZ);
-        writer.write(line.pt, outgoing.clock.min(now), time, Arc::clone(bytes))?;
-        // For the latency marks only: audio is not paced and leaves with the next poll.
-        self.egress.audio.push(outgoing.media.at.to_rtp(), outgoing.media.marks, now);
-        Ok(())
-    }
-
     /// Polls str0m until it waits for time or input, and does what follows from its events.
     fn drive(&mut self, now: Instant, transmit: &mut Transmitter<'_>) -> Result<PeerState, RtcError> {
         let mut state = self.poll(now, transmit)?;
@@ -316,26 +297,6 @@ impl Peer {
         } else if let Some(id) = demux::stun_success_id(datagram) {
             self.ingress.on_stun_answered(id, now);
         }
-    }
-
-    /// A frame or an audio packet counts as sent with its first RTP packet.
-    fn on_rtp_sent(&mut self, pt: u8, rtp: u32, sent_at: Instant) {
-        if self.lines.video().is_some_and(|line| *line.pt == pt) {
-            self.on_video_sent(RtpTime(rtp), sent_at);
-        } else if self.lines.audio().is_some_and(|line| *line.pt == pt)
-            && let Some(mut packet) = self.egress.audio.on_first_packet(RtpTime(rtp))
-        {
-            packet.marks.stamp(Stage::Sent, sent_at);
-            self.viewer.session.meter.voice_sent(&packet.marks);
-        }
-    }
-
-    fn on_video_sent(&mut self, rtp: RtpTime<VIDEO_CLOCK_HZ>, sent_at: Instant) {
-        let Some(mut frame) = self.egress.video.on_first_packet(rtp) else { return };
-        self.count_dropped_frames(frame.skipped);
-        frame.marks.stamp(Stage::Sent, sent_at);
-        let due = frame.marks.at(Stage::PlayoutDue).unwrap_or(sent_at);
-        self.viewer.frame_sent(&frame.marks, sent_at.saturating_duration_since(due));
     }
 
     fn on_event(&mut self, event: Event, now: Instant) -> Option<EndReason> {

@@ -27,7 +27,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const STATS_INTERVAL: Duration = Duration::from_millis(250);
 /// The retransmission cache of video: packets, their age, and the share of all sent bytes that retransmissions may take.
 /// str0m 0.25 allows 0.15 (`streams/send.rs`), and then gives up every retransmission as soon as a fifth of the packets is
-/// lost. Measured by `where_a_third_of_a_picture_is_lost_nearly_all_of_it_is_sent_again` in tests/loopback.
+/// lost. Measured by `with_a_third_of_the_video_lost_nearly_all_of_it_is_retransmitted` in tests/loopback.
 const RTX_CACHE: (usize, Duration, f32) = (2_000, Duration::from_secs(3), 0.5);
 
 /// When video packets leave str0m.

@@ -1,20 +1,20 @@
-//! Pictures from packets, as a browser puts them together.
+//! Frames from packets, as a browser assembles them.
 //!
-//! A picture is whole when it has all packets from its start to its mark. A keyframe is shown whenever it is whole, and
-//! what is older is forgotten; any other only right after the one before it (RFC 6184, sections 5.6 to 5.8).
+//! A frame is complete when all packets from its start to its marker are there. A keyframe is shown as soon as it is complete,
+//! and what is older is dropped; any other frame only directly after its predecessor (RFC 6184, sections 5.6 to 5.8).
 
 use std::collections::BTreeMap;
 
 use str0m::rtp::RtpHeader;
 
-/// One packet of H.264.
+/// One H.264 packet.
 struct Part {
     time: u32,
     is_last: bool,
     payload: Vec<u8>,
 }
 
-/// A picture that can be decoded.
+/// A frame that can be decoded.
 pub struct Whole {
     pub time: u32,
     pub is_key: bool,
@@ -38,7 +38,7 @@ const FRAGMENT: u8 = 28;
 const START_CODE: [u8; 4] = [0, 0, 0, 1];
 
 impl Assembly {
-    /// Takes a packet as it was sent first, or what a packet that was sent again holds of one.
+    /// Takes a packet, or the original in a retransmission.
     pub fn take(&mut self, header: &RtpHeader, sequence: u16, payload: &[u8]) {
         let forth = sequence.wrapping_sub(self.newest as u16).cast_signed();
         let sequence = self.newest.wrapping_add_signed(i64::from(forth));
@@ -50,7 +50,7 @@ impl Assembly {
         self.parts.entry(sequence).or_insert(part);
     }
 
-    /// The next picture that can be decoded.
+    /// The next frame that can be decoded.
     pub fn next(&mut self) -> Option<Whole> {
         let follows = self.shown_to.and_then(|shown| self.whole(shown + 1));
         let starts = || self.parts.iter().filter(|(_, part)| begins_key(&part.payload)).map(|(sequence, _)| *sequence);
@@ -63,7 +63,7 @@ impl Assembly {
         Some(Whole { time, is_key: begins_key(&parts.first_key_value()?.1.payload), bytes })
     }
 
-    /// First and last packet of the picture that begins at `start`, if it is whole.
+    /// First and last packet of the frame that begins at `start`, if it is complete.
     fn whole(&self, start: u64) -> Option<(u64, u64)> {
         let first = self.parts.get(&start).filter(|part| begins(&part.payload))?;
         for (at, part) in (start..).zip(self.parts.range(start..)) {
@@ -88,7 +88,7 @@ fn begins(payload: &[u8]) -> bool {
     begins_key(payload) || kind == SINGLE || kind == FRAGMENT && is_first_fragment()
 }
 
-/// What a payload adds to the bytes of a picture.
+/// What a payload adds to the bytes of a frame.
 fn units(payload: &[u8]) -> Vec<u8> {
     match payload[0] & 31 {
         SEVERAL => {

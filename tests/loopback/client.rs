@@ -1,4 +1,4 @@
-//! The other side: a WebRTC machine that speaks, looks, listens and asks for keyframes as a browser does.
+//! The client: a str0m instance that sends speech, decodes video and requests keyframes as a browser does.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,13 +19,13 @@ use crate::voice::Voice;
 
 pub const SERVER: ([u8; 4], u16) = ([192, 0, 2, 1], 4000);
 pub const CLIENT: ([u8; 4], u16) = ([192, 0, 2, 2], 5000);
-/// A browser without a picture to show asks for a keyframe after this, and again if it does not come (libwebrtc).
+/// A browser without a frame to show requests a keyframe after this, and again if it does not arrive (libwebrtc).
 const WAIT_FOR_PICTURE: Duration = Duration::from_secs(3);
 const WAIT_FOR_KEY: Duration = Duration::from_millis(200);
-/// Side of the squares in which brightness is averaged, in pixels.
+/// Side of the cells in which brightness is averaged, in pixels.
 const CELL: usize = 8;
 
-/// A picture that was decoded.
+/// A decoded frame.
 pub struct Seen {
     /// RTP time, unwrapped.
     pub at: u64,
@@ -33,7 +33,7 @@ pub struct Seen {
     pub is_key: bool,
     pub bytes: usize,
     pub side_px: usize,
-    /// Mean luma of each square, row by row.
+    /// Mean luma of each cell, row by row.
     pub cells: Vec<f32>,
 }
 
@@ -46,26 +46,26 @@ pub struct Client {
     pub wake_at: Instant,
     pub is_connected: bool,
     pub seen: Vec<Seen>,
-    /// Packets of voice as they came, with their RTP times.
+    /// Audio packets in the order of arrival, with their RTP times.
     pub heard: Vec<(u64, Bytes)>,
-    /// The newest statistics of each line.
+    /// The newest statistics of each m-line.
     pub ingress: BTreeMap<Mid, MediaIngressStats>,
-    /// Keyframes requested.
+    /// Requested keyframes.
     pub asked: Vec<Instant>,
     assembly: Assembly,
-    /// Nothing but a keyframe will do.
+    /// Only a keyframe can be decoded.
     needs_key: bool,
-    /// When it asks for a keyframe unless a picture comes.
+    /// When it requests a keyframe unless a frame arrives.
     asks_at: Option<Instant>,
     mouth: Mouth,
 }
 
-/// What the client says and when.
+/// What the client says, and when.
 struct Mouth {
     voice: Voice,
     next_at: Option<Instant>,
     spoken: u64,
-    /// By how much its clock is faster than ours.
+    /// How much faster its clock is than the server's.
     faster_ppm: f64,
 }
 
@@ -107,19 +107,19 @@ impl Client {
         self.rtc.sdp_api().accept_answer(pending, answer).expect("a fitting answer");
     }
 
-    /// Payload types of pictures: as they are, and sent again.
+    /// Payload types of video and of its retransmissions.
     pub fn picture_types(&self) -> (u8, u8) {
-        let video = self.rtc.media(self.video).expect("a line of pictures");
+        let video = self.rtc.media(self.video).expect("a video line");
         let used = video.remote_pts().first().copied().expect("a codec in common");
         let params = self.rtc.codec_config().find(|params| params.pt() == used).expect("its parameters");
-        (*used, *params.resend().expect("a way to send again"))
+        (*used, *params.resend().expect("a retransmission type"))
     }
 
     pub fn video_stats(&self) -> &MediaIngressStats {
         &self.ingress[&self.video]
     }
 
-    /// When it speaks next.
+    /// When it sends speech next.
     pub fn speaks_at(&self) -> Option<Instant> {
         self.mouth.next_at
     }
@@ -141,7 +141,7 @@ impl Client {
         self.speak(now)
     }
 
-    /// Says the next 20 ms.
+    /// Sends the next 20 ms of speech.
     pub fn talk(&mut self, now: Instant) -> Vec<Vec<u8>> {
         let mouth = &mut self.mouth;
         mouth.next_at = Some(now + Duration::from_secs_f64(0.02 / (1.0 + mouth.faster_ppm * 1e-6)));
@@ -157,7 +157,7 @@ impl Client {
     fn speak(&mut self, now: Instant) -> Vec<Vec<u8>> {
         let mut sent = Vec::new();
         loop {
-            match self.rtc.poll_output().expect("a machine that works") {
+            match self.rtc.poll_output().expect("a client that works") {
                 Output::Timeout(at) if at <= now => {
                     self.rtc.handle_input(Input::Timeout(now)).expect("a sane clock");
                 }
@@ -187,7 +187,7 @@ impl Client {
         }
     }
 
-    /// Decodes what can be decoded with this packet; asks for a keyframe where nothing can for long.
+    /// Decodes what this packet completes; requests a keyframe if nothing could be decoded for long.
     fn look(&mut self, header: &RtpHeader, payload: &[u8], now: Instant) {
         let (picture, again) = self.picture_types();
         let kind = *header.payload_type;
@@ -227,7 +227,7 @@ impl Client {
     }
 }
 
-/// Mean luma of each square of a plane, row by row.
+/// Mean luma of each cell of a plane, row by row.
 pub fn cells(luma: &[u8], stride: usize, width: usize, height: usize) -> Vec<f32> {
     let mean = |x: usize, y: usize| {
         let rows = (y..y + CELL).map(|row| &luma[row * stride + x..row * stride + x + CELL]);

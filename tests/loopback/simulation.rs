@@ -1,4 +1,4 @@
-//! The whole of it: our server's machines, a client and the wire between them, on a clock that only exists here.
+//! The whole of it: our server's machines, a client and the network between them, on a clock that only exists here.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -21,7 +21,7 @@ use visage::time::{Rate, SampleIndex, Wall};
 use visage_engines::PackFiles;
 
 use crate::client::{CLIENT, Client, SERVER, cells};
-use crate::test_network::{Impairments, Wire};
+use crate::test_network::{Impairments, Link};
 use crate::voice::Voice;
 
 /// As often as the net thread looks after its peers.
@@ -43,14 +43,14 @@ pub struct World {
     pub start: Instant,
     pub now: Instant,
     pub sessions: Arc<Sessions>,
-    pub handle: Arc<SessionHandle>,
+    pub ticket: Arc<SessionHandle>,
     pub client: Client,
-    pub up: Wire,
-    pub down: Wire,
+    pub up: Link,
+    pub down: Link,
     /// The server does nothing before this.
     pub stalled_until: Instant,
     /// What the actor heard and drew.
-    diary: Arc<Mutex<Diary>>,
+    log: Arc<Mutex<AnimatorLog>>,
     /// The voice that left the show, and its moments on the line.
     pub voices: Vec<(SampleIndex, Bytes)>,
     peers: Peers,
@@ -62,7 +62,7 @@ pub struct World {
 
 /// What an actor heard and drew.
 #[derive(Default)]
-pub struct Diary {
+pub struct AnimatorLog {
     /// Where the line was heard, and how loud it was there.
     pub line: Vec<(SampleIndex, f32)>,
     /// The moments that were drawn, as brightness of squares.
@@ -72,8 +72,8 @@ pub struct Diary {
 impl World {
     pub fn new(plan: Plan) -> Self {
         let now = Wall.now();
-        let diary = Arc::<Mutex<Diary>>::default();
-        let face = Arc::new(Overheard { face: plan.face, diary: Arc::clone(&diary) });
+        let log = Arc::<Mutex<AnimatorLog>>::default();
+        let face = Arc::new(Overheard { face: plan.face, log: Arc::clone(&log) });
         let config = SessionsConfig {
             max_sessions: 1,
             max_viewers: 50,
@@ -88,20 +88,20 @@ impl World {
         client.accept(&answer);
         let (sender, outlet) = mpsc::channel(16);
         let request = SessionRequest { codec, ..SessionRequest::default() };
-        let (handle, show) = sessions.create(&request, Box::new(sender), now).expect("a place");
-        let creator = sessions.join(&handle.id, ViewerRole::Creator, now).expect("a viewer slot");
+        let (ticket, show) = sessions.create(&request, Box::new(sender), now).expect("a place");
+        let creator = sessions.join(&ticket.id, ViewerRole::Creator, now).expect("a viewer slot");
         let mut peers = Peers::new(Arc::clone(&sessions), sessions.registry().counters());
         peers.add(Box::new(Peer::new(rtc, creator, now)));
         Self {
             start: now,
             now,
             sessions,
-            handle,
+            ticket,
             client,
-            up: Wire::new(plan.up, plan.seed),
-            down: Wire::new(plan.down, plan.seed ^ 0x5555),
+            up: Link::new(plan.up, plan.seed),
+            down: Link::new(plan.down, plan.seed ^ 0x5555),
             stalled_until: now,
-            diary,
+            log,
             voices: Vec::new(),
             peers,
             show,
@@ -199,18 +199,18 @@ impl World {
         }
     }
 
-    pub fn diary(&self) -> MutexGuard<'_, Diary> {
-        self.diary.lock().expect("nobody panics with the diary")
+    pub fn log(&self) -> MutexGuard<'_, AnimatorLog> {
+        self.log.lock().expect("nobody panics with the log")
     }
 
     /// What the network says at the server.
     pub fn network(&self) -> NetworkStats {
-        self.peers.stats(self.handle.key).first().expect("a peer").1
+        self.peers.stats(self.ticket.key).first().expect("a peer").1
     }
 }
 
-fn post(wire: &mut Wire, now: Instant, sent: &Transmit) -> Instant {
-    wire.post(now, &sent.contents);
+fn post(network: &mut Link, now: Instant, sent: &Transmit) -> Instant {
+    network.post(now, &sent.contents);
     now
 }
 
@@ -221,13 +221,13 @@ pub fn portrait() -> Arc<dyn Pack> {
     Arc::new(Portrait::open(files, &CpuBackend::new()).expect("a pack that opens"))
 }
 
-/// A pack whose actors keep a diary.
+/// A pack whose actors keep a log.
 struct Overheard {
     face: Arc<dyn Pack>,
-    diary: Arc<Mutex<Diary>>,
+    log: Arc<Mutex<AnimatorLog>>,
 }
 
-struct OverheardActor(Box<dyn Animator>, Arc<Mutex<Diary>>);
+struct OverheardActor(Box<dyn Animator>, Arc<Mutex<AnimatorLog>>);
 
 impl Pack for Overheard {
     fn name(&self) -> &str {
@@ -239,7 +239,7 @@ impl Pack for Overheard {
     }
 
     fn animator(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
-        Ok(Box::new(OverheardActor(self.face.animator(avatar, side_px)?, Arc::clone(&self.diary))))
+        Ok(Box::new(OverheardActor(self.face.animator(avatar, side_px)?, Arc::clone(&self.log))))
     }
 
     fn still(&self, avatar: &str, side_px: u32) -> Result<Still, ModelError> {
@@ -253,7 +253,7 @@ impl Animator for OverheardActor {
     }
 
     fn push_audio(&mut self, block: &PcmBlock, at: SampleIndex) -> Result<(), ModelError> {
-        self.1.lock().expect("nobody panics with the diary").line.push((at, block.level()));
+        self.1.lock().expect("nobody panics with the log").line.push((at, block.level()));
         self.0.push_audio(block, at)
     }
 
@@ -267,7 +267,7 @@ impl Animator for OverheardActor {
         let found = self.0.poll(at, picture, marks, wall)?;
         let (width, height) = (picture.size().width(), picture.size().height());
         let drawn = cells(picture.planes().0, width, width, height);
-        self.1.lock().expect("nobody panics with the diary").drawn.push((at, drawn));
+        self.1.lock().expect("nobody panics with the log").drawn.push((at, drawn));
         Ok(found)
     }
 

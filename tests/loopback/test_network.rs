@@ -1,24 +1,24 @@
-//! A wire that loses, delays, doubles, reorders and narrows, the same way for the same seed.
+//! A network that loses, delays, duplicates, reorders and limits datagrams, in the same way for the same seed.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// What the wire does to datagrams.
+/// What the network does to datagrams.
 #[derive(Clone, Copy)]
 pub struct Impairments {
     pub loss_ratio: f64,
     pub double_ratio: f64,
     /// Every datagram takes this long.
     pub delay: Duration,
-    /// And up to this much longer, each on its own: later ones overtake.
+    /// And up to this much longer, independently of others: datagrams are reordered.
     pub jitter: Duration,
-    /// What fits through, if not everything.
-    pub neck: Option<Neck>,
+    /// The bottleneck, if there is one.
+    pub bottleneck: Option<Bottleneck>,
 }
 
-/// A narrow place with a queue before it that drops at its tail.
+/// A bottleneck with a drop-tail queue.
 #[derive(Clone, Copy)]
-pub struct Neck {
+pub struct Bottleneck {
     pub bits_per_second: u64,
     pub longest_queue: Duration,
 }
@@ -28,23 +28,23 @@ pub const CALM: Impairments = Impairments {
     double_ratio: 0.0,
     delay: Duration::from_millis(20),
     jitter: Duration::ZERO,
-    neck: None,
+    bottleneck: None,
 };
 
 /// Bytes of IP and UDP before each datagram.
 const HEADERS: usize = 28;
 
-/// Decides on datagrams that are to be lost, one by one.
-pub type Thief = Box<dyn FnMut(&[u8]) -> bool>;
-/// Looks at datagrams.
-pub type GpuMonitor = Box<dyn FnMut(&[u8])>;
+/// Decides for each datagram whether it is lost.
+pub type DropRule = Box<dyn FnMut(&[u8]) -> bool>;
+/// Observes datagrams.
+pub type Observer = Box<dyn FnMut(&[u8])>;
 
 /// One direction.
-pub struct Wire {
+pub struct Link {
     pub impairments: Impairments,
-    pub thief: Option<Thief>,
-    /// Copies of everything that was posted go through this.
-    pub watcher: Option<GpuMonitor>,
+    pub drop_rule: Option<DropRule>,
+    /// Observes every datagram that is sent.
+    pub observer: Option<Observer>,
     pub lost: u64,
     pub carried: u64,
     random: fastrand::Rng,
@@ -53,12 +53,12 @@ pub struct Wire {
     order: u64,
 }
 
-impl Wire {
+impl Link {
     pub fn new(impairments: Impairments, seed: u64) -> Self {
         Self {
             impairments,
-            thief: None,
-            watcher: None,
+            drop_rule: None,
+            observer: None,
             lost: 0,
             carried: 0,
             random: fastrand::Rng::with_seed(seed),
@@ -69,10 +69,10 @@ impl Wire {
     }
 
     pub fn post(&mut self, now: Instant, bytes: &[u8]) {
-        if let Some(watch) = &mut self.watcher {
+        if let Some(watch) = &mut self.observer {
             watch(bytes);
         }
-        let is_stolen = self.thief.as_mut().is_some_and(|steals| steals(bytes));
+        let is_stolen = self.drop_rule.as_mut().is_some_and(|steals| steals(bytes));
         if is_stolen || self.random.f64() < self.impairments.loss_ratio {
             self.lost += 1;
             return;
@@ -90,15 +90,15 @@ impl Wire {
         }
     }
 
-    /// When the datagram leaves the bottleneck. `None` if its queue is full.
+    /// When the datagram is through the bottleneck; `None` if its queue is full.
     fn squeeze(&mut self, now: Instant, bytes: usize) -> Option<Instant> {
-        let Some(neck) = self.impairments.neck else { return Some(now) };
+        let Some(bottleneck) = self.impairments.bottleneck else { return Some(now) };
         let begins = self.free_at.map_or(now, |at| at.max(now));
-        if begins - now > neck.longest_queue {
+        if begins - now > bottleneck.longest_queue {
             return None;
         }
         let bits = 8.0 * (bytes + HEADERS) as f64;
-        let through = begins + Duration::from_secs_f64(bits / neck.bits_per_second as f64);
+        let through = begins + Duration::from_secs_f64(bits / bottleneck.bits_per_second as f64);
         self.free_at = Some(through);
         Some(through)
     }

@@ -57,7 +57,7 @@ impl Pack for CountedRamps {
 }
 
 /// A server of one session with so many viewers, and the count of its encoded frames.
-fn server(max_viewers: usize) -> (TestServer, Arc<AtomicUsize>) {
+fn server(max_viewers: usize) -> (Server, Arc<AtomicUsize>) {
     let text = || "ramp".to_owned();
     let avatar = AvatarInfo { name: text(), title: text(), kind: AvatarKind::Head, background: text() };
     let encoded = Arc::<AtomicUsize>::default();
@@ -67,10 +67,10 @@ fn server(max_viewers: usize) -> (TestServer, Arc<AtomicUsize>) {
     let config = RtcConfig { host: LOOPBACK, udp_port: 0, public_ips: Vec::new(), capacity: 1 };
     let counters = sessions.registry().counters();
     let net = RtcServer::start(&config, Arc::clone(&sessions), counters, Wall).expect("a port");
-    (TestServer { sessions, net }, encoded)
+    (Server { sessions, net }, encoded)
 }
 
-async fn create(endpoint: &TestServer, lifetime: SessionLifetime) -> (Client, Joined) {
+async fn create(endpoint: &Server, lifetime: SessionLifetime) -> (Client, Joined) {
     let (mut client, offer) = Client::offering(&CALL).await;
     let options = SessionOptions { lifetime, ..SessionOptions::default() };
     let request = SessionRequest { options, ..SessionRequest::default() };
@@ -79,7 +79,7 @@ async fn create(endpoint: &TestServer, lifetime: SessionLifetime) -> (Client, Jo
     (client, joined)
 }
 
-async fn watch(endpoint: &TestServer, session: &str) -> (Client, JoinedViewer) {
+async fn watch(endpoint: &Server, session: &str) -> (Client, JoinedViewer) {
     let (mut client, offer) = Client::offering(&WATCH).await;
     let joined = endpoint.net.join_viewer(session, &offer, ViewerRole::ReceiveOnly).await.expect("a viewer slot");
     client.accept(&joined.answer);
@@ -109,17 +109,17 @@ fn one_encode_is_sent_to_every_viewer_and_late_ones_start_with_a_keyframe() {
         let (endpoint, encoded) = server(50);
         let (mut creator, joined) = create(&endpoint, SessionLifetime::Creator).await;
         let (mut early, _) = watch(&endpoint, &joined.id).await;
-        let many = |client: &Client| client.picture_times().len() >= 25;
+        let many = |client: &Client| client.frame_times().len() >= 25;
         let both = tokio::join!(creator.live(WHILE, many), early.live(WHILE, many));
-        assert_eq!(both, (true, true), "{} and {}", creator.picture_times().len(), early.picture_times().len());
+        assert_eq!(both, (true, true), "{} and {}", creator.frame_times().len(), early.frame_times().len());
 
         let keyframes = creator.keyframes();
         let (mut one, _) = watch(&endpoint, &joined.id).await;
         let (mut two, _) = watch(&endpoint, &joined.id).await;
-        let more = creator.picture_times().len() + 25;
+        let more = creator.frame_times().len() + 25;
         let all = tokio::join!(
-            creator.live(WHILE, |client| client.picture_times().len() >= more),
-            early.live(WHILE, |client| client.picture_times().len() >= more),
+            creator.live(WHILE, |client| client.frame_times().len() >= more),
+            early.live(WHILE, |client| client.frame_times().len() >= more),
             one.live(WHILE, many),
             two.live(WHILE, many),
         );
@@ -132,7 +132,7 @@ fn one_encode_is_sent_to_every_viewer_and_late_ones_start_with_a_keyframe() {
         assert!((1..=2).contains(&asked), "{asked} keyframes for two viewers that joined together");
 
         let encoded = encoded.load(Ordering::Relaxed);
-        let received: usize = [&creator, &early, &one, &two].iter().map(|client| client.picture_times().len()).sum();
+        let received: usize = [&creator, &early, &one, &two].iter().map(|client| client.frame_times().len()).sum();
         assert!(received > encoded * 5 / 4, "{received} frames arrived, {encoded} were encoded");
         let session = endpoint.sessions.find(&joined.id).expect("a session");
         let viewers = session.viewers.list(Wall.now());
@@ -152,15 +152,15 @@ fn a_viewer_that_leaves_frees_its_slot_and_the_others_go_on() {
         let (_, offer) = Client::offering(&WATCH).await;
         let refused = endpoint.net.join_viewer(&joined.id, &offer, ViewerRole::ReceiveOnly).await.expect_err("full");
         assert!(matches!(refused, JoinError::Viewer(ViewerError::Full { limit: 2 })), "{refused}");
-        let some = |client: &Client| client.picture_times().len() >= 5;
+        let some = |client: &Client| client.frame_times().len() >= 5;
         assert_eq!(tokio::join!(creator.live(WHILE, some), viewer.live(WHILE, some)), (true, true));
 
         let session = endpoint.sessions.find(&joined.id).expect("a session");
         assert!(session.viewers.dismiss(&watching.id) && !session.viewers.dismiss(&watching.id), "once");
         assert!(viewer.live(WHILE, |client| client.is_closed).await, "its connection is closed");
         assert_eq!(session.viewers.count(), 1);
-        let more = creator.picture_times().len() + 10;
-        assert!(creator.live(WHILE, |client| client.picture_times().len() >= more).await, "the creator goes on");
+        let more = creator.frame_times().len() + 10;
+        assert!(creator.live(WHILE, |client| client.frame_times().len() >= more).await, "the creator goes on");
         watch(&endpoint, &joined.id).await;
         endpoint.net.close().await;
     });
@@ -204,7 +204,7 @@ fn a_session_without_a_viewer_encodes_nothing_and_is_watched_when_somebody_comes
             tokio::time::sleep(Duration::from_millis(300)).await;
             assert_eq!(encoded.load(Ordering::Relaxed), before, "nobody watches");
             let (mut viewer, watching) = watch(&endpoint, &session.id).await;
-            assert!(viewer.live(WHILE, |client| client.picture_times().len() >= 10).await);
+            assert!(viewer.live(WHILE, |client| client.frame_times().len() >= 10).await);
             assert!(viewer.of(MediaKind::Video)[0].is_key);
             session.viewers.dismiss(&watching.id);
             eventually("it left", || session.viewers.count() == 0).await;
@@ -238,7 +238,7 @@ fn the_microphone_has_one_owner_and_what_others_send_is_not_heard() {
         let (mut speaker, taken) = speak().await.expect("the microphone is free");
         assert!(taken.answer.contains("a=sendrecv"), "{}", taken.answer);
         speaker.next_voice = Some(Wall.now());
-        assert!(speaker.live(WHILE, |client| client.picture_times().len() >= 10).await);
+        assert!(speaker.live(WHILE, |client| client.frame_times().len() >= 10).await);
         endpoint.net.close().await;
     });
 }

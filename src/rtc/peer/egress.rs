@@ -2,9 +2,11 @@
 //!
 //! Decides when queued video is discarded. What the path carries is decided in `congestion`.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use str0m::bwe::{Bitrate, BweKind};
+use str0m::media::{Frequency, MediaTime};
 use str0m::net::Transmit;
 use str0m::rtp::rtcp::Rtcp;
 use str0m::stats::PeerStats;
@@ -14,9 +16,10 @@ use super::super::congestion::CongestionController;
 use super::super::demux;
 use super::super::in_flight::InFlight;
 use super::super::rtc_factory::{self, Pacing};
-use super::{Peer, PeerState, Transmitter};
-use crate::session::KeyframeReason;
-use crate::time::{OPUS_HZ, VIDEO_CLOCK_HZ};
+use super::{Peer, PeerState, Transmitter, rtp_ticks};
+use crate::session::{KeyframeReason, Outgoing};
+use crate::telemetry::{Loss, Stage};
+use crate::time::{OPUS_HZ, RtpTime, VIDEO_CLOCK_HZ};
 
 /// Timer runs that empty str0m's pacer when the capacity drops; each releases at least one packet.
 const MAX_DISCARD_RUNS: usize = 256;
@@ -159,5 +162,44 @@ impl Peer {
             }
         }
         Ok(PeerState::Active)
+    }
+
+    /// A frame or an audio packet counts as sent with its first RTP packet.
+    pub(super) fn on_rtp_sent(&mut self, pt: u8, rtp: u32, sent_at: Instant) {
+        if self.lines.video().is_some_and(|line| *line.pt == pt) {
+            self.on_video_sent(RtpTime(rtp), sent_at);
+        } else if self.lines.audio().is_some_and(|line| *line.pt == pt)
+            && let Some(mut packet) = self.egress.audio.on_first_packet(RtpTime(rtp))
+        {
+            packet.marks.stamp(Stage::Sent, sent_at);
+            self.viewer.session.meter.voice_sent(&packet.marks);
+        }
+    }
+
+    fn on_video_sent(&mut self, rtp: RtpTime<VIDEO_CLOCK_HZ>, sent_at: Instant) {
+        let Some(mut frame) = self.egress.video.on_first_packet(rtp) else { return };
+        self.count_dropped_frames(frame.skipped);
+        frame.marks.stamp(Stage::Sent, sent_at);
+        let due = frame.marks.at(Stage::PlayoutDue).unwrap_or(sent_at);
+        self.viewer.frame_sent(&frame.marks, sent_at.saturating_duration_since(due));
+    }
+
+    /// Counts encoded frames that are never sent.
+    pub(super) fn count_dropped_frames(&self, count: usize) {
+        self.viewer.frames_dropped(count, Loss::UnsentFrame);
+    }
+
+    pub(super) fn write_audio(&mut self, outgoing: &Outgoing, now: Instant, bytes: &Arc<[u8]>) -> Result<(), RtcError> {
+        if outgoing.media.utterance < self.viewer.session.inbox.utterance() {
+            self.count_loss(Loss::StaleUtterance);
+            return Ok(());
+        }
+        let Some(line) = self.lines.audio().filter(|_| self.network.stats.is_connected) else { return Ok(()) };
+        let Some(writer) = self.rtc.writer(line.mid) else { return Ok(()) };
+        let time = MediaTime::new(rtp_ticks(outgoing.media.at, OPUS_HZ), Frequency::FORTY_EIGHT_KHZ);
+        writer.write(line.pt, outgoing.clock.min(now), time, Arc::clone(bytes))?;
+        // For the latency marks only: audio is not paced and leaves with the next poll.
+        self.egress.audio.push(outgoing.media.at.to_rtp(), outgoing.media.marks, now);
+        Ok(())
     }
 }
