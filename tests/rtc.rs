@@ -539,7 +539,6 @@ fn an_offer_of_vp8_alone_is_refused_by_a_build_without_it() {
 mod vp8 {
     use super::*;
     use visage::codec::VideoCodec;
-    use visage::session::SessionCommand;
     use visage_kernels::vp8::Decoder;
 
     /// Whether a frame is a keyframe (RFC 6386, section 9.1).

@@ -28,8 +28,8 @@ pub struct Libvpx {
 impl Library for Libvpx {
     fn open(settings: &EncoderSettings) -> Result<Self, CodecError> {
         let (width, height) = (settings.size.width(), settings.size.height());
-        let settings = Settings { width, height, bits_per_second: settings.bits_per_second, speed: SPEED };
-        let encoder = Encoder::new(&settings).map_err(refused("open an encoder"))?;
+        let library = Settings { width, height, bits_per_second: settings.bits_per_second, speed: SPEED };
+        let encoder = Encoder::new(&library).map_err(refused("open an encoder"))?;
         Ok(Self { encoder, fps: settings.fps, frames: 0 })
     }
 

@@ -10,14 +10,15 @@ use std::sync::Arc;
 
 use trtx::trtx_sys::{DataType, Dims64};
 use trtx::{CudaEngine, ExecutionContext, Logger, Runtime};
-use visage_engines::Onnx;
 use visage_engines::cache::Engine as Cached;
+use visage_engines::onnx::{Axis, Lengths, Signature, TensorInfo};
 use visage_engines::output_file::OutputFile;
+use visage_engines::{DType, Onnx};
 
-use super::batch_contexts::{ByRows, rows_of};
+use super::contexts::{Contexts, ranges};
 use super::logger::{Heard, Listener};
 use super::mmap::Mapped;
-use crate::cuda::{Device, Engine, EngineError, EngineSource, Port, Side, Stream};
+use crate::cuda::{AxisRange, Device, Engine, EngineError, EngineSource, Stream};
 
 /// Engines that were built, as a source for the backend.
 #[derive(Debug)]
@@ -87,7 +88,8 @@ impl Running {
 
     fn try_enqueue(&mut self, stream: &Stream, lengths: &Lengths, addresses: &[u64]) -> trtx::Result<()> {
         let (making, engine) = (&self.making, &mut self.engine);
-        let create = || Ok(Bound { context: making.context(engine)?, lengths: None, addresses: Vec::new() });
+        let create =
+            || trtx::Result::Ok(Bound { context: making.context(engine)?, lengths: None, addresses: Vec::new() });
         let bound = self.contexts.of(lengths, create)?;
         bound.set_shapes(&self.signature, lengths)?;
         bound.set_addresses(&self.signature, addresses)?;
