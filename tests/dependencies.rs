@@ -29,7 +29,7 @@ const LICENCES: &[&str] = &[
 /// Date of [`ADVISORIES`].
 const ADVISORIES_AS_OF: &str = "2026-11-29";
 
-/// RustSec advisories for crates that this program uses, or might come to use through others: crate, first version that is not
+/// `RustSec` advisories for crates that this program uses, or might come to use through others: crate, first version that is not
 /// affected (empty: none is), advisory.
 const ADVISORIES: &[(&str, &str, &str)] = &[
     ("ansi_term", "", "RUSTSEC-2021-0139: unmaintained"),

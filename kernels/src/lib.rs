@@ -1,4 +1,4 @@
-//! What only unsafe or foreign code can do: ask graphics cards and NVIDIA's libraries, limit the allocator, set raw options of codec libraries, reckon with pixels in vectors.
+//! What needs unsafe or foreign code: NVIDIA GPUs and libraries, allocator limits, raw codec options, SIMD pixels.
 //!
 //! The only package that may hold unsafe code; what it gives away is safe.
 

@@ -184,7 +184,7 @@ impl<D: Decode> AudioReceiver<D> {
         self.at = at + BLOCK_SPEECH_SAMPLES as u64;
         self.clock.advance();
         self.steer();
-        let received = self.to_block(&voice);
+        let received = self.resample_block(&voice);
         if speech.is_some() && kind == BlockKind::Voice {
             self.losses.count(Loss::OverriddenMicrophone);
         }
@@ -357,7 +357,7 @@ impl<D: Decode> AudioReceiver<D> {
     }
 
     /// A block with both rates, aligned.
-    fn to_block(&mut self, voice: &[f32; BLOCK_OPUS_SAMPLES]) -> PcmBlock {
+    fn resample_block(&mut self, voice: &[f32; BLOCK_OPUS_SAMPLES]) -> PcmBlock {
         let mut block = PcmBlock::silence();
         self.downsampler.push(voice, &mut block.speech_16k);
         let (head, tail) = block.playback_48k.split_at_mut(HELD_BACK);

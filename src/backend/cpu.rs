@@ -261,18 +261,18 @@ impl KernelSlot for CpuKernelSlot {
     fn submit(&mut self, launch: &Launch, values: &[Option<&Value>]) -> Result<Vec<Value>, BackendError> {
         check_launch(&self.0, launch, values)?;
         let kernel = launch.kernel();
-        let buffer = |(at, value): (usize, &Option<&Value>)| {
+        let buffer = |(at, value): (usize, Option<&Value>)| {
             let constant = self.0.constants.iter().find(|(constant, _)| *constant == at).map(|(_, tensor)| tensor);
             let tensor = value.map(|value| host(kernel.buffers[at].name, value)).transpose()?.or(constant);
             let bytes = tensor.map_or_else(|| vec![0; launch.bytes()[at]], Tensor::to_bytes);
             Ok(HostBuffer::of(&bytes[..launch.bytes()[at].min(bytes.len())]))
         };
-        let mut buffers = values.iter().enumerate().map(buffer).collect::<Result<Vec<_>, BackendError>>()?;
+        let mut buffers = values.iter().copied().enumerate().map(buffer).collect::<Result<Vec<_>, BackendError>>()?;
         launch.compute(&mut buffers).map_err(|error| run_failed(&error))?;
         let written = kernel.buffers.iter().zip(&buffers).filter(|(buffer, _)| buffer.is_written);
-        let value = |(buffer, held): (&visage_kernels::reference::KernelBuffer, &HostBuffer)| {
-            let count = held.bytes() / buffer.dtype.bytes();
-            let tensor = Tensor::from_bytes(buffer.dtype, &[count], &held.to_bytes());
+        let value = |(buffer, contents): (&visage_kernels::reference::KernelBuffer, &HostBuffer)| {
+            let count = contents.bytes() / buffer.dtype.bytes();
+            let tensor = Tensor::from_bytes(buffer.dtype, &[count], &contents.to_bytes());
             tensor.map(Value::from).ok_or_else(|| run_failed(&"a buffer of another size"))
         };
         written.map(value).collect()

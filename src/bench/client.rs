@@ -319,9 +319,9 @@ impl RecordingInterceptor {
         let mut recording = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
         let clock = Some(ReportedClock { ntp: report.ntp_time, rtp: report.rtp_time });
         if self.audio_ssrc == Some(report.ssrc) {
-            recording.audio_report = clock
+            recording.audio_report = clock;
         } else {
-            recording.video_report = clock
+            recording.video_report = clock;
         }
     }
 }

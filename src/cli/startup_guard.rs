@@ -55,7 +55,7 @@ mod tests {
         let guard = StartupGuard::arm();
         thread::spawn(|| panic!("a thread of the start")).join().expect_err("it panicked");
         drop(guard);
-        thread::park_timeout(Duration::from_secs(60));
+        thread::park_timeout(Duration::from_mins(1));
     }
 
     #[test]

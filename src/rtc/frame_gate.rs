@@ -102,6 +102,7 @@ mod tests {
     use super::*;
     use crate::time::Wall;
 
+    #[expect(clippy::fn_params_excessive_bools, reason = "a short table of cases")]
     fn frame(is_keyframe: bool, unsent: usize) -> FrameContext {
         FrameContext { is_keyframe, is_leader: false, unsent }
     }

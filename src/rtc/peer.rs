@@ -177,7 +177,7 @@ impl Peer {
         self.drive(now, transmit)
     }
 
-    /// Closes the connection (RTCP BYE, DTLS close_notify).
+    /// Closes the connection (RTCP BYE, DTLS `close_notify`).
     ///
     /// # Errors
     /// As for [`Peer::receive`].

@@ -138,7 +138,7 @@ impl RtcServer {
         if is_sent { stats.await.unwrap_or_default() } else { Vec::new() }
     }
 
-    /// Closes every peer (RTCP BYE, DTLS close_notify) and ends the thread.
+    /// Closes every peer (RTCP BYE, DTLS `close_notify`) and ends the thread.
     pub async fn close(&self) {
         // The thread may have ended already.
         let _ = self.joiner.commands.send(RtcCommand::Close).await;

@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(timeouts.end_reason(at(38_900)), None);
         timeouts.on_connected();
         timeouts.on_authenticated(at(40_000));
-        timeouts.on_stall(Duration::from_secs(60));
+        timeouts.on_stall(Duration::from_mins(1));
         assert_eq!(timeouts.end_reason(at(106_900)), None);
         assert_eq!(timeouts.end_reason(at(107_100)), Some(EndReason::Silent));
     }

@@ -18,6 +18,7 @@ mod outlet;
 mod registry;
 mod report;
 mod scheduler;
+#[expect(clippy::module_inception, reason = "the type that gives the folder its name")]
 mod session;
 mod sessions;
 mod speech;

@@ -292,9 +292,9 @@ mod tests {
             let progress = sink.progress();
             sink.try_push(tone(0.5)).expect("open");
             if is_whole {
-                sink.finish()
+                sink.finish();
             } else {
-                drop(sink)
+                drop(sink);
             }
             assert_eq!(source.next_block(), Some(tone(0.5)));
             assert_eq!(source.next_block(), None);

@@ -102,7 +102,7 @@ pub fn names(source: &Source) -> Vec<String> {
     empty.map(|(at, name, _)| source.fault(*at, &format!("the name {name} carries no meaning"))).collect()
 }
 
-/// The last word of a name in snake_case or CamelCase.
+/// The last word of a name in `snake_case` or CamelCase.
 fn last_word(name: &str) -> String {
     let begin = name.rfind(|c: char| c == '_' || c.is_uppercase()).unwrap_or(0);
     name[begin..].trim_start_matches('_').to_lowercase()
@@ -146,7 +146,7 @@ pub fn ownership(manifest: &str, uses: impl Fn(&str, &str) -> bool) -> Vec<Strin
         let fault = |what: &str| format!("Cargo.toml:{}: {name} {what}", row + 1);
         match owners {
             None if !UNRESTRICTED.contains(&name.as_str()) => {
-                faults.push(fault("has no owner in tests/architecture.rs"))
+                faults.push(fault("has no owner in tests/architecture.rs"));
             }
             None if !modules.iter().any(|module| uses(module, &name)) => faults.push(fault("is used by nobody")),
             None => {}

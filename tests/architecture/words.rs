@@ -1,6 +1,6 @@
 //! The retired words: vocabulary of the first versions that no longer occurs in code, docs, help, API or page.
 //!
-//! Decides which files are read and how a word is found in prose, snake_case and CamelCase.
+//! Decides which files are read and how a word is found in prose, `snake_case` and CamelCase.
 
 use std::fs;
 use std::path::{Path, PathBuf};

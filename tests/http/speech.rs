@@ -1,4 +1,4 @@
-//! Speech that comes while it is spoken: bodies in chunks and WebSockets, by real clients that take their time.
+//! Speech that comes while it is spoken: bodies in chunks and `WebSockets`, by real clients that take their time.
 
 use std::time::{Duration, Instant};
 

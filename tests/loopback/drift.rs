@@ -195,7 +195,7 @@ fn hour(faster_ppm: f64) -> Receiver {
     Arc::into_inner(sink.0).expect("the show is gone").into_inner().expect("a receiver")
 }
 
-/// VideoFrame minus voice of every swell, in milliseconds, by RTP time and by the clock of the reports.
+/// `VideoFrame` minus voice of every swell, in milliseconds, by RTP time and by the clock of the reports.
 fn offsets_ms(receiver: &Receiver) -> Vec<(f64, f64)> {
     let pairs =
         receiver.pictures.iter().zip(&receiver.voices).filter(|(picture, voice)| picture.weight * voice.weight > 0.0);

@@ -109,7 +109,7 @@ impl Animator for Windowed {
         self.blocks.push_back(block.level());
         if self.blocks.len() as u64 * 320 == WINDOW {
             let levels: Vec<f32> = self.blocks.drain(..).collect();
-            let levels = levels.chunks(2).map(|pair| (pair[0] + pair[1]) / 2.0).collect();
+            let levels = levels.chunks(2).map(|pair| f32::midpoint(pair[0], pair[1])).collect();
             self.windows.push_back(Window {
                 number: self.next_window,
                 levels,

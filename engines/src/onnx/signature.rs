@@ -194,8 +194,8 @@ impl Signature {
     /// The names of the inputs' free axes.
     #[must_use]
     pub fn free_axes(&self) -> BTreeSet<&str> {
-        let name = |axis| if let &Axis::Free { ref name, .. } = axis { Some(name.as_str()) } else { None };
-        self.inputs.iter().flat_map(|input| &input.shape).filter_map(name).collect()
+        let axes = self.inputs.iter().flat_map(|input| &input.shape);
+        axes.filter_map(|axis| if let Axis::Free { name, .. } = axis { Some(name.as_str()) } else { None }).collect()
     }
 }
 
@@ -243,7 +243,7 @@ mod tests {
         TensorInfo { name: name.to_owned(), dtype, shape: shape.iter().map(axis).collect() }
     }
 
-    /// As Sonic's UNet and VAE have them: half precision, integer ids, several free axes, an output eight times as large.
+    /// As Sonic's `UNet` and VAE have them: half precision, integer ids, several free axes, an output eight times as large.
     fn signature() -> Signature {
         Signature {
             inputs: vec![

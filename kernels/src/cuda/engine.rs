@@ -62,7 +62,7 @@ pub trait Engine: Send {
     /// Queues one run for these lengths of the free axes on `stream`, from and to device addresses in the order of
     /// [`Engine::tensors`].
     ///
-    /// May be captured once it has run for the same lengths; whoever keeps the capture keeps the engine and the memory at the
+    /// May be captured once it has run for the same lengths; the owner of the capture keeps the engine and the memory at the
     /// addresses. Runs of other lengths leave the capture valid. An engine that cannot be captured returns an error and can
     /// still run without capture.
     ///

@@ -77,9 +77,9 @@ macro_rules! kernels {
                 let mut lengths = work.lengths().into_iter().enumerate();
                 $(
                     let (at, length) = lengths.next().unwrap_or_default();
-                    // SAFETY: as above: the buffer is as long as the launch says, aligned for its elements, and exclusive
-                    // to the kernel during the call.
                     let $buffer: $crate::reference::arguments::slice!($access $type) =
+                        // SAFETY: as above: the buffer is as long as the launch says, aligned for its elements, and exclusive
+                        // to the kernel during the call.
                         unsafe { arguments.$access(at, length) };
                 )*
                 let compute: fn(&$work, $($crate::reference::arguments::slice!($access $type)),*) = $compute;

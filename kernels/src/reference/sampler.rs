@@ -1,4 +1,4 @@
-//! Sonic's sampler around its UNet: the network's input, and one Euler step with both guidances in one kernel. Latents are f32.
+//! Sonic's sampler around its `UNet`: the network's input, and one Euler step with both guidances in one kernel. Latents are f32.
 //!
 //! Decides the noise schedule and the coefficients, in double precision. The sampler is the Euler method for the probability
 //! flow ODE of Karras et al. 2022 ("Elucidating the Design Space of Diffusion-Based Generative Models"); the network predicts v.

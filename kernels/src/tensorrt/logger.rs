@@ -21,7 +21,7 @@ pub(super) struct Heard {
     activation_bytes: AtomicU64,
 }
 
-/// Prefix of the line that reports the device memory of a step besides the weights. Nothing else tells it without
+/// Prefix of the line that reports the device memory of a step besides the weights. Nothing else reports it without
 /// a card; with other words it is not known.
 const ACTIVATION: &str = "Total Activation Memory: ";
 

@@ -226,14 +226,14 @@ fn check(engine: &CudaEngine<'_>, wanted: &TensorInfo) -> Result<(), String> {
         Axis::Free { .. } => *length < 0,
     };
     let has_shape = axes.len() == wanted.shape.len() && wanted.shape.iter().zip(axes.iter()).all(fits);
-    if dtype_of(&kind) == Some(wanted.dtype) && has_shape {
+    if dtype_of(kind) == Some(wanted.dtype) && has_shape {
         return Ok(());
     }
     let (dtype, shape) = (wanted.dtype, wanted.shape_text());
     Err(format!("\"{}\" of {kind:?} {axes:?} instead of {dtype} {shape}: build it again", wanted.name))
 }
 
-fn dtype_of(kind: &DataType) -> Option<DType> {
+fn dtype_of(kind: DataType) -> Option<DType> {
     Some(match kind {
         DataType::kFLOAT => DType::F32,
         DataType::kHALF => DType::F16,

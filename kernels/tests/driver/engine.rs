@@ -73,7 +73,7 @@ unsafe extern "C" fn call(run: *mut c_void) {
     let run = unsafe { &*run.cast::<Run>() };
     let bytes = |dtype: DType, shape: &[usize]| shape.iter().product::<usize>() * dtype.bytes();
     let inputs = run.inputs.iter().map(|(dtype, shape, address)| {
-        // SAFETY: whoever queued the run passed device memory that holds this tensor; it is host memory, and the stub does
+        // SAFETY: the caller that queued the run passed device memory that holds this tensor; it is host memory, and the stub does
         // one thing at a time.
         let held = unsafe { std::slice::from_raw_parts(*address as *const u8, bytes(*dtype, shape)) };
         (*dtype, shape.clone(), held)

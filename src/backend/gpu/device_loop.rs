@@ -329,14 +329,14 @@ impl Drop for DeviceLoop {
 /// `first` and the steps behind it that may share its run. They may overtake downloads, except from their own buffer set, and
 /// no other command: order between steps is kept.
 fn gather(context: &DeviceContext, queue: &mut VecDeque<DeviceCommand>, first: StepCommand) -> Vec<StepCommand> {
-    let (mut members, mut overtaken, mut at) = (vec![first], Vec::new(), 0);
+    let (mut members, mut deferred, mut at) = (vec![first], Vec::new(), 0);
     while let Some(command) = queue.get(at) {
         match command {
             DeviceCommand::Download(download) => {
-                overtaken.push(download.set);
+                deferred.push(download.set);
                 at += 1;
             }
-            DeviceCommand::Step(next) if context.shares(&members, next) && !overtaken.contains(&next.set) => {
+            DeviceCommand::Step(next) if context.shares(&members, next) && !deferred.contains(&next.set) => {
                 if let Some(DeviceCommand::Step(next)) = queue.remove(at) {
                     members.push(next);
                 }

@@ -101,7 +101,7 @@ impl Transfers {
         Ok(())
     }
 
-    /// Tells everyone who waits that the device is lost.
+    /// Notifies every waiter that the device is lost.
     pub fn fail(&self, found: &str) {
         for (_, _, waiter) in &self.downloads {
             let _dropped_by_its_session = waiter.send(Err(BackendError::Device { found: found.to_owned() }));

@@ -68,7 +68,7 @@ impl PacketDecoder {
         })
     }
 
-    /// AAC by its AudioSpecificConfig (ISO/IEC 14496-3, section 1.6.2.1).
+    /// AAC by its `AudioSpecificConfig` (ISO/IEC 14496-3, section 1.6.2.1).
     pub fn aac(config: &[u8]) -> Result<Self, AudioFileError> {
         let decoder = Self::symphonia("AAC", CODEC_TYPE_AAC, config.to_vec(), |parameters| {
             Ok(Box::new(AacDecoder::try_new(parameters, &DecoderOptions::default())?))

@@ -4,6 +4,8 @@
 //! a slow gain that keeps the level: a voice in one channel only, in the centre, or alike in all of them comes out as loud
 //! as it is there. The plain mean, used before, made a voice in the centre of 5.1 quieter by 15 dB.
 
+use std::f32::consts::FRAC_1_SQRT_2;
+
 use super::pipeline::Layout;
 
 /// The time over which powers are averaged.
@@ -16,7 +18,8 @@ const SILENT_POWER: f32 = 1e-10;
 
 /// Speakers by bit of a WAVE channel mask (`WAVEFORMATEXTENSIBLE`): front left, right, centre, LFE, back left, right, left
 /// and right of centre, back centre, side left, right.
-const WEIGHTS: [f32; 11] = [0.7071, 0.7071, 1.0, 0.0, 0.5, 0.5, 0.7071, 0.7071, 0.5, 0.5, 0.5];
+const WEIGHTS: [f32; 11] =
+    [FRAC_1_SQRT_2, FRAC_1_SQRT_2, 1.0, 0.0, 0.5, 0.5, FRAC_1_SQRT_2, FRAC_1_SQRT_2, 0.5, 0.5, 0.5];
 /// The usual masks of 1 to 8 channels.
 const MASKS: [u32; 8] = [0x4, 0x3, 0x7, 0x33, 0x37, 0x3f, 0x70f, 0x63f];
 

@@ -58,7 +58,7 @@ fn without_tags(source: &mut ByteSource) -> Result<Vec<u8>, AudioFileError> {
     loop {
         let head = source.take_exact(4)?.ok_or_else(|| damaged("it ends before its first frame"))?;
         let length = u32::from_be_bytes([0, head[1], head[2], head[3]]);
-        if head[0] & 0x7f == 0 && info.is_none() {
+        if head[0].trailing_zeros() >= 7 && info.is_none() {
             info = source.peek(STREAM_INFO_BYTES)?.get(..STREAM_INFO_BYTES).map(<[u8]>::to_vec);
         }
         if !source.skip(u64::from(length))? {

@@ -41,8 +41,11 @@ fn damaged(found: &str) -> AudioFileError {
     AudioFileError::Damaged { format: "MP4", found: found.to_owned() }
 }
 
+/// The name of a box, and the bytes of its body.
+type BoxHead = ([u8; 4], Option<u64>);
+
 /// The head of a box at the front of a file: its name, and the bytes of its body; `None` for "to the end of the file".
-fn box_head(source: &mut ByteSource) -> Result<Option<([u8; 4], Option<u64>)>, AudioFileError> {
+fn box_head(source: &mut ByteSource) -> Result<Option<BoxHead>, AudioFileError> {
     let Some(head) = source.take_exact(8)? else { return Ok(None) };
     let name = [head[4], head[5], head[6], head[7]];
     let length = match u32::from_be_bytes([head[0], head[1], head[2], head[3]]) {
@@ -374,7 +377,7 @@ fn run_places(run: &[u8], (base, next): (u64, u64), usual_bytes: u32, places: &m
     let count = long(run, 4).unwrap_or(0) as usize;
     let rows = run.get(head..).unwrap_or(&[]);
     // Without a row for each packet nothing proves their number: a second's worth of packets is enough for a fragment.
-    let count = if width == 0 { count.min(1_000) } else { count.min(rows.len() / width) };
+    let count = count.min(rows.len().checked_div(width).unwrap_or(1_000));
     for n in 0..count {
         let bytes = if flags & 0x200 == 0 { Some(usual_bytes) } else { long(rows, n * width + has(0x100)) };
         places.push((at, bytes.unwrap_or(usual_bytes)));

@@ -36,7 +36,7 @@ enum Kind {
         channels: u8,
         is_mpeg_1: bool,
     },
-    /// The AudioSpecificConfig.
+    /// The `AudioSpecificConfig`.
     Aac([u8; 2]),
 }
 
@@ -289,7 +289,7 @@ impl FrameReader for MpegReader {
     }
 }
 
-/// The length of a tag that begins here: ID3v2 (id3.org, version 2.4, section 3.1), ID3v1 or APE.
+/// The length of a tag that begins here: ID3v2 (id3.org, version 2.4, section 3.1), `ID3v1` or APE.
 pub(super) fn tag_bytes(bytes: &[u8]) -> Option<u64> {
     match bytes {
         [b'I', b'D', b'3', _, _, flags, a, b, c, d, ..] => {

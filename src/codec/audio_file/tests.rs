@@ -261,7 +261,7 @@ fn a_file_that_broke_off_plays_as_far_as_it_goes_and_says_so() {
         match decode_clip(&file[..file.len() * 7 / 10], MINUTE) {
             Ok(sound) => assert!(sound.is_truncated(), "{name}"),
             Err(error) => {
-                assert!(matches!(error, AudioFileError::NoSamples | AudioFileError::NoTrack), "{name}: {error}")
+                assert!(matches!(error, AudioFileError::NoSamples | AudioFileError::NoTrack), "{name}: {error}");
             }
         }
     }

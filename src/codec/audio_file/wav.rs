@@ -19,7 +19,10 @@ const EXTENSIBLE: u16 = 0xfffe;
 const FORMAT_BYTES: usize = 40;
 
 /// A chunk's name and length.
-fn chunk_head(source: &mut ByteSource) -> Result<Option<([u8; 4], [u8; 4])>, AudioFileError> {
+type ChunkHead = ([u8; 4], [u8; 4]);
+
+/// Reads the head of a chunk.
+fn chunk_head(source: &mut ByteSource) -> Result<Option<ChunkHead>, AudioFileError> {
     let head = source.take_exact(8)?;
     Ok(head.map(|head| ([head[0], head[1], head[2], head[3]], [head[4], head[5], head[6], head[7]])))
 }
@@ -34,6 +37,7 @@ fn chunk_body(source: &mut ByteSource, length: u32, most: usize) -> Result<Vec<u
     Ok(body)
 }
 
+#[expect(clippy::fn_params_excessive_bools, reason = "private; the name says what it means")]
 fn no_samples(is_described: bool) -> AudioFileError {
     if is_described { AudioFileError::NoSamples } else { AudioFileError::NoTrack }
 }

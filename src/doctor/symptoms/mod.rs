@@ -189,6 +189,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn each_pasted_text_and_code_is_known() {
         for (text, id) in [
             ("RuntimeError: CUDA error: no kernel image is available for execution on the device", "no-kernel-image"),

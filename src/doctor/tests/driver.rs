@@ -1,4 +1,4 @@
-//! RtcFactory whose driver, container or settings stand between visage and the GPU.
+//! `RtcFactory` whose driver, container or settings stand between visage and the GPU.
 
 use visage_engines::Sm;
 use visage_kernels::nvml::Management;

@@ -1,4 +1,4 @@
-//! RtcFactory whose GPUs, or NVIDIA's libraries, are not what they should be.
+//! `RtcFactory` whose GPUs, or NVIDIA's libraries, are not what they should be.
 
 use visage_engines::{Flavour, Sm};
 use visage_kernels::nvml::MemoryUser;
@@ -97,7 +97,7 @@ pub(super) const GPU_CASES: &[Case] = &[
         || with(ada(), |machine| machine.gpu.devices = vec![device("GeForce RTX 7090", Sm::new(14, 0), 48)]),
         &[],
         &[],
-        "newer than this visage knows",
+        "newer than this version of visage",
     ),
     case(
         "TensorRT missing",
@@ -139,7 +139,7 @@ pub(super) const GPU_CASES: &[Case] = &[
         || with(hopper(), |machine| only_device(machine).ecc_errors = Some(3)),
         &["ecc"],
         &["encoder"],
-        "3 that could not be corrected",
+        "3 uncorrectable errors",
     ),
     case(
         "laptop on its battery",
@@ -179,7 +179,7 @@ pub(super) const GPU_CASES: &[Case] = &[
         },
         &[],
         &["power"],
-        "the laptop's profile",
+        "the laptop's power profile",
     ),
     case(
         "too hot",
@@ -191,7 +191,7 @@ pub(super) const GPU_CASES: &[Case] = &[
         },
         &[],
         &["temperature", "power"],
-        "slowed by heat",
+        "throttled by heat",
     ),
     case(
         "memory held by another process",
@@ -204,7 +204,7 @@ pub(super) const GPU_CASES: &[Case] = &[
         },
         &[],
         &["gpu-memory"],
-        "held by /usr/bin/python3 (pid 4242): 21.0 GB",
+        "used by /usr/bin/python3 (pid 4242): 21.0 GB",
     ),
     case(
         "a GPU with 4 GB",

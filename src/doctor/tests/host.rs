@@ -1,4 +1,4 @@
-//! RtcFactory with something wrong that every target needs.
+//! `RtcFactory` with something wrong that every target needs.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -28,7 +28,7 @@ pub(super) const HOST_CASES: &[Case] = &[
         || with(ada(), |machine| (machine.limits.open_files, machine.listen.max_sessions) = (Some(256), 64)),
         &["open-files"],
         &[],
-        "wanted 576 open files, allowed are 256",
+        "wanted 576 open files, the limit is 256",
     ),
     case(
         "small buffers",
@@ -68,7 +68,7 @@ pub(super) const HOST_CASES: &[Case] = &[
         },
         &["tcp-port"],
         &[],
-        "the administrator's",
+        "ports below 1024 need root",
     ),
     case(
         "a UDP port below 1024",
@@ -92,7 +92,7 @@ pub(super) const HOST_CASES: &[Case] = &[
         },
         &["tcp-port"],
         &["microphone"],
-        "refused to pages from http://[fd00::1]",
+        "browsers refuse it to pages from http://[fd00::1]",
     ),
     case(
         "the router's address",
@@ -143,6 +143,6 @@ pub(super) const HOST_CASES: &[Case] = &[
         },
         &[],
         &[],
-        "it wants a password first",
+        "it requires credentials",
     ),
 ];

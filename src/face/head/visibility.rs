@@ -37,7 +37,7 @@ impl VisibilityBuffer {
         (self.near, self.scale) = (near, u32::MAX as f32 / (far - near).max(1e-3));
     }
 
-    /// VisibilityBuffer of a row.
+    /// `VisibilityBuffer` of a row.
     pub fn row(&self, y: i32) -> &[u32] {
         let start = (y - self.area[1]).max(0) as usize * self.stride;
         self.words.get(start..start + self.stride).unwrap_or_default()

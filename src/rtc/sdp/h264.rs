@@ -45,7 +45,7 @@ fn is_constrained_baseline(profile: u32, constraints: u32) -> bool {
         0x58 => 0xc0,
         _ => return false,
     };
-    constraints & bits == bits && constraints & 0x0f == 0
+    constraints & bits == bits && constraints.trailing_zeros() >= 4
 }
 
 /// What an offer's H.264 has, for an error.

@@ -29,6 +29,7 @@ pub(super) struct KeyframeRequests {
 
 impl KeyframeRequests {
     /// A viewer needs a keyframe; true if the encoder is to be asked now.
+    #[expect(clippy::fn_params_excessive_bools, reason = "the name says what it means")]
     pub fn request(&mut self, reason: KeyframeReason, is_leader: bool, now: Instant) -> bool {
         let is_urgent = is_leader || reason == KeyframeReason::Joined;
         self.is_pending = true;

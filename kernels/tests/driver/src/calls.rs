@@ -284,7 +284,7 @@ pub unsafe extern "C" fn cuDevicePrimaryCtxRelease_v2(_device: c_int) -> u32 {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDevicePrimaryCtxReset_v2(_device: c_int) -> u32 {
-    // It is the way out of a failure, so only a device that is gone fails it.
+    // It is the recovery from a failure, so only a device that is gone fails it.
     let mut guard = crate::sim::lock();
     guard.as_mut().map_or(0, |sim| {
         sim.reset();

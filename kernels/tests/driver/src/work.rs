@@ -134,7 +134,7 @@ impl Work {
                 copy(*from as usize, *to as usize, *bytes);
             }
             Self::Host { function, argument } => {
-                // SAFETY: whoever queued it promised that it may be called with this argument until it is done.
+                // SAFETY: the caller that queued it promised that it may be called with this argument until it is done.
                 unsafe { function(*argument as *mut c_void) };
             }
             Self::Kernel { reference, arguments, grid } => {
