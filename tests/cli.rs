@@ -321,13 +321,13 @@ fn top_watches_a_server_or_this_machine_and_says_what_it_cannot_see() {
         serde_json::from_slice(&output.stdout).expect("JSON")
     };
     let here = json(&["top", "--json"]);
-    let has_card = here["cards"].as_array().is_some_and(|cards| !cards.is_empty());
+    let has_card = here["gpus"].as_array().is_some_and(|cards| !cards.is_empty());
     assert!(here["server"].is_null() && here["cores"]["of"].as_u64() > Some(0), "{here}");
     assert_eq!(text(&visage(&["top"]).stdout).contains("no NVIDIA GPU responds"), !has_card);
     let server = Server::start(&["--token", "s3cret", "--max-sessions", "3"]);
     let url = server.1["url"].as_str().expect("a url");
     let there = json(&["top", "--json", "--url", url, "--token", "s3cret"]);
-    assert_eq!(there["server"]["sessions"], serde_json::json!({ "used": 0, "limit": 3 }), "{there}");
+    assert_eq!(there["server"]["sessions"], serde_json::json!({ "active": 0, "capacity": 3 }), "{there}");
     let refused = visage(&["top", "--url", url]);
     assert!(refused.status.code() == Some(1) && text(&refused.stderr).contains("--token"), "{refused:?}");
 }
@@ -398,15 +398,15 @@ fn doctor_outlives_the_driver_that_it_asks_and_judges_the_card_that_cuda_names_f
     };
     say("card", "62 4000");
     let report = doctor(None);
-    assert_eq!(report["machine"]["gpu"]["first_card"], "00000000:0B:00.0");
+    assert_eq!(report["machine"]["gpu"]["first_device_bus_id"], "00000000:0B:00.0");
     assert_eq!(found(&report, "cuda"), "\"CUDA 13.0\"");
-    assert!(found(&report, "temperature").contains("card 1: "), "and not card 0, which is cool: {report}");
+    assert!(found(&report, "temperature").contains("GPU 1: "), "and not GPU 0, which is cool: {report}");
     say("cuda", "100");
     let report = doctor(Some("7"));
-    assert!(found(&report, "visible").contains("CUDA_VISIBLE_DEVICES=7 hides every card"), "{report}");
+    assert!(found(&report, "visible").contains("CUDA_VISIBLE_DEVICES=7 hides every GPU"), "{report}");
     say("cuda", "crash");
     let report = doctor(None);
-    assert!(found(&report, "cuda").contains("it ended who asked it (signal: 6 (SIGABRT)"), "{report}");
+    assert!(found(&report, "cuda").contains("the driver ended the query process (signal: 6 (SIGABRT)"), "{report}");
 }
 
 #[test]
@@ -441,7 +441,7 @@ fn what_nvml_says_arrives_in_top_and_at_a_server_and_a_lost_card_is_silent() {
     assert_eq!((&cards[1]["error"], &cards[1]["temperature_c"]), (&serde_json::Value::Null, &serde_json::Value::Null));
     let table = text(&visage(&["top"]).output().expect("the program runs").stdout);
     assert!(
-        table.contains("19.5/24.0 GB") && table.contains("312/450 W") && table.contains("card 0: by heat"),
+        table.contains("19.5/24.0 GB") && table.contains("312/450 W") && table.contains("throttled GPU 0: by heat"),
         "{table}"
     );
     let server = Server::of(visage(&["serve", "--json", "--port", "0", "--udp-port", "0"]));

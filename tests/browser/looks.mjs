@@ -123,7 +123,7 @@ export const motion = onPage({
 
 const FOCUS = `(() => { const e = document.activeElement, css = getComputedStyle(e), box = e.getBoundingClientRect();
   return { name: e.id || e.dataset.name || e.textContent.trim().slice(0, 20), ring_px: css.outlineStyle === 'none' ? 0 : parseFloat(css.outlineWidth), isSeen: box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth }; })()`;
-const ORDER = ['Skip to Talk', 'visage', 'Live', 'Connect', 'k-full', 'k-sample', 'k-file', 'talk', 'k-input', 'k-mute', 'k-hear', 'readout'];
+const ORDER = ['Skip to Talk', 'visage', 'Live', 'Connect', 'share', 'k-full', 'k-sample', 'k-file', 'talk', 'k-input', 'k-mute', 'k-hear', 'readout'];
 
 /** From the top of the page to a sample that plays and a face that changes, without a mouse. */
 export const keyboardAlone = onPage({}, async page => {

@@ -55,7 +55,7 @@ impl Upload {
         let answer = String::from_utf8_lossy(&answer).into_owned();
         let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
         let body = answer.split_once("\r\n\r\n").expect("a body").1;
-        (status, serde_json::from_str(body).unwrap_or_else(|_| panic!("JSON in {answer}")))
+        (status, serde_json::from_str(body).expect("a JSON body"))
     }
 }
 

@@ -155,9 +155,8 @@ impl ProbeOptions {
         match (answers, serde_json::from_slice(&text)) {
             (Err(_elapsed), _) => Err(format!("no answer after {wait:?}")),
             (Ok(_), Ok(answer)) => Ok(answer),
-            (Ok(_), Err(_no_answer)) => {
-                Err(ended.map_or_else(|| "no answer".to_owned(), |how| format!("it ended who asked it ({how})")))
-            }
+            (Ok(_), Err(_no_answer)) => Err(ended
+                .map_or_else(|| "no answer".to_owned(), |how| format!("the driver ended the query process ({how})"))),
         }
     }
 
@@ -192,7 +191,7 @@ mod tests {
         let (devices, cuda) = query_both(child, Duration::from_millis(200)).expect("children");
         assert_eq!(devices, Err("no answer after 200ms".to_owned()));
         let said = cuda.expect_err("it died");
-        assert!(said.contains("ended who asked it") && said.contains("SIGSEGV"), "{said}");
+        assert!(said.contains("ended the query process") && said.contains("SIGSEGV"), "{said}");
     }
 
     #[test]
