@@ -110,7 +110,8 @@ async fn a_newer_utterance_ends_the_older_request_with_an_answer_that_says_so() 
     // A stream that breaks off is spoken as far as it came.
     let mut broken = Upload::begin(&server, &place, "audio/l16;rate=24000").await;
     broken.send(&tone(0)).await;
-    broken.0.write_all(b"zz\r\n").await.expect("sent");
+    // The server may have closed the connection before the invalid chunk arrives.
+    let _ = broken.0.write_all(b"zz\r\n").await;
     drop(broken);
     server.close().await;
 }
