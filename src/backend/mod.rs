@@ -23,7 +23,7 @@
 //!
 //! *The CPU backend* has the same queue and executes a step within `submit`: graphs by rten, kernels by their reference
 //! implementations. Its values are on the host and always ready. *The GPU backend* hands steps to the thread that owns the
-//! device, which queues them on three CUDA streams (upload, compute, download) ordered by events; see [`gpu`].
+//! device, which queues them on three CUDA streams (upload, compute, download) ordered by events; see `gpu`.
 
 mod cpu;
 mod error;

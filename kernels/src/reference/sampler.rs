@@ -175,7 +175,7 @@ impl WindowInput {
     /// Buffers: the clip's latents, the portrait's latents, the input.
     ///
     /// # Errors
-    /// As for [`GuidedEuler::order`].
+    /// As for [`GuidedEuler::launch`].
     pub fn launch(&self, float_type: FloatType) -> Result<Launch, SizeError> {
         self.window.check()?;
         Launch::new(&KERNELS[2 + usize::from(float_type == FloatType::F16)], self)
