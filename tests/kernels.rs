@@ -45,7 +45,7 @@ fn all_kernels_are_compiled_for_all_cards_once_and_damage_is_mended() {
         assert_eq!(format!("{}.{}", card / 10, card % 10), row["sm"].as_str().expect("a card"));
         println!("kernels: {} for {}: {} bytes in {} s", row["source"], row["sm"], row["bytes"], row["seconds"]);
     }
-    assert!(rows(&visage(folder.path(), &build)).iter().all(|row| row["state"] == "there"));
+    assert!(rows(&visage(folder.path(), &build)).iter().all(|row| row["state"] == "exists"));
     let path = made[0]["path"].as_str().expect("a path");
     std::fs::write(path, b"\x7fELF").expect("written");
     let again = visage(folder.path(), &build);
