@@ -12,6 +12,7 @@ use trtx::trtx_sys::{DataType, Dims64};
 use trtx::{CudaEngine, ExecutionContext, Logger, Runtime};
 use visage_engines::cache::Engine as Cached;
 use visage_engines::onnx::{Axis, Lengths, Signature, TensorInfo};
+#[cfg(feature = "tensorrt-rtx")]
 use visage_engines::output_file::OutputFile;
 use visage_engines::{DType, Onnx};
 
