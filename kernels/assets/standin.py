@@ -1,7 +1,7 @@
 """Makes a pack with one graph of about 3 GB of random weights, shaped as a video UNet: what compiling such a graph takes.
 
     pip install onnx numpy
-    python kernels/assets/stub.py FOLDER [GIGABYTES]
+    python kernels/assets/standin.py FOLDER [GIGABYTES]
     visage engines build --pack FOLDER --sm 8.9
 
 25 frames of 64x64 latents go down three levels and up again: residual convolutions, attention within a frame and, in the

@@ -19,7 +19,7 @@ pub fn open_backend(
     }
 }
 
-/// The largest batch of one run, over all sessions, where a graph has a batch axis.
+/// The most rows of one run that steps of several sessions share, where a graph has a batch axis.
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 const MAX_BATCH: usize = 4;
 

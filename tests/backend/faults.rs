@@ -185,7 +185,6 @@ fn out_of_memory_no_session_is_admitted_until_a_step_succeeds_or_none_is_left() 
 }
 
 #[test]
-#[ignore = "fails: the stub driver sees an upload with an invalid address after a refused allocation"]
 fn a_graph_without_memory_for_it_is_refused_and_everything_is_freed() {
     let stub = StubDriver::new();
     for n in 1..400 {

@@ -13,7 +13,7 @@ use crate::stub_driver::StubDriver;
 pub const MOUTH: &[u8] = include_bytes!("../../engines/packs/portrait/mouth/mouth.onnx");
 pub const MOUTH_JSON: &[u8] = include_bytes!("../../engines/packs/portrait/mouth/mouth.json");
 
-/// Three slots, batches of four rows, no kernels.
+/// Three slots, four rows in a shared run, no kernels.
 pub fn config(driver: &Path) -> GpuConfig {
     let (slots, max_batch, pinned_buffers) = (3, 4, 64);
     GpuConfig { driver: driver.to_owned(), ordinal: 0, slots, max_batch, pinned_buffers, cubins: Vec::new() }
@@ -52,7 +52,7 @@ pub fn load_kernel(
     loading.wait()
 }
 
-/// The longest that free axes may be, other than the batch axis `n` of `step.onnx`.
+/// The longest that free axes may be.
 const MAX_LENGTH: usize = 8;
 
 /// Computes as the CPU backend does.
@@ -60,8 +60,8 @@ pub fn engines() -> Open {
     Box::new(|name, onnx| {
         let graph = CpuBackend::new().load(name, onnx).map_err(|error| unfit(name, &error.to_string()))?;
         let signature = graph.signature().clone();
-        let range = |axis: &str| AxisRange { min: 1, opt: 2, max: if axis == "n" { usize::MAX } else { MAX_LENGTH } };
-        let ranges = signature.free_axes().into_iter().map(|axis| (axis.to_owned(), range(axis))).collect();
+        let range = AxisRange { min: 1, opt: 2, max: MAX_LENGTH };
+        let ranges = signature.free_axes().into_iter().map(|axis| (axis.to_owned(), range)).collect();
         let slot = Mutex::new(graph.slot().expect("a CPU has room"));
         let inputs: Vec<String> = signature.inputs.iter().map(|input| input.name.clone()).collect();
         let outputs: Vec<String> = signature.outputs.iter().map(|output| output.name.clone()).collect();

@@ -223,12 +223,12 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: locked once in `lock`, unlocked once here.
-        let unlocked =
-            self.context.takes_back() && unsafe { (self.context.calls().cuMemHostUnregister)(self.start.cast()) } == 0;
-        if unlocked && !self.is_touched.load(Ordering::Relaxed) || self.context.is_destroyed() {
-            // SAFETY: allocated with this layout. All buffers are dropped, and every copy is done: each was seen to be, or the
-            // driver confirmed that the context is destroyed. Otherwise the memory is leaked, because a copy may access it.
+        let may_unlock = !self.is_touched.load(Ordering::Relaxed) && self.context.takes_back();
+        // SAFETY: locked once in `lock`, unlocked once here. All buffers are dropped, and every copy was seen to be done.
+        let unlocked = may_unlock && unsafe { (self.context.calls().cuMemHostUnregister)(self.start.cast()) } == 0;
+        if unlocked || self.context.is_destroyed() {
+            // SAFETY: allocated with this layout, and no copy accesses it: each is done, or the driver confirmed that the context
+            // is destroyed. Otherwise the memory stays locked and is leaked, because a copy may access it.
             unsafe { dealloc(self.start, self.layout) };
         }
     }

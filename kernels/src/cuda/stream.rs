@@ -83,13 +83,16 @@ impl Stream {
         self.track(block, check(CALL, status))
     }
 
-    /// A copy that was queued with an event after it. If the event fails, the end of the copy cannot be observed.
+    /// A copy that was queued with an event after it. If the event fails, the end of the copy cannot be polled: it is waited for
+    /// here, and if that fails too, the buffer is never reused.
     fn track(&self, block: Pinned, queued: Result<(), CudaError>) -> Result<Transfer, CudaError> {
         queued?;
         match self.record(block.done()) {
             Ok(()) => Ok(Transfer::new(block)),
             Err(error) => {
-                block.abandon();
+                if self.synchronise().is_err() {
+                    block.abandon();
+                }
                 Err(error)
             }
         }

@@ -22,7 +22,7 @@ pub struct GpuConfig {
     pub ordinal: u32,
     /// Sessions at once on each graph and kernel.
     pub slots: usize,
-    /// The largest batch of one run, over all sessions, where the graph has a batch axis.
+    /// The most rows of one run that steps of several sessions share, where the graph has a batch axis.
     pub max_batch: usize,
     /// Pinned buffers for each graph: each step that uploads and each download takes one.
     pub pinned_buffers: usize,

@@ -31,8 +31,8 @@ pub enum RunKind {
 }
 
 impl GraphExecutor {
-    /// Reserves the I/O buffers, and captures the runs that will be replayed: every batch size up to the largest, with all
-    /// other free axes at the length that the engine is optimised for.
+    /// Reserves the I/O buffers, and captures the runs that will be replayed: every batch size up to the largest that sessions
+    /// share, and the one that the engine is optimised for; other free axes have the length that it is optimised for.
     pub fn new(
         device: &Device,
         compute: &Stream,
@@ -90,14 +90,15 @@ impl GraphExecutor {
 
 /// The lengths of runs that are captured.
 fn lengths_to_capture(loaded: &LoadedGraph, ranges: &BTreeMap<String, AxisRange>) -> Vec<Lengths> {
-    let optimal: Lengths = ranges.iter().map(|(axis, range)| (axis.clone(), range.opt.min(loaded.max[axis]))).collect();
+    let optimal: Lengths = ranges.iter().map(|(axis, range)| (axis.clone(), range.opt)).collect();
     let Some(axis) = &loaded.batch_axis else { return vec![optimal] };
     let with_rows = |rows| {
         let mut lengths = optimal.clone();
         lengths.insert(axis.clone(), rows);
         lengths
     };
-    (1..=loaded.max[axis]).map(with_rows).collect()
+    let rows = (1..=loaded.shared_rows).chain((optimal[axis] > loaded.shared_rows).then_some(optimal[axis]));
+    rows.map(with_rows).collect()
 }
 
 /// Fills inputs with zeros: warm-up runs read them, and an index that is anything else may be out of bounds.
@@ -166,7 +167,7 @@ fn is_about_capture(error: &EngineError) -> bool {
 /// Whether a step may share a run with others of the same graph: they differ at most in how many rows they have.
 pub fn can_share(loaded: &LoadedGraph, (first, next): (&Lengths, &Lengths), rows: usize) -> bool {
     let Some(axis) = &loaded.batch_axis else { return false };
-    let fits = rows + loaded.rows(next) <= loaded.max.get(axis).copied().unwrap_or(1);
+    let fits = rows + loaded.rows(next) <= loaded.shared_rows;
     fits && first.iter().zip(next).all(|(a, b)| a.0 == b.0 && (a.0 == axis || a.1 == b.1))
 }
 
@@ -192,9 +193,9 @@ mod tests {
             outputs: vec![info("y", axes(&["batch", "height"]))],
         };
         let range = |min, opt, max| AxisRange { min, opt, max };
-        let ranges = [("batch".to_owned(), range(1, 2, 9)), ("height".to_owned(), range(2, 4, 8))].into();
+        let ranges = [("batch".to_owned(), range(1, 6, 9)), ("height".to_owned(), range(2, 4, 8))].into();
         let loaded = LoadedGraph::new(0, ("g".to_owned(), 3), signature, &ranges, 3).expect("bounded");
-        assert_eq!(lengths_to_capture(&loaded, &ranges), [1, 2, 3].map(|rows| lengths(rows, 4)));
+        assert_eq!(lengths_to_capture(&loaded, &ranges), [1, 2, 3, 6].map(|rows| lengths(rows, 4)));
         loaded
     }
 
@@ -207,10 +208,10 @@ mod tests {
         let loaded = loaded();
         assert_eq!((loaded.batch_axis.as_deref(), loaded.input_bytes()), (Some("batch"), 256));
         assert!(can_share(&loaded, (&lengths(1, 4), &lengths(2, 4)), 1));
-        assert!(!can_share(&loaded, (&lengths(1, 4), &lengths(3, 4)), 1), "four rows, three are reserved");
+        assert!(!can_share(&loaded, (&lengths(1, 4), &lengths(3, 4)), 1), "four rows, three are shared");
         assert!(!can_share(&loaded, (&lengths(1, 4), &lengths(1, 5)), 1), "another height");
         assert_eq!(batched(&loaded, &lengths(1, 4), 3), lengths(3, 4));
-        for (batch, height, fits) in [(1, 2, true), (3, 8, true), (4, 8, false), (1, 1, false), (1, 9, false)] {
+        for (batch, height, fits) in [(1, 2, true), (9, 8, true), (10, 8, false), (1, 1, false), (1, 9, false)] {
             assert_eq!(loaded.check(&lengths(batch, height)).is_ok(), fits, "{batch} {height}");
         }
     }

@@ -82,11 +82,13 @@ impl Node {
 pub struct LoadedGraph {
     pub node: Node,
     pub signature: Signature,
-    /// The longest length of each free axis that memory is reserved for, and the shortest that the engine takes.
+    /// The longest and the shortest length of each free axis that the engine takes. Memory is reserved for the longest.
     pub max: Lengths,
     min: Lengths,
     /// The axis along which steps of several sessions are batched: the first of every tensor.
     pub batch_axis: Option<String>,
+    /// The most rows of a run that several steps share. One step alone may have more, up to `max`.
+    pub shared_rows: usize,
     /// Where each output lies in a buffer set, and how long they are together.
     pub outputs: Layout,
 }
@@ -100,15 +102,14 @@ impl LoadedGraph {
         max_batch: usize,
     ) -> Result<Self, BackendError> {
         let batch_axis = batch_axis(&signature);
-        let limit = |axis: &String, max: usize| {
-            if batch_axis.as_ref() == Some(axis) { max.min(max_batch).max(1) } else { max }
-        };
-        let max: Lengths = ranges.iter().map(|(axis, range)| (axis.clone(), limit(axis, range.max))).collect();
+        let max: Lengths = ranges.iter().map(|(axis, range)| (axis.clone(), range.max)).collect();
         let min = ranges.iter().map(|(axis, range)| (axis.clone(), range.min)).collect();
         let size = |tensor: &TensorInfo| tensor.bytes_for(&max).ok_or_else(|| unbounded(tensor));
         signature.inputs.iter().try_for_each(|input| size(input).map(drop))?;
         let outputs = Layout::of(signature.outputs.iter().map(size).collect::<Result<Vec<_>, _>>()?);
-        Ok(Self { node: Node::new(number, name, (slots, GRAPH_SETS)), signature, max, min, batch_axis, outputs })
+        let longest = batch_axis.as_ref().and_then(|axis| max.get(axis)).copied().unwrap_or(1);
+        let (node, shared_rows) = (Node::new(number, name, (slots, GRAPH_SETS)), longest.min(max_batch).max(1));
+        Ok(Self { node, signature, max, min, batch_axis, shared_rows, outputs })
     }
 
     /// Bytes of all inputs at their longest, each aligned.
