@@ -82,7 +82,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("toml", &["doctor"]),
     ("tower", &["serve"]),
     ("tower_http", &["serve"]),
-    // RtcFactory never log.
+    // The synthetic clients never log.
     ("tracing", &["cli", "session", "rtc", "serve"]),
     ("tracing_subscriber", &["cli"]),
     ("uuid", &["session"]),

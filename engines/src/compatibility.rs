@@ -1,12 +1,12 @@
-//! What a compiler accepts but the GPU does not run correctly: refused before anything is compiled.
+//! Graphs that a compiler accepts but a GPU runs incorrectly: refused before compilation.
 //!
-//! Decides from the graph's own operators. NVIDIA's release notes of TensorRT for RTX 1.x list for compute capability 7.5: f32
+//! Decides from the graph's operators. NVIDIA's release notes of TensorRT for RTX 1.x list for compute capability 7.5: f32
 //! matrix products with dynamic shapes return zeros; 3-D convolutions and bfloat16 fail.
 
 use crate::onnx::Operators;
 use crate::{Flavour, Profile, Sm};
 
-/// Why a graph must not be compiled for these GPUs, with what to do about it; `None` if it may.
+/// Why a graph must not be compiled for these GPUs, and what to do about it; `None` if it may.
 #[must_use]
 pub fn refusal(flavour: Flavour, sm: Sm, operators: &Operators, profiles: &[Profile]) -> Option<String> {
     if flavour != Flavour::Rtx || sm != Sm::SM75 {
@@ -40,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn on_compute_capability_7_5_what_returns_zeros_or_fails_is_refused_with_a_remedy() {
+    fn graphs_that_return_zeros_or_fail_on_compute_capability_7_5_are_refused_with_a_hint() {
         let step = Operators::read(include_bytes!("../../tests/assets/step.onnx")).expect("a model");
         assert!(step.f32_matmul.is_some() && step.conv_3d.is_none() && step.bf16.is_none(), "{step:?}");
         let refused = |sm, operators: &Operators, profiles: &[Profile]| refusal(Flavour::Rtx, sm, operators, profiles);

@@ -1,7 +1,7 @@
-//! From a pack's graphs to engines: what has to be made, what that takes, and making it.
+//! From a pack's graphs to engines: which engines are needed, what building them costs, and the build.
 //!
-//! Decides which engines a pack needs on which GPUs and whether this machine can make them. How a graph is compiled is the
-//! business of a [`Compiler`]; where an engine lies is the cache's.
+//! Decides which engines a pack needs on which GPUs and whether this machine can build them. A [`Compiler`] compiles a graph;
+//! the cache decides where an engine is stored.
 
 mod error;
 
@@ -19,48 +19,48 @@ use crate::{
 };
 use crate::{compatibility, memory};
 
-/// What turns graphs into engines.
+/// Compiles graphs to engines.
 pub trait Compiler {
-    /// Which product it is.
+    /// The product.
     fn flavour(&self) -> Flavour;
 
-    /// The exact version of the library that is loaded.
+    /// The exact version of the loaded library.
     fn version(&self) -> Version;
 
     /// Compiles a graph into a new file at `engine`. The caller measures time and memory.
     ///
     /// # Errors
-    /// If the graph cannot be compiled or the file not written, or if `watch` says to stop.
+    /// If the graph cannot be compiled, the file cannot be written, or `watch` stops it.
     fn compile(&self, order: &CompileRequest<'_>, engine: &Path, watch: &Watch) -> Result<Compiled, CompileError>;
 }
 
-/// What a compiler reports of an engine.
+/// What a compiler reports about an engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compiled {
     /// GPU memory that a step needs besides the weights, where the compiler reports it.
     pub activation_bytes: Option<u64>,
 }
 
-/// Receives the progress of a compilation, on any thread of the compiler; may stop it.
+/// Receives the progress of a compilation on any of the compiler's threads; may stop it.
 pub type Watch = std::sync::Arc<dyn Fn(Progress<'_>) -> ControlFlow<()> + Send + Sync>;
 
-/// How far a compilation is.
+/// The progress of a compilation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Progress<'a> {
-    /// What is being done, in the compiler's words.
+    /// The current phase, in the compiler's words.
     pub stage: &'a str,
-    /// Steps of it that are done.
+    /// Completed steps of the phase.
     pub done: u32,
-    /// Steps that it has.
+    /// Total steps of the phase.
     pub of: u32,
 }
 
-/// What is to be compiled.
+/// One compilation.
 #[derive(Clone, Copy, Debug)]
 pub struct CompileRequest<'a> {
-    /// The ONNX file.
+    /// The ONNX graph.
     pub onnx: Onnx<'a>,
-    /// The GPUs.
+    /// The GPUs to compile for.
     pub sm: Sm,
     /// Ranges of shapes.
     pub profiles: &'a [Profile],
@@ -69,61 +69,61 @@ pub struct CompileRequest<'a> {
 /// An ONNX graph.
 #[derive(Clone, Copy, Debug)]
 pub enum Onnx<'a> {
-    /// All of it in memory.
+    /// The whole graph in memory.
     Bytes(&'a [u8]),
-    /// A file, beside which its weights may lie.
+    /// A file, with its weights beside it or in it.
     File(&'a Path),
 }
 
-/// An engine that is there or has to be made.
+/// An engine that a pack needs.
 #[derive(Clone, Debug)]
 pub struct Planned<'a> {
     /// Its key.
     pub key: EngineKey,
-    /// The graph.
+    /// Its graph.
     pub onnx: Onnx<'a>,
-    /// Its path inside the pack.
+    /// The graph's path inside the pack.
     pub onnx_path: String,
-    /// Memory that compiling it takes, roughly.
+    /// Estimated memory of the compilation.
     pub memory_bytes: u64,
-    /// Seconds that it takes, roughly.
+    /// Estimated duration in seconds.
     pub seconds: u64,
-    /// What the cache holds.
+    /// What the cache has.
     pub found: Found,
 }
 
-/// What to make.
+/// Which engines to build.
 #[derive(Clone, Debug, Default)]
 pub struct BuildRequest {
     /// The GPUs.
     pub sms: Vec<Sm>,
-    /// The precision, for graphs that have it; others run in the next wider one. The narrowest of each unless said.
+    /// The precision; a graph that lacks it uses the next wider one. `None`: the narrowest of each graph.
     pub precision: Option<Precision>,
-    /// Digests of kernels that engines call.
+    /// Digests of the kernels that the engines call.
     pub kernels: BTreeMap<String, Digest>,
 }
 
-/// Memory that a compiler takes besides a graph's weights, and for each byte of weights: 10.9 GB were seen for 3.15 GB.
+/// Memory of a compilation: a constant, and a multiple of the weights' size. Measured: 10.9 GB for 3.15 GB of weights.
 const COMPILER_BYTES: u64 = 600_000_000;
 const COMPILER_RATIO: u64 = 4;
-/// Seconds it takes for each gigabyte of weights: 62 were seen for 3.15 GB, on two cores.
+/// Seconds of a compilation per gigabyte of weights. Measured: 62 s for 3.15 GB on two cores.
 const COMPILER_SECONDS: u64 = 20;
 
-/// A pack, what compiles its graphs, and where the engines go.
+/// Builds the engines of a pack into a cache.
 #[derive(Clone, Copy)]
 pub struct EngineBuilder<'a> {
-    /// Where the graphs come from.
+    /// The source of the graphs.
     pub pack: &'a PackFiles,
-    /// What compiles them.
+    /// Compiles them.
     pub compiler: &'a dyn Compiler,
-    /// Where engines are kept.
+    /// Receives the engines.
     pub cache: &'a Cache,
-    /// The source of date and time.
+    /// The wall clock.
     pub clock: fn() -> SystemTime,
 }
 
 impl<'a> EngineBuilder<'a> {
-    /// The engines that the pack needs for a request, and which of them exist already.
+    /// The engines that the pack needs for a request, with what the cache has of each.
     ///
     /// # Errors
     /// If the pack lacks a file or a precision, the compiler does not know the GPUs, or the cache cannot be read.
@@ -187,22 +187,22 @@ impl<'a> EngineBuilder<'a> {
         })
     }
 
-    /// Makes an engine that is planned, if it is not there: `free_bytes` is the memory that the machine has left. While
-    /// another process makes it, `watch` is asked again and again whether to go on waiting.
+    /// Builds a planned engine unless the cache has it by now. `free_bytes` is the machine's free memory. While another process
+    /// builds it, `watch` is polled and may stop the wait.
     ///
     /// # Errors
-    /// If memory is short, the graph or its weights are damaged, compiling or waiting fails or is stopped, or files cannot be
-    /// written; nothing half done is left.
+    /// If memory is short, the graph or its weights are damaged, the build or the wait fails or is stopped, or files cannot be
+    /// written. No incomplete file is left.
     pub fn make(
         &self,
         planned: &Planned<'_>,
         free_bytes: u64,
-        tell: &mut dyn FnMut(Step<'_>),
+        report: &mut dyn FnMut(Step<'_>),
         watch: &Watch,
     ) -> Result<Engine, MakeError> {
         let mut step = |step: Step<'_>| {
             let waits = matches!(step, Step::Waiting(_) | Step::StillWaiting);
-            tell(step);
+            report(step);
             if waits { watch(Progress { stage: WAITING, done: 0, of: 1 }) } else { ControlFlow::Continue(()) }
         };
         let compile = |path: &Path| self.compiled(planned, free_bytes, path, watch);
@@ -213,7 +213,7 @@ impl<'a> EngineBuilder<'a> {
         })
     }
 
-    /// Compiles into a new file, what it takes measured. What cannot be done is said before anything large is read.
+    /// Compiles into a new file and measures the cost. Checks that need no large file come first.
     fn compiled(&self, planned: &Planned<'_>, free_bytes: u64, path: &Path, watch: &Watch) -> Result<Built, MakeError> {
         planned.check_memory(free_bytes)?;
         let files = planned.key.weights.keys().chain([&planned.onnx_path]);
@@ -221,9 +221,9 @@ impl<'a> EngineBuilder<'a> {
         self.check_operators(planned)?;
         let order = CompileRequest { onnx: planned.onnx, sm: planned.key.sm, profiles: &planned.key.profiles };
         let began = (self.clock)();
-        memory::forget_peak();
+        memory::reset_peak();
         let compiled = self.compiler.compile(&order, path, watch).map_err(|source| planned.failed(source))?;
-        // A clock that was set back in the meantime measures nothing.
+        // A wall clock that was set back gives no duration.
         let seconds = (self.clock)().duration_since(began).unwrap_or_default().as_secs_f64();
         let Compiled { activation_bytes } = compiled;
         Ok(Built { seconds, peak_memory_bytes: memory::peak_bytes(), activation_bytes })
@@ -231,7 +231,8 @@ impl<'a> EngineBuilder<'a> {
 }
 
 impl EngineBuilder<'_> {
-    /// Refuses what the GPUs run wrongly, before minutes of compilation. A file that cannot be read fails in the compiler.
+    /// Refuses graphs that the GPUs run incorrectly, before minutes of compilation. A file that cannot be read fails in the
+    /// compiler.
     fn check_operators(&self, planned: &Planned<'_>) -> Result<(), MakeError> {
         let (flavour, sm) = (self.compiler.flavour(), planned.key.sm);
         if (flavour, sm) != (Flavour::Rtx, Sm::SM75) {
@@ -246,20 +247,20 @@ impl EngineBuilder<'_> {
     }
 }
 
-/// The stage while another process makes what is wanted.
+/// The phase reported while another process builds the engine.
 const WAITING: &str = "waiting for another process that builds it";
 
 impl Planned<'_> {
-    /// Whether it has to be compiled.
+    /// Whether it has to be built.
     #[must_use]
     pub fn is_missing(&self) -> bool {
         !matches!(self.found, Found::Engine(_))
     }
 
-    /// Whether a machine with so much memory left can compile it.
+    /// Checks that the machine has enough free memory to build it.
     ///
     /// # Errors
-    /// With what it takes, if not.
+    /// If not, with the memory needed.
     pub fn check_memory(&self, free_bytes: u64) -> Result<(), MakeError> {
         let (graph, wanted_bytes) = (self.key.graph.clone(), self.memory_bytes);
         if wanted_bytes <= free_bytes { Ok(()) } else { Err(MakeError::Memory { graph, wanted_bytes, free_bytes }) }

@@ -1,9 +1,8 @@
-//! Compiled kernels on disk, found by what they were made from, whole or not at all.
+//! Compiled kernels (cubins) on disk, found by their key; an entry is complete or absent.
 //!
-//! Decides where a cubin lies, when it is believed, and how many stay. Does not know how to compile. Cubins are small, so that
-//! each is read and compared with its digest whenever it is used; two processes that want the same one both make it, and the later
-//! renames it in place. All kernels for all GPUs come to some hundred kilobytes, and are compiled in seconds: what was
-//! compiled longest ago goes first.
+//! Decides file names, when a cubin is trusted, and how many are kept. Does not compile. Cubins are small, so every use reads the
+//! whole file and checks its digest. Two processes that want the same one both compile it, and the later one's rename wins. All
+//! kernels for all GPUs take some hundred kilobytes and compile in seconds, so the oldest are removed first.
 
 use std::fs;
 use std::io;
@@ -18,7 +17,7 @@ use crate::{Digest, Sm, Version};
 const CUBIN: &str = "cubin";
 const SIDECAR: &str = "json";
 
-/// What stays in a folder at most: every version of our sources and of NVRTC leaves its own cubins.
+/// Limit of a folder: every version of the sources and of NVRTC leaves its own cubins.
 const LIMIT_BYTES: u64 = 64 << 20;
 
 /// What a cubin is made from.
@@ -27,18 +26,18 @@ const LIMIT_BYTES: u64 = 64 << 20;
 pub struct KernelKey {
     /// The name of the source: `colour`.
     pub source: String,
-    /// Of its text.
+    /// Digest of its text.
     pub text: Digest,
     /// The GPUs it is compiled for.
     pub sm: Sm,
-    /// NVRTC's version, which compiles it.
+    /// The version of NVRTC.
     pub version: Version,
     /// Options of NVRTC besides the GPU architecture.
     pub flags: Vec<String>,
 }
 
 impl KernelKey {
-    /// The name of its files without an ending: `colour.sm89.nvrtc12.9-0123456789ab`.
+    /// The name of its files without the extension: `colour.sm89.nvrtc12.9-0123456789ab`.
     #[must_use]
     pub fn stem(&self) -> String {
         let digest = Digest::of(&serde_json::to_vec(self).unwrap_or_default());
@@ -49,32 +48,32 @@ impl KernelKey {
         format!("{}.{}.", self.source, self.sm.tag())
     }
 
-    /// Whether it differs in the compiler's version only.
+    /// Whether it differs only in the compiler's version.
     fn is_like(&self, other: &Self) -> bool {
         Self { version: other.version, ..self.clone() } == *other
     }
 }
 
-/// What stands beside a cubin.
+/// The JSON file beside a cubin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KernelSidecar {
     /// What it is made from.
     pub key: KernelKey,
-    /// Of the cubin.
+    /// Digest of the cubin.
     pub sha256: Digest,
     /// Its size.
     pub size_bytes: u64,
 }
 
-/// A cubin that is believed.
+/// A complete cubin.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredCubin {
-    /// Where it lies.
+    /// Its file.
     pub path: PathBuf,
     /// Its bytes.
     pub bytes: Vec<u8>,
-    /// Its description.
+    /// Its sidecar.
     pub sidecar: KernelSidecar,
 }
 
@@ -83,9 +82,9 @@ pub struct StoredCubin {
 pub enum FoundCubin {
     /// A cubin.
     Whole(Box<StoredCubin>),
-    /// None.
+    /// No cubin.
     Nothing,
-    /// One that is not to be believed, and why. The next one put there takes its place.
+    /// A cubin that must not be used, and why. The next one stored replaces it.
     Damaged(String),
 }
 
@@ -97,16 +96,16 @@ pub struct Cubins {
 }
 
 impl Cubins {
-    /// The cubins in `folder`, which is made if it is not there.
+    /// The cubins in `folder`, which is created if it does not exist.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// If the folder cannot be created.
     pub fn open(folder: PathBuf) -> Result<Self, CacheError> {
-        fs::create_dir_all(&folder).map_err(CacheError::to("make the folder of kernels", &folder))?;
+        fs::create_dir_all(&folder).map_err(CacheError::to("create the folder of kernels", &folder))?;
         Ok(Self { folder, limit_bytes: LIMIT_BYTES })
     }
 
-    /// Where it is.
+    /// Its folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -116,7 +115,7 @@ impl Cubins {
         self.folder.join(format!("{stem}.{ending}"))
     }
 
-    /// The cubin of this key.
+    /// Looks for the cubin of this key.
     #[must_use]
     pub fn find(&self, key: &KernelKey) -> FoundCubin {
         let stem = key.stem();
@@ -127,23 +126,23 @@ impl Cubins {
             }
             (Ok(bytes), Ok(text)) => (bytes, text),
             (Err(error), _) | (_, Err(error)) => {
-                return FoundCubin::Damaged(format!("half of it cannot be read: {error}"));
+                return FoundCubin::Damaged(format!("a file cannot be read: {error}"));
             }
         };
         let sidecar: KernelSidecar = match serde_json::from_slice(&text) {
             Ok(sidecar) => sidecar,
-            Err(error) => return FoundCubin::Damaged(format!("its description cannot be read: {error}")),
+            Err(error) => return FoundCubin::Damaged(format!("its sidecar cannot be read: {error}")),
         };
         if sidecar.key != *key {
-            return FoundCubin::Damaged(format!("it was made from something else: {}", sidecar.key.stem()));
+            return FoundCubin::Damaged(format!("it was compiled from another key: {}", sidecar.key.stem()));
         }
         match Digest::of(&bytes) {
             found if found == sidecar.sha256 => FoundCubin::Whole(Box::new(StoredCubin { path, bytes, sidecar })),
-            found => FoundCubin::Damaged(format!("wanted the digest {}, found {found}", sidecar.sha256)),
+            found => FoundCubin::Damaged(format!("wanted digest {}, found {found}", sidecar.sha256)),
         }
     }
 
-    /// The cubin of this key but for the compiler's version, the newest: for machines that have no compiler.
+    /// The newest cubin whose key differs only in the compiler's version: for machines without a compiler.
     #[must_use]
     pub fn find_of_any_version(&self, key: &KernelKey) -> Option<StoredCubin> {
         let names = fs::read_dir(&self.folder).ok()?.flatten().map(|entry| entry.path());
@@ -162,11 +161,11 @@ impl Cubins {
         whole.max_by_key(|cubin| cubin.sidecar.key.version)
     }
 
-    /// Keeps a cubin: its bytes reach the disk before its name does, and the description comes last. Then those that were
-    /// kept longest ago go, as far as there are too many.
+    /// Stores a cubin: its bytes reach the disk before it gets its name, and the sidecar is written last. Then removes the
+    /// oldest cubins above the limit.
     ///
     /// # Errors
-    /// If it cannot be written; then nothing half done bears its name.
+    /// If it cannot be written. No incomplete file is left under its name.
     pub fn put(&self, key: &KernelKey, bytes: &[u8]) -> Result<StoredCubin, CacheError> {
         let (stem, size_bytes) = (key.stem(), bytes.len() as u64);
         let sidecar = KernelSidecar { key: key.clone(), sha256: Digest::of(bytes), size_bytes };
@@ -179,7 +178,7 @@ impl Cubins {
         Ok(StoredCubin { path, bytes: bytes.to_vec(), sidecar })
     }
 
-    /// Removes what was written longest ago until the limit is kept, but nothing of `newest`. What cannot be removed stays.
+    /// Removes the oldest files until the limit is met, but nothing of `newest`. Files that cannot be removed stay.
     fn thin_out(&self, newest: &str) {
         let files = fs::read_dir(&self.folder).into_iter().flatten().flatten().filter_map(|entry| {
             let (path, facts) = (entry.path(), entry.metadata().ok()?);
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_is_found_under_a_readable_name() {
+    fn a_stored_cubin_is_found_under_a_readable_name() {
         let (_folder, cubins) = cubins();
         assert_eq!(cubins.find(&key()), FoundCubin::Nothing);
         let put = cubins.put(&key(), b"cubin").expect("written");
@@ -237,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_it_is_made_from_changes_its_name() {
+    fn every_field_of_the_key_changes_the_name() {
         let changes: [fn(&mut KernelKey); 5] = [
             |key| key.source.push('x'),
             |key| key.text = Digest::of(b"another"),
@@ -253,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_seen_and_the_next_one_mends_it() {
+    fn damage_is_detected_and_the_next_put_replaces_it() {
         let (_folder, cubins) = cubins();
         let harms: [fn(&Path); 5] = [
             |path| fs::write(path, b"cubi").expect("written"),
@@ -273,20 +272,20 @@ mod tests {
     }
 
     #[test]
-    fn what_was_compiled_longest_ago_goes_when_there_is_too_much() {
+    fn the_oldest_cubins_are_removed_above_the_limit() {
         let (_folder, mut cubins) = cubins();
         let version = |minor| KernelKey { version: Version::two(12, minor), ..key() };
         let put = |cubins: &Cubins, minor| cubins.put(&version(minor), &[7; 5000]).expect("written").path;
         let first = put(&cubins, 1);
         let draft = cubins.folder().join("colour.sm89.cubin.4711-0.unfinished");
-        fs::write(&draft, [7; 5000]).expect("left by one that was killed");
-        fs::write(cubins.folder().join("notes.txt"), [7; 50_000]).expect("somebody else's");
+        fs::write(&draft, [7; 5000]).expect("left by a killed process");
+        fs::write(cubins.folder().join("notes.txt"), [7; 50_000]).expect("not ours");
         for path in [&first, &first.with_extension("json"), &draft] {
             let long_ago = std::time::SystemTime::UNIX_EPOCH;
             File::options().append(true).open(path).and_then(|file| file.set_modified(long_ago)).expect("its time");
         }
         put(&cubins, 2);
-        assert!(first.exists() && draft.exists(), "there is room");
+        assert!(first.exists() && draft.exists(), "below the limit");
         cubins.limit_bytes = 13_000;
         put(&cubins, 3);
         assert!(!first.exists() && !draft.exists() && cubins.folder().join("notes.txt").exists());
@@ -295,12 +294,12 @@ mod tests {
         }
         cubins.limit_bytes = 0;
         put(&cubins, 4);
-        assert!(matches!(cubins.find(&version(4)), FoundCubin::Whole(_)), "what was just made stays");
+        assert!(matches!(cubins.find(&version(4)), FoundCubin::Whole(_)), "the newest stays");
         assert_eq!(cubins.find(&version(3)), FoundCubin::Nothing);
     }
 
     #[test]
-    fn one_made_by_another_version_serves_where_there_is_no_compiler() {
+    fn without_a_compiler_a_cubin_of_another_version_is_used() {
         let (_folder, cubins) = cubins();
         for (major, minor) in [(12, 9), (13, 1), (13, 0)] {
             let made = KernelKey { version: Version::two(major, minor), ..key() };

@@ -1,4 +1,4 @@
-//! SHA-256 digests: of anything, and lists of a pack's files in the format that `sha256sum -c` reads.
+//! SHA-256 digests, and lists of a pack's files in the format of `sha256sum -c`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-/// The list's name inside a pack.
+/// The name of the list inside a pack.
 pub const DIGEST_FILE: &str = "SHA256SUMS";
 
 /// A SHA-256, written as 64 lower-case hex digits.
@@ -18,13 +18,13 @@ pub const DIGEST_FILE: &str = "SHA256SUMS";
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// Of bytes in memory.
+    /// Digest of bytes in memory.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// Of all that `reader` still gives, and how many bytes that was.
+    /// Digest of everything that `reader` still yields, and the number of bytes.
     ///
     /// # Errors
     /// If reading fails.
@@ -44,7 +44,7 @@ impl Digest {
         }
     }
 
-    /// The first twelve digits: enough for a name.
+    /// The first twelve digits, for file names.
     #[must_use]
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
@@ -63,7 +63,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// A text that is no SHA-256.
+/// A text that is not a SHA-256.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("wanted 64 hex digits of a sha-256, found \"{found}\"")]
 pub struct NoDigest {
@@ -102,10 +102,10 @@ impl From<Digest> for String {
     }
 }
 
-/// Bytes that are read at a time.
+/// Bytes read at a time.
 const READ_BYTES: usize = 256 * 1024;
 
-/// A list that cannot be read, or a file that does not match it.
+/// A list that cannot be parsed, or a file that does not match it.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum DigestError {
     /// A line is not `<64 hex digits>  <path>`.
@@ -116,14 +116,14 @@ pub enum DigestError {
         /// The line, shortened.
         found: String,
     },
-    /// A file is not what the list says.
+    /// A file differs from its listed digest.
     #[error("wanted sha-256 {wanted}, found {found}: {path}")]
     Differs {
         /// Its path inside the pack.
         path: String,
-        /// What the list says.
+        /// The listed digest.
         wanted: Digest,
-        /// What the file has.
+        /// The digest of the file.
         found: Digest,
     },
 }
@@ -133,10 +133,10 @@ pub enum DigestError {
 pub struct DigestList(BTreeMap<String, Digest>);
 
 impl DigestList {
-    /// Reads a list.
+    /// Parses a list.
     ///
     /// # Errors
-    /// If a line has another form, or a path leaves the pack.
+    /// If a line is malformed or a path leaves the pack.
     pub fn parse(text: &str) -> Result<Self, DigestError> {
         let entry = |(number, line): (usize, &str)| {
             let bad = || DigestError::BadLine { line: number + 1, found: line.chars().take(80).collect() };
@@ -162,7 +162,7 @@ mod tests {
     const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     #[test]
-    fn one_flipped_bit_is_found() {
+    fn a_list_maps_paths_to_digests() {
         let list = DigestList::parse(&format!("{EMPTY}  a/b.bin\n")).expect("a good list");
         let (path, digest) = list.entries().next().expect("an entry");
         assert_eq!((path, digest), ("a/b.bin", Digest::of(b"")));

@@ -1,4 +1,4 @@
-//! What an engine is made from, all of it: two engines with one key may be used for each other, others never.
+//! The key of an engine: everything that it is built from. Engines with equal keys are interchangeable, others are not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,43 +12,43 @@ use crate::{Digest, Flavour, Sm, Version};
 /// Lengths of a tensor's axes.
 pub type Shape = Vec<u64>;
 
-/// What an engine is made from.
+/// Everything that an engine is built from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EngineKey {
     /// The graph's name in its pack: `unet`.
     pub graph: String,
-    /// Its shapes in short, for people: `512x25`.
+    /// Its shapes in short, for readers: `512x25`.
     pub shapes: String,
-    /// Of the ONNX file.
+    /// Digest of the ONNX file.
     pub onnx: Digest,
-    /// Of the files with its weights, by name.
+    /// Digests of the files with its weights, by name.
     pub weights: BTreeMap<String, Digest>,
     /// The GPUs it is compiled for.
     pub sm: Sm,
-    /// What compiles it.
+    /// The compiler.
     pub flavour: Flavour,
-    /// Its exact version, the build's number included: engines of another are refused by it.
+    /// The compiler's exact version, including the build number: it refuses engines of any other version.
     pub version: Version,
     /// The number format that it computes with.
     pub precision: Precision,
-    /// Ranges of its inputs' shapes. Empty for a graph of fixed shapes.
+    /// Ranges of its inputs' shapes. Empty if all shapes are fixed.
     pub profiles: Vec<Profile>,
-    /// Of plugins and kernels that it calls, by name.
+    /// Digests of the plugins and kernels that it calls, by name.
     pub kernels: BTreeMap<String, Digest>,
-    /// Flags of the builder that are set.
+    /// Builder flags that are set.
     pub flags: BTreeSet<String>,
 }
 
 impl EngineKey {
-    /// A digest of all of it.
+    /// Digest of the whole key.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        // Fields stand in one order and maps are sorted, so that the same key is always the same text.
+        // Fields have a fixed order and maps are sorted, so that equal keys serialise to equal text.
         Digest::of(&serde_json::to_vec(self).unwrap_or_default())
     }
 
-    /// The name of its files without an ending: `unet.512x25.fp16.sm89.rtx1.7.1-0123456789ab`.
+    /// The name of its files without the extension: `unet.512x25.fp16.sm89.rtx1.7.1-0123456789ab`.
     #[must_use]
     pub fn stem(&self) -> String {
         let Self { graph, shapes, precision, version, .. } = self;
@@ -57,7 +57,7 @@ impl EngineKey {
     }
 }
 
-/// The number format that a graph computes with. TensorRT takes them from the ONNX file ("strongly typed").
+/// The number format that a graph computes in. TensorRT takes it from the ONNX file ("strongly typed").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -65,7 +65,7 @@ pub enum Precision {
     Fp32,
     /// 16 bits, IEEE 754.
     Fp16,
-    /// 16 bits with the exponent of 32.
+    /// 16 bits with the exponent range of fp32.
     Bf16,
     /// 8 bits; needs SM 8.9 or later.
     Fp8,
@@ -75,7 +75,7 @@ impl Precision {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Fp32, Self::Fp16, Self::Bf16, Self::Fp8];
 
-    /// As file names and flags say it.
+    /// Its name in file names and flags.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -107,19 +107,19 @@ impl FromStr for Precision {
 #[serde(transparent)]
 pub struct Profile(pub BTreeMap<String, ShapeRange>);
 
-/// The shapes an input may have, and the one to be fast for.
+/// The shapes that an input may have, and the one to optimise for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShapeRange {
-    /// The least length of each axis.
+    /// The minimum length of each axis.
     pub min: Shape,
-    /// The length to be fast for.
+    /// The length to optimise for.
     pub opt: Shape,
-    /// The greatest length.
+    /// The maximum length of each axis.
     pub max: Shape,
 }
 
-/// A profile that no builder can take.
+/// A profile that no compiler accepts.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("wanted min <= opt <= max for each axis of \"{input}\", found {min:?}, {opt:?}, {max:?}")]
 pub struct ProfileError {
@@ -134,7 +134,7 @@ pub struct ProfileError {
 }
 
 impl Profile {
-    /// Checks that each range is one.
+    /// Checks that min <= opt <= max on every axis of every input.
     ///
     /// # Errors
     /// If an axis is missing, empty or out of order.
@@ -176,7 +176,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_name_says_what_it_is() {
+    fn the_stem_is_readable() {
         let stem = key().stem();
         let (readable, hex) = stem.split_once('-').expect("a dash");
         assert_eq!(readable, "unet.512x25.fp16.sm89.rtx1.7.1");
@@ -184,7 +184,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn whatever_it_is_made_from_changes_the_key() {
+    fn every_field_changes_the_digest() {
         let changes: [fn(&mut EngineKey); 11] = [
             |key| key.graph.push('x'),
             |key| key.shapes.push('x'),

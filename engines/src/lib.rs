@@ -1,6 +1,6 @@
-//! What visage runs and how it is compiled: packs, their manifests and digests, and the engines made from their graphs.
+//! Packs and engines: manifests, digests, and the engines compiled from a pack's graphs.
 //!
-//! Decides what a pack is, whether it is whole, and which engine belongs to which graph on which GPU. Does not run anything.
+//! Decides what a valid pack is and which engine belongs to which graph on which GPU. Runs nothing.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

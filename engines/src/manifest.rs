@@ -1,4 +1,4 @@
-//! `pack.toml` and `avatar.toml`: what a pack holds and who is in it.
+//! `pack.toml` and `avatar.toml`: the contents of a pack and its avatars.
 
 use std::collections::BTreeMap;
 
@@ -13,29 +13,29 @@ use crate::{Precision, Profile};
 pub struct ManifestError {
     /// The file.
     pub file: String,
-    /// What was wrong, with its place.
+    /// What is wrong and where.
     pub found: String,
 }
 
-/// What `pack.toml` says.
+/// The content of `pack.toml`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PackManifest {
     /// The pack's name in requests and metrics.
     pub name: String,
-    /// The name for people.
+    /// The displayed name.
     pub title: String,
     /// The model that runs it: `portrait`.
     pub model: String,
-    /// Licences of what it holds.
+    /// Licences of its contents.
     pub licence: String,
-    /// Its graphs, each with a name of its own.
+    /// Its graphs, with unique names.
     pub graphs: Vec<GraphManifest>,
     /// Folders under `avatars/`, the default first.
     pub avatars: Vec<String>,
 }
 
-/// What `pack.toml` says of a graph.
+/// A graph's entry in `pack.toml`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GraphManifest {
@@ -43,32 +43,32 @@ pub struct GraphManifest {
     pub name: String,
     /// ONNX files by precision, paths inside the pack.
     pub onnx: BTreeMap<Precision, String>,
-    /// Files with its weights, of all precisions, where they are not in the ONNX files. They stand in the same folder and end
-    /// in `.data` or `.onnx_data`, as exporters have it: the CPU's engine opens no others.
+    /// Files with external weights of all precisions. They are in the folder of the ONNX files and end in `.data` or
+    /// `.onnx_data`, as exporters name them: the CPU inference engine opens no others.
     #[serde(default)]
     pub weights: Vec<String>,
-    /// What its numbers mean, a path inside the pack.
+    /// The meaning of its values, a path inside the pack.
     #[serde(default)]
     pub spec: Option<String>,
-    /// Its shapes in short, for people and file names.
+    /// Its shapes in short, for readers and file names.
     pub shapes: String,
     /// Ranges of shapes; empty if all are fixed.
     #[serde(default)]
     pub profiles: Vec<Profile>,
-    /// How far an engine may differ from the CPU's.
+    /// How far an engine's outputs may differ from those of the CPU backend.
     #[serde(default)]
     pub tolerance: Tolerance,
 }
 
-/// How far an engine's outputs may differ from the CPU's.
+/// How far an engine's outputs may differ from those of the CPU backend.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tolerance {
-    /// The least cosine of the angle between the outputs.
+    /// Minimum cosine similarity of the outputs.
     pub cosine: f64,
-    /// The least ratio of peak to noise, in dB.
+    /// Minimum peak signal-to-noise ratio in dB.
     pub psnr_db: f64,
-    /// The greatest error of a value.
+    /// Maximum absolute error.
     pub max_error: f64,
 }
 
@@ -88,25 +88,25 @@ pub enum AvatarKind {
     Head,
 }
 
-/// What an `avatar.toml` says.
+/// The content of `avatar.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AvatarManifest {
-    /// The name for people.
+    /// The displayed name.
     pub title: String,
     /// How it is drawn.
     pub kind: AvatarKind,
-    /// The wall behind it, `#rrggbb`; the same on light and on dark pages, since it is part of the picture.
+    /// The background colour, `#rrggbb`; the same on light and dark pages, since it is part of the frame.
     pub background: String,
     /// Licence of the art.
     pub licence: String,
 }
 
 impl PackManifest {
-    /// Reads `pack.toml`.
+    /// Parses `pack.toml`.
     ///
     /// # Errors
-    /// If it is no TOML, lacks a key, has an unknown one, or a graph or avatar cannot be as it says.
+    /// If it is not TOML, a key is missing or unknown, or an entry is invalid.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
         let bad = |found: String| ManifestError { file: "pack.toml".to_owned(), found };
         let manifest: Self = toml::from_str(text).map_err(|error| bad(error.to_string()))?;
@@ -128,14 +128,14 @@ impl PackManifest {
     }
 }
 
-/// Whether a name can be part of a file's name and of a metric.
+/// Whether a name can be part of a file name and of a metric.
 fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 impl GraphManifest {
-    /// The precision and file of it that are asked for, or the narrowest there are. A graph that has not the one asked for
-    /// runs in the next wider one, or if it has none in its highest. `None` if it has no file at all, which no manifest allows.
+    /// The graph in the wanted precision, or in the narrowest if `None`. Without a file in the wanted precision it is the next
+    /// wider one, or else the widest. `None` without any file, which no valid manifest has.
     #[must_use]
     pub fn in_precision(&self, wanted: Option<Precision>) -> Option<(Precision, &str)> {
         let narrowest = wanted.unwrap_or(Precision::ALL[Precision::ALL.len() - 1]);
@@ -160,18 +160,18 @@ impl GraphManifest {
             return Err(about(format!("shapes \"{}\": letters, digits and '-' only", self.shapes)));
         }
         if let Some(wrong) = self.weights.iter().find(|weights| !self.may_hold_weights(weights)) {
-            let wanted = "beside its onnx files, with a name that ends in .data or .onnx_data";
-            return Err(about(format!("weights in \"{wrong}\": they stand {wanted}")));
+            let wanted = "the folder of the onnx files, with a name that ends in .data or .onnx_data";
+            return Err(about(format!("weights in \"{wrong}\": wanted a file in {wanted}")));
         }
         self.profiles.iter().try_for_each(Profile::check).map_err(|error| about(error.to_string()))
     }
 }
 
 impl AvatarManifest {
-    /// Reads the `avatar.toml` of the avatar called `name`.
+    /// Parses the `avatar.toml` of the avatar called `name`.
     ///
     /// # Errors
-    /// If it is no TOML, lacks a key, has an unknown one, or a colour is not `#rrggbb`.
+    /// If it is not TOML, a key is missing or unknown, or a colour is not `#rrggbb`.
     pub fn parse(name: &str, text: &str) -> Result<Self, ManifestError> {
         let bad = |found: String| ManifestError { file: format!("avatars/{name}/avatar.toml"), found };
         let manifest: Self = toml::from_str(text).map_err(|error| bad(error.to_string()))?;
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_where_every_engine_finds_them() {
+    fn weights_are_in_the_folder_of_the_graph_with_a_known_extension() {
         let parsed = |weights: &str| {
             PackManifest::parse(&format!(
                 "name='p'\ntitle='P'\nmodel='portrait'\nlicence='MIT'\navatars=['a']\n[[graphs]]\nname='g'\nshapes='1'

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-/// Where a container sees the limits of its control group (version 2): the limit, what is used, what that is made of.
+/// The cgroup v2 files of a container: its limit, its usage, and the usage by kind.
 const GROUP: [&str; 3] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"];
 
-/// Memory that can be had without swapping: what the system says, or less if a control group allows less. None elsewhere
-/// than on Linux.
+/// Memory available without swapping: the system's figure, or less if a cgroup allows less. `None` on systems other than
+/// Linux.
 #[must_use]
 pub fn free_bytes() -> Option<u64> {
     let system = fs::read_to_string("/proc/meminfo").ok().and_then(|text| kilobytes(&text, "MemAvailable:"))?;
@@ -14,20 +14,20 @@ pub fn free_bytes() -> Option<u64> {
     Some(system.min(group_bytes(&limit, &used, &made_of).unwrap_or(u64::MAX)))
 }
 
-/// What a control group still allows. Files that were read count as used, until somebody wants the memory: they do not here.
+/// What a cgroup still allows. Its usage includes the page cache, which the kernel frees on demand; it is not counted here.
 fn group_bytes(limit: &str, used: &str, made_of: &str) -> Option<u64> {
     let (limit, used) = (limit.trim().parse::<u64>().ok()?, used.trim().parse::<u64>().ok()?);
     let files = made_of.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse().ok());
     Some(limit.saturating_sub(used.saturating_sub(files.unwrap_or(0))))
 }
 
-/// Resets the peak memory of this process, where the system can (Linux: proc(5), `clear_refs`). Elsewhere what
-/// is reported may be an earlier peak.
-pub fn forget_peak() {
+/// Resets the peak memory of this process where the system supports it (Linux: proc(5), `clear_refs`). Elsewhere the
+/// reported peak may be older.
+pub fn reset_peak() {
     let _may_not = fs::write("/proc/self/clear_refs", "5");
 }
 
-/// The most memory that this process has held so far. None elsewhere than on Linux.
+/// Peak memory of this process. `None` on systems other than Linux.
 #[must_use]
 pub fn peak_bytes() -> Option<u64> {
     fs::read_to_string("/proc/self/status").ok().and_then(|text| kilobytes(&text, "VmHWM:"))
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_a_control_group_has_read_leave_it_its_memory() {
+    fn the_page_cache_of_a_cgroup_counts_as_free() {
         let made_of = "anon 1000\nfile 7000\ninactive_file 6000\nactive_file 1000\n";
         assert_eq!(group_bytes("10000\n", "8000\n", made_of), Some(8000));
         assert_eq!(group_bytes("10000", "12000", ""), Some(0));
@@ -63,8 +63,8 @@ mod tests {
         let large = vec![1_u8; 300 << 20];
         let with_it = peak_bytes().expect("reported");
         drop(std::hint::black_box(large));
-        forget_peak();
-        // Other tests hold memory too, but not as much.
+        reset_peak();
+        // Other tests use memory too, but less.
         assert!(peak_bytes().expect("reported") + (100 << 20) < with_it);
     }
 

@@ -1,6 +1,6 @@
-//! What an ONNX file says about itself: the files that hold its weights, its inputs and outputs, its operators.
+//! What an ONNX file declares: the files that hold its weights, its inputs and outputs, its operators.
 //!
-//! Decides nothing. Reads only the messages that lead there (field numbers are those of onnx.proto), and no tensor's values.
+//! Decides nothing. Reads only the messages that lead there (field numbers are those of onnx.proto), no tensor values.
 
 mod operators;
 mod reader;
@@ -95,7 +95,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn files_of_weights_are_found_wherever_a_graph_names_them() {
+    fn external_weights_are_found_in_initialisers_and_nested_graphs() {
         let names = weights_of(&graph("a.bin", "b/c.bin")).expect("a graph");
         assert_eq!(names.into_iter().collect::<Vec<_>>(), ["a.bin", "b/c.bin"]);
         let mouth = include_bytes!("../packs/portrait/mouth/mouth.onnx");
@@ -103,7 +103,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_no_graph_is_none_and_never_a_panic() {
+    fn bytes_that_are_not_a_graph_give_none_without_a_panic() {
         let whole = graph("a.bin", "b.bin");
         for at in 0..whole.len() {
             let _ = weights_of(&whole[..at]);

@@ -1,9 +1,9 @@
-//! Files that the program writes: complete under their name, or not there.
+//! Files that the program writes: complete under their name, or absent.
 //!
-//! Decides how a path is written. A regular file, or a path where nothing is yet, is written under a unique name beside it,
-//! reaches the disk and is renamed; a process that is killed leaves the old file as it was. Symbolic links are followed, so
+//! Decides how a path is written. A regular file, or a path where nothing exists, is written under a unique name beside it,
+//! synced to disk and renamed; a killed process leaves the old file unchanged. Symbolic links are followed, so
 //! that the link stays and its target is replaced. A character device or a FIFO is written directly. Everything else is
-//! refused: a directory, a socket, and a block device, where one typing mistake would destroy a disk.
+//! refused: a directory, a socket, and a block device, where a typing error would destroy a disk.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Write};
@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The extension of files that are not complete yet.
+/// The extension of incomplete files.
 pub const UNFINISHED: &str = "unfinished";
-/// Names tried for the temporary file. Only files left by killed processes with the same process id are in the way.
+/// Names tried for the temporary file. Only files of killed processes with the same process id can be in the way.
 const MAX_NAMES: u32 = 1000;
 /// Longest part of the file's own name within the temporary name: file systems allow 255 bytes in total.
 const MAX_NAME_BYTES: usize = 200;
-/// Links followed from one path; Linux allows as many (`path_resolution(7)`).
+/// Maximum number of symbolic links followed; Linux has the same limit (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
 /// Distinguishes the temporary files of one process.
@@ -51,7 +51,7 @@ impl Drop for Rename {
 /// Who may read a new file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Readers {
-    /// As the process's umask says, or as the replaced file had it.
+    /// By the process's umask, or as the replaced file had it.
     Default,
     /// Only its owner.
     Owner,
@@ -96,24 +96,24 @@ impl OutputFile {
         output.commit()
     }
 
-    /// A second handle with the same position, for a writer that wants to own one.
+    /// A second handle with the same position, for a writer that takes ownership of one.
     ///
     /// # Errors
-    /// If the system has no handle left.
+    /// If the system has no more file handles.
     pub fn handle(&self) -> io::Result<File> {
         self.file.try_clone()
     }
 
-    /// Gives the file its name, after its bytes reached the disk. Buffered bytes must have been flushed.
+    /// Syncs the bytes to disk and gives the file its name. Buffered bytes must have been flushed.
     ///
     /// # Errors
-    /// If the bytes cannot be written or the file cannot be renamed; then the old file is still there.
+    /// If the bytes cannot be written or the file cannot be renamed; the old file then stays.
     pub fn commit(self) -> io::Result<()> {
         let Some(mut rename) = self.rename else { return Ok(()) };
         self.file.sync_all()?;
         fs::rename(&rename.temporary, &rename.target)?;
         rename.is_done = true;
-        // The new name reaches the disk with its folder; where a folder cannot be opened (Windows), the system does this.
+        // Syncing the folder makes the rename durable; where a folder cannot be opened (Windows), the system does it.
         let _ = File::open(folder_of(&rename.target)).and_then(|folder| folder.sync_all());
         Ok(())
     }
@@ -158,12 +158,12 @@ impl OutputFile {
                 }
             }
         }
-        let message = format!("wanted a free name beside it, found {MAX_NAMES} that are taken");
+        let message = format!("wanted a free temporary name beside it, found {MAX_NAMES} in use");
         Err(io::Error::new(ErrorKind::AlreadyExists, message))
     }
 }
 
-/// Whether both paths lead to the same existing file, by links of either kind as well.
+/// Whether both paths lead to the same existing file, through symbolic or hard links as well.
 #[must_use]
 pub fn is_same_file(a: &Path, b: &Path) -> bool {
     #[cfg(unix)]
@@ -221,7 +221,7 @@ fn kind_of(found: &Metadata) -> &'static str {
     match () {
         () if kind.is_char_device() => "a character device",
         () if kind.is_block_device() => "a block device",
-        () if kind.is_fifo() => "a FIFO, in which nothing can be rewritten",
+        () if kind.is_fifo() => "a FIFO, which does not support seeking",
         () if kind.is_socket() => "a socket",
         () => "something else",
     }
@@ -242,8 +242,8 @@ fn is_fifo(_found: &Metadata) -> bool {
     false
 }
 
-/// Opens a FIFO that has a reader. Opened for writing alone, one without a reader would hold the program for good; opened for
-/// both, it would never see its reader leave. So a first handle, which does not wait, asks whether there is a reader.
+/// Opens a FIFO that has a reader. Opened write-only, one without a reader blocks forever; opened read-write, it never reports
+/// that its reader has left. So a first non-blocking handle checks for a reader.
 #[cfg(unix)]
 fn open_fifo(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
@@ -253,7 +253,7 @@ fn open_fifo(path: &Path) -> io::Result<File> {
             Err(io::Error::new(ErrorKind::BrokenPipe, "wanted a FIFO with a reader, found one without"))
         }
         Err(error) => Err(error),
-        Ok(_asked) => File::options().write(true).open(path),
+        Ok(_has_reader) => File::options().write(true).open(path),
     }
 }
 
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn links_stay_and_their_targets_are_replaced_or_made() {
+    fn links_stay_and_their_targets_are_replaced_or_created() {
         let folder = folder();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir(at("deep")).expect("a folder");
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_stays_one() {
+    fn a_device_is_not_replaced() {
         let null = Path::new("/dev/null");
         for create in [OutputFile::create, OutputFile::create_seekable] {
             let mut output = create(null).expect("opened");
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fifo_takes_a_stream_if_somebody_reads_it() {
+    fn a_fifo_with_a_reader_is_written_directly() {
         let folder = folder();
         let path = folder.path().join("fifo");
         fifo(&path);
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_refused_and_named() {
+    fn paths_that_are_not_files_are_refused_with_their_kind() {
         let folder = folder();
         let path = folder.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn permissions_stay_and_a_key_is_its_owners() {
+    fn permissions_are_kept_and_a_private_file_is_readable_by_its_owner_only() {
         let folder = folder();
         let (path, key) = (folder.path().join("talk.mp4"), folder.path().join("key.pem"));
         let mode = |path: &Path| fs::metadata(path).expect("a file").permissions().mode() & 0o777;
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn one_file_by_two_names_is_the_same() {
+    fn links_to_one_file_are_the_same_file() {
         let folder = folder();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("voice.wav"), "a").expect("written");
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_the_greatest_length_can_be_written() {
+    fn a_name_of_255_bytes_can_be_written() {
         let folder = folder();
         let path = folder.path().join("x".repeat(255));
         OutputFile::write(&path, b"a").expect("written");

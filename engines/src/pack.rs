@@ -1,4 +1,4 @@
-//! The files of a pack, whole or not at all: built into the program, or read from a folder and checked.
+//! The files of a pack: built into the program, or read from a folder and verified. A pack is complete or an error.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,18 +11,18 @@ use thiserror::Error;
 use crate::compile::Onnx;
 use crate::{AvatarManifest, DIGEST_FILE, Digest, DigestError, DigestList, ManifestError, PackManifest, onnx};
 
-/// Files up to this size are held in memory; larger ones, weights above all, stay on disk.
+/// Files up to this size are held in memory; larger ones, mostly weights, stay on disk.
 const HELD_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Why a pack cannot be used.
 #[derive(Debug, Error)]
 pub enum PackError {
     /// A file cannot be read.
-    #[error("wanted to read a file of the pack, found {source}: {path}")]
+    #[error("cannot read {path} of the pack: {source}")]
     Read {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A file is damaged.
@@ -31,23 +31,23 @@ pub enum PackError {
     /// A manifest is damaged.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// A file that the manifest needs is not among the listed ones.
-    #[error("wanted a file that the manifest names, found none: {path}")]
+    /// A file that the manifest needs is not listed.
+    #[error("the manifest names a file that the pack does not have: {path}")]
     Absent {
         /// Its path inside the pack.
         path: String,
     },
-    /// A graph has weights in a file that the manifest does not count among them.
-    #[error("wanted \"{weights}\" among the weights of a graph in pack.toml, because it has some there: {path}")]
+    /// A graph has weights in a file that the manifest does not list.
+    #[error("pack.toml does not list \"{weights}\" among the weights of the graph {path}, which reads it")]
     Unlisted {
         /// The weights' path inside the pack.
         weights: String,
-        /// The graph's.
+        /// The graph's path inside the pack.
         path: String,
     },
 }
 
-/// A pack's files by their path inside it.
+/// The files of a pack by their path inside it.
 #[derive(Clone, Debug, Default)]
 pub struct PackFiles {
     files: BTreeMap<String, PackFile>,
@@ -56,19 +56,19 @@ pub struct PackFiles {
 #[derive(Clone, Debug)]
 struct PackFile {
     content: Content,
-    /// Where it was read from; `None` if it is built in.
+    /// Its path on disk; `None` if it is built in.
     place: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
 enum Content {
     Held(Cow<'static, [u8]>),
-    /// Of this size and, as listed, this digest.
+    /// Its size and its listed digest.
     OnDisk(u64, Digest),
 }
 
 impl PackFiles {
-    /// Files that were checked when the program was built.
+    /// Files that were verified when the program was built.
     #[must_use]
     pub fn built_in(files: &[(&str, &'static [u8])]) -> Self {
         let held = |(path, bytes): &(&str, &'static [u8])| {
@@ -77,8 +77,8 @@ impl PackFiles {
         Self { files: files.iter().map(held).collect() }
     }
 
-    /// Reads a folder: the files that its `SHA256SUMS` lists, each checked against it. Files over 64 MiB are left on disk and
-    /// are only checked by [`PackFiles::check_large`].
+    /// Reads a folder: the files listed in its `SHA256SUMS`, each verified. Files over 64 MiB stay on disk and
+    /// are verified only by [`PackFiles::check_large`].
     ///
     /// # Errors
     /// If a listed file is missing, unreadable or differs.
@@ -89,7 +89,7 @@ impl PackFiles {
         Ok(Self { files: files.collect::<Result<_, PackError>>()? })
     }
 
-    /// The bytes of a file that is held.
+    /// The bytes of a file held in memory.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<&[u8]> {
         match &self.files.get(path)?.content {
@@ -98,10 +98,10 @@ impl PackFiles {
         }
     }
 
-    /// The digest of a file, as listed or of what is held.
+    /// The digest of a file: as listed, or computed if it is held in memory.
     ///
     /// # Errors
-    /// If there is no such file.
+    /// If the file does not exist.
     pub fn digest(&self, path: &str) -> Result<Digest, PackError> {
         Ok(match &self.file(path)?.content {
             Content::Held(bytes) => Digest::of(bytes),
@@ -112,7 +112,7 @@ impl PackFiles {
     /// The size of a file in bytes.
     ///
     /// # Errors
-    /// If there is no such file.
+    /// If the file does not exist.
     pub fn size_bytes(&self, path: &str) -> Result<u64, PackError> {
         Ok(self.file(path)?.size_bytes())
     }
@@ -121,10 +121,10 @@ impl PackFiles {
         self.files.get(path).ok_or_else(|| PackError::Absent { path: path.to_owned() })
     }
 
-    /// Of the files `listed`, those that the graph at `path` has weights in: all of them if that cannot be read from it.
+    /// Of the `listed` files, those in which the graph at `path` has weights; all of them if the graph cannot be read.
     ///
     /// # Errors
-    /// If it has some in another: nobody would see that these changed.
+    /// If it has weights in a file that is not listed: a change there would go unnoticed.
     pub fn weights<'a>(&self, path: &str, listed: &'a [String]) -> Result<Vec<&'a str>, PackError> {
         let named = self.get(path).and_then(onnx::weights_of);
         let Some(named) = named else { return Ok(listed.iter().map(String::as_str).collect()) };
@@ -137,10 +137,10 @@ impl PackFiles {
         named.into_iter().map(inside).map(find).collect()
     }
 
-    /// The graph at `path`: its bytes, or its path if its weights stand beside it.
+    /// The graph at `path`: its bytes, or its path if it has external weights.
     ///
     /// # Errors
-    /// If it is not there, or is built in but has weights beside it.
+    /// If the file does not exist, or is built in but has external weights.
     pub fn onnx(&self, path: &str, weights: &[String]) -> Result<Onnx<'_>, PackError> {
         let held = if weights.is_empty() { self.get(path) } else { None };
         let place = || self.file(path).ok()?.place.as_deref();
@@ -148,7 +148,7 @@ impl PackFiles {
         found.ok_or_else(|| PackError::Absent { path: path.to_owned() })
     }
 
-    /// Holds a file that was left on disk to its digest: all of it is read.
+    /// Verifies a file that stays on disk by reading it completely.
     ///
     /// # Errors
     /// If it cannot be read or differs.
@@ -164,15 +164,15 @@ impl PackFiles {
         Err(DigestError::Differs { path: path.to_owned(), wanted: *wanted, found }.into())
     }
 
-    /// The bytes of a file that must be there.
+    /// The bytes of a required file.
     ///
     /// # Errors
-    /// If it is not.
+    /// If the file does not exist.
     pub fn wanted(&self, path: &str) -> Result<&[u8], PackError> {
         self.get(path).ok_or_else(|| PackError::Absent { path: path.to_owned() })
     }
 
-    /// What `pack.toml` says.
+    /// The content of `pack.toml`.
     ///
     /// # Errors
     /// If it is missing or damaged.
@@ -180,7 +180,7 @@ impl PackFiles {
         Ok(PackManifest::parse(&String::from_utf8_lossy(self.wanted("pack.toml")?))?)
     }
 
-    /// What the `avatar.toml` of `avatar` says.
+    /// The content of the `avatar.toml` of `avatar`.
     ///
     /// # Errors
     /// If it is missing or damaged.
@@ -189,7 +189,7 @@ impl PackFiles {
         Ok(AvatarManifest::parse(avatar, &String::from_utf8_lossy(text))?)
     }
 
-    /// Bytes of all files together.
+    /// Total size of all files in bytes.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
         self.files.values().map(PackFile::size_bytes).sum()

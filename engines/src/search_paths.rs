@@ -1,4 +1,4 @@
-//! Where things lie on a machine: shared libraries, and what visage keeps.
+//! Search paths: shared libraries, and the folders where visage stores files.
 //!
 //! Decides the order of the search. Opens nothing; the caller passes the environment.
 
@@ -7,38 +7,38 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A place where a library may lie.
+/// A place where a library may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// A file or folder that the user named; nothing else is searched then.
     Given(PathBuf),
-    /// The system's loader: `LD_LIBRARY_PATH`, `ldconfig`.
+    /// The dynamic loader: `LD_LIBRARY_PATH`, `ldconfig`.
     Loader,
     /// A package's folder in a Python environment.
     Package(PathBuf),
 }
 
-/// What a place holds.
+/// The result of searching a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Searched {
-    /// The library: to be loaded by this name.
+    /// The library, to be loaded by this name.
     Found(PathBuf),
-    /// Not the library; for the error.
+    /// No library; the text is for the error.
     Nothing(String),
 }
 
 impl Place {
-    /// Looks for the library called `name`.
+    /// Searches this place for the library called `name`.
     #[must_use]
     pub fn holds(&self, name: &str) -> Searched {
         let folder = match self {
-            // The loader can be asked only by loading.
+            // Only loading shows what the loader finds.
             Self::Loader => return Searched::Found(PathBuf::from(name)),
             Self::Given(path) if path.is_file() => return Searched::Found(path.clone()),
             Self::Given(path) | Self::Package(path) => path,
         };
         let found = [folder.join(name), folder.join("lib").join(name)].into_iter().find(|path| path.is_file());
-        found.map_or_else(|| Searched::Nothing(format!("{self} (not there)")), Searched::Found)
+        found.map_or_else(|| Searched::Nothing(format!("{self} (not found)")), Searched::Found)
     }
 }
 
@@ -46,12 +46,12 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Given(path) | Self::Package(path) => path.display().fmt(f),
-            Self::Loader => f.write_str("the loader's folders"),
+            Self::Loader => f.write_str("the dynamic loader's search path"),
         }
     }
 }
 
-/// The search order for a library that the Python package `package` carries: what is given, or else the loader and the
+/// The search order for a library that the Python package `package` contains: the given path alone, or else the loader and the
 /// environments under `roots` (each a folder with `lib/python*/site-packages`, or such a folder itself).
 #[must_use]
 pub fn search_order(given: Option<&Path>, roots: &[PathBuf], package: &str) -> Vec<Place> {
@@ -62,10 +62,10 @@ pub fn search_order(given: Option<&Path>, roots: &[PathBuf], package: &str) -> V
     std::iter::once(Place::Loader).chain(packages).collect()
 }
 
-/// What the environment calls something.
+/// Looks up an environment variable.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// The path that a variable holds, unless it is empty.
+/// The path in a variable, unless it is empty.
 fn path_in(environment: Environment<'_>, name: &str) -> Option<PathBuf> {
     environment(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
@@ -79,8 +79,8 @@ pub fn python_roots(environment: Environment<'_>) -> Vec<PathBuf> {
     active.chain(home).chain(system).collect()
 }
 
-/// The folder for what must be kept, unless a flag names another: XDG's data folder on Linux, the customary ones elsewhere,
-/// the current folder where there is no home.
+/// The data folder unless a flag names another: XDG's on Linux, the customary one on other systems, the current folder
+/// without a home directory.
 #[must_use]
 pub fn data_dir(environment: Environment<'_>) -> PathBuf {
     let home = || path_in(environment, "HOME").unwrap_or_default();
@@ -94,13 +94,13 @@ pub fn data_dir(environment: Environment<'_>) -> PathBuf {
     base.join("visage")
 }
 
-/// The folder of engines in a data folder.
+/// The folder of engines within a data folder.
 #[must_use]
 pub fn engines_in(data_dir: &Path) -> PathBuf {
     data_dir.join("engines")
 }
 
-/// The folders with Python packages of an environment, newest Python first.
+/// The `site-packages` folders of an environment, newest Python first.
 fn site_packages(root: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(root.join("lib")).into_iter().flatten().flatten();
     let is_python = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python"));
@@ -119,14 +119,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_given_is_the_only_place() {
+    fn a_given_path_is_the_only_one_searched() {
         let order = search_order(Some(Path::new("/opt/trt")), &["/usr".into()], "libs");
         assert_eq!(order, [Place::Given("/opt/trt".into())]);
-        assert_eq!(order[0].holds("libx.so.1"), Searched::Nothing("/opt/trt (not there)".into()));
+        assert_eq!(order[0].holds("libx.so.1"), Searched::Nothing("/opt/trt (not found)".into()));
     }
 
     #[test]
-    fn what_is_kept_lies_where_the_environment_says() {
+    fn the_data_folder_follows_the_environment() {
         let none = |_: &str| None;
         assert!(data_dir(&none).ends_with("visage"));
         let roots = python_roots(&|name| (name == "VIRTUAL_ENV").then(|| "/venv".into()));
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn an_environments_package_is_found_behind_the_loader() {
+    fn packages_of_python_environments_are_searched_after_the_loader() {
         let root = tempfile::tempdir().expect("a folder");
         let package = root.path().join("lib/python3.12/site-packages/tensorrt_rtx_libs");
         fs::create_dir_all(&package).expect("folders");

@@ -1,4 +1,4 @@
-//! Compute capabilities, and which of them a flavour of TensorRT compiles for.
+//! Compute capabilities, and which of them each flavour of TensorRT compiles for.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ pub struct Sm {
     minor: u8,
 }
 
-/// A text that is no compute capability.
+/// A text that is not a compute capability.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("wanted a compute capability such as 8.9 (GPUs that engines are made for have {}), found \"{found}\"", listed(&Sm::KNOWN))]
 pub struct SmError {
@@ -42,11 +42,11 @@ impl Sm {
     /// Blackwell, DGX Spark.
     pub const SM121: Self = Self { major: 12, minor: 1 };
 
-    /// All that some flavour compiles for.
+    /// All that at least one flavour compiles for.
     pub const KNOWN: [Self; 9] =
         [Self::SM75, Self::SM80, Self::SM86, Self::SM87, Self::SM89, Self::SM90, Self::SM100, Self::SM120, Self::SM121];
 
-    /// From a driver's two numbers.
+    /// From the two numbers that the driver reports.
     #[must_use]
     pub const fn new(major: u8, minor: u8) -> Self {
         Self { major, minor }
@@ -58,7 +58,7 @@ impl Sm {
         self.major
     }
 
-    /// The number behind the dot.
+    /// The number after the dot.
     #[must_use]
     pub const fn minor(self) -> u8 {
         self.minor
@@ -123,7 +123,7 @@ pub enum Flavour {
 }
 
 impl Flavour {
-    /// As NVIDIA calls it.
+    /// NVIDIA's name of the product.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -132,7 +132,7 @@ impl Flavour {
         }
     }
 
-    /// As file names say it.
+    /// Its name in file names.
     #[must_use]
     pub fn tag(self) -> &'static str {
         match self {
@@ -141,7 +141,7 @@ impl Flavour {
         }
     }
 
-    /// Compute capabilities that its documents list (TensorRT-RTX 1.7, TensorRT 11.4: support matrices).
+    /// Compute capabilities that its documentation lists (TensorRT-RTX 1.7, TensorRT 11.4: support matrices).
     #[must_use]
     pub fn compiles_for(self) -> &'static [Sm] {
         match self {
@@ -152,7 +152,7 @@ impl Flavour {
         }
     }
 
-    /// Whether its documents list `sm`.
+    /// Whether its documentation lists `sm`.
     #[must_use]
     pub fn knows(self, sm: Sm) -> bool {
         self.compiles_for().contains(&sm)
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_of_a_capability_is_one() {
+    fn every_spelling_of_a_capability_is_parsed() {
         for text in ["8.9", "89", "sm89", "sm_89", " 8.9 "] {
             assert_eq!(text.parse(), Ok(Sm::SM89), "{text}");
         }
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_answered_with_what_there_is() {
+    fn an_invalid_capability_is_refused_with_the_known_ones() {
         for text in ["", "9", "x.y", "8.99", "0.5", "8.", "sm", "é9"] {
             let error = text.parse::<Sm>().expect_err(text);
             assert!(error.to_string().contains("8.9, 9.0"), "{error}");
@@ -193,10 +193,10 @@ mod tests {
     }
 
     #[test]
-    fn what_one_flavour_compiles_for_is_known() {
+    fn each_flavour_supports_the_capabilities_its_documentation_lists() {
         for flavour in [Flavour::Rtx, Flavour::Classic] {
             assert!(flavour.compiles_for().iter().all(|sm| Sm::KNOWN.contains(sm)));
         }
-        assert!(!Flavour::Rtx.knows(Sm::SM90), "its documents do not list Hopper");
+        assert!(!Flavour::Rtx.knows(Sm::SM90), "its documentation does not list Hopper");
     }
 }

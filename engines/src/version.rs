@@ -1,4 +1,4 @@
-//! Versions compared as numbers, part by part: 535.104 is newer than 535.54.
+//! Versions, compared part by part as numbers: 535.104 is newer than 535.54.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -7,18 +7,18 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// A version of one to four numbers. A part that is not said counts as zero: 12 equals 12.0.
+/// A version of one to four numbers. Missing parts count as zero: 12 equals 12.0.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Version {
     parts: [u32; 4],
-    /// Digits that each was said with: NVIDIA writes 535.104.05.
+    /// Number of digits each part was written with: NVIDIA writes 535.104.05.
     digits: [u8; 4],
-    /// How many were said, 1 to 4.
-    said: u8,
+    /// Number of parts given, 1 to 4.
+    given: u8,
 }
 
-/// A text that is no version.
+/// A text that is not a version.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("wanted a version of one to four numbers with dots between, found \"{found}\"")]
 pub struct VersionError {
@@ -30,26 +30,30 @@ impl Version {
     /// A version of two numbers.
     #[must_use]
     pub const fn two(major: u32, minor: u32) -> Self {
-        Self { parts: [major, minor, 0, 0], digits: [1; 4], said: 2 }
+        Self { parts: [major, minor, 0, 0], digits: [1; 4], given: 2 }
     }
 
     /// A version of three numbers.
     #[must_use]
     pub const fn three(major: u32, minor: u32, patch: u32) -> Self {
-        Self { parts: [major, minor, patch, 0], digits: [1; 4], said: 3 }
+        Self { parts: [major, minor, patch, 0], digits: [1; 4], given: 3 }
     }
 
     /// A version of four numbers.
     #[must_use]
     pub const fn four(major: u32, minor: u32, patch: u32, build: u32) -> Self {
-        Self { parts: [major, minor, patch, build], digits: [1; 4], said: 4 }
+        Self { parts: [major, minor, patch, build], digits: [1; 4], given: 4 }
     }
 
-    /// The first three numbers, or as many as were given, as used in names.
+    /// The first three numbers, or as many as were given, as used in file names.
     #[must_use]
     pub const fn release(self) -> Self {
         let [major, minor, patch, _] = self.parts;
-        Self { parts: [major, minor, patch, 0], digits: self.digits, said: if self.said > 3 { 3 } else { self.said } }
+        Self {
+            parts: [major, minor, patch, 0],
+            digits: self.digits,
+            given: if self.given > 3 { 3 } else { self.given },
+        }
     }
 
     /// The first number.
@@ -70,14 +74,14 @@ impl FromStr for Version {
 
     fn from_str(text: &str) -> Result<Self, VersionError> {
         let bad = || VersionError { found: text.chars().take(40).collect() };
-        let mut version = Self { parts: [0; 4], digits: [1; 4], said: 0 };
+        let mut version = Self { parts: [0; 4], digits: [1; 4], given: 0 };
         for part in text.trim().split('.') {
-            let place = version.parts.get_mut(usize::from(version.said)).ok_or_else(bad)?;
+            let place = version.parts.get_mut(usize::from(version.given)).ok_or_else(bad)?;
             let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
             *place = part.parse().ok().filter(|_| is_number).ok_or_else(bad)?;
-            // More digits than a number has are zeros that nobody means.
-            version.digits[usize::from(version.said)] = part.len().min(10) as u8;
-            version.said += 1;
+            // More digits than a part can need are leading zeros without meaning.
+            version.digits[usize::from(version.given)] = part.len().min(10) as u8;
+            version.given += 1;
         }
         Ok(version)
     }
@@ -99,8 +103,8 @@ impl From<Version> for String {
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let said = usize::from(self.said).clamp(1, 4);
-        let mut parts = self.parts.iter().zip(self.digits).take(said).enumerate();
+        let given = usize::from(self.given).clamp(1, 4);
+        let mut parts = self.parts.iter().zip(self.digits).take(given).enumerate();
         parts.try_for_each(|(at, (part, digits))| {
             let (dot, width) = (if at > 0 { "." } else { "" }, usize::from(digits));
             write!(f, "{dot}{part:0>width$}")
@@ -137,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_numbers_and_not_decimals() {
+    fn parts_compare_as_integers() {
         assert!(version("535.104") > version("535.54"));
         assert!(version("535.54.03") > version("535.54"));
         assert!(version("12.10") > version("12.9"));
@@ -145,17 +149,17 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_is_said_again() {
+    fn a_version_is_printed_as_it_was_parsed() {
         for text in ["12", "535.104.05", "1.7.1.116"] {
-            let said = version(text);
-            assert_eq!(said.to_string(), text);
+            let given = version(text);
+            assert_eq!(given.to_string(), text);
         }
         assert_eq!(Version::four(1, 7, 1, 116).release().to_string(), "1.7.1");
         assert_eq!(version("12").release().to_string(), "12");
     }
 
     #[test]
-    fn texts_that_are_no_version_are_refused() {
+    fn malformed_versions_are_refused() {
         for text in ["", ".", "1.", "a.b", "1.2.3.4.5", "-1", "+1", "99999999999"] {
             assert!(text.parse::<Version>().is_err(), "{text}");
         }

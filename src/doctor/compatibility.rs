@@ -1,23 +1,23 @@
-//! What NVIDIA's parts want of each other, as tables: which driver a CUDA needs, what a compute capability is good for.
+//! NVIDIA's compatibility requirements as tables: the driver for each CUDA toolkit, the support of each compute capability.
 //!
-//! Decides no verdict; the checks do. Each row names its source, and this is the only place with these figures.
+//! Contains no verdicts; the checks decide. Each row names its source, and no other file contains these figures.
 
 use visage_engines::{Flavour, Sm, Version};
 
 use super::machine::System;
 
-/// A CUDA toolkit and the first driver that serves all of it.
+/// A CUDA toolkit and the first driver that supports all of it.
 #[derive(Clone, Copy, Debug)]
 pub struct ToolkitRow {
     /// The toolkit.
     pub cuda: Version,
     /// The first driver on Linux.
     pub linux: Version,
-    /// The first driver on Windows; `None` where the toolkit brings none (from 13.0 on).
+    /// The first driver on Windows; `None` where the toolkit includes none (from 13.0 on).
     pub windows: Option<Version>,
-    /// The first driver on Linux that visage recommends, where it is a newer one, and why. Nothing fails without it.
+    /// A newer first driver on Linux that visage recommends, with the reason. A machine without it passes.
     pub recommended: Option<(Version, &'static str)>,
-    /// Where the row is from.
+    /// The source of the row.
     pub source: &'static str,
 }
 
@@ -38,10 +38,10 @@ const fn three(major: u32, minor: u32, patch: u32) -> Version {
 }
 
 const NOTES: &str = "CUDA Toolkit Release Notes, table \"CUDA Toolkit and Corresponding Driver Versions\", rows GA";
-const LONG_TERM: &str = "visage policy: of the long-term branch R535; R530 was a short-lived one";
+const LONG_TERM: &str = "visage policy: the long-term branch R535; R530 was a new-feature branch";
 const UPDATED: &str = "visage policy: the driver that came with 12.2 Update 1 (535.86.09 in NVIDIA's table)";
 
-/// First drivers by toolkit, oldest first. Between two rows the older one holds.
+/// First drivers by toolkit, oldest first. A version between two rows uses the older row.
 pub const TOOLKITS: &[ToolkitRow] = &[
     row((11, 8), three(520, 61, 5), Some(two(520, 6)), NOTES),
     row((12, 0), three(525, 60, 13), Some(two(527, 41)), NOTES),
@@ -59,26 +59,26 @@ pub const TOOLKITS: &[ToolkitRow] = &[
     row((13, 3), three(610, 43, 2), None, NOTES),
 ];
 
-/// The first driver that runs any toolkit of one major version (minor-version compatibility), oldest first.
+/// The first driver that supports any toolkit of one major version (minor-version compatibility), oldest first.
 /// Source: CUDA Compatibility, "Minor Version Compatibility", table 1 (13.x >= 580, 12.x >= 525, 11.x >= 450); its Windows
 /// figures are those of the release notes: 452.39 for 11.x, that of 12.0 GA for 12.x, the same branch for 13.x.
 const MAJORS: &[(u32, Version, Version)] =
     &[(11, two(450, 80), two(452, 39)), (12, two(525, 60), two(527, 41)), (13, two(580, 0), two(580, 0))];
 
-/// The CUDA that the libraries of this visage are made for (`tensorrt-rtx-cu13-libs`), and the oldest that exists of them
+/// The CUDA major version of the libraries that visage recommends (`tensorrt-rtx-cu13-libs`), and the oldest one available
 /// (`tensorrt-rtx-cu12-libs`).
 pub const CUDA_MAJOR: u32 = 13;
 /// See `CUDA_MAJOR`.
 pub const OLDEST_CUDA_MAJOR: u32 = 12;
 
-/// The first driver that runs some toolkit of `major`.
+/// The first driver that supports a toolkit of `major`.
 #[must_use]
 pub fn min_driver(major: u32, system: System) -> Option<Version> {
     let row = MAJORS.iter().find(|(known, _, _)| *known == major)?;
     Some(if system.has_windows_driver() { row.2 } else { row.1 })
 }
 
-/// The newest major version of CUDA that a driver runs.
+/// The newest major version of CUDA that a driver supports.
 #[must_use]
 pub fn newest_major(driver: Version, system: System) -> Option<u32> {
     let runs =
@@ -93,60 +93,60 @@ pub fn toolkit(cuda: Version) -> Option<&'static ToolkitRow> {
 }
 
 impl ToolkitRow {
-    /// The first driver that serves all of it; `None` where NVIDIA's table does not say.
+    /// The first driver that supports all of it; `None` where NVIDIA's table has no entry.
     #[must_use]
     pub fn driver(&self, system: System) -> Option<Version> {
         if system.has_windows_driver() { self.windows } else { Some(self.linux) }
     }
 
-    /// The first driver that is advised, where that is a newer one.
+    /// The recommended driver, if it is newer than the required one.
     #[must_use]
     pub fn recommended_driver(&self, system: System) -> Option<Version> {
         self.recommended.map(|(driver, _)| driver).filter(|_| !system.has_windows_driver())
     }
 }
 
-/// Memory below which a GPU holds no more than what CUDA itself takes of it for one program, some hundreds of megabytes.
+/// With less memory a GPU holds only the CUDA context of one process, which takes some hundreds of megabytes.
 pub const MIN_GPU_MEMORY_BYTES: u64 = 500_000_000;
-/// Memory that a large model wants of a GPU: the `UNet` of Sonic in fp16 is an engine of 3.14 GB with 1.12 GB of activations, as
-/// built for SM 8.9; the rest is what stands around it.
+/// GPU memory for a large model: Sonic's `UNet` in fp16 is an engine of 3.14 GB with 1.12 GB of activations, as
+/// built for SM 8.9; the rest is for the other graphs and buffers.
 pub const GPU_MEMORY_BYTES: u64 = 6_000_000_000;
-/// Room for the engines of such a model.
+/// Disk space for the engines of such a model.
 pub const ENGINES_BYTES: u64 = 8_000_000_000;
-/// Room for what every visage keeps: certificates.
+/// Disk space for the rest of the data folder: certificates.
 pub const DATA_FOLDER_BYTES: u64 = 50_000_000;
 
-/// How far a GPU can be used.
+/// How far visage supports a GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Support {
-    /// Fully.
+    /// All features.
     Full,
-    /// With less than others.
+    /// With restrictions.
     Limited,
-    /// Not at all.
+    /// Not supported.
     None,
 }
 
-/// What a compute capability means.
+/// Properties of a compute capability.
 #[derive(Clone, Copy, Debug)]
 pub struct SmRow {
     /// The capability.
     pub sm: Sm,
-    /// Cards that have it.
+    /// GPUs with this capability.
     pub devices: &'static str,
-    /// How far it can be used.
+    /// How far visage supports it.
     pub support: Support,
     /// The first CUDA that compiles for it.
     pub min_cuda: Version,
     /// The first driver for it with CUDA 12, on Linux and on Windows.
     pub min_driver: (Version, Version),
-    /// The first driver that visage recommends on either system, where it is a newer one. Nothing fails without it.
+    /// A newer first driver that visage recommends on either system. A machine without it passes.
     pub recommended_driver: Option<Version>,
     /// Whether it has a video encoder (NVENC).
     pub has_encoder: bool,
-    /// What is to be known of it.
+    /// Remarks for the user.
     pub note: &'static str,
-    /// Where the row is from.
+    /// The source of the row.
     pub source: &'static str,
 }
 
@@ -157,7 +157,7 @@ const JETSON: &str =
     "TensorRT support matrix, JetPack; Jetson Orin data sheets; visage policy: driver 535 for JetPack's CUDA 12";
 const BLACKWELL: &str = "CUDA 12.8 release notes: first toolkit for Blackwell; TensorRT-RTX support matrix";
 
-/// What capabilities there are, oldest first.
+/// Compute capabilities, oldest first.
 pub const CAPABILITIES: &[SmRow] = &[
     SmRow {
         sm: Sm::new(6, 1),
@@ -282,7 +282,7 @@ pub const CAPABILITIES: &[SmRow] = &[
     },
 ];
 
-/// What is known of `sm`: its row, or that of the oldest for what is older than anything that is served.
+/// The row of `sm`; for capabilities older than all rows, the oldest row.
 #[must_use]
 pub fn capability(sm: Sm) -> Option<&'static SmRow> {
     let exact = CAPABILITIES.iter().find(|row| row.sm == sm);
@@ -290,7 +290,7 @@ pub fn capability(sm: Sm) -> Option<&'static SmRow> {
     exact.or_else(too_old)
 }
 
-/// The flavours that run on `sm`, the one that is meant for it first: for data-centre GPUs, which have no encoder, the
+/// The flavours that support `sm`, the preferred one first: for data-centre GPUs, which have no encoder, the
 /// classic one.
 #[must_use]
 pub fn flavours(sm: Sm) -> Vec<Flavour> {
@@ -301,7 +301,7 @@ pub fn flavours(sm: Sm) -> Vec<Flavour> {
     both.into_iter().filter(|flavour| flavour.knows(sm)).collect()
 }
 
-/// A driver's version as NVIDIA writes it: 535.104.05, 576.02, and 535 for the whole branch.
+/// A driver version in NVIDIA's format: 535.104.05, 576.02, and 535 for the whole branch.
 #[must_use]
 pub fn format_driver(driver: Version) -> String {
     let text = driver.to_string();
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn each_toolkit_wants_the_driver_that_its_notes_say() {
+    fn each_toolkit_requires_the_driver_of_its_release_notes() {
         let rows = [
             ("11.8", "520.61.05", "520.06"),
             ("12.1", "530.30.02", "531.14"),
@@ -352,13 +352,13 @@ mod tests {
             [("13.0", "580.65.06"), ("13.1", "590.44.01"), ("13.2", "595.45.04"), ("13.3", "610.43.02")]
         {
             assert_eq!(driver(cuda, System::Linux), Some(version(linux)), "{cuda}");
-            assert_eq!(driver(cuda, System::Wsl), None, "CUDA 13 brings no Windows driver");
+            assert_eq!(driver(cuda, System::Wsl), None, "CUDA 13 includes no Windows driver");
         }
         assert!(toolkit(version("10.2")).is_none());
     }
 
     #[test]
-    fn what_visage_recommends_is_newer_than_what_nvidia_wants_and_says_why() {
+    fn recommended_drivers_are_newer_than_required_ones_and_have_a_reason() {
         let recommended: Vec<_> =
             TOOLKITS.iter().filter_map(|row| Some((row.cuda, row.linux, row.recommended?))).collect();
         let drivers: Vec<_> = recommended.iter().map(|(cuda, _, (driver, _))| (*cuda, *driver)).collect();
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn drivers_are_written_as_nvidia_writes_them() {
+    fn driver_versions_are_printed_in_the_format_of_nvidia() {
         for text in ["535.104.05", "580.65.06", "576.02", "570.26", "535"] {
             assert_eq!(format_driver(version(text)), text);
         }
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_driver_runs_every_toolkit_of_its_majors() {
+    fn a_driver_supports_every_toolkit_of_its_major_versions() {
         for (driver, major) in [("449.9", None), ("520.61", Some(11)), ("535.54.03", Some(12)), ("580.65.06", Some(13))]
         {
             assert_eq!(newest_major(version(driver), System::Linux), major, "{driver}");
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_stand_in_order_and_say_where_they_are_from() {
+    fn rows_are_sorted_and_name_their_source() {
         assert!(TOOLKITS.windows(2).all(|pair| pair[0].cuda < pair[1].cuda && pair[0].linux < pair[1].linux));
         assert!(CAPABILITIES.windows(2).all(|pair| pair[0].sm < pair[1].sm));
         assert!(TOOLKITS.iter().all(|row| !row.source.is_empty()));
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn every_card_that_some_flavour_compiles_for_has_a_row() {
+    fn every_gpu_that_a_flavour_compiles_for_has_a_row() {
         for sm in Sm::KNOWN {
             let row = capability(sm).expect("a row");
             assert!(row.sm == sm && row.support != Support::None && !flavours(sm).is_empty(), "{sm}");
@@ -409,10 +409,10 @@ mod tests {
     }
 
     #[test]
-    fn a_generation_that_is_too_old_is_known_to_be() {
+    fn generations_that_are_too_old_are_unsupported() {
         for sm in [Sm::new(3, 5), Sm::new(5, 2), Sm::new(6, 0), Sm::new(7, 2)] {
             assert_eq!(capability(sm).map(|row| row.support), Some(Support::None), "{sm}");
         }
-        assert!(capability(Sm::new(13, 0)).is_none(), "of what is not made yet nothing is known");
+        assert!(capability(Sm::new(13, 0)).is_none(), "future capabilities are unknown");
     }
 }

@@ -1,6 +1,6 @@
 //! A machine as the checks see it: facts from the probe or from a file.
 //!
-//! Decides which facts are known. Contains no checks, reads nothing.
+//! Decides which facts exist. Contains no checks and reads nothing.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,29 +8,29 @@ use serde::{Deserialize, Serialize};
 use visage_engines::{Flavour, Version};
 use visage_kernels::nvml::{GpuState, Management};
 
-/// A machine. What is not given is not known.
+/// The facts of a machine. A missing fact is unknown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Machine {
-    /// What it runs.
+    /// Its operating system.
     pub system: System,
-    /// The kind of container that visage is in, if it is in one.
+    /// The kind of container that visage runs in, if any.
     pub container: Option<String>,
-    /// Programs and files that give a container the GPUs.
+    /// Installed tools that give containers access to GPUs.
     pub container_tools: Vec<String>,
     /// CPU cores.
     pub cores: usize,
     /// Available memory.
     pub memory_free_bytes: Option<u64>,
-    /// Cards, driver and what stands between.
+    /// GPUs, driver, and everything between them and visage.
     pub gpu: Gpu,
-    /// NVIDIA's libraries and what this program was built for.
+    /// NVIDIA's libraries, and what this program was built with.
     pub libraries: Libraries,
     /// The data folder.
     pub disk: Disk,
     /// Limits of the system.
     pub limits: Limits,
-    /// Where `serve` would listen.
+    /// The listening addresses of `serve`.
     pub listen: ListenSettings,
 }
 
@@ -50,7 +50,7 @@ pub enum System {
     /// Linux.
     #[default]
     Linux,
-    /// Linux inside Windows: the driver is that of Windows, and there is no `/dev/nvidia*`.
+    /// Linux inside Windows (WSL): the driver is that of Windows, and `/dev/nvidia*` does not exist.
     Wsl,
     /// Windows.
     Windows,
@@ -60,7 +60,7 @@ pub enum System {
 }
 
 impl System {
-    /// Whether drivers are counted as on Windows.
+    /// Whether the driver is versioned as on Windows.
     #[must_use]
     pub fn has_windows_driver(self) -> bool {
         matches!(self, Self::Wsl | Self::Windows)
@@ -74,18 +74,18 @@ pub enum Probed<T> {
     /// It was not queried.
     #[default]
     NotQueried,
-    /// It is missing; where it was searched for.
+    /// It is missing; the places searched.
     Missing(String),
-    /// It is present and failed; its message.
+    /// It failed; its message.
     Failed(String),
-    /// It was queried and did not respond; the time waited, or how it ended.
+    /// It did not respond; the time waited, or how it ended.
     TimedOut(String),
     /// The value.
     Found(T),
 }
 
 impl<T> Probed<T> {
-    /// The answer.
+    /// The value, if it was found.
     pub fn found(&self) -> Option<&T> {
         match self {
             Self::Found(found) => Some(found),
@@ -94,36 +94,36 @@ impl<T> Probed<T> {
     }
 }
 
-/// Cards, driver and what stands between.
+/// GPUs, driver, and everything between them and visage.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Gpu {
     /// NVIDIA's display devices on the PCI bus.
     pub pci: Vec<String>,
-    /// Those of the kernel's modules that drive them: `nvidia`, `nvidia_uvm`, `nouveau`.
+    /// Loaded kernel modules for them: `nvidia`, `nvidia_uvm`, `nouveau`.
     pub modules: Vec<String>,
-    /// The driver in the kernel (`/proc/driver/nvidia/version`).
+    /// The version of the driver in the kernel (`/proc/driver/nvidia/version`).
     pub kernel_driver: Option<Version>,
-    /// The files through which it is reached.
+    /// The device files of GPU and driver.
     pub device_files: Vec<DeviceFile>,
-    /// A setting of the environment that hides the GPUs.
+    /// The environment variable that hides the GPUs, with its value.
     pub hidden_by_variable: Option<String>,
-    /// How the management library took the question.
+    /// The state of the management library (NVML).
     pub management: Management,
     /// The driver version that the management library reports.
     pub driver: Option<Version>,
-    /// The newest CUDA that the driver's library serves.
+    /// The newest CUDA version that the driver's library supports.
     pub cuda: Probed<Version>,
-    /// What starting that library answered (`CUresult`).
+    /// The result of `cuInit` (`CUresult`).
     pub cuda_start_code: Option<i32>,
-    /// Where the GPU is on the bus that CUDA names first: faces are drawn on it.
+    /// The PCI bus id of the GPU that CUDA lists first, on which visage renders.
     pub first_device_bus_id: Option<String>,
-    /// The GPUs that answered.
+    /// The GPUs that the management library reports.
     pub devices: Vec<GpuState>,
 }
 
 impl Gpu {
-    /// The GPU that faces would be drawn on with its number, or all where CUDA does not tell which that is.
+    /// The GPU that visage renders on, with its number, or all GPUs where CUDA does not report which one it lists first.
     #[must_use]
     pub fn checked_devices(&self) -> Vec<(usize, &GpuState)> {
         let is_first =
@@ -139,23 +139,23 @@ impl Gpu {
 pub struct DeviceFile {
     /// Its path.
     pub path: String,
-    /// Why it could not be opened, if it could not.
+    /// Why it cannot be opened, if so.
     pub error: Option<String>,
 }
 
-/// NVIDIA's libraries and what this program was built for.
+/// NVIDIA's libraries, and what this program was built with.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Libraries {
     /// The flavour of TensorRT that this program was built with.
     pub built_for: Option<Flavour>,
-    /// The version whose headers it was built with, or would be.
+    /// The TensorRT version whose headers it was, or would be, built with.
     pub tensorrt_wanted: Option<Version>,
-    /// TensorRT's.
+    /// TensorRT.
     pub tensorrt: Probed<Library>,
-    /// The run-time compiler's.
+    /// NVRTC.
     pub nvrtc: Probed<Library>,
-    /// Engines in the cache, by their file's stem.
+    /// Stems of the engines in the cache.
     pub engines: Vec<String>,
     /// Whether the H.264 encoder of this program uses SIMD assembly.
     pub h264_assembly: Option<bool>,
@@ -165,9 +165,9 @@ pub struct Libraries {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Library {
-    /// Where.
+    /// Its path.
     pub path: String,
-    /// What it says it is.
+    /// The version that it reports.
     pub version: Version,
 }
 
@@ -177,9 +177,9 @@ pub struct Library {
 pub struct Disk {
     /// Its path.
     pub folder: String,
-    /// Room on its disk.
+    /// Free space on its disk.
     pub free_bytes: Option<u64>,
-    /// Why it cannot be written, if it cannot.
+    /// Why it cannot be written, if so.
     pub error: Option<String>,
 }
 
@@ -187,66 +187,66 @@ pub struct Disk {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Open files of one program.
+    /// Open files per process.
     pub open_files: Option<u64>,
-    /// The most that a socket may keep of what came in.
+    /// Maximum receive buffer of a socket.
     pub receive_buffer_bytes: Option<u64>,
-    /// The most that a socket may keep of what goes out.
+    /// Maximum send buffer of a socket.
     pub send_buffer_bytes: Option<u64>,
 }
 
-/// Where `serve` would listen.
+/// The listening addresses of `serve`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListenSettings {
     /// The address; `None` if `serve` is not checked.
     pub host: Option<IpAddr>,
-    /// Whether the page would be https.
+    /// Whether the page is served over https.
     pub is_https: bool,
-    /// Sessions at once.
+    /// Maximum number of sessions.
     pub max_sessions: u16,
     /// The TCP port of the page.
     pub tcp: Port,
     /// The UDP port of all media.
     pub udp: Port,
-    /// What a STUN or TURN server answered.
+    /// The STUN or TURN server, if one is configured.
     pub relay: Option<Relay>,
 }
 
-/// A port.
+/// A port to listen on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Port {
     /// Its number; 0 for any.
     pub number: u16,
-    /// Why it cannot be had, if it cannot.
+    /// Why it cannot be bound, if so.
     pub error: Option<BindError>,
 }
 
-/// Why a port cannot be had.
+/// Why a port cannot be bound.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BindError {
-    /// Another program has it.
+    /// Another program uses it.
     InUse,
-    /// Only the administrator may have it.
+    /// It requires root.
     PermissionDenied,
-    /// The address is none of this machine's.
+    /// The address does not belong to this machine.
     AddressNotLocal,
-    /// Something else, in the system's words.
+    /// Any other error, in the system's words.
     Other(String),
 }
 
-/// A STUN or TURN server that was asked where this machine is.
+/// A STUN or TURN server and its answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Relay {
-    /// As the user wrote it.
+    /// Its address as configured.
     pub address: String,
-    /// Where it sees this machine.
+    /// This machine's address as the server reports it.
     pub seen: Probed<SocketAddr>,
-    /// The error that it answered, if it did: it is reached, and wants a password.
+    /// The error code that it answered with: it is reachable but requires credentials.
     pub error_code: Option<u16>,
-    /// Milliseconds until it answered.
+    /// Response time in milliseconds.
     pub took_ms: Option<u64>,
 }

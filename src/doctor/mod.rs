@@ -1,6 +1,6 @@
 //! Checks of a machine before anything fails, and explanations of errors: symptoms with their causes.
 //!
-//! Decides what is checked, what is right and what to do. Prints nothing; only `probe` touches the machine.
+//! Decides what is checked, what is correct and what to do. Prints nothing; only `probe` accesses the machine.
 
 mod checks;
 pub mod compatibility;
@@ -64,7 +64,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// As it is printed.
+    /// Its printed name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -76,7 +76,7 @@ impl Verdict {
     }
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckResult {
     verdict: Verdict,
@@ -131,7 +131,7 @@ impl CheckResult {
     }
 }
 
-/// A check and what it found on one machine.
+/// A check with its result on one machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The check's name.
@@ -144,7 +144,7 @@ pub struct Finding {
     pub is_required: bool,
     /// The result.
     pub verdict: Verdict,
-    /// What was found.
+    /// The observation.
     pub finding: String,
     /// The cause.
     pub cause: Option<String>,
@@ -153,7 +153,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Whether this stops the chosen target.
+    /// Whether it prevents the chosen target from starting.
     #[must_use]
     pub fn stops(&self) -> bool {
         self.is_required && self.verdict == Verdict::Fail
@@ -176,8 +176,8 @@ pub fn examine(machine: &Machine, target: Target) -> Vec<Finding> {
     CHECKS.iter().map(|check| check.look(machine, target)).collect()
 }
 
-/// Runs the checks that must pass before `target` starts. Ports are reported
-/// where they are bound, and needs of single packs where those are loaded.
+/// Runs the checks that must pass before `target` starts. Ports are reported where they are bound, and the requirements of a
+/// pack where it is loaded.
 #[must_use]
 pub fn examine_before_start(machine: &Machine, target: Target) -> Vec<Finding> {
     let is_needed = |check: &&Check| match check.scope {
@@ -187,9 +187,9 @@ pub fn examine_before_start(machine: &Machine, target: Target) -> Vec<Finding> {
     CHECKS.iter().filter(is_needed).map(|check| check.look(machine, target)).collect()
 }
 
-/// What every target needs before a start.
+/// Checks of every target before a start.
 const REQUIRED_BEFORE_START: &[&str] = &["open-files", "microphone", "h264"];
-/// What the GPU backend needs before a start.
+/// Checks of the GPU backend before a start.
 const REQUIRED_BEFORE_GPU: &[&str] = &[
     "gpu",
     "driver",

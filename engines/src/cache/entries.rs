@@ -1,4 +1,4 @@
-//! All that is in the cache: listed, verified to the last byte, and thinned out.
+//! The contents of the cache: listing, full verification, and removal of the least recently used engines.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,53 +10,53 @@ use super::{Cache, CacheError, DRAFTS, Damage, ENGINE, Found, JIT, LOCK, QUARANT
 use crate::output_file::UNFINISHED;
 use crate::{Digest, EngineKey};
 
-/// An engine in the cache, as lists show it.
+/// An engine in the cache, as it is listed.
 #[derive(Clone, Debug, Serialize)]
 pub struct CacheEntry {
-    /// The name of its files, without an ending.
+    /// The common name of its files, without the extension.
     pub stem: String,
-    /// What it is made from, if its description can be read.
+    /// What it is made from, if its sidecar can be read.
     pub key: Option<EngineKey>,
-    /// Bytes of its files together.
+    /// Total size of its files in bytes.
     pub size_bytes: u64,
-    /// When it was used last.
+    /// When it was last used.
     #[serde(skip)]
     pub used: SystemTime,
     /// What is wrong with it.
     pub damage: Option<Damage>,
-    /// Whether somebody builds it at this moment: what is wrong then is mended already.
+    /// Whether another process is building it now. Its damage is then about to be repaired.
     pub is_being_built: bool,
 }
 
-/// What thinning out removed.
+/// The result of removing engines.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Pruned {
-    /// Stems, in the order they went.
+    /// The stems of the removed engines, in order of removal.
     pub removed: Vec<String>,
-    /// Bytes that became free.
+    /// Bytes freed.
     pub freed_bytes: u64,
-    /// Bytes that are left.
+    /// Bytes still in use.
     pub left_bytes: u64,
 }
 
 impl Pruned {
-    fn take(&mut self, stocked: CacheEntry) {
-        self.left_bytes -= stocked.size_bytes;
-        self.freed_bytes += stocked.size_bytes;
-        self.removed.push(stocked.stem);
+    fn take(&mut self, entry: CacheEntry) {
+        self.left_bytes -= entry.size_bytes;
+        self.freed_bytes += entry.size_bytes;
+        self.removed.push(entry.stem);
     }
 }
 
 impl Cache {
-    /// All engines, sorted by name, each looked at as [`Cache::find`] does.
+    /// All engines, sorted by name, each checked as by [`Cache::find`].
     ///
     /// # Errors
     /// If the folder or a file in it cannot be read.
     pub fn list(&self) -> Result<Vec<CacheEntry>, CacheError> {
         let mut all = self.stems()?.into_iter().map(|stem| self.entry(stem)).collect::<Result<Vec<_>, _>>()?;
-        // A lock that nobody holds is all that is left of an engine that was removed, or was never finished.
-        all.retain(|stocked| {
-            stocked.is_being_built || stocked.damage != Some(Damage::Unfinished) || self.drafts(&stocked.stem)
+        // A lock file that no process holds is what remains of an engine that was removed or never finished.
+        all.retain(|entry| {
+            entry.is_being_built || entry.damage != Some(Damage::Unfinished) || self.drafts(&entry.stem)
         });
         Ok(all)
     }
@@ -66,27 +66,27 @@ impl Cache {
     ///
     /// # Errors
     /// As [`Cache::list`], or if an engine cannot be quarantined.
-    pub fn verify(&self, tell: &mut dyn FnMut(&str)) -> Result<Vec<CacheEntry>, CacheError> {
+    pub fn verify(&self, report: &mut dyn FnMut(&str)) -> Result<Vec<CacheEntry>, CacheError> {
         let mut all = self.list()?;
-        for stocked in &mut all {
-            if stocked.damage.is_none() {
-                tell(&stocked.stem);
-                stocked.damage = self.read_whole(&stocked.stem)?;
+        for entry in &mut all {
+            if entry.damage.is_none() {
+                report(&entry.stem);
+                entry.damage = self.read_whole(&entry.stem)?;
             }
-            if stocked.damage.is_none() {
+            if entry.damage.is_none() {
                 continue;
             }
-            let lock = self.lock_if_free(&stocked.stem)?;
-            stocked.is_being_built = lock.is_none();
+            let lock = self.lock_if_free(&entry.stem)?;
+            entry.is_being_built = lock.is_none();
             if lock.is_some() {
-                stocked.damage = self.wrong_with(&stocked.stem)?;
-                stocked.damage.as_ref().map_or(Ok(()), |_| self.quarantine(&stocked.stem).map(drop))?;
+                entry.damage = self.wrong_with(&entry.stem)?;
+                entry.damage.as_ref().map_or(Ok(()), |_| self.quarantine(&entry.stem).map(drop))?;
             }
         }
         Ok(all)
     }
 
-    /// What is wrong with an engine, all of it read.
+    /// Reads a whole engine and returns what is wrong with it.
     pub(super) fn wrong_with(&self, stem: &str) -> Result<Option<Damage>, CacheError> {
         match self.look(stem)? {
             Found::Engine(_) => self.read_whole(stem),
@@ -99,8 +99,8 @@ impl Cache {
         DRAFTS.iter().any(|ending| self.path(stem, ending).exists())
     }
 
-    /// Removes damaged and quarantined engines, drafts that nobody writes, and then the engines that were used longest
-    /// ago, until `limit_bytes` are kept at most. An engine that is being built is left alone.
+    /// Removes damaged and quarantined engines and abandoned drafts, then the least recently used engines, until at most
+    /// `limit_bytes` remain. An engine that is being built is skipped.
     ///
     /// # Errors
     /// If a file cannot be removed.
@@ -108,30 +108,30 @@ impl Cache {
         let freed_bytes = self.clear_quarantine()? + self.remove_unfinished()?;
         let mut pruned = Pruned { freed_bytes, ..Pruned::default() };
         let mut all = self.list()?;
-        all.sort_by_key(|stocked| (stocked.damage.is_none(), stocked.used));
-        pruned.left_bytes = all.iter().map(|stocked| stocked.size_bytes).sum();
-        for stocked in all {
+        all.sort_by_key(|entry| (entry.damage.is_none(), entry.used));
+        pruned.left_bytes = all.iter().map(|entry| entry.size_bytes).sum();
+        for entry in all {
             let is_wanted = |found: &Found| matches!(found, Found::Engine(_)) && pruned.left_bytes <= limit_bytes;
-            if self.remove_unless(&stocked.stem, is_wanted)? {
-                pruned.take(stocked);
+            if self.remove_unless(&entry.stem, is_wanted)? {
+                pruned.take(entry);
             }
         }
         Ok(pruned)
     }
 
-    /// Removes the engines that were used longest ago until `limit_bytes` are kept at most. What was used at `since` or
-    /// later stays, whatever that comes to; so do damaged engines, for inspection.
+    /// Removes the least recently used engines until at most `limit_bytes` remain. Engines used at `since` or later stay, even
+    /// above the limit; so do damaged ones, for inspection.
     ///
     /// # Errors
     /// If a file cannot be removed.
     pub fn thin_out(&self, limit_bytes: u64, since: SystemTime) -> Result<Pruned, CacheError> {
         let mut all = self.list()?;
-        let mut pruned = Pruned { left_bytes: all.iter().map(|stocked| stocked.size_bytes).sum(), ..Pruned::default() };
-        all.retain(|stocked| stocked.damage.is_none() && stocked.used < since);
-        all.sort_by_key(|stocked| stocked.used);
-        for stocked in all {
-            if pruned.left_bytes > limit_bytes && self.remove_unless(&stocked.stem, |_| false)? {
-                pruned.take(stocked);
+        let mut pruned = Pruned { left_bytes: all.iter().map(|entry| entry.size_bytes).sum(), ..Pruned::default() };
+        all.retain(|entry| entry.damage.is_none() && entry.used < since);
+        all.sort_by_key(|entry| entry.used);
+        for entry in all {
+            if pruned.left_bytes > limit_bytes && self.remove_unless(&entry.stem, |_| false)? {
+                pruned.take(entry);
             }
         }
         Ok(pruned)
@@ -141,10 +141,10 @@ impl Cache {
         let (key, damage) = match self.look(&stem)? {
             Found::Engine(engine) => (Some(engine.sidecar.key), None),
             Found::Damaged(damage) => (None, Some(damage)),
-            // Its builder has not finished, or was killed.
+            // Its builder is still at work, or was killed.
             Found::Nothing => (None, Some(Damage::Unfinished)),
         };
-        // Whole engines are not asked: where the folder may only be read they can be listed all the same.
+        // A complete engine needs no lock, so that a read-only folder can be listed as well.
         let is_being_built = damage.is_some() && self.lock_if_free(&stem)?.is_none();
         let facts: Vec<_> = self.files(&stem).iter().filter_map(|path| fs::metadata(path).ok()).collect();
         let used = fs::metadata(self.path(&stem, ENGINE)).and_then(|facts| facts.modified());
@@ -167,7 +167,7 @@ impl Cache {
         let mut stems = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(&failed)? {
             let name = entry.map_err(&failed)?.file_name().to_string_lossy().into_owned();
-            // The longest first: an ending may end another.
+            // The longest first: one extension may be the end of another.
             let mut endings = DRAFTS.into_iter().rev().chain([ENGINE, SIDECAR, JIT, LOCK]);
             stems.extend(endings.find_map(|ending| name.strip_suffix(&format!(".{ending}"))).map(str::to_owned));
         }
@@ -181,7 +181,8 @@ impl Cache {
         endings.map(|ending| self.path(stem, ending)).collect()
     }
 
-    /// Removes an engine's files, unless what is found there now is wanted; says whether it did: not if somebody builds it.
+    /// Removes an engine's files unless `is_wanted` accepts what is there now. Returns whether it removed them; an engine that is
+    /// being built stays.
     pub(super) fn remove_unless(&self, stem: &str, is_wanted: impl Fn(&Found) -> bool) -> Result<bool, CacheError> {
         let Some(_lock) = self.lock_if_free(stem)? else { return Ok(false) };
         if is_wanted(&self.look(stem)?) {
@@ -195,8 +196,8 @@ impl Cache {
         Ok(true)
     }
 
-    /// Removes files that killed processes left ([`crate::output_file`]). A process that writes one at this moment, which only
-    /// caches of just-in-time kernels are, loses it and writes it at its next start.
+    /// Removes files that killed processes left ([`crate::output_file`]). Only caches of just-in-time kernels are written under
+    /// such names; a process that is writing one loses it and writes it again at its next start.
     fn remove_unfinished(&self) -> Result<u64, CacheError> {
         let failed = CacheError::to("list the folder of engines", &self.folder);
         let mut freed_bytes = 0;

@@ -1,4 +1,4 @@
-//! Why the cache could not do something.
+//! Errors of the cache.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,15 +8,15 @@ use thiserror::Error;
 
 use crate::Digest;
 
-/// A file of the cache that could not be read or written.
+/// A file of the cache that cannot be read or written.
 #[derive(Debug, Error)]
 #[error("cannot {action} {}: {source}", path.display())]
 pub struct CacheError {
-    /// What was tried.
+    /// The operation that failed.
     pub action: &'static str,
-    /// Which file or folder.
+    /// The file or folder.
     pub path: PathBuf,
-    /// What the system said.
+    /// The system's error.
     pub source: io::Error,
 }
 
@@ -25,65 +25,65 @@ impl CacheError {
         move |source| Self { action, path: path.to_owned(), source }
     }
 
-    /// Whether there was no room left on the disk.
+    /// Whether the disk is full.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 }
 
-/// Why an engine could not be had.
+/// Why an engine is not available.
 #[derive(Debug, Error)]
 pub enum ObtainError<E> {
-    /// The cache's files.
+    /// The cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// Building it.
+    /// The build failed.
     #[error("the engine was not built: {0}")]
     Build(E),
-    /// Another builder was waited for, and the caller stopped waiting.
+    /// The caller stopped waiting for another builder.
     #[error("waiting for another builder was stopped")]
     Stopped,
 }
 
-/// What is wrong with an engine in the cache. Serialised as a sentence.
+/// What is wrong with an engine in the cache. Serialised as its message.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Damage {
-    /// It is there without its description, or the other way round.
-    #[error("half of it is missing: {missing}")]
+    /// The engine or its sidecar is missing.
+    #[error("a file is missing: {missing}")]
     Half {
-        /// The file that is not there.
+        /// The missing file.
         missing: String,
     },
     /// Its builder was killed.
     #[error("it was never finished: its builder was killed")]
     Unfinished,
-    /// The description cannot be read.
-    #[error("its description cannot be read: {found}")]
+    /// The sidecar cannot be read.
+    #[error("its sidecar cannot be read: {found}")]
     Sidecar {
         /// Why.
         found: String,
     },
-    /// It was made from something else than its name says.
-    #[error("it was made from something else: its key's digest is {found}")]
+    /// The key in the sidecar is not the key in the file name.
+    #[error("it was built from another key, with digest {found}")]
     Foreign {
-        /// What the description's key has.
+        /// The digest of the key in the sidecar.
         found: Digest,
     },
-    /// It has another size.
+    /// The size differs.
     #[error("wanted {wanted} bytes, found {found}")]
     Size {
-        /// What the description says.
+        /// The size in the sidecar.
         wanted: u64,
-        /// What the file has.
+        /// The size of the file.
         found: u64,
     },
-    /// It has other bytes.
-    #[error("wanted the digest {wanted}, found {found}")]
+    /// The content differs.
+    #[error("wanted digest {wanted}, found {found}")]
     Bytes {
-        /// What the description says.
+        /// The digest in the sidecar.
         wanted: Digest,
-        /// What the file has.
+        /// The digest of the file.
         found: Digest,
     },
 }

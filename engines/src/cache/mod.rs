@@ -1,11 +1,11 @@
-//! Engines on disk, found by their key, whole or not at all.
+//! Engines on disk, found by their key; an entry is complete or absent.
 //!
-//! Decides where an engine lies, who may build it, when it is believed and when it goes. Does not know how to build.
+//! Decides file names, who may build an engine, when one is trusted and when it is removed. Does not build.
 //!
 //! An engine is three files with one stem: `.engine`, `.json` (its sidecar, renamed into place last: an engine without one
-//! was never finished) and `.lock` (held by the building process; the system releases it when that process dies). What a library
-//! compiles just in time on the GPU lies beside it as `.jit`. While an engine is opened `.doubt` lies there too: one whose
-//! opening never came to an end is read whole before it is believed again. The folder `quarantine/` holds what was found damaged.
+//! is incomplete) and `.lock` (held by the building process; the system releases it when that process dies). Code that the
+//! library compiles just in time on the GPU is kept beside it as `.jit`. While an engine is being opened, `.unverified` exists: an
+//! engine whose opening never finished is read completely before it is trusted again. Damaged engines go to `quarantine/`.
 
 mod entries;
 mod error;
@@ -24,7 +24,7 @@ pub use entries::{CacheEntry, Pruned};
 pub use error::{CacheError, Damage, ObtainError};
 pub use sidecar::{Built, Sidecar, sample_digest};
 
-/// The endings of an engine's files.
+/// The extensions of an engine's files.
 const ENGINE: &str = "engine";
 const SIDECAR: &str = "json";
 const LOCK: &str = "lock";
@@ -32,10 +32,10 @@ const JIT: &str = "jit";
 const UNVERIFIED: &str = "unverified";
 /// Incomplete engine and sidecar. The lock of their stem lets one process write them, so their names need not be unique.
 const DRAFTS: [&str; 2] = ["draft", "json.draft"];
-/// Where damaged engines go.
+/// The folder of damaged engines.
 const QUARANTINE: &str = "quarantine";
-/// Interval at which a process that waits for another builder checks, and can be stopped.
-const LOOKS: Duration = Duration::from_millis(100);
+/// Interval at which a process that waits for another builder checks again and can be stopped.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A folder of engines.
 #[derive(Clone, Debug)]
@@ -43,25 +43,25 @@ pub struct Cache {
     folder: PathBuf,
 }
 
-/// An engine that is believed.
+/// A complete engine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Engine {
     /// The file.
     pub path: PathBuf,
-    /// Where what is compiled just in time is kept.
+    /// The cache of code compiled just in time.
     pub jit_path: PathBuf,
-    /// Its description.
+    /// Its sidecar.
     pub sidecar: Sidecar,
 }
 
 impl Engine {
-    /// Says that it is about to be opened. If nobody says how that ended, because the library gave up on it or took the process
-    /// along, the next to look for it reads all of it. A folder that may only be read keeps no doubts.
+    /// Marks the engine before it is opened. If the mark stays, because the library failed or ended the process, the next
+    /// [`Cache::find`] reads the whole file. In a read-only folder nothing is marked.
     pub fn mark_unverified(&self) {
         let _ = fs::write(self.path.with_extension(UNVERIFIED), b"");
     }
 
-    /// Says that it was opened, or read whole.
+    /// Removes the mark, after the engine was opened or read completely.
     pub fn mark_verified(&self) {
         let _ = fs::remove_file(self.path.with_extension(UNVERIFIED));
     }
@@ -72,9 +72,9 @@ impl Engine {
 pub enum Found {
     /// An engine.
     Engine(Box<Engine>),
-    /// None was ever finished.
+    /// No complete engine.
     Nothing,
-    /// One that is not to be believed.
+    /// An engine that must not be used.
     Damaged(Damage),
 }
 
@@ -83,35 +83,35 @@ pub enum Found {
 pub enum Step<'a> {
     /// A damaged engine was moved to the quarantine folder.
     Quarantined(&'a Path, &'a Damage),
-    /// Another process builds the same engine: it is waited for.
+    /// Another process builds the same engine; this one waits for it.
     Waiting(&'a Path),
-    /// It still builds.
+    /// The wait continues.
     StillWaiting,
     /// Building begins.
     Building,
 }
 
 impl Cache {
-    /// The cache in `folder`, which is made if it is not there.
+    /// The cache in `folder`, which is created if it does not exist.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// If the folder cannot be created.
     pub fn open(folder: PathBuf) -> Result<Self, CacheError> {
-        fs::create_dir_all(&folder).map_err(CacheError::to("make the folder of engines", &folder))?;
+        fs::create_dir_all(&folder).map_err(CacheError::to("create the folder of engines", &folder))?;
         Ok(Self { folder })
     }
 
-    /// Where it is.
+    /// Its folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Looks for the engine of `key` by its sidecar and samples of its bytes, or all of them if it is in doubt; its use is
-    /// noted as of `now`.
+    /// Looks for the engine of `key`, checking its sidecar and samples of its bytes, or all of them if it is marked unverified.
+    /// Records `now` as its last use.
     ///
     /// # Errors
-    /// If files that are there cannot be read.
+    /// If an existing file cannot be read.
     pub fn find(&self, key: &EngineKey, now: SystemTime) -> Result<Found, CacheError> {
         let stem = key.stem();
         let found = self.look(&stem)?;
@@ -125,38 +125,37 @@ impl Cache {
             }
             engine.mark_verified();
         }
-        // When it was used last decides what goes first; a folder that may only be read has no such order.
+        // The modification time is the time of last use, which orders removal. In a read-only folder it stays as it is.
         let _ = File::options().append(true).open(&engine.path).and_then(|file| file.set_modified(now));
         Ok(found)
     }
 
-    /// Finds the engine of `key`, or makes it: `build` is given the path to write and says what it took.
-    /// Among processes that want the same engine one builds and the others wait. A damaged engine is quarantined first.
+    /// Finds the engine of `key` or builds it: `build` writes to the given path and returns what it took.
+    /// Of several processes that want the same engine one builds and the others wait. A damaged engine is quarantined first.
     ///
     /// # Errors
-    /// If building fails, files cannot be written, or `tell` answers that waiting shall end; then nothing half finished is
-    /// left.
+    /// If the build fails, files cannot be written, or `report` stops the wait. No incomplete file is left.
     pub fn obtain<E>(
         &self,
         key: &EngineKey,
         now: SystemTime,
-        tell: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+        report: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
         build: impl FnOnce(&Path) -> Result<Built, E>,
     ) -> Result<Engine, ObtainError<E>> {
         if let Found::Engine(engine) = self.find(key, now)? {
             return Ok(*engine);
         }
         let stem = key.stem();
-        let Some(_only_builder) = self.lock(&stem, tell)? else { return Err(ObtainError::Stopped) };
+        let Some(_only_builder) = self.lock(&stem, report)? else { return Err(ObtainError::Stopped) };
         match self.find(key, now)? {
             Found::Engine(engine) => return Ok(*engine),
             Found::Damaged(damage) => {
                 let quarantine = self.quarantine(&stem)?;
-                let _goes_on = tell(Step::Quarantined(&quarantine, &damage));
+                let _may_continue = report(Step::Quarantined(&quarantine, &damage));
             }
             Found::Nothing => (),
         }
-        let _goes_on = tell(Step::Building);
+        let _may_continue = report(Step::Building);
         let draft = Draft(self.path(&stem, DRAFTS[0]));
         let built = build(&draft.0).map_err(ObtainError::Build)?;
         self.finish(&draft, key, built)?;
@@ -176,7 +175,7 @@ impl Cache {
         self.folder.join(format!("{stem}.{ending}"))
     }
 
-    /// Judges what lies under a stem without reading all of it.
+    /// Checks the files of a stem without reading the whole engine.
     fn look(&self, stem: &str) -> Result<Found, CacheError> {
         let (path, sidecar) = (self.path(stem, ENGINE), self.path(stem, SIDECAR));
         match (path.exists(), sidecar.exists()) {
@@ -187,7 +186,7 @@ impl Cache {
                 return Ok(Found::Damaged(Damage::Half { missing: missing.display().to_string() }));
             }
         }
-        let text = fs::read(&sidecar).map_err(CacheError::to("read an engine's description", &sidecar))?;
+        let text = fs::read(&sidecar).map_err(CacheError::to("read an engine's sidecar", &sidecar))?;
         let sidecar: Sidecar = match serde_json::from_slice(&text) {
             Ok(sidecar) => sidecar,
             Err(error) => return Ok(Found::Damaged(Damage::Sidecar { found: error.to_string() })),
@@ -207,22 +206,26 @@ impl Cache {
         })
     }
 
-    /// Waits until nobody else builds `stem`, or until `tell` has enough of it; the lock lasts as long as the file is kept.
-    fn lock(&self, stem: &str, tell: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>) -> Result<Option<File>, CacheError> {
+    /// Waits until no other process builds `stem`, or until `report` stops the wait. The lock lasts as long as the file is open.
+    fn lock(
+        &self,
+        stem: &str,
+        report: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<File>, CacheError> {
         let mut step = Step::Waiting(&self.path(stem, LOCK));
         loop {
             if let Some(file) = self.lock_if_free(stem)? {
                 return Ok(Some(file));
             }
-            if tell(step).is_break() {
+            if report(step).is_break() {
                 return Ok(None);
             }
             step = Step::StillWaiting;
-            thread::park_timeout(LOOKS);
+            thread::park_timeout(POLL_INTERVAL);
         }
     }
 
-    /// The lock of `stem`, unless somebody builds it.
+    /// The lock of `stem`, unless a process builds it.
     fn lock_if_free(&self, stem: &str) -> Result<Option<File>, CacheError> {
         let path = self.path(stem, LOCK);
         let failed = CacheError::to("lock an engine", &path);
@@ -234,11 +237,12 @@ impl Cache {
         }
     }
 
-    /// Moves a damaged engine to the quarantine folder, which is returned. One damaged engine of each stem is kept for
+    /// Moves a damaged engine to the quarantine folder and returns that folder. One damaged engine of each stem is kept for
     /// inspection; drafts of a killed builder are removed.
     fn quarantine(&self, stem: &str) -> Result<PathBuf, CacheError> {
         let quarantine = self.folder.join(QUARANTINE);
-        fs::create_dir_all(&quarantine).map_err(CacheError::to("make the folder for damaged engines", &quarantine))?;
+        fs::create_dir_all(&quarantine)
+            .map_err(CacheError::to("create the folder for damaged engines", &quarantine))?;
         for ending in [ENGINE, SIDECAR, JIT] {
             let path = self.path(stem, ending);
             if path.exists() {
@@ -252,7 +256,7 @@ impl Cache {
         Ok(quarantine)
     }
 
-    /// Makes a draft an engine: its bytes reach the disk before its name does, and the sidecar comes last.
+    /// Turns a draft into an engine: its bytes reach the disk before it gets its name, and the sidecar is written last.
     fn finish(&self, draft: &Draft, key: &EngineKey, built: Built) -> Result<(), CacheError> {
         let stem = key.stem();
         let failed = CacheError::to("finish an engine", &draft.0);
@@ -261,14 +265,14 @@ impl Cache {
         let text = serde_json::to_vec_pretty(&sidecar).map_err(io::Error::other).map_err(&failed)?;
         let drafted = Draft(self.path(&stem, DRAFTS[1]));
         let write = |bytes: &[u8]| fs::write(&drafted.0, bytes).and_then(|()| File::open(&drafted.0)?.sync_all());
-        write(&text).map_err(CacheError::to("write an engine's description", &drafted.0))?;
+        write(&text).map_err(CacheError::to("write an engine's sidecar", &drafted.0))?;
         fs::rename(&draft.0, self.path(&stem, ENGINE)).map_err(&failed)?;
         fs::rename(&drafted.0, self.path(&stem, SIDECAR)).map_err(&failed)?;
         File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed)
     }
 }
 
-/// A file that is not finished: it goes unless it was renamed. Drafts of a process that was killed are overwritten by the next.
+/// An incomplete file, removed on drop unless it was renamed. A draft of a killed process is overwritten by the next builder.
 struct Draft(PathBuf);
 
 impl Drop for Draft {

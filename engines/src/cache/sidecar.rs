@@ -1,4 +1,4 @@
-//! What stands beside an engine: its key, how it was made, and how to tell it from another without reading all of it.
+//! The JSON file beside an engine: its key, the cost of its build, and digests that identify it.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Digest, EngineKey};
 
-/// What making an engine took.
+/// The cost of a build.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Built {
     /// Seconds from the start to the engine's last byte.
     pub seconds: f64,
-    /// The most memory that the building process held, where that is known.
+    /// Peak memory of the building process, where it is known.
     pub peak_memory_bytes: Option<u64>,
     /// GPU memory that a step needs besides the weights, where the library reports it.
     pub activation_bytes: Option<u64>,
@@ -26,18 +26,18 @@ pub struct Built {
 pub struct Sidecar {
     /// What the engine is made from.
     pub key: EngineKey,
-    /// Of the whole engine.
+    /// Digest of the whole engine.
     pub sha256: Digest,
-    /// Of samples of the engine: see [`sample_digest`].
+    /// Digest of samples of the engine: see [`sample_digest`].
     pub samples: Digest,
     /// The engine's size.
     pub size_bytes: u64,
-    /// What making it took.
+    /// The cost of its build.
     pub built: Built,
 }
 
 impl Sidecar {
-    /// Reads all of the finished engine at `path` to describe it.
+    /// Describes the finished engine at `path`, which is read completely.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -51,8 +51,8 @@ const SAMPLE_BYTES: u64 = 4096;
 const SAMPLES: u64 = 64;
 
 /// A digest of the size and of 64 pages spread over the file, the first and the last among them: at most 256 kB are read,
-/// whatever the size. It finds truncation, another engine and a file that was never written out; a flipped bit between
-/// the samples is found by a full digest only.
+/// whatever the size. It detects truncation, another engine and a file that was never written out; a flipped bit between
+/// the samples is detected only by the full digest.
 ///
 /// # Errors
 /// If the file cannot be read.

@@ -1,4 +1,4 @@
-//! An engine is complete, damaged or absent, whatever is built, killed, truncated or flipped.
+//! An engine is complete, damaged or absent, after concurrent builds, kills, truncation and flipped bits.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,7 +48,7 @@ fn an_engine_is_built_once_and_found_again() {
 }
 
 #[test]
-fn whatever_damages_an_engine_is_found_quarantine_and_mended() {
+fn a_damaged_engine_is_quarantined_and_rebuilt() {
     type Harm = fn(&Path);
     let damages: [(&str, Harm); 7] = [
         ("truncated", |path| File::options().write(true).open(path).expect("file").set_len(99).expect("cut")),
@@ -69,23 +69,23 @@ fn whatever_damages_an_engine_is_found_quarantine_and_mended() {
         let (engine, _) = obtain(&cache, &key(), 0);
         damage(&engine.path);
         assert!(matches!(cache.find(&key(), at(1)).expect("readable"), Found::Damaged(_)), "{name}");
-        let (mended, steps) = obtain(&cache, &key(), 2);
+        let (rebuilt, steps) = obtain(&cache, &key(), 2);
         assert!(steps.len() == 2 && steps[0].starts_with("Quarantined"), "{name}: {steps:?}");
-        assert_eq!(mended, engine, "{name}");
+        assert_eq!(rebuilt, engine, "{name}");
     }
 }
 
 #[test]
-fn a_bit_flipped_between_the_samples_is_found_by_reading_all() {
+fn a_bit_flipped_between_the_samples_is_found_by_verify() {
     let (_folder, cache) = cache();
     let (engine, _) = obtain(&cache, &key(), 0);
     let mut bytes = fs::read(&engine.path).expect("bytes");
     bytes[BYTES / 2 + 10_000] ^= 1;
     fs::write(&engine.path, bytes).expect("written");
-    assert!(matches!(cache.find(&key(), at(1)).expect("readable"), Found::Engine(_)), "the quick look misses it");
+    assert!(matches!(cache.find(&key(), at(1)).expect("readable"), Found::Engine(_)), "the samples miss it");
     let verified = cache.verify(&mut |_| ()).expect("verified");
     assert!(matches!(verified[0].damage, Some(Damage::Bytes { .. })));
-    assert!(!engine.path.exists() && engine.path.with_file_name("quarantine").is_dir(), "it is put aside");
+    assert!(!engine.path.exists() && engine.path.with_file_name("quarantine").is_dir(), "it is quarantined");
     assert_eq!(obtain(&cache, &key(), 2).1, ["Building"]);
 }
 
@@ -103,7 +103,7 @@ fn a_failed_build_leaves_nothing() {
 }
 
 #[test]
-fn of_many_who_want_an_engine_one_builds() {
+fn of_concurrent_requests_for_one_engine_one_builds() {
     let (_folder, cache) = cache();
     let (built, start) = (AtomicUsize::new(0), Barrier::new(4));
     let wait_and_build = |path: &Path| {
@@ -115,22 +115,22 @@ fn of_many_who_want_an_engine_one_builds() {
         cache.obtain(&key(), at(0), &mut silent(), wait_and_build).expect("an engine").sidecar.sha256
     };
     let digests = thread::scope(|scope| {
-        let wanting: Vec<_> = (0..4).map(|_| scope.spawn(want)).collect();
-        wanting.into_iter().map(|thread| thread.join().expect("a digest")).collect::<Vec<_>>()
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(want)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a digest")).collect::<Vec<_>>()
     });
     assert!(digests.iter().all(|digest| *digest == digests[0]));
     assert_eq!(built.load(Ordering::Relaxed), 1);
 }
 
 #[test]
-fn what_was_used_longest_ago_goes_first() {
+fn the_least_recently_used_engine_is_removed_first() {
     let (_folder, cache) = cache();
     let named = |name: &str| EngineKey { graph: name.to_owned(), ..key() };
     for (n, name) in ["a", "b", "c"].iter().enumerate() {
         obtain(&cache, &named(name), n as u64);
     }
     obtain(&cache, &named("a"), 10);
-    let sizes: u64 = cache.list().expect("a list").iter().map(|stocked| stocked.size_bytes).sum();
+    let sizes: u64 = cache.list().expect("a list").iter().map(|entry| entry.size_bytes).sum();
     let pruned = cache.prune(sizes - 1).expect("pruned");
     assert_eq!(pruned.removed, [named("b").stem()]);
     assert_eq!(cache.list().expect("a list").len(), 2);
@@ -138,15 +138,15 @@ fn what_was_used_longest_ago_goes_first() {
 }
 
 #[test]
-fn what_is_used_now_stays_however_large() {
+fn engines_in_use_stay_above_the_limit() {
     let (_folder, cache) = cache();
     let named = |name: &str| EngineKey { graph: name.to_owned(), ..key() };
     for (n, name) in ["old", "older", "now", "now too"].iter().enumerate() {
         obtain(&cache, &named(name), [5, 1, 10, 11][n]);
     }
-    let pruned = cache.thin_out(3 * BYTES as u64, at(10)).expect("thinned out");
-    assert_eq!(pruned.removed, [named("older").stem(), named("old").stem()], "each comes with its description");
-    assert_eq!(cache.thin_out(0, at(10)).expect("thinned out").removed, Vec::<String>::new());
+    let pruned = cache.thin_out(3 * BYTES as u64, at(10)).expect("removed");
+    assert_eq!(pruned.removed, [named("older").stem(), named("old").stem()], "with their sidecars");
+    assert_eq!(cache.thin_out(0, at(10)).expect("removed").removed, Vec::<String>::new());
     assert_eq!(cache.list().expect("a list").len(), 2);
 }
 
@@ -168,51 +168,51 @@ fn an_engine_being_built_is_not_removed() {
 }
 
 #[test]
-fn what_a_killed_builder_left_is_named_and_gone_after_verify() {
+fn a_draft_of_a_killed_builder_is_listed_and_removed_by_verify() {
     let (_folder, cache) = cache();
     let drafts = DRAFTS.map(|ending| cache.path(&key().stem(), ending));
     for draft in &drafts {
         fs::write(draft, [1; 100]).expect("a draft");
     }
-    let [stocked] = &cache.list().expect("a list")[..] else { panic!("one engine") };
-    assert_eq!((&stocked.stem, &stocked.damage, stocked.size_bytes), (&key().stem(), &Some(Damage::Unfinished), 200));
-    assert!(!stocked.is_being_built);
+    let [entry] = &cache.list().expect("a list")[..] else { panic!("one engine") };
+    assert_eq!((&entry.stem, &entry.damage, entry.size_bytes), (&key().stem(), &Some(Damage::Unfinished), 200));
+    assert!(!entry.is_being_built);
     let found = cache.verify(&mut |_| ()).expect("verified");
     assert_eq!(found[0].damage, Some(Damage::Unfinished));
     assert_eq!(cache.list().expect("a list").len(), 0);
 }
 
 #[test]
-fn an_engine_that_was_never_opened_to_the_end_is_read_whole() {
+fn an_engine_whose_opening_did_not_finish_is_read_completely() {
     let (_folder, cache) = cache();
     let (engine, _) = obtain(&cache, &key(), 0);
     engine.mark_unverified();
-    let doubt = engine.path.with_extension("unverified");
-    assert!(doubt.exists());
-    assert_eq!(obtain(&cache, &key(), 1).1, Vec::<String>::new(), "it is whole");
-    assert!(!doubt.exists(), "and no longer doubted");
+    let marker = engine.path.with_extension("unverified");
+    assert!(marker.exists());
+    assert_eq!(obtain(&cache, &key(), 1).1, Vec::<String>::new(), "the file is intact");
+    assert!(!marker.exists(), "the mark is removed");
     engine.mark_unverified();
     engine.mark_verified();
     let mut bytes = fs::read(&engine.path).expect("bytes");
     bytes[BYTES / 2 + 10_000] ^= 1;
     fs::write(&engine.path, bytes).expect("written");
-    assert!(matches!(cache.find(&key(), at(2)).expect("readable"), Found::Engine(_)), "the quick look misses it");
+    assert!(matches!(cache.find(&key(), at(2)).expect("readable"), Found::Engine(_)), "the samples miss it");
     engine.mark_unverified();
-    let (mended, steps) = obtain(&cache, &key(), 3);
+    let (rebuilt, steps) = obtain(&cache, &key(), 3);
     assert!(steps.len() == 2 && steps[0].starts_with("Quarantined"), "{steps:?}");
-    assert_eq!(mended, engine);
-    assert!(!doubt.exists());
+    assert_eq!(rebuilt, engine);
+    assert!(!marker.exists());
 }
 
 #[test]
-fn what_was_mended_meanwhile_is_neither_quarantine_nor_removed() {
+fn an_engine_rebuilt_by_another_process_is_neither_quarantined_nor_removed() {
     let (_folder, cache) = cache();
     let (engine, _) = obtain(&cache, &key(), 0);
     let whole = fs::read(&engine.path).expect("bytes");
     let mut flipped = whole.clone();
     flipped[BYTES / 2 + 10_000] ^= 1;
     fs::write(&engine.path, flipped).expect("written");
-    // The other process is done between the first look at it and the second.
+    // The other process finishes between the first check and the second.
     let lock = cache.lock_if_free(&key().stem()).expect("a lock").expect("free");
     assert!(cache.verify(&mut |_| ()).expect("verified")[0].is_being_built);
     fs::write(&engine.path, whole).expect("written");

@@ -1,6 +1,6 @@
-//! Why engines were not compiled.
+//! Errors of planning and building engines.
 //!
-//! Decides what each error reports; the operations are in `compile`.
+//! Decides what each error reports.
 
 use std::path::PathBuf;
 
@@ -12,12 +12,12 @@ use crate::{Flavour, PackError, Precision, Sm, Version};
 /// Why a graph was not compiled.
 #[derive(Debug, Error)]
 pub enum CompileError {
-    /// The compiler does not know such GPUs.
+    /// The compiler does not support these GPUs.
     #[error("{flavour} {version} compiles for {}, not for {sm}", crate::listed(flavour.compiles_for()))]
     UnknownSm {
-        /// As asked.
+        /// The requested GPUs.
         sm: Sm,
-        /// What was to compile.
+        /// The compiler.
         flavour: Flavour,
         /// Its version.
         version: Version,
@@ -25,93 +25,93 @@ pub enum CompileError {
     /// Engines of this kind are known to compute wrongly or to fail.
     #[error("{flavour} {version} compiles no usable engine of this graph for {sm}: {fault}")]
     KnownFault {
-        /// As asked.
+        /// The requested GPUs.
         sm: Sm,
-        /// What was to compile.
+        /// The compiler.
         flavour: Flavour,
         /// Its version.
         version: Version,
-        /// What is wrong with such engines.
+        /// The fault.
         fault: &'static str,
     },
-    /// The compiler needs such a GPU itself.
+    /// The compiler needs a GPU of this kind in the machine.
     #[error(
         "wanted a GPU of compute capability {sm} in this machine, because {flavour} compiles on the GPU itself; found: {found}"
     )]
     NotHere {
-        /// As asked.
+        /// The requested GPUs.
         sm: Sm,
-        /// What was to compile.
+        /// The compiler.
         flavour: Flavour,
-        /// What there is.
+        /// The GPU in the machine, or none.
         found: String,
     },
-    /// The graph is none, or one that the compiler cannot compile.
-    #[error("wanted a graph that {flavour} compiles, it says: {found}")]
+    /// The file is not a graph, or the compiler rejects it.
+    #[error("{flavour} cannot compile the graph: {found}")]
     Graph {
-        /// What compiled.
+        /// The compiler.
         flavour: Flavour,
-        /// What it said.
+        /// Its message.
         found: String,
     },
-    /// The GPUs would run it wrongly or not at all.
+    /// The GPUs would run it incorrectly or not at all.
     #[error("wanted a graph that {flavour} runs correctly on compute capability {sm}, found {found}")]
     Unsupported {
-        /// As asked.
+        /// The requested GPUs.
         sm: Sm,
-        /// What was to compile.
+        /// The compiler.
         flavour: Flavour,
         /// The operator, what happens, and what to do.
         found: String,
     },
-    /// The engine's file could not be written.
-    #[error("wanted to write an engine, found {source}: {}", path.display())]
+    /// The engine cannot be written.
+    #[error("cannot write the engine {}: {source}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// Somebody stopped it.
-    #[error("it was stopped")]
+    /// The caller stopped it.
+    #[error("stopped")]
     Stopped,
 }
 
-/// Why engines could not be planned or made.
+/// Why an engine cannot be planned or built.
 #[derive(Debug, Error)]
 pub enum MakeError {
-    /// The pack.
+    /// The pack is damaged.
     #[error(transparent)]
     Pack(#[from] PackError),
-    /// No graph of the pack has such a precision.
+    /// No graph of the pack has this precision.
     #[error("wanted a graph in {wanted}, the pack has {found}")]
     Precision {
-        /// As asked.
+        /// The requested precision.
         wanted: Precision,
-        /// What there is.
+        /// The precisions of each graph.
         found: String,
     },
-    /// The machine has less memory than making it takes.
+    /// The machine has too little free memory.
     #[error("wanted {} of memory to compile \"{graph}\", {} are free; close programs or compile on another machine", gigabytes(*wanted_bytes), gigabytes(*free_bytes))]
     Memory {
         /// The graph.
         graph: String,
-        /// What it takes.
+        /// Estimated memory of the compilation.
         wanted_bytes: u64,
-        /// What is there.
+        /// Free memory.
         free_bytes: u64,
     },
-    /// The cache.
+    /// The cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// Compiling.
+    /// The compilation failed.
     #[error("the graph \"{graph}\" was not compiled for compute capability {sm}: {source}")]
     Compile {
         /// The graph.
         graph: String,
         /// The GPUs.
         sm: Sm,
-        /// Why.
+        /// The reason.
         source: CompileError,
     },
 }

@@ -1,4 +1,4 @@
-//! What a pack needs is known before anything is compiled, and nothing half done is left.
+//! Plans are complete before anything is compiled, and no incomplete file is left.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,12 +9,12 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::{DIGEST_FILE, onnx};
 
-/// Writes what it was asked for instead of compiling it.
-struct Pretender {
+/// Writes the request into the file instead of compiling.
+struct FakeCompiler {
     version: Version,
 }
 
-impl Compiler for Pretender {
+impl Compiler for FakeCompiler {
     fn flavour(&self) -> Flavour {
         Flavour::Rtx
     }
@@ -70,20 +70,20 @@ fn request(sms: &[Sm]) -> BuildRequest {
     BuildRequest { sms: sms.to_vec(), precision: None, kernels: BTreeMap::new() }
 }
 
-/// A second passes whenever it is asked.
+/// A clock that advances by one second per reading.
 fn clock() -> SystemTime {
     static ASKED: AtomicU64 = AtomicU64::new(0);
     SystemTime::UNIX_EPOCH + Duration::from_secs(ASKED.fetch_add(1, Ordering::Relaxed))
 }
 
-const RTX: Pretender = Pretender { version: Version::four(1, 7, 1, 116) };
+const RTX: FakeCompiler = FakeCompiler { version: Version::four(1, 7, 1, 116) };
 const PLENTY: u64 = 1 << 40;
 
 fn builder<'a>(pack: &'a PackFiles, compiler: &'a dyn Compiler, cache: &'a Cache) -> EngineBuilder<'a> {
     EngineBuilder { pack, compiler, cache, clock }
 }
 
-fn go_on() -> Watch {
+fn never_stop() -> Watch {
     Arc::new(|_| ControlFlow::Continue(()))
 }
 
@@ -100,13 +100,13 @@ fn a_pack_is_compiled_for_every_gpu_and_found_again() {
         "the lowest precision by default"
     );
     for planned in &first {
-        builder(&pack, &RTX, &cache).make(planned, PLENTY, &mut |_| (), &go_on()).expect("an engine");
+        builder(&pack, &RTX, &cache).make(planned, PLENTY, &mut |_| (), &never_stop()).expect("an engine");
     }
     let again = builder(&pack, &RTX, &cache).plan(&request).expect("a plan");
     assert!(again.iter().all(|planned| matches!(planned.found, Found::Engine(_))));
-    let newer = Pretender { version: Version::four(1, 7, 1, 117) };
+    let newer = FakeCompiler { version: Version::four(1, 7, 1, 117) };
     let other = builder(&pack, &newer, &cache).plan(&request).expect("a plan");
-    assert!(other.iter().all(|planned| planned.found == Found::Nothing), "of another library");
+    assert!(other.iter().all(|planned| planned.found == Found::Nothing), "built by another version");
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn engines_that_return_zeros_on_sm_75_are_refused() {
 }
 
 #[test]
-fn what_cannot_be_made_is_said_before_it_begins() {
+fn impossible_builds_are_refused_before_they_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let (pack, cache) = (pack(folder.path()), Cache::open(folder.path().join("engines")).expect("a cache"));
     let hopper = builder(&pack, &RTX, &cache).plan(&request(&[Sm::SM90])).expect_err("it does not know Hopper");
@@ -137,10 +137,10 @@ fn what_cannot_be_made_is_said_before_it_begins() {
     assert_eq!(
         precisions,
         [Precision::Fp32, Precision::Fp16],
-        "what has no fp16 runs in the next wider, each GPU once"
+        "a graph without fp16 uses the next wider precision; duplicate GPUs are merged"
     );
     let planned = builder(&pack, &RTX, &cache).plan(&request(&[Sm::SM89])).expect("a plan");
-    let short = builder(&pack, &RTX, &cache).make(&planned[1], 300_000_000, &mut |_| (), &go_on());
+    let short = builder(&pack, &RTX, &cache).make(&planned[1], 300_000_000, &mut |_| (), &never_stop());
     let error = short.expect_err("memory is short").to_string();
     assert!(error.starts_with("wanted 0.9 GB of memory to compile \"large\", 0.3 GB are free"), "{error}");
 }
@@ -158,23 +158,24 @@ fn a_stop_leaves_nothing_and_damaged_weights_are_not_compiled() {
     let mut weights = fs::read(folder.path().join("large.data")).expect("bytes");
     weights[1_000_000] ^= 1;
     fs::write(folder.path().join("large.data"), weights).expect("written");
-    let damaged = builder(&pack, &RTX, &cache).make(&planned[1], PLENTY, &mut |_| (), &go_on()).expect_err("damaged");
+    let damaged =
+        builder(&pack, &RTX, &cache).make(&planned[1], PLENTY, &mut |_| (), &never_stop()).expect_err("damaged");
     assert!(damaged.to_string().contains("large.data"), "{damaged}");
 }
 
 #[test]
-fn what_making_an_engine_took_stands_beside_it() {
+fn the_cost_of_a_build_is_recorded_in_the_sidecar() {
     let folder = tempfile::tempdir().expect("a folder");
     let (pack, cache) = (pack(folder.path()), Cache::open(folder.path().join("engines")).expect("a cache"));
     let planned = builder(&pack, &RTX, &cache).plan(&request(&[Sm::SM89])).expect("a plan");
-    let engine = builder(&pack, &RTX, &cache).make(&planned[0], PLENTY, &mut |_| (), &go_on()).expect("an engine");
+    let engine = builder(&pack, &RTX, &cache).make(&planned[0], PLENTY, &mut |_| (), &never_stop()).expect("an engine");
     let Built { seconds, peak_memory_bytes, activation_bytes } = engine.sidecar.built;
     assert!(seconds >= 1.0 && activation_bytes == Some(5), "{:?}", engine.sidecar.built);
     assert!(peak_memory_bytes.is_some() || !cfg!(target_os = "linux"));
 }
 
 #[test]
-fn weights_that_the_manifest_does_not_name_are_refused_and_those_of_another_precision_do_not_count() {
+fn weights_missing_from_the_manifest_are_refused_and_those_of_other_precisions_are_not_in_the_key() {
     let folder = tempfile::tempdir().expect("a folder");
     let (narrow, wide) = (onnx::tests::graph("16.data", "16.data"), onnx::tests::graph("32.data", "more.data"));
     let manifest = |weights: &str| {
@@ -206,12 +207,13 @@ onnx={{fp16='g/16.onnx', fp32='g/32.onnx'}}\nweights=[{weights}]\n"
     let (bytes, files) = planned(all, Precision::Fp16).expect("a plan");
     assert_eq!((bytes, files), (COMPILER_RATIO * (1000 + narrow.len() as u64), vec!["g/16.data".to_owned()]));
     assert_eq!(planned(all, Precision::Fp32).expect("a plan").1, ["g/32.data", "g/more.data"]);
-    let error = planned("'g/16.data', 'g/32.data'", Precision::Fp32).expect_err("nobody would see that they changed");
+    let error =
+        planned("'g/16.data', 'g/32.data'", Precision::Fp32).expect_err("a change of theirs would go unnoticed");
     assert!(error.contains("g/more.data") && error.contains("pack.toml"), "{error}");
 }
 
 #[test]
-fn a_graph_too_large_to_be_held_is_read_before_it_is_compiled() {
+fn a_graph_larger_than_64_mib_is_verified_before_it_is_compiled() {
     let folder = tempfile::tempdir().expect("a folder");
     let manifest = "name='p'\ntitle='P'\nmodel='portrait'\nlicence='MIT'\navatars=['a']\n[[graphs]]\nname='g'\nshapes='1'\nonnx={fp32='g.onnx'}\n";
     let mut onnx = vec![7_u8; 65 * 1024 * 1024];
@@ -220,7 +222,8 @@ fn a_graph_too_large_to_be_held_is_read_before_it_is_compiled() {
     let planned = builder(&pack, &RTX, &cache).plan(&request(&[Sm::SM89])).expect("a plan");
     onnx[1_000_000] ^= 1;
     fs::write(folder.path().join("g.onnx"), onnx).expect("written");
-    let error = builder(&pack, &RTX, &cache).make(&planned[0], PLENTY, &mut |_| (), &go_on()).expect_err("damaged");
+    let error =
+        builder(&pack, &RTX, &cache).make(&planned[0], PLENTY, &mut |_| (), &never_stop()).expect_err("damaged");
     assert!(error.to_string().contains("g.onnx"), "{error}");
 }
 
@@ -242,11 +245,11 @@ fn waiting_for_another_builder_is_reported_and_can_be_stopped() {
     let mut tell = |step: Step<'_>| steps.push(matches!(step, Step::Waiting(_)));
     let stopped = builder(&pack, &RTX, &cache).make(&planned[0], PLENTY, &mut tell, &twice).expect_err("stopped");
     assert!(matches!(stopped, MakeError::Compile { source: CompileError::Stopped, .. }), "{stopped}");
-    assert_eq!(steps, [true, false], "it is reported once, and then that it continues");
+    assert_eq!(steps, [true, false], "reported once, then as continuing");
 }
 
 #[test]
-fn a_file_with_operators_that_compute_capability_7_5_runs_wrongly_is_refused_before_it_is_compiled() {
+fn operators_that_compute_capability_7_5_runs_incorrectly_are_refused_before_compilation() {
     let folder = tempfile::tempdir().expect("a folder");
     let manifest = "name='p'\ntitle='P'\nmodel='portrait'\nlicence='MIT'\navatars=['a']
 [[graphs]]\nname='step'\nshapes='rows'\nonnx={fp16='step.onnx'}
@@ -257,7 +260,7 @@ fn a_file_with_operators_that_compute_capability_7_5_runs_wrongly_is_refused_bef
     let builder = builder(&pack, &RTX, &cache);
     let made = |sm| {
         let planned = builder.plan(&request(&[sm])).expect("a plan").remove(0);
-        builder.make(&planned, PLENTY, &mut |_| (), &go_on())
+        builder.make(&planned, PLENTY, &mut |_| (), &never_stop())
     };
     let refused = made(Sm::SM75).expect_err("it would return zeros").to_string();
     assert!(refused.contains("returns zeros") && refused.contains("export the graph"), "{refused}");

@@ -1,12 +1,12 @@
-//! Which operators an ONNX graph uses, as far as some GPUs lack them.
+//! The operators of an ONNX graph that some GPUs do not support.
 //!
-//! Decides nothing: `crate::compatibility` says what follows.
+//! Decides nothing: `crate::compatibility` decides what to refuse.
 
 use std::collections::BTreeMap;
 
 use super::reader::{fields, messages, numbers, text};
 
-/// Operators of a graph that not every GPU runs. The first node of each kind, by its name or its first output's.
+/// Operators that not every GPU runs: the first node of each kind, by its name or that of its first output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Operators {
     /// A matrix product in f32.
@@ -21,7 +21,7 @@ pub struct Operators {
 const FLOAT: u64 = 1;
 const BFLOAT16: u64 = 16;
 
-/// Types and ranks of tensors whose declaration is in the file: initialisers, inputs, outputs, annotated values.
+/// Types and ranks of tensors that the file declares: initialisers, inputs, outputs, annotated values.
 type Known = BTreeMap<String, (u64, usize)>;
 
 impl Operators {
@@ -57,7 +57,7 @@ impl Operators {
     }
 }
 
-/// Whether a product is in f32: an operand of declared type says so; with none, the graph's weights do.
+/// Whether a product is in f32, by the declared type of an operand, or else by the graph's weights.
 fn is_f32(inputs: &[String], known: &Known) -> bool {
     let declared = inputs.iter().find_map(|input| known.get(input)).map(|(dtype, _)| *dtype);
     let has_narrower = || known.values().any(|(dtype, rank)| [10, BFLOAT16].contains(dtype) && *rank > 1);

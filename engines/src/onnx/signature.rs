@@ -1,7 +1,7 @@
 //! The inputs and outputs of an ONNX graph: names, element types, shapes with free axes.
 //!
-//! Decides how free axes are tied: axes of one name have one length. An output's axis is fixed, one of the inputs' axes, or a
-//! whole multiple of one (`"8*height"`), so that output shapes follow from input shapes before anything runs.
+//! Decides how free axes relate: axes of one name have one length. An output's axis is fixed, equal to an input's axis, or an
+//! integer multiple of one (`"8*height"`), so that output shapes follow from input shapes before anything runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,7 +16,7 @@ use crate::DType;
 pub enum Axis {
     /// Of this length.
     Fixed(usize),
-    /// A whole multiple of a length that the inputs determine.
+    /// An integer multiple of a length that the inputs determine.
     Free {
         /// The name that axes of the same length share: `batch`.
         name: String,

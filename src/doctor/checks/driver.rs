@@ -1,4 +1,4 @@
-//! Checks of what visage needs to reach a GPU: the driver, its device files, the container, the CUDA library.
+//! Checks of everything between visage and a GPU: the driver, its device files, the container, the CUDA library.
 
 use visage_engines::Version;
 use visage_kernels::nvml::Management;
@@ -9,7 +9,7 @@ use crate::doctor::compatibility::{
 use crate::doctor::machine::{Gpu, Probed, System};
 use crate::doctor::{CheckResult, Machine};
 
-/// Checks of a GPU are unknown without one.
+/// The finding of GPU checks on a machine without a GPU.
 pub const NO_GPU: &str = "no NVIDIA GPU";
 
 /// Whether there is a GPU, by any evidence.
@@ -64,7 +64,7 @@ pub fn kernel(machine: &Machine) -> CheckResult {
     }
     match (gpu.kernel_driver, gpu.modules.iter().any(|module| module == "nouveau")) {
         (Some(driver), _) => CheckResult::ok(format_driver(driver)),
-        // Jetsons and some sandboxes have no such file: what answers is there.
+        // Jetsons and some sandboxes have no such file, but the GPU answers.
         (None, _) if !gpu.devices.is_empty() => CheckResult::ok(format!("{}, and the GPU responds", of(gpu.driver))),
         (None, true) => CheckResult::fail("nouveau is loaded")
             .cause("the driver that comes with Linux has no CUDA")
@@ -81,7 +81,7 @@ pub fn kernel(machine: &Machine) -> CheckResult {
     }
 }
 
-/// A container has the driver of the machine that it runs on.
+/// A container uses the driver of its host.
 fn on_the_host(machine: &Machine) -> &'static str {
     if machine.container.is_some() { " on the host, outside of this container," } else { "" }
 }
@@ -125,14 +125,14 @@ fn lost(said: &str) -> CheckResult {
         .hint("read the kernel log, then restart the machine", &["sudo dmesg | grep -i -e xid -e nvrm", "sudo reboot"])
 }
 
-/// The driver with the open modules: the only one for RTX 50xx, and good for every GPU from SM 7.5 on.
+/// The driver with the open kernel modules: the only one for RTX 50xx, and suitable for every GPU from SM 7.5 on.
 pub const INSTALL: &[&str] = &["sudo apt-get install nvidia-driver-580-open", "sudo reboot"];
 
 fn of(version: Option<Version>) -> String {
     version.map_or_else(|| "an unknown version".to_owned(), format_driver)
 }
 
-/// Whether the container was given the GPU.
+/// Whether the container has access to the GPU.
 pub fn container(machine: &Machine) -> CheckResult {
     let Some(kind) = &machine.container else {
         return CheckResult::ok(match machine.container_tools.as_slice() {
@@ -174,7 +174,7 @@ const CUDA: &str = visage_kernels::libraries::CUDA;
 const START: &[&str] = &["docker run --gpus all ...", "podman run --device nvidia.com/gpu=all ..."];
 const CAPABLE: &[&str] = &["docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility,video ..."];
 
-/// The files through which the GPU is reached.
+/// The device files of the GPU.
 pub fn device_files(machine: &Machine) -> CheckResult {
     let gpu = &machine.gpu;
     if machine.system == System::Wsl {
@@ -208,8 +208,8 @@ pub fn device_files(machine: &Machine) -> CheckResult {
     if machine.container.is_some() {
         return CheckResult::unknown("the container was not given them");
     }
-    CheckResult::fail(format!("{} not there", missing.join(", ")))
-        .cause("nothing has made the driver create them since the machine started")
+    CheckResult::fail(format!("{} missing", missing.join(", ")))
+        .cause("no program has caused the driver to create them since boot")
         .hint("create them", &["sudo nvidia-modprobe -c 0 -u"])
 }
 
@@ -218,7 +218,7 @@ const FILES: &[&str] = &["/dev/nvidiactl", "/dev/nvidia-uvm"];
 fn wsl_file(gpu: &Gpu) -> CheckResult {
     match gpu.device_files.iter().find(|device_file| device_file.path == "/dev/dxg") {
         Some(device_file) if device_file.error.is_none() => {
-            CheckResult::ok("/dev/dxg, as WSL has it instead of /dev/nvidia*")
+            CheckResult::ok("/dev/dxg, which WSL has instead of /dev/nvidia*")
         }
         Some(_) => CheckResult::fail("/dev/dxg cannot be opened")
             .cause("this user may not access it")
@@ -227,11 +227,11 @@ fn wsl_file(gpu: &Gpu) -> CheckResult {
     }
 }
 
-/// Whether a setting hides the GPU.
+/// Whether an environment variable hides the GPU.
 pub fn visible(machine: &Machine) -> CheckResult {
     match &machine.gpu.hidden_by_variable {
         None => CheckResult::ok("CUDA_VISIBLE_DEVICES unset or not empty"),
-        // It speaks to the runtime that starts containers, which may have given the GPU in another way.
+        // The variable is for the container runtime, which may have passed the GPU in another way.
         Some(setting) if setting.starts_with(OF_CONTAINERS) && !machine.gpu.device_files.is_empty() => {
             CheckResult::ok(format!("{setting}, but the GPU's device files exist"))
         }
@@ -299,7 +299,7 @@ pub fn update(system: System) -> &'static [&'static str] {
     if system.has_windows_driver() { &["start https://www.nvidia.com/drivers"] } else { INSTALL }
 }
 
-/// The driver's CUDA library: there, of the driver's version, and willing to start.
+/// The driver's CUDA library: present, of the driver's version, and able to initialise.
 pub fn cuda(machine: &Machine) -> CheckResult {
     let gpu = &machine.gpu;
     match &gpu.cuda {
@@ -310,11 +310,14 @@ pub fn cuda(machine: &Machine) -> CheckResult {
             CheckResult::unknown("no driver is loaded")
         }
         Probed::Missing(said) => CheckResult::fail(format!("no {CUDA}: {said}"))
-            .cause("the driver's CUDA part is not installed, or its folder is not in the loader's path")
-            .hint("install it, or name its folder", library(machine.system)),
-        Probed::Failed(said) => CheckResult::fail(format!("{CUDA} is not the one of the driver: {said}"))
+            .cause("the driver's CUDA part is not installed, or its folder is not in the library search path")
+            .hint("install it, or add its folder to the search path", library(machine.system)),
+        Probed::Failed(said) => CheckResult::fail(format!("{CUDA} is not the driver's: {said}"))
             .cause("a stub or another library is found first")
-            .hint("remove its folder from the loader's path", &["ldconfig -p | grep libcuda", "echo $LD_LIBRARY_PATH"]),
+            .hint(
+                "remove its folder from the library search path",
+                &["ldconfig -p | grep libcuda", "echo $LD_LIBRARY_PATH"],
+            ),
         Probed::TimedOut(said) => lost(&format!("{CUDA} does not start: {said}")),
         Probed::Found(version) => started(gpu, *version, machine.system),
     }
@@ -328,10 +331,15 @@ fn library(system: System) -> &'static [&'static str] {
     }
 }
 
-/// What `cuInit` answers where something is wrong, why, and what to do (CUDA Driver API, `CUresult`).
+/// Errors of `cuInit` with cause, hint and commands (CUDA Driver API, `CUresult`).
 const START_CODES: &[(i32, &str, &str, &[&str])] = &[
     (2, "the GPU's memory is full", "end the programs that use it", &["nvidia-smi"]),
-    (34, "a stub library was loaded", "remove the toolkit's stubs from the loader's path", &["echo $LD_LIBRARY_PATH"]),
+    (
+        34,
+        "a stub library was loaded",
+        "remove the toolkit's stubs from the library search path",
+        &["echo $LD_LIBRARY_PATH"],
+    ),
     (
         46,
         "another program uses the GPU exclusively, or it is being reset",

@@ -1,4 +1,4 @@
-//! Checks of the GPUs themselves: what they can do, and the state they are in.
+//! Checks of the GPUs themselves: their capabilities and their state.
 
 use visage_engines::{Flavour, Sm};
 use visage_kernels::nvml::GpuState;
@@ -9,8 +9,8 @@ use crate::doctor::compatibility::{self, GPU_MEMORY_BYTES, MIN_GPU_MEMORY_BYTES,
 use crate::doctor::{CheckResult, Machine, Verdict};
 use crate::gpu_load::{HOT_C, slowed_by};
 
-/// Runs `check` on the GPU that CUDA names first; where that is unknown, the best result of all counts. With several GPUs the
-/// finding names the number.
+/// Runs `check` on the GPU that CUDA lists first; where that is unknown, the best result of all GPUs counts. With several GPUs
+/// the finding names the number.
 fn on_drawing_device(machine: &Machine, run: impl Fn(&GpuState) -> CheckResult) -> CheckResult {
     let gpu = &machine.gpu;
     if gpu.devices.is_empty() {
@@ -41,7 +41,7 @@ fn row(device: &GpuState) -> Result<&'static SmRow, CheckResult> {
     compatibility::capability(sm).ok_or_else(|| unknown(sm))
 }
 
-/// What the GPU can do.
+/// What the GPU supports.
 pub fn capability(machine: &Machine) -> CheckResult {
     on_drawing_device(machine, |device| {
         let row = match row(device) {
@@ -61,7 +61,7 @@ pub fn capability(machine: &Machine) -> CheckResult {
     })
 }
 
-/// Which TensorRT runs on the GPU, and whether this program has it.
+/// Which TensorRT supports the GPU, and whether this program was built with it.
 pub fn flavour(machine: &Machine) -> CheckResult {
     on_drawing_device(machine, |device| {
         let Some(sm) = device.sm else {
@@ -75,7 +75,7 @@ pub fn flavour(machine: &Machine) -> CheckResult {
         match machine.libraries.built_for {
             Some(built) if runs.contains(&built) => CheckResult::ok(format!("{built} supports SM {sm}")),
             Some(built) => CheckResult::fail(format!("SM {sm} needs {names}, this program was built with {built}"))
-                .cause(format!("NVIDIA's documents do not list SM {sm} for {built}"))
+                .cause(format!("NVIDIA's support matrix does not list SM {sm} for {built}"))
                 .hint(format!("build it with {best}"), &[build_with(*best)]),
             None => CheckResult::fail(format!("SM {sm} needs {names}, this program was built without"))
                 .cause("the default build uses the CPU and needs no NVIDIA software")
@@ -91,7 +91,7 @@ fn build_with(flavour: Flavour) -> &'static str {
     }
 }
 
-/// Faults of TensorRT-RTX on the oldest generation that it supports, seen with version 1.7.1: fp32 matrix products with dynamic
+/// Faults of TensorRT-RTX 1.7.1 on the oldest generation that it supports: fp32 matrix products with dynamic
 /// shapes return zeros without an error; 3-D convolutions and bf16 are refused.
 pub fn turing(machine: &Machine) -> CheckResult {
     on_drawing_device(machine, |device| match device.sm {
@@ -109,7 +109,7 @@ pub fn turing(machine: &Machine) -> CheckResult {
     })
 }
 
-/// Whether there is a video encoder on the GPU.
+/// Whether the GPU has a video encoder.
 pub fn encoder(machine: &Machine) -> CheckResult {
     on_drawing_device(machine, |device| match row(device) {
         Ok(row) if row.has_encoder => CheckResult::ok(format!("NVENC on SM {}; visage encodes on the CPU", row.sm)),
@@ -120,7 +120,7 @@ pub fn encoder(machine: &Machine) -> CheckResult {
     })
 }
 
-/// Whether the GPU has memory left.
+/// Whether the GPU has free memory.
 pub fn memory(machine: &Machine) -> CheckResult {
     on_drawing_device(machine, |device| {
         let (free, all) = (device.memory_free_bytes, device.memory_bytes);
@@ -160,7 +160,7 @@ fn list_memory_users(device: &GpuState) -> String {
     }
 }
 
-/// How hot the GPU is.
+/// The GPU's temperature.
 pub fn temperature(machine: &Machine) -> CheckResult {
     on_drawing_device(machine, |device| match device.temperature_c {
         None => CheckResult::unknown("not reported"),
@@ -171,8 +171,8 @@ pub fn temperature(machine: &Machine) -> CheckResult {
     })
 }
 
-/// Four fifths of what it may draw cool a GPU by several degrees and cost it a few hundredths of its speed. A laptop's limit
-/// is its profile's, and what runs inside Windows may set none.
+/// A power limit of 80 % cools a GPU by several degrees and costs a few percent of its speed. Laptops take the limit from their
+/// power profile, and WSL cannot set one.
 fn cooler(machine: &Machine, device: &GpuState) -> String {
     let limit = device.power_limit_w.filter(|_| !is_laptop(device) && !machine.system.has_windows_driver());
     limit.map_or_else(
@@ -181,10 +181,10 @@ fn cooler(machine: &Machine, device: &GpuState) -> String {
     )
 }
 
-/// A GPU that may draw less than this share of what it was made for is held back.
+/// Below this share of the default power limit a GPU counts as limited.
 const LOW_POWER_RATIO: f64 = 0.8;
 
-/// What the GPU may draw: laptops on battery, limits, brakes.
+/// What limits the GPU's power: a battery, a lowered limit, throttling.
 pub fn power(machine: &Machine) -> CheckResult {
     on_drawing_device(machine, |device| {
         if device.is_on_battery == Some(true) {
@@ -215,7 +215,7 @@ pub fn power(machine: &Machine) -> CheckResult {
 }
 
 fn full_power(machine: &Machine) -> &'static [&'static str] {
-    // Of Windows' own names for its plans this is the one that saves the least.
+    // SCHEME_MIN is the Windows power plan with the least power saving.
     if machine.system.has_windows_driver() {
         &["powercfg.exe /setactive SCHEME_MIN"]
     } else {
@@ -227,7 +227,7 @@ fn is_laptop(device: &GpuState) -> bool {
     device.name.contains("Laptop") || device.name.contains("Max-Q") || device.name.contains("Mobile")
 }
 
-/// Errors of the GPU's memory.
+/// Memory errors of the GPU.
 pub fn ecc(machine: &Machine) -> CheckResult {
     on_drawing_device(machine, |device| match device.ecc_errors {
         None => CheckResult::ok("this GPU does not count them"),
@@ -238,7 +238,7 @@ pub fn ecc(machine: &Machine) -> CheckResult {
     })
 }
 
-/// Whether the GPU is cut into instances.
+/// Whether MIG mode is enabled.
 pub fn mig(machine: &Machine) -> CheckResult {
     on_drawing_device(machine, |device| match device.is_mig {
         Some(true) => CheckResult::warn("enabled")

@@ -1,11 +1,11 @@
-//! Checks that need no GPU: the processor, disk and limits.
+//! Checks that need no GPU: CPU, disk and limits.
 
 use super::{count, gigabytes};
 use crate::doctor::compatibility::{DATA_FOLDER_BYTES, ENGINES_BYTES};
 use crate::doctor::{CheckResult, Machine};
 use crate::rtc::BUFFER_BYTES;
 
-/// What draws without a GPU.
+/// The CPU cores, which render without a GPU.
 pub fn cpu(machine: &Machine) -> CheckResult {
     match machine.cores {
         0 => CheckResult::unknown("the number of cores is not reported"),
@@ -16,7 +16,7 @@ pub fn cpu(machine: &Machine) -> CheckResult {
     }
 }
 
-/// Whether the H.264 encoder uses SIMD assembly. On x86 its build leaves it out where there is no `nasm`.
+/// Whether the H.264 encoder uses SIMD assembly. On x86 its build omits it if `nasm` is missing.
 pub fn h264(machine: &Machine) -> CheckResult {
     match machine.libraries.h264_assembly {
         None => CheckResult::unknown("not reported"),
@@ -34,7 +34,7 @@ pub fn h264(machine: &Machine) -> CheckResult {
     }
 }
 
-/// Whether what must be kept can be kept.
+/// Whether the data folder can be written.
 pub fn data_folder(machine: &Machine) -> CheckResult {
     let disk = &machine.disk;
     match &disk.error {
@@ -49,7 +49,7 @@ pub fn data_folder(machine: &Machine) -> CheckResult {
     }
 }
 
-/// Room for what every visage keeps.
+/// Disk space for the data folder without engines.
 pub fn disk(machine: &Machine) -> CheckResult {
     match machine.disk.free_bytes {
         None => CheckResult::unknown("not reported by this system"),
@@ -64,7 +64,7 @@ pub fn disk(machine: &Machine) -> CheckResult {
 
 const PRUNE: &[&str] = &["visage engines prune --keep-gb 0"];
 
-/// Room for the engines of a large model.
+/// Disk space for the engines of a large model.
 pub fn engines_disk(machine: &Machine) -> CheckResult {
     if !machine.has_gpu() {
         return CheckResult::unknown(super::driver::NO_GPU);
@@ -85,18 +85,18 @@ pub fn engines_disk(machine: &Machine) -> CheckResult {
     }
 }
 
-/// Files that one caller holds open: the page, its event stream, a request or two.
-const FILES_OF_A_CALLER: u64 = 8;
-/// Those that a server holds open without callers.
-const FILES_OF_A_SERVER: u64 = 64;
-/// Those that the making of a film holds open.
-const FILES_OF_A_FILM: u64 = 32;
+/// Files that one client holds open: the page, its event stream, one or two requests.
+const FILES_PER_CLIENT: u64 = 8;
+/// Files that a server without clients holds open.
+const FILES_OF_SERVER: u64 = 64;
+/// Files that `render` holds open.
+const FILES_OF_RENDER: u64 = 32;
 
-/// Open files that the system allows.
+/// The limit of open files.
 pub fn open_files(machine: &Machine) -> CheckResult {
     let wanted = match machine.listen.host {
-        Some(_) => FILES_OF_A_SERVER + FILES_OF_A_CALLER * u64::from(machine.listen.max_sessions),
-        None => FILES_OF_A_FILM,
+        Some(_) => FILES_OF_SERVER + FILES_PER_CLIENT * u64::from(machine.listen.max_sessions),
+        None => FILES_OF_RENDER,
     };
     match machine.limits.open_files {
         None => CheckResult::unknown("not reported by this system"),
@@ -107,7 +107,7 @@ pub fn open_files(machine: &Machine) -> CheckResult {
     }
 }
 
-/// How much a socket may hold.
+/// The maximum size of socket buffers.
 pub fn udp_buffers(machine: &Machine) -> CheckResult {
     let limits = &machine.limits;
     let Some((receive, send)) = limits.receive_buffer_bytes.zip(limits.send_buffer_bytes) else {

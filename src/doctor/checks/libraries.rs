@@ -7,7 +7,7 @@ use crate::doctor::compatibility::{CUDA_MAJOR, OLDEST_CUDA_MAJOR, capability, fo
 use crate::doctor::machine::{Library, Probed};
 use crate::doctor::{CheckResult, Machine};
 
-/// TensorRT: there, and of the version that this program was built with.
+/// TensorRT: present, and of the version that this program was built with.
 pub fn tensorrt(machine: &Machine) -> CheckResult {
     let libraries = &machine.libraries;
     let Some(built) = libraries.built_for else {
@@ -22,10 +22,10 @@ pub fn tensorrt(machine: &Machine) -> CheckResult {
         Probed::NotQueried => CheckResult::unknown("not searched for"),
         Probed::Missing(searched) => missing(
             format!("wanted {wanted}, found none"),
-            format!("not installed, or outside of the searched paths: {searched}"),
+            format!("not installed, or outside the search path: {searched}"),
         ),
         Probed::Failed(said) | Probed::TimedOut(said) => {
-            missing(format!("wanted {wanted}, found {said}"), "another library has its name".to_owned())
+            missing(format!("wanted {wanted}, found {said}"), "the file is another library".to_owned())
         }
         Probed::Found(Library { version, path }) => {
             let is_other = |wanted: Version| (wanted.major(), wanted.minor()) != (version.major(), version.minor());
@@ -46,8 +46,8 @@ fn install(machine: &Machine, flavour: Flavour) -> &'static str {
     }
 }
 
-/// NVRTC: there, of a CUDA that the driver runs, and new enough for the GPU. Only kernels need it, which the built-in pack
-/// has none of.
+/// NVRTC: present, supported by the driver, and new enough for the GPU. Only kernels need it; the built-in pack
+/// has none.
 pub fn nvrtc(machine: &Machine) -> CheckResult {
     if !machine.has_gpu() {
         return CheckResult::unknown(NO_GPU);
@@ -56,17 +56,17 @@ pub fn nvrtc(machine: &Machine) -> CheckResult {
         Probed::NotQueried => CheckResult::unknown("not searched for"),
         Probed::Missing(searched) => {
             CheckResult::warn("not found: visage's CUDA kernels cannot be compiled on this machine")
-                .cause(format!("not installed, or outside of the searched paths: {searched}"))
+                .cause(format!("not installed, or outside the search path: {searched}"))
                 .hint("install it for the CUDA version that the driver supports", &[package(newest(machine))])
         }
         Probed::Failed(said) | Probed::TimedOut(said) => CheckResult::warn(format!("NVRTC does not answer: {said}"))
-            .cause("another library has its name, or its own parts are missing")
+            .cause("the file is another library, or parts of NVRTC are missing")
             .hint("install it again", &[package(newest(machine))]),
         Probed::Found(library) => fits(machine, library),
     }
 }
 
-/// The newest CUDA that the driver runs.
+/// The newest major version of CUDA that the driver supports.
 fn newest(machine: &Machine) -> u32 {
     let driver = machine.gpu.driver.or(machine.gpu.kernel_driver);
     driver.and_then(|driver| newest_major(driver, machine.system)).unwrap_or(CUDA_MAJOR)
@@ -98,8 +98,8 @@ fn fits(machine: &Machine, Library { path, version }: &Library) -> CheckResult {
     CheckResult::ok(format!("{version}: {path}{}", minor_note(machine, *version)))
 }
 
-/// A toolkit that is newer than the driver within one major version runs: what it compiles for the GPU itself needs nothing
-/// of the driver (minor-version compatibility).
+/// NVRTC may be newer than the driver within one major version (minor-version compatibility): cubins compiled for the GPU do
+/// not need the driver's compiler.
 fn minor_note(machine: &Machine, version: Version) -> String {
     let Some((row, driver)) = toolkit(version).zip(machine.gpu.driver) else { return String::new() };
     let whole = row.driver(machine.system).filter(|whole| driver < *whole);

@@ -1,6 +1,6 @@
 //! The checks, in the order of their dependencies.
 //!
-//! Decides which checks there are and their names. Each covers one subject, and leaves faults of its dependencies to their checks.
+//! Decides which checks exist and their names. Each covers one subject and leaves faults of its dependencies to their checks.
 
 mod driver;
 mod gpus;
@@ -53,12 +53,12 @@ pub const CHECKS: &[Check] = &[
     gpu("engines-disk", "disk space for engines", host::engines_disk),
 ];
 
-/// A number of things.
+/// A number with its noun.
 pub(super) fn count(number: usize, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Bytes as people say them.
+/// Bytes in GB, as printed.
 fn gigabytes(bytes: u64) -> String {
     format!("{:.1} GB", bytes as f64 / 1e9)
 }

@@ -1,4 +1,4 @@
-//! Checks of where `serve` would listen: ports, https, and a relay if one was named.
+//! Checks of the listening addresses of `serve`: ports, https, and a STUN or TURN server if one is configured.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -50,7 +50,7 @@ fn port(kind: &str, flag: &str, host: IpAddr, port: &Port) -> CheckResult {
     }
 }
 
-/// Whether browsers will give their microphone: to https and to their own machine only (W3C, Secure Contexts, 3.1).
+/// Whether browsers grant microphone access: only to https and localhost (W3C, Secure Contexts, 3.1).
 pub fn microphone(machine: &Machine) -> CheckResult {
     let listen = &machine.listen;
     match listen.host {
@@ -73,7 +73,7 @@ pub fn microphone(machine: &Machine) -> CheckResult {
     }
 }
 
-/// Whether a STUN or TURN server answers.
+/// Whether the STUN or TURN server answers.
 pub fn turn(machine: &Machine) -> CheckResult {
     let Some(relay) = &machine.listen.relay else {
         return CheckResult::unknown("not configured (use --turn)");

@@ -1,6 +1,6 @@
-//! What files tell: `/proc`, `/sys`, `/dev`, the data folder.
+//! Facts from files: `/proc`, `/sys`, `/dev`, the data folder.
 //!
-//! Decides which files are read and how. Below another root than `/` it reads a machine made of files.
+//! Decides which files are read and how. Tests pass another root than `/`.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -9,7 +9,7 @@ use visage_engines::Version;
 
 use crate::doctor::machine::{DeviceFile, Gpu, Limits, Machine, System};
 
-/// Reads what the files under `root` tell.
+/// Reads the facts from the files under `root`.
 pub fn read(root: &Path) -> Machine {
     Machine {
         system: system(root),
@@ -57,7 +57,7 @@ fn container_tools(root: &Path) -> Vec<String> {
     known.iter().filter(|file| root.join(file).exists()).map(|file| format!("/{file}")).collect()
 }
 
-/// NVIDIA's number among the makers of PCI devices, and what display devices' classes begin with.
+/// NVIDIA's PCI vendor id, and the PCI class prefix of display devices.
 const NVIDIA: &str = "0x10de";
 const DISPLAY: &str = "0x03";
 
@@ -79,7 +79,7 @@ fn modules(root: &Path) -> Vec<String> {
     known.iter().filter(|name| root.join("sys/module").join(name).exists()).map(|name| (*name).to_owned()).collect()
 }
 
-/// The first word that is a version; before it stand a name and an architecture.
+/// The first word that is a version; a name and an architecture precede it.
 fn kernel_driver(text: &str) -> Option<Version> {
     let mut words = text.lines().next()?.split_whitespace();
     words.find(|word| word.contains('.')).and_then(|word| word.parse().ok())
@@ -103,7 +103,7 @@ fn is_node(name: &str) -> bool {
     is_gpu || ["nvidiactl", "nvidia-uvm", "dxg"].contains(&name)
 }
 
-/// What the system allows this program.
+/// The system's limits for this process.
 pub fn limits(root: &Path) -> Limits {
     let own = text(root, "proc/self/limits");
     let open_files = own.lines().find_map(|line| line.strip_prefix("Max open files"));
@@ -119,13 +119,13 @@ pub fn limits(root: &Path) -> Limits {
     }
 }
 
-/// The folder itself, or the nearest one above it that is there: its disk is the one that will be written.
+/// The folder, or its nearest existing ancestor: both are on the same disk.
 pub fn nearest(folder: &Path) -> &Path {
     let above = folder.ancestors().find(|path| path.is_dir());
     above.unwrap_or(if folder.is_absolute() { Path::new("/") } else { Path::new(".") })
 }
 
-/// Why the folder cannot be written, if it cannot: found out by a file that is gone at once.
+/// Why the folder cannot be written, if so. Creates and removes a file to find out.
 pub fn error(folder: &Path) -> Option<String> {
     let trial = nearest(folder).join(format!(".visage-doctor-{}", std::process::id()));
     let made = File::options().write(true).create_new(true).open(&trial);
@@ -157,7 +157,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_machine_made_of_files_is_read_as_it_is() {
+    fn a_machine_is_read_from_files() {
         let root = tempfile::tempdir().expect("a folder");
         let root = root.path();
         for (path, text) in [
@@ -185,7 +185,7 @@ mod tests {
         let machine = read(root);
         assert_eq!(machine.system, System::Linux);
         assert_eq!(machine.container.as_deref(), Some("podman"));
-        assert_eq!(machine.gpu.pci, ["0000:01:00.0 (10de:2684)"], "its sound device is no NVIDIA GPU");
+        assert_eq!(machine.gpu.pci, ["0000:01:00.0 (10de:2684)"], "its audio function is not a GPU");
         assert_eq!(machine.gpu.modules, ["nvidia"]);
         assert_eq!(machine.gpu.kernel_driver, "535.104.5".parse().ok());
         let device_files: Vec<_> = machine
@@ -210,14 +210,14 @@ mod tests {
     }
 
     #[test]
-    fn both_kinds_of_kernel_modules_tell_their_version() {
+    fn the_version_is_read_from_open_and_proprietary_kernel_modules() {
         let open = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  560.35.03  Release Build";
         assert_eq!(kernel_driver(open), "560.35.3".parse().ok());
         assert_eq!(kernel_driver(""), None);
     }
 
     #[test]
-    fn a_folder_that_is_not_there_yet_is_judged_by_the_one_above() {
+    fn a_missing_data_folder_is_checked_by_its_parent() {
         let root = tempfile::tempdir().expect("a folder");
         let later = root.path().join("visage/engines");
         assert_eq!(nearest(&later), root.path());

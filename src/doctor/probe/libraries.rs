@@ -1,6 +1,6 @@
-//! What NVIDIA's libraries tell: the management library, CUDA's, NVRTC, TensorRT.
+//! Facts from NVIDIA's libraries: NVML, the CUDA driver, NVRTC, TensorRT.
 //!
-//! Decides what is asked of which. Each is loaded, queried and unloaded.
+//! Decides what each library is queried for. Each is loaded, queried and unloaded.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::doctor::machine::{Library, Machine, Probed};
 /// `CUDA_ERROR_NO_DEVICE`.
 const NO_DEVICE: i32 = 100;
 
-/// Asks all libraries.
+/// Queries all libraries.
 pub fn look(options: &ProbeOptions, machine: &mut Machine) {
     let (answer, cuda) = subprocess::ask(options.program.as_deref());
     let gpu = &mut machine.gpu;
@@ -31,7 +31,7 @@ pub fn look(options: &ProbeOptions, machine: &mut Machine) {
         Probed::TimedOut(said) => Probed::TimedOut(said),
     };
     if gpu.cuda_start_code == Some(NO_DEVICE) && !gpu.devices.is_empty() {
-        // The management library minds no such setting: what it sees and CUDA does not, the setting hides.
+        // NVML ignores the variables that hide GPUs: a GPU that NVML lists and CUDA does not is hidden by them.
         gpu.hidden_by_variable = gpu.hidden_by_variable.take().or_else(|| options.visible_devices_variable.clone());
     }
     let found = &mut machine.libraries;
@@ -44,7 +44,7 @@ pub fn look(options: &ProbeOptions, machine: &mut Machine) {
     found.nvrtc = first(&order, libraries::NVRTC, libraries::nvrtc);
 }
 
-/// The first library by one of `names` in one of `places` that answers `ask`.
+/// The first library by one of `names` in one of `places` for which `ask` succeeds.
 fn first(places: &[Place], names: &[&str], ask: fn(&Path) -> Result<Version, Silent>) -> Probed<Library> {
     let (mut searched, mut foreign) = (Vec::new(), None);
     for (place, name) in places.iter().flat_map(|place| names.iter().map(move |name| (place, name))) {
@@ -57,7 +57,9 @@ fn first(places: &[Place], names: &[&str], ask: fn(&Path) -> Result<Version, Sil
         };
         match ask(&path) {
             Ok(version) => return Probed::Found(Library { path: path.display().to_string(), version }),
-            Err(Silent::NotLoaded { .. }) if *place == Place::Loader => searched.push("the loader's path".to_owned()),
+            Err(Silent::NotLoaded { .. }) if *place == Place::Loader => {
+                searched.push("the library search path".to_owned())
+            }
             Err(Silent::NotLoaded { said }) => searched.push(said),
             Err(Silent::Foreign { said }) => foreign = Some(format!("{said}: {}", path.display())),
         }
@@ -71,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_library_that_answers_is_taken_and_a_foreign_one_is_named() {
+    fn the_first_matching_library_is_used_and_a_foreign_one_is_named() {
         let folder = tempfile::tempdir().expect("a folder");
         let folder = folder.path();
         std::fs::write(folder.join("liba.so"), "").expect("a file");
@@ -83,6 +85,6 @@ mod tests {
         let foreign = |_: &Path| Err(Silent::Foreign { said: "a library without f".into() });
         assert_eq!(first(&places, &["liba.so"], foreign), Probed::Failed(format!("a library without f: {path}")));
         let Probed::Missing(searched) = first(&places[..1], &["liba.so"], knows) else { panic!("it is nowhere") };
-        assert_eq!(searched, "/nowhere (not there)");
+        assert_eq!(searched, "/nowhere (not found)");
     }
 }

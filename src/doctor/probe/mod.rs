@@ -1,6 +1,6 @@
 //! Probes this machine: the only part of `doctor` that reads files, opens sockets and queries libraries.
 //!
-//! Decides what is read. The checks decide what it means. Environment variables come from the command line.
+//! Decides what is read; the checks decide what it means. The caller passes the environment variables.
 
 mod files;
 mod libraries;
@@ -18,30 +18,30 @@ use visage_kernels::{disk, h264};
 use super::Target;
 use super::machine::{Disk, Machine};
 
-/// What to probe, and what the environment says.
+/// What to probe, and facts from the environment.
 #[derive(Clone, Debug, Default)]
 pub struct ProbeOptions {
     /// The data folder.
     pub data_dir: PathBuf,
-    /// Where TensorRT is, if the user says.
+    /// The path of TensorRT, if the user named one.
     pub tensorrt_lib: Option<PathBuf>,
-    /// Where NVRTC is, if the user says.
+    /// The path of NVRTC, if the user named one.
     pub nvrtc_lib: Option<PathBuf>,
     /// Where Python environments may be.
     pub python_roots: Vec<PathBuf>,
-    /// This program, if children of it shall ask the driver's libraries.
+    /// This program's executable, to query the driver's libraries in subprocesses.
     pub program: Option<PathBuf>,
-    /// A setting that hides the GPUs.
+    /// The environment variable that hides the GPUs, with its value.
     pub hidden_by_variable: Option<String>,
-    /// The setting that says which GPUs CUDA may see, whatever it says.
+    /// The environment variable that selects the GPUs for CUDA, with its value.
     pub visible_devices_variable: Option<String>,
     /// The kind of container that the environment shows.
     pub container: Option<String>,
-    /// Where `serve` would listen.
+    /// The listening addresses of `serve`, if they are checked.
     pub listen: Option<ListenOptions>,
 }
 
-/// Where `serve` would listen.
+/// The listening addresses of `serve`.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenOptions {
     /// The address.
@@ -50,9 +50,9 @@ pub struct ListenOptions {
     pub port: u16,
     /// The UDP port.
     pub udp_port: u16,
-    /// Whether the page would be https.
+    /// Whether the page is served over https.
     pub is_https: bool,
-    /// Sessions at once.
+    /// Maximum number of sessions.
     pub max_sessions: u16,
 }
 
@@ -65,8 +65,8 @@ pub fn look(options: &ProbeOptions) -> Machine {
     machine
 }
 
-/// Looks at what matters before `target` begins to draw. On the CPU that is a few small files: no GPU is woken, no library
-/// loaded, no port touched.
+/// Probes what must work before `target` starts. For the CPU that is a few small files: no GPU is woken, no library
+/// loaded, no port bound.
 #[must_use]
 pub fn probe_before_start(options: &ProbeOptions, target: Target) -> Machine {
     let mut machine = match target {

@@ -1,4 +1,4 @@
-//! Whether ports are free: each is bound and closed again.
+//! Whether ports are free, tested by binding and closing each.
 //!
 //! Decides how bind errors are classified.
 
@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use super::ListenOptions;
 use crate::doctor::machine::{BindError, ListenSettings, Port};
 
-/// What is known without touching a port.
+/// The settings, without binding a port.
 pub fn look(options: ListenOptions) -> ListenSettings {
     ListenSettings {
         host: Some(options.host),
@@ -20,7 +20,7 @@ pub fn look(options: ListenOptions) -> ListenSettings {
     }
 }
 
-/// The same, with both ports tried.
+/// The settings, with both ports bound once.
 pub fn try_ports(options: ListenOptions) -> ListenSettings {
     let mut listen = look(options);
     listen.tcp.error = TcpListener::bind(SocketAddr::new(options.host, options.port)).err().map(bind_error);
@@ -54,7 +54,7 @@ mod tests {
         };
         let listen = try_ports(options("127.0.0.1", port));
         assert_eq!((listen.tcp.error, listen.udp.error), (Some(BindError::InUse), None));
-        // TEST-NET-1 of RFC 5737 is nobody's.
+        // TEST-NET-1 of RFC 5737 belongs to no machine.
         let listen = try_ports(options("192.0.2.1", 0));
         assert_eq!(listen.tcp.error, Some(BindError::AddressNotLocal));
     }

@@ -1,6 +1,6 @@
-//! Whether a STUN or TURN server answers: a Binding request over UDP, asked again a few times.
+//! Queries a STUN or TURN server with a Binding request over UDP, retransmitted a few times.
 //!
-//! Decides how long is waited. What the bytes mean is `stun`'s.
+//! Decides how long to wait. `stun` encodes and decodes the messages.
 
 use std::fmt;
 use std::io;
@@ -16,14 +16,14 @@ use super::stun::{self, Answer, Transaction};
 use crate::doctor::machine::{Probed, Relay};
 use crate::time::Wall;
 
-/// The port of STUN and TURN where none is said (RFC 8489, section 19.1).
+/// The default port of STUN and TURN (RFC 8489, section 19.1).
 const PORT: u16 = 3478;
-/// How long is waited after each request (RFC 8489, section 6.2.1, cut short).
+/// Wait after each request (RFC 8489, section 6.2.1, shortened).
 const WAITS: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_millis(1500)];
-/// How long a name may take to be found.
+/// Maximum time of a DNS lookup.
 const NAME_WAIT: Duration = Duration::from_secs(3);
 
-/// A server to ask.
+/// A server to query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     host: String,
@@ -31,7 +31,7 @@ pub struct Server {
     said: String,
 }
 
-/// A text that names no server that can be asked.
+/// A text that is not the address of a server.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("wanted stun:HOST[:PORT], turn:HOST[:PORT] or HOST:PORT (over UDP), found \"{found}\"")]
 pub struct ServerError {
@@ -61,7 +61,7 @@ impl fmt::Display for Server {
     }
 }
 
-/// Asks `server` where it sees this machine; an answer, or after some seconds what was missing.
+/// Queries the address of this machine as `server` sees it. Returns after some seconds without an answer.
 pub async fn ask(server: &Server, wall: Wall) -> Relay {
     let begun = wall.now();
     let mut relay = Relay { address: server.to_string(), ..Relay::default() };
@@ -101,7 +101,7 @@ async fn exchange(server: SocketAddr, waits: [Duration; 3]) -> io::Result<Answer
         }
     }
     let waited: Duration = waits.iter().sum();
-    Err(io::Error::new(io::ErrorKind::TimedOut, format!("nothing after {waited:?} and {} requests", waits.len())))
+    Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer after {waited:?} and {} requests", waits.len())))
 }
 
 async fn wait_for_answer(socket: &UdpSocket, transaction: Transaction) -> io::Result<Answer> {
@@ -124,7 +124,7 @@ mod tests {
         (socket, server)
     }
 
-    /// Answers one request: where it came from, as RFC 8489 veils it, or an error.
+    /// Answers one request with its source address, XORed as in RFC 8489, or with an error.
     async fn answer_one(socket: &UdpSocket, error: Option<u8>) -> SocketAddr {
         let mut bytes = [0; 64];
         let (length, SocketAddr::V4(from)) = socket.recv_from(&mut bytes).await.expect("a request") else {
@@ -146,7 +146,7 @@ mod tests {
                 answer.extend([0, 9, 0, 4, 0, 0, 4, number]);
             }
         }
-        // A stranger's packet first: it must not be believed.
+        // An unrelated packet comes first and must be ignored.
         socket.send_to(b"who is there?", from).await.expect("sent");
         socket.send_to(&answer, from).await.expect("sent");
         from.into()
@@ -161,14 +161,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_wants_a_password_is_reached_all_the_same() {
+    async fn a_server_that_requires_credentials_counts_as_reachable() {
         let (socket, server) = presence().await;
         let (relay, _) = tokio::join!(ask(&server, Wall), answer_one(&socket, Some(1)));
         assert_eq!((relay.error_code, relay.seen), (Some(401), Probed::NotQueried));
     }
 
     #[tokio::test]
-    async fn a_port_where_nobody_listens_is_reported() {
+    async fn a_closed_port_is_reported() {
         let (socket, server) = presence().await;
         drop(socket);
         let relay = ask(&server, Wall).await;
@@ -176,11 +176,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_says_nothing_is_given_up_after_three_requests() {
+    async fn a_silent_server_is_abandoned_after_three_requests() {
         let (socket, _server) = presence().await;
         let address = socket.local_addr().expect("an address");
         let silence = exchange(address, [Duration::from_millis(1); 3]).await.expect_err("nobody answers");
-        assert_eq!(silence.to_string(), "nothing after 3ms and 3 requests");
+        assert_eq!(silence.to_string(), "no answer after 3ms and 3 requests");
         let mut bytes = [0; 64];
         let mut options = Vec::new();
         while let Ok(length) = socket.try_recv(&mut bytes) {
@@ -188,12 +188,12 @@ mod tests {
         }
         assert!(
             options.len() == 3 && options.iter().all(|request| *request == options[0]),
-            "one transaction, asked three times"
+            "three requests with one transaction id"
         );
     }
 
     #[test]
-    fn servers_are_written_as_browsers_want_them() {
+    fn server_addresses_are_parsed_as_in_browsers() {
         for (said, host, port) in [
             ("stun:stun.example.org", "stun.example.org", 3478),
             ("turn:10.0.0.1:5000?transport=udp", "10.0.0.1", 5000),

@@ -1,10 +1,10 @@
-//! The one STUN message that is asked, and what is read of its answer (RFC 8489).
+//! The STUN Binding request and its response (RFC 8489).
 //!
-//! Decides which bytes go out and whose answer is believed. Knows no socket.
+//! Decides the bytes of the request and which response is accepted. Contains no socket.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The number by which an answer is recognised.
+/// The transaction id, which identifies the response.
 pub type Transaction = [u8; 12];
 
 const COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
@@ -14,12 +14,12 @@ const BINDING_ERROR: u16 = 0x0111;
 const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 const ERROR_CODE: u16 = 0x0009;
 
-/// What a server answered.
+/// A server's response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The address from which the request came.
+    /// The source address of the request.
     MappedAddress(SocketAddr),
-    /// An error, such as 401 where it wants a password even for this.
+    /// An error such as 401, if it requires credentials even for this.
     Error(u16),
 }
 
@@ -32,7 +32,7 @@ pub fn request(transaction: Transaction) -> [u8; HEADER_BYTES] {
     bytes
 }
 
-/// Reads an answer to the request of `transaction`; `None` for anything else.
+/// Reads a response to the request of `transaction`; `None` for anything else.
 pub fn read(bytes: &[u8], transaction: Transaction) -> Option<Answer> {
     let (header, rest) = bytes.split_at_checked(HEADER_BYTES)?;
     if header[4..8] != COOKIE || header[8..] != transaction {
@@ -55,7 +55,7 @@ fn two(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
-/// The value of the first attribute of a kind; each is padded to four bytes (section 14).
+/// The value of the first attribute of a type; each is padded to four bytes (section 14).
 fn find(mut attributes: &[u8], kind: u16) -> Option<&[u8]> {
     loop {
         let (found, length) = (two(attributes, 0)?, usize::from(two(attributes, 2)?));
@@ -67,7 +67,7 @@ fn find(mut attributes: &[u8], kind: u16) -> Option<&[u8]> {
     }
 }
 
-/// An address, veiled by cookie and transaction (section 14.2).
+/// An address, XORed with the cookie and the transaction id (section 14.2).
 fn mapped(value: &[u8], transaction: Transaction) -> Option<SocketAddr> {
     let port = two(value, 2)? ^ u16::from_be_bytes([COOKIE[0], COOKIE[1]]);
     let veil: Vec<u8> = COOKIE.iter().chain(&transaction).copied().collect();
@@ -95,15 +95,15 @@ mod tests {
     const TRANSACTION: Transaction = [0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae];
 
     #[test]
-    fn the_sample_of_the_standard_is_read() {
+    fn the_sample_response_of_rfc_5769_is_read() {
         let seen = "192.0.2.1:32853".parse().expect("an address");
         assert_eq!(read(SAMPLE, TRANSACTION), Some(Answer::MappedAddress(seen)));
     }
 
     #[test]
-    fn an_answer_to_somebody_else_is_not_believed() {
+    fn a_response_to_another_transaction_is_ignored() {
         assert_eq!(read(SAMPLE, [0; 12]), None);
-        assert_eq!(read(&request(TRANSACTION), TRANSACTION), None, "a request is no answer");
+        assert_eq!(read(&request(TRANSACTION), TRANSACTION), None, "a request is not a response");
     }
 
     #[test]
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_has_its_error_number() {
+    fn an_error_response_has_its_code() {
         let mut bytes = request(TRANSACTION).to_vec();
         bytes[..4].copy_from_slice(&[0x01, 0x11, 0, 8]);
         bytes.extend([0, 9, 0, 4, 0, 0, 4, 1]);

@@ -1,6 +1,6 @@
-//! The driver's libraries asked by a child of this program: a driver that hangs, or that ends who asks it, does so to the child.
+//! Queries the driver's libraries in subprocesses, so that a driver that hangs or ends the process does not affect this one.
 //!
-//! Decides what a child is asked and how long it is waited for. Where no child can be had the libraries are asked here.
+//! Decides the queries and their timeouts. Where no subprocess can be started, the query runs in this process.
 
 use std::io;
 use std::path::Path;
@@ -23,15 +23,15 @@ use visage_kernels::nvml::{self, Inventory, Management};
 
 use crate::doctor::machine::Probed;
 
-/// A driver that sleeps takes some seconds to wake each GPU.
+/// Timeout: a sleeping driver takes some seconds to wake each GPU.
 const WAIT: Duration = Duration::from_secs(30);
 
-/// What one child is asked.
+/// The query of one subprocess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DriverQuery {
-    /// The management library for its GPUs.
-    Cards,
-    /// The CUDA driver's for its version, and to start.
+    /// NVML: the GPUs.
+    Gpus,
+    /// The CUDA driver: its version and the result of `cuInit`.
     Cuda,
 }
 
@@ -39,7 +39,7 @@ impl DriverQuery {
     /// Its name on a command line.
     fn name(self) -> &'static str {
         match self {
-            Self::Cards => "GPUs",
+            Self::Gpus => "gpus",
             Self::Cuda => "cuda",
         }
     }
@@ -49,21 +49,21 @@ impl FromStr for DriverQuery {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let all = [Self::Cards, Self::Cuda];
-        all.into_iter().find(|query| query.name() == text).ok_or_else(|| format!("wanted GPUs or cuda, found {text}"))
+        let all = [Self::Gpus, Self::Cuda];
+        all.into_iter().find(|query| query.name() == text).ok_or_else(|| format!("wanted gpus or cuda, found {text}"))
     }
 }
 
-/// What a child prints.
+/// The JSON that a subprocess prints.
 #[must_use]
 pub fn answer(query: DriverQuery) -> Value {
     match query {
-        DriverQuery::Cards => json!(nvml::take_inventory()),
+        DriverQuery::Gpus => json!(nvml::take_inventory()),
         DriverQuery::Cuda => json!(cuda()),
     }
 }
 
-/// What the CUDA driver's library reported.
+/// The result of querying the CUDA driver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Cuda {
     Is(CudaDriver),
@@ -79,7 +79,7 @@ fn cuda() -> Cuda {
     }
 }
 
-/// Asks both libraries: by children that run `program`, which is this one, or here where there is none.
+/// Queries both libraries in subprocesses of `program`, which is this program, or in this process without one.
 #[must_use]
 pub fn ask(program: Option<&Path>) -> (Inventory, Probed<CudaDriver>) {
     let answers = program.and_then(|program| query_both(|query| child(program, query), WAIT).ok());
@@ -97,7 +97,7 @@ fn probed(answered: Result<Cuda, String>) -> Probed<CudaDriver> {
     }
 }
 
-/// The command line by which this program answers.
+/// The command line of a subprocess.
 fn child(program: &Path, query: DriverQuery) -> Command {
     let mut command = Command::new(program);
     command.args(["doctor", "--ask", query.name()]);
@@ -106,35 +106,35 @@ fn child(program: &Path, query: DriverQuery) -> Command {
 
 type Answers = (Result<Inventory, String>, Result<Cuda, String>);
 
-/// Runs both children at once, each for as long as `wait`.
+/// Runs both subprocesses at once, each with the timeout `wait`.
 #[cfg(unix)]
 fn query_both(child: impl Fn(DriverQuery) -> Command, wait: Duration) -> io::Result<Answers> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _inside = runtime.enter();
     let (devices, cuda) =
-        (ProbeOptions::start(child(DriverQuery::Cards))?, ProbeOptions::start(child(DriverQuery::Cuda))?);
+        (QueryProcess::start(child(DriverQuery::Gpus))?, QueryProcess::start(child(DriverQuery::Cuda))?);
     Ok(runtime.block_on(async { tokio::join!(devices.wait_for_answer(wait), cuda.wait_for_answer(wait)) }))
 }
 
-/// Elsewhere a pipe cannot be waited for by the clock.
+/// On other systems a pipe cannot be read with a timeout.
 #[cfg(not(unix))]
 fn query_both(_child: impl Fn(DriverQuery) -> Command, _wait: Duration) -> io::Result<Answers> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// A child that was asked.
+/// A running subprocess.
 #[cfg(unix)]
-struct ProbeOptions {
+struct QueryProcess {
     child: Child,
     pipe: tokio::net::unix::pipe::Receiver,
 }
 
-/// How long a child that has answered may take to end, and how often is looked.
+/// How often and at what interval to check whether a subprocess that has answered has exited.
 #[cfg(unix)]
-const LOOKS: (u32, Duration) = (100, Duration::from_millis(10));
+const EXIT_POLLS: (u32, Duration) = (100, Duration::from_millis(10));
 
 #[cfg(unix)]
-impl ProbeOptions {
+impl QueryProcess {
     fn start(mut command: Command) -> io::Result<Self> {
         let quiet = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = quiet.spawn()?;
@@ -143,12 +143,12 @@ impl ProbeOptions {
         Ok(Self { child, pipe })
     }
 
-    /// What it answers, or how it fell silent. A child that the kernel does not end is left behind.
+    /// Its answer, or why there is none. A process that the kernel does not end is abandoned.
     async fn wait_for_answer<T: DeserializeOwned>(mut self, wait: Duration) -> Result<T, String> {
         let mut text = Vec::new();
         let answers = timeout(wait, self.pipe.read_to_end(&mut text)).await;
         if answers.is_err() {
-            // Whether it is gone already does not matter.
+            // It may have exited already.
             let _ = self.child.kill();
         }
         let ended = self.end().await;
@@ -161,8 +161,8 @@ impl ProbeOptions {
     }
 
     async fn end(&mut self) -> Option<ExitStatus> {
-        let mut looks = tokio::time::interval(LOOKS.1);
-        for _ in 0..LOOKS.0 {
+        let mut looks = tokio::time::interval(EXIT_POLLS.1);
+        for _ in 0..EXIT_POLLS.0 {
             looks.tick().await;
             if let Ok(Some(how)) = self.child.try_wait() {
                 return Some(how);
@@ -185,17 +185,17 @@ mod tests {
     #[test]
     fn a_driver_that_hangs_or_ends_its_caller_is_reported() {
         let child = |query| match query {
-            DriverQuery::Cards => shell("exec tail -f /dev/null"),
+            DriverQuery::Gpus => shell("exec tail -f /dev/null"),
             DriverQuery::Cuda => shell("kill -SEGV $$"),
         };
         let (devices, cuda) = query_both(child, Duration::from_millis(200)).expect("children");
         assert_eq!(devices, Err("no answer after 200ms".to_owned()));
-        let said = cuda.expect_err("it died");
+        let said = cuda.expect_err("it was killed");
         assert!(said.contains("ended the query process") && said.contains("SIGSEGV"), "{said}");
     }
 
     #[test]
-    fn what_children_print_is_what_was_asked_for() {
+    fn a_subprocess_prints_the_answer_to_its_query() {
         let child = |query| shell(&format!("echo '{}'", answer(query)));
         let (devices, cuda) = query_both(child, WAIT).expect("children");
         assert_eq!(devices, Ok(nvml::take_inventory()));
@@ -203,14 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_leaves_the_question_to_this_one() {
+    fn without_a_program_the_query_runs_in_this_process() {
         let (devices, _) = ask(Some(Path::new("/nowhere/visage")));
         assert_eq!(devices, nvml::take_inventory());
     }
 
     #[test]
-    fn a_question_has_a_name_on_the_command_line() {
-        for query in [DriverQuery::Cards, DriverQuery::Cuda] {
+    fn every_query_has_a_name_on_the_command_line() {
+        for query in [DriverQuery::Gpus, DriverQuery::Cuda] {
             assert_eq!(query.name().parse(), Ok(query));
         }
         assert!("both".parse::<DriverQuery>().is_err());

@@ -1,6 +1,6 @@
-//! The data file of symptoms: the built-in one, and those of a user, which add to it.
+//! The data files of symptoms: the built-in one, and the user's, which extend it.
 //!
-//! Decides the layout, which `symptoms.toml` describes.
+//! Decides the format, which `symptoms.toml` describes.
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -9,11 +9,11 @@ use super::evidence;
 
 const BUILT_IN: &str = include_str!("symptoms.toml");
 
-/// All symptoms of one program.
+/// All known symptoms.
 #[derive(Clone, Debug)]
 pub struct Symptoms(pub(super) Vec<Symptom>);
 
-/// Something that people see, or an error that a library reports.
+/// A visible fault, or an error that a library reports.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Symptom {
@@ -32,7 +32,7 @@ pub(super) struct Symptom {
     pub causes: Vec<Cause>,
 }
 
-/// Where a symptom comes from.
+/// A cause of a symptom.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Cause {
@@ -53,11 +53,11 @@ struct Document {
     symptoms: Vec<Symptom>,
 }
 
-/// A file of symptoms that cannot be used.
+/// A symptom file that cannot be used.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SymptomsError {
-    /// It is no TOML, or has an unknown key.
+    /// It is not TOML, or a key is unknown.
     #[error("wanted a list of symptoms, found: {0}")]
     Layout(String),
     /// A new symptom lacks a title or a cause.
@@ -67,13 +67,13 @@ pub enum SymptomsError {
         id: String,
     },
     /// A cause has neither known evidence nor a way to find out.
-    #[error("wanted `how`, or `evidence` of: {known}; found {found} at the symptom \"{id}\"")]
+    #[error("wanted `how`, or `evidence` of: {known}; found {found} in the symptom \"{id}\"")]
     Evidence {
         /// The symptom's name.
         id: String,
-        /// What stands there.
+        /// The invalid name, or what is missing.
         found: String,
-        /// The names that there are.
+        /// The valid names.
         known: String,
     },
 }
@@ -93,7 +93,7 @@ impl Symptoms {
     /// Adds the symptoms of a user's file.
     ///
     /// # Errors
-    /// If the text is not as `symptoms.toml` describes it; then nothing is added.
+    /// If the text does not have the format that `symptoms.toml` describes. Nothing is added then.
     pub fn extend(&mut self, text: &str) -> Result<(), SymptomsError> {
         let document: Document = toml::from_str(text).map_err(|error| SymptomsError::Layout(error.to_string()))?;
         let mut all = self.0.clone();
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_users_file_adds_to_a_known_symptom_and_adds_a_new_one() {
+    fn a_users_file_extends_a_known_symptom_and_adds_a_new_one() {
         let mut symptoms = Symptoms::built_in();
         let before = symptoms.0.len();
         let text = r#"
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_users_file_is_named_and_nothing_of_it_is_kept() {
+    fn an_invalid_users_file_is_refused_as_a_whole_with_the_reason() {
         let mut symptoms = Symptoms::built_in();
         let before = symptoms.0.len();
         for (text, words) in [

@@ -1,6 +1,6 @@
-//! What on a machine shows that a cause is present or absent.
+//! Evidence on a machine that a cause is present or absent.
 //!
-//! Decides which finding counts as evidence. Where a check covers the same subject, the check answers.
+//! Decides which findings count as evidence. A subject that a check covers uses the check's result.
 
 use visage_engines::{Flavour, Sm};
 
@@ -8,20 +8,20 @@ use crate::doctor::checks::count;
 use crate::doctor::compatibility::{Support, capability, format_driver};
 use crate::doctor::{CHECKS, Hint, Machine, Target, Verdict};
 
-/// What a machine shows of a cause.
+/// Evidence for or against a cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Evidence {
-    /// It is present, and this shows it.
+    /// It is present, with the observation.
     Present(String),
-    /// The same, with a better hint than the cause has.
+    /// It is present; the hint fits better than that of the cause.
     PresentWithHint(String, Hint),
-    /// It is absent, and this shows it.
+    /// It is absent, with the observation.
     Absent(String),
     /// The machine does not show it; how to find out.
     Unknown(&'static str),
 }
 
-/// Looks at a machine for one cause.
+/// Looks for evidence of one cause.
 type Find = fn(&Machine) -> Evidence;
 
 /// The names that `symptoms.toml` may use.
@@ -102,7 +102,7 @@ fn driver_version(machine: &Machine) -> Evidence {
     by_check(machine, "driver-version", "`nvidia-smi` shows the driver's version at the top")
 }
 
-/// An old driver, and not only one that would like other libraries.
+/// A driver that is too old itself, not only older than the libraries prefer.
 fn driver_old(machine: &Machine) -> Evidence {
     let how = "`nvidia-smi` shows the driver's version at the top";
     let fails = CHECKS
@@ -114,7 +114,7 @@ fn driver_old(machine: &Machine) -> Evidence {
     }
 }
 
-/// A driver that is older than a GPU that is here.
+/// A driver that is older than a GPU of this machine.
 fn driver_older_than_gpu(machine: &Machine) -> Evidence {
     let Some(driver) = machine.gpu.driver.or(machine.gpu.kernel_driver) else { return Evidence::Unknown(NO_GPU) };
     let rows = machine.gpu.devices.iter().filter_map(|device| capability(device.sm?));
@@ -144,7 +144,7 @@ fn cuda(machine: &Machine) -> Evidence {
     by_check(machine, "cuda", NO_GPU)
 }
 
-/// A run-time compiler that does not know a GPU that is here.
+/// NVRTC is older than a GPU of this machine.
 fn nvrtc_older_than_gpu(machine: &Machine) -> Evidence {
     let Some(library) = machine.libraries.nvrtc.found() else { return Evidence::Unknown(NO_GPU) };
     let rows = machine.gpu.devices.iter().filter_map(|device| capability(device.sm?));
@@ -191,7 +191,7 @@ fn slow(machine: &Machine) -> Evidence {
     }
 }
 
-/// A GPU of a generation that nothing compiles for any more.
+/// A GPU of a generation that current libraries do not support.
 fn too_old(machine: &Machine) -> Evidence {
     let known = machine.gpu.devices.iter().filter_map(|device| Some((device.sm?, capability(device.sm?)?)));
     match known.clone().find(|(_, row)| row.support == Support::None) {
@@ -203,7 +203,7 @@ fn too_old(machine: &Machine) -> Evidence {
     }
 }
 
-/// Engines in the cache, none of them for a GPU that is here.
+/// The cache has engines, but none for a GPU of this machine.
 fn engines_for_another_gpu(machine: &Machine) -> Evidence {
     let sms: Vec<Sm> = machine.gpu.devices.iter().filter_map(|device| device.sm).collect();
     let engines = &machine.libraries.engines;
@@ -221,7 +221,7 @@ fn engines_for_another_gpu(machine: &Machine) -> Evidence {
     }
 }
 
-/// Engines in the cache, none of them of the library that is here.
+/// The cache has engines, but none of the installed library's version.
 fn engines_of_another_version(machine: &Machine) -> Evidence {
     let libraries = &machine.libraries;
     let Some((library, built)) = libraries.tensorrt.found().zip(libraries.built_for) else {
@@ -239,7 +239,7 @@ fn engines_of_another_version(machine: &Machine) -> Evidence {
 
 fn windows_driver(machine: &Machine) -> Evidence {
     if machine.system.has_windows_driver() {
-        return Evidence::Unknown("NVIDIA's program on Windows says which kind of driver is installed");
+        return Evidence::Unknown("NVIDIA's app on Windows shows which kind of driver is installed");
     }
-    Evidence::Absent("there is one kind of driver on Linux".to_owned())
+    Evidence::Absent("Linux has one kind of driver".to_owned())
 }

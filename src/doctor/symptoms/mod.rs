@@ -1,6 +1,6 @@
-//! Errors and visible faults that people paste: what causes them, in order of likelihood, and which cause is present on a machine.
+//! Errors and visible faults that users paste: their causes in order of likelihood, and which of them this machine shows.
 //!
-//! Decides which text means which symptom. The symptoms are data (`symptoms.toml`), what shows a cause is in `evidence`.
+//! Decides which text matches which symptom. The symptoms are data (`symptoms.toml`); evidence is in `evidence`.
 
 mod catalogue;
 mod evidence;
@@ -15,55 +15,55 @@ use super::{Hint, Machine};
 use catalogue::{Cause, Symptom};
 use evidence::Evidence;
 
-/// Stands for the commands that install the driver of a system.
+/// Placeholder for the commands that install the driver on a system.
 const INSTALL_DRIVER: &str = "@install-driver";
 
 /// Whether a cause is present on a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Presence {
-    /// It is.
+    /// The machine shows it.
     Present,
-    /// The machine does not show it.
+    /// The machine does not show whether.
     Unknown,
-    /// It is not.
+    /// The machine shows that it is not.
     Absent,
 }
 
-/// A cause, compared with a machine.
+/// A cause with its evidence on a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RankedCause {
-    /// What it is.
+    /// Its description.
     pub cause: String,
     /// Whether it is present on the machine.
     pub presence: Presence,
-    /// What shows this, or how to find out.
+    /// The observation, or how to find out.
     pub evidence: String,
     /// What to do.
     pub hint: Hint,
 }
 
-/// A symptom, compared with a machine.
+/// A symptom with its causes on a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     /// The symptom's name.
     pub id: String,
-    /// What it is, in Chinese for a Chinese question.
+    /// Its title, in Chinese for a Chinese question.
     pub title: String,
     /// Its causes: those that are present first, then by likelihood.
     pub causes: Vec<RankedCause>,
 }
 
-/// A symptom by name.
+/// The name and title of a symptom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Named {
     /// Its name.
     pub id: String,
-    /// What it is, in Chinese for a Chinese question.
+    /// Its title, in Chinese for a Chinese question.
     pub title: String,
 }
 
-/// The causes of `text`, pasted from a log or a code alone, on `machine`; empty if no symptom matches.
+/// The causes of `text`, an error text or a single code, on `machine`; empty if no symptom matches.
 #[must_use]
 pub fn explain(symptoms: &Symptoms, text: &str, machine: &Machine) -> Vec<Explanation> {
     let question = Question::new(text);
@@ -71,7 +71,7 @@ pub fn explain(symptoms: &Symptoms, text: &str, machine: &Machine) -> Vec<Explan
     matching.map(|symptom| symptom.explain(machine, &question)).collect()
 }
 
-/// The symptoms that are most like a `text` which none matches, the nearest first; empty if none is like it.
+/// The symptoms most similar to a `text` that matches none, the most similar first; empty if none is similar.
 #[must_use]
 pub fn nearest(symptoms: &Symptoms, text: &str) -> Vec<Named> {
     let question = Question::new(text);
@@ -99,7 +99,7 @@ impl Question {
         Self { words: words.map(str::to_owned).collect(), text }
     }
 
-    /// Unified ideographs; the first user groups write Chinese.
+    /// Whether it contains CJK unified ideographs: many users write Chinese.
     fn is_chinese(&self) -> bool {
         self.text.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c))
     }
@@ -110,8 +110,8 @@ impl Question {
         beginnings.iter().any(|beginning| self.text.match_indices(beginning.as_str()).any(|(at, _)| begins(at)))
     }
 
-    /// Whether there is a code: a name anywhere, a number alone or after a word that introduces codes. An exit code of a
-    /// program is none.
+    /// Whether it contains a code: a name anywhere, a number alone or after a word that introduces codes. A program's exit code is
+    /// not one.
     fn has_code(&self, code: &str) -> bool {
         let is_number = code.bytes().all(|byte| byte.is_ascii_digit());
         let is_introduced = |at: usize| {
@@ -140,7 +140,7 @@ impl Symptom {
 
     fn explain(&self, machine: &Machine, question: &Question) -> Explanation {
         let mut causes: Vec<RankedCause> = self.causes.iter().map(|cause| cause.rank(machine)).collect();
-        // The sort is stable: among equals likelihood remains the order.
+        // The sort is stable, so that causes of equal presence stay in order of likelihood.
         causes.sort_by_key(|cause| cause.presence);
         Explanation { id: self.id.clone(), title: self.title_for(question), causes }
     }
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::too_many_lines, reason = "a table of cases")]
-    fn each_pasted_text_and_code_is_known() {
+    fn each_pasted_text_and_code_matches_its_symptom() {
         for (text, id) in [
             ("RuntimeError: CUDA error: no kernel image is available for execution on the device", "no-kernel-image"),
             ("CUDA_ERROR_NO_BINARY_FOR_GPU", "no-kernel-image"),
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_no_code_means_nothing() {
+    fn a_number_that_is_not_a_code_matches_nothing() {
         for text in
             ["", "drawn in 700 ms with 35 pictures", "hello", "7000", "step 2 of 100", "exit code 3", "exit status 2"]
         {
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn every_symptom_is_known_by_its_name_and_each_cause_has_something_to_do() {
+    fn every_symptom_matches_its_name_and_every_cause_has_a_hint() {
         for symptom in Symptoms::built_in().0 {
             assert_eq!(ids(&symptom.id), [symptom.id.as_str()]);
             assert!(symptom.causes.len() >= 2 && symptom.title_zh.is_some(), "{}", symptom.id);
@@ -296,7 +296,7 @@ mod tests {
         );
     }
 
-    /// The first cause of `text` on `machine`, and whether it is seen there.
+    /// The first cause of `text` on `machine`, and its presence.
     fn first(text: &str, machine: &Machine) -> (Presence, String) {
         let explained = explain(text, machine).swap_remove(0);
         let first = explained.causes.into_iter().next().expect("a cause");
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_present_on_the_machine_comes_first() {
+    fn causes_present_on_the_machine_come_first() {
         let cases: &[(&str, Machine, &str)] = &[
             (
                 "209",
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_seen_by_a_check_is_answered_as_the_check_answers_it() {
+    fn a_cause_found_by_a_check_has_the_hint_of_the_check() {
         let updated = with(ada(), |machine| {
             machine.gpu.management = visage_kernels::nvml::Management::Mismatch;
             machine.gpu.devices.clear();
@@ -354,7 +354,7 @@ mod tests {
         assert_eq!(
             (cause.presence, cause.hint.commands),
             (Presence::Present, vec!["sudo reboot".to_owned()]),
-            "and no new driver"
+            "not a new driver"
         );
         let windows = with(ada(), |machine| machine.system = crate::doctor::machine::System::Wsl);
         let said = serde_json::to_string(&explain("out of memory", &windows)).expect("JSON");
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_speaks_for_a_cause_likelihood_is_the_order() {
+    fn without_evidence_causes_are_in_order_of_likelihood() {
         let (presence, cause) = first("mouth is stiff", &ada());
         assert!(presence == Presence::Unknown && cause.contains("dynamic_scale"), "{presence:?} {cause}");
         let explained = explain("209", &ada()).swap_remove(0);
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn remedies_say_what_was_found_to_help() {
+    fn hints_contain_the_known_remedies() {
         let said = |text: &str| serde_json::to_string(&explain(text, &ada())).expect("JSON");
         for (text, words) in [
             ("mouth", &["1.0 to 1.2", "1.1", "align"][..]),

@@ -1,20 +1,20 @@
-//! The symptoms that are most like a text which none of them matches.
+//! The symptoms most similar to a text that matches none of them.
 //!
-//! Decides what "like" means: shared pieces of words, weighted by how rare they are among all symptoms. Words of the Latin
-//! script are cut into runs of three letters, so that inflections and typing errors count a little less and not nothing;
+//! Decides the measure of similarity: shared pieces of words, weighted by their rarity among all symptoms. Words in the Latin
+//! script are cut into runs of three letters, so that inflected or misspelled words still match in part;
 //! Chinese, which has no spaces, into runs of two characters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalogue::{Symptom, Symptoms};
 
-/// Symptoms named at most.
+/// Maximum number of symptoms named.
 const MAX_NAMED: usize = 3;
-/// Below this share of the question's weight a symptom has nothing to do with it. Found by hand: unrelated words of the tests
+/// Below this share of the question's weight a symptom counts as unrelated. Measured: unrelated words of the tests
 /// share up to 0.2, related questions 0.35 and more.
 const MIN_SHARE: f64 = 0.3;
 
-/// The symptoms that share the most with `text`, the nearest first.
+/// The symptoms that share the most with `text`, the most similar first.
 pub(super) fn nearest<'a>(symptoms: &'a Symptoms, text: &str) -> Vec<&'a Symptom> {
     let pieces: Vec<BTreeSet<String>> = symptoms.0.iter().map(|symptom| pieces_of(&symptom.words())).collect();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_no_symptom_matches_are_near_to_the_right_one() {
+    fn misspelled_texts_are_nearest_to_the_right_symptom() {
         for (text, id) in [
             ("cannot alocate gpu memmory", "out-of-memory"),
             ("engine was serialised by an older release", "plan-not-compatible"),
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_nothing_to_do_with_any_is_near_to_none() {
+    fn unrelated_texts_have_no_nearest_symptom() {
         for text in ["elephants", "", "???", "大象", "my cat likes the sofa"] {
             assert_eq!(first(text), None, "{text}");
         }

@@ -1,4 +1,4 @@
-//! `RtcFactory` whose driver, container or settings stand between visage and the GPU.
+//! Machines whose driver, container or environment keeps visage from the GPU.
 
 use visage_engines::Sm;
 use visage_kernels::nvml::Management;
@@ -6,10 +6,10 @@ use visage_kernels::nvml::Management;
 use super::{Case, ada, bare, case, device, driver, driverless, hopper, library, version, with, wsl};
 use crate::doctor::machine::{Probed, System};
 
-/// What stands between visage and the GPU.
+/// Faults between visage and the GPU.
 pub(super) const DRIVER_CASES: &[Case] = &[
     case("no GPU at all", bare, &["gpu"], &[], "visage serve"),
-    case("all is right", ada, &[], &[], "580.95.05 supports CUDA 13"),
+    case("everything is correct", ada, &[], &[], "580.95.05 supports CUDA 13"),
     case("a GPU and no driver", driverless, &["driver"], &[], "Secure Boot"),
     case(
         "nouveau is loaded",
@@ -57,7 +57,7 @@ pub(super) const DRIVER_CASES: &[Case] = &[
         "530.30.02 supports CUDA 12, 535 or newer is recommended",
     ),
     case(
-        "RTX 4090 with the first driver of CUDA 12, which NVIDIA says is fine",
+        "RTX 4090 with the first driver of CUDA 12, which NVIDIA supports",
         || {
             with(ada(), |machine| {
                 driver(machine, "525.60.13", "12.0");
@@ -170,14 +170,14 @@ pub(super) const DRIVER_CASES: &[Case] = &[
         "precedes the driver's library",
     ),
     case(
-        "CUDA's library left out",
+        "CUDA library missing in the container",
         || with(ada(), |machine| machine.gpu.cuda = Probed::Missing("not found".into())),
         &["cuda"],
         &[],
         "libnvidia-compute",
     ),
     case(
-        "device files may not be opened",
+        "device files not accessible",
         || {
             with(ada(), |machine| {
                 machine.gpu.device_files[0].error = Some("Permission denied (os error 13)".into());
@@ -191,14 +191,14 @@ pub(super) const DRIVER_CASES: &[Case] = &[
         "sudo usermod -aG video,render $USER",
     ),
     case(
-        "device files not made yet",
+        "device files not created yet",
         || with(ada(), |machine| machine.gpu.device_files.truncate(2)),
         &["device-files"],
         &[],
         "sudo nvidia-modprobe -c 0 -u",
     ),
     case(
-        "hidden by a setting",
+        "hidden by an environment variable",
         || {
             with(ada(), |machine| {
                 machine.gpu.hidden_by_variable = Some("CUDA_VISIBLE_DEVICES=-1".into());
@@ -210,7 +210,7 @@ pub(super) const DRIVER_CASES: &[Case] = &[
         "unset CUDA_VISIBLE_DEVICES",
     ),
     case(
-        "CUDA that does not come back",
+        "CUDA that hangs",
         || {
             with(ada(), |machine| {
                 machine.gpu.cuda = Probed::TimedOut("no answer after 30 s".into());
@@ -222,14 +222,14 @@ pub(super) const DRIVER_CASES: &[Case] = &[
         "does not start: no answer after 30 s",
     ),
     case(
-        "CUDA may not open the driver's files",
+        "CUDA cannot open the driver's device files",
         || with(ada(), |machine| machine.gpu.cuda_start_code = Some(304)),
         &["cuda"],
         &[],
         "including /dev/nvidia-uvm",
     ),
     case(
-        "a container whose runtime gave the GPU in another way than by its variable",
+        "a container that got the GPU without NVIDIA_VISIBLE_DEVICES",
         || {
             with(ada(), |machine| {
                 machine.container = Some("kubernetes".into());
@@ -257,14 +257,14 @@ pub(super) const DRIVER_CASES: &[Case] = &[
         "docker run --gpus all",
     ),
     case(
-        "no driver, looked at from inside a container",
+        "no driver on the host of a container",
         || with(driverless(), |machine| machine.container = Some("docker".into())),
         &["driver", "container"],
         &[],
         "on the host, outside of this container,",
     ),
     case(
-        "RTX 50xx with the driver whose modules are not the open ones",
+        "RTX 50xx with the proprietary kernel modules",
         || {
             with(ada(), |machine| {
                 machine.gpu.pci = vec!["0000:01:00.0 (10de:2b85)".into()];
@@ -276,7 +276,7 @@ pub(super) const DRIVER_CASES: &[Case] = &[
         &[],
         "needs the driver with the open kernel modules",
     ),
-    case("WSL as it should be", wsl, &[], &[], "instead of /dev/nvidia*"),
+    case("WSL, correct", wsl, &[], &[], "instead of /dev/nvidia*"),
     case(
         "WSL without the GPU",
         || with(bare(), |machine| machine.system = System::Wsl),
@@ -298,7 +298,7 @@ pub(super) const DRIVER_CASES: &[Case] = &[
         "start https://www.nvidia.com/drivers",
     ),
     case(
-        "WSL whose loader does not look in /usr/lib/wsl",
+        "WSL without /usr/lib/wsl in the library search path",
         || with(wsl(), |machine| machine.gpu.cuda = Probed::Missing("not found".into())),
         &["cuda"],
         &[],
@@ -345,7 +345,7 @@ pub(super) const DRIVER_CASES: &[Case] = &[
         "leaves out utility",
     ),
     case(
-        "half of a driver",
+        "partly installed driver",
         || {
             with(ada(), |machine| {
                 machine.gpu.management = Management::NoLibrary;
@@ -370,14 +370,14 @@ pub(super) const DRIVER_CASES: &[Case] = &[
         "loaded, and does not answer: GPU is lost",
     ),
     case(
-        "container as it should be",
+        "container, correct",
         || with(ada(), |machine| machine.container = Some("podman".into())),
         &[],
         &[],
         "in podman, with the GPU",
     ),
     case(
-        "a sandbox without the driver's files in which CUDA starts all the same",
+        "a sandbox without device files in which CUDA starts",
         || {
             with(ada(), |machine| {
                 machine.container = Some("docker".into());

@@ -1,4 +1,4 @@
-//! `RtcFactory` whose GPUs, or NVIDIA's libraries, are not what they should be.
+//! Machines with faults of the GPUs or of NVIDIA's libraries.
 
 use visage_engines::{Flavour, Sm};
 use visage_kernels::nvml::MemoryUser;
@@ -52,7 +52,7 @@ pub(super) const GPU_CASES: &[Case] = &[
         "cargo build --release --features tensorrt",
     ),
     case(
-        "an RTX GPU and the usual build",
+        "an RTX GPU and the default build",
         || with(ada(), |machine| machine.libraries.built_for = None),
         &["flavour"],
         &[],
@@ -66,7 +66,7 @@ pub(super) const GPU_CASES: &[Case] = &[
         "GPU 1: SM 8.9",
     ),
     case(
-        "two GPUs, of which CUDA names the one first that somebody else fills",
+        "two GPUs, the memory of CUDA's first one in use",
         || {
             with(ada(), |machine| {
                 let place = |bus: u8| Some(format!("00000000:{bus:02X}:00.0"));
@@ -81,7 +81,7 @@ pub(super) const GPU_CASES: &[Case] = &[
         "GPU 1: wanted at least 0.5 GB, found 0.2 GB of 24.0 GB free",
     ),
     case(
-        "GB10, whose memory is the machine's own",
+        "GB10, which shares the system memory",
         || {
             with(ada(), |machine| {
                 machine.gpu.devices = vec![device("GB10", Sm::SM121, 1)];
@@ -93,7 +93,7 @@ pub(super) const GPU_CASES: &[Case] = &[
         "some share the system memory",
     ),
     case(
-        "a GPU of tomorrow",
+        "a future GPU",
         || with(ada(), |machine| machine.gpu.devices = vec![device("GeForce RTX 7090", Sm::new(14, 0), 48)]),
         &[],
         &[],
@@ -101,7 +101,7 @@ pub(super) const GPU_CASES: &[Case] = &[
     ),
     case(
         "TensorRT missing",
-        || with(ada(), |machine| machine.libraries.tensorrt = Probed::Missing("/opt/trt (not there)".into())),
+        || with(ada(), |machine| machine.libraries.tensorrt = Probed::Missing("/opt/trt (not found)".into())),
         &["tensorrt"],
         &[],
         "pip install tensorrt-rtx-cu13-libs",
@@ -114,35 +114,35 @@ pub(super) const GPU_CASES: &[Case] = &[
         "wanted TensorRT-RTX 1.7, found 1.4.0",
     ),
     case(
-        "something else under TensorRT's name",
+        "another library under TensorRT's name",
         || with(ada(), |machine| machine.libraries.tensorrt = Probed::Failed("a library without f: libx".into())),
         &["tensorrt"],
         &[],
-        "another library has its name",
+        "the file is another library",
     ),
     case(
         "NVRTC missing",
-        || with(ada(), |machine| machine.libraries.nvrtc = Probed::Missing("the loader's path".into())),
+        || with(ada(), |machine| machine.libraries.nvrtc = Probed::Missing("the library search path".into())),
         &[],
         &["nvrtc"],
         "pip install nvidia-cuda-nvrtc",
     ),
     case(
-        "cut into instances",
+        "MIG mode",
         || with(hopper(), |machine| only_device(machine).is_mig = Some(true)),
         &[],
         &["mig", "encoder"],
         "sudo nvidia-smi -mig 0",
     ),
     case(
-        "errors of memory",
+        "ECC errors",
         || with(hopper(), |machine| only_device(machine).ecc_errors = Some(3)),
         &["ecc"],
         &["encoder"],
         "3 uncorrectable errors",
     ),
     case(
-        "laptop on its battery",
+        "laptop on battery",
         || {
             with(ada(), |machine| {
                 machine.gpu.devices = vec![device("GeForce RTX 4070 Laptop GPU", Sm::SM89, 8)];
@@ -154,7 +154,7 @@ pub(super) const GPU_CASES: &[Case] = &[
         "plug it in",
     ),
     case(
-        "a hot laptop on its battery, under Windows",
+        "a hot laptop on battery, under Windows",
         || {
             with(ada(), |machine| {
                 machine.system = System::Windows;

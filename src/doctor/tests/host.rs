@@ -1,4 +1,4 @@
-//! `RtcFactory` with something wrong that every target needs.
+//! Machines with faults that affect every target.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -7,7 +7,7 @@ use crate::doctor::machine::{BindError, Port, Probed, Relay};
 
 const LAN: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 20));
 
-/// What every target needs.
+/// Faults that affect every target.
 pub(super) const HOST_CASES: &[Case] = &[
     case(
         "disk full",
@@ -17,7 +17,7 @@ pub(super) const HOST_CASES: &[Case] = &[
         "is full",
     ),
     case(
-        "data folder of somebody else",
+        "data folder of another user",
         || with(ada(), |machine| machine.disk.error = Some("Permission denied (os error 13)".into())),
         &[],
         &["data-folder"],
@@ -31,14 +31,14 @@ pub(super) const HOST_CASES: &[Case] = &[
         "wanted 576 open files, the limit is 256",
     ),
     case(
-        "small buffers",
+        "small socket buffers",
         || with(ada(), |machine| machine.limits.receive_buffer_bytes = Some(212_992)),
         &[],
         &["udp-buffers"],
         "sudo sysctl -w net.core.rmem_max=2097152",
     ),
     case(
-        "an encoder built where nasm is missing",
+        "an encoder built without nasm",
         || with(ada(), |machine| machine.libraries.h264_assembly = Some(false)),
         &[],
         &["h264"],
@@ -95,7 +95,7 @@ pub(super) const HOST_CASES: &[Case] = &[
         "browsers refuse it to pages from http://[fd00::1]",
     ),
     case(
-        "the router's address",
+        "the router's address as --host",
         || {
             with(ada(), |machine| {
                 machine.listen.host = Some(IpAddr::from([203, 0, 113, 7]));
@@ -122,10 +122,10 @@ pub(super) const HOST_CASES: &[Case] = &[
         "https",
     ),
     case(
-        "TURN out of reach",
+        "TURN server unreachable",
         || {
             with(ada(), |machine| {
-                let seen = Probed::Failed("nothing after 3s and 3 requests".into());
+                let seen = Probed::Failed("no answer after 3s and 3 requests".into());
                 machine.listen.relay = Some(Relay { address: "turn:10.0.0.1".into(), seen, ..Relay::default() });
             })
         },
@@ -134,7 +134,7 @@ pub(super) const HOST_CASES: &[Case] = &[
         "a firewall drops UDP",
     ),
     case(
-        "TURN that wants a password",
+        "TURN server that requires credentials",
         || {
             with(ada(), |machine| {
                 let error_code = Some(401);

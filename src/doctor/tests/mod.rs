@@ -1,4 +1,4 @@
-//! Dozens of machines that are not here: what is said of each, and nothing else.
+//! Descriptions of dozens of machines, with exactly the findings that each must give.
 
 mod driver;
 mod gpus;
@@ -39,7 +39,7 @@ fn device(name: &str, sm: Sm, memory_gb: u64) -> GpuState {
     }
 }
 
-/// A machine without a GPU on which everything is right.
+/// A machine without a GPU and without faults.
 fn bare() -> Machine {
     let mut machine = Machine { cores: 8, memory_free_bytes: Some(16 * GB), ..Machine::default() };
     machine.disk.folder = "/home/ann/.local/share/visage".into();
@@ -57,12 +57,12 @@ fn bare() -> Machine {
     machine.gpu.management = Management::NoLibrary;
     machine.gpu.cuda = Probed::Missing("libcuda.so.1: cannot open shared object file".into());
     machine.libraries.tensorrt_wanted = Some(version("1.7"));
-    machine.libraries.tensorrt = Probed::Missing("the loader's path".into());
-    machine.libraries.nvrtc = Probed::Missing("the loader's path".into());
+    machine.libraries.tensorrt = Probed::Missing("the library search path".into());
+    machine.libraries.nvrtc = Probed::Missing("the library search path".into());
     machine
 }
 
-/// An RTX 4090 on which everything is right.
+/// A machine with an RTX 4090 and without faults.
 pub(super) fn ada() -> Machine {
     let mut machine = bare();
     let gpu = &mut machine.gpu;
@@ -110,7 +110,7 @@ pub(super) fn hopper() -> Machine {
     })
 }
 
-/// An RTX 4090 as WSL shows it.
+/// An RTX 4090 under WSL.
 fn wsl() -> Machine {
     with(ada(), |machine| {
         machine.system = System::Wsl;
@@ -121,7 +121,7 @@ fn wsl() -> Machine {
     })
 }
 
-/// A GPU whose driver is not there.
+/// A GPU without a driver.
 pub(super) fn driverless() -> Machine {
     with(bare(), |machine| {
         machine.gpu.pci = vec!["0000:01:00.0 (10de:2684)".into()];
@@ -132,11 +132,11 @@ pub(super) fn driverless() -> Machine {
 struct Case {
     name: &'static str,
     machine: fn() -> Machine,
-    /// Exactly these fail when faces are drawn on a GPU.
+    /// The checks that fail for the GPU backend.
     fails: &'static [&'static str],
-    /// Exactly these could be better.
+    /// The checks that warn.
     warns: &'static [&'static str],
-    /// One of them says this.
+    /// A text that one of them contains.
     text: &'static str,
 }
 
@@ -169,7 +169,7 @@ fn all_cases() -> impl Iterator<Item = (&'static Case, Machine)> {
 }
 
 #[test]
-fn each_machine_gets_exactly_its_own_findings() {
+fn each_machine_gets_exactly_its_findings() {
     assert!(all_cases().count() >= 70);
     let mut wrong = Vec::new();
     for (Case { name, fails, warns, text, .. }, machine) in all_cases() {
@@ -188,7 +188,7 @@ fn each_machine_gets_exactly_its_own_findings() {
 }
 
 #[test]
-fn each_warning_has_a_hint_and_each_failure_a_cause_as_well() {
+fn each_warning_has_a_hint_and_each_failure_a_hint_and_a_cause() {
     let mut failed = Vec::new();
     for (Case { name, .. }, machine) in all_cases() {
         for finding in examine(&machine, Target::Gpu) {
@@ -222,7 +222,7 @@ fn each_warning_has_a_hint_and_each_failure_a_cause_as_well() {
 }
 
 #[test]
-fn the_cpu_minds_nothing_that_is_a_cards_business() {
+fn gpu_faults_do_not_affect_the_cpu_target() {
     for (Case { name, fails, .. }, machine) in all_cases() {
         let findings = examine(&machine, Target::Cpu);
         let of_all = ["disk", "open-files", "tcp-port", "udp-port", "turn"];
@@ -232,13 +232,13 @@ fn the_cpu_minds_nothing_that_is_a_cards_business() {
 }
 
 #[test]
-fn a_start_checks_what_it_needs_and_no_ports() {
+fn the_checks_before_a_start_cover_files_and_gpu_memory_but_no_ports() {
     let taken = with(bare(), |machine| machine.listen.tcp.error = Some(BindError::InUse));
     assert!(!examine_before_start(&taken, Target::Cpu).iter().any(Finding::stops));
     let few = with(bare(), |machine| machine.limits.open_files = Some(16));
     assert!(examine_before_start(&few, Target::Cpu).iter().any(Finding::stops));
     let full = with(ada(), |machine| only_device(machine).memory_free_bytes = GB);
-    assert!(!examine_before_start(&full, Target::Gpu).iter().any(Finding::stops), "a small pack may fit all the same");
+    assert!(!examine_before_start(&full, Target::Gpu).iter().any(Finding::stops), "a small pack may fit");
     let fuller = with(ada(), |machine| only_device(machine).memory_free_bytes = GB / 5);
     assert!(examine_before_start(&fuller, Target::Gpu).iter().any(|it| it.stops() && it.id == "gpu-memory"));
     let first = examine_before_start(&bare(), Target::Gpu).into_iter().find(Finding::stops);
@@ -247,7 +247,7 @@ fn a_start_checks_what_it_needs_and_no_ports() {
 }
 
 #[test]
-fn no_machine_is_fine_for_a_card_on_which_none_answers() {
+fn a_machine_without_a_responding_gpu_fails_for_the_gpu_target() {
     let silences = [
         Management::NoLibrary,
         Management::NoDriver,
@@ -270,7 +270,7 @@ fn no_machine_is_fine_for_a_card_on_which_none_answers() {
 }
 
 #[test]
-fn a_described_machine_comes_back_as_it_was() {
+fn a_machine_survives_a_round_trip_through_json() {
     for (Case { name, .. }, machine) in all_cases() {
         let text = serde_json::to_string(&machine).expect("JSON");
         assert_eq!(serde_json::from_str::<Machine>(&text).expect(name), machine, "{name}");
@@ -279,14 +279,14 @@ fn a_described_machine_comes_back_as_it_was() {
 }
 
 #[test]
-fn a_start_names_checks_that_there_are() {
+fn the_lists_of_checks_before_a_start_name_existing_checks() {
     for id in REQUIRED_BEFORE_START.iter().chain(REQUIRED_BEFORE_GPU) {
         assert!(CHECKS.iter().any(|check| check.id == *id), "{id}");
     }
 }
 
 #[test]
-fn checks_have_names_of_their_own() {
+fn check_names_are_unique() {
     let mut ids: Vec<_> = CHECKS.iter().map(|check| check.id).collect();
     ids.sort_unstable();
     ids.dedup();
