@@ -1,6 +1,6 @@
 //! The page in a real headless Chromium, driven by `tests/browser/run.mjs`: every check is a line of JSON.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test prints what it saw")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the test prints each check")]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -8,12 +8,12 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-/// A server of its own; ended when dropped.
+/// A server process, killed on drop.
 struct Server(Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have exited already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -53,8 +53,8 @@ fn the_page_works_in_a_real_browser() {
     if failed.is_empty() {
         return;
     }
-    // Some checks measure milliseconds in a browser that shares its cores: what fails once is tried once more, alone.
-    println!("tried again: {failed:?}");
+    // Some checks measure milliseconds in a browser that shares the CPU: a failed check runs once more, alone.
+    println!("repeated: {failed:?}");
     let second = run_checks(&node, &chromium, &url, Some(&failed.join(",")));
     let still: Vec<&Value> = second.iter().filter(|check| check["ok"] == false).collect();
     assert!(still.is_empty() && !second.is_empty(), "{still:#?}");
@@ -64,7 +64,7 @@ fn name(check: &Value) -> String {
     check["name"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Runs the checks, all or those named, and prints what each found.
+/// Runs all checks, or the one named, and prints their results.
 fn run_checks(node: &Path, chromium: &Path, url: &str, only: Option<&str>) -> Vec<Value> {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
     std::fs::create_dir_all(&out).expect("a folder");

@@ -1,4 +1,4 @@
-//! The command line as a person types it: what is printed, what is left behind, and the exit codes.
+//! The command line: output, files left behind, and exit codes.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -22,7 +22,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn voice() -> String {
+fn speech_file() -> String {
     root().join("engines/packs/portrait/mouth/golden.wav").display().to_string()
 }
 
@@ -40,19 +40,19 @@ fn help_names_every_command_and_the_exit_codes() {
 }
 
 #[test]
-fn wrong_usage_is_2_and_what_cannot_be_done_is_1() {
+fn wrong_usage_exits_with_2_and_a_failure_with_1() {
     assert_eq!(visage(&["serve", "--prot", "1"]).status.code(), Some(2));
-    let output = visage(&["render", "--audio", "/nowhere/voice.wav", "--out", "/tmp/x.mp4"]);
+    let output = visage(&["render", "--audio", "/nowhere/speech_file.wav", "--out", "/tmp/x.mp4"]);
     let printed = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        printed.contains("error: ") && printed.contains("hint:  ") && printed.contains("/nowhere/voice.wav"),
+        printed.contains("error: ") && printed.contains("hint:  ") && printed.contains("/nowhere/speech_file.wav"),
         "{printed}"
     );
 }
 
 #[test]
-fn a_variable_that_nobody_reads_is_wrong_usage_and_the_nearest_one_is_named() {
+fn an_unknown_variable_is_wrong_usage_and_the_nearest_one_is_named() {
     let packs = |name: &str| {
         Command::new(env!("CARGO_BIN_EXE_visage")).arg("packs").env(name, "1").output().expect("the program runs")
     };
@@ -60,7 +60,7 @@ fn a_variable_that_nobody_reads_is_wrong_usage_and_the_nearest_one_is_named() {
     let printed = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{printed}");
     assert!(printed.contains("VISAGE_MAX_SESSION ") && printed.contains("hint:  VISAGE_MAX_SESSIONS "), "{printed}");
-    assert_eq!(packs("VISAGE_BUILD_ENGINES").status.code(), Some(0), "what the build reads disturbs nobody");
+    assert_eq!(packs("VISAGE_BUILD_ENGINES").status.code(), Some(0), "variables of the build are allowed");
 }
 
 #[test]
@@ -107,13 +107,13 @@ fn a_damaged_pack_is_named_by_its_file() {
     assert!(printed.contains("mouth/mouth.onnx") && printed.contains("damaged"), "{printed}");
 }
 
-/// Where a card is, the files are compared on it instead.
+/// On a machine with a GPU the comparison runs there and this test is skipped.
 #[test]
-fn parity_ends_badly_if_a_narrower_file_is_past_the_packs_tolerance_or_fails() {
+fn parity_exits_with_1_if_a_lower_precision_exceeds_the_tolerance_or_fails() {
     let folder = tempfile::tempdir().expect("a folder");
     let graph = fs::read(root().join("engines/packs/portrait/mouth/mouth.onnx")).expect("the graph");
     let mut off = graph.clone();
-    // Where the weights are, whatever the tool wrote before them.
+    // The weights, independent of the tool that wrote the file.
     off[graph.len() / 2..][..4000].fill(0);
     let manifest = "name='p'\ntitle='P'\nmodel='portrait'\nlicence='MIT'\navatars=['a']\n[[graphs]]\nname='mouth'\nshapes='1'\nonnx={fp32='a.onnx', fp16='b.onnx'}\n";
     let parity = |narrow: &[u8]| {
@@ -129,7 +129,7 @@ fn parity_ends_badly_if_a_narrower_file_is_past_the_packs_tolerance_or_fails() {
         (output.status.code(), verdict.and_then(|verdict| verdict.as_str().map(str::to_owned)).expect("a verdict"))
     };
     if cfg!(feature = "tensorrt-rtx") && !visage_kernels::find_gpus().is_empty() {
-        println!("skipped: files compared on the CPU (there is a card)");
+        println!("skipped: files compared on the CPU (there is a GPU)");
         return;
     }
     assert_eq!(parity(&graph), (Some(0), "within".to_owned()));
@@ -138,17 +138,17 @@ fn parity_ends_badly_if_a_narrower_file_is_past_the_packs_tolerance_or_fails() {
 }
 
 #[test]
-fn a_film_is_written_whole_and_plays() {
+fn render_writes_a_complete_video_that_decodes() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("talk.mp4");
-    let arguments = ["render", "--json", "--audio", &voice(), "--out", out.to_str().expect("a plain path")];
+    let arguments = ["render", "--json", "--audio", &speech_file(), "--out", out.to_str().expect("a plain path")];
     let output = visage(&arguments);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert!(report["frames"].as_u64().is_some_and(|n| (70..85).contains(&n)), "{report}");
-    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "something else was left behind");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "no other file is left");
     if !has("ffprobe") {
-        println!("skipped: the film was not probed (no ffprobe on this machine)");
+        println!("skipped: the video was not probed (no ffprobe on this machine)");
         return;
     }
     let entries = "stream=codec_name,nb_read_frames,width";
@@ -168,19 +168,19 @@ fn a_film_is_written_whole_and_plays() {
 }
 
 #[test]
-fn a_full_disk_leaves_no_half_film() {
+fn a_full_disk_leaves_no_incomplete_video() {
     let full = Path::new("/dev/full");
     if !full.exists() {
         println!("skipped: a full disk (no /dev/full on this machine)");
         return;
     }
-    let output = visage(&["render", "--audio", &voice(), "--out", "/dev/full"]);
+    let output = visage(&["render", "--audio", &speech_file(), "--out", "/dev/full"]);
     let printed = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{printed}");
     assert!(printed.contains("No space left") && printed.contains("hint:"), "{printed}");
 }
 
-/// A folder with the voice of the tests in it, in which `visage render` runs.
+/// A folder with an audio file in which `visage render` runs.
 #[cfg(unix)]
 struct Renders(tempfile::TempDir);
 
@@ -188,13 +188,13 @@ struct Renders(tempfile::TempDir);
 impl Renders {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        fs::copy(voice(), folder.path().join("voice.wav")).expect("a copy");
+        fs::copy(speech_file(), folder.path().join("speech_file.wav")).expect("a copy");
         Self(folder)
     }
 
     fn command(&self, out: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_visage"));
-        command.args(["render", "--audio", "voice.wav", "--out", out]).current_dir(self.0.path());
+        command.args(["render", "--audio", "speech_file.wav", "--out", out]).current_dir(self.0.path());
         command
     }
 
@@ -226,14 +226,14 @@ fn is_mp4(bytes: &[u8]) -> bool {
 #[test]
 fn render_refuses_to_overwrite_its_own_input_by_any_name() {
     let renders = Renders::new();
-    let before = renders.bytes("voice.wav");
-    std::os::unix::fs::symlink("voice.wav", renders.path("link.wav")).expect("a link");
-    fs::hard_link(renders.path("voice.wav"), renders.path("hard.wav")).expect("a link");
-    for out in ["voice.wav", "./voice.wav", "link.wav", "hard.wav"] {
+    let before = renders.bytes("speech_file.wav");
+    std::os::unix::fs::symlink("speech_file.wav", renders.path("link.wav")).expect("a link");
+    fs::hard_link(renders.path("speech_file.wav"), renders.path("hard.wav")).expect("a link");
+    for out in ["speech_file.wav", "./speech_file.wav", "link.wav", "hard.wav"] {
         let (code, printed) = renders.run(out);
         assert_eq!(code, Some(1), "{out}: {printed}");
         assert!(printed.contains("the same one") && printed.contains("hint:"), "{out}: {printed}");
-        assert_eq!(renders.bytes("voice.wav"), before, "{out}");
+        assert_eq!(renders.bytes("speech_file.wav"), before, "{out}");
     }
 }
 
@@ -277,7 +277,7 @@ fn a_render_that_is_killed_leaves_the_old_file() {
     fs::write(renders.path("talk.mp4"), "old").expect("written");
     let mut child = renders.command("talk.mp4").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
     while renders.unfinished().is_none() {
-        assert!(child.try_wait().expect("a child").is_none(), "it ended before it began to write");
+        assert!(child.try_wait().expect("a child").is_none(), "it exited before it wrote anything");
         std::thread::yield_now();
     }
     child.kill().expect("killed");
@@ -287,7 +287,7 @@ fn a_render_that_is_killed_leaves_the_old_file() {
     assert!(is_mp4(&renders.bytes("talk.mp4")));
 }
 
-/// A server of its own; ended when dropped.
+/// A server process, killed on drop.
 struct Server(Child, serde_json::Value);
 
 impl Server {
@@ -314,16 +314,16 @@ impl Drop for Server {
 }
 
 #[test]
-fn top_watches_a_server_or_this_machine_and_says_what_it_cannot_see() {
+fn top_reads_a_server_or_this_machine_and_reports_what_is_missing() {
     let json = |arguments: &[&str]| -> serde_json::Value {
         let output = visage(arguments);
         assert!(output.status.success(), "{}", text(&output.stderr));
         serde_json::from_slice(&output.stdout).expect("JSON")
     };
     let here = json(&["top", "--json"]);
-    let has_card = here["gpus"].as_array().is_some_and(|cards| !cards.is_empty());
+    let has_gpu = here["gpus"].as_array().is_some_and(|gpus| !gpus.is_empty());
     assert!(here["server"].is_null() && here["cores"]["of"].as_u64() > Some(0), "{here}");
-    assert_eq!(text(&visage(&["top"]).stdout).contains("no NVIDIA GPU responds"), !has_card);
+    assert_eq!(text(&visage(&["top"]).stdout).contains("no NVIDIA GPU responds"), !has_gpu);
     let server = Server::start(&["--token", "s3cret", "--max-sessions", "3"]);
     let url = server.1["url"].as_str().expect("a url");
     let there = json(&["top", "--json", "--url", url, "--token", "s3cret"]);
@@ -334,7 +334,7 @@ fn top_watches_a_server_or_this_machine_and_says_what_it_cannot_see() {
 
 #[cfg(unix)]
 #[test]
-fn a_server_with_the_greatest_values_starts_and_ends_when_asked_and_greater_ones_are_wrong_usage() {
+fn the_maximum_of_every_numeric_flag_is_accepted_and_larger_values_are_wrong_usage() {
     for (flag, value) in [("--workers", "100000"), ("--workers", "0"), ("--max-sessions", "1025"), ("--token", "")] {
         let refused = visage(&["serve", "--port", "0", "--udp-port", "0", flag, value]);
         assert_eq!(refused.status.code(), Some(2), "{flag} {value}: {}", text(&refused.stderr));
@@ -347,7 +347,7 @@ fn a_server_with_the_greatest_values_starts_and_ends_when_asked_and_greater_ones
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_server_may_open_as_many_files_as_the_hard_limit_says() {
+fn a_server_raises_its_limit_of_open_files_to_the_hard_limit() {
     let mut command = Command::new("sh");
     let program = env!("CARGO_BIN_EXE_visage");
     command.args(["-c", "ulimit -Sn 256; ulimit -Hn 2048; exec \"$0\" serve --json --port 0 --udp-port 0", program]);
@@ -357,29 +357,29 @@ fn a_server_may_open_as_many_files_as_the_hard_limit_says() {
     assert_eq!(line.split_whitespace().filter(|word| *word == "2048").count(), 2, "{line}");
 }
 
-/// A folder with a stand-in for NVIDIA's management library in it, which reads its answers from a file there; none without a
-/// C compiler.
-fn folder_with_cards() -> Option<tempfile::TempDir> {
+/// A folder with a stub of NVML, which reads its answers from a file in the folder; `None` without a C
+/// compiler.
+fn folder_with_nvml_stub() -> Option<tempfile::TempDir> {
     let folder = tempfile::tempdir().expect("a folder");
     compile("nvml.c", &folder.path().join("libnvidia-ml.so.1")).then_some(folder)
 }
 
-/// Makes a library of a file of the tests; not without a C compiler.
+/// Compiles a C file of the tests to a shared library. Returns false without a C compiler.
 fn compile(source: &str, library: &Path) -> bool {
     let source = root().join("tests/assets").join(source);
     let built =
         Command::new("cc").args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"]).arg(library).arg(source).status();
     built.is_ok_and(|built| {
-        assert!(built.success(), "the stand-in compiles");
+        assert!(built.success(), "the stub compiles");
         true
     })
 }
 
 #[test]
-fn doctor_outlives_the_driver_that_it_asks_and_judges_the_card_that_cuda_names_first() {
-    let folder = folder_with_cards().filter(|_| cfg!(target_os = "linux"));
+fn doctor_survives_a_driver_that_ends_its_process_and_checks_the_first_gpu_of_cuda() {
+    let folder = folder_with_nvml_stub().filter(|_| cfg!(target_os = "linux"));
     let Some(folder) = folder.filter(|folder| compile("cuda.c", &folder.path().join("libcuda.so.1"))) else {
-        println!("skipped: doctor and a driver by a stand-in (it is one for Linux, and wants a C compiler)");
+        println!("skipped: doctor with a stub driver (needs Linux and a C compiler)");
         return;
     };
     let say = |name: &str, line: &str| fs::write(folder.path().join(name), line).expect("a written file");
@@ -410,13 +410,13 @@ fn doctor_outlives_the_driver_that_it_asks_and_judges_the_card_that_cuda_names_f
 }
 
 #[test]
-fn what_nvml_says_arrives_in_top_and_at_a_server_and_a_lost_card_is_silent() {
+fn top_and_server_report_nvml_readings_and_a_lost_gpu() {
     if !cfg!(target_os = "linux") {
-        println!("skipped: cards by a stand-in for NVIDIA's library (it is one for Linux)");
+        println!("skipped: readings of an NVML stub (needs Linux)");
         return;
     }
-    let Some(folder) = folder_with_cards() else {
-        println!("skipped: cards by a stand-in for NVIDIA's library (no C compiler on this machine)");
+    let Some(folder) = folder_with_nvml_stub() else {
+        println!("skipped: readings of an NVML stub (no C compiler on this machine)");
         return;
     };
     let say = |line: &str| fs::write(folder.path().join("card"), line).expect("a written file");
@@ -429,16 +429,16 @@ fn what_nvml_says_arrives_in_top_and_at_a_server_and_a_lost_card_is_silent() {
         serde_json::from_slice(&visage(arguments).output().expect("the program runs").stdout).expect("JSON")
     };
     say("62 4000");
-    let cards = json(&["top", "--json"])["gpus"].take();
+    let gpus = json(&["top", "--json"])["gpus"].take();
     let wanted = serde_json::json!({
         "index": 0, "name": "Stand-in 0", "bus_address": "00000000:0A:00.0", "error": null, "temperature_c": 62, "memory_bytes": 24_000_000_000_u64,
         "memory_used_bytes": 19_500_000_000_u64, "memory_free_bytes": 4_000_000_000_u64, "utilization_percent": 71,
         "memory_utilization_percent": 40, "encoder_utilization_percent": 5, "power_w": 312.5, "power_limit_w": 450.0,
         "sm_clock_mhz": 2520, "memory_clock_mhz": 10501, "throttle_reasons": ["hw_thermal_slowdown"], "encoder_sessions": 0,
     });
-    assert_eq!(cards[0], wanted);
-    // The second one can tell nothing; that is no silence.
-    assert_eq!((&cards[1]["error"], &cards[1]["temperature_c"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+    assert_eq!(gpus[0], wanted);
+    // The second GPU reports no values, which is not an error.
+    assert_eq!((&gpus[1]["error"], &gpus[1]["temperature_c"]), (&serde_json::Value::Null, &serde_json::Value::Null));
     let table = text(&visage(&["top"]).output().expect("the program runs").stdout);
     assert!(
         table.contains("19.5/24.0 GB") && table.contains("312/450 W") && table.contains("throttled GPU 0: by heat"),
@@ -449,12 +449,12 @@ fn what_nvml_says_arrives_in_top_and_at_a_server_and_a_lost_card_is_silent() {
     let at_server = json(&["top", "--json", "--url", url]);
     assert_eq!((&at_server["gpus"][0], &at_server["admission"]), (&wanted, &serde_json::Value::Null));
     say("62 4000 lost");
-    // It reads once a second, and so does the command.
+    // Server and command read once a second.
     let seen = (0..10).map(|_| json(&["top", "--json", "--url", url])["gpus"][0]["error"].take());
     assert!(seen.into_iter().any(|silence| silence.is_string()), "the lost GPU is reported");
     say("62 4000");
     let seen = (0..20).map(|_| json(&["top", "--json", "--url", url])["gpus"][0]["error"].take());
-    assert!(seen.into_iter().any(|silence| silence.is_null()), "the card is back, and so is what it says");
+    assert!(seen.into_iter().any(|silence| silence.is_null()), "the GPU and its readings are back");
 }
 
 #[test]
@@ -485,7 +485,7 @@ fn a_server_prints_its_address_and_ends_at_a_signal() {
     }
 }
 
-/// That ffprobe decodes the whole of `video`, and that it has the reported length.
+/// Asserts that ffprobe decodes all of `video`, and that it has the reported duration.
 fn assert_plays(video: &Path, length_s: f64) {
     let probe = Command::new("ffprobe")
         .args(["-v", "error", "-count_frames", "-show_entries", "format=duration", "-of", "csv=p=0"])
@@ -501,12 +501,12 @@ fn assert_plays(video: &Path, length_s: f64) {
 }
 
 #[test]
-fn a_film_that_is_stopped_ends_early_and_whole() {
+fn a_stopped_render_leaves_a_shorter_complete_video() {
     for signal in ["-INT", "-TERM"] {
         let folder = tempfile::tempdir().expect("a folder");
         let (out, long) = (folder.path().join("talk.mp4"), folder.path().join("long.wav"));
-        let mut wav = fs::read(voice()).expect("a voice");
-        // A header that claims what the file has not is read to the file's end: ten minutes of silence follow.
+        let mut wav = fs::read(speech_file()).expect("an audio file");
+        // A header that claims more than the file has is read to the end of the file: ten minutes of silence follow.
         wav[40..44].copy_from_slice(&u32::MAX.to_le_bytes());
         wav.resize(wav.len() + 10 * 60 * 32_000, 0);
         fs::write(&long, wav).expect("written");
@@ -520,7 +520,7 @@ fn a_film_that_is_stopped_ends_early_and_whole() {
             entry.is_ok_and(|entry| entry.path().extension().is_some_and(|extension| extension == "unfinished"))
         };
         while !fs::read_dir(folder.path()).expect("a folder").any(is_unfinished) {
-            assert!(child.try_wait().expect("a child").is_none(), "it ended before it began to write");
+            assert!(child.try_wait().expect("a child").is_none(), "it exited before it wrote anything");
             std::thread::yield_now();
         }
         let printed = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill runs");
@@ -531,7 +531,7 @@ fn a_film_that_is_stopped_ends_early_and_whole() {
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert!(output.status.code() == Some(0) && report["was_stopped"] == true && out.exists(), "{signal}: {report}");
         let left = fs::read_dir(folder.path()).expect("a folder").count();
-        assert_eq!(left, 2, "{signal}: wanted the sound and its film, found something half besides");
+        assert_eq!(left, 2, "{signal}: wanted the audio and its video, found another file");
         if has("ffprobe") {
             assert_plays(&out, report["video_s"].as_f64().expect("a length"));
         } else {
@@ -542,7 +542,7 @@ fn a_film_that_is_stopped_ends_early_and_whole() {
 
 #[cfg(unix)]
 #[test]
-fn a_list_that_nobody_reads_on_ends_without_a_word() {
+fn a_list_whose_reader_exits_ends_silently() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let child = Command::new(env!("CARGO_BIN_EXE_visage")).arg("avatars").stdout(writer).stderr(Stdio::piped()).spawn();

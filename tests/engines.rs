@@ -1,5 +1,5 @@
-//! `visage engines` and `serve` with the real TensorRT for RTX: engines for cards that are not here, made, damaged, killed
-//! in the making, and made again. Runs with `--features tensorrt-rtx`; without the library it says that it is skipped.
+//! `visage engines` and `serve` with the real TensorRT for RTX: engines for GPUs that are not in the machine, built, damaged,
+//! killed during the build, and rebuilt. Runs with `--features tensorrt-rtx`; reports that it is skipped without the library.
 
 #![cfg(feature = "tensorrt-rtx")]
 #![expect(clippy::disallowed_methods, reason = "a variable names the library")]
@@ -15,11 +15,11 @@ use std::thread;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A folder for what is kept.
+/// A data folder.
 struct Home(TempDir);
 
 impl Home {
-    /// None where there is no library, which is said.
+    /// `None` without the library, after printing that the test is skipped.
     fn new() -> Option<Self> {
         if std::env::var_os("VISAGE_TENSORRT_LIB").is_none() {
             println!("skipped: tensorrt: VISAGE_TENSORRT_LIB does not say where TensorRT for RTX is");
@@ -38,7 +38,7 @@ impl Home {
         self.command(line).output().expect("the program runs")
     }
 
-    /// What a command says in JSON, which must succeed.
+    /// The JSON output of a command, which must succeed.
     fn printed(&self, line: &str) -> Value {
         let output = self.run(line);
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
@@ -65,15 +65,18 @@ fn stderr(output: &Output) -> String {
 }
 
 #[test]
-fn engines_are_built_for_cards_that_are_not_here_and_found_again() {
+fn engines_are_built_for_gpus_that_are_not_in_the_machine_and_found_again() {
     let Some(home) = Home::new() else { return };
     let planned = home.printed("engines build --sm 8.9,12.0 --dry-run --json");
     let stems: Vec<_> = planned.as_array().expect("a list").iter().map(|row| text(row, "engine")).collect();
     assert!(stems.len() == 2 && stems[0].contains(".sm89.rtx1.7.") && stems[1].contains(".sm120.rtx1.7."), "{stems:?}");
-    assert!(home.printed("engines list --json").as_array().is_some_and(Vec::is_empty), "a plan makes nothing");
+    assert!(home.printed("engines list --json").as_array().is_some_and(Vec::is_empty), "a dry run builds nothing");
     let refused = home.run("engines build --sm 8.9,9.0 --json");
     assert!(stderr(&refused).contains("12.1, not for 9.0"), "{}", stderr(&refused));
-    assert!(home.printed("engines list --json").as_array().is_some_and(Vec::is_empty), "all of it is looked at first");
+    assert!(
+        home.printed("engines list --json").as_array().is_some_and(Vec::is_empty),
+        "everything is checked before the first build"
+    );
     for state in ["built", "exists"] {
         let made = home.printed("engines build --sm 8.9,12.0 --json");
         assert!(made.as_array().expect("a list").iter().all(|row| text(row, "state") == state), "{state}: {made}");
@@ -84,7 +87,7 @@ fn engines_are_built_for_cards_that_are_not_here_and_found_again() {
     for (name, least) in [("seconds", 0.01), ("peak_memory_bytes", 1e7), ("activation_bytes", 1e5)] {
         assert!(built[name].as_f64() > Some(least), "{name}: {built}");
     }
-    assert_eq!(version.split('.').count(), 4, "the build of the library counts: {version}");
+    assert_eq!(version.split('.').count(), 4, "the key has the library's build number: {version}");
     let verified = home.printed("engines verify --json");
     assert!(verified.as_array().expect("a list").iter().all(|row| text(row, "state") == "ok"), "{verified}");
     let pruned = home.printed("engines prune --keep-gb 0 --json");
@@ -95,7 +98,7 @@ fn engines_are_built_for_cards_that_are_not_here_and_found_again() {
 fn the_build_compiled_what_was_requested() {
     let Some(home) = Home::new() else { return };
     let (Some("1"), Some(folder)) = (option_env!("VISAGE_BUILD_ENGINES"), option_env!("VISAGE_DATA_DIR")) else {
-        println!("skipped: engines made by the build (it ran without VISAGE_BUILD_ENGINES=1)");
+        println!("skipped: engines compiled by the cargo build (it ran without VISAGE_BUILD_ENGINES=1)");
         return;
     };
     let built = home.printed(&format!("--data-dir {folder} engines build --sm 8.9 --json"));
@@ -103,7 +106,7 @@ fn the_build_compiled_what_was_requested() {
 }
 
 #[test]
-fn a_damaged_engine_is_named_put_aside_and_built_again() {
+fn a_damaged_engine_is_named_quarantined_and_rebuilt() {
     let Some(home) = Home::new() else { return };
     let made = home.printed(BUILD);
     let (stem, path) = (text(&made[0], "engine"), PathBuf::from(text(&made[0], "path")));
@@ -131,7 +134,7 @@ fn a_damaged_engine_is_named_put_aside_and_built_again() {
 }
 
 #[test]
-fn a_build_that_is_killed_or_finds_the_disk_full_leaves_nothing_half_done() {
+fn a_build_that_is_killed_or_finds_the_disk_full_leaves_no_incomplete_engine() {
     let Some(home) = Home::new() else { return };
     let planned = home.printed("engines build --sm 8.9 --dry-run --json");
     let stem = text(&planned[0], "engine");
@@ -141,7 +144,7 @@ fn a_build_that_is_killed_or_finds_the_disk_full_leaves_nothing_half_done() {
     }
     build.kill().expect("killed");
     build.wait().expect("ended");
-    assert!(!home.file(stem, "json").exists(), "it was not finished");
+    assert!(!home.file(stem, "json").exists(), "it is incomplete");
     let full = Path::new("/dev/full");
     if full.exists() {
         let _ = fs::remove_file(home.file(stem, "draft"));
@@ -160,7 +163,7 @@ fn a_build_that_is_killed_or_finds_the_disk_full_leaves_nothing_half_done() {
 }
 
 #[test]
-fn waiting_for_another_builder_is_printed_and_can_be_ended() {
+fn waiting_for_another_builder_is_printed_and_can_be_stopped() {
     let Some(home) = Home::new() else { return };
     let planned = home.printed("engines build --sm 8.9 --dry-run --json");
     let other = fs::File::create(home.file(text(&planned[0], "engine"), "lock")).expect("a lock");
@@ -200,7 +203,7 @@ fn send_signal(child: &std::process::Child, signal: &str) {
 }
 
 #[test]
-fn a_server_builds_what_is_missing_and_says_so_until_it_is_ready() {
+fn a_server_builds_missing_engines_and_reports_it_until_it_is_ready() {
     let Some(home) = Home::new() else { return };
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
     let line = format!("serve --json --port {port} --udp-port 0 --sm 8.6,8.9");
@@ -209,7 +212,7 @@ fn a_server_builds_what_is_missing_and_says_so_until_it_is_ready() {
     let not_ready = loop {
         match ask(address, "/readyz") {
             Some(answer) if answer.contains("compiling mouth.") => break answer,
-            Some(answer) => assert!(!answer.contains("200 OK"), "it was ready before it said that it builds"),
+            Some(answer) => assert!(!answer.contains("200 OK"), "it was ready before it reported the build"),
             None => thread::yield_now(),
         }
     };
@@ -224,7 +227,7 @@ fn a_server_builds_what_is_missing_and_says_so_until_it_is_ready() {
     server.wait().expect("ended");
 }
 
-/// The answer to a request, if somebody listens.
+/// The answer to a request, if the server listens.
 fn ask(address: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").ok()?;

@@ -12,7 +12,7 @@ fn run(command: &mut Command) -> Output {
 }
 
 #[test]
-fn the_custom_pack_is_made_and_the_program_accepts_it() {
+fn the_custom_pack_is_created_and_accepted() {
     let folder = tempfile::tempdir().expect("a folder");
     let pack = folder.path().join("my-pack");
     let made = run(Command::new(example("custom-pack/make.sh")).arg(&pack));

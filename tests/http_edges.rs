@@ -26,12 +26,12 @@ use visage::session::{
 use visage::telemetry::{Marks, Stage};
 use visage::time::{Rate, SampleIndex, Wall};
 
-/// A pack whose faces cost nothing.
-struct Paper(Vec<AvatarInfo>);
+/// A pack whose avatars cost no time.
+struct CheapPack(Vec<AvatarInfo>);
 
-struct PaperFace;
+struct CheapAnimator;
 
-impl Animator for PaperFace {
+impl Animator for CheapAnimator {
     fn cadence(&self) -> Cadence {
         Cadence::per_frame(Rate::new(25, 1).expect("above zero"), 1280)
     }
@@ -43,7 +43,7 @@ impl Animator for PaperFace {
     fn poll(
         &mut self,
         _at: SampleIndex,
-        _picture: &mut VideoFrame,
+        _frame: &mut VideoFrame,
         _marks: &mut Marks,
         _wall: Wall,
     ) -> Result<FramePoll, ModelError> {
@@ -53,7 +53,7 @@ impl Animator for PaperFace {
     fn reset(&mut self) {}
 }
 
-impl Pack for Paper {
+impl Pack for CheapPack {
     fn name(&self) -> &'static str {
         "paper"
     }
@@ -63,7 +63,7 @@ impl Pack for Paper {
     }
 
     fn animator(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
-        Ok(Box::new(PaperFace))
+        Ok(Box::new(CheapAnimator))
     }
 
     fn still(&self, avatar: &str, side_px: u32) -> Result<Still, ModelError> {
@@ -107,7 +107,7 @@ fn server(tls: Option<TlsFiles>, origins: &[&str]) -> TestServer {
     };
     let config =
         SessionsConfig { max_sessions: 4, max_viewers: 50, workers: 1, resolution_px: 128, bitrate_bps: 300_000 };
-    let sessions = Sessions::open(config, Arc::new(Paper(vec![card])), Wall).expect("sessions");
+    let sessions = Sessions::open(config, Arc::new(CheapPack(vec![card])), Wall).expect("sessions");
     let net =
         RtcConfig { host: "127.0.0.1".parse().expect("an address"), udp_port: 0, public_ips: Vec::new(), capacity: 4 };
     let net =
@@ -147,7 +147,7 @@ fn server(tls: Option<TlsFiles>, origins: &[&str]) -> TestServer {
 
 impl TestServer {
     fn session(&self) -> Arc<SessionHandle> {
-        self.sessions.start(&SessionRequest::default(), Box::new(Sink)).expect("a place")
+        self.sessions.start(&SessionRequest::default(), Box::new(Sink)).expect("a slot")
     }
 
     fn dial(&self) -> TcpStream {
@@ -156,7 +156,7 @@ impl TestServer {
         socket
     }
 
-    /// Sends `request` as it is and reads until the server closes.
+    /// Sends `request` verbatim and reads until the server closes.
     fn raw(&self, request: &str) -> String {
         let mut socket = self.dial();
         socket.write_all(request.as_bytes()).expect("sent");
@@ -202,7 +202,7 @@ fn a_large_body_is_refused_before_it_is_sent() {
 }
 
 #[test]
-fn a_body_of_unknown_length_is_refused_where_it_passes_the_limit() {
+fn a_body_of_unknown_length_is_refused_at_the_limit() {
     let server = server(None, &[]);
     let chunks = format!("{:x}\r\n{}\r\n", 65_000, "x".repeat(65_000)).repeat(3);
     let head = "POST /v1/sessions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
@@ -214,7 +214,7 @@ fn a_body_of_unknown_length_is_refused_where_it_passes_the_limit() {
 }
 
 #[test]
-fn every_kind_of_refusal_is_a_problem_that_says_where() {
+fn every_error_is_a_problem_that_names_the_field() {
     let server = server(None, &[]);
     let id = server.session().id.clone();
     let json = "content-type: application/json\r\n";
@@ -268,17 +268,17 @@ fn broken_json_is_reported_by_line_and_column() {
     );
     let found = problem(&server.raw(&request));
     assert!(found["detail"].as_str().is_some_and(|detail| detail.contains("line 3 column 12")), "{found}");
-    assert_eq!(found["field"], "body", "what is no JSON has no fields");
+    assert_eq!(found["field"], "body", "a body that is not JSON has no fields");
     server.shut();
 }
 
 #[test]
-fn a_sound_file_is_spoken_at_once() {
+fn an_audio_file_is_spoken_at_once() {
     let server = server(None, &[]);
     let id = server.session().id.clone();
     let wav = wav_of_half_a_second();
-    decode_clip(&wav, Duration::from_mins(1)).expect("a sound");
-    // As a program says it, as `curl --data-binary` does, and as nobody does.
+    decode_clip(&wav, Duration::from_mins(1)).expect("audio");
+    // The content type of programs, the default of `curl --data-binary`, and an invalid one.
     let types = ["content-type: audio/wav\r\n", "content-type: application/x-www-form-urlencoded\r\n", ""];
     for (kind, utterance) in types.into_iter().zip(1..) {
         let mut socket = server.dial();
@@ -297,7 +297,7 @@ fn a_sound_file_is_spoken_at_once() {
     server.shut();
 }
 
-/// 8000 samples of a hum at 16 kHz.
+/// 8000 samples of a tone at 16 kHz.
 fn wav_of_half_a_second() -> Vec<u8> {
     let samples: Vec<u8> = (0..8000_i32).flat_map(|n| ((n % 160 - 80) * 100).to_le_bytes()[..2].to_vec()).collect();
     let size = samples.len() as u32;
@@ -313,14 +313,14 @@ fn wav_of_half_a_second() -> Vec<u8> {
 }
 
 #[test]
-fn a_stream_begins_with_the_session_and_ends_with_it() {
+fn an_event_stream_begins_and_ends_with_the_session() {
     let server = server(None, &[]);
     let ticket = server.session();
     let mut socket = server.dial();
     write!(socket, "GET /v1/sessions/{}/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n", ticket.id)
         .expect("sent");
     let mut answer = read_until(&mut socket, "event: session");
-    ticket.events.send(SessionEvent::SpeakingStarted { at_ms: 7 }).expect("someone listens");
+    ticket.events.send(SessionEvent::SpeakingStarted { at_ms: 7 }).expect("a subscriber");
     answer += &read_until(&mut socket, "\"at_ms\":7");
     assert!(server.sessions.end(&ticket.id, EndReason::PeerClosed));
     drop(ticket);
@@ -356,7 +356,7 @@ fn read_until(socket: &mut TcpStream, wanted: &str) -> String {
 }
 
 #[test]
-fn files_and_stills_are_sent_once() {
+fn files_and_stills_are_cached_by_etag() {
     let server = server(None, &[]);
     for path in ["/", "/app.js", "/v1/avatars/sheet/still.png?px=128"] {
         let first = server.ask(&format!("GET {path}"), "");
@@ -374,7 +374,7 @@ fn files_and_stills_are_sent_once() {
 }
 
 #[test]
-fn only_named_origins_may_call() {
+fn only_allowed_origins_may_call() {
     let server = server(None, &["https://a.example"]);
     let ask = |origin: &str| {
         let origin = if origin.is_empty() { String::new() } else { format!("origin: {origin}\r\n") };
@@ -395,14 +395,14 @@ fn only_named_origins_may_call() {
 }
 
 #[test]
-fn a_taken_port_is_an_error_that_names_it() {
+fn a_port_in_use_is_an_error_that_names_it() {
     let first = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
-    let error = serve::bind(first.address).expect_err("it is taken").to_string();
+    let error = serve::bind(first.address).expect_err("it is in use").to_string();
     assert!(error.contains(&first.address.to_string()), "{error}");
 }
 
 #[test]
-fn a_certificate_made_here_is_kept_private_and_works() {
+fn a_self_signed_certificate_is_stored_privately_and_works() {
     let folder = tempfile::tempdir().expect("a folder");
     let files = serve::self_signed(folder.path()).expect("a certificate");
     let fingerprint = files.fingerprint().expect("a fingerprint");
@@ -448,7 +448,7 @@ fn a_damaged_certificate_is_replaced() {
 }
 
 #[test]
-fn a_trace_holds_the_sent_frames_of_every_session() {
+fn a_trace_contains_the_sent_frames_of_every_session() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("trace.json");
     let server = server(None, &[]);
@@ -468,7 +468,7 @@ fn a_trace_holds_the_sent_frames_of_every_session() {
 }
 
 #[test]
-fn metrics_hold_the_rules_of_the_text_format() {
+fn metrics_comply_with_the_text_format() {
     let server = server(None, &[]);
     let ticket = server.session();
     let mut marks = Marks::default();

@@ -44,7 +44,7 @@ fn page(address: SocketAddr) -> String {
 }
 
 #[test]
-fn a_client_that_has_only_ipv6_loads_the_page_and_receives_video() {
+fn a_client_with_only_ipv6_loads_the_page_and_receives_video() {
     if UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
         println!("skipped: a call over IPv6 (this machine has no IPv6)");
         return;
@@ -55,7 +55,7 @@ fn a_client_that_has_only_ipv6_loads_the_page_and_receives_video() {
     let answer = page(address);
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("<title>visage</title>"), "{answer:.300}");
 
-    // The client offers the one address from which it reaches the server, so both sides have ::1 only.
+    // The client offers only the address from which it reaches the server, so that both sides have only ::1.
     let call = Command::new(env!("CARGO_BIN_EXE_visage"))
         .args(["bench", "--url", server.url(), "--seconds", "2", "--warm-up", "1", "--json", "-"])
         .output()

@@ -1,7 +1,7 @@
-//! `visage kernels` as people run it, with the real compiler: every kernel for every card that is served, without a card.
+//! `visage kernels` with the real compiler: every kernel for every supported GPU, without a GPU.
 
 #![expect(clippy::disallowed_methods, reason = "the environment names the library for tests")]
-#![expect(clippy::print_stdout, reason = "what is skipped says so, and figures are shown")]
+#![expect(clippy::print_stdout, reason = "skipped tests and figures are printed")]
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -29,7 +29,7 @@ fn has_library() -> bool {
 }
 
 #[test]
-fn all_kernels_are_compiled_for_all_cards_once_and_damage_is_mended() {
+fn all_kernels_are_compiled_once_for_all_gpus_and_again_if_damaged() {
     if !has_library() {
         return;
     }
@@ -39,7 +39,7 @@ fn all_kernels_are_compiled_for_all_cards_once_and_damage_is_mended() {
     assert_eq!(made.len(), 7 * 6);
     for row in &made {
         let bytes = std::fs::read(row["path"].as_str().expect("a path")).expect("a cubin");
-        // Machine 190 is NVIDIA's; newer files have the card in the second byte of their flags.
+        // ELF machine 190 is CUDA; newer ABI versions have the SM in the second byte of the flags.
         assert_eq!((&bytes[..4], u16::from_le_bytes([bytes[18], bytes[19]])), (&b"\x7fELF"[..], 190));
         let card = if bytes[8] < 8 { bytes[48] } else { bytes[49] };
         assert_eq!(format!("{}.{}", card / 10, card % 10), row["sm"].as_str().expect("a card"));
@@ -60,7 +60,7 @@ fn all_kernels_are_compiled_for_all_cards_once_and_damage_is_mended() {
 #[test]
 fn a_missing_or_wrong_library_is_one_error_with_what_to_install() {
     let folder = tempfile::tempdir().expect("a folder");
-    for (path, found) in [("/nowhere", "not there"), ("/lib/x86_64-linux-gnu/libm.so.6", "nvrtcVersion")] {
+    for (path, found) in [("/nowhere", "not found"), ("/lib/x86_64-linux-gnu/libm.so.6", "nvrtcVersion")] {
         if path != "/nowhere" && !Path::new(path).exists() {
             println!("skipped: kernels: a wrong library ({path} is not on this machine)");
             continue;

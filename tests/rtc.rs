@@ -1,4 +1,4 @@
-//! The WebRTC endpoint over real UDP: a server with a plain avatar, and str0m instances as clients.
+//! The WebRTC endpoint over real UDP: a server with a test avatar, and str0m instances as clients.
 
 #[path = "rtc/viewers.rs"]
 mod viewers;
@@ -27,7 +27,7 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// One frame of silence (RFC 6716: CELT, 20 ms).
 const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
 
-/// An avatar that is a moving grey ramp.
+/// An avatar that renders a moving grey ramp.
 struct Ramp;
 
 impl Animator for Ramp {
@@ -42,12 +42,12 @@ impl Animator for Ramp {
     fn poll(
         &mut self,
         at: SampleIndex,
-        picture: &mut VideoFrame,
+        frame: &mut VideoFrame,
         marks: &mut Marks,
         wall: Wall,
     ) -> Result<FramePoll, ModelError> {
         let start = (at.0 / 64) as u8;
-        picture.planes_mut().0.iter_mut().zip(0_usize..).for_each(|(luma, n)| *luma = start.wrapping_add(n as u8));
+        frame.planes_mut().0.iter_mut().zip(0_usize..).for_each(|(luma, n)| *luma = start.wrapping_add(n as u8));
         marks.stamp(Stage::Inferred, wall.now());
         marks.stamp(Stage::Rendered, wall.now());
         Ok(FramePoll::Ready)
@@ -128,11 +128,11 @@ struct Client {
     pending: Option<SdpPendingOffer>,
     got: Vec<ReceivedPacket>,
     /// Complete frames.
-    pictures: Vec<Vec<u8>>,
+    frames: Vec<Vec<u8>>,
     is_connected: bool,
     is_closed: bool,
-    next_voice: Option<Instant>,
-    voice_samples: u64,
+    next_audio: Option<Instant>,
+    audio_samples: u64,
     /// The last audio packet as it was sent.
     wire: Vec<u8>,
 }
@@ -160,11 +160,11 @@ impl Client {
             mids,
             pending: Some(pending),
             got: Vec::new(),
-            pictures: Vec::new(),
+            frames: Vec::new(),
             is_connected: false,
             is_closed: false,
-            next_voice: None,
-            voice_samples: 0,
+            next_audio: None,
+            audio_samples: 0,
             wire: Vec::new(),
         };
         (client, offer.to_sdp_string())
@@ -222,7 +222,7 @@ impl Client {
             if is_done(self) || Wall.now() >= end {
                 return is_done(self);
             }
-            let wake_at = self.next_voice.map_or(wake_at, |at| at.min(wake_at)).min(end);
+            let wake_at = self.next_audio.map_or(wake_at, |at| at.min(wake_at)).min(end);
             tokio::select! {
                 received = self.socket.recv_from(&mut buffer) => {
                     let (length, source) = received.expect("a datagram");
@@ -240,12 +240,12 @@ impl Client {
 
     fn talk(&mut self) {
         let now = Wall.now();
-        let Some(due) = self.next_voice.filter(|due| self.is_connected && *due <= now) else { return };
-        self.next_voice = Some(due + Duration::from_millis(20));
+        let Some(due) = self.next_audio.filter(|due| self.is_connected && *due <= now) else { return };
+        self.next_audio = Some(due + Duration::from_millis(20));
         let Some(writer) = self.rtc.writer(self.mid(MediaKind::Audio)) else { return };
         let pt = writer.payload_params().next().expect("a codec").pt();
-        let time = MediaTime::new(self.voice_samples, Frequency::FORTY_EIGHT_KHZ);
-        self.voice_samples += 960;
+        let time = MediaTime::new(self.audio_samples, Frequency::FORTY_EIGHT_KHZ);
+        self.audio_samples += 960;
         writer.write(pt, now, time, SILENCE.as_slice()).expect("a writer that writes");
         self.rtc.handle_input(Input::Timeout(now)).expect("a sane clock");
     }
@@ -265,7 +265,7 @@ impl Client {
                 Output::Event(Event::Closed) => self.is_closed = true,
                 Output::Event(Event::RawPacket(packet)) => self.take(*packet),
                 Output::Event(Event::MediaData(media)) if media.mid == self.mid(MediaKind::Video) => {
-                    self.pictures.push(media.data.to_vec());
+                    self.frames.push(media.data.to_vec());
                 }
                 Output::Event(_) => {}
             }
@@ -293,31 +293,31 @@ fn is_key(payload: &[u8]) -> bool {
 
 const CALL: [(MediaKind, Direction); 2] =
     [(MediaKind::Audio, Direction::SendRecv), (MediaKind::Video, Direction::RecvOnly)];
-const WHILE: Duration = Duration::from_secs(8);
+const LIMIT: Duration = Duration::from_secs(8);
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }
 
 #[test]
-fn video_and_audio_come_on_one_time_line() {
+fn video_and_audio_share_one_time_line() {
     runtime().block_on(async {
         let server = server(2);
         let (mut client, joined) = Client::join(&server, &CALL).await;
         assert!(joined.answer.matches("a=msid:visage ").count() == 2, "one stream: {}", joined.answer);
         assert_eq!(joined.answer.matches("H264/90000").count(), 1, "one kind of H.264: {}", joined.answer);
         let enough = |client: &Client| client.frame_times().len() >= 25 && client.of(MediaKind::Audio).len() >= 50;
-        assert!(client.live(WHILE, enough).await, "{} pictures", client.frame_times().len());
+        assert!(client.live(LIMIT, enough).await, "{} frames", client.frame_times().len());
 
         let times = client.frame_times();
         assert!(
             times.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) % 3600 == 0 && pair[1] > pair[0]),
             "{times:?}"
         );
-        let voices = client.of(MediaKind::Audio);
-        assert!(voices.iter().all(|got| got.header.timestamp % 960 == 0));
-        let (voice, picture) = (f64::from(voices[49].header.timestamp) / 48e3, f64::from(times[24]) / 90e3);
-        assert!((voice - picture).abs() < 0.5, "voice at {voice} s, picture at {picture} s");
+        let audio = client.of(MediaKind::Audio);
+        assert!(audio.iter().all(|got| got.header.timestamp % 960 == 0));
+        let (audio_s, video_s) = (f64::from(audio[49].header.timestamp) / 48e3, f64::from(times[24]) / 90e3);
+        assert!((audio_s - video_s).abs() < 0.5, "audio at {audio_s} s, video at {video_s} s");
         assert!(client.of(MediaKind::Video)[0].is_key, "the first frame is a keyframe");
         let delays = |got: &&ReceivedPacket| got.header.ext_vals.play_delay_min.map(|delay| delay.numer());
         assert_eq!(client.of(MediaKind::Video).iter().find_map(delays), Some(0), "no play-out delay is asked for");
@@ -332,43 +332,43 @@ fn a_picture_loss_indication_is_answered_with_a_keyframe() {
     runtime().block_on(async {
         let server = server(1);
         let (mut client, _) = Client::join(&server, &CALL).await;
-        assert!(client.live(WHILE, |client| client.frame_times().len() >= 20).await);
+        assert!(client.live(LIMIT, |client| client.frame_times().len() >= 20).await);
         let before = client.keyframes();
         let asked = Wall.now();
         client.request_keyframe();
-        assert!(client.live(WHILE, |client| client.keyframes() > before).await, "no keyframe");
+        assert!(client.live(LIMIT, |client| client.keyframes() > before).await, "no keyframe");
         assert!(Wall.now() - asked < Duration::from_millis(700), "after {:?}", Wall.now() - asked);
     });
 }
 
 #[test]
-fn garbage_and_replays_are_counted_and_disturb_no_session() {
+fn garbage_and_replays_are_counted_and_affect_no_session() {
     runtime().block_on(async {
         let server = server(2);
         let (mut one, first) = Client::join(&server, &CALL).await;
         let (mut two, _) = Client::join(&server, &CALL).await;
-        one.next_voice = Some(Wall.now());
+        one.next_audio = Some(Wall.now());
         let both = |client: &Client| client.frame_times().len() >= 5;
-        assert!(one.live(WHILE, |client| both(client) && client.voice_samples >= 960 * 25).await);
-        assert!(two.live(WHILE, both).await);
+        assert!(one.live(LIMIT, |client| both(client) && client.audio_samples >= 960 * 25).await);
+        assert!(two.live(LIMIT, both).await);
 
-        let stranger = UdpSocket::bind((LOOPBACK, 0)).await.expect("a socket");
+        let other_socket = UdpSocket::bind((LOOPBACK, 0)).await.expect("a socket");
         let mut random = fastrand::Rng::with_seed(7);
         for n in 0..200_usize {
             let mut bytes: Vec<u8> = (0..random.usize(0..400)).map(|_| random.u8(..)).collect();
             if let Some(first) = bytes.first_mut() {
                 *first = [0, 1, 22, 128, 144, 255][n % 6];
             }
-            let socket = if n % 2 == 0 { &stranger } else { &one.socket };
+            let socket = if n % 2 == 0 { &other_socket } else { &one.socket };
             socket.send_to(&bytes, server.address()).await.expect("a socket that sends");
         }
-        stranger.send_to(&forged_request(&first.answer), server.address()).await.expect("a socket that sends");
+        other_socket.send_to(&forged_request(&first.answer), server.address()).await.expect("a socket that sends");
         for _ in 0..10 {
             one.socket.send_to(&one.wire, server.address()).await.expect("a socket that sends");
         }
         let (seen_one, seen_two) = (one.frame_times().len(), two.frame_times().len());
-        assert!(one.live(WHILE, |client| client.frame_times().len() >= seen_one + 25).await, "the first goes on");
-        assert!(two.live(WHILE, |client| client.frame_times().len() >= seen_two + 25).await, "the second goes on");
+        assert!(one.live(LIMIT, |client| client.frame_times().len() >= seen_one + 25).await, "the first continues");
+        assert!(two.live(LIMIT, |client| client.frame_times().len() >= seen_two + 25).await, "the second continues");
         assert!(server.stray_packets() >= 101, "{} stray_packets", server.stray_packets());
         let refused =
             server.sessions.registry().stats(&first.id, Wall.now()).expect("a session").meter.losses["stray_packet"];
@@ -392,15 +392,15 @@ fn forged_request(answer: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_peer_that_vanishes_frees_its_capacity() {
+fn a_peer_that_disappears_frees_its_slot() {
     runtime().block_on(async {
         let server = server(1);
         let (mut client, joined) = Client::join(&server, &CALL).await;
-        assert!(client.live(WHILE, |client| client.frame_times().len() >= 5).await);
+        assert!(client.live(LIMIT, |client| client.frame_times().len() >= 5).await);
         drop(client);
         assert_eq!(server.end_reason(&joined.id, Duration::from_secs(10)).await, EndReason::Silent);
         let (mut next, _) = Client::join(&server, &CALL).await;
-        assert!(next.live(WHILE, |client| client.frame_times().len() >= 5).await, "the capacity is free again");
+        assert!(next.live(LIMIT, |client| client.frame_times().len() >= 5).await, "the slot is free again");
     });
 }
 
@@ -439,14 +439,14 @@ fn closing_is_signalled_in_both_directions() {
     runtime().block_on(async {
         let server = server(3);
         let (mut leaver, left) = Client::join(&server, &CALL).await;
-        assert!(leaver.live(WHILE, |client| client.frame_times().len() >= 3).await);
+        assert!(leaver.live(LIMIT, |client| client.frame_times().len() >= 3).await);
         let end = server.end_reason(&left.id, Duration::from_secs(2));
         leaver.rtc.close().expect("a close");
         leaver.speak().await;
         assert_eq!(end.await, EndReason::PeerClosed);
 
         let (mut ended, session) = Client::join(&server, &CALL).await;
-        assert!(ended.live(WHILE, |client| client.frame_times().len() >= 3).await);
+        assert!(ended.live(LIMIT, |client| client.frame_times().len() >= 3).await);
         assert!(server.sessions.end(&session.id, EndReason::Deleted));
         assert!(
             ended.live(Duration::from_secs(2), |client| client.is_closed).await,
@@ -454,7 +454,7 @@ fn closing_is_signalled_in_both_directions() {
         );
 
         let (mut last, _) = Client::join(&server, &CALL).await;
-        assert!(last.live(WHILE, |client| client.frame_times().len() >= 3).await);
+        assert!(last.live(LIMIT, |client| client.frame_times().len() >= 3).await);
         let began = Wall.now();
         server.net.close().await;
         assert!(Wall.now() - began < Duration::from_secs(2));
@@ -485,7 +485,7 @@ fn every_shape_of_offer_that_receives_video_is_served() {
                 _ => true,
             };
             let is_served = |client: &Client| client.frame_times().len() >= 5 && hears(client);
-            assert!(client.live(WHILE, is_served).await, "{shape:?}");
+            assert!(client.live(LIMIT, is_served).await, "{shape:?}");
         }
     });
 }
@@ -522,7 +522,7 @@ fn refused_offers_leave_no_session_behind() {
 
 #[cfg(not(feature = "vp8"))]
 #[test]
-fn an_offer_of_vp8_alone_is_refused_by_a_build_without_it() {
+fn an_offer_with_only_vp8_is_refused_by_a_build_without_it() {
     runtime().block_on(async {
         let server = server(1);
         let (_, offer) = Client::offering_codecs(&[Codec::Vp8], &CALL).await;
@@ -547,7 +547,7 @@ mod vp8 {
     }
 
     #[test]
-    fn an_offer_of_vp8_alone_gets_frames_that_decode() {
+    fn an_offer_with_only_vp8_gets_frames_that_decode() {
         runtime().block_on(async {
             let server = server(1);
             let (client, offer) = Client::offering_codecs(&[Codec::Vp8], &CALL).await;
@@ -555,39 +555,39 @@ mod vp8 {
             assert!(joined.answer.contains("VP8/90000") && !joined.answer.contains("H264"), "{}", joined.answer);
             assert_eq!(server.sessions.find(&joined.id).expect("a session").codec, VideoCodec::Vp8);
             let (mut decoder, mut seen, mut keys) = (Decoder::new().expect("a decoder"), 0, Vec::new());
-            assert!(client.live(WHILE, |client| client.pictures.len() >= 20).await, "{} came", client.pictures.len());
+            assert!(client.live(LIMIT, |client| client.frames.len() >= 20).await, "{} frames", client.frames.len());
 
             client.request_keyframe();
-            let before = client.pictures.len();
-            let has_key = |client: &Client| client.pictures[before..].iter().any(|frame| is_key(frame));
-            assert!(client.live(WHILE, has_key).await, "a picture loss indication is answered with a keyframe");
+            let before = client.frames.len();
+            let has_key = |client: &Client| client.frames[before..].iter().any(|frame| is_key(frame));
+            assert!(client.live(LIMIT, has_key).await, "a picture loss indication is answered with a keyframe");
 
             let ticket = server.sessions.find(&joined.id).expect("a session");
             ticket.inbox.set_bitrate(120_000);
-            let after = client.pictures.len() + 25;
-            assert!(client.live(WHILE, |client| client.pictures.len() >= after).await, "the stream goes on");
-            for (n, frame) in client.pictures.iter().enumerate() {
-                let (width, height, luma) = decoder.decode(frame).expect("a picture");
+            let after = client.frames.len() + 25;
+            assert!(client.live(LIMIT, |client| client.frames.len() >= after).await, "the stream continues");
+            for (n, frame) in client.frames.iter().enumerate() {
+                let (width, height, luma) = decoder.decode(frame).expect("a frame");
                 assert_eq!(width, height);
                 // The avatar is a ramp of luma, dark and bright in every row: a low bitrate blurs it, but does not make it grey.
                 let (least, most) = (luma.iter().min().expect("pixels"), luma.iter().max().expect("pixels"));
-                assert!(most - least > 60, "picture {n} has luma from {least} to {most}");
+                assert!(most - least > 60, "frame {n} has luma from {least} to {most}");
                 seen += 1;
                 keys.extend(is_key(frame).then_some(n));
             }
-            assert!(seen >= 45 && keys[0] == 0, "{seen} pictures, keys {keys:?}");
+            assert!(seen >= 45 && keys[0] == 0, "{seen} frames, keys {keys:?}");
             server.net.close().await;
         });
     }
 
     #[test]
-    fn a_peer_that_knows_both_gets_h264() {
+    fn a_peer_that_supports_both_codecs_gets_h264() {
         runtime().block_on(async {
             let server = server(1);
             let (mut client, joined) = Client::join(&server, &CALL).await;
             assert_eq!(server.sessions.find(&joined.id).expect("a session").codec, VideoCodec::H264);
             assert!(!joined.answer.contains("VP8"), "{}", joined.answer);
-            assert!(client.live(WHILE, |client| client.frame_times().len() >= 5).await);
+            assert!(client.live(LIMIT, |client| client.frame_times().len() >= 5).await);
         });
     }
 }

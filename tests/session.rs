@@ -27,21 +27,21 @@ use visage_engines::PackFiles;
 
 /// What a session has sent.
 #[derive(Clone, Default)]
-struct Tray(Arc<Mutex<Vec<Outgoing>>>);
+struct SentItems(Arc<Mutex<Vec<Outgoing>>>);
 
-impl Tray {
+impl SentItems {
     fn take(&self) -> Vec<Outgoing> {
-        std::mem::take(&mut *self.0.lock().expect("a whole tray"))
+        std::mem::take(&mut *self.0.lock().expect("the sent items"))
     }
 }
 
-impl Outlet for Tray {
+impl Outlet for SentItems {
     fn has_room(&self) -> bool {
         true
     }
 
     fn send(&mut self, outgoing: Outgoing) -> Result<(), Box<Outgoing>> {
-        self.0.lock().expect("a whole tray").push(outgoing);
+        self.0.lock().expect("a whole sent").push(outgoing);
         Ok(())
     }
 }
@@ -50,10 +50,10 @@ impl Outlet for Tray {
 struct Fingerprint;
 
 impl VideoEncoder for Fingerprint {
-    fn encode(&mut self, picture: &VideoFrame, kind: FrameKind) -> Result<EncodedFrame, CodecError> {
+    fn encode(&mut self, frame: &VideoFrame, kind: FrameKind) -> Result<EncodedFrame, CodecError> {
         let mut hasher = DefaultHasher::new();
-        picture.planes().0.hash(&mut hasher);
-        let reported = [&hasher.finish().to_le_bytes()[..], &picture.planes().0[..1]].concat();
+        frame.planes().0.hash(&mut hasher);
+        let reported = [&hasher.finish().to_le_bytes()[..], &frame.planes().0[..1]].concat();
         let bytes = Bytes::from(reported);
         Ok(EncodedFrame { bytes, is_key: kind == FrameKind::Key })
     }
@@ -79,12 +79,12 @@ impl Animator for LevelFace {
     fn poll(
         &mut self,
         at: SampleIndex,
-        picture: &mut VideoFrame,
+        frame: &mut VideoFrame,
         _marks: &mut Marks,
         _wall: Wall,
     ) -> Result<FramePoll, ModelError> {
         let level = self.0.iter().find(|(its, _)| *its == at).map_or(0.0, |(_, level)| *level);
-        picture.planes_mut().0.fill((level * 255.0) as u8);
+        frame.planes_mut().0.fill((level * 255.0) as u8);
         Ok(FramePoll::Ready)
     }
 
@@ -96,7 +96,7 @@ impl Animator for LevelFace {
 struct Rig {
     session: Session,
     inbox: Inbox,
-    tray: Tray,
+    sent: SentItems,
     meter: Arc<Meter>,
     events: tokio::sync::broadcast::Receiver<SessionEvent>,
     start: Instant,
@@ -109,16 +109,16 @@ fn rig(animator: Box<dyn Animator>, side_px: u32) -> Rig {
 }
 
 fn rig_without_viewer(animator: Box<dyn Animator>, side_px: u32) -> Rig {
-    rig_into(Tray::default(), animator, side_px)
+    rig_into(SentItems::default(), animator, side_px)
 }
 
-fn rig_into(tray: Tray, animator: Box<dyn Animator>, side_px: u32) -> Rig {
+fn rig_into(sent: SentItems, animator: Box<dyn Animator>, side_px: u32) -> Rig {
     let (inbox, meter) = (Inbox::new(Arc::default()), Arc::<Meter>::default());
     let (sender, events) = tokio::sync::broadcast::channel(1024);
     let parts = SessionParts {
         key: SessionKey(1),
         inbox: inbox.clone(),
-        outlet: Box::new(tray.clone()),
+        outlet: Box::new(sent.clone()),
         animator,
         encoder: Box::new(Fingerprint),
         canvas: VideoFrame::black(FrameSize::square(side_px)),
@@ -127,7 +127,7 @@ fn rig_into(tray: Tray, animator: Box<dyn Animator>, side_px: u32) -> Rig {
     };
     let start = Wall.now();
     let session = Session::new(parts, 1_000_000, start).expect("a session");
-    Rig { session, inbox, tray, meter, events, start }
+    Rig { session, inbox, sent, meter, events, start }
 }
 
 impl Rig {
@@ -155,7 +155,7 @@ impl Rig {
         let mut left = Vec::new();
         while self.session.next_tick() < end {
             let now = self.step(packets);
-            left.extend(self.tray.take().into_iter().map(|thing| (now, thing)));
+            left.extend(self.sent.take().into_iter().map(|thing| (now, thing)));
         }
         left
     }
@@ -191,19 +191,19 @@ fn loud_and_bright(left: &[(Instant, Outgoing)]) -> (Vec<Instant>, Vec<Instant>)
     let (mut loud, mut bright) = (Vec::new(), Vec::new());
     for (at, thing) in left {
         match &thing.media.value {
-            OutgoingMedia::Voice(packet) => {
+            OutgoingMedia::Audio(packet) => {
                 let samples = decoder.decode(packet).expect("our own packet");
                 let power = samples.iter().map(|sample| sample * sample).sum::<f32>() / samples.len() as f32;
                 loud.extend((power.sqrt() > 0.02).then_some(*at));
             }
-            OutgoingMedia::VideoFrame(picture) => bright.extend((picture.bytes[8] > 5).then_some(*at)),
+            OutgoingMedia::VideoFrame(frame) => bright.extend((frame.bytes[8] > 5).then_some(*at)),
         }
     }
     (loud, bright)
 }
 
 /// Bursts like vowels, 20 ms per packet from `from` on; sorted so that the first packet is the last element.
-fn voice(start: Instant, from: f64, seconds: f64, pitch_hz: f32) -> Vec<AudioPacket> {
+fn speech_packets(start: Instant, from: f64, seconds: f64, pitch_hz: f32) -> Vec<AudioPacket> {
     let mut encoder = OpusEncoder::new().expect("an encoder");
     let count = (seconds * 50.0) as u32;
     let packet = |n: u32| {
@@ -228,52 +228,49 @@ fn portrait() -> Portrait {
     Portrait::open(PackFiles::read(&folder).expect("a whole pack"), &CpuBackend::new()).expect("a pack that opens")
 }
 
-fn pictures(outgoing: &[Outgoing]) -> Vec<(u64, Bytes)> {
-    let picture = |thing: &Outgoing| match &thing.media.value {
-        OutgoingMedia::VideoFrame(picture) => Some((thing.media.at.0, picture.bytes.clone())),
-        OutgoingMedia::Voice(_) => None,
+fn frames_in(outgoing: &[Outgoing]) -> Vec<(u64, Bytes)> {
+    let frame = |thing: &Outgoing| match &thing.media.value {
+        OutgoingMedia::VideoFrame(frame) => Some((thing.media.at.0, frame.bytes.clone())),
+        OutgoingMedia::Audio(_) => None,
     };
-    outgoing.iter().filter_map(picture).collect()
+    outgoing.iter().filter_map(frame).collect()
 }
 
 #[test]
 fn there_is_a_frame_every_40_ms_and_a_block_of_audio_every_20() {
     let mut rig = rig(Box::new(LevelFace::default()), 64);
-    let mut packets = voice(rig.start, 0.5, 8.0, 120.0);
+    let mut packets = speech_packets(rig.start, 0.5, 8.0, 120.0);
     rig.run(10.0, &mut packets);
-    let out = rig.tray.take();
-    let frames = pictures(&out);
+    let out = rig.sent.take();
+    let frames = frames_in(&out);
     assert!(frames.windows(2).all(|pair| pair[1].0 - pair[0].0 == 640), "a frame is missing");
     assert!((245..=250).contains(&frames.len()), "{} frames in 10 s", frames.len());
-    let voices: Vec<_> = out.iter().filter(|thing| matches!(thing.media.value, OutgoingMedia::Voice(_))).collect();
-    assert!(
-        voices.windows(2).all(|pair| pair[1].media.at.0 - pair[0].media.at.0 == 320),
-        "a block of audio is missing"
-    );
+    let audio: Vec<_> = out.iter().filter(|thing| matches!(thing.media.value, OutgoingMedia::Audio(_))).collect();
+    assert!(audio.windows(2).all(|pair| pair[1].media.at.0 - pair[0].media.at.0 == 320), "a block of audio is missing");
 }
 
 #[test]
 fn frame_and_audio_of_one_time_are_sent_together_and_share_a_clock() {
     let mut rig = rig(Box::new(LevelFace::default()), 64);
-    let mut packets = voice(rig.start, 0.2, 3.0, 120.0);
+    let mut packets = speech_packets(rig.start, 0.2, 3.0, 120.0);
     while rig.session.next_tick() < rig.start + Duration::from_secs(4) {
         let now = rig.step(&mut packets);
-        let out = rig.tray.take();
-        for picture in out.iter().filter(|thing| matches!(thing.media.value, OutgoingMedia::VideoFrame(_))) {
+        let out = rig.sent.take();
+        for frame in out.iter().filter(|thing| matches!(thing.media.value, OutgoingMedia::VideoFrame(_))) {
             let same = |thing: &&Outgoing| {
-                matches!(thing.media.value, OutgoingMedia::Voice(_)) && thing.media.at == picture.media.at
+                matches!(thing.media.value, OutgoingMedia::Audio(_)) && thing.media.at == frame.media.at
             };
-            let voice = out.iter().find(same).expect("the audio of the frame's time in the same tick");
-            assert_eq!(voice.clock, picture.clock);
-            assert!(picture.clock <= now, "a clock from the future");
+            let audio = out.iter().find(same).expect("the audio of the frame's time in the same tick");
+            assert_eq!(audio.clock, frame.clock);
+            assert!(frame.clock <= now, "a clock from the future");
         }
     }
 }
 
-/// Records what had been sent, and when, before it draws.
-struct Painter(Tray, Arc<Mutex<Vec<(usize, Instant)>>>);
+/// Records what has been sent, and when, before each frame is rendered.
+struct RecordingAnimator(SentItems, Arc<Mutex<Vec<(usize, Instant)>>>);
 
-impl Animator for Painter {
+impl Animator for RecordingAnimator {
     fn cadence(&self) -> Cadence {
         Cadence::per_frame(Rate::new(25, 1).expect("above zero"), 1280)
     }
@@ -285,12 +282,12 @@ impl Animator for Painter {
     fn poll(
         &mut self,
         _at: SampleIndex,
-        _picture: &mut VideoFrame,
+        _frame: &mut VideoFrame,
         _marks: &mut Marks,
         wall: Wall,
     ) -> Result<FramePoll, ModelError> {
-        let left = self.0.0.lock().expect("a whole tray").len();
-        self.1.lock().expect("whole notes").push((left, wall.now()));
+        let left = self.0.0.lock().expect("a whole sent").len();
+        self.1.lock().expect("the records").push((left, wall.now()));
         Ok(FramePoll::Ready)
     }
 
@@ -299,17 +296,17 @@ impl Animator for Painter {
 
 #[test]
 fn audio_is_sent_before_its_frame_is_drawn() {
-    let (tray, notes) = (Tray::default(), Arc::<Mutex<Vec<(usize, Instant)>>>::default());
-    let mut rig = rig_into(tray.clone(), Box::new(Painter(tray, Arc::clone(&notes))), 64);
+    let (sent, notes) = (SentItems::default(), Arc::<Mutex<Vec<(usize, Instant)>>>::default());
+    let mut rig = rig_into(sent.clone(), Box::new(RecordingAnimator(sent, Arc::clone(&notes))), 64);
     rig.inbox.set_watching(1);
     while rig.session.next_tick() < rig.start + Duration::from_secs(1) {
         rig.step(&mut Vec::new());
-        let (left, drawn) = (rig.tray.take(), notes.lock().expect("whole notes").pop());
+        let (left, drawn) = (rig.sent.take(), notes.lock().expect("whole notes").pop());
         let Some((before, drawn_at)) = drawn else { continue };
-        let [voice, picture] = &left[..] else { panic!("audio and a frame, not {left:?}") };
-        assert!(before == 1 && matches!(voice.media.value, OutgoingMedia::Voice(_)), "{before} {left:?}");
-        assert!(matches!(picture.media.value, OutgoingMedia::VideoFrame(_)), "{left:?}");
-        let encoded = voice.media.marks.at(Stage::Encoded);
+        let [audio, frame] = &left[..] else { panic!("audio and a frame, not {left:?}") };
+        assert!(before == 1 && matches!(audio.media.value, OutgoingMedia::Audio(_)), "{before} {left:?}");
+        assert!(matches!(frame.media.value, OutgoingMedia::VideoFrame(_)), "{left:?}");
+        let encoded = audio.media.marks.at(Stage::Encoded);
         assert!(encoded.is_some() && encoded <= Some(drawn_at), "audio {encoded:?}, frame {drawn_at:?}");
     }
 }
@@ -317,7 +314,7 @@ fn audio_is_sent_before_its_frame_is_drawn() {
 #[test]
 fn an_interrupt_is_reported_at_once() {
     let mut rig = rig(Box::new(LevelFace::default()), 64);
-    let mut packets = voice(rig.start, 1.0, 8.0, 120.0);
+    let mut packets = speech_packets(rig.start, 1.0, 8.0, 120.0);
     rig.run(2.2, &mut packets);
     rig.inbox.push_command(SessionCommand::Interrupt).expect("room for a command");
     while rig.events.try_recv().is_ok() {}
@@ -330,7 +327,7 @@ fn an_interrupt_is_reported_at_once() {
 fn an_interrupt_silences_the_old_utterance_within_100_ms_though_300_ms_of_it_are_buffered() {
     let stop_s = 8.25;
     let mut rig = rig(Box::new(LevelFace::default()), 64);
-    let spoken = voice(rig.start, 0.0, stop_s, 150.0);
+    let spoken = speech_packets(rig.start, 0.0, stop_s, 150.0);
     let mut packets = through_a_bad_network(spoken);
     let before = rig.watch(stop_s, &mut packets);
     assert!(rig.depth_ms() > 250.0, "a jitter buffer of {} ms", rig.depth_ms());
@@ -353,7 +350,7 @@ fn an_interrupt_silences_the_old_utterance_within_100_ms_though_300_ms_of_it_are
 #[test]
 fn a_microphone_that_speaks_on_after_an_interrupt_is_heard_again() {
     let mut rig = rig(Box::new(LevelFace::default()), 64);
-    let mut packets = through_a_bad_network(voice(rig.start, 0.0, 14.0, 150.0));
+    let mut packets = through_a_bad_network(speech_packets(rig.start, 0.0, 14.0, 150.0));
     rig.watch(8.25, &mut packets);
     rig.inbox.push_command(SessionCommand::Interrupt).expect("room for a command");
     let (loud, bright) = loud_and_bright(&rig.watch(13.0, &mut packets));
@@ -369,11 +366,11 @@ fn a_microphone_that_speaks_on_after_an_interrupt_is_heard_again() {
 fn nothing_is_drawn_or_counted_without_a_viewer() {
     let mut rig = rig_without_viewer(Box::new(LevelFace::default()), 64);
     rig.run(2.0, &mut Vec::new());
-    assert_eq!((rig.tray.take().len(), rig.meter.report().frames.due), (0, 0));
+    assert_eq!((rig.sent.take().len(), rig.meter.report().frames.due), (0, 0));
     rig.inbox.set_watching(1);
     rig.run(3.0, &mut Vec::new());
-    let pictures = rig.tray.take().iter().filter(|out| matches!(out.media.value, OutgoingMedia::VideoFrame(_))).count();
-    assert!((24..=26).contains(&pictures) && rig.meter.report().frames.due == pictures as u64, "{pictures} pictures");
+    let count = rig.sent.take().iter().filter(|out| matches!(out.media.value, OutgoingMedia::VideoFrame(_))).count();
+    assert!((24..=26).contains(&count) && rig.meter.report().frames.due == count as u64, "{count} frames");
 }
 
 #[test]
@@ -382,7 +379,7 @@ fn an_hour_of_silence_loses_nothing() {
     for _ in 0..60 {
         let next = rig.session.next_tick().duration_since(rig.start).as_secs_f64() + 60.0;
         rig.run(next, &mut Vec::new());
-        rig.tray.take();
+        rig.sent.take();
     }
     let report = rig.meter.report();
     assert!((89_990..=90_002).contains(&report.frames.due), "{} frames", report.frames.due);
@@ -393,7 +390,7 @@ fn an_hour_of_silence_loses_nothing() {
 #[test]
 fn a_clock_200_ppm_fast_is_followed_for_five_minutes() {
     let mut rig = rig(Box::new(LevelFace::default()), 64);
-    let mut packets = voice(rig.start, 0.1, 300.0, 110.0);
+    let mut packets = speech_packets(rig.start, 0.1, 300.0, 110.0);
     for (n, packet) in packets.iter_mut().rev().enumerate() {
         packet.arrived = rig.start + Duration::from_secs_f64((0.1 + n as f64 * 0.02) / 1.0002);
     }
@@ -404,24 +401,24 @@ fn a_clock_200_ppm_fast_is_followed_for_five_minutes() {
 }
 
 #[test]
-fn garbage_for_packets_ends_nothing() {
+fn garbage_packets_do_not_end_a_session() {
     let mut rig = rig(Box::new(LevelFace::default()), 64);
     let mut random = fastrand::Rng::with_seed(9);
-    let mut packets = voice(rig.start, 0.1, 4.0, 110.0);
+    let mut packets = speech_packets(rig.start, 0.1, 4.0, 110.0);
     for packet in packets.iter_mut().step_by(3) {
         let length = random.usize(0..200);
         packet.payload = (0..length).map(|_| random.u8(..)).collect::<Vec<_>>().into();
         packet.rtp = AudioRtpTime::default().plus(random.u32(..));
     }
     rig.run(5.0, &mut packets);
-    let frames = pictures(&rig.tray.take());
+    let frames = frames_in(&rig.sent.take());
     assert!(frames.len() > 115, "{} frames in 5 s", frames.len());
 }
 
 #[test]
 fn start_and_end_of_speaking_are_reported() {
     let mut rig = rig(Box::new(LevelFace::default()), 64);
-    let mut packets = voice(rig.start, 1.0, 0.6, 120.0);
+    let mut packets = speech_packets(rig.start, 1.0, 0.6, 120.0);
     rig.run(4.0, &mut packets);
     let reported: Vec<_> = std::iter::from_fn(|| rig.events.try_recv().ok()).collect();
     let started = reported.iter().find_map(|event| match event {
@@ -437,20 +434,20 @@ fn face_of(pitch_hz: f32, neighbour_hz: Option<f32>) -> Vec<(u64, Bytes)> {
     let pack = portrait();
     let mut own = rig(pack.animator("mira", 256).expect("mira"), 256);
     let mut other = neighbour_hz.map(|hz| (rig(pack.animator("mira", 256).expect("mira again"), 256), hz));
-    let mut packets = voice(own.start, 0.1, 1.8, pitch_hz);
-    let mut others = other.as_ref().map(|(rig, hz)| voice(rig.start, 0.1, 1.8, *hz)).unwrap_or_default();
+    let mut packets = speech_packets(own.start, 0.1, 1.8, pitch_hz);
+    let mut others = other.as_ref().map(|(rig, hz)| speech_packets(rig.start, 0.1, 1.8, *hz)).unwrap_or_default();
     for step in 1..20 {
         own.run(f64::from(step) * 0.1, &mut packets);
         if let Some((rig, _)) = &mut other {
             rig.run(f64::from(step) * 0.1, &mut others);
         }
     }
-    pictures(&own.tray.take())
+    frames_in(&own.sent.take())
 }
 
 #[test]
-fn the_audio_of_another_session_never_changes_my_frames() {
+fn the_audio_of_one_session_never_changes_the_frames_of_another() {
     let alone = face_of(120.0, None);
-    assert_eq!(alone, face_of(120.0, Some(210.0)), "the other session changed my frames");
+    assert_eq!(alone, face_of(120.0, Some(210.0)), "the other session changed the frames");
     assert_ne!(alone, face_of(210.0, None), "two pitches gave the same frames: the test proves nothing");
 }

@@ -1,4 +1,5 @@
-//! Signals to the program while a viewer is connected: SIGINT and SIGTERM end it cleanly and soon, SIGSTOP does not end the call.
+//! Signals to the program while a viewer is connected: SIGINT and SIGTERM end it cleanly within seconds, SIGSTOP does not end the
+//! call.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
@@ -117,7 +118,7 @@ impl Viewer {
 }
 
 #[test]
-fn a_server_that_gets_a_signal_closes_its_connections_and_exits_with_0() {
+fn after_a_signal_the_server_closes_its_connections_and_exits_with_0() {
     for signal in ["-INT", "-TERM"] {
         let mut server = Server::start();
         let mut viewer = Viewer::join(&server);
@@ -132,7 +133,7 @@ fn a_server_that_gets_a_signal_closes_its_connections_and_exits_with_0() {
 }
 
 #[test]
-fn a_call_goes_on_after_the_process_was_stopped_for_longer_than_the_silence_timeout() {
+fn a_call_survives_a_stop_of_the_process_longer_than_the_silence_timeout() {
     let server = Server::start();
     let mut viewer = Viewer::join(&server);
     assert!(viewer.run(Duration::from_secs(20), |viewer| viewer.frames >= 25), "no frames");

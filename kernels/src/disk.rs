@@ -1,6 +1,6 @@
 //! Free space of the disk that holds a folder.
 //!
-//! Decides nothing about it. Implemented on Unix only; elsewhere the answer is `None`.
+//! Implemented on Unix only; on other systems the answer is `None`.
 
 use std::path::Path;
 
@@ -14,12 +14,12 @@ pub fn free_bytes(folder: &Path) -> Option<u64> {
 
     let path = CString::new(folder.as_os_str().as_bytes()).ok()?;
     let mut stats = std::mem::MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: statvfs(3) reads a path that ends with a nul, which CString holds, and writes one struct that is ours.
+    // SAFETY: statvfs(3) reads a path that ends with a nul, which CString holds, and writes one struct that this function owns.
     let answer = unsafe { libc::statvfs(path.as_ptr(), stats.as_mut_ptr()) };
     if answer != 0 {
         return None;
     }
-    // SAFETY: statvfs answered 0, so it has written the whole struct.
+    // SAFETY: statvfs returned 0, so it has written the whole struct.
     let stats = unsafe { stats.assume_init() };
     Some(u64::from(stats.f_bavail).saturating_mul(u64::from(stats.f_frsize)))
 }

@@ -20,7 +20,7 @@ impl Half {
     ///
     /// The exponent of an `f32` has a bias of 127, that of a half one of 15: subtracting 112 from the exponent rebases it.
     /// Of the 23 bits of the mantissa 13 are dropped; adding `0xfff` plus the lowest bit that stays rounds a tie to the even
-    /// neighbour, and a carry runs into the exponent as it should. Subnormals are multiples of 2^-24, so that scaling and
+    /// neighbour, and a carry into the exponent is correct. Subnormals are multiples of 2^-24, so that scaling and
     /// rounding gives their bits. `Half::of(1.0) == Half(0x3c00)`, `Half::of(65520.0)` is infinity.
     #[must_use]
     pub fn of(value: f32) -> Self {
@@ -50,13 +50,13 @@ impl Half {
     }
 }
 
-/// A Rust type that buffers hold elements of.
+/// A Rust type of buffer elements.
 pub trait Elem: Copy {
-    /// The element type that it is.
+    /// Its element type.
     const DTYPE: DType;
 }
 
-/// An element type that stands for a real number: `f32` or [`Half`].
+/// An element type that represents a real number: `f32` or [`Half`].
 pub trait Real: Elem + Default {
     /// The value as `f32`.
     fn get(self) -> f32;

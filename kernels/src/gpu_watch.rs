@@ -58,7 +58,7 @@ pub struct GpuWatch {
     nvml: Option<Nvml>,
     /// Constant values of each GPU: index, name, bus address.
     known: Vec<GpuReading>,
-    /// The first card's compute capability.
+    /// The first GPU's compute capability.
     first_sm: Option<Sm>,
     /// Consecutive readings in which a GPU did not answer.
     silent_readings: u32,
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_question_that_a_card_cannot_answer_is_left_out_and_a_lost_card_is_silent() {
+    fn an_unsupported_value_is_none_and_a_lost_gpu_is_an_error() {
         assert!(matches!(optional::<u32>(Err(NvmlError::NotSupported)), Ok(None)));
         assert!(matches!(optional::<u32>(Err(NvmlError::Unknown)), Ok(None)));
         assert!(matches!(required::<u32>(Err(NvmlError::NotSupported)), Ok(None)));
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_opens_where_cards_are_and_nowhere_else() {
+    fn a_watch_opens_only_on_machines_with_gpus() {
         let found = crate::find_gpus();
         let watch = GpuWatch::open();
         let readings = watch.map(|mut watch| watch.read()).unwrap_or_default();
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_on_the_bus_is_written_as_nvidia_smi_writes_it() {
+    fn bus_addresses_have_the_format_of_nvidia_smi() {
         assert_eq!(bus_address(0, 0x0a, 0), "00000000:0A:00.0");
     }
 }

@@ -7,7 +7,7 @@ use visage_engines::Sm;
 
 /// An NVIDIA GPU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Card {
+pub struct Gpu {
     /// Its name, such as `NVIDIA GeForce RTX 4090`.
     pub name: String,
     /// Compute capability.
@@ -25,19 +25,19 @@ pub fn bus_address(domain: u32, bus: u32, device: u32) -> String {
     format!("{domain:08X}:{bus:02X}:{device:02X}.0")
 }
 
-/// The GPUs of this machine; empty without a driver that answers.
+/// The GPUs of this machine; empty without a driver that responds.
 #[must_use]
-pub fn find_gpus() -> Vec<Card> {
-    read_cards().unwrap_or_default()
+pub fn find_gpus() -> Vec<Gpu> {
+    read_gpus().unwrap_or_default()
 }
 
-fn read_cards() -> Result<Vec<Card>, NvmlError> {
+fn read_gpus() -> Result<Vec<Gpu>, NvmlError> {
     let nvml = Nvml::init()?;
     let driver = nvml.sys_driver_version()?;
-    let card = |index| -> Result<Card, NvmlError> {
+    let gpu = |index| -> Result<Gpu, NvmlError> {
         let device = nvml.device_by_index(index)?;
         let sm = device.cuda_compute_capability()?;
-        Ok(Card {
+        Ok(Gpu {
             name: device.name()?,
             sm: Sm::new(sm.major as u8, sm.minor as u8),
             memory_bytes: device.memory_info().map_or(0, |memory| memory.total),
@@ -45,5 +45,5 @@ fn read_cards() -> Result<Vec<Card>, NvmlError> {
         })
     };
     // A GPU that does not answer does not hide the others.
-    Ok((0..nvml.device_count()?).filter_map(|index| card(index).ok()).collect())
+    Ok((0..nvml.device_count()?).filter_map(|index| gpu(index).ok()).collect())
 }

@@ -64,13 +64,13 @@ unsafe extern "C" {
     fn WelsCPUFeatureDetect(logical_processors: *mut i32) -> u32;
 }
 
-/// Whether the encoder uses SIMD assembly. On x86 the library's build needs `nasm` for it and goes on without a word where
-/// there is none; the encoder then takes three times as long.
+/// Whether the encoder uses SIMD assembly. On x86 the library's build needs `nasm` for it and silently omits it without;
+/// the encoder then takes three times as long.
 #[must_use]
 pub fn has_assembly() -> bool {
     let mut processors = 0;
-    // SAFETY: the function reads the processor's identification and writes one i32, which is ours. A library built without
-    // assembly answers 0.
+    // SAFETY: the function reads the processor's identification and writes one i32, which this function owns. A library built without
+    // assembly returns 0.
     unsafe { WelsCPUFeatureDetect(&raw mut processors) != 0 }
 }
 
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_library_that_was_built_where_nasm_is_uses_assembly() {
+    fn a_library_built_with_nasm_uses_assembly() {
         if !cfg!(any(target_arch = "x86", target_arch = "x86_64")) || Command::new("nasm").arg("-v").output().is_err() {
             println!("skipped: assembly in the H.264 encoder (no x86 processor, or no nasm here)");
             return;

@@ -1,7 +1,6 @@
 //! The kernels on a GPU: loaded once per device, queued on streams.
 //!
-//! Decides that a launch is queued only over memory that is long enough for it. Does not wait and does not order streams:
-//! events do.
+//! Decides that a launch is queued only over memory that is long enough for it. Does not wait; events order streams.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -19,12 +18,12 @@ pub struct Kernels {
     functions: BTreeMap<&'static str, Function>,
 }
 
-/// A piece of device memory that a kernel argument points to.
+/// A part of device memory that a kernel argument points to.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece<'a> {
     /// The memory.
     pub memory: &'a Memory,
-    /// Where the piece begins in it, in bytes.
+    /// Offset in bytes.
     pub at: usize,
     /// Its length in bytes.
     pub bytes: usize,
@@ -37,7 +36,7 @@ impl<'a> Piece<'a> {
         Self { memory, at: 0, bytes: memory.bytes() }
     }
 
-    /// First and last address, or `None` if it reaches beyond its memory.
+    /// First address and end, or `None` if it exceeds its memory.
     fn range(&self) -> Option<(u64, u64)> {
         let start = self.memory.part(self.at, self.bytes)?;
         Some((start, start + self.bytes as u64))
@@ -47,8 +46,8 @@ impl<'a> Piece<'a> {
 /// Why a kernel was not queued.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum LaunchError {
-    /// None of the loaded cubins holds it.
-    #[error("wanted the kernel {name}, which none of the loaded cubins holds")]
+    /// No loaded cubin contains it.
+    #[error("wanted the kernel {name}, which no loaded cubin contains")]
     Unknown {
         /// The kernel.
         name: &'static str,
@@ -106,13 +105,13 @@ impl Kernels {
         let scalars = launch.scalars().iter().map(|scalar| Argument::from(*scalar));
         let arguments: Vec<Argument> = addresses.into_iter().map(Argument::Address).chain(scalars).collect();
         let [blocks, threads] = launch.grid();
-        // SAFETY: the launch was created by the kernel's own file, so that its arguments are these and reach no further than
-        // its sizes; `addresses` saw that the memory is as long. The driver does not free memory that queued work uses.
+        // SAFETY: the launch was created by the kernel's own file, so its arguments match and it accesses no more than its
+        // sizes; `addresses` checked the memory. The driver does not free memory that queued work uses.
         unsafe { function.launch(stream, Grid { blocks, threads }, &arguments) }?;
         Ok(())
     }
 
-    /// Runs a check and says how far the GPU is from the reference implementation, buffer by buffer. Waits for the GPU.
+    /// Runs a check and returns the GPU's differences from the reference implementation, buffer by buffer. Waits for the GPU.
     ///
     /// # Errors
     /// As [`Kernels::queue`].
@@ -144,7 +143,7 @@ impl Kernels {
     }
 }
 
-/// The pieces' addresses, if they are as many and as long as the launch wants and no written one overlaps another.
+/// The addresses of the pieces, if their number and lengths fit the launch and no written one overlaps another.
 fn addresses(launch: &Launch, pieces: &[Piece<'_>]) -> Result<Vec<u64>, SizeError> {
     let (wanted, buffers) = (launch.bytes(), launch.kernel().buffers);
     let ranges: Vec<_> = pieces.iter().filter_map(Piece::range).collect();
@@ -157,5 +156,5 @@ fn addresses(launch: &Launch, pieces: &[Piece<'_>]) -> Result<Vec<u64>, SizeErro
     }
     let found = pieces.iter().map(|piece| piece.bytes).collect::<Vec<_>>();
     let found = format!("{found:?} bytes for {wanted:?}");
-    Err(SizeError { wanted: "memory as long as the launch says, and none written that overlaps another", found })
+    Err(SizeError { wanted: "memory of the sizes of the launch, written pieces without overlap", found })
 }

@@ -1,6 +1,6 @@
-//! What needs unsafe or foreign code: NVIDIA GPUs and libraries, allocator limits, raw codec options, SIMD pixels.
+//! Everything that needs unsafe code or C libraries: NVIDIA GPUs, allocator limits, raw codec options, SIMD pixels.
 //!
-//! The only package that may hold unsafe code; what it gives away is safe.
+//! The only package with unsafe code; its public API is safe.
 
 #![warn(missing_docs)]
 
@@ -28,7 +28,7 @@ pub mod tensorrt;
 pub mod vp8;
 
 pub use dtype::{Elem, Half, Real};
-pub use gpus::{Card, find_gpus};
+pub use gpus::{Gpu, find_gpus};
 #[cfg(feature = "cuda")]
 pub use launch::{Kernels, LaunchError, Piece};
 pub use visage_engines::DType;

@@ -1,4 +1,4 @@
-//! Versions of NVIDIA's libraries: the CUDA driver, NVRTC, TensorRT. None of them stays loaded, except the driver.
+//! Versions of NVIDIA's libraries: the CUDA driver, NVRTC, TensorRT. Only the driver stays loaded.
 //!
 //! Decides how each version is read, and where NVRTC is searched for. Does not judge a version.
 
@@ -18,18 +18,19 @@ use crate::gpus::bus_address;
 
 /// The CUDA driver's library.
 pub const CUDA: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
-/// File names of NVRTC by CUDA's major version: first the one that supports the most GPUs, last one that is too old and is
+/// File names of NVRTC by CUDA's major version: first the one that supports the most GPUs; the last one is too old and is
 /// reported as such.
 pub const NVRTC: &[&str] = if cfg!(windows) {
     &["nvrtc64_120_0.dll", "nvrtc64_130_0.dll"]
 } else {
     &["libnvrtc.so.12", "libnvrtc.so.13", "libnvrtc.so.11.2"]
 };
-/// Where Python packages have it (of CUDA 12 and 13), and CUDA's toolkit.
+/// Folders of NVRTC in Python packages (of CUDA 12 and 13), and in the CUDA toolkit.
 const NVRTC_PACKAGES: [&str; 2] = ["nvidia/cuda_nvrtc", "nvidia/cu13"];
 const TOOLKIT: &str = "/usr/local/cuda/lib64";
 
-/// Where NVRTC is searched for: the given path, or else the loader's paths, Python environments under `roots`, CUDA's toolkit.
+/// Where NVRTC is searched for: the given path, or else the library search path, Python environments under `roots`, and the CUDA
+/// toolkit.
 #[must_use]
 pub fn nvrtc_places(given: Option<&Path>, roots: &[PathBuf]) -> Vec<Place> {
     let in_packages = NVRTC_PACKAGES.iter().flat_map(|package| search_order(given, roots, package));
@@ -46,13 +47,13 @@ pub fn nvrtc_places(given: Option<&Path>, roots: &[PathBuf]) -> Vec<Place> {
 /// Why a library's version could not be read.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Silent {
-    /// The system's loader did not load it.
+    /// The dynamic loader did not load it.
     #[error("{said}")]
     NotLoaded {
-        /// What the loader said.
+        /// The loader's message.
         said: String,
     },
-    /// It is another library, or it refused.
+    /// It is another library, or it returned an error.
     #[error("{said}")]
     Foreign {
         /// What is wrong.
@@ -65,16 +66,16 @@ pub enum Silent {
 pub struct CudaDriver {
     /// The newest CUDA version that it supports.
     pub version: Version,
-    /// What starting it answered; 0 is success (`CUresult`).
+    /// The result of `cuInit`; 0 is success (`CUresult`).
     pub start_code: i32,
-    /// Bus address of its first GPU, the default device.
-    pub first_card: Option<String>,
+    /// Bus address of CUDA's first GPU, the default device.
+    pub first_device_bus_id: Option<String>,
 }
 
-/// Loads the CUDA driver's library, asks for its version and starts it. No context is made on any card.
+/// Loads the CUDA driver's library, reads its version and initialises it. Creates no context on any GPU.
 ///
 /// # Errors
-/// If it is not there, or is not what it is called.
+/// If it is missing or is another library.
 pub fn cuda_driver() -> Result<CudaDriver, Silent> {
     // The driver starts threads that run its code: it is never unloaded.
     let library = ManuallyDrop::new(open(Path::new(CUDA))?);
@@ -86,16 +87,16 @@ pub fn cuda_driver() -> Result<CudaDriver, Silent> {
     // SAFETY: it may be called before cuInit, and writes one int that we own.
     let answer = unsafe { version(&raw mut number) };
     if answer != 0 || number <= 0 {
-        return Err(Silent::Foreign { said: format!("cuDriverGetVersion answered {answer}") });
+        return Err(Silent::Foreign { said: format!("cuDriverGetVersion returned {answer}") });
     }
-    // SAFETY: 0 is the only flag there is; any thread may call it, more than once.
+    // SAFETY: 0 is the only flag; any thread may call it, more than once.
     let start_code = unsafe { start(0) };
-    let first_card = if start_code == 0 { first_card(&library) } else { None };
-    Ok(CudaDriver { version: of_cuda(number.unsigned_abs()), start_code, first_card })
+    let first_device_bus_id = if start_code == 0 { first_device_bus_id(&library) } else { None };
+    Ok(CudaDriver { version: of_cuda(number.unsigned_abs()), start_code, first_device_bus_id })
 }
 
-/// The place on the bus of the first card, in CUDA's own order, which settings can change.
-fn first_card(library: &Library) -> Option<String> {
+/// Bus address of the first GPU in CUDA's order, which environment variables can change.
+fn first_device_bus_id(library: &Library) -> Option<String> {
     // SAFETY: cuda.h declares `CUresult cuDeviceGet(CUdevice *, int)`, where a CUdevice is an int.
     let get: Symbol<unsafe extern "C" fn(*mut c_int, c_int) -> c_int> =
         unsafe { symbol(library, "cuDeviceGet") }.ok()?;
@@ -103,11 +104,11 @@ fn first_card(library: &Library) -> Option<String> {
     let place: Symbol<unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int> =
         unsafe { symbol(library, "cuDeviceGetPCIBusId") }.ok()?;
     let (mut card, mut text) = (0, [0_u8; 32]);
-    // SAFETY: cuInit answered 0; it writes one int that we own, and refuses where there is no card.
+    // SAFETY: cuInit returned 0; it writes one int that this function owns, and fails without a GPU.
     if unsafe { get(&raw mut card, 0) } != 0 {
         return None;
     }
-    // SAFETY: the card is the one just got; it writes no more bytes than the given length, the last of them zero.
+    // SAFETY: the device was just obtained; the call writes no more bytes than the given length, the last of them zero.
     if unsafe { place(text.as_mut_ptr().cast(), text.len() as c_int, card) } != 0 {
         return None;
     }
@@ -115,14 +116,14 @@ fn first_card(library: &Library) -> Option<String> {
     address(std::str::from_utf8(&text[..end]).ok()?)
 }
 
-/// CUDA writes 0000:0A:00.0, NVML and nvidia-smi 00000000:0A:00.0.
+/// CUDA formats 0000:0A:00.0, NVML and nvidia-smi 00000000:0A:00.0.
 fn address(cuda: &str) -> Option<String> {
     let mut parts = cuda.split([':', '.']).map(|part| u32::from_str_radix(part, 16).ok());
     let (domain, bus, device) = (parts.next()??, parts.next()??, parts.next()??);
     Some(bus_address(domain, bus, device))
 }
 
-/// CUDA writes 12.8 as 12080.
+/// CUDA encodes 12.8 as 12080.
 fn of_cuda(number: u32) -> Version {
     Version::two(number / 1000, number % 1000 / 10)
 }
@@ -130,7 +131,7 @@ fn of_cuda(number: u32) -> Version {
 /// The version of the NVRTC at `path`.
 ///
 /// # Errors
-/// If it is not there, or is not what it is called.
+/// If it is missing or is another library.
 pub fn nvrtc(path: &Path) -> Result<Version, Silent> {
     let library = open(path)?;
     // SAFETY: nvrtc.h declares `nvrtcResult nvrtcVersion(int *, int *)`.
@@ -140,7 +141,7 @@ pub fn nvrtc(path: &Path) -> Result<Version, Silent> {
     // SAFETY: it writes two ints that we own.
     let answer = unsafe { ask(&raw mut major, &raw mut minor) };
     if answer != 0 {
-        return Err(Silent::Foreign { said: format!("nvrtcVersion answered {answer}") });
+        return Err(Silent::Foreign { said: format!("nvrtcVersion returned {answer}") });
     }
     Ok(Version::two(major.unsigned_abs(), minor.unsigned_abs()))
 }
@@ -148,7 +149,7 @@ pub fn nvrtc(path: &Path) -> Result<Version, Silent> {
 /// The version of the TensorRT at `path`, of either flavour, with its build number if it reports one.
 ///
 /// # Errors
-/// If it is not there, or is not what it is called.
+/// If it is missing or is another library.
 pub fn tensorrt(path: &Path) -> Result<Version, Silent> {
     let library = open(path)?;
     let number = |part: &str| {
@@ -163,30 +164,30 @@ pub fn tensorrt(path: &Path) -> Result<Version, Silent> {
 }
 
 fn open(path: &Path) -> Result<Library, Silent> {
-    if let Some(said) = cut_short(path) {
+    if let Some(said) = truncation(path) {
         return Err(Silent::NotLoaded { said });
     }
-    // SAFETY: loading runs the library's initialisers. The user chose the path, or it lies where NVIDIA's libraries are
+    // SAFETY: loading runs the library's initialisers. The user chose the path, or it is where NVIDIA's libraries are
     // installed; those may be loaded and unloaded from any thread.
     unsafe { Library::new(path) }.map_err(|error| Silent::NotLoaded { said: error.to_string() })
 }
 
-/// Bytes missing from the library at `path`. The system's loader maps a file truncated by a failed download or a full disk,
+/// What is missing from the library at `path`. The dynamic loader maps a file truncated by a failed download or a full disk,
 /// and the process crashes. A bare file name cannot be checked.
-fn cut_short(path: &Path) -> Option<String> {
+fn truncation(path: &Path) -> Option<String> {
     let mut head = [0_u8; ELF_HEAD_BYTES];
     let mut file = File::open(path).ok()?;
     let found = file.metadata().ok()?.len();
     file.read_exact(&mut head).ok()?;
     let number =
         |at: usize, bytes: usize| head[at..at + bytes].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-    // e_shoff, e_shentsize, e_shnum: the table of sections is what linkers write last.
+    // e_shoff, e_shentsize, e_shnum: linkers write the section header table last.
     let wanted = number(40, 8).saturating_add(number(58, 2) * number(60, 2));
     let is_cut = head.starts_with(ELF) && found < wanted;
-    is_cut.then(|| format!("cut short: {found} of {wanted} bytes"))
+    is_cut.then(|| format!("truncated: {found} of {wanted} bytes"))
 }
 
-/// What ELF files of 64 bits, little-endian, begin with, and how long their header is (System V ABI, "ELF-64").
+/// The first bytes of little-endian 64-bit ELF files, and the length of their header (System V ABI, "ELF-64").
 const ELF: &[u8] = b"\x7fELF\x02\x01";
 const ELF_HEAD_BYTES: usize = 64;
 
@@ -195,7 +196,7 @@ const ELF_HEAD_BYTES: usize = 64;
 /// # Safety
 /// `T` is the function pointer that the library's header declares under this name.
 unsafe fn symbol<'a, T>(library: &'a Library, name: &str) -> Result<Symbol<'a, T>, Silent> {
-    // SAFETY: the caller has read the type in the header.
+    // SAFETY: the caller guarantees the type.
     let found = unsafe { library.get(name.as_bytes()) };
     found.map_err(|_absent| Silent::Foreign { said: format!("a library without {name}") })
 }
@@ -205,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cuda_writes_its_version_as_one_number() {
+    fn the_version_number_of_cuda_is_decoded() {
         assert_eq!(of_cuda(12_080), Version::two(12, 8));
         assert_eq!(of_cuda(13_000), Version::two(13, 0));
     }
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn nvrtc_is_looked_for_once_in_each_place_and_only_there_if_one_is_given() {
+    fn nvrtc_is_searched_for_once_in_each_place_or_only_in_the_given_one() {
         let root = tempfile::tempdir().expect("a folder");
         let site = root.path().join("lib/python3.12/site-packages");
         std::fs::create_dir_all(site.join("nvidia/cuda_nvrtc/lib")).expect("folders");
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_is_not_there_is_an_answer() {
+    fn a_missing_library_is_reported() {
         let nowhere = Path::new("/nowhere/libx.so.1");
         assert!(matches!(nvrtc(nowhere), Err(Silent::NotLoaded { said }) if said.contains("libx")));
         assert!(matches!(tensorrt(nowhere), Err(Silent::NotLoaded { .. })));
@@ -237,21 +238,21 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_library_that_was_cut_is_not_loaded() {
+    fn a_truncated_library_is_not_loaded() {
         let folder = tempfile::tempdir().expect("a folder");
         let program = std::fs::read("/proc/self/exe").expect("this program");
         for (name, bytes, cut) in [("cut", &program[..program.len() / 2], true), ("whole", &program[..], false)] {
             let path = folder.path().join(name);
             std::fs::write(&path, bytes).expect("written");
-            assert_eq!(cut_short(&path).is_some(), cut, "{name}");
-            assert!(matches!(tensorrt(&path), Err(Silent::NotLoaded { said }) if said.starts_with("cut short") == cut));
+            assert_eq!(truncation(&path).is_some(), cut, "{name}");
+            assert!(matches!(tensorrt(&path), Err(Silent::NotLoaded { said }) if said.starts_with("truncated") == cut));
         }
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn another_library_is_recognised_by_its_missing_symbols() {
-        let wrong = tensorrt(Path::new("libc.so.6")).expect_err("the C library is no TensorRT");
+        let wrong = tensorrt(Path::new("libc.so.6")).expect_err("the C library is not TensorRT");
         assert_eq!(wrong, Silent::Foreign { said: "a library without getInferLibMajorVersion".into() });
     }
 }

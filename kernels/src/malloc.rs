@@ -1,21 +1,21 @@
-//! How the C library's allocator keeps what was given back to it.
+//! Limits of the C library's allocator, so that freed memory returns to the system.
 //!
-//! Decides the limits. Does nothing where the allocator is another one.
+//! Decides the limits. Does nothing with other allocators than glibc's.
 
-/// Sizes from here on are mapped on their own and unmapped when freed; more free memory than this goes back to the system.
+/// Allocations from this size are mapped and unmapped individually; above this much free memory the heap is trimmed.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const KEPT_BYTES: libc::c_int = 128 << 10;
+const LIMIT_BYTES: libc::c_int = 128 << 10;
 
-/// Makes memory of sessions that ended go back to the system. Call it before there are threads.
+/// Makes the memory of ended sessions return to the system. Call it before any thread starts.
 ///
-/// glibc raises its limit for mapped blocks with every large block that is freed, up to 32 MB, and lets each thread fill an
-/// arena of its own: faces and pictures then stay behind in pieces. Limits that are set are no longer raised (`mallopt(3)`).
+/// glibc raises its threshold for mapped blocks with every large block that is freed, up to 32 MB, and gives each thread an
+/// arena of its own: avatars and frames then stay in fragmented arenas. Limits that are set are not raised (`mallopt(3)`).
 pub fn give_back_early() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     for (limit, value) in
-        [(libc::M_MMAP_THRESHOLD, KEPT_BYTES), (libc::M_TRIM_THRESHOLD, KEPT_BYTES), (libc::M_ARENA_MAX, 1)]
+        [(libc::M_MMAP_THRESHOLD, LIMIT_BYTES), (libc::M_TRIM_THRESHOLD, LIMIT_BYTES), (libc::M_ARENA_MAX, 1)]
     {
-        // SAFETY: mallopt reads two numbers and keeps nothing of ours; a limit that it does not know it leaves alone.
+        // SAFETY: mallopt takes two numbers; it ignores a parameter that it does not know.
         unsafe { libc::mallopt(limit, value) };
     }
 }

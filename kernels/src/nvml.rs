@@ -1,6 +1,6 @@
 //! What NVML reports about every GPU, for diagnosis.
 //!
-//! Decides what is queried; judges nothing. A value that a GPU does not report is left out.
+//! Decides what is queried, without a verdict. A value that a GPU does not report is omitted.
 
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::{EccCounter, MemoryError, TemperatureSensor};
@@ -17,20 +17,20 @@ use crate::gpus::bus_address;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Management {
-    /// It was not asked.
+    /// Not queried.
     #[default]
     NotAsked,
-    /// It is not on this machine.
+    /// NVML is not installed.
     NoLibrary,
-    /// It says that no driver is loaded.
+    /// NVML reports that no driver is loaded.
     NoDriver,
-    /// It is of another version than the driver in the kernel.
+    /// NVML is of another version than the driver in the kernel.
     Mismatch,
-    /// It may not talk to the driver.
+    /// NVML has no permission to access the driver.
     Refused,
-    /// It failed otherwise, and this is what it said.
+    /// Another error, with its message.
     Failed(String),
-    /// It answered.
+    /// It responded.
     Answered,
 }
 
@@ -60,7 +60,7 @@ pub struct GpuState {
     pub is_on_battery: Option<bool>,
     /// Throttle reasons with NVML's names.
     pub slowed_by: Vec<String>,
-    /// Errors of its memory that could not be corrected since the driver was loaded; where error correction is on.
+    /// Uncorrectable memory errors since the driver was loaded; with ECC only.
     pub ecc_errors: Option<u64>,
     /// Whether MIG mode is on.
     pub is_mig: Option<bool>,
@@ -70,7 +70,7 @@ pub struct GpuState {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MemoryUser {
-    /// Its number.
+    /// Its process id.
     pub pid: u32,
     /// Its program, if reported.
     pub name: String,
@@ -85,8 +85,8 @@ pub struct Inventory {
     pub management: Management,
     /// Version of the driver.
     pub driver: Option<Version>,
-    /// The GPUs that answered.
-    pub cards: Vec<GpuState>,
+    /// The GPUs that responded.
+    pub gpus: Vec<GpuState>,
 }
 
 /// Queries NVML for everything.
@@ -98,8 +98,8 @@ pub fn take_inventory() -> Inventory {
     };
     let driver = nvml.sys_driver_version().ok().and_then(|text| text.parse().ok());
     let devices = (0..nvml.device_count().unwrap_or(0)).filter_map(|index| nvml.device_by_index(index).ok());
-    let cards = devices.map(|device| state(&nvml, &device)).collect();
-    Inventory { management: Management::Answered, driver, cards }
+    let gpus = devices.map(|device| state(&nvml, &device)).collect();
+    Inventory { management: Management::Answered, driver, gpus }
 }
 
 fn silence(error: &NvmlError) -> Management {
@@ -167,14 +167,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_idle_card_is_not_called_slow() {
+    fn an_idle_gpu_has_no_throttle_reason() {
         assert!(slowed_by(ThrottleReasons::GPU_IDLE | ThrottleReasons::SYNC_BOOST).is_empty());
         let hot = slowed_by(ThrottleReasons::GPU_IDLE | ThrottleReasons::HW_THERMAL_SLOWDOWN);
         assert_eq!(hot, ["hw_thermal_slowdown"]);
     }
 
     #[test]
-    fn each_way_to_be_silent_has_its_name() {
+    fn each_nvml_error_has_its_management_state() {
         assert_eq!(silence(&NvmlError::DriverNotLoaded), Management::NoDriver);
         assert_eq!(silence(&NvmlError::LibRmVersionMismatch), Management::Mismatch);
         assert_eq!(silence(&NvmlError::GpuLost), Management::Failed(NvmlError::GpuLost.to_string()));

@@ -1,21 +1,21 @@
 //! The limit of open files of this process.
 //!
-//! Decides nothing about how many are needed. Does nothing where the system has no such limit (Windows).
+//! Does nothing where the system has no such limit (Windows).
 
-/// Raises the soft limit of open files to the hard one: every connection is a file, the soft limit is 1024 on most systems
-/// for the sake of programs that use `select(2)`, and this program does not. Child processes inherit it.
+/// Raises the soft limit of open files to the hard one. Every connection is a file; most systems set the soft limit to 1024
+/// for programs that use `select(2)`, which this program does not. Child processes inherit it.
 pub fn raise_limit() {
     #[cfg(unix)]
     {
         let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: getrlimit writes one struct, which is ours.
+        // SAFETY: getrlimit writes one struct, which this function owns.
         if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits) } != 0 {
             return;
         }
         // macOS reports no hard limit and refuses more than OPEN_MAX (10240), see its setrlimit(2).
         let highest = if cfg!(target_os = "macos") { limits.rlim_max.min(10_240) } else { limits.rlim_max };
         limits.rlim_cur = limits.rlim_cur.max(highest);
-        // SAFETY: setrlimit reads one struct, which is ours. If it refuses, the limit stays as it was.
+        // SAFETY: setrlimit reads one struct, which this function owns. If it fails, the limit stays as it is.
         unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits) };
     }
 }

@@ -1,7 +1,7 @@
 //! VP8 by the system's libvpx: one real-time stream on one thread, and a decoder for verification.
 //!
-//! Decides how the library is called and what it must never do (skip, resize or look ahead on its own). Does not decide
-//! bitrate, speed or when a keyframe comes.
+//! Decides how the library is called and what it must never do by its own decision (skip frames, resize, look ahead). Does not
+//! decide bitrate, speed or keyframes.
 
 use std::ffi::{CStr, c_int, c_uint};
 use std::mem::MaybeUninit;
@@ -23,29 +23,29 @@ use vpx_sys::{
 
 /// Ticks of the library's clock in a second: microseconds, so that any frame rate can be expressed.
 const CLOCK_HZ: c_int = 1_000_000;
-/// What the decoder's buffer is taken to hold, as milliseconds of the bitrate: whole, at the start, and aimed at.
+/// The decoder's buffer model in milliseconds at the target bitrate: size, initial fill, optimal fill.
 const BUFFER_MS: (c_uint, c_uint, c_uint) = (1000, 500, 600);
-/// The finest and the coarsest step of the quantiser. The coarsest is let in so that a low bitrate is kept without
-/// skipping pictures.
+/// The finest and the coarsest quantiser. The coarsest is allowed so that a low bitrate is kept without
+/// skipped frames.
 const QUANTISERS: (c_uint, c_uint) = (2, 63);
 /// Maximum size of a keyframe in percent of the average frame: a larger one would delay the frames behind it.
 const KEYFRAME_PERCENT: c_int = 600;
 
-/// What the library refused.
+/// An error of the library.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{0}")]
 pub struct Refusal(String);
 
-/// How an encoder is set up.
+/// Settings of an encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Pixels across, even.
+    /// Width in pixels, even.
     pub width: usize,
-    /// Pixels down, even.
+    /// Height in pixels, even.
     pub height: usize,
     /// Target bitrate.
     pub bits_per_second: u32,
-    /// `cpu-used` of libvpx, -16 to 16: how much is left out, the lower the faster; below zero it is fixed, not
+    /// `cpu-used` of libvpx, -16 to 16: the higher its magnitude, the faster and the lower the quality; below zero it is fixed, not
     /// adapted to the machine's load.
     pub speed: i32,
 }
@@ -62,21 +62,21 @@ pub struct Encoded {
 /// Whether a frame must be a keyframe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// It need not.
+    /// Any frame.
     Open,
-    /// It must.
+    /// A keyframe.
     Forced,
 }
 
-/// The library's state of one stream, closed when it is dropped. In a box: the library keeps its address.
+/// The library's state of one stream, closed on drop. Boxed, because the library keeps its address.
 struct Context(Box<vpx_codec_ctx_t>);
 
-// SAFETY: the state is owned by this value alone and the library ties it to no thread (one thread at a time may use
+// SAFETY: this value alone owns the state, which the library ties to no thread (one thread at a time may use
 // it, which `&mut` ensures); with `g_threads` 1 it starts none.
 unsafe impl Send for Context {}
 
 impl Context {
-    /// A state that `open` has opened; it gives the library's code.
+    /// The state after `open` has opened it; `open` returns the library's code.
     fn opened(open: impl FnOnce(*mut vpx_codec_ctx_t) -> vpx_codec_err_t) -> Result<Self, Refusal> {
         // SAFETY: the struct is pointers, numbers and an error code whose zero is VPX_CODEC_OK; all may be zero, and the
         // library clears it itself before use.
@@ -88,7 +88,7 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // SAFETY: only an opened state gets here, once. What it could refuse (an unopened one) cannot be.
+        // SAFETY: only an opened state is dropped, once. The call fails only for one that is not open.
         let _ = unsafe { vpx_codec_destroy(&raw mut *self.0) };
     }
 }
@@ -106,7 +106,7 @@ impl Encoder {
     /// A new encoder.
     ///
     /// # Errors
-    /// If the library cannot make one of these settings, or is not the one that this was built for.
+    /// If the library rejects a setting, or is of another version than its headers.
     pub fn new(settings: &Settings) -> Result<Self, Refusal> {
         let config = configured(settings)?;
         let version = VPX_ENCODER_ABI_VERSION as c_int;
@@ -127,11 +127,11 @@ impl Encoder {
         checked(unsafe { vpx_codec_control_(&raw mut *self.context.0, id as c_int, value) })
     }
 
-    /// Encodes one I420 picture of the settings' size, without gaps between its rows. Times are in microseconds: each
-    /// `at` is later than the one before.
+    /// Encodes one I420 frame of the configured size, without gaps between its rows. Times are in microseconds and
+    /// strictly increasing.
     ///
     /// # Errors
-    /// If the planes are no such picture, or the library refuses it or gives nothing.
+    /// If the planes have other sizes, or the library fails or returns nothing.
     pub fn encode(&mut self, planes: [&[u8]; 3], at: i64, lasts: u32, start: Start) -> Result<Encoded, Refusal> {
         let (width, height) = (self.config.g_w, self.config.g_h);
         let image = image_of(planes, width, height)?;
@@ -145,21 +145,21 @@ impl Encoder {
         self.take().ok_or_else(|| Refusal("no bytes".to_owned()))
     }
 
-    /// What the last call made: one frame.
+    /// The result of the last call: one frame.
     fn take(&mut self) -> Option<Encoded> {
         let mut iterator = ptr::null();
         let mut encoded = None;
         loop {
             // SAFETY: the state is open and the iterator is this loop's own.
             let packet = unsafe { vpx_codec_get_cx_data(&raw mut *self.context.0, &raw mut iterator) };
-            // SAFETY: a packet that is not null is the library's and whole until the next call into it.
+            // SAFETY: a non-null packet belongs to the library and is valid until the next call into it.
             let Some(packet) = (unsafe { packet.as_ref() }) else { return encoded };
             if packet.kind == vpx_codec_cx_pkt_kind::VPX_CODEC_CX_FRAME_PKT {
-                // SAFETY: the kind says that this is the member of the union that was written.
+                // SAFETY: the kind identifies the member of the union that was written.
                 let frame = unsafe { packet.data.frame };
-                #[allow(clippy::unnecessary_cast, reason = "not every set of bindings calls C's size_t the same")]
+                #[allow(clippy::unnecessary_cast, reason = "the type of size_t differs between bindings")]
                 let length = frame.sz as usize;
-                // SAFETY: the library says that so many bytes are there; they are copied before the next call into it.
+                // SAFETY: the library states the length; the bytes are copied before the next call into it.
                 let bytes = unsafe { std::slice::from_raw_parts(frame.buf.cast::<u8>(), length) }.to_vec();
                 encoded = Some(Encoded { bytes, is_key: frame.flags & VPX_FRAME_IS_KEY != 0 });
             }
@@ -169,7 +169,7 @@ impl Encoder {
     /// Sets another target bitrate without a keyframe.
     ///
     /// # Errors
-    /// If the library refuses; the previous target stays.
+    /// If the library fails; the previous target stays.
     pub fn set_bitrate(&mut self, bits_per_second: u32) -> Result<(), Refusal> {
         let config = vpx_codec_enc_cfg_t { rc_target_bitrate: kilobits(bits_per_second), ..self.config };
         // SAFETY: the state is open, and the library copies the configuration.
@@ -181,7 +181,7 @@ impl Encoder {
 
 fn configured(settings: &Settings) -> Result<vpx_codec_enc_cfg_t, Refusal> {
     let mut config = MaybeUninit::<vpx_codec_enc_cfg_t>::uninit();
-    // SAFETY: the library writes the whole struct when it answers with no error; zeros would be no valid one.
+    // SAFETY: the library writes the whole struct if it returns no error; zeros would be invalid.
     let mut config = unsafe {
         checked(vpx_codec_enc_config_default(vpx_codec_vp8_cx(), config.as_mut_ptr(), 0))?;
         config.assume_init()
@@ -216,13 +216,13 @@ fn side(pixels: usize) -> Result<c_uint, Refusal> {
     if fits { Ok(pixels as c_uint) } else { Err(Refusal(format!("a side of {pixels} pixels"))) }
 }
 
-/// A view of three planes whose lengths are checked against the size.
+/// A view of three planes whose lengths match the size.
 fn image_of(planes: [&[u8]; 3], width: c_uint, height: c_uint) -> Result<vpx_image_t, Refusal> {
     let luma = width as usize * height as usize;
     if planes.map(<[u8]>::len) != [luma, luma / 4, luma / 4] {
         return Err(Refusal(format!("planes of {:?} bytes", planes.map(<[u8]>::len))));
     }
-    // SAFETY: the struct is numbers, pointers and enums that have a zero (no format, unknown colours, limited range).
+    // SAFETY: the struct consists of numbers, pointers and enums with a zero (no format, unknown colours, limited range).
     let mut image: vpx_image_t = unsafe { MaybeUninit::zeroed().assume_init() };
     image.fmt = vpx_img_fmt::VPX_IMG_FMT_I420;
     (image.w, image.h, image.d_w, image.d_h) = (width, height, width, height);
@@ -230,23 +230,23 @@ fn image_of(planes: [&[u8]; 3], width: c_uint, height: c_uint) -> Result<vpx_ima
     for ((place, stride), (plane, row)) in
         image.planes.iter_mut().zip(&mut image.stride).zip(planes.into_iter().zip([width, width / 2, width / 2]))
     {
-        // The library's type has no word for "only read"; an encoder only reads.
+        // The library's type has no const; an encoder only reads.
         (*place, *stride) = (plane.as_ptr().cast_mut(), row as c_int);
     }
     Ok(image)
 }
 
-/// Decodes VP8, to verify what was sent.
+/// Decodes VP8, for verification.
 pub struct Decoder(Context);
 
 impl Decoder {
     /// A new decoder.
     ///
     /// # Errors
-    /// If the library cannot make one, or is not the one that this was built for.
+    /// If the library fails, or is of another version than its headers.
     pub fn new() -> Result<Self, Refusal> {
         let version = VPX_DECODER_ABI_VERSION as c_int;
-        // SAFETY: no configuration is allowed (the library chooses); the version lets it refuse headers other than its own.
+        // SAFETY: a null configuration is allowed (defaults); the version lets the library refuse headers other than its own.
         let open = |context| unsafe { vpx_codec_dec_init_ver(context, vpx_codec_vp8_dx(), ptr::null(), 0, version) };
         Context::opened(open).map(Self)
     }
@@ -254,18 +254,18 @@ impl Decoder {
     /// Decodes one frame: width, height and luma without gaps between rows.
     ///
     /// # Errors
-    /// If it is no frame, or needs one that was not there.
+    /// If it is not a frame, or refers to a frame that was not decoded.
     pub fn decode(&mut self, frame: &[u8]) -> Result<(usize, usize, Vec<u8>), Refusal> {
         let length = c_uint::try_from(frame.len()).map_err(|_too_long| Refusal("too many bytes".to_owned()))?;
-        // SAFETY: the bytes live until the call returns; the library reads no more than so many.
+        // SAFETY: the bytes live until the call returns; the library reads no more than their length.
         checked(unsafe { vpx_codec_decode(&raw mut *self.0.0, frame.as_ptr(), length, ptr::null_mut(), 0) })?;
         let mut iterator = ptr::null();
-        // SAFETY: the state is open and the iterator is ours; a picture that is not null is whole until the next call.
+        // SAFETY: the state is open and the iterator is local; a non-null image is valid until the next call.
         let image = unsafe { vpx_codec_get_frame(&raw mut *self.0.0, &raw mut iterator).as_ref() };
-        let image = image.ok_or_else(|| Refusal("no picture".to_owned()))?;
+        let image = image.ok_or_else(|| Refusal("no frame".to_owned()))?;
         let (width, height, stride) = (image.d_w as usize, image.d_h as usize, image.stride[0] as isize);
         let row = |y: usize| {
-            // SAFETY: the library's picture has `d_h` rows of `d_w` bytes, `stride` apart.
+            // SAFETY: the library's image has `d_h` rows of `d_w` bytes, `stride` apart.
             unsafe { std::slice::from_raw_parts(image.planes[0].offset(y as isize * stride), width) }
         };
         Ok((width, height, (0..height).flat_map(row).copied().collect()))
@@ -276,7 +276,7 @@ fn checked(code: vpx_codec_err_t) -> Result<(), Refusal> {
     if code == vpx_codec_err_t::VPX_CODEC_OK {
         return Ok(());
     }
-    // SAFETY: the library gives a constant text for every code, known or not.
+    // SAFETY: the library returns a constant text for every code, known or not.
     let text = unsafe { CStr::from_ptr(vpx_codec_err_to_string(code)) };
     Err(Refusal(text.to_string_lossy().into_owned()))
 }
@@ -288,18 +288,18 @@ mod tests {
     const SETTINGS: Settings = Settings { width: 64, height: 32, bits_per_second: 200_000, speed: -12 };
 
     #[test]
-    fn planes_that_do_not_fit_the_size_are_refused_and_the_stream_goes_on() {
+    fn planes_of_another_size_are_refused_and_the_stream_continues() {
         let mut encoder = Encoder::new(&SETTINGS).expect("an encoder");
         let (luma, chroma) = ([80; 64 * 32], [128; 32 * 16]);
         assert!(encoder.encode([&luma[1..], &chroma, &chroma], 0, 40_000, Start::Open).is_err());
         assert!(encoder.encode([&luma, &chroma, &[]], 0, 40_000, Start::Open).is_err());
         let first = encoder.encode([&luma, &chroma, &chroma], 0, 40_000, Start::Open).expect("a frame");
-        let (width, height, seen) = Decoder::new().expect("a decoder").decode(&first.bytes).expect("a picture");
+        let (width, height, seen) = Decoder::new().expect("a decoder").decode(&first.bytes).expect("a frame");
         assert!(first.is_key && (width, height) == (64, 32) && seen.iter().all(|luma| luma.abs_diff(80) < 4));
     }
 
     #[test]
-    fn sizes_and_bytes_that_are_none_are_refused() {
+    fn invalid_sizes_and_bytes_are_refused() {
         assert!(Encoder::new(&Settings { width: 0, ..SETTINGS }).is_err());
         assert!(Encoder::new(&Settings { height: 33, ..SETTINGS }).is_err());
         assert!(Encoder::new(&Settings { width: 16_384, ..SETTINGS }).is_err());

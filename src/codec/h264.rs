@@ -24,7 +24,7 @@ pub type H264Encoder = VideoStream<OpenH264>;
 pub struct OpenH264 {
     encoder: Encoder,
     fps: Rate,
-    /// Frames so far: the library starts its stream with the first.
+    /// Frames so far; the library's first frame has time 0.
     frames: u64,
 }
 
@@ -55,7 +55,7 @@ impl Library for OpenH264 {
     }
 }
 
-/// The renderer draws in sRGB and converts by BT.601: say so, instead of leaving it to each decoder's guess.
+/// The renderer outputs sRGB converted by BT.601; the stream declares it, so that decoders need not guess.
 fn colours() -> VuiConfig {
     VuiConfig::bt601().color_primaries(ColorPrimaries::Bt709).transfer_characteristics(TransferCharacteristics::Srgb)
 }
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn it_does_what_every_encoder_must() {
+    fn it_meets_the_requirements_of_every_encoder() {
         any::a_keyframe_comes_on_request_only(&mut encoder(600_000));
         any::the_bitrate_changes_without_a_keyframe(&mut encoder(800_000));
         any::another_size_starts_with_a_keyframe(&mut encoder(600_000), |_, _| {});

@@ -25,8 +25,8 @@ pub use vp8::Vp8Encoder;
 /// The video codecs that are built in, the preferred one first.
 pub const VIDEO_CODECS: &str = if cfg!(feature = "vp8") { "h264, vp8" } else { "h264" };
 
-/// The least usable bitrate, and the maximum of H.264 level 3.0, which 512x512 at 25 fps falls in (H.264, table A-1); no stream of
-/// ours needs more in any codec.
+/// The least usable bitrate, and the maximum of H.264 level 3.0, which 512x512 at 25 fps falls in (H.264, table A-1); no stream
+/// of visage needs more in any codec.
 const BITRATES: std::ops::RangeInclusive<u32> = 30_000..=10_000_000;
 
 /// The codec of a video stream.
@@ -78,7 +78,7 @@ pub enum FrameKind {
     Key,
 }
 
-/// A codec library refused.
+/// An error of a codec library.
 #[derive(Debug, Error)]
 #[error("{codec} cannot {what}: {found}")]
 pub struct CodecError {
@@ -90,12 +90,12 @@ pub struct CodecError {
     pub found: String,
 }
 
-/// Frames in, access units out. One stream.
+/// Encodes the frames of one stream to access units.
 pub trait VideoEncoder: Send {
-    /// Encodes one frame. Every call gives a unit: nothing is skipped here. A change of size starts with a keyframe.
+    /// Encodes one frame. Every call returns an access unit; no frame is skipped. A change of size starts with a keyframe.
     ///
     /// # Errors
-    /// If the library refuses the frame; the stream goes on with the next one, which is then a keyframe.
+    /// If the library refuses the frame. The stream continues with the next one, which is then a keyframe.
     fn encode(&mut self, frame: &VideoFrame, kind: FrameKind) -> Result<EncodedFrame, CodecError>;
 
     /// Sets the target bitrate.

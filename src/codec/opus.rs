@@ -17,7 +17,7 @@ const LONGEST_PACKET_SAMPLES: usize = 5_760;
 const SHORTEST_FRAME_SAMPLES: usize = 120;
 /// The largest packet the encoder writes: 20 ms at 510 kbit/s (RFC 6716, section 2.1.1).
 const LARGEST_PACKET_BYTES: usize = 1_275;
-/// Effort, 0 to 10. Above 5 speech gains nothing for the time it costs.
+/// Complexity, 0 to 10. Above 5 the quality of speech does not improve.
 const COMPLEXITY: i32 = 5;
 
 /// Packets of 2.5 to 120 ms to mono samples at 48 kHz in [-1, 1]; stereo packets are mixed. One stream.
@@ -38,7 +38,7 @@ impl OpusDecoder {
         Ok(Self { decoder, samples: vec![0.0; LONGEST_PACKET_SAMPLES] })
     }
 
-    /// Samples at 48 kHz that `packet` holds, if its head is that of an Opus packet.
+    /// Samples at 48 kHz in `packet`, if it begins like an Opus packet.
     #[must_use]
     pub fn packet_samples(packet: &[u8]) -> Option<usize> {
         let samples = opus::packet::get_nb_samples(packet, OPUS_HZ).ok()?;
@@ -48,7 +48,7 @@ impl OpusDecoder {
     /// Decodes one packet to as many samples as it holds.
     ///
     /// # Errors
-    /// If the bytes are no Opus packet. The decoder goes on with the next.
+    /// If the bytes are not an Opus packet. Decoding continues with the next packet.
     pub fn decode(&mut self, packet: &[u8]) -> Result<&[f32], CodecError> {
         if packet.is_empty() {
             return Err(refused("decode a packet", "no bytes"));
@@ -56,11 +56,11 @@ impl OpusDecoder {
         self.run(packet, LONGEST_PACKET_SAMPLES, DecodeMode::Packet)
     }
 
-    /// Reads the packet *before* `next_packet`, which was lost, out of the error correction that `next_packet` carries
-    /// (RFC 6716, section 2.1.7); concealed if it carries none. `samples` is the length of the lost packet at 48 kHz.
+    /// Recovers the packet *before* `next_packet`, which was lost, from the in-band FEC that `next_packet` carries
+    /// (RFC 6716, section 2.1.7); conceals it without FEC. `samples` is the length of the lost packet at 48 kHz.
     ///
     /// # Errors
-    /// If the bytes are no Opus packet, or `samples` is no length of one.
+    /// If the bytes are not an Opus packet, or `samples` is not the length of one.
     pub fn decode_fec(&mut self, next_packet: &[u8], samples: usize) -> Result<&[f32], CodecError> {
         if next_packet.is_empty() {
             return Err(refused("recover a packet", "no bytes"));
@@ -72,7 +72,7 @@ impl OpusDecoder {
     /// gaps.
     ///
     /// # Errors
-    /// If `samples` is no length of a packet.
+    /// If `samples` is not the length of a packet.
     pub fn conceal(&mut self, samples: usize) -> Result<&[f32], CodecError> {
         self.run(&[], whole_frames(samples)?, DecodeMode::Packet)
     }
@@ -107,7 +107,7 @@ impl Decode for OpusDecoder {
     }
 
     fn reset(&mut self) {
-        // The library resets a decoder that it made; there is nothing in it that could refuse.
+        // Resetting a valid decoder cannot fail.
         drop(self.decoder.reset_state());
     }
 }
@@ -118,7 +118,7 @@ fn append(decoded: Result<&[f32], CodecError>, samples: &mut Vec<f32>) -> Result
     Ok(())
 }
 
-/// What is decoded of a packet.
+/// What a packet is decoded for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum DecodeMode {
     Packet,
@@ -130,7 +130,7 @@ fn whole_frames(samples: usize) -> Result<usize, CodecError> {
     if fits { Ok(samples) } else { Err(refused("conceal", &format!("a gap of {samples} samples"))) }
 }
 
-/// Mono voice at 48 kHz to packets of 20 ms. One stream.
+/// Mono speech at 48 kHz to packets of 20 ms. One stream.
 #[derive(Debug)]
 pub struct OpusEncoder {
     encoder: Encoder,
@@ -138,7 +138,7 @@ pub struct OpusEncoder {
 }
 
 impl OpusEncoder {
-    /// An encoder for speech by the usual plan, with in-band error correction, no pauses in the stream (no DTX).
+    /// An encoder for speech with the default plan, in-band FEC, and no DTX.
     ///
     /// # Errors
     /// If the library has no memory for one or refuses a setting.
@@ -152,9 +152,9 @@ impl OpusEncoder {
     /// Encodes 20 ms.
     ///
     /// # Errors
-    /// If the library refuses the block. The encoder goes on with the next.
-    pub fn encode(&mut self, voice: &[f32; BLOCK_OPUS_SAMPLES]) -> Result<Bytes, CodecError> {
-        for (clean, sample) in self.clean.iter_mut().zip(voice) {
+    /// If the library refuses the block. Encoding continues with the next block.
+    pub fn encode(&mut self, speech: &[f32; BLOCK_OPUS_SAMPLES]) -> Result<Bytes, CodecError> {
+        for (clean, sample) in self.clean.iter_mut().zip(speech) {
             *clean = if sample.is_finite() { sample.clamp(-1.0, 1.0) } else { 0.0 };
         }
         let mut packet = [0; LARGEST_PACKET_BYTES];
@@ -162,17 +162,17 @@ impl OpusEncoder {
         Ok(Bytes::copy_from_slice(&packet[..length]))
     }
 
-    /// Samples at 48 kHz by which the decoder's output lags behind what was encoded; the pre-skip of a file (RFC 7845,
+    /// The encoder's look-ahead in samples at 48 kHz, which is the pre-skip of a file (RFC 7845,
     /// section 4.2).
     ///
     /// # Errors
-    /// If the library does not say.
+    /// If the library does not report it.
     pub fn pre_skip_samples(&mut self) -> Result<u16, CodecError> {
         let samples = self.encoder.get_lookahead().map_err(failed("report its delay"))?;
         Ok(u16::try_from(samples).unwrap_or(0))
     }
 
-    /// Codes by this plan from now on; the bitrate is held within 6 to 128 kbit/s, the loss at 100 percent.
+    /// Applies a plan; the bitrate is clamped to 6 to 128 kbit/s, the expected loss to 100 percent.
     ///
     /// # Errors
     /// If the library refuses.
@@ -205,7 +205,7 @@ fn refused(what: &'static str, found: &str) -> CodecError {
 mod tests {
     use super::*;
 
-    /// A voice-like buzz: 150 Hz with overtones, swelling four times a second.
+    /// A speech-like signal: 150 Hz with overtones, modulated at 4 Hz.
     fn buzz(block: usize) -> [f32; BLOCK_OPUS_SAMPLES] {
         std::array::from_fn(|i| {
             let t = (block * BLOCK_OPUS_SAMPLES + i) as f32 / OPUS_HZ as f32;
@@ -226,13 +226,13 @@ mod tests {
     }
 
     fn play(decoder: &mut OpusDecoder, packets: &[Bytes]) {
-        packets.iter().for_each(|packet| assert_eq!(decoder.decode(packet).expect("voice").len(), 960));
+        packets.iter().for_each(|packet| assert_eq!(decoder.decode(packet).expect("samples").len(), 960));
     }
 
     #[test]
-    fn a_voice_comes_back_as_loud_as_it_went() {
+    fn a_decoded_signal_is_as_loud_as_the_encoded_one() {
         let mut decoder = OpusDecoder::new().expect("decoder");
-        let heard: Vec<f32> = packets(50).iter().flat_map(|p| decoder.decode(p).expect("voice").to_vec()).collect();
+        let heard: Vec<f32> = packets(50).iter().flat_map(|p| decoder.decode(p).expect("samples").to_vec()).collect();
         let said: Vec<f32> = (0..50).flat_map(buzz).collect();
         assert_eq!(heard.len(), said.len());
         let ratio = level(&heard[4_800..]) / level(&said[4_800..]);
@@ -247,7 +247,7 @@ mod tests {
         let recovered = decoder.decode_fec(&packets[11], 960).expect("recovered").to_vec();
         assert_eq!(recovered.len(), 960);
         assert!(level(&recovered) > 0.3 * level(&buzz(10)), "{}", level(&recovered));
-        assert_eq!(decoder.decode(&packets[11]).expect("voice").len(), 960);
+        assert_eq!(decoder.decode(&packets[11]).expect("samples").len(), 960);
     }
 
     #[test]
@@ -260,20 +260,20 @@ mod tests {
     }
 
     #[test]
-    fn after_a_reset_a_decoder_decodes_as_a_fresh_one_does() {
+    fn a_decoder_after_reset_decodes_like_a_new_one() {
         let (packets, fresh) = (packets(12), || OpusDecoder::new().expect("decoder"));
-        let next = |mut decoder: OpusDecoder| decoder.decode(&packets[11]).expect("voice").to_vec();
+        let next = |mut decoder: OpusDecoder| decoder.decode(&packets[11]).expect("samples").to_vec();
         let (mut ringing, mut forgetful) = (fresh(), fresh());
         play(&mut ringing, &packets[..11]);
         play(&mut forgetful, &packets[..11]);
         forgetful.reset();
         let alone = next(fresh());
         assert_eq!(next(forgetful), alone);
-        assert_ne!(next(ringing), alone, "the test hears nothing of what was before");
+        assert_ne!(next(ringing), alone, "the test does not depend on earlier packets");
     }
 
     #[test]
-    fn garbage_is_refused_and_the_voice_goes_on() {
+    fn garbage_is_refused_and_decoding_continues() {
         let mut random = fastrand::Rng::with_seed(7);
         let mut decoder = OpusDecoder::new().expect("decoder");
         assert!(decoder.decode(&[]).is_err());
@@ -287,11 +287,11 @@ mod tests {
             }
             let _ = decoder.decode_fec(&junk, 960);
         }
-        assert_eq!(decoder.decode(&packets(1)[0]).expect("voice").len(), 960);
+        assert_eq!(decoder.decode(&packets(1)[0]).expect("samples").len(), 960);
     }
 
     #[test]
-    fn samples_that_are_no_numbers_encode_as_silence() {
+    fn samples_that_are_not_finite_encode_as_silence() {
         let mut encoder = OpusEncoder::new().expect("encoder");
         assert!(encoder.encode(&[f32::NAN; BLOCK_OPUS_SAMPLES]).is_ok());
         assert!(encoder.encode(&[f32::INFINITY; BLOCK_OPUS_SAMPLES]).is_ok());

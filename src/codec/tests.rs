@@ -1,4 +1,4 @@
-//! What every video encoder must do, for any codec.
+//! Requirements of every video encoder.
 
 use super::{EncodedFrame, FrameKind, VideoEncoder};
 use crate::media::{FrameSize, VideoFrame};
@@ -15,7 +15,7 @@ pub fn fps() -> Rate {
     Rate::new(25, 1).expect("rate")
 }
 
-/// A bright bar that moves over a gradient with some grain.
+/// A bright moving bar on a gradient with noise.
 pub fn frame(side: u32, n: usize) -> VideoFrame {
     let mut frame = VideoFrame::black(FrameSize::square(side));
     let side = side as usize;
@@ -57,7 +57,7 @@ pub fn the_bitrate_changes_without_a_keyframe(encoder: &mut dyn VideoEncoder) {
     assert!(poor < aim * 3 / 2, "{poor} bytes in 4 s, wanted about {aim}");
 }
 
-/// `look` sees the first frame of each size.
+/// `look` receives the first frame of each size.
 pub fn another_size_starts_with_a_keyframe(encoder: &mut dyn VideoEncoder, mut look: impl FnMut(u32, &EncodedFrame)) {
     bytes_of(encoder, 0..3);
     for side in [384, 128, 256] {

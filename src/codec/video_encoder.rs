@@ -15,7 +15,7 @@ pub struct EncoderSettings {
     pub bits_per_second: u32,
 }
 
-/// An encoder of a library: for one size, and unusable after a failure.
+/// A library's encoder: for one frame size, and unusable after a failure.
 pub trait Library: Send + Sized {
     /// An encoder whose first frame is a keyframe.
     fn open(settings: &EncoderSettings) -> Result<Self, CodecError>;
@@ -71,7 +71,7 @@ impl<L: Library> VideoEncoder for VideoStream<L> {
         }
         self.settings.bits_per_second = bits_per_second;
         if self.library.change_bitrate(bits_per_second).is_err() {
-            // Costs a keyframe, but the bitrate is reached. If no encoder can be opened, the old one goes on.
+            // Costs a keyframe, but the bitrate is reached. If no encoder can be opened, the old one continues.
             drop(self.reopen());
         }
     }
@@ -82,17 +82,17 @@ mod tests {
     use super::super::tests::{fps, size};
     use super::*;
 
-    /// Refuses frames with an odd first pixel, and bitrates of an odd number of kilobits.
-    struct Moody {
+    /// Refuses frames with an odd first pixel, and bitrates with an odd number of kilobits.
+    struct FailingLibrary {
         bits_per_second: u32,
         frames: u32,
     }
 
     fn refused() -> CodecError {
-        CodecError { codec: "moody", what: "please", found: "a mood".to_owned() }
+        CodecError { codec: "failing", what: "encode", found: "an odd value".to_owned() }
     }
 
-    impl Library for Moody {
+    impl Library for FailingLibrary {
         fn open(settings: &EncoderSettings) -> Result<Self, CodecError> {
             Ok(Self { bits_per_second: settings.bits_per_second, frames: 0 })
         }
@@ -116,7 +116,7 @@ mod tests {
     }
 
     /// Whether a frame with this first pixel becomes a keyframe, and its bitrate.
-    fn encoded(stream: &mut VideoStream<Moody>, luma: u8) -> Option<(bool, u32)> {
+    fn encoded(stream: &mut VideoStream<FailingLibrary>, luma: u8) -> Option<(bool, u32)> {
         let mut frame = VideoFrame::black(size());
         frame.planes_mut().0[0] = luma;
         let unit = stream.encode(&frame, FrameKind::Any).ok()?;

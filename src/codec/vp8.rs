@@ -10,7 +10,7 @@ use super::{CodecError, EncodedFrame, FrameKind};
 use crate::media::VideoFrame;
 use crate::time::Rate;
 
-/// `cpu-used` of libvpx. Of the steps that were tried, -8 costs a fifth more and gains 0.7 to 1.5 dB; -16 saves up to a fifth and
+/// `cpu-used` of libvpx. Of the values tried, -8 costs a fifth more time and gains 0.7 to 1.5 dB; -16 saves up to a fifth and
 /// loses 0.9 to 3.5.
 const SPEED: i32 = -12;
 
@@ -63,7 +63,7 @@ mod tests {
         Vp8Encoder::new(any::size(), any::fps(), bits).expect("encoder")
     }
 
-    /// The mean difference of luma between what was drawn and what a decoder shows.
+    /// The mean difference in luma between the source and the decoded frame.
     fn error_of(drawn: &VideoFrame, seen: &[u8]) -> f64 {
         let luma = drawn.planes().0;
         assert_eq!(luma.len(), seen.len());
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_starts_with_a_keyframe_and_decodes_to_what_was_drawn() {
+    fn a_stream_starts_with_a_keyframe_and_decodes_to_its_source() {
         let mut encoder = encoder(600_000);
         let mut decoder = Decoder::new().expect("decoder");
         for n in 0..50 {
@@ -93,11 +93,11 @@ mod tests {
         let (_, _, seen) = Decoder::new().expect("decoder").decode(&key.bytes).expect("frame");
         assert!(error_of(&any::frame(any::SIDE, 20), &seen) < 4.0);
         let next = any::encode(&mut encoder, any::SIDE, 21, FrameKind::Any);
-        assert!(Decoder::new().expect("decoder").decode(&next.bytes).is_err(), "no other can be started with");
+        assert!(Decoder::new().expect("decoder").decode(&next.bytes).is_err(), "only a keyframe starts a stream");
     }
 
     #[test]
-    fn it_does_what_every_encoder_must() {
+    fn it_meets_the_requirements_of_every_encoder() {
         any::a_keyframe_comes_on_request_only(&mut encoder(600_000));
         any::the_bitrate_changes_without_a_keyframe(&mut encoder(800_000));
         let mut decoder = Decoder::new().expect("decoder");

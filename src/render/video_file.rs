@@ -159,7 +159,7 @@ impl VideoFile {
             return Ok(());
         }
         match outgoing.media.value {
-            OutgoingMedia::Voice(packet) => self.writer.audio(&packet),
+            OutgoingMedia::Audio(packet) => self.writer.audio(&packet),
             OutgoingMedia::VideoFrame(picture) => {
                 self.frames += 1;
                 self.shown = self.cadence.frame_time(self.cadence.first_frame_from(at + 1));

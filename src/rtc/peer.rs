@@ -222,7 +222,7 @@ impl Peer {
         transmit: &mut Transmitter<'_>,
     ) -> Result<PeerState, RtcError> {
         match &outgoing.media.value {
-            OutgoingMedia::Voice(_) => self.write_audio(outgoing, now, bytes)?,
+            OutgoingMedia::Audio(_) => self.write_audio(outgoing, now, bytes)?,
             OutgoingMedia::VideoFrame(_) => self.write_video(outgoing, now, bytes)?,
         }
         self.drive(now, transmit)

@@ -120,7 +120,7 @@ impl Peers {
     /// connection only packetises, encrypts and paces them.
     pub fn send(&mut self, now: Instant, item: &Outgoing, transmit: &mut Transmitter<'_>) -> usize {
         match &item.media.value {
-            OutgoingMedia::Voice(packet) => self.send_audio(now, item, &Arc::from(&packet[..]), transmit),
+            OutgoingMedia::Audio(packet) => self.send_audio(now, item, &Arc::from(&packet[..]), transmit),
             OutgoingMedia::VideoFrame(frame) => self.send_frame(now, item, &Arc::from(&frame.bytes[..]), transmit),
         }
     }

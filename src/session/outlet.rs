@@ -16,7 +16,7 @@ pub struct SessionKey(pub u64);
 #[derive(Clone, Debug)]
 pub enum OutgoingMedia {
     /// 20 ms of audio as an Opus packet.
-    Voice(Bytes),
+    Audio(Bytes),
     /// One encoded frame.
     VideoFrame(EncodedFrame),
 }

@@ -180,7 +180,7 @@ impl Meter {
     }
 
     /// Counts 20 ms of audio that were handed to the socket.
-    pub fn voice_sent(&self, marks: &Marks) {
+    pub fn audio_sent(&self, marks: &Marks) {
         self.while_open(|state| {
             marks.spans().for_each(|(stage, span)| state.audio_stages.entry(stage).or_default().record(span));
         });
@@ -432,7 +432,7 @@ mod tests {
         ] {
             marks.stamp(stage, start + Duration::from_millis(ms));
         }
-        meter.voice_sent(&marks);
+        meter.audio_sent(&marks);
         let report = meter.report();
         let max_ms = |stage: &str| report.audio_stages[stage].max.round() as u32;
         assert_eq!(["jitter_buffer", "queue", "encode", "send"].map(max_ms), [5, 60, 1, 1]);

@@ -277,7 +277,7 @@ impl Session {
             }
             let clock = tick.clock_of(audio.at);
             match self.audio.encode(audio, tick.wall) {
-                Ok(packet) => self.send(packet.map(OutgoingMedia::Voice), clock),
+                Ok(packet) => self.send(packet.map(OutgoingMedia::Audio), clock),
                 Err(_bad) => self.tally.losses.count(Loss::BadPacket),
             }
         }

@@ -1,6 +1,6 @@
 //! `web/openapi.json` compared with the server: every route, every status, every response.
 
-#![expect(clippy::panic, reason = "a test that complains")]
+#![expect(clippy::panic, reason = "the checker panics with its finding")]
 
 use std::collections::BTreeSet;
 
@@ -15,16 +15,16 @@ use super::{TestServer, document, offer, schema, server};
 const TOKEN: &str = "s3cret";
 const METHODS: [&str; 5] = ["get", "post", "patch", "delete", "put"];
 
-/// Described, and not seen by the test below; each for a reason.
+/// Documented responses that the test below does not produce, with the reason.
 const UNSEEN: [(&str, &str, u16); 15] = [
-    // What one client may hold is tested in `limits`.
+    // Limits per client are tested in `limits`.
     ("post", "/v1/sessions", 429),
     ("get", "/v1/sessions/{id}/events", 429),
-    // A body that does not come is waited for for 30 seconds.
+    // A body that does not arrive times out after 30 seconds.
     ("post", "/v1/sessions", 408),
     ("patch", "/v1/sessions/{id}", 408),
     ("post", "/v1/sessions/{id}/speech", 408),
-    // Bodies in chunks and WebSockets are tested in `speech`.
+    // Chunked bodies and WebSockets are tested in `speech`.
     ("post", "/v1/sessions/{id}/speech", 200),
     ("post", "/v1/sessions/{id}/speech", 409),
     ("get", "/v1/sessions/{id}/speech/stream", 101),
@@ -32,7 +32,7 @@ const UNSEEN: [(&str, &str, u16); 15] = [
     ("post", "/v1/sessions/{id}/viewers", 408),
     ("post", "/whep/{id}", 408),
     ("patch", "/whep/{id}/{viewer}", 408),
-    // A session takes its commands fifty times a second: too many of them wait only where it cannot keep up.
+    // A session takes commands 50 times a second: its queue is full only when it cannot keep up.
     ("patch", "/v1/sessions/{id}", 503),
     ("post", "/v1/sessions/{id}/speech", 503),
     ("post", "/v1/sessions/{id}/interrupt", 503),
@@ -54,8 +54,8 @@ impl Checker {
         self.server.ask(method.to_uppercase().parse().expect("a method"), path)
     }
 
-    /// Sends a request of an operation; the answer must be one that the document describes. Gives its JSON or text.
-    async fn see(&mut self, method: &str, path: &str, request: RequestBuilder) -> Value {
+    /// Sends a request of an operation; the response must match the document. Returns its JSON or text.
+    async fn checked(&mut self, method: &str, path: &str, request: RequestBuilder) -> Value {
         let response = request.send().await.expect("an answer");
         let status = response.status().as_u16();
         let described = self.response(method, path, status);
@@ -65,10 +65,10 @@ impl Checker {
         self.seen.insert((method.to_owned(), path.to_owned(), status));
         let (kind, body) = read(response).await;
         let Some(content) = described["content"].as_object() else {
-            assert_eq!(body, Value::from(""), "{method} {path} {status}: a body that is not described");
+            assert_eq!(body, Value::from(""), "{method} {path} {status}: an undocumented body");
             return body;
         };
-        let media = content.get(&kind).unwrap_or_else(|| panic!("{method} {path} {status}: {kind} is not described"));
+        let media = content.get(&kind).unwrap_or_else(|| panic!("{method} {path} {status}: {kind} is not documented"));
         let faults = schema::faults(&self.document, &media["schema"], &body);
         assert!(faults.is_empty(), "{method} {path} {status}: {faults:#?}");
         body
@@ -76,13 +76,13 @@ impl Checker {
 
     fn response(&self, method: &str, path: &str, status: u16) -> Value {
         let described = &self.document["paths"][path][method]["responses"][status.to_string()];
-        assert!(described.is_object(), "{method} {path}: {status} is not described");
+        assert!(described.is_object(), "{method} {path}: {status} is not documented");
         schema::resolved(&self.document, described).clone()
     }
 
-    /// As [`Self::see`], with the token.
-    async fn see_inside(&mut self, method: &str, path: &str, request: RequestBuilder) -> Value {
-        self.see(method, path, request.bearer_auth(TOKEN)).await
+    /// As [`Self::checked`], with the token.
+    async fn checked_with_token(&mut self, method: &str, path: &str, request: RequestBuilder) -> Value {
+        self.checked(method, path, request.bearer_auth(TOKEN)).await
     }
 
     /// Every operation with its path and method.
@@ -96,7 +96,7 @@ impl Checker {
     }
 }
 
-/// The content type without parameters, and the body: JSON where it is JSON, else a string.
+/// The content type without parameters, and the body: JSON if it is JSON, else a string.
 async fn read(response: Response) -> (String, Value) {
     let kind = response.headers().get("content-type").map(|kind| kind.to_str().expect("text").to_owned());
     let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().to_owned();
@@ -131,15 +131,15 @@ async fn the_document_and_the_routes_agree() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_answer_is_as_described_and_every_description_is_seen() {
+async fn every_response_matches_the_document_and_every_documented_response_occurs() {
     let mut checker = Checker::new(server(2, Some(TOKEN)));
     refusals_of_every_route(&mut checker).await;
     facts(&mut checker).await;
-    let place = joins(&mut checker).await;
-    one_session(&mut checker, &place).await;
-    viewers(&mut checker, &place).await;
-    whep(&mut checker, &place).await;
-    streams(&mut checker, &place).await;
+    let session_path = joins(&mut checker).await;
+    one_session(&mut checker, &session_path).await;
+    viewers(&mut checker, &session_path).await;
+    whep(&mut checker, &session_path).await;
+    streams(&mut checker, &session_path).await;
     let described: BTreeSet<(String, String, u16)> = checker
         .operations()
         .into_iter()
@@ -152,11 +152,11 @@ async fn every_answer_is_as_described_and_every_description_is_seen() {
     let unseen: Vec<_> = described.difference(&checker.seen).cloned().collect();
     let mut expected = UNSEEN.map(|(method, path, status)| (method.to_owned(), path.to_owned(), status));
     expected.sort();
-    assert_eq!(unseen, expected, "described, but the server was not seen to answer so");
+    assert_eq!(unseen, expected, "documented responses that did not occur");
     checker.server.close().await;
 }
 
-/// Without the token, with an id that is not UTF-8, and with one of no session.
+/// Requests without the token, with an id that is not UTF-8, and with one of no session.
 async fn refusals_of_every_route(checker: &mut Checker) {
     for (method, path) in checker.operations() {
         let statuses = checker.document["paths"][&path][&method]["responses"].clone();
@@ -167,42 +167,42 @@ async fn refusals_of_every_route(checker: &mut Checker) {
         };
         if statuses.get("401").is_some() {
             let request = ask(checker, "none");
-            let problem = checker.see(&method, &path, request).await;
+            let problem = checker.checked(&method, &path, request).await;
             assert_eq!((&problem["status"], &problem["field"]), (&json!(401), &json!("authorization")), "{path}");
         }
         if path.contains("{id}") {
             for (id, status) in [("%ff", 400), ("none", 404)] {
                 let request = ask(checker, id);
-                let problem = checker.see_inside(&method, &path, request).await;
+                let problem = checker.checked_with_token(&method, &path, request).await;
                 assert_eq!((&problem["status"], &problem["field"]), (&json!(status), &json!("id")), "{method} {path}");
             }
         }
     }
 }
 
-/// What the server says about itself.
+/// Information endpoints.
 async fn facts(checker: &mut Checker) {
     for path in
         ["/v1/server", "/v1/avatars", "/v1/packs", "/v1/gpus", "/v1/sessions", "/healthz", "/readyz", "/metrics"]
     {
         let request = checker.ask("get", path);
-        checker.see_inside("get", path, request).await;
+        checker.checked_with_token("get", path, request).await;
     }
     let path = "/v1/avatars/{name}/still.png";
     for (name, status) in [("mira/still.png?px=128", 200), ("nobody/still.png", 404), ("mira/still.png?px=1", 400)] {
         let request = checker.ask("get", &format!("/v1/avatars/{name}"));
-        checker.see("get", path, request).await;
+        checker.checked("get", path, request).await;
         assert!(checker.seen.contains(&("get".to_owned(), path.to_owned(), status)), "{name}: not {status}");
     }
     let request = checker.ask("get", "/v1/avatars/mira/still.png").header("if-none-match", "*");
-    checker.see("get", path, request).await;
+    checker.checked("get", path, request).await;
     for known in ["none", "*"] {
         let request = checker.ask("get", "/openapi.json").header("if-none-match", known);
-        checker.see("get", "/openapi.json", request).await;
+        checker.checked("get", "/openapi.json", request).await;
     }
 }
 
-/// Joins until the server is full; gives the place of a session.
+/// Joins until the server is full; returns the location of a session.
 async fn joins(checker: &mut Checker) -> String {
     let path = "/v1/sessions";
     let unusable = offer().replace("H264", "VP9").replace("profile-level-id=42e01f", "x=1");
@@ -213,42 +213,42 @@ async fn joins(checker: &mut Checker) -> String {
         ("application/sdp", unusable),
     ] {
         let request = checker.ask("post", path).header("content-type", kind).body(body);
-        checker.see_inside("post", path, request).await;
+        checker.checked_with_token("post", path, request).await;
     }
     let request = checker.ask("post", path).json(&json!({ "sdp": offer(), "options": { "audio": false } }));
-    let joined = checker.see_inside("post", path, request).await;
+    let joined = checker.checked_with_token("post", path, request).await;
     for _ in 0..2 {
         let request = checker.ask("post", path).header("content-type", "application/sdp").body(offer());
-        checker.see_inside("post", path, request).await;
+        checker.checked_with_token("post", path, request).await;
     }
     for path in [path, "/readyz"] {
         let request = checker.ask("get", path);
-        checker.see_inside("get", path, request).await;
+        checker.checked_with_token("get", path, request).await;
     }
     joined["location"].as_str().expect("a location").to_owned()
 }
 
-/// What can be done with a session, its end left out.
-async fn one_session(checker: &mut Checker, place: &str) {
+/// All operations on a session except its end.
+async fn one_session(checker: &mut Checker, session_path: &str) {
     let path = "/v1/sessions/{id}";
-    let request = checker.ask("get", place);
-    checker.see_inside("get", path, request).await;
+    let request = checker.ask("get", session_path);
+    checker.checked_with_token("get", path, request).await;
     let json = |body: String| ("application/json", body);
     for (kind, body) in
         [json(json!({ "avatar": "finn" }).to_string()), json(" ".repeat(5000)), ("text/plain", String::new())]
     {
-        let request = checker.ask("patch", place).header("content-type", kind).body(body);
-        checker.see_inside("patch", path, request).await;
+        let request = checker.ask("patch", session_path).header("content-type", kind).body(body);
+        checker.checked_with_token("patch", path, request).await;
     }
     let path = "/v1/sessions/{id}/stats";
-    let request = checker.ask("get", &format!("{place}/stats"));
-    checker.see_inside("get", path, request).await;
+    let request = checker.ask("get", &format!("{session_path}/stats"));
+    checker.checked_with_token("get", path, request).await;
     let path = "/v1/sessions/{id}/interrupt";
-    let request = checker.ask("post", &format!("{place}/interrupt"));
-    checker.see_inside("post", path, request).await;
+    let request = checker.ask("post", &format!("{session_path}/interrupt"));
+    checker.checked_with_token("post", path, request).await;
     let path = "/v1/sessions/{id}/speech/stream";
-    let request = checker.ask("get", &format!("{place}/speech/stream"));
-    checker.see_inside("get", path, request).await;
+    let request = checker.ask("get", &format!("{session_path}/speech/stream"));
+    checker.checked_with_token("get", path, request).await;
     let path = "/v1/sessions/{id}/speech";
     let voice = include_bytes!("../assets/tone.flac").to_vec();
     for (kind, body) in [
@@ -257,13 +257,13 @@ async fn one_session(checker: &mut Checker, place: &str) {
         ("audio/flac", vec![0; (10 << 20) + 1]),
         ("text/html", b"hello".to_vec()),
     ] {
-        let request = checker.ask("post", &format!("{place}/speech")).header("content-type", kind).body(body);
-        checker.see_inside("post", path, request).await;
+        let request = checker.ask("post", &format!("{session_path}/speech")).header("content-type", kind).body(body);
+        checker.checked_with_token("post", path, request).await;
     }
 }
 
 /// Viewers that join, are refused, and leave.
-async fn viewers(checker: &mut Checker, place: &str) {
+async fn viewers(checker: &mut Checker, session_path: &str) {
     let path = "/v1/sessions/{id}/viewers";
     let unusable = offer().replace("H264", "VP9").replace("profile-level-id=42e01f", "x=1");
     let microphone = json!({ "sdp": offer(), "microphone": true }).to_string();
@@ -274,27 +274,27 @@ async fn viewers(checker: &mut Checker, place: &str) {
         ("text/plain", offer()),
         ("application/sdp", unusable),
     ] {
-        let request = checker.ask("post", &format!("{place}/viewers")).header("content-type", kind).body(body);
-        checker.see_inside("post", path, request).await;
+        let request = checker.ask("post", &format!("{session_path}/viewers")).header("content-type", kind).body(body);
+        checker.checked_with_token("post", path, request).await;
     }
-    let request = checker.ask("post", &format!("{place}/viewers")).json(&json!({ "sdp": offer() }));
-    let joined = checker.see_inside("post", path, request).await;
-    let request = checker.ask("get", &format!("{place}/stats"));
-    let stats = checker.see_inside("get", "/v1/sessions/{id}/stats", request).await;
+    let request = checker.ask("post", &format!("{session_path}/viewers")).json(&json!({ "sdp": offer() }));
+    let joined = checker.checked_with_token("post", path, request).await;
+    let request = checker.ask("get", &format!("{session_path}/stats"));
+    let stats = checker.checked_with_token("get", "/v1/sessions/{id}/stats", request).await;
     assert_eq!(stats["viewers"].as_array().map(Vec::len), Some(2), "{stats}");
     let location = joined["location"].as_str().expect("a location");
     for _ in 0..2 {
-        let request = checker.ask("delete", &format!("{place}/{location}"));
-        checker.see_inside("delete", "/v1/sessions/{id}/viewers/{viewer}", request).await;
+        let request = checker.ask("delete", &format!("{session_path}/{location}"));
+        checker.checked_with_token("delete", "/v1/sessions/{id}/viewers/{viewer}", request).await;
     }
 }
 
-/// A player that speaks WHEP, and more of them than there may be.
-async fn whep(checker: &mut Checker, place: &str) {
+/// WHEP players up to the limit and beyond.
+async fn whep(checker: &mut Checker, session_path: &str) {
     let (path, resource) = ("/whep/{id}", "/whep/{id}/{viewer}");
-    let endpoint = format!("/whep/{}", place.rsplit('/').next().expect("an id"));
+    let endpoint = format!("/whep/{}", session_path.rsplit('/').next().expect("an id"));
     let request = checker.ask("get", &endpoint);
-    checker.see_inside("get", path, request).await;
+    checker.checked_with_token("get", path, request).await;
     let unusable = offer().replace("H264", "VP9").replace("profile-level-id=42e01f", "x=1");
     let post = |checker: &Checker, kind: &str, body: String| {
         checker.ask("post", &endpoint).header("content-type", kind.to_owned()).body(body)
@@ -303,7 +303,7 @@ async fn whep(checker: &mut Checker, place: &str) {
         [("application/json", offer()), ("application/sdp", " ".repeat(1 << 20)), ("application/sdp", unusable)]
     {
         let request = post(checker, kind, body);
-        checker.see_inside("post", path, request).await;
+        checker.checked_with_token("post", path, request).await;
     }
     let response = post(checker, "application/sdp", offer()).bearer_auth(TOKEN).send().await.expect("an answer");
     assert_eq!(response.status(), StatusCode::CREATED);
@@ -322,27 +322,27 @@ async fn whep(checker: &mut Checker, place: &str) {
     ] {
         let request = checker.ask("patch", &location).header("content-type", kind).body(body);
         let request = tag.into_iter().fold(request, |request, tag| request.header("if-match", tag));
-        checker.see_inside("patch", resource, request).await;
+        checker.checked_with_token("patch", resource, request).await;
     }
     let request = checker.ask("delete", &location);
-    checker.see_inside("delete", resource, request).await;
+    checker.checked_with_token("delete", resource, request).await;
     for _ in 0..8 {
         let request = post(checker, "application/sdp", offer());
-        checker.see_inside("post", path, request).await;
+        checker.checked_with_token("post", path, request).await;
     }
-    let request = checker.ask("post", &format!("{place}/viewers")).json(&json!({ "sdp": offer() }));
-    checker.see_inside("post", "/v1/sessions/{id}/viewers", request).await;
+    let request = checker.ask("post", &format!("{session_path}/viewers")).json(&json!({ "sdp": offer() }));
+    checker.checked_with_token("post", "/v1/sessions/{id}/viewers", request).await;
 }
 
-/// The events of a session to its end, and more readers of them than there may be.
-async fn streams(checker: &mut Checker, place: &str) {
+/// The events of a session to its end, and more readers than allowed.
+async fn streams(checker: &mut Checker, session_path: &str) {
     let path = "/v1/sessions/{id}/events";
     let mut streams = Vec::new();
-    // As many as there are places; the last one finds none.
+    // As many as there are slots; the last one is refused.
     let refused = loop {
-        // Of several clients: one alone gets no more than half.
+        // From several clients: one client alone gets at most half of the slots.
         let client = format!("192.0.2.{}", streams.len() / 100);
-        let request = checker.ask("get", &format!("{place}/events")).bearer_auth(TOKEN);
+        let request = checker.ask("get", &format!("{session_path}/events")).bearer_auth(TOKEN);
         let response = request.header("x-forwarded-for", client).send().await.expect("an answer");
         if response.status() != StatusCode::OK {
             break response.status();
@@ -352,10 +352,10 @@ async fn streams(checker: &mut Checker, place: &str) {
     };
     assert_eq!(refused, StatusCode::SERVICE_UNAVAILABLE);
     checker.seen.insert(("get".to_owned(), path.to_owned(), 200));
-    let request = checker.ask("get", &format!("{place}/events"));
-    checker.see_inside("get", path, request).await;
-    let request = checker.ask("delete", place);
-    checker.see_inside("delete", "/v1/sessions/{id}", request).await;
+    let request = checker.ask("get", &format!("{session_path}/events"));
+    checker.checked_with_token("get", path, request).await;
+    let request = checker.ask("delete", session_path);
+    checker.checked_with_token("delete", "/v1/sessions/{id}", request).await;
     let answer = streams.remove(0).text().await.expect("a stream to its end");
     let schema = checker.document["components"]["schemas"]["Event"].clone();
     let events: Vec<Value> = answer
@@ -372,7 +372,7 @@ async fn streams(checker: &mut Checker, place: &str) {
 }
 
 #[test]
-fn bounds_of_the_bitrate_are_described_as_they_are() {
+fn the_documented_bounds_of_the_bitrate_are_those_of_the_code() {
     let document = document();
     let described = &document["components"]["schemas"]["SessionOptions"]["properties"]["bitrate_bps"];
     let bounds = (described["minimum"].as_u64(), described["maximum"].as_u64());
@@ -380,7 +380,7 @@ fn bounds_of_the_bitrate_are_described_as_they_are() {
 }
 
 #[test]
-fn losses_and_stages_are_described_by_their_names() {
+fn losses_and_stages_are_documented_by_name() {
     let document = document();
     let described = |of: &str| -> BTreeSet<String> {
         let properties = &document["components"]["schemas"]["Stats"]["properties"][of]["properties"];
@@ -394,7 +394,7 @@ fn losses_and_stages_are_described_by_their_names() {
 }
 
 #[test]
-fn every_event_of_a_session_is_described() {
+fn every_session_event_is_documented() {
     use visage::session::{Quality, SessionEvent, SpeechState};
     let document = document();
     for event in [

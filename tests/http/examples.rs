@@ -1,4 +1,4 @@
-//! `docs/api.md`: it has every route, and its examples run as they are printed.
+//! `docs/api.md` documents every route, and its examples run as printed.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::{offer, server};
 
 const PAGE: &str = include_str!("../../docs/api.md");
 
-/// Answers to methods that are no examples of their own.
+/// Responses to these methods need no example of their own.
 const METHODS: [&str; 5] = ["get", "post", "patch", "delete", "put"];
 
 #[test]

@@ -1,6 +1,6 @@
-//! A strict reader of Prometheus' text format 0.0.4: it panics at whatever promtool would complain about.
+//! A strict parser of Prometheus' text format 0.0.4: it panics at everything that promtool reports.
 
-#![expect(clippy::panic, reason = "a test that complains")]
+#![expect(clippy::panic, reason = "the checker panics with its finding")]
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,12 @@ pub struct Family {
     pub samples: Vec<(String, BTreeMap<String, String>, f64)>,
 }
 
-/// Ends of names that say another unit than the one Prometheus wants.
+/// Suffixes with another unit than Prometheus' base units.
 const OTHER_UNITS: [&str; 7] = ["_ms", "_us", "_bps", "_kb", "_mb", "_percent", "_ppm"];
 
 /// All families of a page.
 pub fn read(text: &str) -> BTreeMap<String, Family> {
-    assert!(text.ends_with('\n'), "the last line has an end");
+    assert!(text.ends_with('\n'), "the last line ends with a line feed");
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
     let (mut current, mut is_typed) = (String::new(), true);
     for line in text.lines() {
@@ -89,7 +89,7 @@ fn is_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
-/// No series twice; buckets grow, and the last of them holds all.
+/// No series occurs twice; buckets are cumulative, and the last one has the total.
 fn check(name: &str, family: &Family) {
     let mut seen: Vec<(&String, &BTreeMap<String, String>)> = Vec::new();
     let mut last: Option<(BTreeMap<String, String>, f64)> = None;

@@ -1,4 +1,4 @@
-//! A GPU that heats up, fills up and stops answering: admission and what the API reports, with invented readings.
+//! A GPU that heats up, runs out of memory and stops responding: admission and the API, with synthetic readings.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,10 +15,10 @@ use super::{TestServer, document, exposition, offer, portrait, schema, server, s
 
 const GB: u64 = 1_000_000_000;
 
-/// A pack that says that it draws on a card.
-struct OnCard(Portrait);
+/// A pack that claims to run on a GPU.
+struct OnGpu(Portrait);
 
-impl Pack for OnCard {
+impl Pack for OnGpu {
     fn name(&self) -> &str {
         self.0.name()
     }
@@ -44,7 +44,7 @@ impl Pack for OnCard {
     }
 }
 
-/// A server of four sessions, and a second GPU with invented readings, once a second.
+/// A server with four session slots, and a second GPU with synthetic readings, once a second.
 struct Warm {
     server: TestServer,
     watcher: GpuMonitor,
@@ -53,7 +53,7 @@ struct Warm {
 
 impl Warm {
     fn new() -> Self {
-        let server = server_with(Arc::new(OnCard(portrait())), 4, None, 128);
+        let server = server_with(Arc::new(OnGpu(portrait())), 4, None, 128);
         let now = Wall.now();
         Self { watcher: server.sessions.gpu().monitor(now), server, now }
     }
@@ -63,7 +63,7 @@ impl Warm {
         let idle = GpuReading { name: "A \"small\" card".into(), temperature_c: Some(30), ..GpuReading::default() };
         let own = GpuReading {
             index: 1,
-            name: "A card".into(),
+            name: "A GPU".into(),
             temperature_c: Some(temperature_c),
             memory_bytes: Some(24 * GB),
             memory_used_bytes: Some(24 * GB - free_bytes),
@@ -82,7 +82,7 @@ impl Warm {
         (0..seconds).for_each(|_| self.read(temperature_c, 20 * GB));
     }
 
-    /// Tries to join: the status, when to come back, and what was said.
+    /// Tries to join: the status, `Retry-After`, and the body.
     async fn join(&self) -> (StatusCode, Option<String>, Value) {
         let request = self.server.ask(Method::POST, "/v1/sessions").header("content-type", "application/sdp");
         let response = request.body(offer()).send().await.expect("an answer");
@@ -115,7 +115,7 @@ async fn a_hot_gpu_reduces_capacity_and_restores_it_when_it_has_cooled() {
     let ready = json!({ "ready": false, "reasons": [detail] });
     assert_eq!(warm.json("/readyz").await, ready);
     assert_eq!(warm.json("/v1/gpus").await["admission"]["capacity"], 3);
-    // Nobody is sent away; who leaves makes room for nobody while it is still hot.
+    // No session is ended; a session that ends frees no slot while the GPU is hot.
     warm.hold(86, 10);
     assert_eq!(warm.server.sessions.registry().count(), 3);
     let first = warm.server.sessions.registry().list(Wall.now())[0].id.clone();
@@ -144,7 +144,7 @@ async fn a_hot_gpu_reduces_capacity_and_restores_it_when_it_has_cooled() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gpu_without_memory_for_one_more_session_admits_none() {
     let mut warm = Warm::new();
-    // Two fit, whenever they come between two readings.
+    // Two sessions fit, whenever they start between two readings.
     warm.read(60, 2 * GB + GB / 2);
     let joined = [warm.join().await.0, warm.join().await.0, warm.join().await.0];
     assert_eq!(joined, [StatusCode::CREATED, StatusCode::CREATED, StatusCode::SERVICE_UNAVAILABLE]);
@@ -161,7 +161,7 @@ async fn a_gpu_without_memory_for_one_more_session_admits_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn gpu_readings_are_as_described_and_a_silent_gpu_is_in_them() {
+async fn gpu_readings_match_the_document_and_include_a_gpu_that_does_not_respond() {
     let mut warm = Warm::new();
     warm.hold(60, 1);
     let document = document();
@@ -184,7 +184,7 @@ async fn gpu_readings_are_as_described_and_a_silent_gpu_is_in_them() {
     exposition::read(&metrics);
     assert!(metrics.contains("visage_gpu_up{gpu=\"1\"} 0\n"), "{metrics}");
     assert!(metrics.contains("visage_gpu_changes_total{change=\"silent\"} 1\n"), "{metrics}");
-    assert!(!metrics.contains("visage_gpu_temperature_celsius{"), "what is not known is left out: {metrics}");
+    assert!(!metrics.contains("visage_gpu_temperature_celsius{"), "unknown values are omitted: {metrics}");
     warm.server.close().await;
 }
 

@@ -1,4 +1,4 @@
-//! What answers never hold: text of libraries and of the system, with addresses in memory, paths and names of types.
+//! Responses never contain text of libraries or of the system, with memory addresses, paths and type names.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use visage::model::{Animator, AvatarInfo, ModelError, Pack, Still};
 
 use super::{TestServer, offer, portrait, server, server_with};
 
-/// Parts of library text. Content types and codecs are the only words with a slash that answers need.
+/// Parts of library text. Content types and codecs are the only words with a slash that responses need.
 const FOREIGN: [&str; 21] = [
     "0x", "::", "struct ", "enum ", "variant", "expected", "os error", "usize", "u32", "u64", "f64", "String", "Some(",
     "None", "Error", "panicked", "unwrap", ".rs", "/home", "/tmp", "Box<",
@@ -29,7 +29,7 @@ const WITH_SLASH: [&str; 12] = [
     "audio/wav",
 ];
 
-/// Fails if the answer to `request` is no refusal, or holds foreign text.
+/// Fails unless the response to `request` is an error without foreign text.
 async fn check(name: &str, request: RequestBuilder) {
     let response = request.send().await.expect("an answer");
     let status = response.status();
@@ -44,12 +44,12 @@ async fn check(name: &str, request: RequestBuilder) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_refusal_holds_text_of_a_library() {
+async fn no_error_response_contains_text_of_a_library() {
     let server = server(2, None);
     let response =
         server.ask(Method::POST, "/v1/sessions").json(&json!({ "sdp": offer() })).send().await.expect("an answer");
     let joined: Value = response.json().await.expect("JSON");
-    let place = joined["location"].as_str().expect("a location").to_owned();
+    let location = joined["location"].as_str().expect("a location").to_owned();
     for body in [
         "",
         "{",
@@ -71,10 +71,10 @@ async fn no_refusal_holds_text_of_a_library() {
     ] {
         let request = server.ask(Method::POST, "/v1/sessions").header("content-type", "application/json").body(body);
         check(&format!("join {body}"), request).await;
-        let request = server.ask(Method::PATCH, &place).header("content-type", "application/json").body(body);
+        let request = server.ask(Method::PATCH, &location).header("content-type", "application/json").body(body);
         check(&format!("change {body}"), request).await;
     }
-    let speech = format!("{place}/speech");
+    let speech = format!("{location}/speech");
     for (name, file) in files() {
         check(&name, server.ask(Method::POST, &speech).header("content-type", "audio/wav").body(file)).await;
     }
@@ -95,7 +95,7 @@ async fn no_refusal_holds_text_of_a_library() {
         check(path, server.ask(Method::GET, path)).await;
     }
     check(
-        "a query twice",
+        "a repeated query parameter",
         server
             .ask(Method::POST, "/v1/sessions?avatar=a&avatar=b")
             .header("content-type", "application/sdp")
@@ -105,7 +105,7 @@ async fn no_refusal_holds_text_of_a_library() {
     server.close().await;
 }
 
-/// Files that are damaged in every way that a byte set to 0xff, or an end too early, makes.
+/// Files with damage of every kind: a byte set to 0xff at each position, and truncation.
 fn files() -> Vec<(String, Vec<u8>)> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/assets");
     let whole = std::fs::read_dir(folder)
@@ -122,7 +122,7 @@ fn files() -> Vec<(String, Vec<u8>)> {
     damaged
 }
 
-/// A pack whose files are gone, with the error text of the system in it.
+/// A pack with missing files, whose error contains the system's message.
 struct Broken(Portrait);
 
 impl Pack for Broken {
@@ -146,12 +146,12 @@ impl Pack for Broken {
     }
 
     fn still(&self, avatar: &str, side_px: u32) -> Result<Still, ModelError> {
-        self.animator(avatar, side_px).map(|_| unreachable!("it is an error"))
+        self.animator(avatar, side_px).map(|_| unreachable!("it fails"))
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broken_avatar_is_named_without_its_file() {
+async fn an_avatar_that_cannot_be_loaded_is_named_without_its_file() {
     let broken: TestServer = server_with(Arc::new(Broken(portrait())), 1, None, 128);
     check("a session", broken.ask(Method::POST, "/v1/sessions").json(&json!({ "sdp": offer() }))).await;
     check("a still", broken.ask(Method::GET, "/v1/avatars/mira/still.png")).await;

@@ -1,4 +1,4 @@
-//! Who may call, and how much one client may hold: hosts, origins, connections, sessions that never connect, streams.
+//! Which callers are accepted, and limits per client: hosts, origins, connections, sessions that never connect, streams.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -14,7 +14,7 @@ use visage::time::Wall;
 use super::call::Call;
 use super::{TestServer, offer, server_with_limits};
 
-/// The whole answer to a request sent as it is.
+/// The response to a request sent verbatim.
 fn raw(address: SocketAddr, request: String) -> String {
     let mut socket = TcpStream::connect(address).expect("a connection");
     socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
@@ -32,7 +32,7 @@ async fn status_of(server: &TestServer, line: &'static str, headers: &'static st
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_name_that_was_rebound_to_this_machine_and_pages_of_other_sites_are_refused() {
+async fn rebound_host_names_and_foreign_origins_are_refused() {
     let server = server_with_limits(2, ClientLimits::of(2));
     let own = "host: localhost\r\n";
     for line in ["GET /", "GET /v1/server", "GET /healthz", "GET /metrics", "POST /v1/sessions", "GET /nothing"] {
@@ -53,7 +53,7 @@ async fn a_name_that_was_rebound_to_this_machine_and_pages_of_other_sites_are_re
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn offers_that_nobody_connects_leave_room_for_other_clients() {
+async fn offers_that_never_connect_leave_slots_for_other_clients() {
     let server = server_with_limits(8, ClientLimits::of(8));
     let join = |client: &str| {
         let request = server.ask(Method::POST, "/v1/sessions").header("content-type", "application/sdp").body(offer());
@@ -64,7 +64,7 @@ async fn offers_that_nobody_connects_leave_room_for_other_clients() {
     }
     let (code, problem) = status(join("192.0.2.1")).await;
     assert_eq!((code, &problem["code"]), (429, &json!("too_many_unconnected")), "{problem}");
-    assert_eq!(status(join("192.0.2.2")).await.0, 201, "others are let in");
+    assert_eq!(status(join("192.0.2.2")).await.0, 201, "other clients are admitted");
     server.close().await;
 }
 
@@ -76,12 +76,12 @@ async fn status(request: RequestBuilder) -> (u16, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_that_connects_does_not_count_any_more() {
+async fn a_connected_session_does_not_count_as_unconnected() {
     let limits = ClientLimits { unconnected_sessions: 1, ..ClientLimits::of(8) };
     let server = server_with_limits(8, limits);
     for _ in 0..3 {
         let mut call = Call::join(&server, Value::Null).await;
-        assert!(call.live(Duration::from_secs(20), |call| !call.pictures.is_empty()).await);
+        assert!(call.live(Duration::from_secs(20), |call| !call.frames.is_empty()).await);
     }
     let join = || server.ask(Method::POST, "/v1/sessions").header("content-type", "application/sdp").body(offer());
     assert_eq!([status(join()).await.0, status(join()).await.0], [201, 429]);
@@ -89,13 +89,13 @@ async fn a_session_that_connects_does_not_count_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn event_streams_of_one_client_leave_some_for_others() {
+async fn event_streams_of_one_client_leave_slots_for_others() {
     let limits = ClientLimits { event_streams: 2, ..ClientLimits::of(2) };
     let server = server_with_limits(2, limits);
     let (_, joined) = status(server.ask(Method::POST, "/v1/sessions").json(&json!({ "sdp": offer() }))).await;
-    let place = joined["location"].as_str().expect("a location");
+    let location = joined["location"].as_str().expect("a location");
     let stream = |client: &'static str| {
-        let request = server.ask(Method::GET, &format!("{place}/events")).header("x-forwarded-for", client);
+        let request = server.ask(Method::GET, &format!("{location}/events")).header("x-forwarded-for", client);
         async move { request.send().await.expect("an answer") }
     };
     let open = [stream("192.0.2.1").await, stream("192.0.2.1").await];
@@ -106,7 +106,7 @@ async fn event_streams_of_one_client_leave_some_for_others() {
     server.close().await;
 }
 
-/// A connection from another address of this machine; every address in 127.0.0.0/8 is one on Linux.
+/// A connection from another loopback address; on Linux every address in 127.0.0.0/8 is local.
 fn dial(address: SocketAddr, last: u8) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0)).into()).expect("an address");
@@ -115,7 +115,7 @@ fn dial(address: SocketAddr, last: u8) -> TcpStream {
     socket.into()
 }
 
-/// A connection that is counted for certain: it has been answered once, and says nothing from then on.
+/// A connection that certainly counts: it was answered once and is silent from then on.
 fn idle(address: SocketAddr, last: u8) -> TcpStream {
     let mut socket = dial(address, last);
     socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("sent");
@@ -128,10 +128,10 @@ fn idle(address: SocketAddr, last: u8) -> TcpStream {
     socket
 }
 
-/// What is answered to a request for `/healthz` on this connection.
+/// The response to `/healthz` on this connection.
 fn health(mut socket: TcpStream) -> String {
     let mut answer = String::new();
-    // A refused connection may be closed before the request is out.
+    // A refused connection may be closed before the request is sent.
     let _ = socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     let _ = socket.read_to_string(&mut answer);
     answer
@@ -139,7 +139,7 @@ fn health(mut socket: TcpStream) -> String {
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_are_limited_for_each_client_and_in_all() {
+async fn connections_are_limited_per_client_and_in_total() {
     let mut listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     listener.limits = ConnectionLimits { total: 5, per_address: 3, ..ConnectionLimits::of(256) };
     let address = listener.address;
@@ -150,13 +150,13 @@ async fn connections_are_limited_for_each_client_and_in_all() {
         let refused = health(dial(address, 1));
         assert!(refused.starts_with("HTTP/1.1 429 ") && refused.contains("\r\nretry-after: 5\r\n"), "{refused}");
         let body = refused.split_once("\r\n\r\n").expect("a body").1;
-        let problem: Value = serde_json::from_str(body).expect("JSON, as long as it says");
+        let problem: Value = serde_json::from_str(body).expect("JSON of the stated length");
         assert_eq!(problem["code"], "too_many_connections");
         let second: Vec<TcpStream> = (0..2).map(|_| idle(address, 2)).collect();
         let refused = health(dial(address, 3));
         assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("\r\nretry-after: 5\r\n"), "{refused}");
         drop(second);
-        assert!(health(first.remove(0)).starts_with("HTTP/1.1 200 "), "an idle connection is still good");
+        assert!(health(first.remove(0)).starts_with("HTTP/1.1 200 "), "an idle connection still works");
         while !health(dial(address, 3)).starts_with("HTTP/1.1 200 ") {
             std::thread::yield_now();
         }
@@ -165,18 +165,18 @@ async fn connections_are_limited_for_each_client_and_in_all() {
     serving.abort();
 }
 
-/// How long the server lets this connection stand until it closes it.
+/// How long the server keeps this connection open.
 fn open_for(mut socket: TcpStream) -> Duration {
     let from = Wall.now();
     let mut byte = [0];
     let read = socket.read(&mut byte);
-    assert!(matches!(read, Ok(0)), "closed without a word: {read:?}");
+    assert!(matches!(read, Ok(0)), "closed without a response: {read:?}");
     Wall.now() - from
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_say_nothing_are_closed() {
+async fn silent_connections_are_closed() {
     let mut listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let (first_request, next_request) = (Duration::from_millis(200), Duration::from_millis(600));
     listener.limits = ConnectionLimits { first_request, next_request, ..listener.limits };
@@ -187,14 +187,14 @@ async fn connections_that_say_nothing_are_closed() {
         assert!(open_for(dial(address, 1)) >= first_request / 2);
         let mut slow = dial(address, 1);
         slow.write_all(b"GET /healthz HTTP/1.1\r\nhost: loc").expect("sent");
-        assert!(open_for(slow) >= first_request / 2, "half a request is none");
+        assert!(open_for(slow) >= first_request / 2, "half a request does not extend the timeout");
         assert!(open_for(idle(address, 1)) >= next_request / 2);
     });
     tokio::time::timeout(Duration::from_secs(20), checked).await.expect("in time").expect("no failure");
     serving.abort();
 }
 
-/// The program itself, ended when dropped.
+/// A server process, killed on drop.
 struct Program(Child);
 
 impl Drop for Program {
@@ -204,10 +204,10 @@ impl Drop for Program {
     }
 }
 
-/// Today's fault: at 256 open files 300 idle connections of one client locked everybody out for 30 s.
+/// Without the limit per client, 300 idle connections block every other client for 30 s at 256 open files.
 #[cfg(target_os = "linux")]
 #[test]
-fn three_hundred_idle_connections_of_one_client_lock_nobody_out_at_256_open_files() {
+fn at_256_open_files_300_idle_connections_of_one_client_block_no_other_client() {
     let command =
         format!("ulimit -n 256; exec {} serve --json --port 0 --udp-port 0 --log warn", env!("CARGO_BIN_EXE_visage"));
     let child = Command::new("sh").arg("-c").arg(command).stdout(Stdio::piped()).spawn().expect("the program runs");

@@ -1,4 +1,4 @@
-//! Sessions that are really called: what they are asked for changes what is sent, and what is sent shows in the numbers.
+//! Connected sessions: options change what is sent, and what is sent appears in the statistics.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,24 +24,29 @@ fn value(page: &BTreeMap<String, exposition::Family>, family: &str, labels: &[(&
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn options_change_what_is_sent_and_a_live_session_shows_in_every_number() {
+async fn options_change_what_is_sent_and_statistics_show_a_live_session() {
     let server = server_of_size(2, None, 512);
     let options = json!({ "resolution_px": 256, "bitrate_bps": 400_000, "audio": false });
     let (mut held, mut free) = (Call::join(&server, options.clone()).await, Call::join(&server, Value::Null).await);
-    // Two seconds: the numbers of the network and of the line are looked at once a second.
-    let enough = |call: &Call| call.pictures.len() >= 60;
+    // Two seconds: statistics of network and playout are updated once a second.
+    let enough = |call: &Call| call.frames.len() >= 60;
     let lived = tokio::join!(held.live(LIMIT, enough), free.live(LIMIT, enough));
-    assert_eq!(lived, (true, true), "{} and {} pictures", held.pictures.len(), free.pictures.len());
+    assert_eq!(lived, (true, true), "{} and {} pictures", held.frames.len(), free.frames.len());
     assert_eq!((held.width_px(), free.width_px()), (256, 512));
-    assert!(held.voices == 0 && free.voices > 50, "{} and {} packets of voice", held.voices, free.voices);
+    assert!(
+        held.audio_packets == 0 && free.audio_packets > 50,
+        "{} and {} audio packets",
+        held.audio_packets,
+        free.audio_packets
+    );
     let page = metrics(&server).await;
 
-    let (_, session) = response_of(server.ask(Method::GET, &held.place)).await;
+    let (_, session) = response_of(server.ask(Method::GET, &held.location)).await;
     assert_eq!(session["options"], options);
-    let (_, stats) = response_of(server.ask(Method::GET, &format!("{}/stats", held.place))).await;
+    let (_, stats) = response_of(server.ask(Method::GET, &format!("{}/stats", held.location))).await;
     assert_eq!(stats["quality"]["resolution_px"], 256, "{stats}");
     assert!(stats["quality"]["bitrate_bps"].as_u64().is_some_and(|bps| bps <= 400_000), "{stats}");
-    let (_, stats) = response_of(server.ask(Method::GET, &format!("{}/stats", free.place))).await;
+    let (_, stats) = response_of(server.ask(Method::GET, &format!("{}/stats", free.location))).await;
     assert!(stats["quality"]["bitrate_bps"].as_u64().is_some_and(|bps| bps > 400_000), "{stats}");
     let document = document();
     let faults = schema::faults(&document, &document["components"]["schemas"]["Stats"], &stats);
@@ -75,19 +80,19 @@ async fn options_change_what_is_sent_and_a_live_session_shows_in_every_number() 
             |stat: &str| value(&page, family, &[("stat", stat)]).unwrap_or_else(|| panic!("{family} in {page:#?}"));
         assert!(of("min") <= of("median") && of("median") <= of("max") && of("max") > 0.0, "{family} in {page:#?}");
     }
-    // On one machine nothing is lost and clocks agree: that they are there is all.
+    // Over loopback nothing is lost and the clocks agree: only the presence of the values is checked.
     for family in
         ["visage_session_egress_loss_ratio", "visage_session_audio_concealed_ratio", "visage_session_clock_drift_ratio"]
     {
         assert!(value(&page, family, &[("stat", "max")]).is_some(), "{family} in {page:#?}");
     }
 
-    let swap_avatar = server.ask(Method::PATCH, &held.place).json(&json!({ "avatar": "mira" }));
+    let swap_avatar = server.ask(Method::PATCH, &held.location).json(&json!({ "avatar": "mira" }));
     assert_eq!(response_of(swap_avatar).await.0, StatusCode::OK);
-    let before = held.pictures.len();
-    assert!(held.live(LIMIT, |call| call.pictures.len() > before + 10).await);
-    assert_eq!(held.width_px(), 256, "another face keeps to the options");
-    assert_eq!(response_of(server.ask(Method::DELETE, &held.place)).await.0, StatusCode::NO_CONTENT);
+    let before = held.frames.len();
+    assert!(held.live(LIMIT, |call| call.frames.len() > before + 10).await);
+    assert_eq!(held.width_px(), 256, "another avatar keeps the options");
+    assert_eq!(response_of(server.ask(Method::DELETE, &held.location)).await.0, StatusCode::NO_CONTENT);
     let page = metrics(&server).await;
     assert_eq!(value(&page, "visage_sessions_ended_total", &[("reason", "deleted")]), Some(1.0));
     assert_eq!(value(&page, "visage_sessions", &[]), Some(1.0));

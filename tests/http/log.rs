@@ -1,4 +1,4 @@
-//! The log of the program: a session's start, first frame and end, as text and as JSON, and nothing of what is private.
+//! The log: a session's start, first frame and end, as text and as JSON, without private data.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::call::Call;
 
-/// The program itself, ended when dropped.
+/// A server process, killed on drop.
 struct Program(Child);
 
 impl Drop for Program {
@@ -19,7 +19,7 @@ impl Drop for Program {
     }
 }
 
-/// Lets a session live from its start to its end; gives its id and what the program logged.
+/// Runs one session to its end; returns its id and the log.
 async fn log_of_a_session(arguments: &[&str]) -> (String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_visage"));
     command.args(["serve", "--json", "--port", "0", "--udp-port", "0"]).args(arguments);
@@ -30,9 +30,9 @@ async fn log_of_a_session(arguments: &[&str]) -> (String, String) {
     let listening: Value = serde_json::from_str(&line).expect("JSON");
     let url = listening["url"].as_str().expect("a url").to_owned();
     let mut call = Call::join_at(&url, json!({})).await;
-    assert!(call.live(Duration::from_secs(30), |call| call.pictures.len() > 10).await, "a call that lives");
-    let id = call.place.rsplit('/').next().expect("an id").to_owned();
-    let left = Client::new().delete(format!("{url}{}", call.place)).send().await.expect("an answer");
+    assert!(call.live(Duration::from_secs(30), |call| call.frames.len() > 10).await, "the call connects");
+    let id = call.location.rsplit('/').next().expect("an id").to_owned();
+    let left = Client::new().delete(format!("{url}{}", call.location)).send().await.expect("an answer");
     assert_eq!(left.status(), 204);
     let mut log = String::new();
     let mut stderr = program.0.stderr.take().expect("piped");
@@ -41,7 +41,7 @@ async fn log_of_a_session(arguments: &[&str]) -> (String, String) {
     (id, log)
 }
 
-/// What is in every offer and answer, and in every datagram.
+/// Asserts that the log contains nothing of what every offer, answer and datagram contains.
 fn assert_private(log: &str) {
     for private in ["127.0.0.1", "a=", "candidate", "ufrag", "sha-256", "m=video", "ice-pwd"] {
         assert!(!log.contains(private), "{private:?} at info in\n{log}");

@@ -1,4 +1,4 @@
-//! The API over real HTTP: every bad request gets a problem that names the field and a hint, and nothing is left behind.
+//! The API over HTTP: every bad request gets a problem that names the field and a hint, and leaves nothing behind.
 
 mod call;
 mod document;
@@ -30,7 +30,7 @@ use visage_engines::PackFiles;
 
 const DOCUMENT: &[u8] = include_bytes!("../../web/openapi.json");
 
-/// What the server says of itself.
+/// The server's OpenAPI document.
 fn document() -> Value {
     serde_json::from_slice(DOCUMENT).expect("JSON")
 }
@@ -46,38 +46,38 @@ struct TestServer {
     _close: watch::Sender<bool>,
 }
 
-fn server(places: usize, token: Option<&str>) -> TestServer {
-    server_of_size(places, token, 128)
+fn server(slots: usize, token: Option<&str>) -> TestServer {
+    server_of_size(slots, token, 128)
 }
 
-fn server_of_size(places: usize, token: Option<&str>, resolution_px: u32) -> TestServer {
-    server_with(Arc::new(portrait()), places, token, resolution_px)
+fn server_of_size(slots: usize, token: Option<&str>, resolution_px: u32) -> TestServer {
+    server_with(Arc::new(portrait()), slots, token, resolution_px)
 }
 
 fn portrait() -> Portrait {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/packs/portrait");
-    Portrait::open(PackFiles::read(&folder).expect("a whole pack"), &CpuBackend::new()).expect("a pack that opens")
+    Portrait::open(PackFiles::read(&folder).expect("a complete pack"), &CpuBackend::new()).expect("a pack that opens")
 }
 
-/// As many sessions may be unconnected as there are places: tests answer offers that nobody connects.
-fn server_with(pack: Arc<dyn Pack>, places: usize, token: Option<&str>, resolution_px: u32) -> TestServer {
-    let limits = ClientLimits { unconnected_sessions: places, ..ClientLimits::of(places) };
+/// Allows as many unconnected sessions as slots: tests send offers that never connect.
+fn server_with(pack: Arc<dyn Pack>, slots: usize, token: Option<&str>, resolution_px: u32) -> TestServer {
+    let limits = ClientLimits { unconnected_sessions: slots, ..ClientLimits::of(slots) };
     let config =
-        SessionsConfig { max_sessions: places, max_viewers: 6, workers: 1, resolution_px, bitrate_bps: 500_000 };
+        SessionsConfig { max_sessions: slots, max_viewers: 6, workers: 1, resolution_px, bitrate_bps: 500_000 };
     start_server(pack, config, token, limits)
 }
 
-fn server_with_limits(places: usize, limits: ClientLimits) -> TestServer {
+fn server_with_limits(slots: usize, limits: ClientLimits) -> TestServer {
     let config =
-        SessionsConfig { max_sessions: places, max_viewers: 6, workers: 1, resolution_px: 128, bitrate_bps: 500_000 };
+        SessionsConfig { max_sessions: slots, max_viewers: 6, workers: 1, resolution_px: 128, bitrate_bps: 500_000 };
     start_server(Arc::new(portrait()), config, None, limits)
 }
 
 fn start_server(pack: Arc<dyn Pack>, config: SessionsConfig, token: Option<&str>, limits: ClientLimits) -> TestServer {
-    let places = config.max_sessions;
+    let slots = config.max_sessions;
     let sessions = Sessions::open(config, pack, Wall).expect("sessions");
     let host = "127.0.0.1".parse().expect("an address");
-    let net = RtcConfig { host, udp_port: 0, public_ips: Vec::new(), capacity: places };
+    let net = RtcConfig { host, udp_port: 0, public_ips: Vec::new(), capacity: slots };
     let net =
         Arc::new(RtcServer::start(&net, sessions.clone(), sessions.registry().counters(), Wall).expect("an endpoint"));
     let listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
@@ -117,7 +117,7 @@ impl TestServer {
     }
 }
 
-/// The answer's status and its JSON.
+/// Status and JSON of a response.
 async fn response_of(request: RequestBuilder) -> (StatusCode, Value) {
     let response = request.send().await.expect("an answer");
     let status = response.status();
@@ -142,30 +142,30 @@ fn offer() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_is_joined_looked_at_changed_and_left() {
+async fn a_session_is_created_read_changed_and_deleted() {
     let server = server(2, None);
     let (status, joined) =
         response_of(server.ask(Method::POST, "/v1/sessions").json(&json!({ "sdp": offer(), "avatar": "finn" }))).await;
     assert_eq!(status, StatusCode::CREATED, "{joined}");
-    let place = joined["location"].as_str().expect("a location").to_owned();
+    let location = joined["location"].as_str().expect("a location").to_owned();
     assert_eq!(joined["avatar"], "finn");
     assert!(joined["sdp"].as_str().is_some_and(|sdp| sdp.contains("a=msid:visage video")), "{joined}");
-    let (status, stats) = response_of(server.ask(Method::GET, &format!("{place}/stats"))).await;
+    let (status, stats) = response_of(server.ask(Method::GET, &format!("{location}/stats"))).await;
     assert!(
         status.is_success() && stats["frames"]["due"].is_u64() && stats["network"]["is_connected"] == false,
         "{stats}"
     );
-    let (status, changed) = response_of(server.ask(Method::PATCH, &place).json(&json!({ "avatar": "mira" }))).await;
+    let (status, changed) = response_of(server.ask(Method::PATCH, &location).json(&json!({ "avatar": "mira" }))).await;
     assert!(status.is_success() && changed["avatar"] == "mira" && changed["codec"] == "h264", "{changed}");
-    assert_eq!(response_of(server.ask(Method::POST, &format!("{place}/interrupt"))).await.0, StatusCode::NO_CONTENT);
-    assert_eq!(response_of(server.ask(Method::DELETE, &place)).await.0, StatusCode::NO_CONTENT);
-    assert_eq!(response_of(server.ask(Method::DELETE, &place)).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(response_of(server.ask(Method::POST, &format!("{location}/interrupt"))).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(response_of(server.ask(Method::DELETE, &location)).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(response_of(server.ask(Method::DELETE, &location)).await.0, StatusCode::NOT_FOUND);
     assert!(server.sessions.registry().list(Wall.now()).is_empty());
     server.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_server_says_when_to_come_back() {
+async fn a_full_server_answers_with_retry_after() {
     let server = server(1, None);
     let join = || server.ask(Method::POST, "/v1/sessions").header("content-type", "application/sdp").body(offer());
     assert_eq!(join().send().await.expect("an answer").status(), StatusCode::CREATED);
@@ -180,7 +180,7 @@ async fn a_full_server_says_when_to_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_bad_request_is_answered_with_what_is_wrong() {
+async fn every_bad_request_gets_a_problem_that_names_the_fault() {
     let server = server(1, None);
     let post = |kind: &str, body: Vec<u8>| {
         server.ask(Method::POST, "/v1/sessions").header("content-type", kind.to_owned()).body(body)
@@ -231,7 +231,7 @@ async fn every_bad_request_is_answered_with_what_is_wrong() {
 
 #[cfg(not(feature = "vp8"))]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_offer_of_vp8_alone_is_answered_with_the_build_that_takes_it() {
+async fn an_offer_with_only_vp8_is_refused_with_the_feature_that_supports_it() {
     let server = server(1, None);
     let vp8 = offer().replace("H264", "VP8").replace("profile-level-id=42e01f", "x=1");
     let (status, problem) = response_of(server.ask(Method::POST, "/v1/sessions").json(&json!({ "sdp": vp8 }))).await;
@@ -242,7 +242,7 @@ async fn an_offer_of_vp8_alone_is_answered_with_the_build_that_takes_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mutated_bodies_are_refused_and_never_break_anything() {
+async fn mutated_bodies_are_refused_without_side_effects() {
     let server = server(1, None);
     let good = json!({ "sdp": offer(), "avatar": "nobody" }).to_string().into_bytes();
     let mut random = fastrand::Rng::with_seed(4);
@@ -260,7 +260,7 @@ async fn mutated_bodies_are_refused_and_never_break_anything() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_token_is_required_except_where_the_page_starts() {
+async fn the_token_is_required_except_for_the_page() {
     let server = server(1, Some("s3cret"));
     assert_eq!(response_of(server.ask(Method::GET, "/v1/sessions")).await.0, StatusCode::UNAUTHORIZED);
     for wrong in ["s3cres", "s3cre", "s3crets", ""] {

@@ -1,4 +1,4 @@
-//! The server below a path of another site, behind a proxy that removes the path from requests.
+//! The server behind a proxy that publishes it under a path prefix and strips the prefix.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -12,7 +12,7 @@ use super::{offer, server};
 
 const PREFIX: &str = "/site/avatar";
 
-/// A proxy that publishes `server` below [`PREFIX`], one request for each connection.
+/// A proxy that publishes `server` under [`PREFIX`], one request per connection.
 fn proxy(server: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -40,7 +40,7 @@ fn forward(mut client: TcpStream, server: SocketAddr) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_address_in_an_answer_leads_back_through_the_proxy() {
+async fn every_url_in_a_response_leads_through_the_proxy() {
     let server = server(2, None);
     let site = format!("http://{}", proxy(server.address));
     let client = Client::new();
@@ -62,7 +62,7 @@ async fn every_address_in_an_answer_leads_back_through_the_proxy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_prefix_that_leads_to_another_site_is_ignored() {
+async fn a_forwarded_prefix_with_another_host_is_ignored() {
     let server = server(1, None);
     for prefix in ["//evil.example", "https://evil.example", "/a\\b", "/../x"] {
         let avatars = server.ask(Method::GET, "/v1/avatars").header("x-forwarded-prefix", prefix);
@@ -73,7 +73,7 @@ async fn a_prefix_that_leads_to_another_site_is_ignored() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_base_path_is_removed_from_requests_that_still_carry_it() {
+async fn a_base_path_is_removed_from_requests_that_contain_it() {
     let listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let site = format!("http://{}", listener.address);
     let startup = serve::Startup::new(Access::default(), BasePath::parse(PREFIX).expect("a path"));

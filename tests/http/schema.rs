@@ -1,21 +1,21 @@
-//! JSON held against the schemas of the document (JSON Schema 2020-12, the keywords that the document uses).
+//! Validates JSON against the schemas of the document (JSON Schema 2020-12, the keywords that the document uses).
 
-#![expect(clippy::panic, reason = "a test that complains")]
+#![expect(clippy::panic, reason = "the checker panics with its finding")]
 
 use serde_json::Value;
 
-/// Everything in `value` that `schema` does not allow; `document` holds what it refers to.
+/// All violations of `schema` in `value`; `document` contains the referenced schemas.
 pub fn faults(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
     let mut found = Vec::new();
     check(document, schema, value, "answer", &mut found);
     found
 }
 
-/// What a `$ref` stands for, or the thing itself.
+/// The target of a `$ref`, or the value itself.
 pub fn resolved<'a>(document: &'a Value, thing: &'a Value) -> &'a Value {
     let Some(reference) = thing["$ref"].as_str() else { return thing };
     let place = reference.strip_prefix('#').and_then(|pointer| document.pointer(pointer));
-    place.unwrap_or_else(|| panic!("{reference} leads nowhere"))
+    place.unwrap_or_else(|| panic!("{reference} is not in the document"))
 }
 
 fn check(document: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
@@ -49,12 +49,12 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str, found: &mut 
                 true
             }
             "additionalProperties" => {
-                assert_eq!(rule, false, "{at}: the checker knows only false");
+                assert_eq!(rule, false, "{at}: the checker supports only false");
                 let known = schema["properties"].as_object().expect("properties");
                 value.as_object().is_none_or(|fields| fields.keys().all(|name| known.contains_key(name)))
             }
             "description" | "default" | "format" => true,
-            other => panic!("{at}: the checker does not know {other}"),
+            other => panic!("{at}: the checker does not support {other}"),
         };
         if !is_kept {
             found.push(format!("{at}: {keyword} {rule}, found {value}"));
@@ -81,7 +81,7 @@ fn is_of(kind: &str, value: &Value) -> bool {
 }
 
 #[test]
-fn what_a_schema_forbids_is_found() {
+fn violations_of_a_schema_are_found() {
     let document = serde_json::json!({ "side": { "type": ["integer", "null"], "minimum": 2 } });
     let schema = serde_json::json!({
         "type": "object", "required": ["a"], "additionalProperties": false,

@@ -1,4 +1,4 @@
-//! Speech that comes while it is spoken: bodies in chunks and `WebSockets`, by real clients that take their time.
+//! Streaming speech: chunked bodies and `WebSockets`, from clients that send in real time.
 
 use std::time::{Duration, Instant};
 
@@ -17,21 +17,21 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// 40 ms at 24 kHz.
 const CHUNK_SAMPLES: u32 = 960;
 
-/// 40 ms of a loud tone, 16 bits with the low byte first.
+/// 40 ms of a loud tone, 16-bit little-endian.
 fn tone(chunk: u32) -> Vec<u8> {
     let sample = |n: u32| ((f64::from(n) * 0.1).sin() * 20_000.0) as i16;
     (chunk * CHUNK_SAMPLES..(chunk + 1) * CHUNK_SAMPLES).flat_map(|n| sample(n).to_le_bytes()).collect()
 }
 
-/// A request whose body comes in chunks.
+/// A request with a chunked body.
 struct Upload(TcpStream);
 
 impl Upload {
-    async fn begin(server: &TestServer, place: &str, kind: &str) -> Self {
+    async fn begin(server: &TestServer, location: &str, kind: &str) -> Self {
         let address = server.base.trim_start_matches("http://");
         let mut socket = TcpStream::connect(address).await.expect("a connection");
         let head = format!(
-            "POST {place}/speech HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: {kind}\r\n\
+            "POST {location}/speech HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: {kind}\r\n\
              transfer-encoding: chunked\r\n\r\n"
         );
         socket.write_all(head.as_bytes()).await.expect("sent");
@@ -48,7 +48,7 @@ impl Upload {
         self.0.write_all(b"0\r\n\r\n").await.expect("sent");
     }
 
-    /// Status and JSON of the answer, which ends with the connection.
+    /// Status and JSON of the response; the server closes the connection after it.
     async fn answer(mut self) -> (u16, Value) {
         let mut answer = Vec::new();
         self.0.read_to_end(&mut answer).await.expect("an answer");
@@ -66,13 +66,13 @@ async fn session(server: &TestServer) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_body_in_chunks_is_heard_before_its_last_byte_is_sent() {
+async fn a_chunked_body_is_audible_before_its_last_byte_is_sent() {
     let server = server(1, None);
     let mut call = Call::join(&server, Value::Null).await;
-    assert!(call.live(LIMIT, |call| call.voices > 20).await, "the call connects");
-    let mut upload = Upload::begin(&server, &call.place, "audio/pcm;rate=24000").await;
+    assert!(call.live(LIMIT, |call| call.audio_packets > 20).await, "the call connects");
+    let mut upload = Upload::begin(&server, &call.location, "audio/pcm;rate=24000").await;
     let first: Instant = Wall.now();
-    // 2 s of sound, as fast as it is spoken.
+    // 2 s of audio in real time.
     let sending = async {
         for n in 0..50 {
             upload.send(&tone(n)).await;
@@ -84,7 +84,7 @@ async fn a_slow_body_in_chunks_is_heard_before_its_last_byte_is_sent() {
     };
     let living = call.live(Duration::from_secs(4), |_| false);
     let ((last, (status, body)), _) = tokio::join!(sending, living);
-    let loud_at = call.loud_at.expect("the sound is heard");
+    let loud_at = call.loud_at.expect("audible audio");
     eprintln!("first byte to first audible packet: {:?}", loud_at - first);
     assert!(loud_at < last && loud_at - first < Duration::from_millis(800), "{:?}", loud_at - first);
     assert_eq!((status, &body["outcome"]), (200, &json!("finished")), "{body}");
@@ -93,22 +93,22 @@ async fn a_slow_body_in_chunks_is_heard_before_its_last_byte_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_newer_utterance_ends_the_older_request_with_an_answer_that_says_so() {
+async fn a_newer_utterance_ends_the_older_request_and_its_response_says_so() {
     let server = server(1, None);
-    let place = session(&server).await;
-    let mut older = Upload::begin(&server, &place, "audio/pcm").await;
+    let location = session(&server).await;
+    let mut older = Upload::begin(&server, &location, "audio/pcm").await;
     for n in 0..5 {
         older.send(&tone(n)).await;
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     let file = include_bytes!("../assets/tone.m4a").to_vec();
-    let newer = server.ask(Method::POST, &format!("{place}/speech")).header("content-type", "audio/mp4").body(file);
+    let newer = server.ask(Method::POST, &format!("{location}/speech")).header("content-type", "audio/mp4").body(file);
     let (status, accepted) = response_of(newer).await;
     assert_eq!((status.as_u16(), &accepted["utterance"]), (202, &json!(2)), "{accepted}");
     let (status, problem) = older.answer().await;
     assert_eq!((status, &problem["code"]), (409, &json!("interrupted")), "{problem}");
-    // A stream that breaks off is spoken as far as it came.
-    let mut broken = Upload::begin(&server, &place, "audio/l16;rate=24000").await;
+    // A truncated stream is spoken as far as it arrived.
+    let mut broken = Upload::begin(&server, &location, "audio/l16;rate=24000").await;
     broken.send(&tone(0)).await;
     // The server may have closed the connection before the invalid chunk arrives.
     let _ = broken.0.write_all(b"zz\r\n").await;
@@ -117,14 +117,14 @@ async fn a_newer_utterance_ends_the_older_request_with_an_answer_that_says_so() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_sound_interrupts_nothing() {
+async fn a_body_that_is_not_audio_interrupts_nothing() {
     let server = server(1, None);
-    let place = session(&server).await;
-    let mut speaking = Upload::begin(&server, &place, "audio/pcm").await;
+    let location = session(&server).await;
+    let mut speaking = Upload::begin(&server, &location, "audio/pcm").await;
     speaking.send(&tone(0)).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let mut letter = Upload::begin(&server, &place, "audio/wav").await;
-    letter.send(b"dear server, this is a letter and no sound").await;
+    let mut letter = Upload::begin(&server, &location, "audio/wav").await;
+    letter.send(b"this is text and not audio").await;
     letter.end().await;
     let (status, problem) = letter.answer().await;
     assert_eq!((status, &problem["field"]), (422, &json!("body")), "{problem}");
@@ -135,10 +135,10 @@ async fn what_is_no_sound_interrupts_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_web_socket_takes_samples_and_sends_what_becomes_of_them() {
+async fn a_web_socket_takes_samples_and_sends_events() {
     let server = server(1, None);
-    let place = session(&server).await;
-    let url = format!("{}{place}/speech/stream", server.base.replace("http", "ws"));
+    let location = session(&server).await;
+    let url = format!("{}{location}/speech/stream", server.base.replace("http", "ws"));
     let (mut socket, answer) = tokio_tungstenite::connect_async(url).await.expect("a socket");
     assert_eq!(answer.status().as_u16(), 101);
     let text = |value: Value| Message::Text(value.to_string().into());
@@ -154,15 +154,15 @@ async fn a_web_socket_takes_samples_and_sends_what_becomes_of_them() {
     assert_eq!(events.first(), Some(&json!({ "type": "started", "utterance": 1 })), "{events:?}");
     assert!(events.iter().any(|event| event["type"] == "position" && event["queued_ms"].is_u64()), "{events:?}");
     assert_eq!(events.last().expect("an end")["spoken_ms"], 1_000, "{events:?}");
-    // Another way to say something interrupts it.
+    // Speech by another endpoint interrupts it.
     socket.send(start()).await.expect("sent");
     socket.send(Message::Binary(tone(0).into())).await.expect("sent");
     until(&mut socket, "started").await;
-    let path = format!("{place}/interrupt");
+    let path = format!("{location}/interrupt");
     assert_eq!(response_of(server.ask(Method::POST, &path)).await.0, StatusCode::NO_CONTENT);
     let events = until(&mut socket, "interrupted").await;
     assert_eq!(events.last().expect("an end")["utterance"], 2, "{events:?}");
-    assert_eq!(response_of(server.ask(Method::DELETE, &place)).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(response_of(server.ask(Method::DELETE, &location)).await.0, StatusCode::NO_CONTENT);
     let closed = loop {
         match socket.next().await {
             Some(Ok(Message::Close(frame))) => break frame,
@@ -185,7 +185,7 @@ async fn next(socket: &mut Socket) -> Value {
     }
 }
 
-/// All events up to one of this type; positions before the first start are left out.
+/// All events up to one of this type; positions before the first start are skipped.
 async fn until(socket: &mut Socket, kind: &str) -> Vec<Value> {
     let mut events = Vec::new();
     while events.last().is_none_or(|last: &Value| last["type"] != kind) {

@@ -88,7 +88,7 @@ fn begins(payload: &[u8]) -> bool {
     begins_key(payload) || kind == SINGLE || kind == FRAGMENT && is_first_fragment()
 }
 
-/// What a payload adds to the bytes of a frame.
+/// The bytes that a payload adds to a frame.
 fn units(payload: &[u8]) -> Vec<u8> {
     match payload[0] & 31 {
         SEVERAL => {

@@ -15,7 +15,7 @@ use str0m::stats::MediaIngressStats;
 use str0m::{Candidate, Event, Input, Output, Rtc};
 
 use crate::assembly::{Assembly, Whole};
-use crate::voice::Voice;
+use crate::speech::Speech;
 
 pub const SERVER: ([u8; 4], u16) = ([192, 0, 2, 1], 4000);
 pub const CLIENT: ([u8; 4], u16) = ([192, 0, 2, 2], 5000);
@@ -57,12 +57,12 @@ pub struct Client {
     needs_key: bool,
     /// When it requests a keyframe unless a frame arrives.
     asks_at: Option<Instant>,
-    mouth: Mouth,
+    speaker: Speaker,
 }
 
-/// What the client says, and when.
-struct Mouth {
-    voice: Voice,
+/// The speech that the client sends, and when.
+struct Speaker {
+    speech: Speech,
     next_at: Option<Instant>,
     spoken: u64,
     /// How much faster its clock is than the server's.
@@ -70,7 +70,7 @@ struct Mouth {
 }
 
 impl Client {
-    pub fn new(now: Instant, voice: Voice, faster_ppm: f64) -> (Self, String) {
+    pub fn new(now: Instant, speech: Speech, faster_ppm: f64) -> (Self, String) {
         let builder = Rtc::builder().clear_codecs().enable_opus(true, false).enable_h264(true);
         let second = Duration::from_secs(1);
         let builder =
@@ -96,7 +96,7 @@ impl Client {
             assembly: Assembly::default(),
             needs_key: true,
             asks_at: None,
-            mouth: Mouth { voice, next_at: None, spoken: 0, faster_ppm },
+            speaker: Speaker { speech, next_at: None, spoken: 0, faster_ppm },
         };
         (client, offer.to_sdp_string())
     }
@@ -104,11 +104,11 @@ impl Client {
     pub fn accept(&mut self, answer: &str) {
         let answer = SdpAnswer::from_sdp_string(answer).expect("an answer");
         let pending = self.pending.take().expect("an offer");
-        self.rtc.sdp_api().accept_answer(pending, answer).expect("a fitting answer");
+        self.rtc.sdp_api().accept_answer(pending, answer).expect("a matching answer");
     }
 
     /// Payload types of video and of its retransmissions.
-    pub fn picture_types(&self) -> (u8, u8) {
+    pub fn video_payload_types(&self) -> (u8, u8) {
         let video = self.rtc.media(self.video).expect("a video line");
         let used = video.remote_pts().first().copied().expect("a codec in common");
         let params = self.rtc.codec_config().find(|params| params.pt() == used).expect("its parameters");
@@ -121,11 +121,11 @@ impl Client {
 
     /// When it sends speech next.
     pub fn speaks_at(&self) -> Option<Instant> {
-        self.mouth.next_at
+        self.speaker.next_at
     }
 
     pub fn begin_to_speak(&mut self, at: Instant) {
-        self.mouth.next_at = Some(at);
+        self.speaker.next_at = Some(at);
     }
 
     pub fn receive(&mut self, now: Instant, bytes: &[u8]) -> Vec<Vec<u8>> {
@@ -143,11 +143,11 @@ impl Client {
 
     /// Sends the next 20 ms of speech.
     pub fn talk(&mut self, now: Instant) -> Vec<Vec<u8>> {
-        let mouth = &mut self.mouth;
-        mouth.next_at = Some(now + Duration::from_secs_f64(0.02 / (1.0 + mouth.faster_ppm * 1e-6)));
-        let packet = mouth.voice.packets[mouth.spoken as usize % mouth.voice.packets.len()].clone();
-        let time = MediaTime::new(mouth.spoken * 960, Frequency::FORTY_EIGHT_KHZ);
-        mouth.spoken += 1;
+        let speaker = &mut self.speaker;
+        speaker.next_at = Some(now + Duration::from_secs_f64(0.02 / (1.0 + speaker.faster_ppm * 1e-6)));
+        let packet = speaker.speech.packets[speaker.spoken as usize % speaker.speech.packets.len()].clone();
+        let time = MediaTime::new(speaker.spoken * 960, Frequency::FORTY_EIGHT_KHZ);
+        speaker.spoken += 1;
         let Some(writer) = self.rtc.writer(self.audio) else { return Vec::new() };
         let pt = writer.payload_params().next().expect("a codec").pt();
         writer.write(pt, now, time, &*packet).expect("a writer that writes");
@@ -187,19 +187,19 @@ impl Client {
         }
     }
 
-    /// Decodes what this packet completes; requests a keyframe if nothing could be decoded for long.
+    /// Decodes frames completed by this packet; requests a keyframe if nothing could be decoded for too long.
     fn look(&mut self, header: &RtpHeader, payload: &[u8], now: Instant) {
-        let (picture, again) = self.picture_types();
+        let (video, rtx) = self.video_payload_types();
         let kind = *header.payload_type;
-        if kind == picture {
+        if kind == video {
             self.assembly.take(header, header.sequence_number, payload);
-        } else if let Some((original, payload)) = payload.split_first_chunk().filter(|_| kind == again) {
+        } else if let Some((original, payload)) = payload.split_first_chunk().filter(|_| kind == rtx) {
             self.assembly.take(header, u16::from_be_bytes(*original), payload);
         }
         while let Some(whole) = self.assembly.next() {
             self.show(&whole, now);
         }
-        if kind == picture && *self.asks_at.get_or_insert(now + WAIT_FOR_KEY) <= now {
+        if kind == video && *self.asks_at.get_or_insert(now + WAIT_FOR_KEY) <= now {
             self.ask(now);
         }
     }
@@ -208,11 +208,11 @@ impl Client {
         if self.needs_key && !whole.is_key {
             return;
         }
-        let Ok(Some(picture)) = self.decoder.decode(&whole.bytes) else {
+        let Ok(Some(video)) = self.decoder.decode(&whole.bytes) else {
             return self.ask(now);
         };
-        let (width, height) = picture.dimensions();
-        let cells = cells(picture.y(), picture.strides().0, width, height);
+        let (width, height) = video.dimensions();
+        let cells = cells(video.y(), video.strides().0, width, height);
         let (at, bytes) = (u64::from(whole.time), whole.bytes.len());
         self.seen.push(Seen { at, arrived: now, is_key: whole.is_key, bytes, side_px: width, cells });
         (self.needs_key, self.asks_at) = (false, Some(now + WAIT_FOR_PICTURE));

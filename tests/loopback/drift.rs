@@ -1,7 +1,7 @@
-//! An hour with a sender whose clock drifts: do pictures stay with their voice?
+//! An hour with a sender whose clock drifts: video stays in sync with its audio.
 //!
-//! The show, its line and the voice's codec are real. The face draws how loud it is, and the pictures are not coded: what
-//! is asked here is when they are shown, and coding ninety thousand of them would say no more about it.
+//! Session, playout and Opus are real. The animator outputs the loudness of its audio, and frames are not encoded: the test
+//! measures when frames are sent, for which encoding ninety thousand of them is irrelevant.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,14 +15,14 @@ use visage::session::{Inbox, Outgoing, OutgoingMedia, Outlet, Session, SessionKe
 use visage::telemetry::Marks;
 use visage::time::{AudioRtpTime, Rate, SampleIndex, Wall};
 
-/// Every ten seconds the sender says one swell of 300 ms.
+/// Every ten seconds the sender sends one swell of 300 ms.
 const CYCLE_PACKETS: u32 = 500;
 const SWELL_S: f32 = 0.3;
 const HOUR_S: u32 = 3_600;
-/// What an encoder of Opus looks ahead, in seconds: its decoder's voice is late by that.
+/// Look-ahead of the Opus encoder in seconds, by which the decoded audio is late.
 const CODEC_DELAY_S: f64 = 0.0065;
 
-/// Draws how much the voice moved in the 40 ms from the moment that is shown, as a number in the first pixels.
+/// Writes the energy of the audio in the 40 ms from the frame's time on, as a number into the first pixels.
 #[derive(Default)]
 struct Gauge(Vec<(u64, f32)>);
 
@@ -39,33 +39,33 @@ impl Animator for Gauge {
     fn poll(
         &mut self,
         at: SampleIndex,
-        picture: &mut VideoFrame,
+        frame: &mut VideoFrame,
         _marks: &mut Marks,
         _wall: Wall,
     ) -> Result<FramePoll, ModelError> {
         let shown: f32 =
             self.0.iter().filter(|(start, _)| (at.0..at.0 + 640).contains(start)).map(|(_, sum)| sum).sum();
         self.0.retain(|(start, _)| *start >= at.0);
-        picture.planes_mut().0[..4].copy_from_slice(&shown.to_le_bytes());
+        frame.planes_mut().0[..4].copy_from_slice(&shown.to_le_bytes());
         Ok(FramePoll::Ready)
     }
 
     fn reset(&mut self) {}
 }
 
-/// "Encodes" a picture as what the gauge drew.
+/// "Encodes" a frame as the number that the gauge wrote.
 struct Reading;
 
 impl VideoEncoder for Reading {
-    fn encode(&mut self, picture: &VideoFrame, kind: FrameKind) -> Result<EncodedFrame, CodecError> {
-        let bytes = Bytes::copy_from_slice(&picture.planes().0[..4]);
+    fn encode(&mut self, frame: &VideoFrame, kind: FrameKind) -> Result<EncodedFrame, CodecError> {
+        let bytes = Bytes::copy_from_slice(&frame.planes().0[..4]);
         Ok(EncodedFrame { bytes, is_key: kind == FrameKind::Key })
     }
 
     fn set_bitrate(&mut self, _bits_per_second: u32) {}
 }
 
-/// Where the middle of a swell was, weighed by its strength: on the RTP line and on the clock of the sender reports.
+/// The centre of a swell, weighted by its strength: in RTP time and in the time of the sender reports.
 #[derive(Clone, Copy, Default)]
 struct Middle {
     weight: f64,
@@ -81,12 +81,12 @@ impl Middle {
     }
 }
 
-/// The receiver: takes what leaves the show, and finds the middles of swells in pictures and in the voice.
+/// The receiver: takes what the session sends, and finds the centres of swells in video and audio.
 struct Receiver {
     start: Instant,
     decoder: OpusDecoder,
-    pictures: Vec<Middle>,
-    voices: Vec<Middle>,
+    frames: Vec<Middle>,
+    audio_blocks: Vec<Middle>,
     last_at: SampleIndex,
 }
 
@@ -109,35 +109,35 @@ impl Receiver {
         let clock_s = (outgoing.clock - self.start).as_secs_f64();
         self.last_at = outgoing.media.at;
         match &outgoing.media.value {
-            OutgoingMedia::VideoFrame(picture) => {
+            OutgoingMedia::VideoFrame(frame) => {
                 let rtp_s = outgoing.media.at.0 as f64 * 90_000.0 / 16_000.0 / 90_000.0;
-                let shown = f32::from_le_bytes(picture.bytes[..4].try_into().expect("four bytes"));
-                note(&mut self.pictures, f64::from(shown), rtp_s + 0.020, clock_s + 0.020);
+                let shown = f32::from_le_bytes(frame.bytes[..4].try_into().expect("four bytes"));
+                add_strength(&mut self.frames, f64::from(shown), rtp_s + 0.020, clock_s + 0.020);
             }
             // Between swells there is silence, which need not be decoded.
-            OutgoingMedia::Voice(_)
+            OutgoingMedia::Audio(_)
                 if !(4.0..7.0).contains(&(outgoing.media.at.since_start().as_secs_f64() % 10.0)) => {}
-            OutgoingMedia::Voice(packet) => {
+            OutgoingMedia::Audio(packet) => {
                 let rtp_s = outgoing.media.at.0 as f64 * 3.0 / 48_000.0;
                 let samples = self.decoder.decode(packet).expect("our own packet");
                 for (n, part) in samples.chunks(48).enumerate() {
                     let strength: f32 = part.iter().map(|sample| sample * sample).sum();
                     let within_s = (n as f64 + 0.5) / 1_000.0 - CODEC_DELAY_S;
-                    note(&mut self.voices, f64::from(strength), rtp_s + within_s, clock_s + within_s);
+                    add_strength(&mut self.audio_blocks, f64::from(strength), rtp_s + within_s, clock_s + within_s);
                 }
             }
         }
     }
 }
 
-/// Adds to the middle of the swell that this moment is part of. Swells are ten seconds apart, and delays far less.
-fn note(middles: &mut Vec<Middle>, strength: f64, rtp_s: f64, clock_s: f64) {
+/// Adds to the centre of the swell at this time. Swells are ten seconds apart, and delays far less.
+fn add_strength(middles: &mut Vec<Middle>, strength: f64, rtp_s: f64, clock_s: f64) {
     let number = (rtp_s.max(0.0) / 10.0) as usize;
     middles.resize(middles.len().max(number + 1), Middle::default());
     middles[number].add(strength, rtp_s, clock_s);
 }
 
-/// The packets of one cycle; the swell is in its middle.
+/// The packets of one cycle; the swell is in its centre.
 fn cycle() -> Vec<Bytes> {
     let mut encoder = OpusEncoder::new().expect("an encoder");
     let packet = |n: u32| {
@@ -153,14 +153,14 @@ fn cycle() -> Vec<Bytes> {
     (0..CYCLE_PACKETS).map(packet).collect()
 }
 
-/// An hour of it, with packets up to 10 ms late.
+/// An hour of audio, with packets up to 10 ms late.
 fn hour(faster_ppm: f64) -> Receiver {
     let start = Wall.now();
     let receiver = Receiver {
         start,
         decoder: OpusDecoder::new().expect("a decoder"),
-        pictures: Vec::new(),
-        voices: Vec::new(),
+        frames: Vec::new(),
+        audio_blocks: Vec::new(),
         last_at: SampleIndex::ZERO,
     };
     let (sink, inbox) = (Sink(Arc::new(Mutex::new(receiver))), Inbox::new(Arc::default()));
@@ -175,13 +175,13 @@ fn hour(faster_ppm: f64) -> Receiver {
         meter: Arc::default(),
         events: tokio::sync::broadcast::channel(8).0,
     };
-    let mut show = Session::new(parts, 1_000_000, start).expect("a show");
+    let mut session = Session::new(parts, 1_000_000, start).expect("a session");
     let (packets, mut random) = (cycle(), fastrand::Rng::with_seed(5));
     for n in 0..HOUR_S * 50 {
         let spoken_s = f64::from(n) * 0.02 / (1.0 + faster_ppm * 1e-6);
         let arrived = start + Duration::from_secs_f64(spoken_s + 0.02 + random.f64() * 0.01);
-        while show.next_tick() < arrived {
-            show.tick(show.next_tick(), Wall);
+        while session.next_tick() < arrived {
+            session.tick(session.next_tick(), Wall);
         }
         let payload = packets[(n % CYCLE_PACKETS) as usize].clone();
         inbox.push_packet(AudioPacket {
@@ -191,22 +191,22 @@ fn hour(faster_ppm: f64) -> Receiver {
             arrived,
         });
     }
-    drop(show);
-    Arc::into_inner(sink.0).expect("the show is gone").into_inner().expect("a receiver")
+    drop(session);
+    Arc::into_inner(sink.0).expect("the session is dropped").into_inner().expect("a receiver")
 }
 
-/// `VideoFrame` minus voice of every swell, in milliseconds, by RTP time and by the clock of the reports.
+/// Offset between video and audio for every swell, in milliseconds, by RTP time and by the clock of the sender reports.
 fn offsets_ms(receiver: &Receiver) -> Vec<(f64, f64)> {
     let pairs =
-        receiver.pictures.iter().zip(&receiver.voices).filter(|(picture, voice)| picture.weight * voice.weight > 0.0);
-    let offset = |(picture, voice): (&Middle, &Middle)| {
-        let ms = |a: f64, b: f64| (a / picture.weight - b / voice.weight) * 1_000.0;
-        (ms(picture.rtp_s, voice.rtp_s), ms(picture.clock_s, voice.clock_s))
+        receiver.frames.iter().zip(&receiver.audio_blocks).filter(|(frame, audio)| frame.weight * audio.weight > 0.0);
+    let offset = |(frame, audio): (&Middle, &Middle)| {
+        let ms = |a: f64, b: f64| (a / frame.weight - b / audio.weight) * 1_000.0;
+        (ms(frame.rtp_s, audio.rtp_s), ms(frame.clock_s, audio.clock_s))
     };
     pairs.map(offset).collect()
 }
 
-/// The slope of a row of offsets in ms, ten seconds apart, in parts per million.
+/// The slope of offsets in ms, ten seconds apart, in parts per million.
 fn slope_ppm(offsets: &[f64]) -> f64 {
     let middle = (offsets.len() as f64 - 1.0) / 2.0;
     let mean = offsets.iter().sum::<f64>() / offsets.len() as f64;
@@ -220,24 +220,24 @@ fn an_hour_apart(faster_ppm: f64) {
     let receiver = hour(faster_ppm);
     let offsets = offsets_ms(&receiver);
     assert!(offsets.len() >= 355, "{} swells", offsets.len());
-    // The line went by the sender's clock: by our own it would be 0.7 s off.
-    let line_s = receiver.last_at.since_start().as_secs_f64();
-    assert!((line_s - f64::from(HOUR_S)).abs() < 0.2, "the line is {line_s} s long");
+    // Playout followed the sender's clock: the server's own differs by 0.7 s.
+    let audio_s = receiver.last_at.since_start().as_secs_f64();
+    assert!((audio_s - f64::from(HOUR_S)).abs() < 0.2, "{audio_s} s of audio");
     let (by_rtp, by_clock): (Vec<f64>, Vec<f64>) = offsets.into_iter().unzip();
     for offsets in [&by_rtp, &by_clock] {
         let least = offsets.iter().copied().fold(f64::MAX, f64::min);
         let most = offsets.iter().copied().fold(f64::MIN, f64::max);
-        assert!(least > -40.0 && most < 20.0, "pictures are {least} to {most} ms after their voice");
-        assert!(slope_ppm(offsets).abs() < 1.0, "they part by {} ppm", slope_ppm(offsets));
+        assert!(least > -40.0 && most < 20.0, "video is {least} to {most} ms after its audio");
+        assert!(slope_ppm(offsets).abs() < 1.0, "they drift by {} ppm", slope_ppm(offsets));
     }
 }
 
 #[test]
-fn an_hour_with_a_fast_sender_keeps_pictures_with_their_voice() {
+fn video_stays_in_sync_for_an_hour_with_a_sender_200_ppm_fast() {
     an_hour_apart(200.0);
 }
 
 #[test]
-fn an_hour_with_a_slow_sender_keeps_pictures_with_their_voice() {
+fn video_stays_in_sync_for_an_hour_with_a_sender_200_ppm_slow() {
     an_hour_apart(-200.0);
 }

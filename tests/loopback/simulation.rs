@@ -1,4 +1,4 @@
-//! The whole of it: our server's machines, a client and the network between them, on a clock that only exists here.
+//! A simulated call: the server's state factory, a client and the network between them, on a virtual clock.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -21,25 +21,25 @@ use visage::time::{Rate, SampleIndex, Wall};
 use visage_engines::PackFiles;
 
 use crate::client::{CLIENT, Client, SERVER, cells};
+use crate::speech::Speech;
 use crate::test_network::{Impairments, Link};
-use crate::voice::Voice;
 
-/// As often as the net thread looks after its peers.
+/// Interval of the event loop's housekeeping.
 const ROUND: Duration = Duration::from_millis(100);
 
-/// How a world begins.
+/// Parameters of a call.
 pub struct Plan {
     pub face: Arc<dyn Pack>,
     pub resolution_px: u32,
-    pub voice: Voice,
-    /// By how much the client's clock is faster than ours.
+    pub speech: Speech,
+    /// How much faster the client's clock is than the server's.
     pub faster_ppm: f64,
     pub up: Impairments,
     pub down: Impairments,
     pub seed: u64,
 }
 
-pub struct World {
+pub struct Simulation {
     pub start: Instant,
     pub now: Instant,
     pub sessions: Arc<Sessions>,
@@ -47,33 +47,33 @@ pub struct World {
     pub client: Client,
     pub up: Link,
     pub down: Link,
-    /// The server does nothing before this.
+    /// The server does nothing until this time.
     pub stalled_until: Instant,
-    /// What the actor heard and drew.
+    /// Input and output of the animator.
     log: Arc<Mutex<AnimatorLog>>,
-    /// The voice that left the show, and its moments on the line.
-    pub voices: Vec<(SampleIndex, Bytes)>,
+    /// Audio packets that the session sent, with their media times.
+    pub sent_audio: Vec<(SampleIndex, Bytes)>,
     peers: Peers,
-    show: Session,
+    session: Session,
     outlet: mpsc::Receiver<Outgoing>,
     peers_wake_at: Instant,
     next_round: Instant,
 }
 
-/// What an actor heard and drew.
+/// Input and output of an animator.
 #[derive(Default)]
 pub struct AnimatorLog {
-    /// Where the line was heard, and how loud it was there.
-    pub line: Vec<(SampleIndex, f32)>,
-    /// The moments that were drawn, as brightness of squares.
+    /// Times and levels of the received audio.
+    pub received: Vec<(SampleIndex, f32)>,
+    /// Times of the rendered frames, with their brightness by cell.
     pub drawn: Vec<(SampleIndex, Vec<f32>)>,
 }
 
-impl World {
+impl Simulation {
     pub fn new(plan: Plan) -> Self {
         let now = Wall.now();
         let log = Arc::<Mutex<AnimatorLog>>::default();
-        let face = Arc::new(Overheard { face: plan.face, log: Arc::clone(&log) });
+        let face = Arc::new(LoggedPack { face: plan.face, log: Arc::clone(&log) });
         let config = SessionsConfig {
             max_sessions: 1,
             max_viewers: 50,
@@ -81,14 +81,14 @@ impl World {
             resolution_px: plan.resolution_px,
             bitrate_bps: 1_000_000,
         };
-        let sessions = Sessions::open(config, face, Wall).expect("a sessions");
-        let (mut client, offer) = Client::new(now, plan.voice, plan.faster_ppm);
-        let machines = RtcFactory::new(&[SocketAddr::from(SERVER)]);
-        let (rtc, codec, answer) = machines.answer(&offer, now).expect("an answer");
+        let sessions = Sessions::open(config, face, Wall).expect("a session service");
+        let (mut client, offer) = Client::new(now, plan.speech, plan.faster_ppm);
+        let factory = RtcFactory::new(&[SocketAddr::from(SERVER)]);
+        let (rtc, codec, answer) = factory.answer(&offer, now).expect("an answer");
         client.accept(&answer);
         let (sender, outlet) = mpsc::channel(16);
         let request = SessionRequest { codec, ..SessionRequest::default() };
-        let (ticket, show) = sessions.create(&request, Box::new(sender), now).expect("a place");
+        let (ticket, session) = sessions.create(&request, Box::new(sender), now).expect("a session slot");
         let creator = sessions.join(&ticket.id, ViewerRole::Creator, now).expect("a viewer slot");
         let mut peers = Peers::new(Arc::clone(&sessions), sessions.registry().counters());
         peers.add(Box::new(Peer::new(rtc, creator, now)));
@@ -102,22 +102,22 @@ impl World {
             down: Link::new(plan.down, plan.seed ^ 0x5555),
             stalled_until: now,
             log,
-            voices: Vec::new(),
+            sent_audio: Vec::new(),
             peers,
-            show,
+            session,
             outlet,
             peers_wake_at: now,
             next_round: now + ROUND,
         }
     }
 
-    /// Lives for so long.
+    /// Runs for this time.
     pub fn run(&mut self, seconds: f64) {
         let end = self.now + Duration::from_secs_f64(seconds);
-        self.run_until(seconds, |world| world.now >= end);
+        self.run_until(seconds, |sim| sim.now >= end);
     }
 
-    /// Lives until `is_done`; false if the limit comes first.
+    /// Runs until `is_done`; false if the limit comes first.
     pub fn run_until(&mut self, limit_s: f64, is_done: impl Fn(&Self) -> bool) -> bool {
         let end = self.now + Duration::from_secs_f64(limit_s);
         while !is_done(self) {
@@ -126,7 +126,7 @@ impl World {
                 self.now = end;
                 return is_done(self);
             }
-            // A machine whose timer is rounded down asks for the same moment again and again: a real clock would move on.
+            // A state machine with a rounded timer may request the same time repeatedly; a real clock would advance.
             self.now = next.max(self.now + Duration::from_micros(1));
             self.step();
         }
@@ -134,7 +134,7 @@ impl World {
     }
 
     fn next_event(&self) -> Instant {
-        let server = self.peers_wake_at.min(self.show.next_tick()).min(self.next_round);
+        let server = self.peers_wake_at.min(self.session.next_tick()).min(self.next_round);
         let server = self.up.next_at().map_or(server, |at| at.min(server)).max(self.stalled_until);
         let client = self.client.speaks_at().map_or(self.client.wake_at, |at| at.min(self.client.wake_at));
         let client = self.down.next_at().map_or(client, |at| at.min(client));
@@ -164,7 +164,7 @@ impl World {
         sent.iter().for_each(|bytes| self.up.post(self.now, bytes));
     }
 
-    /// Puts a datagram before the server as if the client's address had sent it.
+    /// Delivers a datagram to the server as if it came from the client's address.
     pub fn inject(&mut self, bytes: &[u8]) {
         let Self { peers, down, now, .. } = self;
         let datagram = Datagram { source: SocketAddr::from(CLIENT), destination: SocketAddr::from(SERVER), bytes };
@@ -177,23 +177,23 @@ impl World {
         while let Some(bytes) = self.up.take(now) {
             self.inject(&bytes);
         }
-        while self.show.next_tick() <= now && !self.show.has_ended() {
-            self.show.tick(now, Wall);
+        while self.session.next_tick() <= now && !self.session.has_ended() {
+            self.session.tick(now, Wall);
             self.send();
         }
-        let mut way = |sent: &Transmit| post(&mut self.down, now, sent);
+        let mut transmit = |sent: &Transmit| post(&mut self.down, now, sent);
         if self.next_round <= now {
             self.next_round = now + ROUND;
-            self.peers.remove_ended(now, &mut way);
+            self.peers.remove_ended(now, &mut transmit);
         }
-        self.peers_wake_at = self.peers.handle_timeouts(now, &mut way).unwrap_or(now + ROUND);
+        self.peers_wake_at = self.peers.handle_timeouts(now, &mut transmit).unwrap_or(now + ROUND);
     }
 
     fn send(&mut self) {
         let now = self.now;
         while let Ok(thing) = self.outlet.try_recv() {
-            if let OutgoingMedia::Voice(packet) = &thing.media.value {
-                self.voices.push((thing.media.at, packet.clone()));
+            if let OutgoingMedia::Audio(packet) = &thing.media.value {
+                self.sent_audio.push((thing.media.at, packet.clone()));
             }
             self.peers.send(now, &thing, &mut |sent: &Transmit| post(&mut self.down, now, sent));
         }
@@ -203,7 +203,7 @@ impl World {
         self.log.lock().expect("nobody panics with the log")
     }
 
-    /// What the network says at the server.
+    /// The server's statistics of the network.
     pub fn network(&self) -> NetworkStats {
         self.peers.stats(self.ticket.key).first().expect("a peer").1
     }
@@ -217,19 +217,19 @@ fn post(network: &mut Link, now: Instant, sent: &Transmit) -> Instant {
 /// The built-in pack.
 pub fn portrait() -> Arc<dyn Pack> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/packs/portrait");
-    let files = PackFiles::read(&folder).expect("a whole pack");
+    let files = PackFiles::read(&folder).expect("a complete pack");
     Arc::new(Portrait::open(files, &CpuBackend::new()).expect("a pack that opens"))
 }
 
-/// A pack whose actors keep a log.
-struct Overheard {
+/// A pack whose animators keep a log.
+struct LoggedPack {
     face: Arc<dyn Pack>,
     log: Arc<Mutex<AnimatorLog>>,
 }
 
-struct OverheardActor(Box<dyn Animator>, Arc<Mutex<AnimatorLog>>);
+struct LoggedAnimator(Box<dyn Animator>, Arc<Mutex<AnimatorLog>>);
 
-impl Pack for Overheard {
+impl Pack for LoggedPack {
     fn name(&self) -> &str {
         self.face.name()
     }
@@ -239,7 +239,7 @@ impl Pack for Overheard {
     }
 
     fn animator(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
-        Ok(Box::new(OverheardActor(self.face.animator(avatar, side_px)?, Arc::clone(&self.log))))
+        Ok(Box::new(LoggedAnimator(self.face.animator(avatar, side_px)?, Arc::clone(&self.log))))
     }
 
     fn still(&self, avatar: &str, side_px: u32) -> Result<Still, ModelError> {
@@ -247,26 +247,26 @@ impl Pack for Overheard {
     }
 }
 
-impl Animator for OverheardActor {
+impl Animator for LoggedAnimator {
     fn cadence(&self) -> Cadence {
         self.0.cadence()
     }
 
     fn push_audio(&mut self, block: &PcmBlock, at: SampleIndex) -> Result<(), ModelError> {
-        self.1.lock().expect("nobody panics with the log").line.push((at, block.level()));
+        self.1.lock().expect("nobody panics with the log").received.push((at, block.level()));
         self.0.push_audio(block, at)
     }
 
     fn poll(
         &mut self,
         at: SampleIndex,
-        picture: &mut VideoFrame,
+        frame: &mut VideoFrame,
         marks: &mut Marks,
         wall: Wall,
     ) -> Result<FramePoll, ModelError> {
-        let found = self.0.poll(at, picture, marks, wall)?;
-        let (width, height) = (picture.size().width(), picture.size().height());
-        let drawn = cells(picture.planes().0, width, width, height);
+        let found = self.0.poll(at, frame, marks, wall)?;
+        let (width, height) = (frame.size().width(), frame.size().height());
+        let drawn = cells(frame.planes().0, width, width, height);
         self.1.lock().expect("nobody panics with the log").drawn.push((at, drawn));
         Ok(found)
     }
@@ -276,17 +276,18 @@ impl Animator for OverheardActor {
     }
 }
 
-/// A face without a mouth: noise, of which `busy` of 100 rows change with every picture. It costs an encoder what it is given.
+/// Noise in place of a face, of which `busy_percent` of the rows change in every frame, so that the encoder needs all of its
+/// bitrate.
 pub struct Noise {
-    cards: [AvatarInfo; 1],
+    avatars: [AvatarInfo; 1],
     busy_percent: usize,
 }
 
 impl Noise {
     pub fn pack(busy_percent: usize) -> Arc<dyn Pack> {
         let text = || "noise".to_owned();
-        let card = AvatarInfo { name: text(), title: text(), kind: AvatarKind::Head, background: text() };
-        Arc::new(Self { cards: [card], busy_percent })
+        let avatar = AvatarInfo { name: text(), title: text(), kind: AvatarKind::Head, background: text() };
+        Arc::new(Self { avatars: [avatar], busy_percent })
     }
 }
 
@@ -296,11 +297,11 @@ impl Pack for Noise {
     }
 
     fn avatars(&self) -> Arc<[AvatarInfo]> {
-        self.cards.as_slice().into()
+        self.avatars.as_slice().into()
     }
 
     fn animator(&self, _avatar: &str, _side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
-        Ok(Box::new(NoiseActor(self.busy_percent)))
+        Ok(Box::new(NoiseAnimator(self.busy_percent)))
     }
 
     fn still(&self, avatar: &str, _side_px: u32) -> Result<Still, ModelError> {
@@ -308,9 +309,9 @@ impl Pack for Noise {
     }
 }
 
-struct NoiseActor(usize);
+struct NoiseAnimator(usize);
 
-impl Animator for NoiseActor {
+impl Animator for NoiseAnimator {
     fn cadence(&self) -> Cadence {
         Cadence::per_frame(Rate::new(25, 1).expect("above zero"), 1280)
     }
@@ -322,16 +323,16 @@ impl Animator for NoiseActor {
     fn poll(
         &mut self,
         at: SampleIndex,
-        picture: &mut VideoFrame,
+        frame: &mut VideoFrame,
         _marks: &mut Marks,
         _wall: Wall,
     ) -> Result<FramePoll, ModelError> {
-        let (width, luma) = (picture.size().width(), picture.planes_mut().0);
+        let (width, luma) = (frame.size().width(), frame.planes_mut().0);
         let rows = luma.len() / width;
         for (y, row) in luma.chunks_exact_mut(width).enumerate() {
             let seed = if y * 100 < rows * self.0 { at.0 } else { 1 };
             let mut random = fastrand::Rng::with_seed(seed ^ (y as u64) << 32);
-            // Blotches of four pixels: noise that a codec can still make something of.
+            // Blocks of four pixels: noise that can still be encoded.
             row.chunks_mut(4).for_each(|blotch| blotch.fill(64 + random.u8(..128)));
         }
         Ok(FramePoll::Ready)

@@ -94,11 +94,11 @@ impl Client {
     }
 }
 
-/// Waits for what housekeeping does ten times a second.
+/// Waits for housekeeping, which runs ten times a second.
 async fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    let end = Wall.now() + WHILE;
+    let end = Wall.now() + LIMIT;
     while !is_so() {
-        assert!(Wall.now() < end, "in {WHILE:?}: {what}");
+        assert!(Wall.now() < end, "in {LIMIT:?}: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -110,7 +110,7 @@ fn one_encode_is_sent_to_every_viewer_and_late_ones_start_with_a_keyframe() {
         let (mut creator, joined) = create(&endpoint, SessionLifetime::Creator).await;
         let (mut early, _) = watch(&endpoint, &joined.id).await;
         let many = |client: &Client| client.frame_times().len() >= 25;
-        let both = tokio::join!(creator.live(WHILE, many), early.live(WHILE, many));
+        let both = tokio::join!(creator.live(LIMIT, many), early.live(LIMIT, many));
         assert_eq!(both, (true, true), "{} and {}", creator.frame_times().len(), early.frame_times().len());
 
         let keyframes = creator.keyframes();
@@ -118,10 +118,10 @@ fn one_encode_is_sent_to_every_viewer_and_late_ones_start_with_a_keyframe() {
         let (mut two, _) = watch(&endpoint, &joined.id).await;
         let more = creator.frame_times().len() + 25;
         let all = tokio::join!(
-            creator.live(WHILE, |client| client.frame_times().len() >= more),
-            early.live(WHILE, |client| client.frame_times().len() >= more),
-            one.live(WHILE, many),
-            two.live(WHILE, many),
+            creator.live(LIMIT, |client| client.frame_times().len() >= more),
+            early.live(LIMIT, |client| client.frame_times().len() >= more),
+            one.live(LIMIT, many),
+            two.live(LIMIT, many),
         );
         assert_eq!(all, (true, true, true, true));
         for late in [&one, &two] {
@@ -144,7 +144,7 @@ fn one_encode_is_sent_to_every_viewer_and_late_ones_start_with_a_keyframe() {
 }
 
 #[test]
-fn a_viewer_that_leaves_frees_its_slot_and_the_others_go_on() {
+fn a_viewer_that_leaves_frees_its_slot_and_the_others_continue() {
     runtime().block_on(async {
         let (endpoint, _) = server(2);
         let (mut creator, joined) = create(&endpoint, SessionLifetime::Creator).await;
@@ -153,21 +153,21 @@ fn a_viewer_that_leaves_frees_its_slot_and_the_others_go_on() {
         let refused = endpoint.net.join_viewer(&joined.id, &offer, ViewerRole::ReceiveOnly).await.expect_err("full");
         assert!(matches!(refused, JoinError::Viewer(ViewerError::Full { limit: 2 })), "{refused}");
         let some = |client: &Client| client.frame_times().len() >= 5;
-        assert_eq!(tokio::join!(creator.live(WHILE, some), viewer.live(WHILE, some)), (true, true));
+        assert_eq!(tokio::join!(creator.live(LIMIT, some), viewer.live(LIMIT, some)), (true, true));
 
         let session = endpoint.sessions.find(&joined.id).expect("a session");
         assert!(session.viewers.dismiss(&watching.id) && !session.viewers.dismiss(&watching.id), "once");
-        assert!(viewer.live(WHILE, |client| client.is_closed).await, "its connection is closed");
+        assert!(viewer.live(LIMIT, |client| client.is_closed).await, "its connection is closed");
         assert_eq!(session.viewers.count(), 1);
         let more = creator.frame_times().len() + 10;
-        assert!(creator.live(WHILE, |client| client.frame_times().len() >= more).await, "the creator goes on");
+        assert!(creator.live(LIMIT, |client| client.frame_times().len() >= more).await, "the creator continues");
         watch(&endpoint, &joined.id).await;
         endpoint.net.close().await;
     });
 }
 
 #[test]
-fn a_session_ends_as_its_creator_chose() {
+fn a_session_ends_with_its_creator_or_its_last_viewer_as_requested() {
     runtime().block_on(async {
         for (lifetime, outlives_creator, outlives_viewers) in [
             (SessionLifetime::Creator, false, false),
@@ -185,7 +185,7 @@ fn a_session_ends_as_its_creator_chose() {
             .await;
             assert_eq!(endpoint.sessions.find(&joined.id).is_some(), outlives_creator, "{lifetime:?}");
             session.viewers.dismiss(&watching.id);
-            eventually("everybody left", || session.viewers.count() == 0).await;
+            eventually("all viewers left", || session.viewers.count() == 0).await;
             assert_eq!(endpoint.sessions.find(&joined.id).is_some(), outlives_viewers, "{lifetime:?}");
             endpoint.net.close().await;
         }
@@ -193,7 +193,7 @@ fn a_session_ends_as_its_creator_chose() {
 }
 
 #[test]
-fn a_session_without_a_viewer_encodes_nothing_and_is_watched_when_somebody_comes() {
+fn a_session_without_a_viewer_encodes_nothing_until_one_joins() {
     runtime().block_on(async {
         let (endpoint, encoded) = server(3);
         let options = SessionOptions { lifetime: SessionLifetime::UntilDeleted, ..SessionOptions::default() };
@@ -202,9 +202,9 @@ fn a_session_without_a_viewer_encodes_nothing_and_is_watched_when_somebody_comes
         for _ in 0..2 {
             let before = encoded.load(Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(300)).await;
-            assert_eq!(encoded.load(Ordering::Relaxed), before, "nobody watches");
+            assert_eq!(encoded.load(Ordering::Relaxed), before, "there is no viewer");
             let (mut viewer, watching) = watch(&endpoint, &session.id).await;
-            assert!(viewer.live(WHILE, |client| client.frame_times().len() >= 10).await);
+            assert!(viewer.live(LIMIT, |client| client.frame_times().len() >= 10).await);
             assert!(viewer.of(MediaKind::Video)[0].is_key);
             session.viewers.dismiss(&watching.id);
             eventually("it left", || session.viewers.count() == 0).await;
@@ -215,7 +215,7 @@ fn a_session_without_a_viewer_encodes_nothing_and_is_watched_when_somebody_comes
 }
 
 #[test]
-fn the_microphone_has_one_owner_and_what_others_send_is_not_heard() {
+fn the_microphone_has_one_owner_and_audio_of_others_is_ignored() {
     runtime().block_on(async {
         let (endpoint, _) = server(3);
         let (_creator, joined) = create(&endpoint, SessionLifetime::Viewers).await;
@@ -227,7 +227,7 @@ fn the_microphone_has_one_owner_and_what_others_send_is_not_heard() {
         };
         let refused = speak().await.err().expect("taken");
         assert!(matches!(refused, JoinError::Viewer(ViewerError::MicrophoneTaken)), "{refused}");
-        // An offer to send is answered as sendonly: there is nothing to hear.
+        // An offer to send is answered as sendonly: no audio is received.
         let (_, offer) = Client::offering(&CALL).await;
         let silent = endpoint.net.join_viewer(&joined.id, &offer, ViewerRole::ReceiveOnly).await.expect("a slot");
         assert!(!silent.answer.contains("a=sendrecv") && silent.answer.contains("a=sendonly"), "{}", silent.answer);
@@ -237,8 +237,8 @@ fn the_microphone_has_one_owner_and_what_others_send_is_not_heard() {
         eventually("the creator left", || session.viewers.count() == 1).await;
         let (mut speaker, taken) = speak().await.expect("the microphone is free");
         assert!(taken.answer.contains("a=sendrecv"), "{}", taken.answer);
-        speaker.next_voice = Some(Wall.now());
-        assert!(speaker.live(WHILE, |client| client.frame_times().len() >= 10).await);
+        speaker.next_audio = Some(Wall.now());
+        assert!(speaker.live(LIMIT, |client| client.frame_times().len() >= 10).await);
         endpoint.net.close().await;
     });
 }

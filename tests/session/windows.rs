@@ -11,7 +11,7 @@ use visage::session::{NewAnimator, Outgoing, OutgoingMedia, SessionCommand};
 use visage::telemetry::{Loss, Marks};
 use visage::time::{Rate, SampleIndex, Wall};
 
-use crate::{LevelFace, Rig, Tray, loud_and_bright, portrait, rig, voice};
+use crate::{LevelFace, Rig, SentItems, loud_and_bright, portrait, rig, speech_packets};
 
 const FRAME: u64 = 640;
 const WINDOW_FRAMES: u64 = 25;
@@ -52,7 +52,7 @@ struct Windowed {
     next_window: u64,
     windows: VecDeque<Window>,
     pushed: SampleIndex,
-    /// When the device has finished, or given up, its last window.
+    /// When the device finished or discarded its last window.
     free_at: Instant,
     /// The audio before this was discarded.
     rest_until: SampleIndex,
@@ -72,7 +72,7 @@ impl Windowed {
         }
     }
 
-    /// Moves the device on to the present: it starts a window when it has finished the one before.
+    /// Advances the device to the present: it starts a window when it has finished the previous one.
     fn run_device(&mut self) {
         let now = self.device.now();
         for window in &mut self.windows {
@@ -85,7 +85,7 @@ impl Windowed {
         }
     }
 
-    /// Gives up the windows that end before `at`, also the one that the device computes.
+    /// Discards the windows that end before `at`, including the one being computed.
     fn discard_before(&mut self, at: SampleIndex) {
         let is_running = |window: &Window| window.started.is_some() && !self.is_done(window);
         if self.windows.iter().any(|window| window.end() <= at && is_running(window)) {
@@ -158,18 +158,18 @@ impl Live {
     fn new(cost: fn(u64) -> Duration) -> Self {
         let clock = Arc::new(Mutex::new(Wall.now()));
         let rig = rig(Box::new(Windowed::new(Device { now: Arc::clone(&clock), cost })), 64);
-        let packets = voice(rig.start, 0.2, 20.0, 120.0);
+        let packets = speech_packets(rig.start, 0.2, 20.0, 120.0);
         Self { rig, clock, packets }
     }
 
-    /// What leaves until `seconds`, and at which tick.
+    /// What is sent until `seconds`, and at which tick.
     fn until(&mut self, seconds: f64) -> Vec<(Instant, Outgoing)> {
         let end = self.rig.start + Duration::from_secs_f64(seconds);
         let mut left = Vec::new();
         while self.rig.session.next_tick() < end {
             *self.clock.lock().expect("a clock") = self.rig.session.next_tick();
             let now = self.rig.step(&mut self.packets);
-            left.extend(Tray::take(&self.rig.tray).into_iter().map(|thing| (now, thing)));
+            left.extend(SentItems::take(&self.rig.sent).into_iter().map(|thing| (now, thing)));
         }
         left
     }
@@ -187,7 +187,7 @@ fn frame_times(left: &[(Instant, Outgoing)]) -> Vec<u64> {
     left.iter().filter(|(_, out)| is_video(out)).map(|(_, out)| out.media.at.0).collect()
 }
 
-/// Every frame has the clock of the audio of its time, and leaves at most `slack` after it.
+/// Asserts that every frame has the clock of the audio of its time, and is sent at most `slack` after it.
 fn assert_in_step(left: &[(Instant, Outgoing)], slack: Duration) {
     let frames = left.iter().filter(|(_, out)| is_video(out));
     for (shown, frame) in frames {
@@ -239,18 +239,18 @@ fn a_late_window_loses_the_frames_whose_time_has_passed_before_they_are_encoded(
 }
 
 #[test]
-fn a_window_whose_time_has_passed_is_not_waited_for() {
-    // Window 3 would be computed at 6.5 s: it is given up at 6 s, and window 4 follows at 6.3 s.
+fn a_window_whose_time_has_passed_is_discarded() {
+    // Window 3 would be complete at 6.5 s: it is discarded at 6 s, and window 4 follows at 6.3 s.
     let mut live = Live::new(|window| Duration::from_millis(if window == 3 { 2500 } else { 300 }));
     let times = frame_times(&live.until(12.0));
     let of = |window: u64| times.iter().filter(|at| **at / WINDOW == window).count();
     assert_eq!((of(2), of(3), of(5)), (25, 0, 25));
-    assert!((17..=18).contains(&of(4)), "{} frames of the window behind", of(4));
+    assert!((17..=18).contains(&of(4)), "{} frames of the next window", of(4));
     assert_eq!(live.lost(Loss::LateFrame), (25 - of(3) + 25 - of(4)) as u64);
 }
 
 #[test]
-fn an_interrupt_stops_sound_and_picture_within_100_ms_though_two_seconds_are_queued() {
+fn an_interrupt_stops_audio_and_video_within_100_ms_although_two_seconds_are_queued() {
     let mut live = Live::new(|_window| Duration::from_millis(700));
     let before = live.until(7.02);
     live.rig.inbox.push_command(SessionCommand::Interrupt).expect("room for a command");
@@ -265,16 +265,16 @@ fn an_interrupt_stops_sound_and_picture_within_100_ms_though_two_seconds_are_que
     for times in [loud, bright] {
         let (old, new): (Vec<_>, Vec<_>) = times.iter().map(since).partition(|after_s| *after_s < 1.9);
         assert!(old.iter().all(|after_s| *after_s <= 0.1), "{old:?} of the old utterance");
-        assert!(new.len() > 20, "the microphone speaks on and is heard again");
+        assert!(new.len() > 20, "speech from the microphone continues");
     }
-    // The picture does not freeze: the avatar rests, 25 times a second.
+    // The video does not freeze: the avatar idles at 25 frames a second.
     let rest = after.iter().filter(|(at, out)| is_video(out) && since(at) < 1.9).count();
     assert!((46..=48).contains(&rest), "{rest} frames in 1.9 s of rest");
     assert!(live.lost(Loss::StaleUtterance) >= 99, "{} blocks discarded", live.lost(Loss::StaleUtterance));
 }
 
 #[test]
-fn a_swap_to_a_shorter_look_ahead_goes_on_in_step_at_once() {
+fn a_swap_to_a_shorter_look_ahead_is_in_step_at_once() {
     let mut live = Live::new(|_window| Duration::from_millis(700));
     let before = live.until(6.0);
     let face = NewAnimator(Box::new(LevelFace::default()));

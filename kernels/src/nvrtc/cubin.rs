@@ -1,4 +1,4 @@
-//! What a compiled kernel is, as far as it is looked at: an ELF file for NVIDIA's cards that says which.
+//! A compiled kernel: an ELF file for one compute capability.
 //!
 //! Decides whether bytes are complete enough to pass to a driver, which does not receive their length.
 
@@ -6,7 +6,7 @@ use visage_engines::Sm;
 
 use crate::reference::Source;
 
-/// A compiled source, from the compiler itself or from a cache that holds it to its digest.
+/// A compiled source, from the compiler or from a cache that verified its digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cubin {
     source: Source,
@@ -14,27 +14,27 @@ pub struct Cubin {
 }
 
 impl Cubin {
-    /// Looks at what a compiler made or a cache kept.
+    /// Checks what a compiler produced or a cache stored.
     ///
     /// # Errors
-    /// With what it is, if that is no cubin for these cards.
+    /// With what the bytes are, if not a cubin for this compute capability.
     pub(super) fn of(source: Source, sm: Sm, bytes: Vec<u8>) -> Result<Self, String> {
-        match card_of(&bytes)? {
+        match sm_of(&bytes)? {
             found if found == sm => Ok(Self { source, bytes }),
             found => Err(format!("one for {found}")),
         }
     }
 
-    /// Bytes that are said to be the source's kernels.
+    /// Bytes that the caller vouches for.
     ///
     /// # Safety
-    /// They must be a whole cubin, or what a stand-in for the driver takes for one, with all kernels of the source.
+    /// They must be a complete cubin, or what the stub driver accepts as one, with all kernels of the source.
     #[must_use]
     pub unsafe fn trusted(source: Source, bytes: Vec<u8>) -> Self {
         Self { source, bytes }
     }
 
-    /// What it was compiled from.
+    /// The source it was compiled from.
     #[must_use]
     pub fn source(&self) -> Source {
         self.source
@@ -47,18 +47,18 @@ impl Cubin {
     }
 }
 
-/// ELF's number of NVIDIA's cards.
+/// ELF's machine number of CUDA.
 const CUDA: u16 = 190;
-/// From this ABI on the flags have the card in their second byte; before, in their first.
+/// From this ABI version on, the flags have the SM in their second byte; before, in the first.
 const SECOND_BYTE_ABI: u8 = 8;
-/// Bytes of a 64-bit file's header.
+/// Header length of a 64-bit ELF file.
 const HEADER_BYTES: usize = 64;
 
-/// The cards that a cubin is for.
+/// The compute capability that a cubin is for.
 ///
 /// # Errors
-/// With what it is instead.
-pub fn card_of(bytes: &[u8]) -> Result<Sm, String> {
+/// With what the bytes are instead.
+pub fn sm_of(bytes: &[u8]) -> Result<Sm, String> {
     let header = bytes.first_chunk::<HEADER_BYTES>().ok_or_else(|| format!("{} bytes", bytes.len()))?;
     if header[..6] != *b"\x7fELF\x02\x01" {
         return Err("no 64-bit ELF file".to_owned());
@@ -71,7 +71,7 @@ pub fn card_of(bytes: &[u8]) -> Result<Sm, String> {
     let sections = u64::from(half(58)) * u64::from(half(60));
     let end = sections_at.saturating_add(sections);
     if sections == 0 || end > bytes.len() as u64 {
-        return Err(format!("a file that is cut off: {} bytes of at least {end}", bytes.len()));
+        return Err(format!("a truncated file: {} bytes of at least {end}", bytes.len()));
     }
     let number = if header[8] < SECOND_BYTE_ABI { header[48] } else { header[49] };
     Ok(Sm::new(number / 10, number % 10))
@@ -81,7 +81,7 @@ pub fn card_of(bytes: &[u8]) -> Result<Sm, String> {
 mod tests {
     use super::*;
 
-    /// A header with its table of sections behind it.
+    /// A header followed by its section header table.
     fn file(abi: u8, flags: u32) -> Vec<u8> {
         let mut bytes = vec![0; 192];
         bytes[..9].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1, 1, 0x33, abi]);
@@ -93,24 +93,24 @@ mod tests {
     }
 
     #[test]
-    fn the_card_stands_where_the_abi_has_it() {
+    fn the_sm_is_read_from_the_byte_of_the_abi_version() {
         // As NVRTC 12.9 writes them.
         for (abi, flags, sm) in [(7, 0x0059_0559, Sm::SM89), (7, 0x004b_054b, Sm::SM75), (8, 0x0600_7802, Sm::SM120)] {
-            assert_eq!(card_of(&file(abi, flags)), Ok(sm));
+            assert_eq!(sm_of(&file(abi, flags)), Ok(sm));
         }
         assert!(Cubin::of(Source::Mel, Sm::SM90, file(7, 0x0059_0559)).expect_err("another").contains("8.9"));
     }
 
     #[test]
-    fn what_is_cut_off_or_foreign_is_no_cubin() {
+    fn truncated_and_foreign_files_are_not_cubins() {
         let whole = file(7, 0x0059_0559);
         for bytes in [&whole[..191], &whole[..63], b"", b"PTX"] {
-            assert!(card_of(bytes).is_err());
+            assert!(sm_of(bytes).is_err());
         }
         let mut foreign = whole.clone();
         foreign[18] = 62;
-        assert!(card_of(&foreign).expect_err("x86-64").contains("62"));
+        assert!(sm_of(&foreign).expect_err("x86-64").contains("62"));
         foreign[..4].copy_from_slice(b"!<ar");
-        assert!(card_of(&foreign).is_err());
+        assert!(sm_of(&foreign).is_err());
     }
 }

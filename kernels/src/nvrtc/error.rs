@@ -1,4 +1,4 @@
-//! Why there is no compiler for kernels, or no kernel, and what to do about it.
+//! Errors of NVRTC and of compiling kernels, with what to do.
 
 use std::path::PathBuf;
 
@@ -8,84 +8,84 @@ use visage_engines::{Sm, Version, listed};
 
 use crate::libraries::NVRTC;
 
-/// What to type to have it.
+/// How to install it.
 const INSTALL: &str = "pip install nvidia-cuda-nvrtc-cu12, or CUDA's toolkit 12 or 13, or give the library or its folder with --nvrtc-lib";
 
-/// Why there is no NVRTC.
+/// Why NVRTC is not available.
 #[derive(Debug, Error)]
 pub enum NvrtcError {
-    /// It was nowhere.
-    #[error("wanted {}, looked in: {}; {INSTALL}", NVRTC[..2].join(" or "), searched.join("; "))]
+    /// It was not found.
+    #[error("wanted {}, searched: {}; {INSTALL}", NVRTC[..2].join(" or "), searched.join("; "))]
     Missing {
-        /// Where it was looked for and what was there.
+        /// The places searched and what was there.
         searched: Vec<String>,
     },
-    /// It is too old, or newer than what is known.
+    /// It is too old, or newer than supported.
     #[error("wanted NVRTC 12 or 13, found {found}: {}; {INSTALL}", path.display())]
     Version {
-        /// What it says.
+        /// Its version.
         found: Version,
-        /// Which file.
+        /// Its file.
         path: PathBuf,
     },
     /// It is another library.
     #[error("wanted NVRTC, found a library without {call}: {}; {INSTALL}", path.display())]
     Foreign {
-        /// What it lacks.
+        /// The missing function.
         call: &'static str,
-        /// Which file.
+        /// Its file.
         path: PathBuf,
     },
 }
 
-/// Why there is no kernel.
+/// Why a kernel is not available.
 #[derive(Debug, Error)]
 pub enum CompileError {
-    /// The compiler does not know the cards.
+    /// The compiler does not support the GPUs.
     #[error("wanted kernels for {sm}, found NVRTC {version}, which compiles for {}", listed(knows))]
     UnknownSm {
-        /// The cards.
+        /// The compute capability.
         sm: Sm,
-        /// The compiler.
+        /// The compiler's version.
         version: Version,
-        /// What it knows.
+        /// The supported compute capabilities.
         knows: Vec<Sm>,
     },
-    /// The source is wrong, or the compiler.
-    #[error("NVRTC {version} did not compile {name}.cu for {sm}: {said}")]
+    /// The compiler rejected the source.
+    #[error("NVRTC {version} cannot compile {name}.cu for {sm}: {said}")]
     Source {
-        /// Which source.
+        /// The source.
         name: &'static str,
-        /// For which cards.
+        /// The compute capability.
         sm: Sm,
-        /// The compiler.
+        /// The compiler's version.
         version: Version,
-        /// What it said.
+        /// Its message.
         said: String,
     },
-    /// What it made is no kernel for these cards.
+    /// The result is not a cubin for these GPUs.
     #[error("wanted a cubin of {name}.cu for {wanted}, found {found}")]
     Cubin {
-        /// Which source.
+        /// The source.
         name: &'static str,
-        /// For which cards.
+        /// The compute capability.
         wanted: Sm,
-        /// What it is.
+        /// What the result is.
         found: String,
     },
-    /// There is none in the cache, and nothing to make one with.
+    /// The cache has none, and there is no compiler.
     #[error("wanted a cubin of {name}.cu for {sm}, found none in {}, and {source}", folder.display())]
     NoCompiler {
-        /// Which source.
+        /// The source.
         name: &'static str,
-        /// For which cards.
+        /// The compute capability.
         sm: Sm,
-        /// Where it was looked for.
+        /// The folder of the cache.
         folder: PathBuf,
-        /// Why it cannot be made.
+        /// Why there is no compiler.
         source: NvrtcError,
     },
-    /// The cache's files.
+    /// The cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
 }

@@ -1,4 +1,4 @@
-//! NVRTC: found, asked for its version and cards, kept for as long as it compiles.
+//! NVRTC: found, queried for its version and supported GPUs, loaded as long as it compiles.
 
 use std::error::Error;
 use std::ffi::{CStr, CString, c_char, c_int};
@@ -20,25 +20,25 @@ pub struct Nvrtc {
     calls: Calls,
     version: Version,
     path: PathBuf,
-    /// The calls point into it; the second is what it looks up its own functions in.
+    /// Keeps the function pointers valid; the second library resolves symbols of the first.
     _libraries: (Option<Library>, Library),
 }
 
-/// What a call answers if its part in another library is not there.
+/// NVRTC's status if its builtins library is missing.
 const NO_BUILTINS: c_int = 7;
 
 impl Nvrtc {
-    /// Loads the first library of a version that is known among `places`.
+    /// Loads the first library of a supported version among `places`.
     ///
     /// # Errors
-    /// With all that was searched if there is none; with what is wrong if the first that loads is not it.
+    /// With all places searched if there is none; with the fault of the first file that loads but is not NVRTC.
     pub fn load(places: &[Place]) -> Result<Self, NvrtcError> {
         let mut searched = Vec::new();
         for place in places {
             for name in NVRTC {
                 match place.holds(name) {
                     Searched::Nothing(said) => searched.push(said),
-                    // SAFETY: loading runs the library's initialisers. The user chose the path, or it lies where NVRTC is
+                    // SAFETY: loading runs the library's initialisers. The user chose the path, or it is where NVRTC is
                     // installed; NVIDIA's library may be loaded from any thread.
                     Searched::Found(path) => match unsafe { Library::new(&path) } {
                         Ok(library) => return Self::of(library, path),
@@ -68,19 +68,19 @@ impl Nvrtc {
         Ok(Self { calls, version, path, _libraries: libraries })
     }
 
-    /// Its version: two numbers, as it says no more.
+    /// Its version: it reports two numbers only.
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// What was loaded.
+    /// The loaded file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The cards that it compiles for.
+    /// The compute capabilities that it supports.
     #[must_use]
     pub fn knows(&self) -> Vec<Sm> {
         let mut count = 0;
@@ -89,17 +89,17 @@ impl Nvrtc {
             return Vec::new();
         }
         let mut all = vec![0; count.max(0) as usize];
-        // SAFETY: there is room for as many as it just said.
+        // SAFETY: there is room for the number just reported.
         if unsafe { (self.calls.nvrtcGetSupportedArchs)(all.as_mut_ptr()) } != 0 {
             return Vec::new();
         }
         all.iter().map(|number| Sm::new((number / 10) as u8, (number % 10) as u8)).collect()
     }
 
-    /// Compiles a source for cards, none of which need be here.
+    /// Compiles a source for a compute capability; needs no GPU.
     ///
     /// # Errors
-    /// If it does not know the cards, or with what it says.
+    /// If it does not support the compute capability, or with its message.
     pub fn compile(&self, source: Source, sm: Sm) -> Result<Vec<u8>, CompileError> {
         let knows = self.knows();
         if !knows.contains(&sm) {
@@ -115,14 +115,14 @@ impl Nvrtc {
         let text = CString::new(source.text()).map_err(|error| error.to_string())?;
         let name = CString::new(format!("{}.cu", source.name())).map_err(|error| error.to_string())?;
         let mut program: Program = ptr::null_mut();
-        // SAFETY: both texts end with a zero and are copied; there are no headers.
+        // SAFETY: both texts are NUL-terminated and copied; there are no headers.
         let status = unsafe {
             (self.calls.nvrtcCreateProgram)(&raw mut program, text.as_ptr(), name.as_ptr(), 0, ptr::null(), ptr::null())
         };
         if status == 0 {
             Ok(Draft { nvrtc: self, program })
         } else {
-            Err(format!("nvrtcCreateProgram answered {status}"))
+            Err(format!("nvrtcCreateProgram returned {status}"))
         }
     }
 }
@@ -133,17 +133,18 @@ impl fmt::Debug for Nvrtc {
     }
 }
 
-/// What the loader said; libraries of its own that are missing stand only in the error's source.
+/// The loader's message, with missing dependencies, which only the error's source names.
 fn said_of(error: &libloading::Error, path: &Path) -> String {
     let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
     if why.contains(&*path.to_string_lossy()) { why } else { format!("{}: {why}", path.display()) }
 }
 
-/// What NVRTC opens by name when it compiles: loaded before, from the same folder, so that it is found wherever that is.
+/// The builtins library, which NVRTC opens by name when it compiles: loaded first, from the same folder, so that it is found
+/// in any folder.
 fn builtins(path: &Path, version: Version) -> Option<Library> {
     let name = format!("libnvrtc-builtins.so.{}.{}", version.major(), version.minor());
     let beside = path.parent().filter(|folder| !folder.as_os_str().is_empty())?.join(name);
-    // SAFETY: as for the library itself, whose part it is.
+    // SAFETY: as for NVRTC itself, of which it is a part.
     unsafe { Library::new(beside) }.ok()
 }
 
@@ -159,17 +160,17 @@ impl Draft<'_> {
         let flags = std::iter::once(card.as_str()).chain(FLAGS.iter().copied()).map(CString::new);
         let flags = flags.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
         let places: Vec<*const c_char> = flags.iter().map(|flag| flag.as_ptr()).collect();
-        // SAFETY: the program is one that was created; there are as many flags as said, each of which ends with a zero.
+        // SAFETY: the program exists; the number of flags is right, and each is NUL-terminated.
         let status =
             unsafe { (self.nvrtc.calls.nvrtcCompileProgram)(self.program, places.len() as c_int, places.as_ptr()) };
         match status {
             0 => Ok(()),
             NO_BUILTINS => Err(format!(
-                "it does not find libnvrtc-builtins.so.{}, which must lie beside {}",
+                "it does not find libnvrtc-builtins.so.{}, which must be in the folder of {}",
                 self.nvrtc.version,
                 self.nvrtc.path.display()
             )),
-            status => Err(self.log().unwrap_or_else(|| format!("nvrtcCompileProgram answered {status}"))),
+            status => Err(self.log().unwrap_or_else(|| format!("nvrtcCompileProgram returned {status}"))),
         }
     }
 
@@ -180,7 +181,7 @@ impl Draft<'_> {
             return None;
         }
         let mut text = vec![0_u8; bytes.max(1)];
-        // SAFETY: the text is as long as was just said, the zero at its end with it.
+        // SAFETY: the buffer has the length just reported, including the NUL.
         let status = unsafe { (self.nvrtc.calls.nvrtcGetProgramLog)(self.program, text.as_mut_ptr().cast()) };
         let said = CStr::from_bytes_until_nul(&text).ok().filter(|_| status == 0)?;
         Some(said.to_string_lossy().trim().to_owned()).filter(|said| !said.is_empty())
@@ -191,12 +192,12 @@ impl Draft<'_> {
         // SAFETY: the address is that of a number that outlives the call.
         let status = unsafe { (self.nvrtc.calls.nvrtcGetCUBINSize)(self.program, &raw mut bytes) };
         if status != 0 || bytes == 0 {
-            return Err(format!("nvrtcGetCUBINSize answered {status} and {bytes} bytes"));
+            return Err(format!("nvrtcGetCUBINSize returned {status} and {bytes} bytes"));
         }
         let mut cubin = vec![0_u8; bytes];
-        // SAFETY: there is room for as many bytes as it just said.
+        // SAFETY: the buffer has the size just reported.
         let status = unsafe { (self.nvrtc.calls.nvrtcGetCUBIN)(self.program, cubin.as_mut_ptr().cast()) };
-        if status == 0 { Ok(cubin) } else { Err(format!("nvrtcGetCUBIN answered {status}")) }
+        if status == 0 { Ok(cubin) } else { Err(format!("nvrtcGetCUBIN returned {status}")) }
     }
 }
 

@@ -1,6 +1,6 @@
-//! NVRTC, NVIDIA's compiler as a library, loaded when it is asked for: sources become cubins, for any card, with none here.
+//! NVRTC, NVIDIA's run-time compiler, loaded on demand: compiles sources to cubins for any GPU, without one in the machine.
 //!
-//! Decides the compiler options, and caches what was compiled. Needs no header and no toolkit.
+//! Decides the compiler options, and caches the results. Needs no headers and no toolkit.
 
 mod cubin;
 mod error;
@@ -10,7 +10,7 @@ mod sys;
 use visage_engines::cubins::{Cubins, FoundCubin, KernelKey, StoredCubin};
 use visage_engines::{Sm, Version};
 
-pub use cubin::{Cubin, card_of};
+pub use cubin::{Cubin, sm_of};
 pub use error::{CompileError, NvrtcError};
 pub use library::Nvrtc;
 
@@ -19,16 +19,16 @@ use crate::reference::Source;
 /// Options besides the architecture. Without FMA contraction a kernel computes the same as its CPU reference.
 const FLAGS: [&str; 2] = ["--fmad=false", "--std=c++17"];
 
-/// A cubin and how it was come by.
+/// A cubin and its origin.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Obtained {
     /// The cubin.
     pub cubin: Cubin,
-    /// What describes it in the cache.
+    /// Its entry in the cache.
     pub stored: StoredCubin,
-    /// Whether it was compiled just now.
+    /// Whether it was compiled by this call.
     pub was_compiled: bool,
-    /// What was wrong with the one that it takes the place of.
+    /// The damage of the entry that it replaced.
     pub damage: Option<String>,
 }
 
@@ -42,7 +42,7 @@ pub fn key(source: Source, sm: Sm, version: Version) -> KernelKey {
 /// The cubin of a source for an SM: from the cache, or compiled and stored there. A damaged one is compiled again.
 ///
 /// # Errors
-/// If it cannot be compiled or kept.
+/// If it cannot be compiled or stored.
 pub fn obtain(source: Source, sm: Sm, nvrtc: &Nvrtc, cubins: &Cubins) -> Result<Obtained, CompileError> {
     let key = key(source, sm, nvrtc.version());
     let looked = |bytes: &[u8]| Cubin::of(source, sm, bytes.to_vec());
@@ -61,17 +61,17 @@ pub fn obtain(source: Source, sm: Sm, nvrtc: &Nvrtc, cubins: &Cubins) -> Result<
     Ok(Obtained { cubin, stored, was_compiled: true, damage })
 }
 
-/// The cubin of a source for cards that the cache has, whichever version of NVRTC made it.
+/// The cached cubin of a source for an SM, compiled by any version of NVRTC.
 #[must_use]
 pub fn kept(source: Source, sm: Sm, cubins: &Cubins) -> Option<Cubin> {
     let stored = cubins.find_of_any_version(&key(source, sm, Version::two(0, 0)))?;
     Cubin::of(source, sm, stored.bytes).ok()
 }
 
-/// The cubins of all sources for cards. Without a compiler those serve that were compiled ahead, by whichever version.
+/// The cubins of all sources for an SM. Without a compiler, cubins compiled earlier by any version are used.
 ///
 /// # Errors
-/// As [`obtain`], or with why there is no compiler if it is needed.
+/// As [`obtain`], or with the reason why there is no compiler if one is needed.
 pub fn obtain_all(
     sm: Sm,
     load: impl FnOnce() -> Result<Nvrtc, NvrtcError>,
@@ -81,7 +81,7 @@ pub fn obtain_all(
     let mut nvrtc = None;
     let mut all = Vec::new();
     for source in Source::ALL {
-        // Nothing of 100 megabytes is loaded to find that it is not needed.
+        // NVRTC has 100 MB: it is loaded only if it is needed.
         if let Some(cubin) = kept(source, sm, cubins) {
             all.push(cubin);
             continue;

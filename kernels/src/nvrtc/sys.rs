@@ -1,8 +1,8 @@
-//! NVRTC's calls, as a table of addresses: each is looked for before any is called.
+//! NVRTC's functions as a table of pointers, all resolved before any is called.
 //!
-//! Decides which calls there are. Their arguments are those of nvrtc.h, the same in CUDA 12 and 13.
+//! Decides which functions are used. Their arguments are those of nvrtc.h, the same in CUDA 12 and 13.
 
-#![expect(non_snake_case, reason = "the calls bear the library's names")]
+#![expect(non_snake_case, reason = "the functions have the library's names")]
 
 use std::ffi::{c_char, c_int, c_void};
 
@@ -10,26 +10,26 @@ use libloading::Library;
 
 /// A program to compile.
 pub type Program = *mut c_void;
-/// What a call answers: 0, or an error's number.
+/// A status: 0, or an error number.
 pub type Status = c_int;
 
 macro_rules! calls {
     ($($name:ident($($argument:ty),*);)*) => {
-        /// The calls.
+        /// The functions.
         pub struct Calls {
-            // SAFETY: a type only; who calls keeps what nvrtc.h says.
+            // SAFETY: a type only; callers comply with nvrtc.h.
             $(#[doc = "As nvrtc.h declares it."] pub $name: unsafe extern "C" fn($($argument),*) -> Status,)*
         }
 
         impl Calls {
-            /// Looks for each call in `library`.
+            /// Resolves each function in `library`.
             ///
             /// # Errors
-            /// With the name of the first that is missing.
+            /// With the name of the first one missing.
             pub fn find(library: &Library) -> Result<Self, &'static str> {
                 Ok(Self {
                     $($name: {
-                        // SAFETY: nvrtc.h declares a function of this name with these arguments, which answers an enum of
+                        // SAFETY: nvrtc.h declares a function of this name with these arguments, which returns an enum of
                         // the size of an int.
                         let found = unsafe { library.get::<unsafe extern "C" fn($($argument),*) -> Status>(stringify!($name).as_bytes()) };
                         *found.map_err(|_absent| stringify!($name))?

@@ -1,4 +1,4 @@
-//! Real compilations with the real library, on any machine. Where it is not, each says so.
+//! Compilations with the real library, on any machine; without it each test reports that it was skipped.
 
 #![expect(clippy::disallowed_methods, reason = "the environment names the library's location for tests")]
 
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::libraries::nvrtc_places;
 
-const ALL_CARDS: [Sm; 9] = Sm::KNOWN;
+const ALL_SMS: [Sm; 9] = Sm::KNOWN;
 
 fn library() -> Option<Nvrtc> {
     let given = std::env::var_os("VISAGE_NVRTC_LIB").map(PathBuf::from);
@@ -16,7 +16,7 @@ fn library() -> Option<Nvrtc> {
         println!("skipped: kernels: VISAGE_NVRTC_LIB is not set, and {error}");
         return None;
     }
-    Some(loaded.expect("a library where VISAGE_NVRTC_LIB says"))
+    Some(loaded.expect("the library that VISAGE_NVRTC_LIB names"))
 }
 
 fn cubins() -> (tempfile::TempDir, Cubins) {
@@ -26,14 +26,14 @@ fn cubins() -> (tempfile::TempDir, Cubins) {
 }
 
 #[test]
-fn every_source_becomes_a_cubin_for_every_card_without_one() {
+fn every_source_compiles_for_every_sm_without_a_gpu() {
     let Some(nvrtc) = library() else { return };
     let (_folder, cubins) = cubins();
-    for sm in ALL_CARDS {
+    for sm in ALL_SMS {
         for source in Source::ALL {
             let made = obtain(source, sm, &nvrtc, &cubins).expect("a cubin");
-            assert!(made.was_compiled && card_of(made.cubin.bytes()) == Ok(sm));
-            // Names of kernels stand in the file's table of symbols.
+            assert!(made.was_compiled && sm_of(made.cubin.bytes()) == Ok(sm));
+            // The file's symbol table has the names of the kernels.
             for kernel in crate::reference::kernels().filter(|kernel| kernel.source == source) {
                 let symbol = [b"\0", kernel.name.as_bytes(), b"\0"].concat();
                 assert!(made.cubin.bytes().windows(symbol.len()).any(|bytes| bytes == symbol), "{}", kernel.name);
@@ -43,7 +43,7 @@ fn every_source_becomes_a_cubin_for_every_card_without_one() {
 }
 
 #[test]
-fn a_cubin_is_compiled_once_and_damage_is_mended() {
+fn a_cubin_is_compiled_once_and_again_if_damaged() {
     let Some(nvrtc) = library() else { return };
     let (_folder, cubins) = cubins();
     let again = || obtain(Source::Pcm, Sm::SM89, &nvrtc, &cubins).expect("a cubin");
@@ -56,14 +56,14 @@ fn a_cubin_is_compiled_once_and_damage_is_mended() {
         assert!(mended.was_compiled && mended.damage.is_some());
         assert_eq!(mended.cubin.bytes(), first.cubin.bytes(), "the same source gives the same bytes");
     }
-    // A digest that fits the wrong card's cubin does not make it the right one.
+    // A valid digest does not make a cubin for another SM the right one.
     let key = key(Source::Pcm, Sm::SM89, nvrtc.version());
     cubins.put(&key, other.bytes()).expect("written");
-    assert!(again().damage.expect("found out").contains("12.0"));
+    assert!(again().damage.expect("detected").contains("12.0"));
 }
 
 #[test]
-fn what_was_compiled_ahead_needs_no_compiler() {
+fn cubins_compiled_earlier_need_no_compiler() {
     let Some(nvrtc) = library() else { return };
     let (_folder, cubins) = cubins();
     let gone = || Err(NvrtcError::Missing { searched: vec!["nowhere".into()] });
@@ -76,17 +76,17 @@ fn what_was_compiled_ahead_needs_no_compiler() {
 }
 
 #[test]
-fn a_card_that_the_compiler_does_not_know_is_named_with_those_it_does() {
+fn an_unsupported_sm_is_named_with_the_supported_ones() {
     let Some(nvrtc) = library() else { return };
     let error = nvrtc.compile(Source::Pcm, Sm::new(3, 5)).expect_err("too old").to_string();
     assert!(error.contains("for 3.5") && error.contains("8.9"), "{error}");
 }
 
 #[test]
-fn what_is_no_library_is_named_with_what_to_install() {
+fn a_missing_or_wrong_library_is_named_with_what_to_install() {
     let folder = tempfile::tempdir().expect("a folder");
     let nowhere = Nvrtc::load(&nvrtc_places(Some(folder.path()), &[])).expect_err("an empty folder").to_string();
-    assert!(nowhere.contains("--nvrtc-lib") && nowhere.matches("not there").count() == 1, "{nowhere}");
+    assert!(nowhere.contains("--nvrtc-lib") && nowhere.matches("not found").count() == 1, "{nowhere}");
     let other = folder.path().join("libm.so.6");
     std::os::unix::fs::symlink("/lib/x86_64-linux-gnu/libm.so.6", &other).expect("a link");
     let wrong = Nvrtc::load(&nvrtc_places(Some(&other), &[])).expect_err("another library").to_string();

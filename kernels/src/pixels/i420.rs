@@ -1,14 +1,14 @@
-//! Rows of RGBA to rows of I420 (BT.601, limited range): vectors where the target always has them, plain arithmetic elsewhere.
+//! Rows of RGBA to rows of I420 (BT.601, limited range): SSE2 on x86-64, plain arithmetic on other targets.
 //!
-//! Luma is 16 + 66/256 R + 129/256 G + 25/256 B; chroma is taken of the sum of each square of two by two pixels.
+//! Luma is 16 + 66/256 R + 129/256 G + 25/256 B; chroma is computed from the sum of each square of two by two pixels.
 
-/// Pixels that are converted at once.
+/// Pixels converted at once.
 const BLOCK: usize = 16;
 
-/// Converts two rows of `width` pixels (RGBA): two rows of luma, one each of blue and red.
+/// Converts two rows of `width` RGBA pixels to two rows of luma and one row each of Cb and Cr.
 ///
 /// # Panics
-/// If there are fewer than `width` pixels or lumas.
+/// If there are fewer than `width` pixels or luma samples.
 pub fn convert(pixels: &[[u8; 4]], width: usize, luma: &mut [u8], blue: &mut [u8], red: &mut [u8]) {
     let (above, below) = pixels.split_at(width);
     let (upper, lower) = luma.split_at_mut(width);
@@ -32,17 +32,17 @@ pub fn convert(pixels: &[[u8; 4]], width: usize, luma: &mut [u8], blue: &mut [u8
     }
 }
 
-/// Two rows of luma, then blue and red.
+/// Two rows of luma, then Cb and Cr.
 type Block = ([u8; BLOCK], [u8; BLOCK], [u8; BLOCK / 2], [u8; BLOCK / 2]);
 
 mod plain {
-    /// Of one pixel. The sum stays below 2^16: 220 * 255 + 4224.
+    /// Luma of one pixel. The sum stays below 2^16: 220 * 255 + 4224.
     #[inline]
     pub fn luma([r, g, b, _]: [u8; 4]) -> u8 {
         ((66 * u16::from(r) + 129 * u16::from(g) + 25 * u16::from(b) + (128 + (16 << 8))) >> 8) as u8
     }
 
-    /// Of a square of four pixels.
+    /// Chroma of a square of four pixels.
     #[inline]
     pub fn chroma(above: [[u8; 4]; 2], below: [[u8; 4]; 2]) -> (u8, u8) {
         let sum = |channel: usize| [above, below].as_flattened().iter().map(|pixel| i32::from(pixel[channel])).sum();
@@ -66,7 +66,7 @@ mod vectors {
 
     /// Red and blue of four pixels, then green and alpha: 16 bits each.
     type Channels = [__m128i; 2];
-    /// Of sixteen pixels.
+    /// Sixteen pixels.
     type Row = [Channels; 4];
 
     #[inline]
@@ -81,14 +81,14 @@ mod vectors {
         [_mm_and_si128(all, _mm_set1_epi32(0x00ff_00ff)), _mm_srli_epi16::<8>(all)]
     }
 
-    // No map over an array here and below: it is not always taken in whole.
+    // No map over an array here and below: the compiler does not always inline it.
     #[inline]
     #[target_feature(enable = "sse2")]
     fn read_row(pixels: &[[u8; 4]; BLOCK]) -> Row {
         [read(pixels, 0), read(pixels, 1), read(pixels, 2), read(pixels, 3)]
     }
 
-    /// Sums of products, of the channels of each pixel with (red, green, blue), and `more`.
+    /// Sums of products of each pixel's channels with (red, green, blue), plus `more`.
     #[inline]
     #[target_feature(enable = "sse2")]
     fn weigh([even, odd]: Channels, [r, g, b]: [i16; 3], more: i32) -> __m128i {
@@ -117,7 +117,7 @@ mod vectors {
         out
     }
 
-    /// Sums over the two squares in each of eight columns of pixels, side by side.
+    /// Sums over the two-by-two squares in eight columns of pixels.
     #[inline]
     #[target_feature(enable = "sse2")]
     fn squares(above: [Channels; 2], below: [Channels; 2]) -> Channels {
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_and_single_pixels_agree() {
+    fn sse2_and_plain_arithmetic_agree() {
         let mut random = fastrand::Rng::with_seed(5);
         for width in [16, 22, 64] {
             let pixels: Vec<[u8; 4]> = (0..2 * width).map(|_| random.u32(..).to_le_bytes()).collect();

@@ -1,6 +1,6 @@
-//! Pixels in numbers: blending, sampling and conversion, several channels or pixels at a time.
+//! Pixel arithmetic: blending, sampling and conversion, several channels or pixels at a time.
 //!
-//! Decides the arithmetic and which instructions do it. Does not decide what is drawn.
+//! Decides the arithmetic and the instructions. Does not decide what is drawn.
 
 pub mod i420;
 pub mod pairs;

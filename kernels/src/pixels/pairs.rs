@@ -1,4 +1,4 @@
-//! Arithmetic on two premultiplied pixels at once: vectors where the target always has them, one wide word each elsewhere.
+//! Arithmetic on two premultiplied pixels at once: SSE2 on x86-64, one 64-bit word per pixel on other targets.
 //!
 //! Rounds to nearest, as [`super::words`] does; a channel never ends above its alpha.
 
@@ -43,12 +43,12 @@ mod vectors {
         _mm_srli_epi16::<8>(_mm_add_epi16(lanes, _mm_set1_epi16(128)))
     }
 
-    /// `right` of 256 parts of the right pixel and the rest of the left one, in the lower half once the halves are added.
+    /// Blends the columns by `right` and `down`, in parts of 256; the result is in the lower half once the halves are added.
     #[inline]
     #[target_feature(enable = "sse2")]
     fn across(top: Pair, bottom: Pair, [right, down]: [u32; 2]) -> __m128i {
         let (top, bottom) = (widen(top), widen(bottom));
-        // The sum fits 16 bits however the steps to it wrap.
+        // The sum fits 16 bits although intermediate sums may wrap.
         let fall = _mm_mullo_epi16(_mm_sub_epi16(bottom, top), _mm_set1_epi16(down as i16));
         let column = upper(_mm_add_epi16(_mm_slli_epi16::<8>(top), fall));
         let shares = _mm_unpacklo_epi64(_mm_set1_epi16((256 - right) as i16), _mm_set1_epi16(right as i16));
@@ -78,7 +78,7 @@ mod vectors {
         narrow(upper(_mm_mullo_epi16(widen(pixels), by)))
     }
 
-    /// Two samples: each from a square of texels (top pair, bottom pair) at its parts of 256 to the right and down.
+    /// Two bilinear samples: each from a square of texels (top pair, bottom pair) at its offsets right and down in parts of 256.
     #[inline]
     #[must_use]
     pub fn between(squares: [[Pair; 2]; 2], shares: [[u32; 2]; 2]) -> Pair {
@@ -86,7 +86,7 @@ mod vectors {
         unsafe { mix_squares(squares, shares) }
     }
 
-    /// Each pixel of `source` over that of `below`.
+    /// Each pixel of `source` composited over that of `below`.
     #[inline]
     #[must_use]
     pub fn over(source: Pair, below: Pair) -> Pair {
@@ -94,7 +94,7 @@ mod vectors {
         unsafe { lay_over(source, below) }
     }
 
-    /// Each pixel times its number of 256 parts.
+    /// Each pixel scaled by its factor in parts of 256.
     #[inline]
     #[must_use]
     pub fn scale(pixels: Pair, by: [u32; 2]) -> Pair {
@@ -118,7 +118,7 @@ mod plain {
         pair([0, 1].map(pixel))
     }
 
-    /// Two samples: each from a square of texels (top pair, bottom pair) at its parts of 256 to the right and down.
+    /// Two bilinear samples: each from a square of texels (top pair, bottom pair) at its offsets right and down in parts of 256.
     pub fn between(squares: [[Pair; 2]; 2], shares: [[u32; 2]; 2]) -> Pair {
         both(|side| {
             let ([top, bottom], [right, down]) = (squares[side].map(split), shares[side]);
@@ -130,12 +130,12 @@ mod plain {
         })
     }
 
-    /// Each pixel of `source` over that of `below`.
+    /// Each pixel of `source` composited over that of `below`.
     pub fn over(source: Pair, below: Pair) -> Pair {
         both(|side| words::over(split(source)[side], split(below)[side]))
     }
 
-    /// Each pixel times its number of 256 parts.
+    /// Each pixel scaled by its factor in parts of 256.
     pub fn scale(pixels: Pair, by: [u32; 2]) -> Pair {
         both(|side| words::scale(split(pixels)[side], by[side]))
     }
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn vectors_and_words_agree_to_the_bit() {
+    fn sse2_and_plain_words_agree_bit_for_bit() {
         let mut random = fastrand::Rng::with_seed(3);
         for _ in 0..20_000 {
             let mut any = || pair([any_pixel(&mut random), any_pixel(&mut random)]);

@@ -1,39 +1,39 @@
-//! Runs of pixels through opaque images: bilinear samples along a straight way, weighed and summed over several images.
+//! Runs of pixels through opaque images: bilinear samples along a straight line, weighted and summed over several images.
 //!
-//! Decides the arithmetic: vectors where the target always has them, plain numbers elsewhere, both to the same bit.
+//! Decides the arithmetic: SSE2 on x86-64, plain numbers on other targets, with bit-identical results.
 
-/// Places have so many to a texel.
+/// Texture coordinates are in 1/4096 of a texel.
 pub const TEXEL: f32 = 4096.0;
-/// A weight of one.
-pub const WHOLE: f32 = 65_536.0;
+/// The weight 1.
+pub const ONE: f32 = 65_536.0;
 
 /// Texels row by row, red in the lowest byte.
 ///
-/// `last` and `stride` are kept by [`Image::new`] alone: unchecked reads hang on them.
+/// Only [`Image::new`] sets `last` and `stride`: unchecked reads depend on them.
 #[derive(Clone, Debug)]
 pub struct Image {
     stride: usize,
-    /// The farthest texel that has neighbours to the right and below.
+    /// The last texel with neighbours to the right and below.
     last: i32,
-    /// The farthest place that has neighbours to the right and below.
+    /// The largest coordinates with neighbours to the right and below.
     limit: [f32; 2],
     texels: Vec<u32>,
 }
 
-/// How an image lies over the picture, as a plane for each of: u and v (times [`TEXEL`], from the first texel's centre) and
-/// weight (times [`WHOLE`]). The fourth number says nothing.
+/// The mapping of an image to the frame, as a plane for each of: u and v (times [`TEXEL`], from the first texel's centre) and
+/// weight (times [`ONE`]). The fourth number is unused.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Layer {
-    /// Where the planes begin.
+    /// Values at the origin.
     pub first: [f32; 4],
-    /// Change from a pixel to the next.
+    /// Change per pixel to the right.
     pub right: [f32; 4],
-    /// Change from a row to the next.
+    /// Change per row down.
     pub down: [f32; 4],
 }
 
 impl Image {
-    /// Takes rows of `width` texels; places outside are seen as nothing.
+    /// Takes rows of `width` texels; samples outside are black.
     #[must_use]
     pub fn new(width: usize, texels: Vec<u32>) -> Self {
         let is_sound = (2..=16_384).contains(&width) && texels.len() >= 2 * width && texels.len() < 1 << 28;
@@ -43,7 +43,7 @@ impl Image {
         Self { stride: width.min(16_384), last, limit, texels }
     }
 
-    /// The texels around a place: the upper two, the lower two. Nothing outside.
+    /// The texels around a sample: the upper two, the lower two. Black outside.
     #[inline]
     fn square(&self, first: i32) -> [u64; 2] {
         if first < 0 || first > self.last {
@@ -63,7 +63,7 @@ mod plain {
         if value.abs() < 2_147_483_648.0 { value.round_ties_even() as i32 } else { i32::MIN }
     }
 
-    /// Colours `pixels`, the first of which lies so far from where the planes of the layers begin.
+    /// Colours `pixels`, the first of which is at offset `from` from the origin of the layers.
     pub fn mix<'a>(
         layers: impl Iterator<Item = (&'a Image, &'a Layer)> + Clone,
         from: [f32; 2],
@@ -84,7 +84,7 @@ mod plain {
         }
     }
 
-    /// Writes one image over `pixels`, alpha and all; beyond its ends it goes on as its border.
+    /// Writes one image over `pixels`, including alpha; samples beyond its edges repeat the border.
     pub fn replace(image: &Image, layer: &Layer, from: [f32; 2], pixels: &mut [[u8; 4]]) {
         for (index, pixel) in pixels.iter_mut().enumerate() {
             let at = |term: usize| {
@@ -130,12 +130,12 @@ mod vectors {
 
     use super::{Image, Layer};
 
-    /// So many rows of texels further down lies what the next row of pixels will need, and this one does not.
+    /// Rows of texels to prefetch ahead: those that the next row of pixels needs and this one does not.
     const AHEAD: usize = 3;
 
-    /// u, v and weight of four pixels side by side.
-    type Places = [__m128i; 3];
-    /// What four pixels have gathered.
+    /// u, v and weight of four pixels.
+    type Coordinates = [__m128i; 3];
+    /// Sums of four pixels.
     type Sums = [__m128i; 4];
 
     #[inline]
@@ -157,14 +157,14 @@ mod vectors {
         ]
     }
 
-    /// Weights of the upper left (low half) and right, and of the lower left and right texels.
+    /// Weights of the upper left (low half) and upper right, and of the lower left and lower right texels.
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn weights([u, v, weight]: Places) -> [__m128i; 2] {
+    fn weights([u, v, weight]: Coordinates) -> [__m128i; 2] {
         let low = _mm_set1_epi32(0xffff);
         let part = |place: __m128i| _mm_and_si128(_mm_srai_epi32::<4>(place), _mm_set1_epi32(255));
         let (right, down, share) = (part(u), part(v), _mm_srai_epi32::<4>(weight));
-        // The upper halves of one factor are nothing: the sums of two products are one.
+        // The upper halves of one factor are zero, so that the sum of two products is one product.
         let share_of = |part: __m128i, of: __m128i| _mm_srai_epi32::<8>(_mm_madd_epi16(part, of));
         let east = share_of(right, share);
         let west = _mm_sub_epi32(share, east);
@@ -173,10 +173,10 @@ mod vectors {
         [both(_mm_sub_epi32(west, south_west), _mm_sub_epi32(east, south_east)), both(south_west, south_east)]
     }
 
-    /// Where the texels around four places begin.
+    /// Indices of the first texels around four samples.
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn firsts([u, v, _]: Places, stride: usize) -> __m128i {
+    fn firsts([u, v, _]: Coordinates, stride: usize) -> __m128i {
         let column = _mm_and_si128(_mm_srai_epi32::<12>(u), _mm_set1_epi32(0xffff));
         let row = _mm_slli_epi32::<16>(_mm_srai_epi32::<12>(v));
         _mm_madd_epi16(_mm_or_si128(column, row), _mm_set1_epi32((stride << 16) as i32 | 1))
@@ -193,23 +193,23 @@ mod vectors {
         ]
     }
 
-    /// The texels around four places.
+    /// The texels around four samples.
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn squares(image: &Image, places: Places) -> [[u64; 2]; 4] {
-        let first = firsts(places, image.stride);
+    fn squares(image: &Image, coordinates: Coordinates) -> [[u64; 2]; 4] {
+        let first = firsts(coordinates, image.stride);
         let is_outside = _mm_or_si128(_mm_srai_epi32::<31>(first), _mm_cmpgt_epi32(first, _mm_set1_epi32(image.last)));
         let firsts = numbers(first);
         if _mm_movemask_epi8(is_outside) != 0 {
             return firsts.map(|first| image.square(first));
         }
         let texels = image.texels.as_ptr();
-        // In a call the caches are cold: a row that is asked for early does not keep its pixels waiting.
+        // During a call the caches are cold: a prefetched row does not stall its pixels.
         let ahead = texels.wrapping_add(firsts[0] as usize + AHEAD * image.stride);
         _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
         firsts.map(|first| {
             let [upper, lower] = [first as usize, first as usize + image.stride];
-            // SAFETY: `first` is between 0 and `last`, and `Image::new` has seen to it that `last` + `stride` + 1 is a texel.
+            // SAFETY: `first` is between 0 and `last`, and `Image::new` ensures that `last` + `stride` + 1 is a texel.
             unsafe {
                 [texels.add(upper).cast::<u64>().read_unaligned(), texels.add(lower).cast::<u64>().read_unaligned()]
             }
@@ -221,7 +221,7 @@ mod vectors {
     #[target_feature(enable = "sse2")]
     fn sample(square: [u64; 2], upper: __m128i, lower: __m128i) -> __m128i {
         let [top, bottom] = square.map(|pair| _mm_cvtsi64_si128(pair.cast_signed()));
-        // Left top, left bottom, right top, right bottom; then left and right of each channel side by side.
+        // Left top, left bottom, right top, right bottom; then left and right of each channel interleaved.
         let columns = _mm_unpacklo_epi32(top, bottom);
         let both = _mm_unpacklo_epi8(columns, _mm_shuffle_epi32::<0b11_10>(columns));
         let (top, bottom) =
@@ -231,9 +231,9 @@ mod vectors {
 
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn add(image: &Image, places: Places, sums: Sums) -> Sums {
-        let [upper, lower] = weights(places);
-        let [a, b, c, d] = squares(image, places);
+    fn add(image: &Image, coordinates: Coordinates, sums: Sums) -> Sums {
+        let [upper, lower] = weights(coordinates);
+        let [a, b, c, d] = squares(image, coordinates);
         [
             _mm_add_epi32(sums[0], sample(a, _mm_shuffle_epi32::<0>(upper), _mm_shuffle_epi32::<0>(lower))),
             _mm_add_epi32(sums[1], sample(b, _mm_shuffle_epi32::<0x55>(upper), _mm_shuffle_epi32::<0x55>(lower))),
@@ -249,7 +249,7 @@ mod vectors {
         _mm_packus_epi16(low, _mm_packs_epi32(_mm_srai_epi32::<12>(c), _mm_srai_epi32::<12>(d)))
     }
 
-    /// Written out: a loop over so few becomes a call to copy memory.
+    /// Unrolled: a loop over so few bytes compiles to a call of memcpy.
     #[inline]
     #[target_feature(enable = "sse2")]
     fn put(colours: __m128i, block: &mut [[u8; 4]]) {
@@ -298,20 +298,20 @@ mod vectors {
         let mut ahead = _mm_set1_ps(0.0);
         for block in pixels.chunks_mut(4) {
             let [u, v, _] = block_of(_mm_add_ps(at, _mm_mul_ps(right, ahead)), right);
-            let places = [within(u, image.limit[0]), within(v, image.limit[1]), _mm_set1_epi32(65_536)];
-            put(colours(add(image, places, [_mm_set1_epi32(0x800); 4])), block);
+            let coordinates = [within(u, image.limit[0]), within(v, image.limit[1]), _mm_set1_epi32(65_536)];
+            put(colours(add(image, coordinates, [_mm_set1_epi32(0x800); 4])), block);
             ahead = _mm_add_ps(ahead, _mm_set1_ps(4.0));
         }
     }
 
-    /// Writes one image over `pixels`, alpha and all; beyond its ends it goes on as its border. The weight is not looked at.
+    /// Writes one image over `pixels`, including alpha; samples beyond its edges repeat the border. The weight is ignored.
     #[inline]
     pub fn replace(image: &Image, layer: &Layer, from: [f32; 2], pixels: &mut [[u8; 4]]) {
         // SAFETY: every x86-64 has SSE2.
         unsafe { replace_row(image, layer, from, pixels) }
     }
 
-    /// Colours `pixels`, the first of which lies so far from where the planes of the layers begin.
+    /// Colours `pixels`, the first of which is at offset `from` from the origin of the layers.
     #[inline]
     pub fn mix<'a>(
         layers: impl Iterator<Item = (&'a Image, &'a Layer)> + Clone,
@@ -333,13 +333,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn vectors_and_plain_numbers_agree_to_the_bit() {
+    fn sse2_and_plain_arithmetic_agree_bit_for_bit() {
         let mut random = fastrand::Rng::with_seed(7);
         let image = Image::new(40, (0..40 * 30).map(|_| random.u32(..)).collect());
         for _ in 0..4_000 {
             let mut layer = || {
                 let mut any = |most: f32| (random.f32() * 1.2 - 0.1) * most;
-                let first = [any(40.0 * TEXEL), any(30.0 * TEXEL), any(WHOLE), 0.0];
+                let first = [any(40.0 * TEXEL), any(30.0 * TEXEL), any(ONE), 0.0];
                 let [right, down] = [0, 1].map(|_| [any(6000.0), any(2000.0), any(900.0), 0.0]);
                 Layer { first, right, down }
             };
@@ -356,8 +356,8 @@ mod tests {
     }
 
     #[test]
-    fn planes_of_no_numbers_and_images_of_no_texels_give_black() {
-        let wild = Layer { first: [f32::NAN, f32::INFINITY, WHOLE, 0.0], right: [f32::MAX; 4], down: [f32::NAN; 4] };
+    fn planes_that_are_not_finite_and_empty_images_give_black() {
+        let wild = Layer { first: [f32::NAN, f32::INFINITY, ONE, 0.0], right: [f32::MAX; 4], down: [f32::NAN; 4] };
         for image in [Image::new(8, vec![u32::MAX; 64]), Image::new(8, vec![u32::MAX; 3]), Image::new(0, Vec::new())] {
             let mut pixels = [[9; 4]; 5];
             mix([(&image, &wild)].into_iter(), [0.0, 0.0], &mut pixels);

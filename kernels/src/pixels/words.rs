@@ -1,8 +1,8 @@
 //! Arithmetic on premultiplied pixels: four channels at once, side by side in one 64-bit word.
 //!
-//! Rounds to nearest; a channel never ends above its alpha, so that nothing can overflow into its neighbour.
+//! Rounds to nearest; a channel never exceeds its alpha, so that no channel overflows into its neighbour.
 
-/// A pixel with 16 bits per channel in the order red, blue, green, alpha; what [`widen`] makes.
+/// A pixel with 16 bits per channel in the order red, blue, green, alpha, as [`widen`] returns it.
 pub type Wide = u64;
 
 const LANES: Wide = 0x00FF_00FF_00FF_00FF;
@@ -31,7 +31,7 @@ pub fn scale(pixel: u32, by: u32) -> u32 {
     narrow(widen(pixel) * Wide::from(by))
 }
 
-/// `source` over `below`.
+/// `source` composited over `below`.
 #[inline]
 #[must_use]
 pub fn over(source: u32, below: u32) -> u32 {
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_pair_of_pixels_overflows() {
+    fn compositing_never_overflows() {
         for alpha in 0..=255_u32 {
             for below in [0, 1, 127, 128, 254, 255_u32] {
                 let source = alpha * 0x0101_0101;
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn wide_pixels_come_back() {
+    fn widen_and_narrow_are_inverse() {
         assert_eq!(narrow(widen(0x8040_2010) * 256), 0x8040_2010);
         assert_eq!(scale(0xFF80_4020, 128), 0x8040_2010);
     }

@@ -15,34 +15,34 @@ impl Arguments {
     /// # Safety
     /// There must be as many arguments.
     pub unsafe fn scalars(&self, buffers: usize, count: usize) -> Vec<u32> {
-        // SAFETY: the caller promises that there are so many, each four bytes long.
+        // SAFETY: the caller guarantees the number of arguments, each four bytes long.
         (buffers..buffers + count).map(|at| unsafe { (*self.0.add(at)).cast::<u32>().read_unaligned() }).collect()
     }
 
     /// The address that is argument `at`.
     ///
-    /// # Safety
+    /// There must be as many arguments, and this one must be an address.
     /// There must be as many arguments, and this one an address.
     unsafe fn address(&self, at: usize) -> u64 {
-        // SAFETY: as promised.
+        // SAFETY: the caller guarantees it.
         unsafe { (*self.0.add(at)).cast::<u64>().read_unaligned() }
     }
 
     /// The buffer whose address is argument `at`.
     ///
     /// # Safety
-    /// It must have `length` elements, which nobody writes while it is borrowed.
+    /// It must have `length` elements, which are not written while it is borrowed.
     pub unsafe fn read<'a, T: Elem>(&self, at: usize, length: u64) -> &'a [T] {
-        // SAFETY: as promised.
+        // SAFETY: the caller guarantees it.
         unsafe { std::slice::from_raw_parts(self.address(at) as *const T, length as usize) }
     }
 
-    /// The same to write.
+    /// The buffer whose address is argument `at`, to write.
     ///
     /// # Safety
-    /// It must have `length` elements, which nobody else touches while it is borrowed.
+    /// It must have `length` elements, which are accessed by no other reference while it is borrowed.
     pub unsafe fn write<'a, T: Elem>(&self, at: usize, length: u64) -> &'a mut [T] {
-        // SAFETY: as promised.
+        // SAFETY: the caller guarantees it.
         unsafe { std::slice::from_raw_parts_mut(self.address(at) as *mut T, length as usize) }
     }
 }
@@ -78,7 +78,7 @@ macro_rules! kernels {
                 $(
                     let (at, length) = lengths.next().unwrap_or_default();
                     let $buffer: $crate::reference::arguments::slice!($access $type) =
-                        // SAFETY: as above: the buffer is as long as the launch says, aligned for its elements, and exclusive
+                        // SAFETY: as above: the buffer has the length of the launch, is aligned for its elements, and exclusive
                         // to the kernel during the call.
                         unsafe { arguments.$access(at, length) };
                 )*

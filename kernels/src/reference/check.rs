@@ -1,7 +1,7 @@
 //! Checks of every kernel: a launch, the contents of its buffers, and how far results may be from the reference
 //! implementation's.
 //!
-//! Decides what is checked and how differences are measured. Whatever claims to be the kernel (a GPU, the sources compiled for
+//! Decides what is checked and how differences are measured. An implementation of the kernel (a GPU, or the sources compiled for
 //! the CPU) runs the launch; [`Check::judge`] compares its buffers.
 
 use super::launch::{HostBuffer, KernelBuffer, Launch, SizeError};
@@ -76,7 +76,7 @@ impl Check {
     }
 }
 
-/// The values of a buffer: bytes as fractions of 255, and `i32` as the floats whose ordering keys kernels keep in them.
+/// The values of a buffer: bytes as fractions of 255, and `i32` as the floats whose ordering keys kernels store in them.
 fn values(buffer: &HostBuffer, dtype: DType) -> Vec<f64> {
     let bytes = buffer.to_bytes();
     let value = |chunk: &[u8]| match (dtype, chunk) {
@@ -90,7 +90,7 @@ fn values(buffer: &HostBuffer, dtype: DType) -> Vec<f64> {
     bytes.chunks(dtype.bytes()).map(value).collect()
 }
 
-/// Equal bits are no difference, also where they are not a number.
+/// Equal bits are no difference, including NaN.
 fn difference(wanted: f64, found: f64) -> f64 {
     if wanted.to_bits() == found.to_bits() {
         return 0.0;

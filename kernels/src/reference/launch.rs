@@ -200,7 +200,7 @@ impl Launch {
         let scalars = bits.iter().map(|bits| std::ptr::from_ref(bits).cast());
         let arguments: Vec<*const c_void> =
             addresses.iter().map(|address| std::ptr::from_ref(address).cast()).chain(scalars).collect();
-        // SAFETY: the caller promises that these are the function's arguments. `check` saw that every buffer is long enough;
+        // SAFETY: the caller guarantees that these are the function's arguments. `check` verified the buffers' lengths;
         // each is exclusively borrowed and aligned to eight bytes. The grid has two times three numbers.
         unsafe { function(arguments.as_ptr(), self.grid().as_flattened().as_ptr()) };
         Ok(())

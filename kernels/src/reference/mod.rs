@@ -2,7 +2,7 @@
 //!
 //! Decides what the kernels compute and over which sizes. The reference implementation verifies a kernel on a GPU
 //! (`visage kernels check`), stands in for it in the stub driver, and runs in its place on the CPU backend's queue. Images
-//! are planar RGB in [-1, 1], as networks give them.
+//! are planar RGB in [-1, 1], as networks output them.
 
 mod arguments;
 pub mod check;

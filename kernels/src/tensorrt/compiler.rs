@@ -1,4 +1,4 @@
-//! A graph becomes an engine.
+//! Compiles graphs to engines.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -10,10 +10,10 @@ use trtx::{Builder, BuilderConfig, Logger, OnnxParser, OptProfileSelector};
 use visage_engines::compile::{CompileError, CompileRequest, Compiled, Compiler, Watch};
 use visage_engines::{Flavour, Onnx, Profile, ShapeRange, Sm, Version};
 
-use super::logger::{Heard, Listener, Monitor};
+use super::logger::{Listener, LogRecord, Monitor};
 use super::{FLAVOUR, TensorRt};
 
-/// The library mixes up cards when two graphs are compiled at once in one program: one for SM 8.9 then fails for want of
+/// The library confuses the targets of two concurrent compilations in one process: a build for SM 8.9 then fails because of
 /// SM 12.0.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -27,39 +27,39 @@ impl Compiler for TensorRt {
     }
 
     fn compile(&self, order: &CompileRequest<'_>, engine: &Path, watch: &Watch) -> Result<Compiled, CompileError> {
-        check_card(order.sm)?;
-        let heard = Arc::new(Heard::default());
+        check_gpu(order.sm)?;
+        let log = Arc::new(LogRecord::default());
         let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let mut write = |plan: &[u8]| {
             let mut file = File::create(engine)?;
             file.write_all(plan)?;
             file.sync_all()
         };
-        let written = compile(order, &heard, watch, &mut write).map_err(|error| {
-            let found = heard.complaint(&error.to_string());
-            if heard.was_stopped() { CompileError::Stopped } else { CompileError::Graph { flavour: FLAVOUR, found } }
+        let written = compile(order, &log, watch, &mut write).map_err(|error| {
+            let found = log.errors_or(&error.to_string());
+            if log.was_stopped() { CompileError::Stopped } else { CompileError::Graph { flavour: FLAVOUR, found } }
         })?;
         written.map_err(|source| CompileError::Write { path: engine.to_owned(), source })?;
-        Ok(Compiled { activation_bytes: heard.activation_bytes() })
+        Ok(Compiled { activation_bytes: log.activation_bytes() })
     }
 }
 
-/// Compiles, and gives the library's own bytes to `write`: an engine of gigabytes is not held twice.
+/// Compiles, and passes the library's own buffer to `write`: an engine of gigabytes is not copied.
 fn compile(
     order: &CompileRequest<'_>,
-    heard: &Arc<Heard>,
+    log: &Arc<LogRecord>,
     watch: &Watch,
     write: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> trtx::Result<io::Result<()>> {
-    let logger = Logger::new(Listener(Arc::clone(heard)))?;
+    let logger = Logger::new(Listener(Arc::clone(log)))?;
     let mut builder = Builder::new(&logger)?;
     let mut config = builder.create_config()?;
-    choose_card(&mut config, order.sm)?;
+    set_target(&mut config, order.sm)?;
     for profile in order.profiles {
         add_profile(&mut builder, &mut config, profile)?;
     }
-    let (heard, watch) = (Arc::clone(heard), Arc::clone(watch));
-    config.set_progress_monitor(Box::new(Monitor { heard, watch, stages: Mutex::default() }))?;
+    let (log, watch) = (Arc::clone(log), Arc::clone(watch));
+    config.set_progress_monitor(Box::new(Monitor { log, watch, stages: Mutex::default() }))?;
     let network = builder.create_network(0)?;
     let mut parser = OnnxParser::new(network, &logger)?;
     match order.onnx {
@@ -71,7 +71,7 @@ fn compile(
 }
 
 #[cfg(feature = "tensorrt-rtx")]
-fn choose_card(config: &mut BuilderConfig<'_>, sm: Sm) -> trtx::Result<()> {
+fn set_target(config: &mut BuilderConfig<'_>, sm: Sm) -> trtx::Result<()> {
     use trtx::ComputeCapability;
     let capability = match sm {
         Sm::SM75 => ComputeCapability::kSM75,
@@ -80,23 +80,23 @@ fn choose_card(config: &mut BuilderConfig<'_>, sm: Sm) -> trtx::Result<()> {
         Sm::SM89 => ComputeCapability::kSM89,
         Sm::SM120 => ComputeCapability::kSM120,
         Sm::SM121 => ComputeCapability::kSM121,
-        // Its documents list no other; on the card itself it may be tried.
+        // The documentation lists no other; on a GPU of this kind the build may still work.
         _ => ComputeCapability::kCURRENT,
     };
     config.set_nb_compute_capabilities(1)?;
     config.set_compute_capability(capability, 0)
 }
 
-/// It compiles for any card, without one.
+/// Compiles for any GPU, without one in the machine.
 #[cfg(feature = "tensorrt-rtx")]
 #[expect(clippy::unnecessary_wraps, reason = "the other flavour may refuse")]
-fn check_card(_sm: Sm) -> Result<(), CompileError> {
+fn check_gpu(_sm: Sm) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// Classic TensorRT compiles on the first card, for that card, whatever it was asked for.
+/// Classic TensorRT compiles on the machine's first GPU and only for it.
 #[cfg(not(feature = "tensorrt-rtx"))]
-pub(super) fn check_card(sm: Sm) -> Result<(), CompileError> {
+pub(super) fn check_gpu(sm: Sm) -> Result<(), CompileError> {
     use crate::cuda::{Device, Driver, LIBRARY};
     let driver = Driver::open(Path::new(LIBRARY)).map_err(|error| error.to_string());
     let here = driver.and_then(|driver| {
@@ -105,16 +105,16 @@ pub(super) fn check_card(sm: Sm) -> Result<(), CompileError> {
     });
     let found = match here {
         Ok(here) if here == sm => return Ok(()),
-        Ok(here) => format!("a card of {here}"),
+        Ok(here) => format!("a GPU of {here}"),
         Err(said) => said,
     };
     Err(CompileError::NotHere { sm, flavour: FLAVOUR, found })
 }
 
-/// The card is the one that is here.
+/// The target is the GPU in the machine.
 #[cfg(not(feature = "tensorrt-rtx"))]
 #[expect(clippy::unnecessary_wraps, reason = "the other flavour may refuse")]
-fn choose_card(_config: &mut BuilderConfig<'_>, _sm: Sm) -> trtx::Result<()> {
+fn set_target(_config: &mut BuilderConfig<'_>, _sm: Sm) -> trtx::Result<()> {
     Ok(())
 }
 

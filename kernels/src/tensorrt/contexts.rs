@@ -1,8 +1,8 @@
 //! The execution contexts of an engine, and the ranges of its free axes.
 //!
-//! Decides that a context which was captured keeps its shapes. NVIDIA's guide leaves undefined what a captured graph does once
-//! the context that it was captured from gets other shapes or addresses. Lengths that are captured, which run during warm-up,
-//! have a context each; all others share one, because a context of a large network takes gigabytes.
+//! Decides that a captured context keeps its shapes. NVIDIA's guide leaves it undefined what a captured graph does once
+//! its context gets other shapes or addresses. Shapes used during warm-up are captured and have
+//! a context each; all others share one, because a context of a large network takes gigabytes.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -26,12 +26,12 @@ impl<T> Default for Contexts<T> {
 }
 
 impl<T> Contexts<T> {
-    /// From now on new lengths use the shared context.
+    /// Ends the warm-up: new shapes use the shared context.
     pub(super) fn warmed_up(&mut self) {
         self.is_warm = true;
     }
 
-    /// The context for `lengths`, created when it is first needed.
+    /// The context for `lengths`, created on first use.
     pub(super) fn of<E>(&mut self, lengths: &Lengths, create: impl FnOnce() -> Result<T, E>) -> Result<&mut T, E> {
         if self.is_warm && !self.captured.contains_key(lengths) {
             if self.shared.is_none() {
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn captured_lengths_keep_their_contexts_and_all_others_share_one() {
+    fn captured_shapes_keep_their_contexts_and_all_others_share_one() {
         let (mut contexts, mut created) = (Contexts::default(), 0);
         let mut of = |contexts: &mut Contexts<i32>, rows| {
             let create = || {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_range_of_an_axis_is_what_all_its_inputs_allow() {
+    fn the_range_of_an_axis_is_the_intersection_over_all_inputs() {
         let of = |all: &[(&str, [u64; 3])]| ranges(&signature(), Some(&profile(all)));
         let range = of(&[("x", [1, 2, 8]), ("state", [2, 2, 3])]).expect("ranges")["rows"];
         assert_eq!(range, AxisRange { min: 2, opt: 2, max: 3 });

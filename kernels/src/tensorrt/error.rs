@@ -1,4 +1,4 @@
-//! Why there is no TensorRT, and what to do about it.
+//! Errors of loading TensorRT, with what to do.
 
 use std::path::PathBuf;
 
@@ -7,64 +7,62 @@ use visage_engines::{Flavour, Version};
 
 use super::FLAVOUR;
 
-/// The libraries' names by flavour, newest first: the engine builder's and the ONNX parser's.
+/// Library names by flavour: the builder's and the ONNX parser's.
 pub const NAMES: [&str; 2] = match FLAVOUR {
     Flavour::Rtx => ["libtensorrt_rtx.so.1", "libtensorrt_onnxparser_rtx.so.1"],
     Flavour::Classic => ["libnvinfer.so.11", "libnvonnxparser.so.11"],
 };
 
-/// The version whose headers the bindings were made from; another minor one has other tables of functions.
+/// The version of the headers that the bindings were generated from; other minor versions have other vtables.
 pub const MADE_FOR: Version = match FLAVOUR {
     Flavour::Rtx => Version::two(1, 7),
     Flavour::Classic => Version::two(11, 4),
 };
 
-/// What to type to have it.
+/// How to install it.
 const INSTALL: &str = match FLAVOUR {
-    Flavour::Rtx => {
-        "pip install tensorrt-rtx-cu13-libs==1.7.1.116, or give the folder that it is in with --tensorrt-lib"
-    }
+    Flavour::Rtx => "pip install tensorrt-rtx-cu13-libs==1.7.1.116, or name its folder with --tensorrt-lib",
     Flavour::Classic => {
-        "pip install tensorrt-cu13-libs==11.4.0.106, or as NVIDIA describes; or give the folder that it is in with --tensorrt-lib"
+        "pip install tensorrt-cu13-libs==11.4.0.106, or NVIDIA's packages; or name its folder with --tensorrt-lib"
     }
 };
 
-/// Why there is no TensorRT.
+/// Why TensorRT is not available.
 #[derive(Debug, Error)]
 pub enum LibraryError {
     /// The program was built without it.
     #[error("wanted {FLAVOUR}, this program was built without it")]
     NotBuilt,
-    /// It was nowhere.
-    #[error("wanted {} of {FLAVOUR} {MADE_FOR}, looked in: {}", NAMES[0], searched.join("; "))]
+    /// It was not found.
+    #[error("wanted {} of {FLAVOUR} {MADE_FOR}, searched: {}", NAMES[0], searched.join("; "))]
     Missing {
-        /// Where it was looked for and what was there.
+        /// The places searched and what was there.
         searched: Vec<String>,
     },
     /// It is another version.
     #[error("wanted {FLAVOUR} {MADE_FOR}, found {found}: {}", path.display())]
     Version {
-        /// What it says.
+        /// Its version.
         found: Version,
-        /// Which file.
+        /// Its file.
         path: PathBuf,
     },
-    /// It does not say which version it is.
+    /// It reports no version.
     #[error("wanted a library of {FLAVOUR}, found {found}: {}", path.display())]
     Foreign {
         /// What was wrong.
         found: String,
-        /// Which file.
+        /// Its file.
         path: PathBuf,
     },
 }
 
 impl LibraryError {
-    /// What to type next.
+    /// What to do next.
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::NotBuilt => "cargo build --release --features tensorrt-rtx (or tensorrt, for data-centre cards)",
+            Self::NotBuilt => "cargo build --release --features tensorrt-rtx (or tensorrt, for data-centre GPUs)",
             _ => INSTALL,
         }
     }

@@ -1,4 +1,4 @@
-//! The two libraries of TensorRT: found, asked for their version, kept for as long as the program runs.
+//! The two libraries of TensorRT: found, queried for their version, loaded until the process ends.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ impl TensorRt {
     /// Loads the first library of the right version among `places`, and its ONNX parser from the same folder.
     ///
     /// # Errors
-    /// With all that was searched if there is none; with what is wrong with the first if there are only wrong ones.
+    /// With all places searched if there is none; with the fault of the first if only wrong ones were found.
     pub(super) fn load(places: &[Place]) -> Result<Self, LibraryError> {
         let (mut searched, mut wrong) = (Vec::new(), None);
         for place in places {
@@ -28,7 +28,7 @@ impl TensorRt {
                 Searched::Found(path) => match open(&path) {
                     Ok(version) => return Self::keep(&path, version),
                     Err(Refused::NotLoaded(said)) => searched.push(format!("{place} ({said})")),
-                    // An old one that the system has hides none in a Python environment.
+                    // A wrong version in the system does not hide the right one in a Python environment.
                     Err(Refused::Wrong(error)) => _ = wrong.get_or_insert(error),
                 },
             }
@@ -53,11 +53,11 @@ enum Refused {
     Wrong(LibraryError),
 }
 
-/// Asks the library at `path` for its version. Where a folder is known, the parser has to be there too.
+/// The version of the library at `path`. In a known folder the parser must exist as well.
 fn open(path: &Path) -> Result<Version, Refused> {
     let parser = path.with_file_name(NAMES[1]);
     if path.is_file() && !parser.is_file() {
-        return Err(Refused::NotLoaded(format!("no {} beside it", NAMES[1])));
+        return Err(Refused::NotLoaded(format!("no {} in its folder", NAMES[1])));
     }
     let found = libraries::tensorrt(path).map_err(|silent| match silent {
         Silent::NotLoaded { said } => Refused::NotLoaded(said),

@@ -1,4 +1,4 @@
-//! TensorRT's log: errors are kept for the error message, the memory of a step is recorded, progress goes to the caller.
+//! TensorRT's log: errors are collected for the error message, the activation memory is recorded, progress goes to the caller.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -9,49 +9,49 @@ use trtx::interfaces::MonitorProgress;
 use trtx::{LogHandler, Severity};
 use visage_engines::compile::{Progress, Watch};
 
-/// Complaints that are kept: the first says why, the rest follow from it.
-const KEPT: usize = 3;
+/// Errors collected: the first is the cause, later ones usually follow from it.
+const MAX_ERRORS: usize = 3;
 
-/// What was said during one compilation, or since an engine last ran.
+/// What was logged during one compilation, or since an engine last ran.
 #[derive(Debug, Default)]
-pub(super) struct Heard {
-    complaints: Mutex<Vec<String>>,
+pub(super) struct LogRecord {
+    errors: Mutex<Vec<String>>,
     stopped: AtomicBool,
     /// 0 if it was not reported.
     activation_bytes: AtomicU64,
 }
 
-/// Prefix of the line that reports the device memory of a step besides the weights. Nothing else reports it without
-/// a card; with other words it is not known.
+/// Prefix of the line that reports the activation memory of an engine, which nothing else reports without
+/// a GPU. If a version words it differently, the figure is unknown.
 const ACTIVATION: &str = "Total Activation Memory: ";
 
-impl Heard {
-    /// The complaints in one line; `other` if there was none.
-    pub(super) fn complaint(&self, other: &str) -> String {
-        let complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
-        if complaints.is_empty() { other.to_owned() } else { complaints.join("; ") }
+impl LogRecord {
+    /// The errors in one line; `other` if there are none.
+    pub(super) fn errors_or(&self, other: &str) -> String {
+        let errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        if errors.is_empty() { other.to_owned() } else { errors.join("; ") }
     }
 
-    /// As [`Heard::complaint`], and forgets them.
-    pub(super) fn take_complaint(&self, other: &str) -> String {
-        let complaint = self.complaint(other);
-        self.complaints.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        complaint
+    /// As [`LogRecord::errors_or`], and clears them.
+    pub(super) fn take_errors(&self, other: &str) -> String {
+        let errors_or = self.errors_or(other);
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        errors_or
     }
 
-    /// Memory on the card that a step needs besides the weights.
+    /// GPU memory that a step needs besides the weights.
     pub(super) fn activation_bytes(&self) -> Option<u64> {
         Some(self.activation_bytes.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
     }
 
-    /// Whether the watcher said to stop.
+    /// Whether the watcher stopped the compilation.
     pub(super) fn was_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
 }
 
-/// Keeps errors and what a step needs, lets the rest go.
-pub(super) struct Listener(pub Arc<Heard>);
+/// Records errors and the activation memory; discards the rest.
+pub(super) struct Listener(pub Arc<LogRecord>);
 
 impl LogHandler for Listener {
     fn log(&self, severity: Severity, message: &str) {
@@ -62,18 +62,18 @@ impl LogHandler for Listener {
         if severity > Severity::Error {
             return;
         }
-        let mut complaints = self.0.complaints.lock().unwrap_or_else(PoisonError::into_inner);
-        if complaints.len() < KEPT {
-            complaints.push(message.trim().to_owned());
+        let mut errors = self.0.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        if errors.len() < MAX_ERRORS {
+            errors.push(message.trim().to_owned());
         }
     }
 }
 
-/// Passes progress on and remembers that it was stopped.
+/// Passes progress on and records a stop.
 pub(super) struct Monitor {
-    pub heard: Arc<Heard>,
+    pub log: Arc<LogRecord>,
     pub watch: Watch,
-    /// Steps of each stage that has begun.
+    /// Total steps of each phase that has begun.
     pub stages: Mutex<HashMap<String, u32>>,
 }
 
@@ -87,7 +87,7 @@ impl MonitorProgress for Monitor {
         let of = self.stages.lock().unwrap_or_else(PoisonError::into_inner).get(stage).copied().unwrap_or(0);
         let done = step.max(0).unsigned_abs() + 1;
         let said = (self.watch)(Progress { stage, done, of });
-        self.heard.stopped.fetch_or(said.is_break(), Ordering::Relaxed);
+        self.log.stopped.fetch_or(said.is_break(), Ordering::Relaxed);
         said
     }
 

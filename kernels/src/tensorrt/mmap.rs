@@ -1,4 +1,4 @@
-//! A file as memory: pages come from the disk when they are read, and nothing is copied.
+//! Memory-mapped files: pages are read from disk on access, without a copy.
 
 use std::fs::File;
 use std::io;
@@ -7,19 +7,19 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::ptr;
 
-/// A file that is read as memory.
+/// A memory-mapped file.
 #[derive(Debug)]
-pub(super) struct Mapped {
+pub(super) struct MappedFile {
     start: *mut libc::c_void,
     bytes: usize,
 }
 
 // SAFETY: the memory is only read, and unmapped on drop.
-unsafe impl Send for Mapped {}
+unsafe impl Send for MappedFile {}
 
-impl Mapped {
-    /// Maps the file at `path`, which must not be shortened while it is: engines in the cache are replaced by other files,
-    /// never written to.
+impl MappedFile {
+    /// Maps the file at `path`, which must not be truncated while it is mapped: engines in the cache are replaced by rename, never
+    /// rewritten.
     ///
     /// # Errors
     /// If it cannot be opened or mapped.
@@ -30,7 +30,7 @@ impl Mapped {
             return Err(io::Error::other("an empty file"));
         }
         let (protection, flags) = (libc::PROT_READ, libc::MAP_PRIVATE);
-        // SAFETY: a new mapping at a place of the system's choosing, of a file that is open; it outlives the descriptor.
+        // SAFETY: a new mapping at an address chosen by the system, of an open file; it outlives the descriptor.
         let start = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, file.as_raw_fd(), 0) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
@@ -39,17 +39,17 @@ impl Mapped {
     }
 }
 
-impl Deref for Mapped {
+impl Deref for MappedFile {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: mapped as long for as long as `self` lives, readable, and not written by this program; `open` says who
-        // keeps others from it.
+        // SAFETY: mapped with this length as long as `self` lives, readable, and not written by this program; see `open` for
+        // other writers.
         unsafe { std::slice::from_raw_parts(self.start.cast(), self.bytes) }
     }
 }
 
-impl Drop for Mapped {
+impl Drop for MappedFile {
     fn drop(&mut self) {
         // SAFETY: mapped once in `open`, unmapped once here; no slice of it outlives `self`.
         unsafe { libc::munmap(self.start, self.bytes) };

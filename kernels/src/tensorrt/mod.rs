@@ -1,6 +1,6 @@
-//! TensorRT, loaded when it is asked for: graphs become engines, engines run. Either flavour, as the program was built, or none.
+//! TensorRT, loaded on demand: compiles graphs to engines and runs engines. One flavour per build of the program, or none.
 //!
-//! Decides which library is used and which of its errors are reported. Where libraries may lie is found by `visage_engines`.
+//! Decides which library is used and which errors are reported. `visage_engines` decides where libraries are searched for.
 
 mod error;
 
@@ -28,7 +28,7 @@ use library::TensorRt;
 pub use runtime::BuiltEngines;
 
 #[cfg(all(feature = "tensorrt-rtx", feature = "tensorrt"))]
-compile_error!("the features tensorrt-rtx and tensorrt exclude each other: choose the one for your cards");
+compile_error!("the features tensorrt-rtx and tensorrt exclude each other: choose the one for your GPUs");
 
 /// The flavour that this program was built for, or would be.
 pub const FLAVOUR: Flavour = if cfg!(feature = "tensorrt") { Flavour::Classic } else { Flavour::Rtx };
@@ -36,7 +36,7 @@ pub const FLAVOUR: Flavour = if cfg!(feature = "tensorrt") { Flavour::Classic } 
 /// Whether this program was built with it.
 pub const IS_BUILT: bool = cfg!(any(feature = "tensorrt-rtx", feature = "tensorrt"));
 
-/// The Python package that carries the libraries puts them in this folder.
+/// The folder of the libraries within their Python package.
 pub const PYTHON_PACKAGE: &str = match FLAVOUR {
     Flavour::Rtx => "tensorrt_rtx_libs",
     Flavour::Classic => "tensorrt_libs",
@@ -45,14 +45,14 @@ pub const PYTHON_PACKAGE: &str = match FLAVOUR {
 /// Loads the first library of the right version among `places`.
 ///
 /// # Errors
-/// With all that was searched if there is none; with the version if all that load are another; if the program was built
+/// With all places searched if there is none; with the version if only other versions were found; if the program was built
 /// without TensorRT.
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 pub fn load(places: &[Place]) -> Result<Box<dyn Compiler>, LibraryError> {
     Ok(Box::new(TensorRt::load(places)?))
 }
 
-/// Says that the program was built without TensorRT.
+/// Reports that the program was built without TensorRT.
 ///
 /// # Errors
 /// Always.

@@ -1,7 +1,7 @@
 //! Engines from the cache, run on a GPU: TensorRT's `enqueueV3` on the backend's stream.
 //!
 //! Decides which engines fit the backend's contract (element types, free axes tied by the names in the ONNX file), and that
-//! what a GPU compiles just in time is stored beside the engine. All sessions share the execution contexts.
+//! code compiled just in time on the GPU is stored beside the engine. All sessions share the execution contexts.
 
 use std::collections::BTreeMap;
 #[cfg(feature = "tensorrt-rtx")]
@@ -17,16 +17,16 @@ use visage_engines::output_file::OutputFile;
 use visage_engines::{DType, Onnx};
 
 use super::contexts::{Contexts, ranges};
-use super::logger::{Heard, Listener};
-use super::mmap::Mapped;
+use super::logger::{Listener, LogRecord};
+use super::mmap::MappedFile;
 use crate::cuda::{AxisRange, Device, Engine, EngineError, EngineSource, Stream};
 
-/// Engines that were built, as a source for the backend.
+/// Compiled engines of the cache, as a source for the backend.
 #[derive(Debug)]
 pub struct BuiltEngines(Vec<Cached>);
 
 impl BuiltEngines {
-    /// Engines of the cache, for any GPUs. TensorRT's library must have been loaded.
+    /// Engines of the cache, for any GPUs. TensorRT must be loaded.
     #[must_use]
     pub fn new(engines: Vec<Cached>) -> Self {
         Self(engines)
@@ -38,63 +38,63 @@ impl EngineSource for BuiltEngines {
         let unfit = |found: String| EngineError::Unfit { graph: name.to_owned(), found };
         let sm = device.sm()?;
         let fits = |cached: &&Cached| cached.sidecar.key.graph == name && cached.sidecar.key.sm == sm;
-        let none = || unfit(format!("none for compute capability {sm}; visage engines build makes it"));
+        let none = || unfit(format!("none for compute capability {sm}; visage engines build compiles it"));
         let cached = self.0.iter().find(fits).ok_or_else(none)?;
-        let heard = Arc::new(Heard::default());
-        let opened = signature(onnx).and_then(|signature| Running::open(cached.clone(), signature, &heard));
-        opened.map(|running| Box::new(running) as Box<dyn Engine>).map_err(|error| unfit(heard.complaint(&error)))
+        let log = Arc::new(LogRecord::default());
+        let opened = signature(onnx).and_then(|signature| Running::open(cached.clone(), signature, &log));
+        opened.map(|running| Box::new(running) as Box<dyn Engine>).map_err(|error| unfit(log.complaint(&error)))
     }
 }
 
-/// An engine with its contexts. Fields are dropped in the order in which TensorRT wants it.
+/// An engine with its contexts. The order of the fields is the drop order that TensorRT requires.
 struct Running {
     contexts: Contexts<Bound>,
-    making: Making,
+    factory: ContextFactory,
     engine: CudaEngine<'static>,
     _runtime: Runtime<'static>,
-    _plan: Mapped,
+    _plan: MappedFile,
     cached: Cached,
-    heard: Arc<Heard>,
+    log: Arc<LogRecord>,
     signature: Signature,
     ranges: BTreeMap<String, AxisRange>,
 }
 
-/// A context with the lengths and addresses that it has. A capture of it stays valid as long as neither changes.
+/// A context with its current lengths and addresses. A capture of it stays valid as long as neither changes.
 struct Bound {
     context: ExecutionContext<'static>,
     lengths: Option<Lengths>,
     addresses: Vec<u64>,
 }
 
-// SAFETY: TensorRT lets a context, engine or runtime be used on any thread, by one at a time, which `&mut self` keeps. The
-// counted pointers to the runtime's configuration are held by the contexts and by `making`, which all move together.
+// SAFETY: TensorRT allows a context, engine or runtime on any thread, one thread at a time, which `&mut self` ensures. The
+// reference-counted pointers to the runtime's configuration are held by the contexts and by `factory`, which move together.
 unsafe impl Send for Running {}
 
 impl Running {
-    fn open(cached: Cached, signature: Signature, heard: &Arc<Heard>) -> Result<Self, String> {
+    fn open(cached: Cached, signature: Signature, log: &Arc<LogRecord>) -> Result<Self, String> {
         let said = |error: &dyn std::fmt::Display| error.to_string();
-        let plan = Mapped::open(&cached.path).map_err(|error| format!("{error}: {}", cached.path.display()))?;
-        let logger = Logger::new(Listener(Arc::clone(heard))).map_err(|error| said(&error))?;
-        // A runtime refers to its logger for as long as it lives; there is one for each graph that is loaded.
+        let plan = MappedFile::open(&cached.path).map_err(|error| format!("{error}: {}", cached.path.display()))?;
+        let logger = Logger::new(Listener(Arc::clone(log))).map_err(|error| said(&error))?;
+        // A runtime keeps a pointer to its logger; every loaded graph has a logger of its own.
         let logger: &'static Logger = Box::leak(Box::new(logger));
         let mut runtime = Runtime::new(logger).map_err(|error| said(&error))?;
         let mut engine = runtime.deserialize_cuda_engine(&plan).map_err(|error| said(&error))?;
         let tensors = || signature.inputs.iter().chain(&signature.outputs);
         tensors().try_for_each(|tensor| check(&engine, tensor))?;
         let ranges = ranges(&signature, cached.sidecar.key.profiles.first())?;
-        let making = Making::new(&mut engine, &cached).map_err(|error| said(&error))?;
-        let (contexts, heard) = (Contexts::default(), Arc::clone(heard));
-        Ok(Self { contexts, making, engine, _runtime: runtime, _plan: plan, cached, heard, signature, ranges })
+        let factory = ContextFactory::new(&mut engine, &cached).map_err(|error| said(&error))?;
+        let (contexts, log) = (Contexts::default(), Arc::clone(log));
+        Ok(Self { contexts, factory, engine, _runtime: runtime, _plan: plan, cached, log, signature, ranges })
     }
 
     fn try_enqueue(&mut self, stream: &Stream, lengths: &Lengths, addresses: &[u64]) -> trtx::Result<()> {
-        let (making, engine) = (&self.making, &mut self.engine);
+        let (factory, engine) = (&self.factory, &mut self.engine);
         let create =
-            || trtx::Result::Ok(Bound { context: making.context(engine)?, lengths: None, addresses: Vec::new() });
+            || trtx::Result::Ok(Bound { context: factory.context(engine)?, lengths: None, addresses: Vec::new() });
         let bound = self.contexts.of(lengths, create)?;
         bound.set_shapes(&self.signature, lengths)?;
         bound.set_addresses(&self.signature, addresses)?;
-        // SAFETY: the stream is one of the driver's, of the context in which the engine was loaded; every tensor has its
+        // SAFETY: the stream belongs to the driver's context in which the engine was loaded; every tensor has its
         // address.
         unsafe { bound.context.enqueue_v3(stream.raw().cast()) }
     }
@@ -142,34 +142,34 @@ impl Engine for Running {
     fn enqueue(&mut self, stream: &Stream, lengths: &Lengths, addresses: &[u64]) -> Result<(), EngineError> {
         stream.check()?;
         self.try_enqueue(stream, lengths, addresses)
-            .map_err(|error| EngineError::Run { found: self.heard.take_complaint(&error.to_string()) })
+            .map_err(|error| EngineError::Run { found: self.log.take_errors(&error.to_string()) })
     }
 
     fn warmed_up(&mut self) {
         self.contexts.warmed_up();
-        self.making.keep(&self.cached);
+        self.factory.keep(&self.cached);
     }
 }
 
-/// How contexts are made: with what was compiled just in time at an earlier start.
+/// Creates contexts, with the code compiled just in time at an earlier start.
 #[cfg(feature = "tensorrt-rtx")]
-struct Making {
+struct ContextFactory {
     config: Rc<trtx::RuntimeConfig<'static>>,
     compiled: Arc<trtx::RuntimeCache>,
 }
 
 #[cfg(feature = "tensorrt-rtx")]
-impl Making {
+impl ContextFactory {
     fn new(engine: &mut CudaEngine<'static>, cached: &Cached) -> trtx::Result<Self> {
         let mut config = engine.create_runtime_config()?;
         let compiled = Arc::new(config.create_runtime_cache()?);
         if let Ok(bytes) = std::fs::read(&cached.jit_path) {
-            // A cache that another driver wrote is refused and compiled again.
+            // A cache written by another driver is refused and compiled again.
             let _is_optional = compiled.deserialize(&bytes);
         }
         config.set_runtime_cache(Arc::clone(&compiled))?;
-        // What is captured stays as it is, so the kernels for its shape must be there before: by default they are compiled
-        // beside the first runs, and until then slower ones run, which would be captured and kept for good.
+        // A captured graph never changes, so the kernels for its shape must be compiled before: by default TensorRT compiles them
+        // in the background and runs slower ones until then, which the capture would keep.
         config
             .set_dynamic_shapes_kernel_specialization_strategy(trtx::DynamicShapesKernelSpecializationStrategy::kEAGER);
         Ok(Self { config: Rc::new(config), compiled })
@@ -179,34 +179,34 @@ impl Making {
         engine.create_execution_context_with_config(Rc::clone(&self.config))
     }
 
-    /// A cache that cannot be written costs the next start some time, and nothing else.
+    /// A cache that cannot be written only makes the next start slower.
     fn keep(&self, cached: &Cached) {
         let Ok(bytes) = self.compiled.serialize() else { return };
         let _may_fail = OutputFile::write(&cached.jit_path, &bytes);
     }
 }
 
-/// Classic engines are whole: nothing is compiled just in time.
+/// Classic engines contain all code: nothing is compiled just in time.
 #[cfg(not(feature = "tensorrt-rtx"))]
-struct Making;
+struct ContextFactory;
 
 #[cfg(not(feature = "tensorrt-rtx"))]
-impl Making {
+impl ContextFactory {
     #[expect(clippy::unnecessary_wraps, reason = "the other flavour may fail")]
     fn new(_engine: &mut CudaEngine<'static>, _cached: &Cached) -> trtx::Result<Self> {
         Ok(Self)
     }
 
-    #[expect(clippy::unused_self, reason = "the other flavour has something to make it with")]
+    #[expect(clippy::unused_self, reason = "the other flavour uses it")]
     fn context(&self, engine: &mut CudaEngine<'static>) -> trtx::Result<ExecutionContext<'static>> {
         engine.create_execution_context()
     }
 
-    #[expect(clippy::unused_self, reason = "the other flavour has something to keep")]
+    #[expect(clippy::unused_self, reason = "the other flavour uses it")]
     fn keep(&self, _cached: &Cached) {}
 }
 
-/// The signature in the ONNX file: an engine does not keep the names of axes.
+/// The signature in the ONNX file: an engine does not contain the names of axes.
 fn signature(onnx: Onnx<'_>) -> Result<Signature, String> {
     let read = match onnx {
         Onnx::Bytes(bytes) => Signature::read(bytes),

@@ -1,4 +1,4 @@
-//! Real builds with the real library, on any machine. Where it is not, each says so.
+//! Builds with the real library, on any machine; without it each test reports that it was skipped.
 
 #![expect(clippy::disallowed_methods, reason = "the environment names the library's location for tests")]
 #![expect(clippy::print_stdout, reason = "a skipped test says why")]
@@ -34,12 +34,12 @@ fn images(min: u64, opt: u64, max: u64) -> Vec<Profile> {
     vec![Profile(BTreeMap::from([("picture".to_owned(), range)]))]
 }
 
-fn go_on() -> Watch {
+fn never_stop() -> Watch {
     Arc::new(|_| ControlFlow::Continue(()))
 }
 
 #[test]
-fn graphs_become_engines_for_a_card_that_is_not_here() {
+fn graphs_compile_for_a_gpu_that_is_not_in_the_machine() {
     let Some(library) = library() else { return };
     let folder = tempfile::tempdir().expect("a folder");
     for (name, onnx, profiles) in [("conv", CONV, images(1, 2, 4)), ("mouth", MOUTH, Vec::new())] {
@@ -59,41 +59,41 @@ fn graphs_become_engines_for_a_card_that_is_not_here() {
         assert!(bytes.len() > 1000, "{name}: {} bytes", bytes.len());
         assert!(*reports.lock().expect("no panic") > 0, "{name} reports progress");
         #[cfg(feature = "tensorrt-rtx")]
-        assert!(is_an_engine(&bytes), "{name} is read as an engine again");
+        assert!(is_an_engine(&bytes), "{name} is recognised as an engine");
     }
 }
 
 #[cfg(feature = "tensorrt")]
 #[test]
-fn classic_engines_are_not_made_for_a_card_that_is_not_here() {
-    let refused = super::compiler::check_card(Sm::new(1, 0)).expect_err("nobody has one");
-    assert!(refused.to_string().contains("a card of compute capability 1.0 in this machine"), "{refused}");
+fn classic_tensorrt_refuses_a_gpu_that_is_not_in_the_machine() {
+    let refused = super::compiler::check_gpu(Sm::new(1, 0)).expect_err("no such GPU exists");
+    assert!(refused.to_string().contains("a GPU of compute capability 1.0 in this machine"), "{refused}");
 }
 
-/// What of opening an engine needs no card: the library reads its header.
+/// The part of opening an engine that needs no GPU: the library reads its header.
 #[cfg(feature = "tensorrt-rtx")]
 fn is_an_engine(bytes: &[u8]) -> bool {
     let logger = trtx::Logger::new(super::logger::Listener(Arc::default())).expect("a logger");
     let runtime = trtx::Runtime::new(&logger).expect("a runtime");
-    let (_no_card_here, wrong) = runtime.engine_validity(bytes).expect("as long as a header");
+    let (_needs_a_gpu, wrong) = runtime.engine_validity(bytes).expect("as long as a header");
     !wrong.contains(trtx::EngineInvalidityDiagnostics::MALFORMED_ENGINE)
 }
 
 #[cfg(feature = "tensorrt-rtx")]
 #[test]
-fn what_is_no_engine_is_not_read_as_one() {
+fn bytes_that_are_not_an_engine_are_recognised() {
     let Some(_library) = library() else { return };
     assert!(!is_an_engine(&[0; 4096]));
 }
 
 #[test]
-fn the_same_order_for_another_card_is_another_engine() {
+fn the_same_request_for_another_gpu_gives_another_engine() {
     let Some(library) = library() else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let (onnx, profiles) = (Onnx::Bytes(CONV), images(1, 1, 1));
     let [ada, blackwell] = [Sm::SM89, Sm::SM120].map(|sm| {
         let path = folder.path().join(sm.tag());
-        library.compile(&CompileRequest { onnx, sm, profiles: &profiles }, &path, &go_on()).expect("an engine");
+        library.compile(&CompileRequest { onnx, sm, profiles: &profiles }, &path, &never_stop()).expect("an engine");
         std::fs::read(path).expect("bytes")
     });
     assert_ne!(ada, blackwell);
@@ -112,14 +112,14 @@ fn a_cancellation_a_bad_graph_and_a_missing_profile_are_distinct_errors() {
     };
     let stop: Watch = Arc::new(|_| ControlFlow::Break(()));
     assert!(matches!(compile(CONV, &images(1, 2, 4), &stop), CompileError::Stopped));
-    let bad = compile(b"not a graph", &[], &go_on());
+    let bad = compile(b"not a graph", &[], &never_stop());
     assert!(matches!(&bad, CompileError::Graph { found, .. } if !found.is_empty()), "{bad}");
-    let without = compile(CONV, &[], &go_on()).to_string();
+    let without = compile(CONV, &[], &never_stop()).to_string();
     assert!(without.contains("profile"), "{without}");
 }
 
 #[test]
-fn what_is_no_library_is_named_with_what_to_install() {
+fn a_missing_or_wrong_library_is_named_with_what_to_install() {
     let folder = tempfile::tempdir().expect("a folder");
     let nowhere = TensorRt::load(&search_order(Some(folder.path()), &[], "")).expect_err("an empty folder");
     assert!(matches!(&nowhere, LibraryError::Missing { searched } if searched.len() == 1));
@@ -132,7 +132,7 @@ fn what_is_no_library_is_named_with_what_to_install() {
     std::fs::write(folder.path().join(NAMES[1]), b"").expect("a parser");
     let wrong = TensorRt::load(&given).expect_err("another library");
     assert!(wrong.to_string().contains("getInferLibMajorVersion"), "{wrong}");
-    // The right one is found behind it, where there is one.
+    // The right library is found after a wrong one.
     if let Some(right) = std::env::var_os("VISAGE_TENSORRT_LIB").map(PathBuf::from) {
         TensorRt::load(&[given[0].clone(), Place::Given(right)]).expect("the library that VISAGE_TENSORRT_LIB names");
     }

@@ -1,7 +1,7 @@
-//! Decoders of packets: Opus by libopus, the others by symphonia.
+//! Packet decoders: Opus by libopus, the others by symphonia.
 //!
-//! Decides what a library gets to see. Readers take containers apart themselves, because symphonia's reserve what a header
-//! claims (a table of contents that claims 4 GB of entries would end the process) and lose parts of joined files.
+//! Decides which part of a file a library sees. The readers parse containers themselves, because symphonia's allocate what a
+//! header claims (a table that claims 4 GB of entries ends the process) and lose parts of concatenated files.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -19,16 +19,16 @@ use super::pipeline::{Frames, Layout};
 use crate::codec::OpusDecoder;
 use crate::time::OPUS_HZ;
 
-/// So many packets in a row that do not decode end a sound.
-const BAD_IN_A_ROW: u32 = 50;
+/// This many undecodable packets in a row end the audio.
+const MAX_BAD_IN_A_ROW: u32 = 50;
 /// The longest frame of ALAC: Apple's encoders write 4096 samples.
-const MOST_ALAC_FRAME: u32 = 65_536;
+const MAX_ALAC_FRAME: u32 = 65_536;
 
-/// Packets of one codec to frames.
+/// Decodes packets of one codec to frames.
 pub(super) struct PacketDecoder {
     format: &'static str,
     codec: Codec,
-    /// Frames that are still to be left out: the encoder's run-in.
+    /// Frames still to be dropped: the encoder's priming samples.
     skip: u64,
     bad_in_a_row: u32,
 }
@@ -42,7 +42,7 @@ impl PacketDecoder {
     /// Opus by its identification header without the magic (RFC 7845, section 5.1).
     pub fn opus(head: &[u8]) -> Result<Self, AudioFileError> {
         let [_, channels, skip_low, skip_high, _, _, _, _, _, _, mapping, ..] = head else {
-            return Err(AudioFileError::Damaged { format: "Opus", found: "a header that breaks off".to_owned() });
+            return Err(AudioFileError::Damaged { format: "Opus", found: "a truncated header".to_owned() });
         };
         if *channels == 0 || *channels > 2 || *mapping > 1 {
             let found = format!("{channels} channels of mapping {mapping}");
@@ -74,7 +74,7 @@ impl PacketDecoder {
             Ok(Box::new(AacDecoder::try_new(parameters, &DecoderOptions::default())?))
         });
         decoder.map_err(|error| AudioFileError::Unsupported {
-            wanted: "AAC of low complexity with one or two channels",
+            wanted: "AAC-LC with one or two channels",
             found: match error {
                 AudioFileError::Damaged { .. } => "another profile or more channels".to_owned(),
                 other => other.to_string(),
@@ -85,7 +85,7 @@ impl PacketDecoder {
     /// ALAC by its magic cookie.
     pub fn alac(cookie: &[u8]) -> Result<Self, AudioFileError> {
         let frame = cookie.first_chunk().map_or(u32::MAX, |bytes| u32::from_be_bytes(*bytes));
-        if frame > MOST_ALAC_FRAME {
+        if frame > MAX_ALAC_FRAME {
             let found = format!("a frame of {frame} samples");
             return Err(AudioFileError::Damaged { format: "ALAC", found });
         }
@@ -96,8 +96,8 @@ impl PacketDecoder {
 
     /// Vorbis by its first and its third header (Vorbis I, section 4.2).
     pub fn vorbis(identification: &[u8], setup: &[u8]) -> Result<Self, AudioFileError> {
-        if has_monstrous_book(setup) {
-            let found = "a code book too large to be true".to_owned();
+        if has_oversized_codebook(setup) {
+            let found = "an oversized codebook".to_owned();
             return Err(AudioFileError::Damaged { format: "Vorbis", found });
         }
         Self::symphonia("Vorbis", CODEC_TYPE_VORBIS, [identification, setup].concat(), |parameters| {
@@ -117,15 +117,15 @@ impl PacketDecoder {
         Ok(Self { format, codec: Codec::Symphonia(decoder), skip: 0, bad_in_a_row: 0 })
     }
 
-    /// Leaves the next `frames` frames out.
+    /// Drops the next `frames` frames.
     pub fn skip(&mut self, frames: u64) {
         self.skip = frames;
     }
 
-    /// Appends what `packet` holds. A packet that does not decode gives nothing.
+    /// Appends the frames of `packet`. An undecodable packet gives none.
     ///
     /// # Errors
-    /// If too many in a row do not decode.
+    /// If too many packets in a row are undecodable.
     pub fn decode(&mut self, packet: &[u8], frames: &mut Frames) -> Result<(), AudioFileError> {
         let first = frames.samples.len();
         let decoded = match &mut self.codec {
@@ -138,7 +138,7 @@ impl PacketDecoder {
         if let Err(error) = decoded {
             frames.samples.truncate(first);
             self.bad_in_a_row += 1;
-            return if self.bad_in_a_row > BAD_IN_A_ROW { Err(error) } else { Ok(()) };
+            return if self.bad_in_a_row > MAX_BAD_IN_A_ROW { Err(error) } else { Ok(()) };
         }
         self.bad_in_a_row = 0;
         let channels = frames.layout.map_or(1, |layout| layout.channels);
@@ -178,18 +178,18 @@ pub(super) fn damaged(format: &'static str) -> impl Fn(Error) -> AudioFileError 
     move |error| AudioFileError::Damaged { format, found: error.to_string() }
 }
 
-/// A library that panics over a broken file makes it a broken file, not the end of the process.
+/// Turns a panic of a library into an error, so that a damaged file does not end the process.
 pub(super) fn guarded<T>(
     format: &'static str,
     decode: impl FnOnce() -> Result<T, AudioFileError>,
 ) -> Result<T, AudioFileError> {
     catch_unwind(AssertUnwindSafe(decode))
-        .unwrap_or_else(|_| Err(AudioFileError::Damaged { format, found: "the decoder gave up on it".to_owned() }))
+        .unwrap_or_else(|_| Err(AudioFileError::Damaged { format, found: "the decoder panicked".to_owned() }))
 }
 
-/// Whether a code book in the setup header claims more values than any encoder writes (Vorbis I, section 3.2.1): the
-/// library would reserve them all. Books start at any bit, so every bit is looked at.
-fn has_monstrous_book(setup: &[u8]) -> bool {
+/// Whether a codebook in the setup header claims more values than any encoder writes (Vorbis I, section 3.2.1): the
+/// library would allocate them all. Codebooks start at any bit, so every bit position is tried.
+fn has_oversized_codebook(setup: &[u8]) -> bool {
     const SYNC: u64 = 0x56_4342;
     const MOST_VALUES: u64 = 1 << 20;
     (0..setup.len()).any(|at| {

@@ -1,33 +1,33 @@
-//! Any number of channels to one, as loud as the loudest of them.
+//! Downmix of any number of channels to mono, at the loudness of the loudest channel.
 //!
 //! Decides weights by ITU-R BS.775-3, table 2 (mono from 3/2: left and right 0.7071, centre 1, surrounds 0.5, no LFE), and
-//! a slow gain that keeps the level: a voice in one channel only, in the centre, or alike in all of them comes out as loud
-//! as it is there. The plain mean, used before, made a voice in the centre of 5.1 quieter by 15 dB.
+//! a slow gain that keeps the level: speech in one channel, in the centre, or equally in all channels is as loud in the mix
+//! as in its channel. A plain mean would attenuate the centre of 5.1 by 15 dB.
 
 use std::f32::consts::FRAC_1_SQRT_2;
 
 use super::pipeline::Layout;
 
-/// The time over which powers are averaged.
+/// Averaging time of the powers.
 const AVERAGED_S: f32 = 0.3;
-/// The gain is within these: 14 dB down for eight like channels, 6 dB up for a voice in one of two.
+/// Limits of the gain: -14 dB for eight equal channels, +6 dB for speech in one of two.
 const LEAST_GAIN: f32 = 0.2;
 const MOST_GAIN: f32 = 2.0;
-/// Below this power a block says nothing about levels.
+/// Blocks below this power do not change the gain.
 const SILENT_POWER: f32 = 1e-10;
 
 /// Speakers by bit of a WAVE channel mask (`WAVEFORMATEXTENSIBLE`): front left, right, centre, LFE, back left, right, left
 /// and right of centre, back centre, side left, right.
 const WEIGHTS: [f32; 11] =
     [FRAC_1_SQRT_2, FRAC_1_SQRT_2, 1.0, 0.0, 0.5, 0.5, FRAC_1_SQRT_2, FRAC_1_SQRT_2, 0.5, 0.5, 0.5];
-/// The usual masks of 1 to 8 channels.
+/// The default masks of 1 to 8 channels.
 const MASKS: [u32; 8] = [0x4, 0x3, 0x7, 0x33, 0x37, 0x3f, 0x70f, 0x63f];
 
-/// Interleaved frames to one channel.
+/// Mixes interleaved frames to one channel.
 pub(super) struct Downmix {
     layout: Layout,
     weights: Vec<f32>,
-    /// Averaged power of each channel that counts, and of the mix.
+    /// Averaged power of each channel with a weight, and of the mix.
     powers: Vec<f32>,
     mixed_power: f32,
     gain: Option<f32>,
@@ -38,7 +38,7 @@ impl Downmix {
         Self { weights: weights_of(layout), powers: vec![0.0; layout.channels], mixed_power: 0.0, gain: None, layout }
     }
 
-    /// Appends the mix of `interleaved`; a last, incomplete frame is left out. What is no number becomes silence.
+    /// Appends the mix of `interleaved`; a last, incomplete frame is dropped. NaN and infinities become silence.
     pub fn mix(&mut self, interleaved: &[f32], mono: &mut Vec<f32>) {
         let clean = |sample: f32| if sample.is_finite() { sample.clamp(-1.0, 1.0) } else { 0.0 };
         if self.layout.channels == 1 {
@@ -90,7 +90,7 @@ impl Downmix {
         self.powers.iter_mut().zip(powers).for_each(|(average, power)| *average += (power - *average) * share);
     }
 
-    /// What makes the mix as loud as the loudest channel; `None` before the first sound.
+    /// The gain that makes the mix as loud as the loudest channel; `None` before the first sound.
     fn wanted_gain(&self) -> Option<f32> {
         let loudest = self.powers.iter().copied().fold(0.0, f32::max);
         if loudest < SILENT_POWER {
@@ -105,7 +105,7 @@ fn weights_of(layout: Layout) -> Vec<f32> {
     let mask = layout.mask.filter(|mask| mask.count_ones() as usize == layout.channels).unwrap_or(usual);
     let of_bit = |bit: usize| WEIGHTS.get(bit).copied().unwrap_or(0.5);
     let weights: Vec<f32> = (0..32).filter(|bit| mask >> bit & 1 == 1).map(of_bit).collect();
-    // A file of nothing but an LFE is still sound.
+    // A file with only an LFE channel still has sound.
     if weights.iter().all(|weight| *weight == 0.0) { vec![1.0; layout.channels] } else { weights }
 }
 
@@ -113,7 +113,7 @@ fn weights_of(layout: Layout) -> Vec<f32> {
 mod tests {
     use super::*;
 
-    /// The level in dB of half a second of a tone, relative to the tone, that is in these channels only.
+    /// Gain in dB of half a second of a tone in the channels `sounding`.
     fn gain_db(channels: usize, sounding: &[usize]) -> f32 {
         let layout = Layout::new(48_000, channels, None).expect("a layout");
         let tone = |n: usize| 0.4 * (n as f32 * 0.05).sin();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_voice_keeps_its_loudness_wherever_it_is() {
+    fn speech_keeps_its_loudness_in_every_channel_layout() {
         for (channels, sounding) in [
             (1, &[0][..]),
             (2, &[0, 1]),
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_effects_channel_is_not_heard_and_what_is_no_number_is_silence() {
+    fn the_lfe_channel_and_samples_that_are_not_finite_are_silent() {
         assert!(gain_db(6, &[3]) < -100.0);
         let mut mono = Vec::new();
         Downmix::new(Layout::new(48_000, 2, None).expect("a layout"))

@@ -1,4 +1,4 @@
-//! FLAC (RFC 9639): stream info, tags that are not read, and frames, which symphonia's reader finds.
+//! FLAC (RFC 9639): stream info, skipped metadata, and frames, which symphonia's reader finds.
 
 use std::io::{Cursor, Read};
 use std::time::Duration;
@@ -14,10 +14,10 @@ use super::pipeline::Frames;
 use super::source::ByteSource;
 use super::{AudioFileError, FrameReader, Progress};
 
-/// The length of FLAC's first block (RFC 9639, section 8.2).
+/// Length of FLAC's first metadata block (RFC 9639, section 8.2).
 pub(super) const STREAM_INFO_BYTES: usize = 34;
-/// So many frames in a row that do not decode end a file.
-const BAD_IN_A_ROW: u32 = 50;
+/// This many undecodable frames in a row end a file.
+const MAX_BAD_IN_A_ROW: u32 = 50;
 
 /// Reads a FLAC file.
 pub(super) struct FlacFile {
@@ -33,7 +33,7 @@ impl FlacFile {
     pub fn open(mut source: ByteSource) -> Result<Box<dyn FrameReader>, AudioFileError> {
         let info = without_tags(&mut source)?;
         let rate_hz = u32::from_be_bytes([0, info[10], info[11], info[12]]) >> 4;
-        // 36 bits; 0 if the encoder did not know.
+        // 36 bits; 0 if the encoder did not know it.
         let expected =
             u64::from(info[13] & 15) << 32 | u64::from(u32::from_be_bytes([info[14], info[15], info[16], info[17]]));
         let bare = [&b"fLaC\x80\x00\x00\x22"[..], &info].concat();
@@ -50,7 +50,7 @@ impl FlacFile {
     }
 }
 
-/// Takes everything before the first frame; gives the stream info.
+/// Consumes everything before the first frame and returns the stream info.
 fn without_tags(source: &mut ByteSource) -> Result<Vec<u8>, AudioFileError> {
     let damaged = |found: &str| AudioFileError::Damaged { format: "FLAC", found: found.to_owned() };
     let mut info = None;
@@ -75,14 +75,14 @@ impl FrameReader for FlacFile {
         let packet = guarded("FLAC", || Ok(self.reader.next_packet()))?;
         let Ok(packet) = packet else {
             let is_short = self.expected_frames.is_some_and(|expected| self.given_frames < expected);
-            return Ok(if is_short { Progress::Broken } else { Progress::Whole });
+            return Ok(if is_short { Progress::Truncated } else { Progress::Complete });
         };
         let decoded = guarded("FLAC", || {
             self.decoder.decode(&packet).map_err(damaged("FLAC")).and_then(|decoded| take(decoded, frames))
         });
         self.bad_in_a_row = if decoded.is_err() { self.bad_in_a_row + 1 } else { 0 };
         self.given_frames += frames.count() as u64;
-        if self.bad_in_a_row > BAD_IN_A_ROW {
+        if self.bad_in_a_row > MAX_BAD_IN_A_ROW {
             decoded?;
         }
         Ok(Progress::More)

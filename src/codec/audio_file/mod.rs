@@ -1,7 +1,7 @@
-//! Audio files and streams to blocks of 20 ms, as they are needed: WAV, AIFF, MP3, AAC, FLAC, Ogg, `WebM`, MP4, raw samples.
+//! Audio files and streams to blocks of 20 ms, decoded on demand: WAV, AIFF, MP3, AAC, FLAC, Ogg, `WebM`, MP4, raw samples.
 //!
-//! Decides which format it is by its first bytes, and how much is decoded ahead: what one call of a reader gives. Opens no
-//! files: a reader is given. What a header claims is never believed when memory is reserved.
+//! Decides the format by the first bytes, and how much is decoded ahead: one call of a reader. Opens no
+//! files. Never allocates memory by the claims of a header.
 
 mod decoders;
 mod downmix;
@@ -29,90 +29,90 @@ pub use source::{AudioInput, ReadSeek};
 use pcm::{Extent, PcmReader};
 use source::ByteSource;
 
-/// What of a stream is held in memory where its format cannot be read in order (MP4 with its table at the end).
-pub const MOST_BUFFERED_BYTES: usize = 16 << 20;
-/// The formats that are understood, for people.
+/// Maximum buffered bytes of a stream whose format cannot be read in order (MP4 with its `moov` box at the end).
+pub const MAX_BUFFERED_BYTES: usize = 16 << 20;
+/// The supported formats, as errors list them.
 pub const AUDIO_FORMATS: &str = "WAV, AIFF, MP3, M4A, AAC, FLAC, Ogg or WebM";
 
-/// Why there is no sound.
+/// Why there is no audio.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AudioFileError {
-    /// There are no bytes.
+    /// The file is empty.
     #[error("wanted an audio file ({AUDIO_FORMATS}), found an empty file")]
     Empty,
-    /// It is something else.
+    /// The file is not an audio file.
     #[error("wanted an audio file ({AUDIO_FORMATS}), found {found}")]
     NotAudio {
-        /// What it looks like.
+        /// What it appears to be.
         found: String,
     },
-    /// An audio file, but of a kind that is not understood.
+    /// The file is an audio file of an unsupported kind.
     #[error("wanted {wanted}, found {found}")]
     Unsupported {
-        /// What is understood.
+        /// What is supported.
         wanted: &'static str,
-        /// What it is.
+        /// What the file has.
         found: String,
     },
-    /// A container without an audio track.
+    /// The container has no audio track.
     #[error("wanted a file with an audio track, found none in it")]
     NoTrack,
-    /// An audio track with nothing in it.
-    #[error("wanted a file with sound in it, found a track without a single sample")]
+    /// The audio track is empty.
+    #[error("wanted a file with audio, found an audio track without samples")]
     NoSamples,
-    /// More sound than was allowed.
-    #[error("wanted at most {} s of sound, found more", most.as_secs())]
+    /// The audio is longer than allowed.
+    #[error("wanted at most {} s of audio, found more", most.as_secs())]
     TooLong {
         /// The limit.
         most: Duration,
     },
-    /// A stream that cannot be read in order is too large to be held in memory.
-    #[error("wanted an MP4 stream with its table of contents first or at most {} MB, found more", most_bytes >> 20)]
+    /// A stream that cannot be read in order is too large to be buffered.
+    #[error("wanted an MP4 stream with its moov box first or at most {} MB, found more", most_bytes >> 20)]
     TooLarge {
         /// The limit.
         most_bytes: usize,
     },
-    /// The file is damaged where it must not be.
-    #[error("wanted a whole {format} file, found damage: {found}")]
+    /// The file is damaged in an essential part.
+    #[error("wanted an intact {format} file, found {found}")]
     Damaged {
-        /// What it should be.
+        /// Its format.
         format: &'static str,
-        /// What is wrong.
+        /// The damage.
         found: String,
     },
-    /// The file could not be read.
+    /// The file cannot be read.
     #[error("cannot read it: {found}")]
     Read {
-        /// What the system says.
+        /// The system's message.
         found: String,
     },
 }
 
-/// How a read of frames went.
+/// State of a reader after a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
-    /// There may be more.
+    /// There may be more frames.
     More,
-    /// The sound ended where it should.
-    Whole,
-    /// The sound broke off.
-    Broken,
+    /// The audio ended where it should.
+    Complete,
+    /// The audio is truncated.
+    Truncated,
 }
 
-/// A container or a plain format.
+/// A container or an elementary stream.
 trait FrameReader: Send {
-    /// Appends the next frames to `frames`, which is empty; there may be none although more come.
+    /// Appends the next frames to `frames`, which is empty. May append none before the end.
     fn read(&mut self, frames: &mut Frames) -> Result<Progress, AudioFileError>;
 
-    /// How long the sound is by its header; a guess for some formats.
+    /// Duration by the header; an estimate for some formats.
     fn expected(&self) -> Option<Duration>;
 
     /// Bytes read so far.
     fn position(&self) -> u64;
 }
 
-/// A sound that is decoded as it is needed.
+/// Decodes audio on demand.
 pub struct AudioDecoder {
     reader: Box<dyn FrameReader>,
     pipeline: BlockPipeline,
@@ -127,10 +127,10 @@ impl std::fmt::Debug for AudioDecoder {
 }
 
 impl AudioDecoder {
-    /// Reads the header; the format is known by the first bytes.
+    /// Reads the header and detects the format by the first bytes.
     ///
     /// # Errors
-    /// If it is no audio file, one that is not understood, or damaged in its header.
+    /// If it is not an audio file, is unsupported, or its header is damaged.
     pub fn open(input: AudioInput) -> Result<Self, AudioFileError> {
         let mut source = ByteSource::new(input);
         if source.peek(1)?.is_empty() {
@@ -140,7 +140,7 @@ impl AudioDecoder {
         Ok(Self::of(reader_for(source)?))
     }
 
-    /// Samples without a header.
+    /// Raw samples without a header.
     #[must_use]
     pub fn open_pcm(input: AudioInput, format: PcmFormat) -> Self {
         Self::of(Box::new(PcmReader::new(ByteSource::new(input), format, Extent::ToEnd)))
@@ -150,10 +150,10 @@ impl AudioDecoder {
         Self { reader, pipeline: BlockPipeline::default(), frames: Frames::default(), end: None }
     }
 
-    /// The next 20 ms, the last one filled up with silence; `None` after the end. Waits as long as the reader does.
+    /// The next 20 ms, the last block padded with silence; `None` after the end. Blocks as long as the reader does.
     ///
     /// # Errors
-    /// If there is no sound at all. A sound that broke off ends early instead, see [`AudioDecoder::is_truncated`].
+    /// If there is no audio at all. Truncated audio ends early instead, see [`AudioDecoder::is_truncated`].
     pub fn next_block(&mut self) -> Result<Option<PcmBlock>, AudioFileError> {
         loop {
             if let Some(block) = self.pipeline.next_block() {
@@ -172,7 +172,7 @@ impl AudioDecoder {
         let read = read.and_then(|progress| self.pipeline.push(&self.frames).map(|()| progress));
         let progress = match read {
             Err(error) if self.pipeline.samples() == 0 => return Err(error),
-            Err(_) => Progress::Broken,
+            Err(_) => Progress::Truncated,
             Ok(progress) => progress,
         };
         if progress != Progress::More {
@@ -185,32 +185,32 @@ impl AudioDecoder {
         Ok(())
     }
 
-    /// Whether the sound broke off; known after its end.
+    /// Whether the audio was truncated; known after its end.
     #[must_use]
     pub fn is_truncated(&self) -> bool {
-        self.end == Some(Progress::Broken)
+        self.end == Some(Progress::Truncated)
     }
 
-    /// How long the sound is by its header; a guess for MP3 without a tag. `None` if there is nothing to tell it from.
+    /// Duration by the header; an estimate for MP3 without a Xing header. `None` if unknown.
     #[must_use]
     pub fn expected_duration(&self) -> Option<Duration> {
         self.reader.expected()
     }
 
-    /// How much was decoded, in samples at 48 kHz.
+    /// Samples decoded so far, at 48 kHz.
     #[must_use]
     pub fn decoded_samples(&self) -> u64 {
         self.pipeline.samples()
     }
 
-    /// Bytes of the input read so far; 0 for formats that do not say.
+    /// Bytes of the input read so far; 0 for formats that do not report it.
     #[must_use]
     pub fn bytes_read(&self) -> u64 {
         self.reader.position()
     }
 }
 
-/// A short sound, decoded whole.
+/// A short clip, decoded completely.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AudioClip {
     samples: Vec<f32>,
@@ -224,31 +224,31 @@ impl AudioClip {
         &self.samples
     }
 
-    /// How long it lasts.
+    /// Its duration.
     #[must_use]
     pub fn duration(&self) -> Duration {
         duration_of(self.samples.len() as u64)
     }
 
-    /// Whether the file broke off: the sound is what was there.
+    /// Whether the file was truncated; the samples are those before the damage.
     #[must_use]
     pub fn is_truncated(&self) -> bool {
         self.is_truncated
     }
 }
 
-/// How long so many samples at 48 kHz last.
+/// Duration of `samples` at 48 kHz.
 #[must_use]
 pub fn duration_of(samples: u64) -> Duration {
     let hz = u64::from(OPUS_HZ);
     Duration::new(samples / hz, u32::try_from(samples % hz * 1_000_000_000 / hz).unwrap_or(0))
 }
 
-/// Decodes a whole file of at most `most` sound. For short sounds: what is spoken or rendered is decoded as it is needed, by
+/// Decodes a whole file of at most `most` duration, for short clips. Speech and `render` decode on demand with
 /// [`AudioDecoder`].
 ///
 /// # Errors
-/// As for [`AudioDecoder`], and if it is too long.
+/// As for [`AudioDecoder`], and if the file is too long.
 pub fn decode_clip(bytes: &[u8], most: Duration) -> Result<AudioClip, AudioFileError> {
     let mut decoder = AudioDecoder::open(AudioInput::Seekable(Box::new(std::io::Cursor::new(bytes.to_vec()))))?;
     let mut samples = Vec::new();
@@ -265,13 +265,13 @@ pub fn decode_clip(bytes: &[u8], most: Duration) -> Result<AudioClip, AudioFileE
     Ok(AudioClip { samples, is_truncated: decoder.is_truncated() })
 }
 
-/// Takes ID3 tags off the front, and the zeros that some writers pad behind them.
+/// Skips ID3 tags at the start, and the zeros that some writers append to them.
 fn skip_tags(source: &mut ByteSource) -> Result<(), AudioFileError> {
-    /// The longest padding.
-    const MOST_PADDING: usize = 4_096;
+    /// Maximum padding.
+    const MAX_PADDING: usize = 4_096;
     while let Some(bytes) = mpeg::tag_bytes(source.peek(10)?) {
         source.skip(bytes)?;
-        let padding = source.peek(MOST_PADDING)?.iter().take(MOST_PADDING).take_while(|byte| **byte == 0).count();
+        let padding = source.peek(MAX_PADDING)?.iter().take(MAX_PADDING).take_while(|byte| **byte == 0).count();
         source.take(padding);
     }
     Ok(())
@@ -292,7 +292,7 @@ fn reader_for(mut source: ByteSource) -> Result<Box<dyn FrameReader>, AudioFileE
     }
 }
 
-/// Names what people mistake for an audio file, and audio files that are not understood.
+/// Names common other file types, and audio formats that are not supported.
 fn guess(bytes: &[u8]) -> String {
     let name = match bytes {
         [b'R', b'I', b'F', b'F', ..] => "a RIFF file that is not WAVE",
@@ -301,7 +301,7 @@ fn guess(bytes: &[u8]) -> String {
         [b'c', b'a', b'f', b'f', ..] => "an Apple CAF file",
         [b'.', b's', b'n', b'd', ..] => "a Sun AU file",
         [b'M', b'T', b'h', b'd', ..] => "a MIDI file",
-        [0xff, second, ..] if second & 0xe6 == 0xe4 => "an MPEG audio file of layer II",
+        [0xff, second, ..] if second & 0xe6 == 0xe4 => "an MPEG layer II file",
         [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, ..] | [b'G', b'I', b'F', b'8', ..] => "an image",
         [b'%', b'P', b'D', b'F', ..] => "a PDF",
         [b'<', ..] => "a web page or XML",

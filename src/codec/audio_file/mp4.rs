@@ -1,7 +1,7 @@
-//! MP4 and M4A (ISO/IEC 14496-12, 14496-14), plain or in fragments: where the packets of the first track of sound are.
+//! MP4 and M4A (ISO/IEC 14496-12, 14496-14), plain or fragmented: the packets of the first audio track.
 //!
-//! Decides what is read of the table of contents: what its boxes really hold, never what they claim. symphonia's reader is
-//! not used: it reserves the entries that a table claims, 4 GB of them if it says so, which ends the process.
+//! Decides which boxes are read, by their actual content, never by the counts they claim. symphonia's reader is not used: it
+//! allocates the number of entries that a table claims, up to 4 GB, which ends the process.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,30 +10,30 @@ use super::decoders::PacketDecoder;
 use super::flac::STREAM_INFO_BYTES;
 use super::pipeline::Frames;
 use super::source::ByteSource;
-use super::{AudioFileError, FrameReader, MOST_BUFFERED_BYTES, Progress};
+use super::{AudioFileError, FrameReader, MAX_BUFFERED_BYTES, Progress};
 
-/// The largest table of contents: 12 hours of AAC.
-const MOST_TABLE_BYTES: u64 = 8 << 20;
-/// The largest packet: a second of plain samples.
-const MOST_PACKET_BYTES: u32 = 1 << 20;
+/// Maximum size of the `moov` box: enough for 12 hours of AAC.
+const MAX_TABLE_BYTES: u64 = 8 << 20;
+/// Maximum size of a packet: a second of raw samples.
+const MAX_PACKET_BYTES: u32 = 1 << 20;
 
-/// Where a packet is.
-type Place = (u64, u32);
+/// Position and size of a packet.
+type Location = (u64, u32);
 
 /// Reads packets.
 pub(super) struct Mp4Reader {
     source: ByteSource,
     decoder: PacketDecoder,
     track: Track,
-    places: VecDeque<Place>,
+    places: VecDeque<Location>,
     is_cut: bool,
 }
 
-/// What the table of contents says of the track that is played.
+/// Properties of the selected track, from the `moov` box.
 struct Track {
     id: u32,
     expected: Option<Duration>,
-    /// The size of packets in fragments that do not say.
+    /// Default size of packets in fragments.
     fragment_bytes: u32,
 }
 
@@ -41,17 +41,17 @@ fn damaged(found: &str) -> AudioFileError {
     AudioFileError::Damaged { format: "MP4", found: found.to_owned() }
 }
 
-/// The name of a box, and the bytes of its body.
+/// The type of a box and the size of its body.
 type BoxHead = ([u8; 4], Option<u64>);
 
-/// The head of a box at the front of a file: its name, and the bytes of its body; `None` for "to the end of the file".
+/// The header of the next box: its type and the size of its body; `None` for "to the end of the file".
 fn box_head(source: &mut ByteSource) -> Result<Option<BoxHead>, AudioFileError> {
     let Some(head) = source.take_exact(8)? else { return Ok(None) };
     let name = [head[4], head[5], head[6], head[7]];
     let length = match u32::from_be_bytes([head[0], head[1], head[2], head[3]]) {
         0 => None,
         1 => {
-            let long = source.take_exact(8)?.ok_or_else(|| damaged("a box that breaks off"))?;
+            let long = source.take_exact(8)?.ok_or_else(|| damaged("a truncated box"))?;
             Some(long.try_into().map_or(0, u64::from_be_bytes).saturating_sub(16))
         }
         length => Some(u64::from(length).saturating_sub(8)),
@@ -59,7 +59,7 @@ fn box_head(source: &mut ByteSource) -> Result<Option<BoxHead>, AudioFileError> 
     Ok(Some((name, length)))
 }
 
-/// The boxes inside of a body; what breaks off is left out.
+/// The boxes within a body; a truncated last one is dropped.
 fn boxes(body: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut rest = body;
     std::iter::from_fn(move || {
@@ -80,7 +80,7 @@ fn long(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..at + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
 }
 
-/// The rows of a table whose head of `head` bytes ends with their number: those that are there.
+/// The rows of a table whose header of `head` bytes ends with their number: those actually present.
 fn rows(table: &[u8], head: usize, width: usize) -> impl Iterator<Item = &[u8]> {
     let count = head.checked_sub(4).and_then(|at| long(table, at)).unwrap_or(0);
     table.get(head..).unwrap_or(&[]).chunks_exact(width).take(count as usize)
@@ -90,15 +90,14 @@ impl Mp4Reader {
     pub fn open(mut source: ByteSource) -> Result<Box<dyn FrameReader>, AudioFileError> {
         while let Some((name, length)) = box_head(&mut source)? {
             match (&name, length) {
-                (b"moov", Some(length)) if length <= MOST_TABLE_BYTES => {
-                    let table =
-                        source.take_exact(length as usize)?.ok_or_else(|| damaged("a table that breaks off"))?;
+                (b"moov", Some(length)) if length <= MAX_TABLE_BYTES => {
+                    let table = source.take_exact(length as usize)?.ok_or_else(|| damaged("a truncated moov box"))?;
                     return Self::with_table(source, &table);
                 }
-                (b"moov", _) => return Err(damaged("a table of contents of more than 8 MB")),
+                (b"moov", _) => return Err(damaged("a moov box of more than 8 MB")),
                 (b"mdat", _) => {
-                    // The table of contents comes last: the sound is read when it was.
-                    source.make_seekable(MOST_BUFFERED_BYTES)?;
+                    // The `moov` box comes last: audio follows once it was read.
+                    source.make_seekable(MAX_BUFFERED_BYTES)?;
                     let next = length.map(|length| source.position().saturating_add(length));
                     let Some(next) = next.filter(|next| source.length_bytes().is_some_and(|end| next < &end)) else {
                         break;
@@ -131,13 +130,13 @@ impl Mp4Reader {
         Ok(Box::new(Self { source, decoder, track, places, is_cut: false }))
     }
 
-    /// Looks for the next fragment; says whether there was one.
+    /// Reads the next fragment; returns whether there was one.
     fn next_fragment(&mut self) -> Result<bool, AudioFileError> {
         loop {
             let start = self.source.position();
             let Some((name, length)) = box_head(&mut self.source)? else { return Ok(false) };
             match (&name, length) {
-                (b"moof", Some(length)) if length <= MOST_TABLE_BYTES => {
+                (b"moof", Some(length)) if length <= MAX_TABLE_BYTES => {
                     let Some(table) = self.source.take_exact(length as usize)? else {
                         self.is_cut = true;
                         return Ok(false);
@@ -161,17 +160,17 @@ impl FrameReader for Mp4Reader {
             return Ok(if has_more {
                 Progress::More
             } else if self.is_cut {
-                Progress::Broken
+                Progress::Truncated
             } else {
-                Progress::Whole
+                Progress::Complete
             });
         };
-        let is_there = length <= MOST_PACKET_BYTES && self.source.go_to(at)?;
+        let is_there = length <= MAX_PACKET_BYTES && self.source.go_to(at)?;
         let packet = if is_there { self.source.take_exact(length as usize)? } else { None };
         let Some(packet) = packet else {
             self.places.clear();
             self.is_cut = true;
-            return Ok(Progress::Broken);
+            return Ok(Progress::Truncated);
         };
         self.decoder.decode(&packet, frames)?;
         Ok(Progress::More)
@@ -186,13 +185,13 @@ impl FrameReader for Mp4Reader {
     }
 }
 
-/// The number of a track: behind two times of 4 or 8 bytes.
+/// The id of a track: after two times of 4 or 8 bytes.
 fn track_id(track: &[u8]) -> Option<u32> {
     let head = inside(track, &[b"tkhd"])?;
     long(head, if head.first() == Some(&1) { 20 } else { 12 })
 }
 
-/// Time scale and length of a track's sound.
+/// Time scale and duration of a track.
 fn media_time(track: &[u8]) -> Option<(u32, u64)> {
     let head = inside(track, &[b"mdia", b"mdhd"])?;
     if head.first() == Some(&1) {
@@ -208,7 +207,7 @@ fn duration_of(track: &[u8]) -> Option<Duration> {
     Duration::try_from_secs_f64(length as f64 / f64::from(scale)).ok().filter(|duration| !duration.is_zero())
 }
 
-/// Frames of run-in that an edit list leaves out; sound counts its time in frames.
+/// Priming frames that an edit list drops; the time scale of audio is its sample rate.
 fn run_in(track: &[u8]) -> Option<u64> {
     let edits = inside(track, &[b"edts", b"elst"])?;
     let times = if edits.first() == Some(&1) {
@@ -216,14 +215,14 @@ fn run_in(track: &[u8]) -> Option<u64> {
     } else {
         rows(edits, 8, 12).filter_map(|row| Some(i64::from(long(row, 4)?.cast_signed()))).collect()
     };
-    // Times below 0 are pauses before the sound.
+    // Negative media times are pauses before the audio.
     times.into_iter().find(|time| *time >= 0).map(i64::cast_unsigned)
 }
 
-/// The decoder for the first description of a track's samples.
+/// The decoder for the first sample description of a track.
 fn decoder_of(descriptions: &[u8]) -> Result<PacketDecoder, AudioFileError> {
     let (name, entry) = boxes(descriptions.get(8..).unwrap_or(&[])).next().ok_or(AudioFileError::NoTrack)?;
-    // QuickTime's versions 1 and 2 of a description are longer.
+    // Versions 1 and 2 of QuickTime's sample description are longer.
     let head = match entry.get(8..10) {
         Some([0, 1]) => 44,
         Some([0, 2]) => 64,
@@ -231,7 +230,7 @@ fn decoder_of(descriptions: &[u8]) -> Result<PacketDecoder, AudioFileError> {
     };
     let extra = entry.get(head..).unwrap_or(&[]);
     let of = |name: &[u8]| inside(extra, &[name]).or_else(|| inside(extra, &[b"wave", name]));
-    let missing = || damaged("a track without its codec's settings");
+    let missing = || damaged("a track without codec configuration");
     match name {
         b"mp4a" => of_esds(of(b"esds").ok_or_else(missing)?),
         b"alac" => PacketDecoder::alac(of(b"alac").and_then(|body| body.get(4..)).ok_or_else(missing)?),
@@ -245,12 +244,12 @@ fn decoder_of(descriptions: &[u8]) -> Result<PacketDecoder, AudioFileError> {
     }
 }
 
-/// Opus in ISOBMFF (0.8.1, section 4.3.2): the fields of Ogg's header, highest byte first.
+/// Opus in ISOBMFF (0.8.1, section 4.3.2): the fields of Ogg's header in big-endian order.
 fn of_dops(dops: &[u8]) -> Result<PacketDecoder, AudioFileError> {
     let [version, channels, skip_high, skip_low, rate @ .., gain_high, gain_low, mapping] =
         dops.get(..11).unwrap_or(&[])
     else {
-        return Err(damaged("a header of Opus that breaks off"));
+        return Err(damaged("a truncated Opus header"));
     };
     let rate: Vec<u8> = rate.iter().rev().copied().collect();
     let head = [&[*version, *channels, *skip_low, *skip_high][..], &rate, &[*gain_low, *gain_high, *mapping]].concat();
@@ -260,16 +259,16 @@ fn of_dops(dops: &[u8]) -> Result<PacketDecoder, AudioFileError> {
 fn codec_name(name: &[u8]) -> String {
     let text = String::from_utf8_lossy(name).into_owned();
     match name {
-        b"drms" | b"enca" => format!("\"{text}\", a protected track"),
+        b"drms" | b"enca" => format!("\"{text}\", an encrypted track"),
         b"ac-3" | b"ec-3" => format!("\"{text}\" (Dolby Digital)"),
         b"samr" | b"sawb" => format!("\"{text}\" (AMR)"),
         _ => format!("\"{text}\""),
     }
 }
 
-/// An elementary stream descriptor (ISO/IEC 14496-1, section 7.2.6.5): the kind of stream and its decoder's settings.
+/// An elementary stream descriptor (ISO/IEC 14496-1, section 7.2.6.5): the stream type and the decoder's configuration.
 fn of_esds(esds: &[u8]) -> Result<PacketDecoder, AudioFileError> {
-    let breaks_off = || damaged("a descriptor that breaks off");
+    let breaks_off = || damaged("a truncated descriptor");
     let stream = descriptor(esds.get(4..).unwrap_or(&[]), 3).ok_or_else(breaks_off)?;
     let flags = *stream.get(2).ok_or_else(breaks_off)?;
     let optional =
@@ -288,7 +287,7 @@ fn of_esds(esds: &[u8]) -> Result<PacketDecoder, AudioFileError> {
     }
 }
 
-/// The body of the first descriptor with this tag; lengths have 7 bits in a byte.
+/// The body of the first descriptor with this tag; lengths have 7 bits per byte.
 fn descriptor(bytes: &[u8], tag: u8) -> Option<&[u8]> {
     let mut rest = bytes;
     loop {
@@ -309,8 +308,8 @@ fn descriptor(bytes: &[u8], tag: u8) -> Option<&[u8]> {
     }
 }
 
-/// Where packets are, by the tables of chunks, of packets in a chunk, and of sizes.
-fn places_of(samples: &[u8]) -> VecDeque<Place> {
+/// Locations of packets, from the tables of chunk offsets, samples per chunk, and sample sizes.
+fn places_of(samples: &[u8]) -> VecDeque<Location> {
     let table = |name: &[u8]| inside(samples, &[name]).unwrap_or(&[]);
     let short = rows(table(b"stco"), 8, 4).filter_map(|row| long(row, 0).map(u64::from));
     let wide = rows(table(b"co64"), 8, 8).filter_map(|row| Some(u64::from_be_bytes(row.try_into().ok()?)));
@@ -318,8 +317,8 @@ fn places_of(samples: &[u8]) -> VecDeque<Place> {
         rows(table(b"stsc"), 8, 12).filter_map(|row| Some((long(row, 0)?, long(row, 4)?))).collect();
     let stsz = table(b"stsz");
     let alike = long(stsz, 4).filter(|bytes| *bytes > 0);
-    // Packets of one size need no table: as many are there as fit into the file, which reading finds out.
-    let count = long(stsz, 8).unwrap_or(0).min(MOST_TABLE_BYTES as u32);
+    // Packets of constant size have no size table; reading ends at the end of the file.
+    let count = long(stsz, 8).unwrap_or(0).min(MAX_TABLE_BYTES as u32);
     let mut sizes = rows(stsz, 12, 4)
         .filter_map(|row| long(row, 0))
         .chain(alike.into_iter().flat_map(|bytes| std::iter::repeat_n(bytes, count as usize)));
@@ -338,13 +337,13 @@ fn places_of(samples: &[u8]) -> VecDeque<Place> {
     places
 }
 
-/// The size of packets that fragments need not repeat.
+/// The default size of packets in fragments.
 fn fragment_bytes(table: &[u8]) -> Option<u32> {
     long(inside(table, &[b"mvex", b"trex"])?, 16)
 }
 
-/// Where the packets of a fragment are that begins at `start` (ISO/IEC 14496-12, sections 8.8.7 and 8.8.8).
-fn fragment_places(table: &[u8], start: u64, track: &Track) -> Vec<Place> {
+/// Locations of the packets of a fragment that begins at `start` (ISO/IEC 14496-12, sections 8.8.7 and 8.8.8).
+fn fragment_places(table: &[u8], start: u64, track: &Track) -> Vec<Location> {
     let mut places = Vec::new();
     for (_, part) in boxes(table).filter(|(name, _)| name == b"traf") {
         let Some(head) = inside(part, &[b"tfhd"]) else { continue };
@@ -366,8 +365,8 @@ fn fragment_places(table: &[u8], start: u64, track: &Track) -> Vec<Place> {
     places
 }
 
-/// The packets of one run; where the next run begins if it does not say.
-fn run_places(run: &[u8], (base, next): (u64, u64), usual_bytes: u32, places: &mut Vec<Place>) -> u64 {
+/// The packets of one run; returns where the next run begins unless it has an offset of its own.
+fn run_places(run: &[u8], (base, next): (u64, u64), usual_bytes: u32, places: &mut Vec<Location>) -> u64 {
     let flags = long(run, 0).unwrap_or(0);
     let has = |flag: u32| usize::from(flags & flag != 0) * 4;
     let offset = long(run, 8).filter(|_| flags & 1 != 0);
@@ -376,7 +375,7 @@ fn run_places(run: &[u8], (base, next): (u64, u64), usual_bytes: u32, places: &m
     let head = 8 + has(1) + has(4);
     let count = long(run, 4).unwrap_or(0) as usize;
     let rows = run.get(head..).unwrap_or(&[]);
-    // Without a row for each packet nothing proves their number: a second's worth of packets is enough for a fragment.
+    // Without a row per packet their number is unproven: one second of packets is enough for a fragment.
     let count = count.min(rows.len().checked_div(width).unwrap_or(1_000));
     for n in 0..count {
         let bytes = if flags & 0x200 == 0 { Some(usual_bytes) } else { long(rows, n * width + has(0x100)) };

@@ -1,8 +1,8 @@
 //! MP3 (ISO/IEC 11172-3, 13818-3) and AAC in ADTS frames (ISO/IEC 13818-7): frames that follow each other, with tags
 //! between them.
 //!
-//! Decides where a frame is, which of them are no sound, and how much of the encoder's run-in and padding is left out.
-//! Files that were joined, as streaming text to speech sends them, are played to their end: each part has its own run-in,
+//! Decides where a frame is, which frames hold no audio, and how much of the encoder's priming and padding is dropped.
+//! Concatenated files, which streaming text-to-speech services send, are played to their end: each part has its own priming,
 //! and may have its own rate.
 
 use std::time::Duration;
@@ -12,20 +12,20 @@ use super::pipeline::Frames;
 use super::source::ByteSource;
 use super::{AudioFileError, FrameReader, Progress};
 
-/// The longest frame: 320 kbit/s at 32 kHz is 1441 bytes of MP3, and ADTS has 13 bits.
-const MOST_FRAME_BYTES: usize = 8_192;
-/// So many bytes without a frame are no MP3.
-const MOST_JUNK_BYTES: u64 = 1 << 20;
-/// Samples by which a decoder of MP3 is late, whatever the encoder (the LAME tag, section "delays").
+/// The longest frame: MP3 at 320 kbit/s and 32 kHz takes 1441 bytes, and the length in ADTS has 13 bits.
+const MAX_FRAME_BYTES: usize = 8_192;
+/// Data without a frame for this long is not MP3.
+const MAX_JUNK_BYTES: u64 = 1 << 20;
+/// Delay of every MP3 decoder in samples (LAME tag specification, "delays").
 const DECODER_DELAY: u64 = 529;
 
-/// The head of a frame.
+/// A frame header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Head {
     bytes: usize,
     samples: u64,
     rate_hz: u32,
-    /// What a decoder is made for; it changes only where files were joined.
+    /// The decoder's parameters; they change only between concatenated files.
     kind: Kind,
 }
 
@@ -49,7 +49,7 @@ const MP3_RATES_HZ: [u32; 3] = [44_100, 48_000, 32_000];
 const AAC_RATES_HZ: [u32; 13] =
     [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
 
-/// Whether bytes begin with a frame of either kind.
+/// Whether `bytes` begin with a frame of either format.
 pub(super) fn is_frame(bytes: &[u8]) -> bool {
     head_of(bytes).is_some()
 }
@@ -62,7 +62,7 @@ fn head_of(bytes: &[u8]) -> Option<Head> {
     }
 }
 
-/// ISO/IEC 11172-3, section 2.4.1.3; the rates of MPEG 2.5 are a quarter.
+/// ISO/IEC 11172-3, section 2.4.1.3; the rates of MPEG 2.5 are a quarter of those of MPEG 1.
 fn mp3_head(second: u8, third: u8, fourth: u8) -> Option<Head> {
     let version = second >> 3 & 3;
     let is_mpeg_1 = version == 3;
@@ -80,7 +80,7 @@ fn mp3_head(second: u8, third: u8, fourth: u8) -> Option<Head> {
     Some(Head { bytes: bytes as usize, samples, rate_hz, kind: Kind::Mp3 { rate_hz, channels, is_mpeg_1 } })
 }
 
-/// ISO/IEC 13818-7, section 6.2.1, after the sync.
+/// ISO/IEC 13818-7, section 6.2.1, after the sync word.
 fn adts_head(rest: &[u8]) -> Option<Head> {
     let [a, b, c, d, ..] = rest else { return None };
     let (profile, index, channels) = (a >> 6, a >> 2 & 15, (a & 1) << 2 | b >> 6);
@@ -90,7 +90,7 @@ fn adts_head(rest: &[u8]) -> Option<Head> {
     (bytes > 7).then_some(Head { bytes, samples: 1_024, rate_hz, kind: Kind::Aac(config) })
 }
 
-/// What an encoder wrote into a first frame without sound (the Xing and LAME tags).
+/// The encoder's data in a first frame without audio (Xing and LAME tags).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Info {
     frames: Option<u32>,
@@ -126,12 +126,12 @@ fn info_in(frame: &[u8], kind: Kind) -> Option<Info> {
 pub(super) struct MpegReader {
     source: ByteSource,
     decoder: Option<(Kind, PacketDecoder)>,
-    /// Whether the last thing taken was a frame: then the next one needs no proof.
+    /// Whether the last item was a frame: the next frame then needs no confirmation.
     is_in_step: bool,
     junk_bytes: u64,
-    /// Frames of sound that the present part should have, less those that were read; `None` if its head does not say.
+    /// Frames that the current part should still have; `None` if its header does not say.
     left: Option<u64>,
-    /// Samples after those that are padding.
+    /// Samples of padding after those.
     padding: u64,
     expected: Option<Duration>,
     is_begun: bool,
@@ -151,7 +151,7 @@ impl MpegReader {
         })
     }
 
-    /// Takes everything up to the next frame; its head, or `None` at the end.
+    /// Consumes everything up to the next frame and returns its header, or `None` at the end.
     fn find_frame(&mut self) -> Result<Option<Head>, AudioFileError> {
         loop {
             let here = self.source.peek(10)?;
@@ -172,20 +172,20 @@ impl MpegReader {
                     self.source.take(1);
                 }
             }
-            if self.junk_bytes > MOST_JUNK_BYTES {
+            if self.junk_bytes > MAX_JUNK_BYTES {
                 return Err(AudioFileError::Damaged { format: "MP3", found: "1 MB without a frame".to_owned() });
             }
         }
     }
 
-    /// Whether another frame or a tag follows, or the end: eleven bits alone are too little to know a frame by.
+    /// Whether another frame, a tag or the end follows: eleven sync bits alone do not identify a frame.
     fn is_followed(&mut self, head: Head) -> Result<bool, AudioFileError> {
         let here = self.source.peek(head.bytes + 10)?;
         let Some(next) = here.get(head.bytes..) else { return Ok(false) };
         Ok(next.len() < 4 || tag_bytes(next).is_some() || head_of(next).is_some_and(|next| next.kind == head.kind))
     }
 
-    /// A part begins: its run-in is left out, and the padding at its end.
+    /// Begins a part, whose priming and padding are dropped.
     fn begin_part(&mut self, head: Head, info: Info) -> Result<(), AudioFileError> {
         let mut decoder = decoder_for(head.kind)?;
         let has_delays = info.delay + info.padding > 0;
@@ -202,7 +202,7 @@ impl MpegReader {
         Ok(())
     }
 
-    /// The length of a file without a tag, if all of its frames are like this one.
+    /// Estimates the duration of a file without a tag, as if all its frames were like this one.
     fn guess_length(&mut self, head: Head) {
         if self.is_begun {
             return;
@@ -219,7 +219,7 @@ impl MpegReader {
             (self.left, self.padding) = (None, 0);
         }
         let Some((_, decoder)) = &mut self.decoder else { return Ok(()) };
-        // Behind the head, and a checksum of two bytes where there is one.
+        // After the header, and a checksum of two bytes if there is one.
         let body = match head.kind {
             Kind::Mp3 { .. } => 0,
             Kind::Aac(_) => {
@@ -235,7 +235,7 @@ impl MpegReader {
         Ok(())
     }
 
-    /// Takes padding off the end of a part. What comes behind belongs to a part that has no head of its own.
+    /// Drops the padding at the end of a part. What follows belongs to a part without its own header.
     fn trim(&mut self, frames: &mut Frames) {
         let (Some(left), Some(layout)) = (self.left, frames.layout) else { return };
         let count = frames.count() as u64;
@@ -261,11 +261,11 @@ fn seconds(samples: f64, rate_hz: u32) -> Duration {
 impl FrameReader for MpegReader {
     fn read(&mut self, frames: &mut Frames) -> Result<Progress, AudioFileError> {
         let Some(head) = self.find_frame()? else {
-            // A head counts roughly: a tenth of a second is no loss.
+            // The header's count is approximate: a missing tenth of a second is not a truncation.
             let is_short = self.left.is_some_and(|left| left > 4_800);
-            return Ok(if is_short { Progress::Broken } else { Progress::Whole });
+            return Ok(if is_short { Progress::Truncated } else { Progress::Complete });
         };
-        let bytes = head.bytes.min(MOST_FRAME_BYTES);
+        let bytes = head.bytes.min(MAX_FRAME_BYTES);
         let Some(frame) = self.source.take_exact(bytes)? else {
             self.source.skip(u64::MAX)?;
             return Ok(Progress::More);
@@ -300,7 +300,7 @@ pub(super) fn tag_bytes(bytes: &[u8]) -> Option<u64> {
         [b'T', b'A', b'G', ..] => Some(128),
         [b'A', b'P', b'E', b'T', b'A', b'G', b'E', b'X', ..] => {
             let size = bytes.get(12..16).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-            // The size leaves the head of 32 bytes out.
+            // The size does not include the header of 32 bytes.
             Some(32 + u64::from(size))
         }
         _ => None,

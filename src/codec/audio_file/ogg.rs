@@ -1,9 +1,9 @@
-//! Ogg (RFC 3533): pages to packets, and the three codecs in them that are sound.
+//! Ogg (RFC 3533): pages to packets, and the three supported codecs.
 //!
 //! Decides which streams are played: the first that is Opus (RFC 7845), Vorbis or FLAC, and after its end the next, as in
-//! a chained file, which is what joined files and streaming text to speech are. Checksums are not looked at: a decoder
-//! notices damage. symphonia's reader is not used: it does not say whether the last page was there, which is how a file
-//! that broke off is known, keeps samples of Opus past the end, and reserves what a comment claims.
+//! a chained file, which concatenated files and streaming text to speech produce. Checksums are not verified: the decoder
+//! detects damage. symphonia's reader is not used: it does not report a missing last page, which is the sign of a truncated
+//! file, keeps Opus samples past the end, and allocates what a comment claims.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::time::OPUS_HZ;
 const CONTINUED: u8 = 1;
 const FIRST: u8 = 2;
 const LAST: u8 = 4;
-/// The head of a page without its lacing.
+/// Length of a page header without its segment table.
 const HEAD_BYTES: usize = 27;
-/// The longest packet that is put together: ten times what a second of any of the codecs takes.
-const MOST_PACKET_BYTES: usize = 1 << 20;
-/// So much of the end of a file is looked at for its length: more than one page.
+/// Maximum packet: ten times a second of any of the codecs.
+const MAX_PACKET_BYTES: usize = 1 << 20;
+/// Bytes at the end of a file that are searched for its last page, which is shorter.
 const TAIL_BYTES: u64 = 128 << 10;
 
 struct Page {
@@ -31,11 +31,11 @@ struct Page {
     serial: u32,
     lacing: Vec<u8>,
     body: Vec<u8>,
-    /// Whether all of the body is there.
+    /// Whether the body is complete.
     is_whole: bool,
 }
 
-/// Takes the next page, or the next place that looks like one.
+/// Consumes the next page, or data up to the next possible page.
 fn next_page(source: &mut ByteSource) -> Result<Option<Page>, AudioFileError> {
     loop {
         let here = source.peek(HEAD_BYTES)?;
@@ -62,14 +62,14 @@ fn next_page(source: &mut ByteSource) -> Result<Option<Page>, AudioFileError> {
     Ok(Some(Page { flags: head[5], granule, serial, lacing, is_whole: body.len() == wanted, body }))
 }
 
-/// What plays a stream's packets.
+/// Decodes the packets of a stream.
 enum Player {
     Opus { decoder: Option<PacketDecoder>, headers: u32, pre_skip: u64 },
     Vorbis { identification: Vec<u8>, headers: u32, decoder: Option<PacketDecoder> },
     Flac { decoder: Option<PacketDecoder> },
 }
 
-/// One stream: what is between a first and a last page of one serial number.
+/// One logical stream: between the first and the last page of one serial number.
 struct Link {
     player: Player,
     serial: u32,
@@ -79,15 +79,15 @@ struct Link {
     has_audio: bool,
 }
 
-/// Reads the streams of sound, one after the other.
+/// Reads the audio streams one after the other.
 pub(super) struct OggReader {
     source: ByteSource,
     link: Option<Link>,
-    /// Whether a stream came to its last page, so that the end of the file is the end of the sound.
+    /// Whether a stream's last page was read: the end of the file is then the end of the audio.
     is_ended: bool,
-    /// A codec that was met and is not understood.
+    /// An unsupported codec that was found.
     refused: Option<&'static str>,
-    /// Lengths of streams are in samples of this rate; 0 before the first.
+    /// The rate of granule positions; 0 before the first stream.
     rate_hz: u32,
     last: Option<(u32, u64)>,
     first_serial: Option<u32>,
@@ -119,7 +119,7 @@ impl OggReader {
                 Err(AudioFileError::Unsupported { wanted: "Opus, Vorbis or FLAC in Ogg", found: codec.to_owned() })
             }
             _ if self.first_serial.is_none() => Err(AudioFileError::NoTrack),
-            _ => Ok(if self.is_ended { Progress::Whole } else { Progress::Broken }),
+            _ => Ok(if self.is_ended { Progress::Complete } else { Progress::Truncated }),
         }
     }
 }
@@ -127,7 +127,7 @@ impl OggReader {
 impl FrameReader for OggReader {
     fn read(&mut self, frames: &mut Frames) -> Result<Progress, AudioFileError> {
         let Some(page) = next_page(&mut self.source)? else { return self.end() };
-        // Streams that play at the same time all begin before the first page of sound; one that begins later takes over.
+        // Concurrent streams all begin before the first page of audio; one that begins later replaces the current one.
         let is_next = self.link.as_ref().is_none_or(|link| link.has_audio && page.serial != link.serial);
         if page.flags & FIRST != 0 && is_next {
             self.begin_link(&page)?;
@@ -162,7 +162,7 @@ impl Link {
         for length in &page.lacing {
             let Some((segment, after)) = body.split_at_checked(usize::from(*length)) else { break };
             body = after;
-            if self.partial.len() < MOST_PACKET_BYTES {
+            if self.partial.len() < MAX_PACKET_BYTES {
                 self.partial.extend_from_slice(segment);
             }
             if *length < 255 {
@@ -174,7 +174,7 @@ impl Link {
         Ok(())
     }
 
-    /// The last page says how long the sound is: what a codec's last packet holds beyond that is left out.
+    /// The last page states the length of the audio: samples of the last packet beyond it are dropped.
     fn count(&mut self, page: &Page, frames: &mut Frames) {
         let Some(layout) = frames.layout else { return };
         self.has_audio = true;
@@ -199,7 +199,7 @@ fn player_of(first: &[u8]) -> Result<Option<Player>, AudioFileError> {
     Ok(first.starts_with(b"\x7fFLAC").then_some(Player::Flac { decoder: None }))
 }
 
-/// The rate in which a stream counts its length.
+/// The rate of a stream's granule positions.
 fn rate_of(first: &[u8]) -> u32 {
     let long = |at: usize| first.get(at..at + 4).map(|b| [b[0], b[1], b[2], b[3]]);
     if first.starts_with(b"\x01vorbis") {
@@ -239,13 +239,13 @@ impl Player {
                 }
                 Ok(())
             }
-            // The mapping's head, the magic and a block's head stand before the stream info (RFC 9639, section 10.1).
+            // The mapping's header, the magic and a block header precede the stream info (RFC 9639, section 10.1).
             Self::Flac { decoder } if decoder.is_none() => {
                 let info = packet.get(17..17 + STREAM_INFO_BYTES).ok_or(AudioFileError::NoTrack)?;
                 *decoder = Some(PacketDecoder::flac(info)?);
                 Ok(())
             }
-            // Frames begin with a sync of ones; the other packets are tags.
+            // Frames begin with a sync code of ones; the other packets are metadata.
             Self::Flac { .. } if packet.first() != Some(&0xff) => Ok(()),
             Self::Opus { decoder, .. } | Self::Vorbis { decoder, .. } | Self::Flac { decoder } => {
                 decoder.as_mut().map_or(Ok(()), |decoder| decoder.decode(packet, frames))
@@ -254,7 +254,7 @@ impl Player {
     }
 }
 
-/// Serial number and time of the last page of a file that can be read in any order.
+/// Serial number and granule position of the last page of a seekable file.
 fn last_page(source: &mut ByteSource) -> Result<Option<(u32, u64)>, AudioFileError> {
     let (Some(length), start) = (source.length_bytes(), source.position()) else { return Ok(None) };
     let mut last = None;

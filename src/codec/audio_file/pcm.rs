@@ -1,6 +1,6 @@
-//! Plain samples: their codings, and the reader that WAV, AIFF and raw streams share.
+//! Raw samples: their encodings, and the reader that WAV, AIFF and raw streams share.
 //!
-//! Decides where the samples end. Reads whatever is here already, so that a stream is not held up.
+//! Decides where the samples end. Reads only the bytes that are available, so that a stream is not delayed.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use super::pipeline::{Frames, Layout};
 use super::source::ByteSource;
 use super::{AudioFileError, FrameReader, Progress};
 
-/// Frames that are converted at a time.
+/// Frames converted at a time.
 const STEP_FRAMES: usize = 4_096;
-/// Samples of a file that was written to a pipe are as long as the writer could claim: 0, all ones, or (sox, gstreamer)
-/// something just below 2 GiB.
+/// Writers to a pipe cannot know the length of the samples and claim 0, all ones, or (sox, gstreamer)
+/// a value just below 2 GiB.
 const OPEN_BYTES: u64 = 0x7fff_0000;
-/// The head of a chunk, and the type of a list in it.
+/// A chunk header, and the type of a list within the chunk.
 const CHUNK_HEAD_BYTES: usize = 12;
 
-/// How one sample is written.
+/// The encoding of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
     /// 8 bits, 128 is silence.
@@ -39,17 +39,17 @@ pub enum Coding {
     MuLaw,
 }
 
-/// Which byte of a sample comes first.
+/// The byte order of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// The lowest.
+    /// Little-endian.
     Little,
-    /// The highest.
+    /// Big-endian.
     Big,
 }
 
 impl Coding {
-    /// Bytes of one sample.
+    /// Size of one sample in bytes.
     #[must_use]
     pub fn bytes(self) -> usize {
         match self {
@@ -61,7 +61,7 @@ impl Coding {
         }
     }
 
-    /// One sample in [-1, 1]; `bytes` are as many as it needs.
+    /// One sample in [-1, 1]; `bytes` has its size.
     fn read(self, bytes: &[u8]) -> f32 {
         match self {
             Self::Unsigned8 => (f32::from(bytes[0]) - 128.0) / 128.0,
@@ -80,7 +80,7 @@ impl Coding {
     }
 }
 
-/// The bytes of a sample, the lowest first.
+/// The bytes of a sample in little-endian order.
 fn little<const N: usize>(bytes: &[u8], order: Order) -> [u8; N] {
     let mut little = [0; N];
     little.copy_from_slice(&bytes[..N]);
@@ -106,23 +106,23 @@ fn mu_law(byte: u8) -> i16 {
     if byte & 0x80 == 0 { size } else { -size }
 }
 
-/// What the samples of a stream mean and how they are written.
+/// The format of raw samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PcmFormat {
-    /// What they mean.
+    /// Rate and channels.
     pub layout: Layout,
-    /// How they are written.
+    /// The encoding of a sample.
     pub coding: Coding,
 }
 
 impl PcmFormat {
-    /// Bytes of a frame.
+    /// Size of a frame in bytes.
     #[must_use]
     pub fn frame_bytes(&self) -> usize {
         self.coding.bytes() * self.layout.channels
     }
 
-    /// Appends the whole frames in `bytes` to `frames`.
+    /// Appends the complete frames in `bytes` to `frames`.
     pub fn read(&self, bytes: &[u8], frames: &mut Frames) {
         frames.layout = Some(self.layout);
         let whole = bytes.len() / self.frame_bytes() * self.frame_bytes();
@@ -131,19 +131,19 @@ impl PcmFormat {
     }
 }
 
-/// Where samples end.
+/// Where the samples end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Extent {
-    /// After so many bytes.
+    /// After this many bytes.
     Bytes(u64),
     /// At the end of the file.
     ToEnd,
-    /// At the end of the file or at the next chunk, whichever comes first: the header does not say.
+    /// At the end of the file or the next chunk, whichever comes first: the header has no length.
     ToEndOrChunk,
 }
 
 impl Extent {
-    /// What a header's length of the samples means.
+    /// The meaning of a header's length of the samples.
     pub fn claimed(bytes: u64) -> Self {
         if bytes == 0 || (OPEN_BYTES..=u64::from(u32::MAX)).contains(&bytes) || bytes == u64::MAX {
             Self::ToEndOrChunk
@@ -153,7 +153,7 @@ impl Extent {
     }
 }
 
-/// Reads plain samples.
+/// Reads raw samples.
 pub(super) struct PcmReader {
     source: ByteSource,
     format: PcmFormat,
@@ -180,9 +180,9 @@ impl FrameReader for PcmReader {
         if let Extent::Bytes(left) = self.extent
             && left < frame_bytes as u64
         {
-            return Ok(Progress::Whole);
+            return Ok(Progress::Complete);
         }
-        // A chunk is seen before its bytes are taken for samples.
+        // Detects a chunk before its bytes are read as samples.
         let ahead = if is_open { CHUNK_HEAD_BYTES } else { 0 };
         let here = self.source.peek(frame_bytes + ahead)?;
         let is_last = here.len() < frame_bytes + ahead;
@@ -199,10 +199,10 @@ impl FrameReader for PcmReader {
             *left -= whole as u64;
         }
         Ok(match (self.extent, whole) {
-            (Extent::Bytes(0), _) => Progress::Whole,
+            (Extent::Bytes(0), _) => Progress::Complete,
             (_, 1..) => Progress::More,
-            (Extent::Bytes(_), 0) => Progress::Broken,
-            (_, 0) => Progress::Whole,
+            (Extent::Bytes(_), 0) => Progress::Truncated,
+            (_, 0) => Progress::Complete,
         })
     }
 
@@ -216,8 +216,8 @@ impl FrameReader for PcmReader {
     }
 }
 
-/// Where a chunk begins that writers put behind samples. Its name alone might be samples: a list must name its type, other
-/// chunks must be short, which noise is once in 10^12 places.
+/// The position of a chunk that writers append to samples. Its name alone could be samples: a list must also have a known type,
+/// other chunks must be short; noise matches once in 10^12 positions.
 fn chunk_in(bytes: &[u8]) -> Option<usize> {
     const LISTS: [&[u8]; 3] = [b"INFO", b"adtl", b"exif"];
     const SHORT: [&[u8]; 8] = [b"id3 ", b"ID3 ", b"bext", b"iXML", b"cue ", b"smpl", b"fact", b"PEAK"];
@@ -225,6 +225,6 @@ fn chunk_in(bytes: &[u8]) -> Option<usize> {
         let is_short = head[6] < 16 && head[7] == 0;
         (&head[..4] == b"LIST" && LISTS.contains(&&head[8..])) || (is_short && SHORT.contains(&&head[..4]))
     };
-    // Chunks begin at even places.
+    // Chunks begin at even positions.
     (0..bytes.len().saturating_sub(CHUNK_HEAD_BYTES - 1)).step_by(2).find(|at| is_chunk(&bytes[*at..*at + 12]))
 }

@@ -1,6 +1,6 @@
-//! Frames of any rate and number of channels to blocks of 20 ms at 48 and 16 kHz, as they come.
+//! Frames of any rate and number of channels to blocks of 20 ms at 48 and 16 kHz, as a stream.
 //!
-//! Decides resampling and alignment. Holds at most what one call of a reader gives, and 30 ms.
+//! Decides resampling and alignment. Holds at most the frames of one reader call and 30 ms.
 
 use std::collections::VecDeque;
 
@@ -13,66 +13,66 @@ use crate::audio::{DOWNSAMPLER_DELAY_SAMPLES, DOWNSAMPLER_STEP, Downsampler};
 use crate::media::{BLOCK_OPUS_SAMPLES, BLOCK_SPEECH_SAMPLES, PcmBlock};
 use crate::time::OPUS_HZ;
 
-/// Rates that are taken.
+/// Supported sample rates.
 const RATES_HZ: std::ops::RangeInclusive<u32> = 8_000..=192_000;
-/// The most channels.
-const MOST_CHANNELS: usize = 8;
-/// Steps of the resampler in a second: 20 ms each. Longer ones would delay the first block of a stream.
+/// Maximum number of channels.
+const MAX_CHANNELS: usize = 8;
+/// Resampler steps per second: 20 ms each. Longer steps would delay the first block of a stream.
 const STEPS_PER_SECOND: u32 = 50;
 
-/// What the samples of a sound mean.
+/// Rate and channels of samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Frames a second.
+    /// Frames per second.
     pub rate_hz: u32,
-    /// Samples in a frame.
+    /// Samples per frame.
     pub channels: usize,
-    /// Which speakers they are for, as in a WAVE file; `None`: the usual ones.
+    /// The speakers of the channels as a WAVE channel mask; `None`: the default mask.
     pub mask: Option<u32>,
 }
 
 impl Layout {
-    /// Checks what a header says.
+    /// Checks the values of a header.
     ///
     /// # Errors
-    /// If there are none or more than 8 channels, or the rate is not within 8 to 192 kHz.
+    /// If the number of channels is not within 1 to 8, or the rate not within 8 to 192 kHz.
     pub fn new(rate_hz: u32, channels: usize, mask: Option<u32>) -> Result<Self, AudioFileError> {
-        if !(1..=MOST_CHANNELS).contains(&channels) {
+        if !(1..=MAX_CHANNELS).contains(&channels) {
             let found = format!("{channels}");
-            return Err(AudioFileError::Unsupported { wanted: "a sound of 1 to 8 channels", found });
+            return Err(AudioFileError::Unsupported { wanted: "audio of 1 to 8 channels", found });
         }
         if !RATES_HZ.contains(&rate_hz) {
             let found = format!("{rate_hz} Hz");
-            return Err(AudioFileError::Unsupported { wanted: "a sound of 8 to 192 kHz", found });
+            return Err(AudioFileError::Unsupported { wanted: "audio of 8 to 192 kHz", found });
         }
         Ok(Self { rate_hz, channels, mask })
     }
 }
 
-/// What a reader gives at a time: interleaved samples of one layout.
+/// The result of one reader call: interleaved samples of one layout.
 #[derive(Debug, Default)]
 pub struct Frames {
-    /// What the samples mean; `None` if there are none.
+    /// Their layout; `None` without samples.
     pub layout: Option<Layout>,
     /// Interleaved samples in [-1, 1].
     pub samples: Vec<f32>,
 }
 
 impl Frames {
-    /// Forgets all.
+    /// Removes everything.
     pub fn clear(&mut self) {
         self.layout = None;
         self.samples.clear();
     }
 
-    /// How many frames there are.
+    /// The number of frames.
     #[must_use]
     pub fn count(&self) -> usize {
         self.layout.map_or(0, |layout| self.samples.len() / layout.channels)
     }
 }
 
-/// Frames in, blocks out.
+/// Converts frames to blocks.
 #[derive(Default)]
 pub struct BlockPipeline {
     part: Option<Part>,
@@ -80,7 +80,7 @@ pub struct BlockPipeline {
     blocks: Aligner,
 }
 
-/// A stretch of one layout.
+/// A run of frames of one layout.
 struct Part {
     layout: Layout,
     downmix: Downmix,
@@ -88,10 +88,10 @@ struct Part {
 }
 
 impl BlockPipeline {
-    /// Takes frames. A change of layout ends the stretch before it: nothing of it is lost.
+    /// Takes frames. A change of layout finishes the run before it; none of its samples are lost.
     ///
     /// # Errors
-    /// If the rate has no resampler.
+    /// If the rate cannot be resampled.
     pub fn push(&mut self, frames: &Frames) -> Result<(), AudioFileError> {
         let Some(layout) = frames.layout else { return Ok(()) };
         if self.part.as_ref().is_none_or(|part| part.layout != layout) {
@@ -108,18 +108,18 @@ impl BlockPipeline {
         Ok(())
     }
 
-    /// No more frames come: what is still inside can be taken as blocks, the last one filled up with silence.
+    /// Ends the input: the remaining samples become blocks, the last one padded with silence.
     pub fn finish(&mut self) {
         self.end_part();
         self.blocks.finish();
     }
 
-    /// The next 20 ms, if they are complete.
+    /// The next 20 ms, if complete.
     pub fn next_block(&mut self) -> Option<PcmBlock> {
         self.blocks.next()
     }
 
-    /// Samples at 48 kHz so far, those that are not in a block yet included.
+    /// Samples at 48 kHz so far, including those that are not in a block yet.
     #[must_use]
     pub fn samples(&self) -> u64 {
         self.blocks.samples
@@ -139,14 +139,14 @@ impl Part {
     }
 }
 
-/// One channel of any rate to 48 kHz, without the resampler's delay.
+/// Resamples one channel of any rate to 48 kHz and removes the resampler's delay.
 struct Upsampler {
     rate_hz: u32,
     resampler: Fft<f32>,
     step: usize,
     waiting: Vec<f32>,
     resampled: Vec<f32>,
-    /// Samples of the delay that are still to be left out.
+    /// Samples of the delay that are still to be dropped.
     delay: usize,
     taken: u64,
     given: u64,
@@ -156,8 +156,10 @@ impl Upsampler {
     fn new(rate_hz: u32) -> Result<Self, AudioFileError> {
         let (from, to) = (rate_hz as usize, OPUS_HZ as usize);
         let step = (rate_hz / STEPS_PER_SECOND) as usize;
-        let resampler = Fft::new(from, to, step, 1, FixedSync::Input)
-            .map_err(|error| AudioFileError::Unsupported { wanted: "a usual rate", found: error.to_string() })?;
+        let resampler = Fft::new(from, to, step, 1, FixedSync::Input).map_err(|error| AudioFileError::Unsupported {
+            wanted: "a common sample rate",
+            found: error.to_string(),
+        })?;
         Ok(Self {
             rate_hz,
             step: resampler.input_frames_next(),
@@ -196,7 +198,7 @@ impl Upsampler {
         to.push(&self.resampled[late..late + given]);
     }
 
-    /// Presses out what is still inside.
+    /// Flushes the remaining samples.
     fn finish(mut self, to: &mut Aligner) {
         let wanted = self.taken * u64::from(OPUS_HZ) / u64::from(self.rate_hz);
         while self.given < wanted {
@@ -206,13 +208,13 @@ impl Upsampler {
     }
 }
 
-/// Samples at 48 kHz to blocks that hold both rates of the same moment.
+/// Combines samples at 48 kHz and their downsampled copy into blocks with both rates of the same time.
 struct Aligner {
-    voice: VecDeque<f32>,
-    /// How many of `voice` went through the downsampler.
+    playback: VecDeque<f32>,
+    /// Number of samples of `playback` that went through the downsampler.
     downsampled: usize,
-    line: VecDeque<f32>,
-    /// Samples of the downsampler's delay that are still to be left out.
+    speech: VecDeque<f32>,
+    /// Samples of the downsampler's delay that are still to be dropped.
     delay: usize,
     downsampler: Downsampler,
     samples: u64,
@@ -221,9 +223,9 @@ struct Aligner {
 impl Default for Aligner {
     fn default() -> Self {
         Self {
-            voice: VecDeque::new(),
+            playback: VecDeque::new(),
             downsampled: 0,
-            line: VecDeque::new(),
+            speech: VecDeque::new(),
             delay: DOWNSAMPLER_DELAY_SAMPLES,
             downsampler: Downsampler::new(),
             samples: 0,
@@ -232,40 +234,48 @@ impl Default for Aligner {
 }
 
 impl Aligner {
-    fn push(&mut self, voice: &[f32]) {
-        self.samples += voice.len() as u64;
-        self.extend(voice.iter().map(|sample| sample.clamp(-1.0, 1.0)));
+    fn push(&mut self, playback: &[f32]) {
+        self.samples += playback.len() as u64;
+        self.extend(playback.iter().map(|sample| sample.clamp(-1.0, 1.0)));
     }
 
-    fn extend(&mut self, voice: impl Iterator<Item = f32>) {
-        self.voice.extend(voice);
-        while self.voice.len() - self.downsampled >= DOWNSAMPLER_STEP {
-            let (mut step, mut line) = ([0.0; DOWNSAMPLER_STEP], [0.0; DOWNSAMPLER_STEP / 3]);
-            let next = self.voice.range(self.downsampled..self.downsampled + DOWNSAMPLER_STEP);
+    fn extend(&mut self, playback: impl Iterator<Item = f32>) {
+        self.playback.extend(playback);
+        while self.playback.len() - self.downsampled >= DOWNSAMPLER_STEP {
+            let (mut step, mut speech) = ([0.0; DOWNSAMPLER_STEP], [0.0; DOWNSAMPLER_STEP / 3]);
+            let next = self.playback.range(self.downsampled..self.downsampled + DOWNSAMPLER_STEP);
             step.iter_mut().zip(next).for_each(|(to, sample)| *to = *sample);
-            self.downsampler.push_step(&step, &mut line);
+            self.downsampler.push_step(&step, &mut speech);
             self.downsampled += DOWNSAMPLER_STEP;
-            let late = self.delay.min(line.len());
+            let late = self.delay.min(speech.len());
             self.delay -= late;
-            self.line.extend(&line[late..]);
+            self.speech.extend(&speech[late..]);
         }
     }
 
     fn next(&mut self) -> Option<PcmBlock> {
-        if self.voice.len() < BLOCK_OPUS_SAMPLES || self.line.len() < BLOCK_SPEECH_SAMPLES {
+        if self.playback.len() < BLOCK_OPUS_SAMPLES || self.speech.len() < BLOCK_SPEECH_SAMPLES {
             return None;
         }
         let mut block = PcmBlock::silence();
-        block.playback_48k.iter_mut().zip(self.voice.drain(..BLOCK_OPUS_SAMPLES)).for_each(|(to, sample)| *to = sample);
-        block.speech_16k.iter_mut().zip(self.line.drain(..BLOCK_SPEECH_SAMPLES)).for_each(|(to, sample)| *to = sample);
+        block
+            .playback_48k
+            .iter_mut()
+            .zip(self.playback.drain(..BLOCK_OPUS_SAMPLES))
+            .for_each(|(to, sample)| *to = sample);
+        block
+            .speech_16k
+            .iter_mut()
+            .zip(self.speech.drain(..BLOCK_SPEECH_SAMPLES))
+            .for_each(|(to, sample)| *to = sample);
         self.downsampled -= BLOCK_OPUS_SAMPLES;
         Some(block)
     }
 
-    /// Fills the last block up with silence, and the downsampler behind it; the rest stays inside.
+    /// Pads the last block with silence, and flushes the downsampler.
     fn finish(&mut self) {
-        let rest = self.voice.len() % BLOCK_OPUS_SAMPLES;
-        if self.voice.is_empty() {
+        let rest = self.playback.len() % BLOCK_OPUS_SAMPLES;
+        if self.playback.is_empty() {
             return;
         }
         let missing = if rest == 0 { 0 } else { BLOCK_OPUS_SAMPLES - rest };

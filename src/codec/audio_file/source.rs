@@ -1,31 +1,31 @@
-//! The bytes of a file or a stream, looked at before they are taken.
+//! The bytes of a file or a stream, with look-ahead.
 //!
-//! Decides how much is held in memory: what a reader asks to look at, and a block of the underlying reader. Knows no format.
+//! Decides how much is buffered: what a reader peeks at, and one block of the underlying reader. Knows no format.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::AudioFileError;
 
-/// Bytes that can be read in any order.
+/// Seekable bytes.
 pub trait ReadSeek: Read + Seek + Send + Sync {}
 impl<T: Read + Seek + Send + Sync> ReadSeek for T {}
 
-/// Where a sound comes from.
+/// The source of the audio.
 pub enum AudioInput {
-    /// Bytes that come once, in order: a request body, a pipe.
+    /// Bytes in order, readable once: a request body, a pipe.
     Stream(Box<dyn Read + Send + Sync>),
-    /// A file, or bytes in memory. Needed for MP4 whose table of contents is at the end.
+    /// A file, or bytes in memory. Required for MP4 with its `moov` box at the end.
     Seekable(Box<dyn ReadSeek>),
 }
 
-/// How much is read at a time.
+/// Bytes per read.
 const READ_BYTES: usize = 16 << 10;
 
-/// A reader with a look-ahead.
+/// A reader with look-ahead.
 pub(super) struct ByteSource {
     input: AudioInput,
     buffer: Vec<u8>,
-    /// Where in `buffer` the next byte is.
+    /// Index in `buffer` of the next byte.
     next: usize,
     /// Position of the next byte in the file.
     position: u64,
@@ -37,7 +37,7 @@ impl ByteSource {
     pub fn new(mut input: AudioInput) -> Self {
         let length_bytes = match &mut input {
             AudioInput::Stream(_) => None,
-            // What cannot tell its end (a device, a pipe) has no length.
+            // Devices and pipes have no length.
             AudioInput::Seekable(file) => {
                 file.seek(SeekFrom::End(0)).ok().filter(|length| *length > 0 && file.rewind().is_ok())
             }
@@ -45,17 +45,17 @@ impl ByteSource {
         Self { input, buffer: Vec::new(), next: 0, position: 0, is_at_end: false, length_bytes }
     }
 
-    /// The length, where it is known before the end.
+    /// The length, if it is known.
     pub fn length_bytes(&self) -> Option<u64> {
         self.length_bytes
     }
 
-    /// Bytes taken so far.
+    /// Bytes consumed so far.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// The next bytes: at least `count` of them, fewer only at the end, and as many more as are here already.
+    /// The next bytes: at least `count`, fewer only at the end, and as many more as are buffered.
     pub fn peek(&mut self, count: usize) -> Result<&[u8], AudioFileError> {
         while self.buffer.len() - self.next < count && !self.is_at_end {
             self.read_more(count)?;
@@ -79,14 +79,14 @@ impl ByteSource {
         read.map(drop).map_err(|error| AudioFileError::Read { found: error.to_string() })
     }
 
-    /// Takes `count` bytes that were looked at.
+    /// Consumes `count` bytes that were peeked at.
     pub fn take(&mut self, count: usize) {
         let count = count.min(self.buffer.len() - self.next);
         self.next += count;
         self.position += count as u64;
     }
 
-    /// Takes `count` bytes without looking at them; says whether all of them were there.
+    /// Consumes `count` bytes; returns whether all of them existed.
     pub fn skip(&mut self, count: u64) -> Result<bool, AudioFileError> {
         let mut left = count;
         while left > 0 {
@@ -100,14 +100,14 @@ impl ByteSource {
         Ok(true)
     }
 
-    /// Takes exactly `count` bytes; `None` if the end comes before.
+    /// Consumes exactly `count` bytes; `None` if the end comes before.
     pub fn take_exact(&mut self, count: usize) -> Result<Option<Vec<u8>>, AudioFileError> {
         let bytes = self.peek(count)?.get(..count).map(<[u8]>::to_vec);
         self.take(if bytes.is_some() { count } else { 0 });
         Ok(bytes)
     }
 
-    /// Goes to `position`; says whether that was possible. Going on is always possible, going back in a file only.
+    /// Moves to `position`; returns whether that was possible: forwards always, backwards only in a file.
     pub fn go_to(&mut self, position: u64) -> Result<bool, AudioFileError> {
         let ahead = position.checked_sub(self.position);
         match (&mut self.input, ahead) {
@@ -124,7 +124,7 @@ impl ByteSource {
         }
     }
 
-    /// Makes going back possible: what is left of a stream is read into memory, `most_bytes` of it. Positions stay.
+    /// Makes moving backwards possible by buffering the rest of a stream, at most `most_bytes`. Positions stay the same.
     pub fn make_seekable(&mut self, most_bytes: usize) -> Result<(), AudioFileError> {
         if matches!(self.input, AudioInput::Seekable(_)) {
             return Ok(());
@@ -134,7 +134,7 @@ impl ByteSource {
         if start.saturating_add(rest.len()) > most_bytes {
             return Err(AudioFileError::TooLarge { most_bytes });
         }
-        // What was taken is never asked for again; zeros in its place keep positions as they are.
+        // Consumed bytes are never read again; zeros in their place keep positions valid.
         let mut whole = io::Cursor::new([&vec![0; start][..], rest].concat());
         whole.set_position(position);
         self.length_bytes = Some(whole.get_ref().len() as u64);

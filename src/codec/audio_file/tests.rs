@@ -1,4 +1,5 @@
-//! The files are a tone of 400 Hz for 0.3 s, made by ffmpeg 4.4 or later: `-f lavfi -i sine=frequency=400:duration=0.3`.
+//! Audio files of every format. All are a tone of 400 Hz for 0.3 s, made by ffmpeg 4.4 or later:
+//! `-f lavfi -i sine=frequency=400:duration=0.3`.
 
 use super::*;
 use crate::media::BLOCK_SPEECH_SAMPLES;
@@ -20,7 +21,7 @@ const AIFF: &[u8] = include_bytes!("../../../tests/assets/tone.aiff");
 const AIFC: &[u8] = include_bytes!("../../../tests/assets/tone-ulaw.aifc");
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// Every kind of file, and by how many samples at 48 kHz its length may differ from 0.3 s.
+/// Every kind of file, and the tolerance of its length in samples at 48 kHz.
 const FILES: [(&str, &[u8], usize); 15] = [
     ("mp3", MP3, 2_500),
     ("flac", FLAC, 4),
@@ -70,9 +71,9 @@ fn level(samples: &[f32]) -> f32 {
     (samples.iter().map(|s| s * s).sum::<f32>() / samples.len().max(1) as f32).sqrt()
 }
 
-/// How much of the sound is a tone of 400 Hz in any phase, 0 to 1.
-fn share_of_tone(voice: &[f32]) -> f32 {
-    let middle = &voice[voice.len() / 4..voice.len() * 3 / 4];
+/// The share of a tone of 400 Hz in the signal, in any phase, 0 to 1.
+fn share_of_tone(samples: &[f32]) -> f32 {
+    let middle = &samples[samples.len() / 4..samples.len() * 3 / 4];
     let turn = |n: usize| n as f32 / 48_000.0 * 400.0 * std::f32::consts::TAU;
     let (mut sine, mut cosine) = (0.0, 0.0);
     for (n, sample) in middle.iter().enumerate() {
@@ -84,7 +85,7 @@ fn share_of_tone(voice: &[f32]) -> f32 {
 }
 
 #[test]
-fn every_kind_of_wav_is_the_same_tone() {
+fn every_wav_encoding_decodes_to_the_same_tone() {
     let kinds = [(1, 8), (1, 16), (1, 24), (1, 32), (3, 32), (3, 64)];
     for (tag, bits) in kinds {
         for (channels, rate_hz) in [(1, 8_000), (2, 44_100), (6, 96_000), (8, 192_000), (1, 48_000), (2, 11_025)] {
@@ -98,7 +99,7 @@ fn every_kind_of_wav_is_the_same_tone() {
     }
 }
 
-/// The same file with the header of other writers: `fmt ` of `format`, a chunk before the samples, lengths as claimed.
+/// The same samples with another writer's header: `fmt ` of `format`, a chunk before the samples, lengths as claimed.
 fn rewritten(file: &[u8], container: &str, format: &[u8], claimed: u32) -> Vec<u8> {
     let mut out =
         [container.as_bytes(), &claimed.to_le_bytes(), b"WAVEfmt ", &(format.len() as u32).to_le_bytes()].concat();
@@ -110,8 +111,8 @@ fn rewritten(file: &[u8], container: &str, format: &[u8], claimed: u32) -> Vec<u
 }
 
 #[test]
-fn headers_of_streams_and_of_other_writers_are_understood() {
-    // 24 valid bits in 32, as sound cards record; floats by the extensible form; a format chunk with a tail.
+fn wav_headers_of_streams_and_other_writers_are_read() {
+    // 24 valid bits in 32, as sound cards record; floats in the extensible format; a longer format chunk.
     let extensible = |plain: &[u8], valid_bits: u16, tag: u8| {
         let mut format =
             [&[0xfe, 0xff][..], &plain[22..36], &[22, 0], &valid_bits.to_le_bytes(), &[4, 0, 0, 0]].concat();
@@ -123,7 +124,7 @@ fn headers_of_streams_and_of_other_writers_are_understood() {
     let cases = [
         ("24 in 32 bits", &whole, extensible(&whole, 24, 1)),
         ("extensible floats", &real, extensible(&real, 32, 3)),
-        ("a tail of 6 bytes", &short, [&short[20..36], &[4, 0, 1, 2, 3, 4]].concat()),
+        ("an extension of 6 bytes", &short, [&short[20..36], &[4, 0, 1, 2, 3, 4]].concat()),
     ];
     for (name, file, format) in cases {
         for (container, claimed) in [("RIFF", 0), ("RIFF", u32::MAX), ("RF64", u32::MAX)] {
@@ -135,7 +136,7 @@ fn headers_of_streams_and_of_other_writers_are_understood() {
 }
 
 #[test]
-fn a_resampled_sound_is_not_late() {
+fn resampling_adds_no_delay() {
     let file = wav(1, 16, 1, 16_000, 16_000);
     let sound = decode_clip(&file, MINUTE).expect("sound");
     let at = |n: usize| 0.5 * (n as f32 / 48_000.0 * 400.0 * std::f32::consts::TAU).sin();
@@ -144,7 +145,7 @@ fn a_resampled_sound_is_not_late() {
 }
 
 #[test]
-fn every_format_gives_the_same_tone_read_in_order_or_not() {
+fn every_format_decodes_to_the_same_tone_as_a_file_and_as_a_stream() {
     for (name, file, slack) in FILES {
         let sound = decode_clip(file, MINUTE).expect(name);
         let length = sound.samples().len();
@@ -155,7 +156,7 @@ fn every_format_gives_the_same_tone_read_in_order_or_not() {
     }
 }
 
-/// A file that comes in pieces of `piece` bytes and cannot be gone back in.
+/// Decodes a file as a stream in pieces of `piece` bytes.
 fn streamed(file: &[u8], piece: usize) -> Result<Vec<f32>, AudioFileError> {
     struct Pieces(std::io::Cursor<Vec<u8>>, usize);
     impl std::io::Read for Pieces {
@@ -175,7 +176,7 @@ fn streamed(file: &[u8], piece: usize) -> Result<Vec<f32>, AudioFileError> {
 }
 
 #[test]
-fn joined_files_are_spoken_to_their_end() {
+fn concatenated_files_are_decoded_to_their_end() {
     for (name, first, second) in
         [("mp3", MP3, MP3), ("opus", OPUS, OPUS), ("vorbis and flac", VORBIS, OGG_FLAC), ("adts", ADTS, ADTS)]
     {
@@ -186,13 +187,13 @@ fn joined_files_are_spoken_to_their_end() {
         let last = &joined.samples()[joined.samples().len() - 9_600..joined.samples().len() - 4_000];
         assert!(level(last) > 0.1, "{name}: the second part is silent");
     }
-    // A tag between the parts, as each answer of a service has one.
+    // A tag between the parts: each answer of a service has one.
     let tagged = [MP3, b"ID3\x04\0\0\0\0\x01\x00", &[0x55; 128], MP3].concat();
     assert!(decode_clip(&tagged, MINUTE).expect("mp3").samples().len() > 26_000);
 }
 
 #[test]
-fn chunks_behind_samples_of_open_length_are_not_played() {
+fn chunks_after_samples_of_unknown_length_are_not_played() {
     let tone = wav(1, 16, 1, 48_000, 9_000);
     let loud_list: Vec<u8> = [&b"LIST\x10\x27\0\0INFO"[..], &[0x7f; 10_000]].concat();
     for claimed in [0, u32::MAX, 0x7fff_f000] {
@@ -205,15 +206,15 @@ fn chunks_behind_samples_of_open_length_are_not_played() {
     }
     let mut file = tone.clone();
     file.extend_from_slice(&loud_list);
-    assert_eq!(decode_clip(&file, MINUTE).expect("sound").samples().len(), 9_000, "a length that is known counts");
+    assert_eq!(decode_clip(&file, MINUTE).expect("sound").samples().len(), 9_000, "a known length is respected");
 }
 
 #[test]
-fn lengths_are_known_from_headers() {
+fn durations_are_known_from_headers() {
     for (name, file, _) in FILES.iter().filter(|(name, ..)| !["adts", "fragments", "live webm"].contains(name)) {
         let bytes = Box::new(std::io::Cursor::new(file.to_vec()));
         let mut decoder = AudioDecoder::open(AudioInput::Seekable(bytes)).expect(name);
-        // Some formats say it in what is read with the first block.
+        // Some formats have it in the data of the first block.
         decoder.next_block().expect(name);
         let expected = decoder.expected_duration();
         let is_right = |length: Duration| length.abs_diff(Duration::from_millis(300)) < Duration::from_millis(60);
@@ -222,12 +223,12 @@ fn lengths_are_known_from_headers() {
 }
 
 #[test]
-fn a_stream_is_spoken_before_it_is_whole() {
-    /// 40 ms of samples, after which a reader that wants more waits forever: here it panics.
+fn a_stream_is_decoded_as_it_arrives() {
+    /// 40 ms of samples. A live reader would block after them; this one panics.
     struct Live(Vec<u8>, usize);
     impl std::io::Read for Live {
         fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
-            assert!(self.1 < self.0.len(), "wanted a block of the first 40 ms, found that more is read");
+            assert!(self.1 < self.0.len(), "reads beyond the first 40 ms before it returns a block");
             let count = to.len().min(self.0.len() - self.1).min(100);
             to[..count].copy_from_slice(&self.0[self.1..self.1 + count]);
             self.1 += count;
@@ -237,7 +238,7 @@ fn a_stream_is_spoken_before_it_is_whole() {
     for rate_hz in [8_000, 16_000, 24_000, 44_100, 48_000] {
         let mut file = wav(1, 16, 1, rate_hz, rate_hz / 25);
         file[40..44].copy_from_slice(&u32::MAX.to_le_bytes());
-        // A chunk's name would take 12 bytes more.
+        // The reader waits for 12 bytes of look-ahead to detect a chunk.
         file.extend_from_slice(&[0; 12]);
         let mut decoder = AudioDecoder::open(AudioInput::Stream(Box::new(Live(file, 0)))).expect("sound");
         assert!(decoder.next_block().expect("sound").is_some(), "{rate_hz}");
@@ -245,13 +246,13 @@ fn a_stream_is_spoken_before_it_is_whole() {
 }
 
 #[test]
-fn a_tag_before_the_sound_is_skipped() {
+fn an_id3_tag_before_the_audio_is_skipped() {
     let tagged = [&b"ID3\x04\0\0\0\0\x01\x00"[..], &[0x55; 128], MP3].concat();
     assert!(decode_clip(&tagged, MINUTE).is_ok());
 }
 
 #[test]
-fn a_file_that_broke_off_plays_as_far_as_it_goes_and_says_so() {
+fn a_truncated_file_is_decoded_up_to_the_damage_and_marked() {
     let whole = wav(1, 16, 1, 48_000, 48_000);
     let sound = decode_clip(&whole[..44 + 48_000], MINUTE).expect("half");
     assert!(sound.is_truncated());
@@ -268,13 +269,13 @@ fn a_file_that_broke_off_plays_as_far_as_it_goes_and_says_so() {
 }
 
 #[test]
-fn what_is_wrong_with_a_file_is_said() {
+fn errors_name_what_is_wrong_with_a_file() {
     let said = |bytes: &[u8]| decode_clip(bytes, MINUTE).expect_err("no sound").to_string();
     assert!(said(b"").contains("empty file"));
     assert!(said(b"hello, this is a letter").contains("something else"));
     assert!(said(b"#!AMR\n123456789").contains("an AMR file"));
     assert!(said(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom").contains("audio track"));
-    assert!(said(&wav(1, 16, 1, 48_000, 0)).contains("without a single sample"));
+    assert!(said(&wav(1, 16, 1, 48_000, 0)).contains("without samples"));
     assert!(said(&wav(1, 16, 0, 48_000, 9)).contains("1 to 8 channels, found 0"));
     assert!(said(&wav(1, 16, 1, 0, 9)).contains("found 0 Hz"));
     assert!(said(&wav(17, 8, 1, 8_000, 9)).contains("format 17 (IMA ADPCM)"));
@@ -290,7 +291,7 @@ fn what_is_wrong_with_a_file_is_said() {
 }
 
 #[test]
-fn a_header_that_claims_4_gb_reserves_nothing() {
+fn a_header_that_claims_4_gb_allocates_nothing() {
     let mut file = wav(1, 16, 1, 48_000, 480);
     file[40..44].copy_from_slice(&0x7000_0000_u32.to_le_bytes());
     let sound = decode_clip(&file, MINUTE).expect("sound");
@@ -308,14 +309,14 @@ fn a_header_that_claims_4_gb_reserves_nothing() {
 }
 
 #[test]
-fn damaged_files_end_in_an_error_or_in_what_is_left() {
+fn damaged_files_give_an_error_or_their_intact_part() {
     let mut random = fastrand::Rng::with_seed(2_024);
     let whole = wav(1, 24, 2, 44_100, 4_000);
     let files: Vec<&[u8]> = FILES.iter().map(|(_, file, _)| *file).chain([&whole[..]]).collect();
     for n in 0..1_500 {
         let mut file = files[n % files.len()].to_vec();
         for _ in 0..random.usize(1..12) {
-            // Headers are where it hurts.
+            // Damage in headers has the most effect.
             let reach = if random.bool() { file.len().min(200) } else { file.len() };
             let at = random.usize(..reach);
             file[at] = if random.bool() { random.u8(..) } else { 0xff };
@@ -331,7 +332,7 @@ fn damaged_files_end_in_an_error_or_in_what_is_left() {
 }
 
 #[test]
-fn blocks_hold_both_rates_of_the_same_moment_and_end_in_silence() {
+fn both_rates_of_a_block_are_aligned_and_the_last_block_is_padded() {
     let file = wav(1, 16, 1, 48_000, 48_100);
     let mut decoder = AudioDecoder::open(AudioInput::Seekable(Box::new(std::io::Cursor::new(file)))).expect("sound");
     let blocks: Vec<_> = std::iter::from_fn(|| decoder.next_block().expect("sound")).collect();
@@ -345,7 +346,7 @@ fn blocks_hold_both_rates_of_the_same_moment_and_end_in_silence() {
 }
 
 #[test]
-fn a_voice_in_the_centre_of_surround_sound_is_as_loud_as_it_is_there() {
+fn speech_in_the_centre_channel_of_5_1_keeps_its_loudness() {
     let mut file = wav(1, 16, 6, 48_000, 24_000);
     file[44..].as_chunks_mut::<12>().0.iter_mut().for_each(|frame| {
         frame[..4].fill(0);

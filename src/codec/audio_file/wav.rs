@@ -1,8 +1,8 @@
-//! WAVE (Multimedia Programming Interface 1.0, its extensible form, RF64) and AIFF (Audio Interchange File Format 1.3, and
+//! WAVE (Multimedia Programming Interface 1.0, its extensible format, RF64) and AIFF (Audio Interchange File Format 1.3, and
 //! AIFF-C): chunks, one of which holds samples.
 //!
-//! Decides what a header means. symphonia's reader is not used: it refuses a file that broke off and a header whose lengths
-//! a stream left open, needs to go back in a stream, and reserves what a tag claims.
+//! Decides how a header is interpreted. symphonia's reader is not used: it refuses truncated files and headers of streams with
+//! unknown lengths, seeks backwards, and allocates what a tag claims.
 
 use super::pcm::{Coding, Extent, Order, PcmFormat, PcmReader};
 use super::pipeline::Layout;
@@ -15,29 +15,29 @@ const FLOAT: u16 = 3;
 const A_LAW: u16 = 6;
 const MU_LAW: u16 = 7;
 const EXTENSIBLE: u16 = 0xfffe;
-/// A format chunk is 40 bytes in its longest form; what stands behind is not looked at.
+/// The longest format chunk; bytes beyond are ignored.
 const FORMAT_BYTES: usize = 40;
 
 /// A chunk's name and length.
 type ChunkHead = ([u8; 4], [u8; 4]);
 
-/// Reads the head of a chunk.
+/// Reads a chunk header.
 fn chunk_head(source: &mut ByteSource) -> Result<Option<ChunkHead>, AudioFileError> {
     let head = source.take_exact(8)?;
     Ok(head.map(|head| ([head[0], head[1], head[2], head[3]], [head[4], head[5], head[6], head[7]])))
 }
 
-/// Takes the start of a chunk's body, and skips the rest with its padding.
+/// Returns the start of a chunk's body and skips the rest with its padding.
 fn chunk_body(source: &mut ByteSource, length: u32, most: usize) -> Result<Vec<u8>, AudioFileError> {
     let wanted = (length as usize).min(most);
     let body = source.peek(wanted)?;
     let body = body[..wanted.min(body.len())].to_vec();
-    // Chunks begin at even places.
+    // Chunks begin at even positions.
     source.skip(u64::from(length) + u64::from(length & 1))?;
     Ok(body)
 }
 
-#[expect(clippy::fn_params_excessive_bools, reason = "private; the name says what it means")]
+#[expect(clippy::fn_params_excessive_bools, reason = "private; the name states its meaning")]
 fn no_samples(is_described: bool) -> AudioFileError {
     if is_described { AudioFileError::NoSamples } else { AudioFileError::NoTrack }
 }
@@ -74,7 +74,7 @@ fn wav_format(body: &[u8]) -> Result<PcmFormat, AudioFileError> {
     let short = |at: usize| body.get(at..at + 2).map(|b| u16::from_le_bytes([b[0], b[1]]));
     let long = |at: usize| body.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
     let (Some(tag), Some(channels), Some(rate_hz), Some(bits)) = (short(0), short(2), long(4), short(14)) else {
-        let found = format!("a format of {} bytes, of 16 at least", body.len());
+        let found = format!("a format chunk of {} bytes, less than 16", body.len());
         return Err(AudioFileError::Damaged { format: "WAV", found });
     };
     let is_extensible = tag == EXTENSIBLE;
@@ -103,7 +103,7 @@ fn wav_coding(tag: u16, bits: u16) -> Result<Coding, AudioFileError> {
     })
 }
 
-/// Names of formats that are not understood (RFC 2361).
+/// Names of unsupported formats (RFC 2361).
 fn wav_format_name(tag: u16) -> &'static str {
     match tag {
         0x02 => " (Microsoft ADPCM)",
@@ -139,7 +139,7 @@ pub(super) fn open_aiff(mut source: ByteSource) -> Result<Box<dyn FrameReader>, 
 
 fn aiff_format(body: &[u8]) -> Result<PcmFormat, AudioFileError> {
     let Some((head, rest)) = body.split_at_checked(18) else {
-        let found = format!("a format of {} bytes, of 18 at least", body.len());
+        let found = format!("a format chunk of {} bytes, less than 18", body.len());
         return Err(AudioFileError::Damaged { format: "AIFF", found });
     };
     let short = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
@@ -164,7 +164,7 @@ fn aiff_coding(compression: &[u8], bits: u16) -> Result<Coding, AudioFileError> 
         (b"ulaw" | b"ULAW", _) => Coding::MuLaw,
         _ => {
             return Err(AudioFileError::Unsupported {
-                wanted: "an AIFF file of plain samples, floats, A-law or mu-law",
+                wanted: "an AIFF file of integers, floats, A-law or mu-law",
                 found: format!("\"{}\" of {bits} bits", String::from_utf8_lossy(compression)),
             });
         }

@@ -1,7 +1,7 @@
-//! `WebM` and Matroska (RFC 8794, RFC 9559): the packets of the first track of sound, as browsers' recorders write them.
+//! `WebM` and Matroska (RFC 8794, RFC 9559): the packets of the first audio track, as browsers' recorders write them.
 //!
-//! Decides what is entered, read and skipped. Elements need no end here: a live recording does not know the length of its
-//! clusters. symphonia's reader is not used: it needs lengths, and goes back in the file.
+//! Decides which elements are entered, read and skipped. Elements may have unknown lengths: a live recording does not know the
+//! length of its clusters. symphonia's reader is not used: it requires lengths and seeks backwards.
 
 use std::time::Duration;
 
@@ -26,21 +26,21 @@ const TRACK_TYPE: u32 = 0x83;
 const CODEC_ID: u32 = 0x86;
 const CODEC_PRIVATE: u32 = 0x63a2;
 const CONTENT_ENCODINGS: u32 = 0x6d80;
-/// The largest element that is read whole: a packet, or a track's description.
-const MOST_ELEMENT_BYTES: u64 = 1 << 20;
-/// A type of track.
+/// Maximum element that is read completely: a packet, or a track's description.
+const MAX_ELEMENT_BYTES: u64 = 1 << 20;
+/// The track type of audio.
 const SOUND: u64 = 2;
 
 /// Reads packets.
 pub(super) struct WebmReader {
     source: ByteSource,
     track: Option<(u64, PacketDecoder)>,
-    /// Nanoseconds of a tick.
+    /// Nanoseconds per tick.
     scale_ns: u64,
     duration_ticks: Option<f64>,
 }
 
-/// A number of 1 to 8 bytes whose first bit set says how many (RFC 8794, section 4); its marker kept or taken off.
+/// A variable-size integer of 1 to 8 bytes (RFC 8794, section 4), with or without its length marker.
 fn number(bytes: &[u8], keeps_marker: Marker) -> Option<(u64, usize)> {
     let first = *bytes.first()?;
     let length = first.leading_zeros() as usize + 1;
@@ -56,8 +56,8 @@ enum Marker {
     TakenOff,
 }
 
-/// An element's name and length at the front of some bytes, and how many bytes both take. A length of nothing but ones is
-/// not known.
+/// Id and length of the element at the start of `bytes`, and the size of both. A length of all ones is
+/// unknown.
 fn element(bytes: &[u8]) -> Option<(u32, Option<u64>, usize)> {
     let (id, id_bytes) = number(bytes, Marker::Kept)?;
     let (length, length_bytes) = number(&bytes[id_bytes..], Marker::TakenOff)?;
@@ -65,7 +65,7 @@ fn element(bytes: &[u8]) -> Option<(u32, Option<u64>, usize)> {
     Some((u32::try_from(id).ok()?, (!is_open).then_some(length), id_bytes + length_bytes))
 }
 
-/// The elements in a body; what breaks off is left out.
+/// The elements in a body; a truncated last one is dropped.
 fn elements(body: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     let mut rest = body;
     std::iter::from_fn(move || {
@@ -101,7 +101,7 @@ impl WebmReader {
     }
 
     fn take_whole(&mut self, length: u64) -> Result<Option<Vec<u8>>, AudioFileError> {
-        if length > MOST_ELEMENT_BYTES {
+        if length > MAX_ELEMENT_BYTES {
             let found = format!("an element of {length} bytes");
             return Err(AudioFileError::Damaged { format: "WebM", found });
         }
@@ -114,15 +114,15 @@ impl WebmReader {
             return Ok(());
         }
         if of(CONTENT_ENCODINGS).is_some() {
-            let found = "packets that are compressed or encrypted".to_owned();
-            return Err(AudioFileError::Unsupported { wanted: "a WebM file of plain packets", found });
+            let found = "compressed or encrypted packets".to_owned();
+            return Err(AudioFileError::Unsupported { wanted: "a WebM file without content encodings", found });
         }
         let decoder = decoder_of(of(CODEC_ID).unwrap_or(&[]), of(CODEC_PRIVATE).unwrap_or(&[]))?;
         self.track = Some((of(TRACK_NUMBER).map_or(1, unsigned), decoder));
         Ok(())
     }
 
-    /// A block: the track's number, a time, flags, and one packet or several of them (RFC 9559, section 10).
+    /// A block: track number, timestamp, flags, and one or several packets (RFC 9559, section 10).
     fn play(&mut self, block: &[u8], frames: &mut Frames) -> Result<(), AudioFileError> {
         let Some((number, head)) = number(block, Marker::TakenOff) else { return Ok(()) };
         let (Some((_, decoder)), Some(flags)) =
@@ -139,15 +139,15 @@ impl FrameReader for WebmReader {
     fn read(&mut self, frames: &mut Frames) -> Result<Progress, AudioFileError> {
         let here = self.source.peek(12)?;
         if here.is_empty() {
-            return Ok(Progress::Whole);
+            return Ok(Progress::Complete);
         }
-        let Some((id, length, head)) = element(here) else { return Ok(Progress::Broken) };
+        let Some((id, length, head)) = element(here) else { return Ok(Progress::Truncated) };
         self.source.take(head);
         let is_known = matches!(id, TRACK_ENTRY | BLOCK | SIMPLE_BLOCK | TIMESTAMP_SCALE | DURATION);
         match (id, length) {
             (SEGMENT | INFO | TRACKS | CLUSTER | BLOCK_GROUP, _) => {}
             (_, Some(length)) if is_known => {
-                let Some(body) = self.take_whole(length)? else { return Ok(Progress::Broken) };
+                let Some(body) = self.take_whole(length)? else { return Ok(Progress::Truncated) };
                 match id {
                     TRACK_ENTRY => self.describe(&body)?,
                     TIMESTAMP_SCALE => self.scale_ns = unsigned(&body),
@@ -156,7 +156,7 @@ impl FrameReader for WebmReader {
                 }
             }
             (_, Some(length)) if self.source.skip(length)? => {}
-            _ => return Ok(Progress::Broken),
+            _ => return Ok(Progress::Truncated),
         }
         Ok(Progress::More)
     }
@@ -175,7 +175,7 @@ fn decoder_of(codec: &[u8], private: &[u8]) -> Result<PacketDecoder, AudioFileEr
         b"A_OPUS" => PacketDecoder::opus(private.strip_prefix(b"OpusHead").unwrap_or(private)),
         b"A_VORBIS" => match packets_of(private, 1)[..] {
             [identification, _, setup] => PacketDecoder::vorbis(identification, setup),
-            _ => Err(AudioFileError::Damaged { format: "WebM", found: "a track without its headers".to_owned() }),
+            _ => Err(AudioFileError::Damaged { format: "WebM", found: "a track without codec headers".to_owned() }),
         },
         b"A_FLAC" => PacketDecoder::flac(private.get(8..8 + STREAM_INFO_BYTES).unwrap_or(&[])),
         b"A_MPEG/L3" => PacketDecoder::mp3(),
@@ -187,7 +187,7 @@ fn decoder_of(codec: &[u8], private: &[u8]) -> Result<PacketDecoder, AudioFileEr
     }
 }
 
-/// The packets of a block by its lacing: 0 none, 1 Xiph, 2 of one size, 3 EBML. What does not add up gives none.
+/// The packets of a block by its lacing: 0 none, 1 Xiph, 2 fixed size, 3 EBML. Inconsistent sizes give none.
 fn packets_of(body: &[u8], lacing: u8) -> Vec<&[u8]> {
     let Some((&count, rest)) = body.split_first().filter(|_| lacing != 0) else { return vec![body] };
     let count = usize::from(count) + 1;
@@ -217,7 +217,7 @@ fn xiph_sizes(mut rest: &[u8], count: usize) -> Option<(Vec<usize>, &[u8])> {
     Some((sizes, rest))
 }
 
-/// The first size, then differences around the middle of each number's range.
+/// The first size, then differences, each offset by the middle of its range.
 fn ebml_sizes(mut rest: &[u8], count: usize) -> Option<(Vec<usize>, &[u8])> {
     let mut sizes: Vec<usize> = Vec::new();
     for _ in 0..count {

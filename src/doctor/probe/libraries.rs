@@ -19,10 +19,10 @@ const NO_DEVICE: i32 = 100;
 pub fn look(options: &ProbeOptions, machine: &mut Machine) {
     let (answer, cuda) = subprocess::ask(options.program.as_deref());
     let gpu = &mut machine.gpu;
-    (gpu.management, gpu.driver, gpu.devices) = (answer.management, answer.driver, answer.cards);
+    (gpu.management, gpu.driver, gpu.devices) = (answer.management, answer.driver, answer.gpus);
     gpu.cuda = match cuda {
         Probed::Found(driver) => {
-            (gpu.cuda_start_code, gpu.first_device_bus_id) = (Some(driver.start_code), driver.first_card);
+            (gpu.cuda_start_code, gpu.first_device_bus_id) = (Some(driver.start_code), driver.first_device_bus_id);
             Probed::Found(driver.version)
         }
         Probed::NotQueried => Probed::NotQueried,

@@ -1,6 +1,6 @@
 //! Limits of `rig.json`: sizes and numbers that cannot overflow arithmetic.
 //!
-//! `ShapeIndex` are checked where they are resolved.
+//! References by name are checked where they are resolved.
 
 use super::error::RigError;
 use super::format::{LayerFile, ParamsFile, RigFile, Table};

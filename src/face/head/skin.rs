@@ -1,6 +1,6 @@
 //! Shading of skin, teeth and tongue: weighted key images, interpolated over each triangle.
 
-use visage_kernels::pixels::runs::{self, Layer, WHOLE};
+use visage_kernels::pixels::runs::{self, Layer, ONE};
 
 use super::key_weights::{VertexLayers, bits_of};
 use super::texture::{FINE, SkinTexture};
@@ -88,7 +88,7 @@ impl Facets {
 #[inline]
 fn layer(corners: [[f32; 3]; 3], planes: &BarycentricPlanes) -> Layer {
     // Without `map`: the compiler does not always unroll it.
-    let terms = |[u, v, weight]: [f32; 3]| [u * FINE, v * FINE, weight * WHOLE, 0.0];
+    let terms = |[u, v, weight]: [f32; 3]| [u * FINE, v * FINE, weight * ONE, 0.0];
     let [a, b, c] = [terms(corners[0]), terms(corners[1]), terms(corners[2])];
     let slope = |[second, third]: [f32; 2]| {
         let along = |term: usize| (b[term] - a[term]) * second + (c[term] - a[term]) * third;

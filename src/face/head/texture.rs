@@ -5,7 +5,7 @@
 
 use std::io::Cursor;
 
-use visage_kernels::pixels::runs::{self, Image as Texels, Layer, WHOLE};
+use visage_kernels::pixels::runs::{self, Image as Texels, Layer, ONE};
 
 use super::HeadError;
 use super::rig::CanvasBox;
@@ -88,7 +88,7 @@ impl SkinTexture {
     pub fn colour(&self, u: f32, v: f32) -> [f32; 3] {
         let [u, v] = self.clamp([(u - 0.5) * 256.0, (v - 0.5) * 256.0]).map(|value| value * FINE);
         let mut pixel = [[0; 4]];
-        let layer = Layer { first: [u, v, WHOLE, 0.0], ..Layer::default() };
+        let layer = Layer { first: [u, v, ONE, 0.0], ..Layer::default() };
         runs::mix([(&self.texels, &layer)].into_iter(), [0.0, 0.0], &mut pixel);
         let [[r, g, b, _]] = pixel.map(|pixel| pixel.map(f32::from));
         [r, g, b]

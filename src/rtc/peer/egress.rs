@@ -172,7 +172,7 @@ impl Peer {
             && let Some(mut packet) = self.egress.audio.on_first_packet(RtpTime(rtp))
         {
             packet.marks.stamp(Stage::Sent, sent_at);
-            self.viewer.session.meter.voice_sent(&packet.marks);
+            self.viewer.session.meter.audio_sent(&packet.marks);
         }
     }
 
