@@ -1,31 +1,31 @@
-// visage: the page. One script, nothing loaded from elsewhere.
+// visage: the page. One script, nothing loaded from other hosts.
 //
-// It keeps one WebRTC call to the server this page came from. The picture is received before any microphone is
-// given; Talk puts a microphone into the call that already stands, Stop takes it out again, so nothing is ever
-// negotiated twice. `S` is all there is to know; `view` turns it into words; `render` puts the words on the page.
-// Red on the page means one thing: the microphone is open and being sent.
+// It keeps one WebRTC call to the server that it was loaded from. Video is received before a microphone is
+// granted; Talk adds a microphone track to the existing call, Stop removes it, without renegotiation.
+// `S` is the whole state; `view` turns it into texts; `render` puts the texts on the page.
+// Red on the page means one thing: the microphone is open and its audio is sent.
 
 const $ = (selector, root = document) => root.querySelector(selector);
 const icon = name => `<svg class="i" aria-hidden="true"><use href="#i-${name}"/></svg>`;
 const esc = text => String(text).replace(/[&<>"]/g, c => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]);
 const clamp = (x, lo, hi) => Math.min(hi, Math.max(lo, x));
-/** The address of a path of the server this page came from, also where a proxy publishes it below a path of its own. */
+/** URL of a path of the server that this page was loaded from, also where a proxy publishes it below a path prefix. */
 const at = path => new URL(path.replace(/^\//, ''), document.baseURI).href;
 const clock = s => `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, '0')}`;
 const dash = '–';
 const num = (x, digits = 0) => Number.isFinite(x) ? x.toFixed(digits).replace('-', '−') : dash;
 const share = ratio => Number.isFinite(ratio) ? `${num(ratio * 100, 1)} %` : dash;
 
-const PICTURE_WAIT_MS = 8000;        // from the server's answer to the first picture
-const SILENT_WIRE_MS = 3000;         // nothing received for this long: the call is dead
+const PICTURE_WAIT_MS = 8000;        // from the server's answer to the first frame
+const SILENT_WIRE_MS = 3000;         // without a packet for this long the call is lost
 const BACK_OFF_S = [1, 3, 5, 10, 15];
 const LARGEST_FILE_BYTES = 10 * 2 ** 20;
-const IN_STEP_MS = 8;                // nobody sees less
-const LONGEST_HOLD_MS = 300;         // pictures are not held longer than this for their voice
+const IN_STEP_MS = 8;                // below this an offset is not visible
+const LONGEST_HOLD_MS = 300;         // limit of the delay of video for its audio
 const HISTORY = 120;                 // 60 s at 2 Hz
 const SAMPLES = [{ file: 'hello', name: 'Sample: hello' }, { file: 'boat', name: 'Sample: purple boat' }];
 
-/** What the browser remembers, where it allows that. */
+/** Values stored by the browser, where it allows that. */
 const kept = (store, key, value) => {
   try {
     if (value === undefined) return window[store].getItem(`visage.${key}`);
@@ -56,7 +56,7 @@ const isMicOpen = () => S.voice === 'open';
 const isRed = () => isMicOpen() && !S.isMuted;
 const isHeard = () => !$('#audio').muted;
 
-// ── talking to the server ──────────────────────────────────────────────────────────────────────────────────────
+// ── requests to the server ──────────────────────────────────────────────────────────────────────────────────────
 class Problem extends Error {
   constructor(status, body, retryAfterS) {
     super(body.detail || body.title || `status ${status}`);
@@ -91,7 +91,7 @@ async function askServer() {
 const askServerAgain = () => api('/v1/server').then(r => r.json()).then(facts => { S.server = facts; render(); }).catch(noteError);
 
 // ── the call ───────────────────────────────────────────────────────────────────────────────────────────────────
-/** Joins the server; an attempt that a newer one replaces stops quietly. */
+/** Joins the server; an attempt that is replaced by a newer one ends silently. */
 async function connect() {
   const run = ++S.run;
   const stale = () => run !== S.run;
@@ -141,30 +141,30 @@ async function openCall() {
   }
 }
 
-/** Asks the browser to keep what came for this long before it is shown or played. */
+/** Sets the jitter buffer's target: how long the browser holds media before it shows or plays them. */
 function hold(receiver, held_ms) {
   if ('jitterBufferTarget' in receiver) receiver.jitterBufferTarget = held_ms;
   else if ('playoutDelayHint' in receiver) receiver.playoutDelayHint = held_ms / 1000;
 }
 
-/** Names the voice another stream than the picture's: browsers would hold pictures for a voice that nobody hears. */
+/** Puts audio into another stream than video: otherwise browsers delay video to match audio that is muted. */
 const apart = sdp => sdp.split(/^(?=m=)/m).map(part => part.startsWith('m=audio') ? part.replace(/msid:\S+/g, 'msid:voice') : part).join('');
 
 /**
- * How late pictures are shown against their voice, in ms, over those shown since the last look. The server counts the
- * RTP time of both from the same sample, so each says when it was due. `playout_ms`: from the browser to the ear.
+  * How late frames are shown relative to their audio, in ms, over the frames since the last call. The server derives both RTP
+  * times from the same sample, so both have a common due time. `playout_ms`: from the browser to the speaker.
  */
 function lateness(call, playout_ms) {
   const [heard] = call.voice.getSynchronizationSources?.() || [];
   const shown = percentile(call.shown.splice(0), 0.5);
   if (!heard) return NaN;
   const late_ms = shown - (heard.timestamp - performance.timeOrigin - heard.rtpTimestamp / 48 + playout_ms);
-  return Math.abs(late_ms) < 1000 ? late_ms : NaN; // a counter went round
+  return Math.abs(late_ms) < 1000 ? late_ms : NaN; // an RTP timestamp wrapped around
 }
 
 /**
- * Voice and picture leave the server in step, but browsers hold voice longer before they play it. While it is heard,
- * pictures wait for it; while it is not, they are shown at once. `offset_ms`: how late the picture is, below 0 early.
+  * Audio and video leave the server in sync, but browsers buffer audio longer. While audio plays, video is delayed to
+  * match; while it is muted, frames are shown at once. `offset_ms`: how late video is; negative if early.
  */
 function keepInStep(call, offset_ms) {
   const isWorthIt = Number.isFinite(offset_ms) && Math.abs(offset_ms) > IN_STEP_MS;
@@ -180,12 +180,12 @@ const gathered = (pc, most_ms) => new Promise(done => {
 
 function attach(call) {
   const video = $('#video'), audio = $('#audio');
-  // Two elements for one stream: the picture may then play at once, whatever the browser thinks of sound.
+  // Two elements for one stream: video then plays at once, even if the browser blocks audio.
   if (video.srcObject !== call.stream) { video.srcObject = call.stream; audio.srcObject = call.stream; }
   video.play?.().catch(() => {});
   audio.play?.().catch(() => {});
   const seen = (_, frame) => {
-    // A call that is closed shows one last, black picture.
+    // A closed call shows a last black frame.
     if (call.isOver) return;
     call.frames += 1;
     if (frame?.rtpTimestamp !== undefined) call.shown.push(frame.expectedDisplayTime - frame.rtpTimestamp / 90);
@@ -219,7 +219,7 @@ function watchLink(call) {
   }
 }
 
-/** The server answers, but no picture came: say whether UDP got through at all. */
+/** The server answered, but no frame arrived: find out whether UDP gets through at all. */
 function noPicture(call) {
   const isThrough = call.pc.connectionState === 'connected';
   S.lastError = isThrough ? 'connected, but no picture came' : 'no way through for UDP';
@@ -239,7 +239,7 @@ function refusedBy(error) {
 
 const backOff = () => BACK_OFF_S[Math.min(S.tries, BACK_OFF_S.length - 1)];
 
-/** The call that stood is gone: stop sending first, then say so. */
+/** The call was lost: stop sending first, then report it. */
 function lose(reason) {
   if (!isUp()) return;
   const wasTalking = isMicOpen();
@@ -298,7 +298,7 @@ function listenToEvents(call) {
   call.events = events;
 }
 
-/** Asks whether the session still exists; a definite no ends the call here too. */
+/** Asks whether the session still exists; a definite no ends the call here as well. */
 async function confirmAlive(call) {
   await api(`/v1/sessions/${call.id}`).catch(error => {
     if (S.call === call && error.status === 404) lose('the server has ended the session');
@@ -355,7 +355,7 @@ async function askMicrophone() {
     return await navigator.mediaDevices.getUserMedia({ audio: id ? { ...wanted, deviceId: { exact: id } } : wanted });
   } catch (error) {
     if (!id || !['OverconstrainedError', 'NotFoundError'].includes(error.name)) throw error;
-    setMicrophone(''); // the one that was chosen is not there any more
+    setMicrophone(''); // the chosen one was unplugged
     return navigator.mediaDevices.getUserMedia({ audio: wanted });
   }
 }
@@ -368,7 +368,7 @@ function releaseMicrophone() {
   S.isMuted = false;
 }
 
-/** Ends whatever is being said, by microphone or from a file. */
+/** Ends all speech, from the microphone or a file. */
 async function stopTalking() {
   const call = S.call;
   releaseMicrophone();
@@ -413,7 +413,7 @@ function setMicrophone(id) {
   if (isMicOpen()) useMicrophone().catch(error => troubled(MICROPHONE_TROUBLES[error.name] || 'micfail', error.message));
 }
 
-/** The level line: the one thing on the page drawn on every frame. */
+/** The level meter: the only part of the page drawn on every animation frame. */
 const level = {
   start(stream) {
     this.stop();
@@ -454,7 +454,7 @@ const level = {
   },
 };
 
-// ── sound files ────────────────────────────────────────────────────────────────────────────────────────────────
+// ── audio files ────────────────────────────────────────────────────────────────────────────────────────────────
 let nextSample = 0;
 async function playSample() {
   if (!isUp()) return;
@@ -522,8 +522,8 @@ async function loudness(bytes) {
   }
 }
 
-// ── measuring ──────────────────────────────────────────────────────────────────────────────────────────────────
-/** What this browser sees of the call since the last look. Unknown is NaN, and shown as a dash. */
+// ── measurements ──────────────────────────────────────────────────────────────────────────────────────────────────
+/** The browser's statistics of the call since the last reading. Unknown values are NaN and shown as a dash. */
 async function measure() {
   const call = S.call;
   if (!call) return;
@@ -559,7 +559,7 @@ async function measure() {
   if (isUp() && call.heardAt && now - call.heardAt > SILENT_WIRE_MS) lose('nothing arrives any more');
 }
 
-/** Pictures a second over the last two seconds: what a second or less holds is too few to divide by. */
+/** Frames per second over the last two seconds: one second has too few frames for a stable rate. */
 function steady(call, video, now) {
   const past = call.past ||= [];
   past.push({ at: now, frames: video.framesDecoded });
@@ -579,15 +579,15 @@ async function askStats() {
   }
 }
 
-/** Once a second while the measurements are open; a server without a card is asked once for each time they are opened. */
+/** Once a second while the measurements are open; a server without a GPU is asked once each time they are opened. */
 async function askGpus() {
   if (!S.isOpen.sheet || document.hidden || askGpus.isVain || askGpus.isAsking) return;
-  askGpus.isAsking = true; // a server that takes its time is not asked again meanwhile
+  askGpus.isAsking = true; // one request at a time
   try {
     S.gpus = await (await api('/v1/gpus')).json();
     askGpus.isVain = !S.gpus.gpus.length;
   } catch {
-    S.gpus = null; // the page has other words for a server that is gone
+    S.gpus = null; // the page reports a lost server elsewhere
   } finally {
     askGpus.isAsking = false;
   }
@@ -603,7 +603,7 @@ const seen = key => S.history.map(h => h[key]);
 const STAGES = [['network', 'Network'], ['look_ahead', 'Look-ahead'], ['jitter_buffer', 'Jitter buffer'], ['queue', 'Queue'],
   ['inference', 'Inference'], ['render', 'Render'], ['encode', 'Encode'], ['send', 'Send']];
 
-/** Delay by stage: the server's own figures since the call began, and the browser's estimate of the network. */
+/** Delay by stage: the server's percentiles since the session began, and the browser's estimate of the network. */
 function delays() {
   const of = p => ({ network: percentile(seen('network_ms'), p === 'p50' ? 0.5 : 0.95),
     ...Object.fromEntries(STAGES.slice(1).map(([key]) => [key, S.stats?.video_stages?.[key]?.n ? S.stats.video_stages[key][p] : NaN])) });
@@ -617,7 +617,7 @@ function asJson() {
     seen_by_browser: S.net, delay_ms: delays(), gpu: S.gpus, history: S.history }), null, 2);
 }
 
-// ── words ──────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── texts ──────────────────────────────────────────────────────────────────────────────────────────────────────
 const ua = navigator.userAgent;
 const browser = /iPhone|iPad/.test(ua) || (/Macintosh/.test(ua) && navigator.maxTouchPoints > 1) ? 'ios' : /Firefox/.test(ua) ? 'firefox'
   : /Android/.test(ua) ? 'android' : /Safari/.test(ua) && !/Chrom/.test(ua) ? 'safari' : 'chrome';
@@ -642,7 +642,7 @@ const NTH = ['first', 'second', 'third', 'fourth', 'fifth'];
 const nth = n => NTH[n - 1] ? `${NTH[n - 1]} try` : `try ${n}`;
 const waiting = (before, after) => `${before} <span class="num" data-count aria-live="off"></span>${after}`;
 
-/** Whether a refusal is for want of capacity, and not for the GPU or because the server is closing. */
+/** Whether the server refused for lack of capacity, not because of the GPU or because it is closing. */
 const isCrowded = () => (S.problem?.code ?? 'at_capacity') === 'at_capacity';
 
 /** What is wrong with the link, and what to do about it. */
@@ -693,7 +693,7 @@ const numbers = () => {
   return [...delay, ['Picture', `${num(S.net?.fps)} fps`, 'unit'], ['Freezes', num(S.net?.freezes), '']];
 };
 
-/** The whole page in words. */
+/** All texts of the page. */
 function view() {
   const seconds = (performance.now() - S.since) / 1000;
   const stopped = [['Delay', dash, ''], ['Picture', 'stopped', '']];
@@ -725,9 +725,9 @@ function view() {
   return { ...ready, dot: 'run', say: `Press Talk and ${myName()} says what you say.` };
 }
 
-// ── putting the words on the page ──────────────────────────────────────────────────────────────────────────────
+// ── rendering ──────────────────────────────────────────────────────────────────────────────
 const shown = {};
-/** Runs `put` only when `value` differs from what is there: a screen reader does not read the same text twice. */
+/** Runs `put` only when `value` has changed, so that a screen reader does not read the same text twice. */
 const once = (key, value, put) => {
   const text = JSON.stringify(value ?? null);
   if (shown[key] === text) return;
@@ -777,7 +777,7 @@ function tick(v = view()) {
     const share = clamp(soundAt() / (S.sound.duration_s || 1), 0, 1);
     $('#seam').style.setProperty('--lvl', share.toFixed(4));
     $('#wave').style.setProperty('--done', `${(share * 100).toFixed(1)}%`);
-    if (S.sound.duration_s && soundAt() > S.sound.duration_s + 2) soundOver(); // the event got lost
+    if (S.sound.duration_s && soundAt() > S.sound.duration_s + 2) soundOver(); // the event was lost
   }
 }
 const soundAt = () => Math.max(0, (performance.now() - S.sound.startedAt) / 1000);
@@ -845,18 +845,18 @@ function showWave() {
   $('#wave').innerHTML = `${picture}<div class="done">${picture}</div>`;
 }
 
-// ── avatars and the room ───────────────────────────────────────────────────────────────────────────────────────
+// ── avatars and background ───────────────────────────────────────────────────────────────────────────────────────
 const KINDS = { drawn: 'Drawn', head: '3D' };
 const isDark = () => (document.documentElement.dataset.theme || (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light')) === 'dark';
 const still = avatar => at(`/v1/avatars/${encodeURIComponent(avatar.name)}/still.png`);
-const wall = avatar => avatar.background_color || '#8a9296'; // part of the picture, and so the same in the dark
+const wall = avatar => avatar.background_color || '#8a9296'; // part of the video, and so the same in dark mode
 
 function showAvatars() {
   $('.avatars').hidden = S.avatars.length < 2;
   $('#avatars').innerHTML = S.avatars.map(a => `<li><button type="button" class="av" data-name="${esc(a.name)}" aria-pressed="${a.name === S.avatar}"><span class="th" style="background:${esc(wall(a))}"><img src="${esc(still(a))}?px=128" alt="" loading="lazy"></span><span class="nm">${esc(a.title)}<small>${esc(KINDS[a.kind] || a.kind)}</small></span></button></li>`).join('');
 }
 
-/** The still of the chosen avatar, until the first picture comes. */
+/** The still of the chosen avatar, until the first frame arrives. */
 function showFace() {
   const avatar = me() || S.avatars[0];
   if (!avatar) return;
@@ -897,8 +897,8 @@ function keepLastPicture() {
 }
 
 /**
- * The page takes the colour of the picture's wall: only the outer 4 % left and right, so never hair or skin. Of the still,
- * not of the video: what coding adds to a plain wall would be seen as blocks once it is as large as the page.
+  * The page takes the colour of the avatar's background: only the outer 4 % left and right, which never show hair or skin. It is
+  * taken from the still, not from the video, whose coding artefacts would become visible blocks at page size.
  */
 function paintRoom() {
   const picture = $('#still'), w = picture.naturalWidth, h = picture.naturalHeight;
@@ -908,7 +908,7 @@ function paintRoom() {
   room.fillStyle = avatar ? wall(avatar) : '#8a9296';
   room.fillRect(0, 0, 24, 24);
   room.imageSmoothingQuality = 'high';
-  // Three patches a side, then blended by hand: what is stretched over the page is already smooth.
+  // Three patches per side, blended by hand, so that the stretched gradient is smooth.
   const small = Object.assign(document.createElement('canvas'), { width: 2, height: 3 }), pen = small.getContext('2d');
   pen.imageSmoothingQuality = 'high';
   pen.drawImage(picture, 0, 0, edge, h * 0.5, 0, 0, 1, 3);
@@ -924,7 +924,7 @@ function paintWall(colour) {
   veil(room);
 }
 
-/** As little paper over the room as keeps text on it readable. */
+/** The lowest opacity of the overlay that keeps text readable. */
 function veil(room) {
   const px = room.getImageData(0, 0, 24, 24).data, mean = [0, 1, 2].map(c => { let sum = 0; for (let i = c; i < px.length; i += 4) sum += px[i]; return sum / (px.length / 4); });
   const paper = isDark() ? [15, 17, 19] : [242, 241, 237];
@@ -944,7 +944,7 @@ const GRAPHS = [
   { id: 'rate', title: 'Bitrate', unit: 'Mbit/s', keys: ['mbit'], lo: 0, get hi() { return roomy(seen('mbit'), 2); }, rules: [0], value: () => num(S.net?.bitrate_bps / 1e6, 2), left: '60 s ago', right: () => `loss ${share(lossOverAll())}` },
   { id: 'av', title: 'Picture against sound', unit: '', keys: ['av_offset_ms'], lo: -60, hi: 60, rules: [-60, 0, 60], value: () => S.net && !isHeard() ? 'not heard' : offset(S.net?.av_offset_ms), left: 'up is late, ±60 ms', right: () => 'in step: −40 to +20 ms' },
 ];
-/** `least`, or as often twice as much as the values need: a line is not cut off at the top. */
+/** `least`, doubled until it covers the values: the graph is not cut off at the top. */
 const roomy = (values, least) => least * 2 ** Math.max(0, Math.ceil(Math.log2(Math.max(...values.filter(Number.isFinite), 1) / least)));
 const offset = ms => !Number.isFinite(ms) ? dash : Math.abs(ms) < 1 ? 'in step' : `${num(Math.abs(ms))} ms ${ms > 0 ? 'late' : 'early'}`;
 const lossOverAll = () => { const all = seen('loss_ratio').filter(Number.isFinite); return all.length ? all.reduce((a, b) => a + b, 0) / all.length : NaN; };
@@ -986,9 +986,9 @@ function showSheet() {
 }
 
 const SLOWED_BY = { sw_power_cap: 'power limit', hw_power_brake_slowdown: 'power supply', hw_slowdown: 'hardware', sw_thermal_slowdown: 'heat', hw_thermal_slowdown: 'heat' };
-const READ_LATE_MS = 5000;           // cards are read once a second
+const READ_LATE_MS = 5000;           // GPUs are read once a second
 
-/** The graphics cards, if there are any. */
+/** The GPUs, if there are any. */
 function showGpus() {
   const { gpus = [], admission, reading_age_ms } = S.gpus || {};
   $('#cards').hidden = !gpus.length;
@@ -997,7 +997,7 @@ function showGpus() {
 
 function gpuBlock(gpu, count) {
   const of = (value, all, unit, digits = 0, by = 1) => Number.isFinite(all) ? `${num(value / by, digits)} of ${num(all / by, digits)} ${unit}` : `${num(value / by, digits)} ${unit}`;
-  // The hardware's word stands beside its reason.
+  // NVML's term stands beside its explanation.
   const reasons = gpu.throttle_reasons.filter((reason, _, all) => reason !== 'hw_slowdown' || all.length === 1);
   const slowed = [...new Set(reasons.map(reason => SLOWED_BY[reason] || reason))].join(', ');
   const rows = gpu.error ? [['Does not answer', esc(gpu.error)]] : [
@@ -1013,7 +1013,7 @@ function gpuBlock(gpu, count) {
   return `<div class="blk card"><h3>${count > 1 ? `${gpu.index}: ` : ''}${esc(gpu.name)}<span class="val">${gpu.error ? '' : warm}</span></h3><table><caption class="unseen">Graphics card ${gpu.index}</caption><tbody>${rows.map(([title, value]) => `<tr><th scope="row">${title}</th><td>${value}</td></tr>`).join('')}</tbody></table></div>`;
 }
 
-/** What the cards leave for sessions, where that is less than usual. */
+/** The capacity that the GPUs leave, if it is reduced. */
 function admissionBlock(admission, reading_age_ms) {
   const said = [
     admission && admission.capacity < admission.max_capacity && `Too hot for all sessions: ${admission.capacity} of ${admission.max_capacity} until it has cooled.`,
@@ -1157,7 +1157,7 @@ function toggleFull() {
   if (now) return (document.exitFullscreen || document.webkitExitFullscreen).call(document);
   const enter = device.requestFullscreen || device.webkitRequestFullscreen;
   if (enter) return Promise.resolve(enter.call(device)).catch(noteError);
-  $('#video').webkitEnterFullscreen?.(); // iPhone: only the picture itself can fill the screen
+  $('#video').webkitEnterFullscreen?.(); // iPhone: only the video element can fill the screen
 }
 
 function wake() {
@@ -1166,7 +1166,7 @@ function wake() {
   if (document.fullscreenElement) wake.timer = setTimeout(() => document.documentElement.classList.toggle('asleep', !!document.fullscreenElement && !S.isOpen.menu && !$('#device .keys').contains(document.activeElement)), 3000);
 }
 
-// ── hands ──────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── input ──────────────────────────────────────────────────────────────────────────────────────────────────────
 const isOff = element => element?.getAttribute('aria-disabled') === 'true';
 
 function pressTalk() {
@@ -1230,12 +1230,12 @@ function wire() {
   window.addEventListener('online', () => { if (['lost', 'gone', 'udp'].includes(S.link)) connect(); });
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => { paintRoom(); });
   navigator.mediaDevices?.addEventListener?.('devicechange', listMicrophones);
-  // Leaving: the old session goes with the page. Coming back from the browser's memory: a new one.
+  // Leaving the page ends the session. Returning from the back/forward cache starts a new one.
   window.addEventListener('pagehide', () => { S.run += 1; clearTimeout(connect.timer); dropCall(); });
   window.addEventListener('pageshow', event => { if (event.persisted) { S.link = 'connecting'; connect(); } });
 }
 
-// For tests only, read-only: what the page thinks.
+// Read-only state for tests.
 Object.defineProperty(window, 'visage', { value: Object.freeze({
   get state() { return { link: S.link, voice: S.voice, trouble: S.trouble?.kind ?? null, muted: S.isMuted, audible: isHeard(), held_ms: S.call?.held_ms ?? 0, avatar: S.avatar, session: S.call?.id ?? null, frames: S.call?.frames ?? 0, tries: S.tries }; },
   get stats() { return { server: S.stats, browser: S.net, delay_ms: delays() }; },

@@ -1,4 +1,4 @@
-// visage: the page for viewers of a session. It speaks WHEP to the server that it came from, and sends nothing.
+// visage: the page for viewers of a session. It is a WHEP client of the server that it was loaded from, and sends nothing.
 
 const $ = selector => document.querySelector(selector);
 const session = new URLSearchParams(location.search).get('session') || '';
@@ -96,6 +96,6 @@ $('#ask').addEventListener('submit', event => {
 addEventListener('pagehide', () => { S.run += 1; clearTimeout(connect.timer); hangUp(); });
 addEventListener('pageshow', event => { if (event.persisted) connect(); });
 
-// For tests only, read-only.
+// Read-only state for tests.
 Object.defineProperty(window, 'viewer', { value: Object.freeze({ get state() { return { state: S.state, frames: S.frames, resource: S.resource }; } }) });
 connect();

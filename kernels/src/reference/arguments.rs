@@ -21,8 +21,8 @@ impl Arguments {
 
     /// The address that is argument `at`.
     ///
+    /// # Safety
     /// There must be as many arguments, and this one must be an address.
-    /// There must be as many arguments, and this one an address.
     unsafe fn address(&self, at: usize) -> u64 {
         // SAFETY: the caller guarantees it.
         unsafe { (*self.0.add(at)).cast::<u64>().read_unaligned() }

@@ -314,10 +314,7 @@ pub fn cuda(machine: &Machine) -> CheckResult {
             .hint("install it, or add its folder to the search path", library(machine.system)),
         Probed::Failed(said) => CheckResult::fail(format!("{CUDA} is not the driver's: {said}"))
             .cause("a stub or another library is found first")
-            .hint(
-                "remove its folder from the library search path",
-                &["ldconfig -p | grep libcuda", "echo $LD_LIBRARY_PATH"],
-            ),
+            .hint("remove it from the library search path", &["ldconfig -p | grep libcuda", "echo $LD_LIBRARY_PATH"]),
         Probed::TimedOut(said) => lost(&format!("{CUDA} does not start: {said}")),
         Probed::Found(version) => started(gpu, *version, machine.system),
     }
@@ -334,12 +331,7 @@ fn library(system: System) -> &'static [&'static str] {
 /// Errors of `cuInit` with cause, hint and commands (CUDA Driver API, `CUresult`).
 const START_CODES: &[(i32, &str, &str, &[&str])] = &[
     (2, "the GPU's memory is full", "end the programs that use it", &["nvidia-smi"]),
-    (
-        34,
-        "a stub library was loaded",
-        "remove the toolkit's stubs from the library search path",
-        &["echo $LD_LIBRARY_PATH"],
-    ),
+    (34, "a stub library was loaded", "remove the stubs from the library search path", &["echo $LD_LIBRARY_PATH"]),
     (
         46,
         "another program uses the GPU exclusively, or it is being reset",

@@ -111,8 +111,7 @@ type Answers = (Result<Inventory, String>, Result<Cuda, String>);
 fn query_both(child: impl Fn(DriverQuery) -> Command, wait: Duration) -> io::Result<Answers> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _inside = runtime.enter();
-    let (devices, cuda) =
-        (QueryProcess::start(child(DriverQuery::Gpus))?, QueryProcess::start(child(DriverQuery::Cuda))?);
+    let (devices, cuda) = (Subprocess::start(child(DriverQuery::Gpus))?, Subprocess::start(child(DriverQuery::Cuda))?);
     Ok(runtime.block_on(async { tokio::join!(devices.wait_for_answer(wait), cuda.wait_for_answer(wait)) }))
 }
 
@@ -124,7 +123,7 @@ fn query_both(_child: impl Fn(DriverQuery) -> Command, _wait: Duration) -> io::R
 
 /// A running subprocess.
 #[cfg(unix)]
-struct QueryProcess {
+struct Subprocess {
     child: Child,
     pipe: tokio::net::unix::pipe::Receiver,
 }
@@ -134,7 +133,7 @@ struct QueryProcess {
 const EXIT_POLLS: (u32, Duration) = (100, Duration::from_millis(10));
 
 #[cfg(unix)]
-impl QueryProcess {
+impl Subprocess {
     fn start(mut command: Command) -> io::Result<Self> {
         let quiet = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = quiet.spawn()?;
