@@ -1,4 +1,4 @@
-//! `WebM` and Matroska (RFC 8794, RFC 9559): the packets of the first audio track, as browsers' recorders write them.
+//! WebM and Matroska (RFC 8794, RFC 9559): the packets of the first audio track, as browsers' recorders write them.
 //!
 //! Decides which elements are entered, read and skipped. Elements may have unknown lengths: a live recording does not know the
 //! length of its clusters. symphonia's reader is not used: it requires lengths and seeks backwards.
