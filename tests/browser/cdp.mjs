@@ -1,4 +1,4 @@
-// Drives a Chromium over its debugging pipe: no port, no package. Decides nothing about what is tested.
+// Drives Chromium over its debugging pipe, without a port or a package. Decides nothing about what is tested.
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -8,7 +8,7 @@ const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', 
   '--disable-component-update', '--disable-sync', '--mute-audio', '--autoplay-policy=user-gesture-required', '--use-fake-device-for-media-stream',
   '--disable-background-timer-throttling', '--disable-backgrounding-occluded-windows', '--disable-renderer-backgrounding', '--remote-debugging-pipe'];
 
-/** Starts a browser; `microphoneWav` is what its fake microphone hears, again and again. */
+/** Starts a browser; `microphoneWav` is the input of its fake microphone, in a loop. */
 export async function launch({ chromium, microphoneWav }) {
   const profile = fs.mkdtempSync(path.join(os.tmpdir(), 'visage-browser-'));
   const flags = [...FLAGS, `--user-data-dir=${profile}`, ...(microphoneWav ? [`--use-file-for-fake-audio-capture=${microphoneWav}`] : []), 'about:blank'];
@@ -27,7 +27,7 @@ export async function launch({ chromium, microphoneWav }) {
   return { product, close, open: options => openPage(pipe, options) };
 }
 
-/** Messages to and from the browser: JSON, each ended by a zero byte. */
+/** Messages to and from the browser: JSON, each terminated by a zero byte. */
 class Pipe {
   #last = 0; #waiting = new Map(); #listeners = new Set(); #rest = ''; #out;
 
@@ -66,11 +66,11 @@ class Pipe {
   }
 }
 
-/** A page in a fresh profile of its own. `scripts` run before the page's own. */
+/** A page in a fresh profile. `scripts` run before the page's own. */
 async function openPage(pipe, { url, width = 1440, height = 900, isPhone = false, microphone = 'granted', scripts = [], answer }) {
   const { browserContextId } = await pipe.send('Target.createBrowserContext');
   const { origin, protocol, hostname } = new URL(url), isSecure = protocol === 'https:' || ['127.0.0.1', 'localhost', '[::1]'].includes(hostname);
-  // Where nothing may ask for a microphone, nothing can be allowed or refused either.
+  // An insecure page has no microphone permission to grant or deny.
   if (isSecure) await pipe.send('Browser.setPermission', { permission: { name: 'microphone' }, setting: microphone, origin, browserContextId });
   const { targetId } = await pipe.send('Target.createTarget', { url: 'about:blank', browserContextId, width, height });
   const { sessionId } = await pipe.send('Target.attachToTarget', { targetId, flatten: true });
@@ -96,7 +96,7 @@ class Page {
     });
   }
 
-  /** Lets `answer(request)` give `{status, body}` in place of the server, or nothing to let a request through. */
+  /** Lets `answer(request)` return `{status, body}` in place of the server, or nothing to let a request through. */
   async answerWith(answer) {
     this.answer = async ({ requestId, request }) => {
       const given = answer(request);
@@ -108,14 +108,14 @@ class Page {
     await this.send('Fetch.enable', { patterns: [{ urlPattern: '*/v1/*' }] });
   }
 
-  /** What an expression in the page comes to, as JSON. It counts as done by a person's hand. */
+  /** The value of an expression in the page, as JSON. It counts as a user gesture. */
   async eval(expression) {
     const { result, exceptionDetails } = await this.send('Runtime.evaluate', { expression, awaitPromise: true, returnByValue: true, userGesture: true });
     if (exceptionDetails) throw new Error(exceptionDetails.exception?.description || exceptionDetails.text);
     return result.value;
   }
 
-  /** Waits until an expression is true; says what the page thought when it never was. */
+  /** Waits until an expression is true; on timeout fails with the state of the page. */
   async until(expression, most_ms = 10000, what = expression) {
     const from = Date.now();
     while (Date.now() - from < most_ms) {
@@ -136,7 +136,7 @@ class Page {
     for (const type of ['mousePressed', 'mouseReleased']) await this.send('Input.dispatchMouseEvent', { type, x, y, button: 'left', clickCount: 1 });
   }
 
-  /** Drops a file of this machine, as the file manager would. */
+  /** Drops a local file, as a file manager would. */
   async drop(selector, file) {
     const { x, y } = await this.middle(selector), data = { items: [], files: [file], dragOperationsMask: 1 };
     for (const type of ['dragEnter', 'dragOver', 'drop']) await this.send('Input.dispatchDragEvent', { type, x, y, data });

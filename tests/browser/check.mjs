@@ -1,4 +1,4 @@
-// What every check shares: a browser, a page that is opened and closed again, and how a check says what it wanted.
+// Shared by all checks: the browser, opening and closing the page, and failures.
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -22,7 +22,7 @@ export const start = async microphoneWav => { browser = await launch({ chromium:
 export const end = () => browser?.close();
 export const open = ({ path: at = '', ...options } = {}) => browser.open({ url: flags.base + at, ...options, scripts: [...(flags.inject ? [fs.readFileSync(flags.inject, 'utf8')] : []), WATCHER, ...(options.scripts || [])] });
 
-/** Opens the page, waits for the picture, runs a check and closes the page again, whatever happens. */
+/** Opens the page, waits for video, runs a check, and closes the page in any case. */
 export const onPage = (options, check) => async () => {
   const page = await open(options);
   try {
@@ -35,11 +35,11 @@ export const onPage = (options, check) => async () => {
   }
 };
 
-/** Pictures go on coming: the avatar is alive, whatever else went wrong. */
+/** Frames continue to arrive, whatever else failed. */
 export async function alive(page) {
   const before = await page.eval('visage.state.frames');
-  return (await page.until(`${isUp} && visage.state.frames > ${before + 10}`, 5000, 'an avatar that stays alive')).after_ms;
+  return (await page.until(`${isUp} && visage.state.frames > ${before + 10}`, 5000, 'video that continues')).after_ms;
 }
 
-/** The energy of the sound that was played so far; null where nothing is received. */
+/** The energy of the audio received so far; null without a receiver. */
 export const energy = page => page.eval(`(async () => { for (const r of (await watch.peers.at(-1).getStats()).values()) if (r.type === 'inbound-rtp' && r.kind === 'audio') return r.totalAudioEnergy ?? null; return null; })()`);

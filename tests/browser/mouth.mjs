@@ -1,6 +1,6 @@
-// Looks at a mouth through the page's own decoded pictures. `WATCHER` runs in the page; the rest makes sense of it.
+// Measures the mouth in the frames that the page decodes. `WATCHER` runs in the page; the rest evaluates its records.
 
-/** Put in before the page: keeps the calls and the microphone, and writes down every picture and how loud it was. */
+/** Injected before the page's scripts: keeps references to the calls and the microphone, and records every frame and the loudness. */
 export const WATCHER = `(() => {
   const watch = window.watch = { frames: [], loud: [], peers: [], stops: [] };
   const W = 48, canvas = document.createElement('canvas');
@@ -23,8 +23,8 @@ export const WATCHER = `(() => {
       watch.loud.push([performance.now(), Math.sqrt(pcm.reduce((s, x) => s + x * x, 0) / pcm.length)]);
     }, 10);
   };
-  // Where mouths are: 42 % to 58 % across, 53 % to 67 % down. Counted is how much of each of 125 colours is there:
-  // a head that sways takes its colours along, a mouth that opens shows new ones.
+  // The mouth region: 42 % to 58 % across, 53 % to 67 % down. Records the share of each of 125 colours in it:
+  // a swaying head moves its colours, an opening mouth shows new ones.
   watch.look = () => {
     const video = document.querySelector('#video');
     const see = (now, about) => {
@@ -46,7 +46,7 @@ export const percentiles = values => {
 };
 const median = values => percentiles(values).p50 ?? 0;
 
-/** Loudness just before a time, over the length of two pictures, as the ear weighs it. */
+/** Loudness just before a time, over the duration of two frames, on a perceptual scale. */
 const smooth = (voice, t) => [0, 20, 40, 60, 80].reduce((sum, back) => sum + Math.sqrt(at(voice, t - back)), 0) / 5;
 const mean = values => values.reduce((sum, v) => sum + v, 0) / values.length;
 
@@ -57,9 +57,9 @@ function together(a, b) {
 }
 
 /**
- * The colours that come with the voice (teeth, tongue, the dark behind them), at one lag for all: those that grow most.
- * Only colours that a shut mouth does not show: shades of skin come and go with the sway of the head, which goes on
- * after the voice has ended and would pass for an open mouth.
+  * The colours that appear with the speech (teeth, tongue, the dark cavity), at one lag for all: those that grow most.
+  * Only colours that a closed mouth does not show: shades of skin vary with the sway of the head, which continues
+  * after speech has ended and would count as an open mouth.
  */
 export function learn(frames, voice) {
   if (frames.length < 50) throw new Error(`wanted 50 pictures to learn the mouth from, found ${frames.length}`);
@@ -77,24 +77,24 @@ export function learn(frames, voice) {
   return tries.sort((x, y) => sum(y) - sum(x))[0];
 }
 
-/** How open the mouth is in each picture: [time, per cent of the region that shows the inside of the mouth]. */
+/** How open the mouth is in each frame: [time, per cent of the region that shows the inside of the mouth]. */
 export const openings = (frames, colours) => frames.map(([t, found]) => [t, colours.reduce((s, { i, rest }) => s + found[i] - rest, 0)]);
 
-/** Value of a [time, value] line at a time. */
+/** Value of a [time, value] series at a time. */
 export function at(line, t) {
   let lo = 0, hi = line.length - 1;
   while (lo < hi) { const mid = (lo + hi + 1) >> 1; if (line[mid][0] <= t) lo = mid; else hi = mid - 1; }
   return line[lo]?.[1] ?? 0;
 }
 
-/** Lag at which `mouth` follows `voice` best, and how well (-1 to 1). */
+/** Lag at which `mouth` correlates best with `voice`, and the correlation (-1 to 1). */
 export function bestLag(mouth, voice, { from_ms = 0, to_ms = 500 } = {}) {
   const open = mouth.map(([, v]) => v), lags = Array.from({ length: (to_ms - from_ms) / 10 + 1 }, (_, i) => from_ms + 10 * i);
   const tries = lags.map(lag_ms => ({ lag_ms, correlation: +together(open, mouth.map(([t]) => smooth(voice, t - lag_ms + 40))).correlation.toFixed(3) }));
   return tries.sort((a, b) => b.correlation - a.correlation)[0];
 }
 
-/** Times at which a line rises over `threshold` after at least `quiet_ms` below it. */
+/** Times at which a series rises above `threshold` after at least `quiet_ms` below it. */
 export function onsets(line, threshold, quiet_ms = 350) {
   const found = [];
   let quietSince = line[0]?.[0] ?? 0;
@@ -106,7 +106,7 @@ export function onsets(line, threshold, quiet_ms = 350) {
   return found;
 }
 
-/** From each onset to the first picture with the mouth at least a third open. */
+/** From each onset to the first frame with the mouth at least a third open. */
 export function onsetLags(starts, mouth, open) {
   const lag = start => mouth.find(([t, v]) => t >= start && t < start + 600 && v > open / 3)?.[0] - start;
   return starts.map(lag).filter(Number.isFinite).map(Math.round);

@@ -1,10 +1,10 @@
-// The page below a path of another site: behind a proxy that removes the path from requests and says nothing about it.
+// The page behind a proxy that publishes it under a path prefix, strips the prefix, and sends no header about it.
 import http from 'node:http';
 import { alive, expect, flags, onPage, shot } from './check.mjs';
 
 const PREFIX = '/site/avatar';
 
-/** Everything that the page asks for goes through the path; what misses it is noted. */
+/** All requests of the page go through the prefix; others are recorded. */
 export const prefix = async () => {
   const missed = [], { hostname, port } = new URL(flags.base);
   const proxy = http.createServer((from, to) => {
@@ -24,9 +24,9 @@ export const prefix = async () => {
       await page.eval("location.hash = '#connect'");
       const shown = await page.eval("document.querySelector('#rows').innerText"), links = await page.eval("[...document.querySelectorAll('#rows a')].map(a => new URL(a.href).pathname)");
       await shot(page, 'prefix');
-      expect(!missed.length, 'no request past the path', { missed });
+      expect(!missed.length, 'no request without the prefix', { missed });
       expect(stills.length > 1 && stills.every(width => width > 0), 'the still images of all avatars', { stills });
-      expect(shown.includes(`${PREFIX}/v1/sessions/`) && links.every(path => path.startsWith(`${PREFIX}/`)), 'the path in every example and link', { links });
+      expect(shown.includes(`${PREFIX}/v1/sessions/`) && links.every(path => path.startsWith(`${PREFIX}/`)), 'the prefix in every example and link', { links });
       return { alive_after_ms, stills: stills.length };
     })();
   } finally {

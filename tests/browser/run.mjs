@@ -1,18 +1,18 @@
-// The page in a real browser against a running server. Prints one JSON line for each check: {name, ok, detail}.
+// The page in a real browser with a running server. Prints one JSON line per check: {name, ok, detail}.
 //
 //   node tests/browser/run.mjs --base http://127.0.0.1:8010 --chromium /usr/bin/chromium --visage target/release/visage --out DIR
-//     [--wav FILE]     what the fake microphone hears (else: one word of a sample, eight times, with pauses)
-//     [--only a,b]     these checks alone
-//     [--inject FILE]  a script put in before the page's own, to try the checks without a server that draws
+//     [--wav FILE]     input of the fake microphone (default: one word of a sample, eight times, with pauses)
+//     [--only a,b]     run only these checks
+//     [--inject FILE]  a script that runs before the page's own, to try the checks without a rendering server
 //
-// Ends with 1 if a check failed, with 2 if nothing could be tried. Needs Node 20 and nothing else.
+// Exits with 1 if a check failed, with 2 if no check could run. Needs only Node 20.
 import fs from 'node:fs';
 import path from 'node:path';
 import { end, energy, expect, flags, isUp, onPage, open, sample, server, shot, sleep, start } from './check.mjs';
-import { card, fullScreen, hot, keyboardAlone, motion, oneScrollBar, phone, schemes } from './looks.mjs';
+import { gpus, fullScreen, hot, keyboardAlone, motion, oneScrollBar, phone, schemes } from './looks.mjs';
 import { prefix } from './proxy.mjs';
 import { bestLag, learn, onsetLags, onsets, openings, percentiles } from './mouth.mjs';
-import { avatar, dropped, events, film } from './play.mjs';
+import { avatar, dropped, events, renderedVideo } from './play.mjs';
 import { viewer } from './viewer.mjs';
 import { insecure, missing, unplugged } from './trouble.mjs';
 import { readWav, wordsApart, writeWav } from './wav.mjs';
@@ -29,12 +29,12 @@ const picture = onPage({}, async page => {
   const moves = frames.filter((f, i) => i && f[1].some((v, c) => Math.abs(v - frames[i - 1][1][c]) > 0.1)).length;
   const side_px = await page.eval("document.querySelector('#video').videoWidth");
   await shot(page, 'picture');
-  expect(fps > 20, 'more than 20 pictures a second', { fps });
-  expect(moves > frames.length / 10, 'an avatar that is never frozen', { moves, frames: frames.length });
+  expect(fps > 20, 'more than 20 frames per second', { fps });
+  expect(moves > frames.length / 10, 'an avatar that moves in every frame', { moves, frames: frames.length });
   return { fps: +fps.toFixed(1), side_px, moving_frames: moves, frames: frames.length, after_ms };
 });
 
-/** Twelve seconds of microphone: what was loud, what the mouth did. */
+/** Twelve seconds of microphone input: correlates its loudness with the mouth. */
 const talk = onPage({}, async page => {
   await page.eval('watch.look()');
   await page.click('#talk');
@@ -51,13 +51,13 @@ const talk = onPage({}, async page => {
   await shot(page, 'talk_end');
   await page.click('#talk');
   await page.until("visage.state.voice === 'idle'");
-  expect(starts.length >= 4 && lags.length >= starts.length * 0.8, 'the mouth to open at four words of five', detail);
-  expect(best.correlation > 0.4, 'a mouth that follows the voice', detail);
-  expect(onset_lag_ms.p50 > -40 && onset_lag_ms.p50 < 350, 'a lag between -40 and 350 ms (the tap in the page is late itself)', detail);
+  expect(starts.length >= 4 && lags.length >= starts.length * 0.8, 'the mouth to open at 80 % of the words', detail);
+  expect(best.correlation > 0.4, 'a mouth that follows the speech', detail);
+  expect(onset_lag_ms.p50 > -40 && onset_lag_ms.p50 < 350, 'a lag between -40 and 350 ms (the measurement in the page adds to it)', detail);
   return detail;
 });
 
-/** The sample's own loudness, counted from when the server took it. */
+/** Correlates the loudness of the sample, from when the server received it, with the mouth. */
 async function playSample(page) {
   await page.click('#k-sample');
   await page.until("visage.state.voice === 'sound'");
@@ -71,7 +71,7 @@ function loudnessOf(file, from_ms) {
 
 const sampleAndStop = onPage({}, async page => {
   await page.eval('watch.look()');
-  await sleep(5000); // quiet enough to know every shade that sway alone brings
+  await sleep(5000); // silence, to learn the colours that the sway of the head alone shows
   const before = await energy(page), from = await playSample(page);
   await sleep(2500);
   await shot(page, 'sample');
@@ -82,21 +82,21 @@ const sampleAndStop = onPage({}, async page => {
   const mouthColours = learn(frames, loud), mouth = openings(frames, mouthColours);
   const open_share = percentiles(mouth.filter(([t]) => t > from).map(m => m[1])).p90, best = bestLag(mouth, loud, { from_ms: -200, to_ms: 800 });
   const heard = { before, after };
-  expect(audible, 'the sample to be heard', heard);
-  expect(Number.isFinite(before) && after > before + 1e-3, 'sound in the call', heard);
+  expect(audible, 'audible playback of the sample', heard);
+  expect(Number.isFinite(before) && after > before + 1e-3, 'received audio energy in the call', heard);
   expect(best.correlation > 0.4, 'a mouth that follows the sample', { ...best, open_share });
   const stop = await stopShuts(page, mouthColours, open_share);
   return { ...best, open_share: +open_share.toFixed(1), heard, stop };
 });
 
-/** Plays the next sample, stops it while the mouth is open, and watches it shut. */
+/** Plays the next sample, stops it while the mouth is open, and measures when the mouth closes. */
 async function stopShuts(page, colours, open_share) {
   const shut_ms = [];
   for (let i = 0; i < 5; i += 1) {
     await clear(page);
     await playSample(page);
     await sleep(600);
-    // Seen and pressed inside the page: a round trip through the debugger would count as the server's.
+    // Measured and pressed inside the page: a round trip through the debugger would add to the latency.
     const stopped = await page.eval(`new Promise((done, never) => {
       const from = performance.now(), colours = ${JSON.stringify(colours)};
       const timer = setInterval(() => {
@@ -109,10 +109,10 @@ async function stopShuts(page, colours, open_share) {
     const { frames } = await seen(page), all = openings(frames, colours), mouth = all.filter(([t]) => t > stopped);
     const rest = percentiles(mouth.filter(([t]) => t > stopped + 500).map(m => m[1])).p50, was = all.filter(([t]) => t <= stopped).at(-1)[1] - rest;
     const last = mouth.filter(([, v]) => v - rest > was / 2).at(-1);
-    shut_ms.push(last ? Math.round(last[0] - stopped) : 0); // 0: shut in the first picture already
+    shut_ms.push(last ? Math.round(last[0] - stopped) : 0); // 0: closed in the first frame
   }
   await shot(page, 'stopped');
-  expect(Math.max(...shut_ms) <= 300, 'the mouth shut 300 ms after Stop', { shut_ms });
+  expect(Math.max(...shut_ms) <= 300, 'a closed mouth 300 ms after Stop', { shut_ms });
   return { shut_ms };
 }
 
@@ -123,9 +123,9 @@ const reconnect = onPage({}, async page => {
   const lost = await page.until("visage.state.link === 'lost' && document.querySelector('#plate h2')?.textContent", 8000);
   await shot(page, 'lost');
   const back = await page.until(`${isUp} && visage.state.session !== ${JSON.stringify(old)} && visage.state.frames > 5`, 15000);
-  expect(lost.value === 'The connection dropped', 'the page to say that the connection dropped', { words: lost.value });
+  expect(lost.value === 'The connection dropped', 'the text that the connection dropped', { words: lost.value });
   const left = (await server(`/v1/sessions/${old}`)).status;
-  expect(left === 404, 'the old session gone', { left });
+  expect(left === 404, 'the old session deleted', { left });
   return { said_after_ms: lost.after_ms, back_after_ms: back.after_ms };
 });
 
@@ -134,12 +134,12 @@ const refused = onPage({ microphone: 'denied' }, async page => {
   await page.until("visage.state.trouble === 'refused'");
   await shot(page, 'refused');
   const words = await page.eval("document.querySelector('#plate').innerText");
-  expect(/microphone/i.test(words) && /Try again/.test(words), 'what to do, in words', { words });
-  expect(await page.eval(isUp), 'the picture to stay', {});
+  expect(/microphone/i.test(words) && /Try again/.test(words), 'a text with what to do', { words });
+  expect(await page.eval(isUp), 'video that continues', {});
   return { words: words.split('\n')[0] };
 });
 
-/** The server is made to ask for a token by answering 401 in its place until the page sends one. */
+/** The check answers 401 in the server's place until the page sends a token. */
 const token = async () => {
   const secret = 'open sesame', asked = [];
   const answer = ({ url, headers }) => {
@@ -153,12 +153,12 @@ const token = async () => {
     await page.eval(`(() => { document.querySelector('#token-field').value = ${JSON.stringify(secret)}; document.querySelector('#token-form').requestSubmit(); })()`);
     const { after_ms } = await page.until(isUp, 15000);
     const kept = await page.eval("sessionStorage.getItem('visage.token')");
-    expect(kept === secret, 'the token kept while the tab lives', { kept });
+    expect(kept === secret, 'the token stored as long as the tab exists', { kept });
     return { after_ms, requests: asked.length };
   })();
 };
 
-/** The single keys: measurements, talk, mute. */
+/** Single-key shortcuts: measurements, talk, mute. */
 const singleKeys = onPage({}, async page => {
   const focus = () => page.eval("document.activeElement.id || document.activeElement.textContent.trim().slice(0, 20)");
   await page.press('d', 'KeyD', 'd');
@@ -175,8 +175,8 @@ const singleKeys = onPage({}, async page => {
   const muted = await page.eval('visage.state.muted');
   await page.press(' ', 'Space', ' ');
   await page.until("visage.state.voice === 'idle'");
-  expect(inSheet === 'Measurements' && back === 'readout', 'focus to the heading and back', { inSheet, back });
-  expect(muted, 'M to mute', { muted });
+  expect(inSheet === 'Measurements' && back === 'readout', 'focus on the heading, then back', { inSheet, back });
+  expect(muted, 'muting by M', { muted });
   return { inSheet, back };
 });
 
@@ -189,38 +189,38 @@ const leaving = async () => {
   let status = 200;
   while (status !== 404 && Date.now() - from < 10000) { await sleep(50); status = (await server(`/v1/sessions/${id}`)).status; }
   await page.close();
-  expect(status === 404, 'the session gone 10 s after the page', { status });
+  expect(status === 404, 'the session deleted 10 s after the page was closed', { status });
   return { after_ms: Date.now() - from };
 };
 
-/** The way for UDP is closed by giving the browser an address where nobody listens. */
+/** UDP is blocked by giving the browser a candidate address on which nothing listens. */
 const udp = onPage({
   ready: "window.visage && visage.state.link === 'udp'",
   scripts: [`(() => { const take = RTCPeerConnection.prototype.setRemoteDescription;
     RTCPeerConnection.prototype.setRemoteDescription = function (d) { return take.call(this, { type: d.type, sdp: d.sdp.replace(/^(a=candidate:\\S+ \\d+ \\S+ \\d+) \\S+ \\d+/gm, '$1 127.0.0.99 9') }); }; })()`],
 }, async page => {
-  await sleep(1500); // a call that was given up must not come back as a black picture
+  await sleep(1500); // an abandoned call must not return as a black frame
   await shot(page, 'udp');
   const { link, frames } = await page.eval('visage.state'), words = await page.eval("document.querySelector('#plate').innerText");
-  expect(link === 'udp' && frames === 0, 'the page to stay with what it said', { link, frames });
-  expect(/UDP/.test(words) && /port \d+/.test(words), 'what to do, with the port, in words', { words });
+  expect(link === 'udp' && frames === 0, 'the page to stay in its error state', { link, frames });
+  expect(/UDP/.test(words) && /port \d+/.test(words), 'a text with what to do and the port', { words });
   return { words: words.split('\n')[0] };
 });
 
-/** Pictures wait for their voice while it is heard, and no longer than that. */
+/** Video is delayed to match its audio while audio plays, and not when it is muted. */
 const heard = onPage({}, async page => {
   await page.click('#k-hear');
   await page.click('#talk');
   await page.until("visage.state.voice === 'open' && visage.state.audible");
-  await page.until('visage.state.held_ms > 0', 20000, 'pictures that wait for their voice');
-  const inStep = await page.until('Math.abs(visage.stats.browser?.av_offset_ms) < 40', 20000, 'voice and picture in step');
+  await page.until('visage.state.held_ms > 0', 20000, 'delayed video');
+  const inStep = await page.until('Math.abs(visage.stats.browser?.av_offset_ms) < 40', 20000, 'audio and video in sync');
   const { held_ms } = await page.eval('visage.state');
   await page.click('#k-hear');
-  await page.until('visage.state.held_ms === 0', 10000, 'pictures that wait no more');
+  await page.until('visage.state.held_ms === 0', 10000, 'video without delay');
   return { held_ms, after_ms: inStep.after_ms };
 });
 
-/** Ten reloads in a row, and a second page beside: in the end two sessions at most, those of the two pages. */
+/** Ten reloads in a row, with a second page open: in the end at most two sessions exist, those of the two pages. */
 const reloads = onPage({}, async page => {
   const beside = await open();
   try {
@@ -236,8 +236,8 @@ const reloads = onPage({}, async page => {
     let left = ids.size;
     while (left && Date.now() - from < 10000) { left = await alive(); if (left) await sleep(100); }
     const own = [await page.eval('visage.state.session'), await beside.eval('visage.state.session')];
-    expect(left === 0, 'no session left over 10 s after ten reloads', { left, of: ids.size });
-    expect(ids.size === 10 && new Set(own).size === 2 && await beside.eval(isUp), 'the page beside undisturbed', { own });
+    expect(left === 0, 'no leaked session 10 s after ten reloads', { left, of: ids.size });
+    expect(ids.size === 10 && new Set(own).size === 2 && await beside.eval(isUp), 'an undisturbed second page', { own });
     return { reloads: ids.size, gone_after_ms: Date.now() - from };
   } finally {
     await beside.close();
@@ -245,8 +245,8 @@ const reloads = onPage({}, async page => {
 });
 
 const CHECKS = {
-  picture, talk, sample_and_stop: sampleAndStop, heard, dropped, film, events, avatar, viewer,
-  phone, schemes, one_scroll_bar: oneScrollBar, card, hot, motion, full_screen: fullScreen, single_keys: singleKeys, keyboard_alone: keyboardAlone,
+  picture, talk, sample_and_stop: sampleAndStop, heard, dropped, rendered_video: renderedVideo, events, avatar, viewer,
+  phone, schemes, one_scroll_bar: oneScrollBar, gpus, hot, motion, full_screen: fullScreen, single_keys: singleKeys, keyboard_alone: keyboardAlone,
   refused, missing, unplugged, insecure, prefix, token, udp, reconnect, leaving, reloads,
 };
 

@@ -1,11 +1,11 @@
-// What may be wrong with a microphone or the way the page was opened: the page says so, and the avatar stays alive.
+// Faults of the microphone and of how the page was opened: the page reports them, and video continues.
 import net from 'node:net';
 import os from 'node:os';
 import { alive, expect, flags, onPage, server, shot } from './check.mjs';
 
 const words = page => page.eval("document.querySelector('#plate').innerText");
 
-/** The browser answers as one on a machine without any microphone does. */
+/** The browser responds like one on a machine without a microphone. */
 export const missing = onPage({
   scripts: ["navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('Requested device not found', 'NotFoundError'));"],
 }, async page => {
@@ -13,11 +13,11 @@ export const missing = onPage({
   await page.until("visage.state.trouble === 'missing'");
   await shot(page, 'missing');
   const said = await words(page);
-  expect(/No microphone found/.test(said) && /Plug one in/.test(said) && /Try again/.test(said), 'what is missing and what to do', { said });
+  expect(/No microphone found/.test(said) && /Plug one in/.test(said) && /Try again/.test(said), 'what is missing, and what to do', { said });
   return { said: said.split('\n')[0], alive_after_ms: await alive(page) };
 });
 
-/** The track ends in the middle of the call, as it does when a plug is pulled. */
+/** The track ends during the call, as when the microphone is unplugged. */
 export const unplugged = onPage({
   scripts: ["{ const take = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices); navigator.mediaDevices.getUserMedia = async wanted => window.taken = await take(wanted); }"],
 }, async page => {
@@ -28,7 +28,7 @@ export const unplugged = onPage({
   await page.until("visage.state.trouble === 'unplugged' && visage.state.voice === 'idle'");
   await shot(page, 'unplugged');
   const said = await words(page), isRed = await page.eval("document.documentElement.classList.contains('open')");
-  expect(/microphone went away/.test(said) && /Talk again/.test(said) && !isRed, 'the page to say that the microphone is gone, and not to be red', { said, isRed });
+  expect(/microphone went away/.test(said) && /Talk again/.test(said) && !isRed, 'the text that the microphone was unplugged, and no red indicator', { said, isRed });
   const alive_after_ms = await alive(page);
   expect((await server(`/v1/sessions/${id}`)).status === 200, 'the same session', { id });
   await page.click('#plate .btn.first');
@@ -36,7 +36,7 @@ export const unplugged = onPage({
   return { said: said.split('\n')[0], alive_after_ms };
 });
 
-/** The page over plain http at an address of this machine that is not the loopback: it looks like a stranger's to the browser. */
+/** The page over http at a local address that is not loopback, which the browser does not treat as secure. */
 export const insecure = async () => {
   const address = Object.values(os.networkInterfaces()).flat().find(({ family, internal }) => family === 'IPv4' && !internal)?.address;
   if (!address) return { skipped: 'a page that is not secure (no address but the loopback on this machine)' };
@@ -51,7 +51,7 @@ export const insecure = async () => {
       const said = await words(page), isSecure = await page.eval('isSecureContext');
       expect(!isSecure && /https or localhost/.test(said) && said.includes('--tls self-signed') && said.includes(`https://${address}`), 'what to do, with command and address', { isSecure, said });
       await page.click('#k-sample');
-      await page.until("visage.state.voice === 'sound'", 10000, 'a sample to play all the same');
+      await page.until("visage.state.voice === 'sound'", 10000, 'a sample to play');
       return { said: said.split('\n')[0], alive_after_ms: await alive(page) };
     })();
   } finally {

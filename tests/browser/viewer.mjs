@@ -1,4 +1,4 @@
-// The page for viewers: opened by the Share link, it shows the same face while another page talks, and ends with it.
+// The page for viewers: opened by the Share link, it shows the session of another page and ends with it.
 import { expect, isUp, onPage, open, server, shot } from './check.mjs';
 
 /** A second browser page watches the session of the first one while a sample is spoken. */
@@ -8,7 +8,7 @@ export const viewer = onPage({}, async page => {
   expect(href === `view.html?session=${id}`, 'a link to the viewer page of this session', { id, href });
   const watching = await open({ path: `/${href}`, width: 900, height: 900 });
   try {
-    const { after_ms } = await watching.until("window.viewer && viewer.state.state === 'up' && viewer.state.frames > 10", 10000, 'a picture for the viewer');
+    const { after_ms } = await watching.until("window.viewer && viewer.state.state === 'up' && viewer.state.frames > 10", 10000, 'video for the viewer');
     await page.click('#k-sample');
     await page.until("visage.state.voice === 'sound'");
     const before = await watching.eval('viewer.state.frames');
@@ -20,7 +20,7 @@ export const viewer = onPage({}, async page => {
     const size = await watching.eval("[video.videoWidth, video.videoHeight]");
     expect(size[0] >= 256 && size[0] === size[1], 'the same video', { size });
     await watching.click('#hear');
-    expect(await watching.eval("!document.querySelector('#video').muted"), 'sound on request', {});
+    expect(await watching.eval("!document.querySelector('#video').muted"), 'audio on request', {});
     expect(!watching.errors.length, 'no error in the viewer page', watching.errors);
     await page.until(isUp);
     return { first_picture_ms: after_ms, size };

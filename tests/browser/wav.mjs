@@ -1,7 +1,7 @@
-// Sound for the fake microphone: words at known moments, and quiet between them.
+// Input for the fake microphone: words at known times, with silence between them.
 import fs from 'node:fs';
 
-/** Mono 16 bit PCM of a WAV file as written by us. */
+/** Samples of a mono 16-bit WAV file that this project wrote. */
 export function readWav(file) {
   const bytes = fs.readFileSync(file);
   const rate_hz = bytes.readUInt32LE(24);
@@ -23,7 +23,7 @@ export function writeWav(file, { rate_hz, pcm }) {
   fs.writeFileSync(file, bytes);
 }
 
-/** The first word of a sample, said eight times with pauses of different lengths, so that no lag can pass for another. */
+/** The first word of a sample, eight times with pauses of different lengths, so that every lag is unambiguous. */
 export function wordsApart(sample) {
   const { rate_hz, pcm } = readWav(sample), step = rate_hz / 100;
   const loud = Array.from({ length: Math.floor(pcm.length / step) }, (_, i) => Math.hypot(...pcm.subarray(i * step, (i + 1) * step)) / Math.sqrt(step));

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# On a machine with an NVIDIA GPU, on the real driver: streams, pinned copies, captured graphs, faults, and how far copies
-# overlap; then the GPU backend with a kernel in place of an engine: its contract, batched sessions whose runs are replays, the
+# On a machine with an NVIDIA GPU, with the real driver: streams, pinned copies, captured graphs, faults, and the overlap of
+# copies; then the GPU backend with a kernel in place of an engine: its contract, batched sessions that replay graphs, the
 # times of a step by events, a failed kernel, recovery, and a lost device. Needs only the driver, no toolkit and no TensorRT.
-# Prints the GPU and the figures; fails if anything is wrong.
+# Prints the GPU and the measurements; fails on the first error.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source tests/gpu/programs.sh

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# On a machine that can build (no GPU is needed): packs what the other scripts run, for a machine that has a GPU but no compiler
-# and no network: programs, TensorRT for RTX and NVRTC, in parts of so many MiB. Copy target/gpu-packed there, in several steps
+# On a build machine without a GPU: packs what the other scripts need for a machine that has a GPU but no compiler
+# and no network: programs, TensorRT for RTX and NVRTC, split into parts. Copy target/gpu-packed there, in several steps
 # if necessary, then run tests/gpu/unpack.sh: the scripts find everything in target/gpu.
 #
-# usage: tests/gpu/pack.sh [MiB of a part, 40]
+# usage: tests/gpu/pack.sh [size of a part in MiB, default 40]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 part=${1:-40}
@@ -12,7 +12,7 @@ out=$PWD/target/gpu-whole packed=$PWD/target/gpu-packed
 rm -rf "$out" "$packed"
 mkdir -p "$out/programs" "$out/tensorrt-rtx" "$out/nvrtc" "$packed"
 
-# tested PACKAGE NAME: builds a test's program and keeps it.
+# tested PACKAGE NAME: builds a test and copies its executable.
 tested() {
     local built
     built=$(cargo test --release -p "$1" --features "$features" --test "$2" --no-run --message-format=json |
@@ -26,7 +26,7 @@ cargo build --release --features "$features"
 cp target/release/visage "$out/programs/visage"
 strip "$out"/programs/*
 
-# package NAME==VERSION INTO FILES: takes libraries out of a Python package.
+# package NAME==VERSION INTO FILES: extracts libraries from a Python package.
 package() {
     local folder=target/gpu-wheels/$1
     [ -d "$folder" ] || { mkdir -p "$folder.part" && pip3 download --quiet --no-deps --dest "$folder.part" "$1" && mv "$folder.part" "$folder"; }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# On a machine with an NVIDIA GPU and the CUDA toolkit: the same calls and all kernels under compute-sanitizer, which must report
-# nothing. The test that injects a fault is left out.
+# On a machine with an NVIDIA GPU and the CUDA toolkit: driver calls and all kernels under compute-sanitizer, which must report
+# no error. The test that injects a fault is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source tests/gpu/programs.sh

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # On a machine with an NVIDIA GPU: the mouth network compiled for this GPU and run by the backend, compared with the CPU; then
-# every graph of the pack on both, and a call whose network runs on the GPU, with the times of copies and runs. On compute capability 9.0, which NVIDIA's documents of TensorRT for RTX do not list, the
-# compiler gets the SM of the present GPU; its output is printed unchanged.
-# Flavour: VISAGE_FLAVOUR=tensorrt-rtx (usual) or tensorrt. Library: VISAGE_TENSORRT_LIB, a folder.
+# every graph of the pack on both, and a call with inference on the GPU, with the times of copies and runs. On compute
+# capability 9.0, which the support matrix of TensorRT for RTX does not list, the compiler gets the SM of the present GPU; its
+# output is printed unchanged.
+# Flavour: VISAGE_FLAVOUR=tensorrt-rtx (default) or tensorrt. Library: VISAGE_TENSORRT_LIB, a folder.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source tests/gpu/programs.sh

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# On the machine with the GPU: assembles the parts that tests/gpu/pack.sh made.
+# On the machine with the GPU: extracts the parts that tests/gpu/pack.sh made.
 #
-# usage: tests/gpu/unpack.sh [FOLDER of the parts, target/gpu-packed]
+# usage: tests/gpu/unpack.sh [FOLDER of the parts, default target/gpu-packed]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 packed=${1:-target/gpu-packed}

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# On a machine with an NVIDIA card: what a server reads of each card beside what nvidia-smi says, for ten seconds, and at last
-# what visage doctor says of the machine. The two look at different moments, so what moves may differ a little: it fails where
-# memory is 256 MiB apart, temperature 5 C, the power limit 1 W, or /metrics says something else than /v1/gpu.
-# Starts a server of its own, or asks the one at VISAGE_URL. Needs curl and python3; VISAGE is the program.
+# On a machine with an NVIDIA GPU: compares a server's readings of each GPU with those of nvidia-smi for ten seconds, then prints
+# the findings of visage doctor. The readings are not simultaneous: it fails if memory differs by more than 256 MiB, temperature by
+# 5 C, or the power limit by 1 W, or if /metrics differs from /v1/gpus.
+# Starts a server, or uses the one at VISAGE_URL. Needs curl and python3; VISAGE is the path of the program.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 command -v nvidia-smi >/dev/null || { echo "wanted nvidia-smi, which comes with NVIDIA's driver, found none" >&2; exit 1; }
@@ -25,7 +25,7 @@ for _ in $(seq 10); do
 import json, os, re, sys
 
 body = json.loads(os.environ["BODY"])
-cards = {card["index"]: card for card in body["gpus"]}
+gpus = {gpu["index"]: gpu for gpu in body["gpus"]}
 family = re.findall(r'^visage_gpu_temperature_celsius\{gpu="(\d+)"\} (\S+)$', os.environ["METRICS"], re.M)
 metrics = {int(index): float(degrees) for index, degrees in family}
 wrong = []
@@ -44,26 +44,26 @@ def compare(what, found, wanted, most):
 for line in os.environ["SMI"].splitlines():
     index, *rest = (part.strip() for part in line.split(","))
     used, busy, degrees, watts, limit, clock, sessions = map(number, rest)
-    card = cards.get(int(index))
-    if card is None:
-        sys.exit(f"wanted card {index} in /v1/gpus, found {sorted(cards)}")
-    if card["error"]:
-        sys.exit(f"card {index} does not answer: {card['error']}")
-    held = card["memory_used_bytes"]
+    gpu = gpus.get(int(index))
+    if gpu is None:
+        sys.exit(f"wanted GPU {index} in /v1/gpus, found {sorted(gpus)}")
+    if gpu["error"]:
+        sys.exit(f"GPU {index} does not respond: {gpu['error']}")
+    held = gpu["memory_used_bytes"]
     held = held and held / 2**20
     pairs = {
-        "memory MiB": (held and round(held), used), "busy %": (card["utilization_percent"], busy), "C": (card["temperature_c"], degrees),
-        "W": (card["power_w"], watts), "limit W": (card["power_limit_w"], limit), "MHz": (card["sm_clock_mhz"], clock),
-        "encoder sessions": (card["encoder_sessions"], sessions),
+        "memory MiB": (held and round(held), used), "busy %": (gpu["utilization_percent"], busy), "C": (gpu["temperature_c"], degrees),
+        "W": (gpu["power_w"], watts), "limit W": (gpu["power_limit_w"], limit), "MHz": (gpu["sm_clock_mhz"], clock),
+        "encoder sessions": (gpu["encoder_sessions"], sessions),
     }
     said = ", ".join(f"{what} {own} | {theirs}" for what, (own, theirs) in pairs.items())
-    print(f"card {index}, read {body['reading_age_ms']} ms ago, visage | nvidia-smi: {said}; throttled by {card['throttle_reasons']}")
+    print(f"GPU {index}, read {body['reading_age_ms']} ms ago, visage | nvidia-smi: {said}; throttled by {gpu['throttle_reasons']}")
     compare("memory", held, used, 256)
-    compare("temperature", card["temperature_c"], degrees, 5)
-    compare("power limit", card["power_limit_w"], limit, 1)
-    compare("temperature in /metrics", metrics.get(int(index)), card["temperature_c"], 5)
+    compare("temperature", gpu["temperature_c"], degrees, 5)
+    compare("power limit", gpu["power_limit_w"], limit, 1)
+    compare("temperature in /metrics", metrics.get(int(index)), gpu["temperature_c"], 5)
 if wrong:
-    sys.exit(f"too far apart: {'; '.join(wrong)}")
+    sys.exit(f"readings differ: {'; '.join(wrong)}")
 PYTHON
 done
 "$own" doctor --for gpu || true

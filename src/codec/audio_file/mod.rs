@@ -1,5 +1,5 @@
 <<<<<<< HEAD
-//! Audio files and streams to blocks of 20 ms, decoded on demand: WAV, AIFF, MP3, AAC, FLAC, Ogg, `WebM`, MP4, raw samples.
+//! Audio files and streams to blocks of 20 ms, decoded on demand: WAV, AIFF, MP3, AAC, FLAC, Ogg, WebM, MP4, raw samples.
 =======
 //! Audio files and streams to blocks of 20 ms, as they are needed: WAV, AIFF, MP3, AAC, FLAC, Ogg, WebM, MP4, raw samples.
 >>>>>>> main
