@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 //! Audio files and streams to blocks of 20 ms, decoded on demand: WAV, AIFF, MP3, AAC, FLAC, Ogg, WebM, MP4, raw samples.
-=======
-//! Audio files and streams to blocks of 20 ms, as they are needed: WAV, AIFF, MP3, AAC, FLAC, Ogg, WebM, MP4, raw samples.
->>>>>>> main
 //!
 //! Decides the format by the first bytes, and how much is decoded ahead: one call of a reader. Opens no
 //! files. Never allocates memory by the claims of a header.
