@@ -57,7 +57,7 @@ pub struct AudioReceiverStats {
     pub depth_ms: f64,
     /// The 97th percentile of lateness relative to the fastest packets, in ms.
     pub jitter_ms: f64,
-    /// How much faster the sender's clock runs than ours, in parts per million.
+    /// How much faster the sender's clock runs than the server's, in parts per million.
     pub drift_ppm: f64,
     /// The concealed share of the last ten seconds, 0 to 1.
     pub concealed_ratio: f32,
@@ -66,7 +66,7 @@ pub struct AudioReceiverStats {
 /// Whether packets are being played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Ticks run freely and give silence.
+    /// Ticks keep their interval and give silence.
     Idle,
     /// Ticks follow the sender's clock.
     Playing,
@@ -159,8 +159,8 @@ impl<D: Decode> AudioReceiver<D> {
     }
 
     /// Discards everything older than `utterance`, at once: queued packets, decoded samples, and packets that were sent before
-    /// this tick and are still in the network. Reports the end of speech, if somebody spoke. A microphone that stays open is
-    /// played again, from what is spoken now on.
+    /// this tick and are still in the network. Reports the end of speech, if there was speech. Audio that the microphone sends
+    /// from now on is played.
     pub fn begin_utterance(&mut self, utterance: Utterance) -> Option<Speaking> {
         if utterance <= self.utterance {
             return None;
@@ -178,7 +178,7 @@ impl<D: Decode> AudioReceiver<D> {
     }
 
     /// Gives the block that was due at [`Self::next_tick`]: received audio, or `speech` in its place. Call it when that time
-    /// has come; a caller that is behind calls again until it is not.
+    /// has come; a caller that is late calls it repeatedly until it has caught up.
     pub fn tick(&mut self, speech: Option<PcmBlock>) -> AudioBlock {
         let ((voice, kind), at) = (self.play(), self.at);
         self.at = at + BLOCK_SPEECH_SAMPLES as u64;
@@ -440,7 +440,7 @@ mod tests {
         assert!(call.receiver.stats().depth_ms > 200.0, "{:?}", call.receiver.stats());
         call.pause(60);
         let before = call.play_until(call.spoken_s);
-        assert!(before.loudest > 0.1, "the old voice is still being played");
+        assert!(before.loudest > 0.1, "the old utterance is still being played");
         call.utterance = call.utterance.next();
         call.receiver.begin_utterance(call.utterance);
         call.pause(600);
@@ -493,7 +493,7 @@ mod tests {
             assert_eq!((heard.block, heard.kind, heard.newest_arrival), (sound.clone(), BlockKind::Speech, None));
         }
         let covered = call.receiver.losses().of(Loss::OverriddenMicrophone);
-        assert!((15..=20).contains(&covered), "{covered} blocks of voice under the sound");
+        assert!((15..=20).contains(&covered), "{covered} blocks replaced by speech");
     }
 
     #[test]
@@ -519,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_of_silence_is_an_hour_of_blocks_and_the_voice_after_it_is_heard_at_once() {
+    fn an_hour_of_silence_gives_an_hour_of_blocks_and_speech_after_it_is_played_at_once() {
         let mut call = Call::new(CALM);
         call.talk(1_000);
         call.pause(3_600_000);
@@ -552,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_that_starts_over_is_heard_again() {
+    fn a_restarted_sender_is_played_again() {
         let mut call = Call::new(CALM);
         call.talk(5_000);
         for jump in [123_456_789, u32::MAX - 40_000_000, 1 << 31] {
@@ -587,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_counted_and_playout_goes_on() {
+    fn garbage_is_counted_and_playout_continues() {
         let mut call = Call::new(CALM);
         for n in 0..200 {
             call.speak(40);

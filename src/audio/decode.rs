@@ -4,7 +4,7 @@
 
 use thiserror::Error;
 
-/// A packet that did not decode.
+/// A packet that cannot be decoded.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("wanted an Opus packet, found: {found}")]
 pub struct Undecodable {
@@ -14,27 +14,27 @@ pub struct Undecodable {
 
 /// Decodes packets to mono samples at 48 kHz, which it appends to the caller's buffer.
 pub trait Decode {
-    /// The number of samples in `packet`; `None` if it is no packet.
+    /// The number of samples in `packet`; `None` if it is not a packet.
     fn samples(&self, packet: &[u8]) -> Option<usize>;
 
     /// Appends the samples of `packet`.
     ///
     /// # Errors
-    /// If the packet does not decode; nothing was appended.
+    /// If the packet cannot be decoded; nothing was appended.
     fn decode(&mut self, packet: &[u8], samples: &mut Vec<f32>) -> Result<(), Undecodable>;
 
     /// Appends the `count` samples before `next` from the in-band FEC in `next`, or concealment if it carries none.
     ///
     /// # Errors
-    /// If `next` does not decode; nothing was appended.
+    /// If `next` cannot be decoded; nothing was appended.
     fn recover(&mut self, next: &[u8], count: usize, samples: &mut Vec<f32>) -> Result<(), Undecodable>;
 
     /// Appends `count` samples of packet loss concealment (a multiple of 120, at most 5760).
     ///
     /// # Errors
-    /// If `count` is no valid packet length; nothing was appended.
+    /// If `count` is not a valid packet length; nothing was appended.
     fn conceal(&mut self, count: usize, samples: &mut Vec<f32>) -> Result<(), Undecodable>;
 
-    /// Resets the decoder state, so that nothing of the past is audible in the next packet.
+    /// Resets the decoder state, so that nothing received before is audible in the next packet.
     fn reset(&mut self);
 }

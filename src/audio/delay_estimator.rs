@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::time::OPUS_HZ;
 
-/// The least depth, without jitter, in ms: timers and sockets are not more exact.
+/// Minimum depth without jitter, in ms: the precision of timers and sockets.
 const LEAST_DEPTH_MS: f64 = 4.0;
 /// The depth beyond which packets count as lost.
 const MOST_DEPTH_MS: f64 = 400.0;
@@ -143,21 +143,21 @@ impl DelayEstimator {
         Some(self.base_s()? + wait_s + LEAST_DEPTH_MS / 1000.0)
     }
 
-    /// How much faster the sender's clock runs than ours, in parts per million; 0 before 10 s were received.
+    /// How much faster the sender's clock runs than the server's, in parts per million; 0 before 10 s were received.
     pub fn drift_ppm(&self) -> f64 {
         let (Some(first), Some(last)) = (self.bases.front(), self.bases.back()) else { return 0.0 };
         let seconds = last.0.saturating_duration_since(first.0).as_secs_f64();
         if seconds < 10.0 { 0.0 } else { (first.1 - last.1) / seconds * 1e6 }
     }
 
-    /// Resets the estimate: it described another clock.
+    /// Resets the estimate, after the sender's clock was replaced by another.
     pub fn reset(&mut self) {
         *self = Self::new(self.start);
     }
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test needs some first instant; nothing depends on which")]
+#[expect(clippy::disallowed_methods, reason = "a test needs an arbitrary first instant")]
 mod tests {
     use super::*;
 

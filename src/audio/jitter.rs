@@ -12,34 +12,34 @@ use crate::media::Utterance;
 use crate::telemetry::Loss;
 use crate::time::{AudioRtpTime, OPUS_HZ};
 
-/// The most voice that waits, in samples at 48 kHz: one second.
+/// Maximum queued audio in samples at 48 kHz: one second.
 const MOST_SAMPLES: i64 = OPUS_HZ as i64;
-/// The most packets that wait: one second of the shortest ones, 2.5 ms.
+/// Maximum number of queued packets: one second of the shortest ones, 2.5 ms.
 const MOST_PACKETS: usize = 400;
-/// How many played packets are remembered, to know a double from a late one.
+/// Number of played packets that are remembered, to distinguish duplicates from late packets.
 const REMEMBERED: usize = 64;
 
-/// A packet of voice as it was read from the wire.
+/// An audio packet as it was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AudioPacket {
-    /// When its first sample was spoken, on the sender's clock.
+    /// RTP time of its first sample.
     pub rtp: AudioRtpTime,
-    /// Its extended sequence number, where known: distinguishes a lost packet from a pause of the sender.
+    /// Its extended sequence number, if known: distinguishes a lost packet from a pause of the sender.
     pub sequence: Option<u64>,
-    /// One packet of Opus.
+    /// One Opus packet.
     pub payload: Bytes,
     /// When it was read from the socket.
     pub arrived: Instant,
 }
 
-/// A packet with its place on the sender's unwrapped clock.
+/// A packet with its position on the sender's unwrapped clock.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
-    /// Samples at 48 kHz since the first packet's wrap was opened; may be negative.
+    /// Samples at 48 kHz since the unwrapping began; may be negative.
     pub position: i64,
-    /// How many samples it holds.
+    /// Its number of samples.
     pub samples: i64,
-    /// The utterance it was heard in.
+    /// The utterance in which it arrived.
     pub utterance: Utterance,
     pub packet: AudioPacket,
 }
@@ -52,7 +52,7 @@ pub(super) struct JitterBuffer {
 }
 
 impl JitterBuffer {
-    /// Keeps a packet. `played` is the first position not yet played; `None` while nothing is being played.
+    /// Queues a packet. `played` is the first position not yet played; `None` while nothing is being played.
     pub fn insert(&mut self, held: Held, played: Option<i64>) -> Result<(), Loss> {
         if self.waiting.contains_key(&held.position) || self.taken.contains(&held.position) {
             return Err(Loss::DuplicatePacket);
@@ -64,7 +64,7 @@ impl JitterBuffer {
         Ok(())
     }
 
-    /// Gives up one packet if too much waits: the oldest. Call it until nothing comes.
+    /// Drops the oldest packet if the queue is too long. Call it until it returns `None`.
     pub fn overflow(&mut self) -> Option<Held> {
         let (first, last) = (self.waiting.first_key_value()?, self.waiting.last_key_value()?);
         let is_too_long = last.0 + last.1.samples - first.0 > MOST_SAMPLES;
@@ -76,7 +76,7 @@ impl JitterBuffer {
         self.waiting.first_key_value().map(|(_, held)| held)
     }
 
-    /// Whether the samples from `position` to `position + count` all wait here.
+    /// Whether all samples from `position` to `position + count` are queued.
     pub fn covers(&self, position: i64, count: i64) -> bool {
         let mut reached = position;
         for held in self.waiting.values() {
@@ -88,7 +88,7 @@ impl JitterBuffer {
         reached >= position + count
     }
 
-    /// Takes the oldest packet out.
+    /// Removes the oldest packet.
     pub fn take(&mut self) -> Option<Held> {
         let (position, held) = self.waiting.pop_first()?;
         if self.taken.len() == REMEMBERED {
@@ -98,21 +98,21 @@ impl JitterBuffer {
         Some(held)
     }
 
-    /// Gives up everything older than `utterance`; how many packets that were.
+    /// Drops everything older than `utterance`; returns the number of packets.
     pub fn discard(&mut self, utterance: Utterance) -> usize {
         let before = self.waiting.len();
         self.waiting.retain(|_, held| held.utterance >= utterance);
         before - self.waiting.len()
     }
 
-    /// Forgets everything; how many packets that were.
+    /// Drops everything; returns the number of packets.
     pub fn clear(&mut self) -> usize {
         self.taken.clear();
         std::mem::take(&mut self.waiting).len()
     }
 }
 
-/// Opens the wrap of RTP time: each packet's position is the short way from the one before.
+/// Unwraps RTP time: each packet's position is the shortest way from the previous one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Unwrap {
     last: Option<(AudioRtpTime, i64)>,
@@ -128,7 +128,7 @@ impl Unwrap {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test needs some first instant; nothing depends on which")]
+#[expect(clippy::disallowed_methods, reason = "a test needs an arbitrary first instant")]
 mod tests {
     use super::*;
 
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_come_out_in_the_order_they_were_spoken() {
+    fn packets_come_out_in_rtp_order() {
         let mut buffer = JitterBuffer::default();
         [1920, 0, 960].into_iter().for_each(|at| buffer.insert(held(at), None).expect("kept"));
         assert_eq!(buffer.insert(held(960), None), Err(Loss::DuplicatePacket));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_waits_only_the_newest_utterance_is_kept() {
+    fn only_packets_of_the_newest_utterance_stay() {
         let mut buffer = JitterBuffer::default();
         (0..6).for_each(|n| buffer.insert(held(n * 960), None).expect("kept"));
         assert_eq!(buffer.discard(Utterance(2)), 4);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_pushes_out_the_oldest() {
+    fn overflow_drops_the_oldest() {
         let mut buffer = JitterBuffer::default();
         let mut lost = 0;
         for n in 0..1_000 {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn time_goes_on_across_the_wrap() {
+    fn positions_continue_across_the_wrap_of_rtp_time() {
         let mut unwrap = Unwrap::default();
         let start = AudioRtpTime::default().plus(u32::MAX - 500);
         assert_eq!(unwrap.position(start), 0);

@@ -1,7 +1,7 @@
-//! 16 kHz voice to log-mel frames, 10 ms apart, for the mouth network.
+//! Log-mel spectra of 16 kHz audio, one frame per 10 ms, for the mouth network.
 //!
-//! Decides how sound becomes numbers and nothing else: no clock, no I/O, no resampling, no normalisation over time (the network does that).
-//! It computes the same as `engines/packs/portrait/mouth/train/mel.py`; the golden files beside the network keep the two equal.
+//! Decides only the transform: no clock, no I/O, no resampling, no normalisation over time (the network does that).
+//! It computes the same as `engines/packs/portrait/mouth/train/mel.py`; the golden files beside the network verify that.
 //!
 //! Alignment: frame `i` covers samples `[hop * i, hop * i + window)` of everything pushed since `new`; nothing is padded before the first
 //! sample. The window is a *periodic* Hann (`0.5 - 0.5 cos(2 pi n / window)`); `fft - window` zeros follow it. The spectrum is the unscaled power
@@ -14,7 +14,7 @@ use realfft::num_complex::Complex;
 use realfft::{RealFftPlanner, RealToComplex};
 use serde::Deserialize;
 
-/// How sound becomes log-mel, under the names that `mouth.json` gives.
+/// Parameters of the transform, under the names of `mouth.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub struct MelSpec {
     /// Samples per second.
@@ -22,7 +22,7 @@ pub struct MelSpec {
     pub rate_hz: u32,
     /// Length of the Hann window.
     pub window_samples: usize,
-    /// Distance of two frames.
+    /// Distance between frames.
     pub hop_samples: usize,
     /// Length of the transform, at least the window.
     #[serde(rename = "n_fft")]
@@ -58,13 +58,13 @@ impl MelSpec {
     }
 }
 
-/// One triangle: its first bin and the weights from there on (never all bins: most are zero).
+/// One triangle: its first bin and the weights from there on (most bins have weight 0).
 struct Band {
     first: usize,
     weights: Vec<f32>,
 }
 
-/// The running front end of one voice. Memory is reserved in `new`; `push` allocates only if `frames` must grow.
+/// The streaming front end for one stream. Memory is allocated in `new`; `push` allocates only if `frames` must grow.
 pub struct LogMel {
     spec: MelSpec,
     transform: Arc<dyn RealToComplex<f32>>,
@@ -81,7 +81,7 @@ pub struct LogMel {
 }
 
 impl LogMel {
-    /// A front end that has heard nothing. The spec is our own constant: `fft_samples` is at least `window_samples`, the hop is not 0.
+    /// A front end in its initial state. The spec is a constant of visage: `fft_samples` is at least `window_samples`, the hop is not 0.
     #[must_use]
     pub fn new(spec: MelSpec) -> Self {
         let transform = RealFftPlanner::<f32>::new().plan_fft_forward(spec.fft_samples);
@@ -99,9 +99,9 @@ impl LogMel {
         }
     }
 
-    /// Takes samples in -1..1 and appends `bands` values to `frames` for every frame they complete.
+    /// Takes samples in -1..1 and appends `bands` values to `frames` for every frame that they complete.
     ///
-    /// How the samples are cut into calls changes nothing. After `n` samples in all, `(n - window) / hop + 1` frames have come out.
+    /// The block lengths do not affect the result. After `n` samples in total, `(n - window) / hop + 1` frames were appended.
     pub fn push(&mut self, pcm: &[f32], frames: &mut Vec<f32>) {
         let mut rest = pcm;
         while !rest.is_empty() {
@@ -118,12 +118,12 @@ impl LogMel {
         }
     }
 
-    /// Forgets what was heard, as if it had been silence: frames stay where they are.
+    /// Discards the audio as if it had been silence: frame times stay the same.
     pub fn reset(&mut self) {
         self.held.fill(0.0);
     }
 
-    /// What silence is in every band.
+    /// The value of silence in every band.
     #[must_use]
     pub fn silence(&self) -> f32 {
         self.spec.floor.ln()
@@ -141,7 +141,7 @@ impl LogMel {
             *slot = sample * gain;
         }
         let done = self.transform.process_with_scratch(&mut self.padded, &mut self.spectrum, &mut self.scratch);
-        debug_assert!(done.is_ok(), "the transform made these buffers itself");
+        debug_assert!(done.is_ok(), "the buffers were made by this transform");
         for (power, bin) in self.power.iter_mut().zip(&self.spectrum) {
             *power = bin.norm_sqr();
         }
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_frames_are_those_the_network_was_trained_on() {
+    fn frames_match_the_training_data_of_the_network() {
         let (ours, theirs) = (frames_of(&golden_pcm(), 640), golden_mel());
         assert_eq!(ours.len(), theirs.len());
         let worst = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn how_the_samples_are_cut_changes_nothing() {
+    fn block_lengths_do_not_affect_the_result() {
         let pcm = golden_pcm();
         let whole = frames_of(&pcm, pcm.len());
         for piece in [1, 7, 160, 399, 400, 401, 960] {
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_comes_with_its_last_sample() {
+    fn a_frame_is_complete_with_its_last_sample() {
         for (samples, frames) in [(0, 0), (399, 0), (400, 1), (559, 1), (560, 2), (880, 4), (1520, 8)] {
             assert_eq!(frames_of(&vec![0.1; samples], 64).len(), frames * MelSpec::mouth().bands, "{samples} samples");
         }
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tone_is_loudest_in_its_own_band() {
+    fn a_tone_has_its_maximum_in_its_band() {
         let pcm: Vec<f32> = (0..1600).map(|n| (n as f32 * 1000.0 * std::f32::consts::TAU / 16_000.0).sin()).collect();
         let frames = frames_of(&pcm, 160);
         let first = &frames[..48];
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_reset_frames_stay_where_they_are_and_hold_nothing_of_before() {
+    fn after_a_reset_frame_times_stay_and_earlier_audio_has_no_effect() {
         let (pcm, mut front, mut frames) = (golden_pcm(), LogMel::new(MelSpec::mouth()), Vec::new());
         front.push(&pcm[..1000], &mut frames);
         let before = frames.len();

@@ -1,7 +1,7 @@
 //! The audio receiver: Opus packets in, one continuous 16 kHz stream out (what WebRTC calls `NetEQ`).
 //!
-//! Decides when a packet is played, what fills a gap, and when somebody speaks. Reads no clock, socket or file; the codec is a
-//! parameter.
+//! Decides when a packet is played, what fills a gap, and where speech starts and stops. Reads no clock, socket or file; the codec
+//! is a parameter.
 
 mod audio_receiver;
 mod decode;

@@ -12,7 +12,7 @@ use crate::time::{OPUS_HZ, SPEECH_HZ};
 /// One block of the resampler at 48 kHz: 5 ms.
 pub const DOWNSAMPLER_STEP: usize = 240;
 
-/// How late the 16 kHz samples are behind the 48 kHz samples they come from, in samples at 16 kHz: 2.5 ms.
+/// Delay of the 16 kHz samples relative to their 48 kHz samples, in samples at 16 kHz: 2.5 ms.
 pub const DOWNSAMPLER_DELAY_SAMPLES: usize = DOWNSAMPLER_STEP / 6;
 
 /// Blocks of 20 ms at 48 kHz to blocks at 16 kHz. One stream.
@@ -33,7 +33,7 @@ impl Default for Downsampler {
 impl Downsampler {
     /// A resampler in its initial state.
     #[must_use]
-    #[expect(clippy::missing_panics_doc, reason = "the settings are constants that the library takes")]
+    #[expect(clippy::missing_panics_doc, reason = "the library accepts these constants")]
     pub fn new() -> Self {
         let resampler = Fft::new_custom(
             OPUS_HZ as usize,
@@ -52,18 +52,18 @@ impl Downsampler {
         self.0.reset();
     }
 
-    /// Resamples 20 ms; what comes out is late by [`DOWNSAMPLER_DELAY_SAMPLES`].
-    pub fn push(&mut self, voice: &[f32; BLOCK_OPUS_SAMPLES], line: &mut [f32; BLOCK_SPEECH_SAMPLES]) {
-        let steps = voice.as_chunks::<DOWNSAMPLER_STEP>().0.iter().zip(line.as_chunks_mut().0);
-        steps.for_each(|(voice, line)| self.push_step(voice, line));
+    /// Resamples 20 ms; the output is delayed by [`DOWNSAMPLER_DELAY_SAMPLES`].
+    pub fn push(&mut self, input: &[f32; BLOCK_OPUS_SAMPLES], output: &mut [f32; BLOCK_SPEECH_SAMPLES]) {
+        let steps = input.as_chunks::<DOWNSAMPLER_STEP>().0.iter().zip(output.as_chunks_mut().0);
+        steps.for_each(|(input, output)| self.push_step(input, output));
     }
 
-    /// Resamples 5 ms; what comes out is late by [`DOWNSAMPLER_DELAY_SAMPLES`].
+    /// Resamples 5 ms; the output is delayed by [`DOWNSAMPLER_DELAY_SAMPLES`].
     #[expect(clippy::missing_panics_doc, reason = "block lengths are fixed by the types")]
-    pub fn push_step(&mut self, voice: &[f32; DOWNSAMPLER_STEP], line: &mut [f32; DOWNSAMPLER_STEP / 3]) {
-        let voice = InterleavedSlice::new(&voice[..], 1, DOWNSAMPLER_STEP).expect("one channel");
-        let mut line = InterleavedSlice::new_mut(&mut line[..], 1, DOWNSAMPLER_STEP / 3).expect("one channel");
-        self.0.process_into_buffer(&voice, &mut line, None).expect("blocks of the resampler's own length");
+    pub fn push_step(&mut self, input: &[f32; DOWNSAMPLER_STEP], output: &mut [f32; DOWNSAMPLER_STEP / 3]) {
+        let input = InterleavedSlice::new(&input[..], 1, DOWNSAMPLER_STEP).expect("one channel");
+        let mut output = InterleavedSlice::new_mut(&mut output[..], 1, DOWNSAMPLER_STEP / 3).expect("one channel");
+        self.0.process_into_buffer(&input, &mut output, None).expect("blocks of the resampler's own length");
     }
 }
 
@@ -73,15 +73,15 @@ mod tests {
 
     fn tone(hz: f32) -> (Vec<f32>, Vec<f32>) {
         let at = |rate: u32, n: usize| (n as f32 / rate as f32 * hz * std::f32::consts::TAU).sin() * 0.5;
-        let voice: Vec<f32> = (0..BLOCK_OPUS_SAMPLES * 10).map(|n| at(OPUS_HZ, n)).collect();
+        let input: Vec<f32> = (0..BLOCK_OPUS_SAMPLES * 10).map(|n| at(OPUS_HZ, n)).collect();
         let mut downsampler = Downsampler::new();
-        let mut line = Vec::new();
-        for block in voice.as_chunks::<BLOCK_OPUS_SAMPLES>().0 {
+        let mut output = Vec::new();
+        for block in input.as_chunks::<BLOCK_OPUS_SAMPLES>().0 {
             let mut out = [0.0; BLOCK_SPEECH_SAMPLES];
             downsampler.push(block, &mut out);
-            line.extend(out);
+            output.extend(out);
         }
-        (line, (0..BLOCK_SPEECH_SAMPLES * 10).map(|n| at(SPEECH_HZ, n)).collect())
+        (output, (0..BLOCK_SPEECH_SAMPLES * 10).map(|n| at(SPEECH_HZ, n)).collect())
     }
 
     fn level(samples: &[f32]) -> f32 {
@@ -89,10 +89,10 @@ mod tests {
     }
 
     #[test]
-    fn a_tone_comes_out_late_by_the_stated_delay_and_else_unchanged() {
+    fn a_tone_is_delayed_by_the_documented_delay_and_otherwise_unchanged() {
         for hz in [150.0, 1_000.0, 4_000.0, 6_000.0] {
-            let (line, wanted) = tone(hz);
-            let error: Vec<f32> = line[DOWNSAMPLER_DELAY_SAMPLES..]
+            let (output, wanted) = tone(hz);
+            let error: Vec<f32> = output[DOWNSAMPLER_DELAY_SAMPLES..]
                 .iter()
                 .zip(&wanted)
                 .map(|(got, wanted)| got - wanted)
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_line_cannot_hold_does_not_fold_back() {
+    fn frequencies_above_8_khz_do_not_alias() {
         for hz in [9_500.0, 12_000.0, 20_000.0] {
             assert!(level(&tone(hz).0[320..]) < 0.002, "{hz} Hz: {}", level(&tone(hz).0[320..]));
         }

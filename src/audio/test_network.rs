@@ -52,7 +52,7 @@ pub struct Impairments {
     pub double_ratio: f64,
     /// Each packet is late by up to this.
     pub jitter_ms: f64,
-    /// By how much the sender's clock is slower than ours.
+    /// How much slower the sender's clock is than the receiver's.
     pub slower_ppm: f64,
 }
 
@@ -70,7 +70,7 @@ pub struct Call {
     pub sequence: u64,
     /// The utterance of packets that arrive from now on.
     pub utterance: Utterance,
-    /// How much the sender sent, in seconds of our clock.
+    /// Duration of what the sender sent, in seconds of the receiver's clock.
     pub spoken_s: f64,
     random: fastrand::Rng,
     in_flight: BTreeMap<(Instant, u64), AudioPacket>,
@@ -101,7 +101,7 @@ impl Report {
 
 impl Call {
     pub fn new(impairments: Impairments) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "some first instant; nothing depends on which")]
+        #[expect(clippy::disallowed_methods, reason = "a test needs an arbitrary first instant")]
         let start = Instant::now();
         Self {
             receiver: AudioReceiver::new(Fake::default(), start),
@@ -137,19 +137,19 @@ impl Call {
         }
     }
 
-    /// Puts a packet on the wire as it is.
+    /// Sends a packet unchanged.
     pub fn post(&mut self, packet: AudioPacket) {
         self.order += 1;
         self.in_flight.insert((packet.arrived, self.order), packet);
     }
 
-    /// The sender is mute for so long; its clock goes on.
+    /// The sender is silent for this long; its clock continues.
     pub fn pause(&mut self, ms: u32) {
         self.spoken_s += f64::from(ms) / 1000.0;
         self.rtp = self.rtp.plus(ms * 48);
     }
 
-    /// Plays until the line reached `seconds` on our clock.
+    /// Plays until the receiver reaches `seconds` on its clock.
     pub fn play_until(&mut self, seconds: f64) -> Report {
         let end = self.start + Duration::from_secs_f64(seconds);
         let mut report = Report::default();

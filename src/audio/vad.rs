@@ -1,31 +1,31 @@
-//! When somebody speaks.
+//! Voice activity detection.
 //!
-//! Decides by the level of each 20 ms against the noise around it, from the past alone. Does not tell voices from other
-//! sounds that come and go.
+//! Decides by the level of each 20 ms block relative to the noise floor, from past audio alone. Does not distinguish voices from
+//! other intermittent sounds.
 
 use std::collections::VecDeque;
 
 use crate::media::PcmBlock;
 use crate::time::SampleIndex;
 
-/// Below this nothing is speech, in dB of full scale.
+/// Minimum level of speech in dB of full scale.
 const SILENCE_DB: f32 = -52.0;
-/// Speech is at least this much above the noise.
+/// Minimum level of speech above the noise floor.
 const ABOVE_NOISE_DB: f32 = 9.0;
-/// How fast the noise is believed to rise, in dB a block: 2 dB a second.
+/// Maximum rise of the noise floor in dB per block: 2 dB a second.
 const RISE_DB: f32 = 0.04;
-/// How fast it is believed to fall: the share of the way in one block.
+/// Fall of the noise floor per block, as a share of the distance.
 const FALL_SHARE: f32 = 0.3;
-/// So many loud blocks in a row are speech: 40 ms. One is a click.
+/// Number of consecutive loud blocks that start speech: 40 ms. A single one is a click.
 const START_BLOCKS: u32 = 2;
-/// So many blocks without speech end it: 300 ms, longer than the pause in "stop" or "attack".
+/// Number of consecutive quiet blocks that end speech: 300 ms, longer than the plosive pause in "stop" or "attack".
 const STOP_BLOCKS: u32 = 15;
-/// A sound that stays within this for the time below is noise, however loud: nobody holds a tone so still.
+/// A sound whose level stays within this range for the time below is noise, however loud: speech varies more.
 const STEADY_DB: f32 = 5.0;
 /// 1.2 s.
 const STEADY_BLOCKS: usize = 60;
 
-/// A change of who is heard: somebody or nobody.
+/// Start or end of speech.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speaking {
     /// Speech began with this sample.
@@ -34,7 +34,7 @@ pub enum Speaking {
     Stopped(SampleIndex),
 }
 
-/// Follows one voice.
+/// Detects speech in one stream.
 #[derive(Clone, Debug)]
 pub struct VoiceActivityDetector {
     noise_db: f32,
@@ -45,7 +45,7 @@ pub struct VoiceActivityDetector {
 }
 
 impl VoiceActivityDetector {
-    /// Nobody spoke yet.
+    /// The initial state: no speech.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -57,13 +57,13 @@ impl VoiceActivityDetector {
         }
     }
 
-    /// Whether somebody speaks, as of the last block.
+    /// Whether the last block was speech.
     #[must_use]
     pub fn is_speaking(&self) -> bool {
         self.is_speaking
     }
 
-    /// Hears the block that starts at `at`.
+    /// Processes the block that starts at `at`.
     pub fn push_block(&mut self, block: &PcmBlock, at: SampleIndex) -> Option<Speaking> {
         let level_db = 20.0 * block.level().max(1e-6).log10();
         let is_loud = level_db > SILENCE_DB && level_db > self.noise_db + ABOVE_NOISE_DB;
@@ -82,7 +82,7 @@ impl VoiceActivityDetector {
         None
     }
 
-    /// Resets at `at`: reports the end of speech, if somebody spoke.
+    /// Resets at `at`: reports the end of speech, if there was speech.
     pub fn reset(&mut self, at: SampleIndex) -> Option<Speaking> {
         (self.loud_blocks, self.quiet_blocks) = (0, 0);
         std::mem::take(&mut self.is_speaking).then_some(Speaking::Stopped(at))
@@ -123,7 +123,7 @@ mod tests {
             Self { activity: VoiceActivityDetector::new(), random: fastrand::Rng::with_seed(5), at: SampleIndex::ZERO }
         }
 
-        /// Blocks of noise, and of syllables four a second on top if `voice` is not 0.
+        /// Blocks of noise, plus four syllables per second if `voice` is not 0.
         fn push_block(&mut self, blocks: usize, noise: f32, voice: f32) -> Vec<Speaking> {
             let mut heard = Vec::new();
             for n in 0..blocks {
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn speech_starts_and_stops_where_it_does() {
+    fn start_and_end_of_speech_are_detected_in_place() {
         let mut room = Room::new();
         assert_eq!(room.push_block(100, 0.001, 0.0), []);
         let started = room.push_block(100, 0.001, 0.2);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn steady_noise_is_no_speech_for_long_and_a_voice_above_it_is_heard() {
+    fn steady_noise_is_not_speech_and_speech_above_it_is_detected() {
         let mut room = Room::new();
         room.push_block(50, 0.001, 0.0);
         room.push_block(100, 0.05, 0.0);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_click_is_no_speech() {
+    fn a_click_is_not_speech() {
         let mut room = Room::new();
         room.push_block(50, 0.001, 0.0);
         assert_eq!(room.push_block(1, 0.3, 0.0), []);

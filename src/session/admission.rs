@@ -1,6 +1,6 @@
-//! Whether one more session may start, and why not.
+//! Whether one more session is admitted, and the reason if not.
 //!
-//! Decides admission from counts and the last GPU reading. Pure: no clock, no lock, no thread.
+//! Decides admission from counts and the last GPU reading. Pure: no clock, lock or thread.
 
 use thiserror::Error;
 
@@ -13,15 +13,15 @@ pub enum AdmitError {
     /// The server is at its limit.
     #[error("all {limit} session slots are in use")]
     Full {
-        /// Session slots in all.
+        /// Total session slots.
         limit: usize,
     },
-    /// No avatar of that name.
+    /// There is no avatar of that name.
     #[error("there is no avatar \"{name}\"; there are: {known}")]
     UnknownAvatar {
-        /// The name asked for.
+        /// The requested name.
         name: String,
-        /// The names there are.
+        /// The known names.
         known: String,
     },
     /// The avatar or a codec could not be set up.
@@ -29,38 +29,38 @@ pub enum AdmitError {
     BrokenAvatar {
         /// Its name.
         name: String,
-        /// What was wrong.
+        /// The error.
         found: String,
     },
-    /// The inference engine takes no session now.
+    /// The inference engine accepts no session now.
     #[error("the inference engine takes no sessions: {found}")]
     EngineLost {
-        /// What is wrong with it.
+        /// Its error.
         found: String,
     },
-    /// The GPU is too hot for more.
+    /// The GPU is too hot for more sessions.
     #[error("the GPU {} and leaves {places} of {limit} session slots, all in use", heat(*temperature_c))]
     GpuHot {
         /// Session slots that it leaves.
         places: usize,
-        /// Session slots in all.
+        /// Total session slots.
         limit: usize,
         /// Its temperature, if it reports one.
         temperature_c: Option<u32>,
     },
-    /// The GPU has no memory for one more.
+    /// The GPU has too little memory for one more session.
     #[error(
         "one more session needs {} MB of GPU memory, {} MB are free",
         megabytes(*need_bytes),
         megabytes(*free_bytes)
     )]
     GpuFull {
-        /// What one session takes.
+        /// GPU memory of one session.
         need_bytes: u64,
         /// What was free at the last reading; sessions admitted since are not subtracted.
         free_bytes: u64,
     },
-    /// The process is about to end.
+    /// The process is shutting down.
     #[error("the server is closing and takes no new sessions")]
     Closing,
 }
@@ -76,9 +76,9 @@ fn megabytes(bytes: u64) -> u64 {
 /// Whether an allowance was computed from a new reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Freshness {
-    /// The GPU answered.
+    /// The GPU responded.
     New,
-    /// It did not: the allowance is from before.
+    /// The GPU did not respond: the allowance is the previous one.
     Old,
 }
 
@@ -86,15 +86,15 @@ pub(super) enum Freshness {
 #[derive(Debug, Default)]
 pub(super) struct Admission {
     is_closing: bool,
-    /// What the GPU leaves, once it was read.
+    /// The allowance of the GPU, once it was read.
     allowance: Option<Allowance>,
-    /// Sessions admitted since the last reading, and between that and the one before: the memory they take may not be in
+    /// Sessions admitted since the last reading, and between that and the previous one: their memory may not be in
     /// the reading.
     admitted: [u64; 2],
 }
 
 impl Admission {
-    /// Why one more session is refused while `running` sessions run; `None` when it is admitted.
+    /// Why one more session is refused while `running` sessions run; `None` if it is admitted.
     pub(super) fn refusal(&self, running: usize, config: &SessionsConfig) -> Option<AdmitError> {
         let limit = config.max_sessions;
         if self.is_closing {
@@ -118,7 +118,7 @@ impl Admission {
         self.admitted[0] += 1;
     }
 
-    /// Applies what the GPU leaves from now on.
+    /// Applies a new allowance of the GPU.
     pub(super) fn allow(&mut self, allowance: Allowance, reading: Freshness) {
         self.allowance = Some(allowance);
         if reading == Freshness::New {
@@ -126,7 +126,7 @@ impl Admission {
         }
     }
 
-    /// Admits nobody from now on.
+    /// Admits no further session.
     pub(super) fn begin_closing(&mut self) {
         self.is_closing = true;
     }

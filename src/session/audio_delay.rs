@@ -1,6 +1,6 @@
-//! The audio half of a session: audio is delayed by the animator's look-ahead, so that it leaves with its frame.
+//! The audio half of a session: audio is delayed by the animator's look-ahead, so that it is sent with its frame.
 //!
-//! Decides when a block of audio leaves and what is discarded when an utterance ends. Does not send.
+//! Decides when a block of audio is sent and what is discarded when an utterance ends. Does not send.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -33,7 +33,7 @@ impl DelayLine {
         if is_due { self.waiting.pop_front() } else { None }
     }
 
-    /// Replaces everything older than `utterance` by silence: the timeline has no gap.
+    /// Replaces everything older than `utterance` with silence, so that the timeline has no gap.
     pub(super) fn silence_before(&mut self, utterance: Utterance, losses: &mut LossCounts) {
         for audio in self.waiting.iter_mut().filter(|audio| audio.utterance < utterance) {
             audio.value.fill(0.0);
@@ -51,15 +51,15 @@ impl DelayLine {
     }
 }
 
-/// When the packets that hold the last second of audio arrived.
+/// Arrival times of the packets of the last second of audio.
 #[derive(Debug, Default)]
 pub(super) struct ArrivalTimes(VecDeque<(SampleIndex, Option<Instant>)>);
 
-/// Blocks of the look-ahead are kept, and one second more.
+/// Number of blocks kept: the look-ahead plus one second.
 const KEPT_BLOCKS: usize = 50;
 
 impl ArrivalTimes {
-    /// Forgets them: their audio was discarded.
+    /// Discards them, with their audio.
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
@@ -72,14 +72,14 @@ impl ArrivalTimes {
         }
     }
 
-    /// Arrival of the packet that holds sample `at`. `None` when that sample came from no packet.
+    /// Arrival of the packet with sample `at`; `None` if the sample came from no packet.
     pub(super) fn of(&self, at: SampleIndex) -> Option<Instant> {
         let holds = |start: SampleIndex| start <= at && at < start + BLOCK_SPEECH_SAMPLES as u64;
         self.0.iter().rev().find(|(start, _)| holds(*start)).and_then(|(_, arrived)| *arrived)
     }
 }
 
-/// Delay and encoder of one session's audio.
+/// Audio delay and encoder of one session.
 pub(super) struct AudioOut {
     encoder: OpusEncoder,
     delay: DelayLine,
@@ -97,7 +97,7 @@ impl AudioOut {
         })
     }
 
-    /// Sends no audio from now on.
+    /// Mutes the output.
     pub(super) fn mute(&mut self) {
         self.is_muted = true;
     }
@@ -106,7 +106,7 @@ impl AudioOut {
         self.is_muted
     }
 
-    /// Encodes by `plan` from now on. An encoder that refuses keeps its settings.
+    /// Applies an audio plan. If the encoder refuses it, its settings stay.
     pub(super) fn follow(&mut self, plan: AudioPlan) {
         drop(self.encoder.follow(plan));
     }
@@ -119,7 +119,7 @@ impl AudioOut {
         self.delay.next_due(pushed, look_ahead_samples)
     }
 
-    /// Opus packet of a block that is due.
+    /// Opus packet of a due block.
     pub(super) fn encode(&mut self, mut audio: DelayedAudio, wall: Wall) -> Result<Timed<Bytes>, CodecError> {
         audio.marks.stamp(Stage::Started, wall.now());
         let packet = self.encoder.encode(&audio.value)?;
@@ -127,13 +127,13 @@ impl AudioOut {
         Ok(audio.map(|_samples| packet))
     }
 
-    /// Discards what belongs to an older utterance.
+    /// Discards audio of older utterances.
     pub(super) fn begin_utterance(&mut self, utterance: Utterance, losses: &mut LossCounts) {
         self.arrivals.clear();
         self.delay.silence_before(utterance, losses);
     }
 
-    /// The look-ahead is another one from now on: what is overdue by it is dropped.
+    /// Applies another look-ahead: what is overdue by it is dropped.
     pub(super) fn switch_look_ahead(&mut self, samples: u64, pushed: SampleIndex, losses: &mut LossCounts) {
         self.delay.drop_before(pushed - samples, losses);
     }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn audio_leaves_when_its_frame_is_due() {
+    fn audio_is_sent_when_its_frame_is_due() {
         let mut delay = DelayLine::default();
         delay.push(audio(0, 0));
         assert!(delay.next_due(SampleIndex(960), 1280).is_none());
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_utterance_silences_what_waits() {
+    fn a_new_utterance_silences_queued_audio() {
         let (mut delay, mut losses) = (DelayLine::default(), LossCounts::default());
         delay.push(audio(0, 0));
         delay.push(audio(320, 1));
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shorter_look_ahead_drops_what_is_overdue_by_it() {
+    fn a_shorter_look_ahead_drops_overdue_audio() {
         let (mut delay, mut losses) = (DelayLine::default(), LossCounts::default());
         (0..100).for_each(|n| delay.push(audio(n * 320, 0)));
         delay.drop_before(SampleIndex(32_000 - 1280), &mut losses);

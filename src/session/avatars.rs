@@ -1,4 +1,4 @@
-//! Which avatar a request means, and an animator for it.
+//! Resolves the requested avatar and creates its animator.
 //!
 //! Decides how errors of a pack are reported to the caller that requested a session.
 
@@ -15,18 +15,18 @@ impl Avatars {
         Self(pack)
     }
 
-    /// The pack behind them.
+    /// The pack with the avatars.
     pub(super) fn pack(&self) -> &dyn Pack {
         &*self.0
     }
 
-    /// Why no session could get an animator now; `None` when one could.
+    /// Why no animator can be created now; `None` if one can.
     pub(super) fn refusal(&self) -> Option<AdmitError> {
         let error = self.0.check_ready().err()?;
         Some(AdmitError::EngineLost { found: error.to_string() })
     }
 
-    /// The name of the avatar that `name` means: the default one for `None`.
+    /// The name of the requested avatar: the default one for `None`.
     pub(super) fn resolve(&self, name: Option<&str>) -> Result<Arc<str>, AdmitError> {
         let avatars = self.0.avatars();
         let wanted = name.or_else(|| avatars.first().map(|avatar| avatar.name.as_str())).unwrap_or_default();
@@ -37,7 +37,7 @@ impl Avatars {
         Err(AdmitError::UnknownAvatar { name: wanted.to_owned(), known })
     }
 
-    /// An animator that draws squares of `side_px` pixels. Loads files on the caller's thread.
+    /// An animator for frames of `side_px` pixels. Loads files on the caller's thread.
     pub(super) fn animator(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, AdmitError> {
         self.0.animator(avatar, side_px).map_err(|error| match error {
             ModelError::UnknownAvatar { name, known } => AdmitError::UnknownAvatar { name, known },

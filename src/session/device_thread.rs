@@ -1,13 +1,13 @@
-//! The thread that owns a card.
+//! The device thread, which owns a GPU.
 //!
-//! Decides what the log says of it.
+//! Decides the log lines about the GPU's health.
 
 use std::io;
 
 use crate::backend::Health;
 use crate::backend::gpu::DeviceLoop;
 
-/// Starts the loop of a card on a thread of its own. It ends when nobody can order anything any more.
+/// Starts the loop of a GPU on a thread. It ends when the last command sender is dropped.
 ///
 /// # Errors
 /// If the thread cannot be started.
@@ -15,7 +15,7 @@ pub fn start_device_thread(device: DeviceLoop) -> io::Result<()> {
     std::thread::Builder::new().name("gpu".to_owned()).spawn(move || device.run(log)).map(drop)
 }
 
-/// The operator reads of a fault in the log before callers notice it.
+/// Faults are logged before callers see them.
 fn log(health: &Health) {
     match health {
         Health::Ready => tracing::info!("the GPU accepts sessions again"),

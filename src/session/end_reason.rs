@@ -1,4 +1,4 @@
-//! Why sessions and viewers end, in words for people and in names for metrics, and how often each did.
+//! Why sessions and viewers end: texts for users, names for metrics, and counts.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ pub enum EndReason {
     PeerClosed,
     /// The path to the peer is gone (ICE disconnected).
     Unreachable,
-    /// Nothing arrived from the peer any more.
+    /// Nothing arrives from the peer any more.
     Silent,
     /// The peer got an answer to its offer and never connected.
     NeverConnected,
@@ -29,7 +29,7 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 9] = [
         Self::Deleted,
         Self::Closing,
@@ -75,8 +75,8 @@ impl fmt::Display for EndReason {
             Self::Deleted => "deleted",
             Self::Closing => "the server is closing",
             Self::PeerClosed => "the peer closed the connection",
-            Self::Unreachable => "the peer is unreachable: ICE found no working path any more",
-            Self::Silent => "nothing arrived from the peer any more",
+            Self::Unreachable => "the peer is unreachable: ICE has no working candidate pair",
+            Self::Silent => "the peer stopped sending",
             Self::NeverConnected => "the peer never connected: UDP may be blocked on its network",
             Self::Failed => "the connection failed",
             Self::EngineLost => "the device that runs the avatar failed: open a new session in a few seconds",

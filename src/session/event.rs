@@ -1,4 +1,4 @@
-//! What happens in a session, as its subscribers see it.
+//! The events of a session, as subscribers see them.
 //!
 //! Decides the events and their JSON. Does not decide when they happen.
 
@@ -8,7 +8,7 @@ use super::end_reason::EndReason;
 use super::speech::SpeechState;
 use crate::telemetry::Percentiles;
 
-/// Something that happened in a session. Serialised with a `type` tag in snake case.
+/// An event of a session. Serialised with a `type` tag in snake case.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum SessionEvent {
@@ -27,29 +27,29 @@ pub enum SessionEvent {
         /// The number of its utterance.
         utterance: u64,
     },
-    /// A speech source is over.
+    /// A speech source has ended.
     SpeechEnded {
         /// The number of its utterance.
         utterance: u64,
         /// How it ended.
         outcome: SpeechState,
-        /// How much of it was spoken, in milliseconds.
+        /// Spoken duration in milliseconds.
         spoken_ms: u64,
     },
     /// About once a second while connected.
     Quality(Quality),
-    /// The session is over.
+    /// The session has ended.
     Ended(EndReason),
 }
 
-/// The last second or so of a session.
+/// Figures of about the last second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Quality {
-    /// Delay from a packet of voice to the frame that shows it, in milliseconds.
+    /// Delay from an audio packet to the frame that shows it, in milliseconds.
     pub audio_to_frame_ms: Percentiles,
-    /// Frames sent a second.
+    /// Frames sent per second.
     pub fps: f64,
-    /// Bits a second the encoder aims at.
+    /// Target bitrate of the encoder in bits per second.
     pub bitrate_bps: u32,
     /// Side of a frame in pixels.
     pub resolution_px: u32,

@@ -1,7 +1,7 @@
-//! Reads the GPUs once a second, keeps the last reading, and passes to admission what it leaves.
+//! Reads the GPUs once a second, keeps the last reading, and passes the resulting allowance to admission.
 //!
-//! Decides when GPUs are read and what is logged about changes; what follows from a reading is `gpu_load`'s. Runs only where
-//! there is a GPU, and never on the media path.
+//! Decides when GPUs are read and which changes are logged; `gpu_load` decides what follows from a reading. Runs only on machines
+//! with a GPU, and never on the media path.
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -14,26 +14,26 @@ use crate::gpu_load::{Allowance, Change, DeviceCounts, Governor, GpuReading, Gpu
 use crate::model::Pack;
 use crate::time::Wall;
 
-/// From one reading to the next.
+/// Interval between readings.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Reads all GPUs; NVML in production.
 pub type GpuSource = Box<dyn FnMut() -> Vec<GpuReading> + Send>;
 
-/// The last reading, and what it led to.
+/// The last reading and its consequences.
 #[derive(Clone, Debug)]
 pub struct GpuSnapshot {
     /// The GPUs.
     pub readings: Vec<GpuReading>,
     /// When they were read.
     pub read_at: Instant,
-    /// What the GPU that runs the avatars leaves; `None` when they run on the CPU.
+    /// The allowance of the GPU that runs the avatars; `None` if they run on the CPU.
     pub allowance: Option<Allowance>,
     /// How often each of [`Change::ALL`] happened.
     pub changes: [u64; Change::ALL.len()],
 }
 
-/// The GPU behind the avatars: its readings, and what it did.
+/// The GPU behind the avatars: its readings and its work.
 pub struct GpuMonitoring {
     pack: Arc<dyn Pack>,
     max_sessions: usize,
@@ -47,7 +47,7 @@ impl GpuMonitoring {
         Self { pack, max_sessions, registry, status: Arc::default(), wall }
     }
 
-    /// Reads the GPUs once a second from now on, on a thread of its own, and admits what they leave.
+    /// Starts to read the GPUs once a second on a thread, and applies the allowance to admission.
     ///
     /// # Errors
     /// If the thread cannot be started.
@@ -55,35 +55,35 @@ impl GpuMonitoring {
         self.status.start(source, self.monitor(self.wall.now()), self.wall)
     }
 
-    /// As [`GpuMonitoring::start`], but readings, from `now` on, are the caller's to bring.
+    /// As [`GpuMonitoring::start`], with readings from `now` on that the caller provides.
     #[must_use]
     pub fn monitor(&self, now: Instant) -> GpuMonitor {
         GpuMonitor::new(self.pack.gpu(), self.max_sessions, (&self.registry, &self.status), now)
     }
 
-    /// The last reading; `None` where GPUs are not read.
+    /// The last reading; `None` if GPUs are not read.
     #[must_use]
     pub fn latest(&self) -> Option<GpuSnapshot> {
         self.status.latest()
     }
 
-    /// What was run on the GPU; `None` when the avatars run on the CPU.
+    /// Counters of the GPU's work; `None` if the avatars run on the CPU.
     #[must_use]
     pub fn device_counts(&self) -> Option<DeviceCounts> {
         self.pack.device_counts()
     }
 
-    /// Ends the thread, without waiting for it.
+    /// Stops the thread without waiting for it.
     pub(super) fn stop(&self) {
         self.status.stop();
     }
 }
 
-/// The last reading. Empty where GPUs are not read.
+/// The last reading. Empty if GPUs are not read.
 #[derive(Debug, Default)]
 struct GpuStatus {
     latest: Mutex<Option<GpuSnapshot>>,
-    /// The thread runs as long as this is there.
+    /// Dropping it stops the thread.
     running: Mutex<Option<SyncSender<()>>>,
 }
 
@@ -92,7 +92,7 @@ impl GpuStatus {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Ends the thread, without waiting for it: a driver in trouble may never return from a call.
+    /// Stops the thread without waiting for it: a faulty driver may never return from a call.
     fn stop(&self) {
         drop(self.running.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
@@ -119,7 +119,7 @@ impl GpuStatus {
     }
 }
 
-/// Takes readings to admission and to [`GpuMonitoring::latest`].
+/// Passes readings to admission and to [`GpuMonitoring::latest`].
 pub struct GpuMonitor {
     governor: Option<Governor>,
     registry: Arc<SessionRegistry>,
@@ -139,7 +139,7 @@ impl GpuMonitor {
         Self { governor, registry, status, changes: [0; Change::ALL.len()] }
     }
 
-    /// Applies what was read at `now`: admission keeps to it from this call on.
+    /// Applies a reading of `now`, which admission uses from this call on.
     pub fn on_reading(&mut self, readings: Vec<GpuReading>, now: Instant) {
         if let Some(governor) = &mut self.governor {
             let changes = governor.on_reading(&readings, self.registry.count(), now);
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_thread_reads_again_and_again_and_ends_when_asked() {
+    fn the_thread_reads_repeatedly_and_ends_when_stopped() {
         let (registry, status) = (Arc::<SessionRegistry>::default(), Arc::<GpuStatus>::default());
         let monitor = GpuMonitor::new(None, 8, (&registry, &status), Wall.now());
         let (reading, read) = sync_channel(0);

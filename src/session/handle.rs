@@ -1,4 +1,4 @@
-//! The shared side of a running session: what the network, the HTTP API and metrics hold while a worker runs it.
+//! The shared handle of a running session, for the network, the HTTP API and metrics.
 //!
 //! Decides nothing.
 
@@ -16,15 +16,15 @@ use super::viewers::Viewers;
 use crate::codec::VideoCodec;
 use crate::telemetry::{Counters, Loss, LossCounts, Trace};
 
-/// Events that a slow listener may fall behind.
+/// Events that a slow subscriber may lag behind.
 const EVENTS: usize = 64;
 
-/// A running session as everyone but its worker sees it. Shared behind an `Arc`.
+/// A running session as seen by everything but its worker. Shared behind an `Arc`.
 #[derive(Debug)]
 pub struct SessionHandle {
     /// The id in URLs.
     pub id: Arc<str>,
-    /// The number inside this process.
+    /// Its key within this process.
     pub key: SessionKey,
     /// How its frames are encoded.
     pub codec: VideoCodec,
@@ -34,13 +34,13 @@ pub struct SessionHandle {
     pub lifetime: SessionLifetime,
     /// Audio packets and commands for the session.
     pub inbox: Inbox,
-    /// What is measured. The network reports every frame it hands to a socket here.
+    /// Its measurements. The network reports every frame that it hands to a socket.
     pub meter: Arc<Meter>,
-    /// Its events; subscribe to listen.
+    /// Its events, to subscribe to.
     pub events: broadcast::Sender<SessionEvent>,
     /// When it was admitted.
     pub started: Instant,
-    /// Who watches it.
+    /// Its viewers.
     pub viewers: Viewers,
     avatar: Mutex<Arc<str>>,
 }
@@ -71,7 +71,7 @@ impl SessionHandle {
         }
     }
 
-    /// The same, counted in `counters`, its sent frames traced in `trace`.
+    /// The same, with the given counters and trace.
     #[must_use]
     pub(super) fn counted(self, counters: Arc<Counters>, trace: Option<Trace>) -> Self {
         let inbox = Inbox::new(counters);
@@ -81,7 +81,7 @@ impl SessionHandle {
         Self { inbox, viewers, meter: Arc::new(meter), ..self }
     }
 
-    /// The avatar that it shows now.
+    /// Its current avatar.
     #[must_use]
     pub fn avatar(&self) -> Arc<str> {
         Arc::clone(&self.avatar.lock().unwrap_or_else(PoisonError::into_inner))
@@ -91,7 +91,7 @@ impl SessionHandle {
         *self.avatar.lock().unwrap_or_else(PoisonError::into_inner) = avatar;
     }
 
-    /// Counts a frame that no viewer gets.
+    /// Counts a frame that is sent to no viewer.
     pub(super) fn drop_frame(&self, reason: Loss) {
         let mut lost = LossCounts::default();
         lost.count(reason);

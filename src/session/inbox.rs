@@ -1,8 +1,8 @@
-//! What goes into a running session: audio packets, commands and the latest requests of its viewers, from any thread
+//! The input of a running session: audio packets, commands and the latest requests of its viewers, from any thread,
 //! without waiting.
 //!
-//! Decides what is dropped when a session does not keep up: the oldest packet, the newest command. Requests are values, not
-//! queued: the latest counts.
+//! Decides what is dropped when a session cannot keep up: the oldest packet, the newest command. Requests are values without a
+//! queue: the latest counts.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -17,24 +17,24 @@ use crate::media::Utterance;
 use crate::model::Animator;
 use crate::telemetry::{Counters, Loss};
 
-/// 2.5 s of audio packets: more than the jitter buffer ever holds.
+/// 2.5 s of audio packets: more than the jitter buffer holds.
 const PACKETS: usize = 128;
 /// A session polls its commands fifty times a second.
 const COMMANDS: usize = 32;
 
-/// What a session can be asked to do.
+/// A command to a session.
 #[derive(Debug)]
 pub enum SessionCommand {
-    /// Speak this source instead of what is being spoken.
+    /// Speak this source in place of the current one.
     Speak(SpeechSource),
-    /// Discard what is being spoken and what came from the microphone up to now. A microphone that goes on is heard
-    /// again from now on.
+    /// Discard the current speech and the microphone audio received so far. Audio that the microphone sends from now on is
+    /// played.
     Interrupt,
-    /// Another avatar takes over.
+    /// Swap the avatar.
     SwapAvatar(NewAnimator),
 }
 
-/// An animator on its way to a session.
+/// An animator that is passed to a session.
 pub struct NewAnimator(pub Box<dyn Animator>);
 
 impl fmt::Debug for NewAnimator {
@@ -43,9 +43,9 @@ impl fmt::Debug for NewAnimator {
     }
 }
 
-/// The command was not taken.
+/// The command was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{COMMANDS} commands wait already, the session takes no more")]
+#[error("the queue of {COMMANDS} commands is full")]
 pub struct CommandQueueFull;
 
 /// The input of one session. Cheap to clone.
@@ -57,35 +57,35 @@ struct Shared {
     packets: ArrayQueue<(AudioPacket, Utterance)>,
     commands: ArrayQueue<(SessionCommand, Utterance)>,
     utterance: AtomicU64,
-    /// Held while an utterance number is raised, so that the number and its command go in together. Sessions never lock it.
+    /// Locked while the utterance number is raised, so that number and command are queued together. Sessions never lock it.
     raising: Mutex<()>,
     requested: Requested,
     has_ended: AtomicBool,
     counters: Arc<Counters>,
 }
 
-/// What the viewers need now; the latest value counts.
+/// The requests of the viewers; the latest value counts.
 #[derive(Debug, Default)]
 struct Requested {
     watching: AtomicUsize,
     has_backlog: AtomicBool,
     needs_keyframe: AtomicBool,
-    /// 0: no news.
+    /// 0: unchanged.
     bitrate_bps: AtomicU32,
     audio: Mutex<Option<AudioPlan>>,
 }
 
-/// Whether the viewers that count have room for another frame.
+/// Whether the viewers that determine the frame rate have room for another frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backlog {
-    /// They have.
+    /// They have room.
     Clear,
-    /// Too many frames wait for the network already.
+    /// Too many of their frames wait for the network.
     Full,
 }
 
 impl Inbox {
-    /// An empty inbox; what overflows is counted in `counters`.
+    /// An empty inbox; dropped items are counted in `counters`.
     #[must_use]
     pub fn new(counters: Arc<Counters>) -> Self {
         Self(Arc::new(Shared {
@@ -99,7 +99,7 @@ impl Inbox {
         }))
     }
 
-    /// Takes a packet as part of the newest utterance; when the queue is full the oldest goes.
+    /// Queues a packet of the newest utterance; if the queue is full, drops the oldest.
     pub fn push_packet(&self, packet: AudioPacket) {
         if self.0.packets.force_push((packet, self.utterance())).is_some() {
             self.0.counters.lose(Loss::OverflowPacket);
@@ -129,13 +129,13 @@ impl Inbox {
         Ok(utterance)
     }
 
-    /// The number of the newest utterance; anything older is worthless.
+    /// The number of the newest utterance; everything older is discarded.
     #[must_use]
     pub fn utterance(&self) -> Utterance {
         Utterance(self.0.utterance.load(Ordering::Acquire))
     }
 
-    /// So many viewers can be sent frames. While there is none a session listens, but neither draws nor encodes.
+    /// Sets how many viewers can be sent frames. Without any a session plays audio, but neither renders nor encodes.
     pub fn set_watching(&self, viewers: usize) {
         self.0.requested.watching.store(viewers, Ordering::Release);
     }
@@ -146,7 +146,7 @@ impl Inbox {
         self.0.requested.watching.load(Ordering::Acquire) > 0
     }
 
-    /// The session begins no frame while the backlog is full.
+    /// Sets whether the session may begin another frame.
     pub fn set_backlog(&self, backlog: Backlog) {
         self.0.requested.has_backlog.store(backlog == Backlog::Full, Ordering::Release);
     }
@@ -155,7 +155,7 @@ impl Inbox {
         self.0.requested.has_backlog.load(Ordering::Acquire)
     }
 
-    /// A viewer needs a keyframe. However often this is called, the next keyframe answers it.
+    /// Requests a keyframe. All requests before the next keyframe are answered by it.
     pub fn request_keyframe(&self) {
         self.0.requested.needs_keyframe.store(true, Ordering::Release);
     }
@@ -164,7 +164,7 @@ impl Inbox {
         self.0.requested.needs_keyframe.swap(false, Ordering::AcqRel)
     }
 
-    /// The video is to be encoded at this bitrate, in bits per second.
+    /// Sets the target bitrate of the video in bits per second.
     pub fn set_bitrate(&self, bits_per_second: u32) {
         self.0.requested.bitrate_bps.store(bits_per_second, Ordering::Release);
     }
@@ -174,7 +174,7 @@ impl Inbox {
         Some(self.0.requested.bitrate_bps.swap(0, Ordering::AcqRel)).filter(|bps| *bps > 0)
     }
 
-    /// The audio is to be encoded like this.
+    /// Sets the audio plan.
     pub fn set_audio_plan(&self, plan: AudioPlan) {
         *self.0.requested.audio.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
     }
@@ -189,7 +189,7 @@ impl Inbox {
         self.0.has_ended.store(true, Ordering::Release);
     }
 
-    /// Whether the session is over.
+    /// Whether the session has ended.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.0.has_ended.load(Ordering::Acquire)
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_that_is_refused_raises_nothing() {
+    fn a_refused_command_does_not_raise_the_utterance_number() {
         let inbox = Inbox::new(Arc::new(Counters::default()));
         let taken = (0..COMMANDS + 8).filter(|_| inbox.push_command(SessionCommand::Interrupt).is_ok()).count();
         assert_eq!((taken, inbox.utterance()), (COMMANDS, Utterance(COMMANDS as u64)));

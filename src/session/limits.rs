@@ -1,15 +1,15 @@
-//! What the server offers, what a session asks for, and the limits that result.
+//! The server's capacity, the options of a session, and the resulting limits.
 
 use serde::{Deserialize, Serialize};
 
 use crate::codec::VideoCodec;
 
-/// The size of the server.
+/// Capacity of the server.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionsConfig {
-    /// Sessions at once.
+    /// Maximum number of sessions.
     pub max_sessions: usize,
-    /// Viewers of one session at once, its creator included.
+    /// Maximum number of viewers per session, including its creator.
     pub max_viewers: usize,
     /// Worker threads.
     pub workers: usize,
@@ -19,18 +19,18 @@ pub struct SessionsConfig {
     pub bitrate_bps: u32,
 }
 
-/// What a new session asks for.
+/// A request for a new session.
 #[derive(Clone, Debug, Default)]
 pub struct SessionRequest {
     /// Name of the avatar; `None`: the default one.
     pub avatar: Option<String>,
-    /// How its frames are encoded; a transport that negotiates sets the result here.
+    /// The video codec, set by the transport that negotiates it.
     pub codec: VideoCodec,
-    /// Everything else.
+    /// The other options.
     pub options: SessionOptions,
 }
 
-/// Options of a new session. The default is all that the server offers.
+/// Options of a new session. By default everything that the server offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionOptions {
     /// Largest side of its frames in pixels.
@@ -43,16 +43,16 @@ pub struct SessionOptions {
     pub lifetime: SessionLifetime,
 }
 
-/// What ends a session besides `DELETE` and the end of the server.
+/// What ends a session besides `DELETE` and the shutdown of the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionLifetime {
-    /// The connection of its creator ends, even if others watch.
+    /// The end of its creator's connection, even with other viewers.
     #[default]
     Creator,
-    /// The last viewer leaves.
+    /// The end of its last viewer's connection.
     Viewers,
-    /// Nothing: it runs without a viewer until it is deleted.
+    /// Nothing: it runs, even without a viewer, until it is deleted.
     UntilDeleted,
 }
 
@@ -61,14 +61,14 @@ pub enum SessionLifetime {
 pub struct SessionLimits {
     /// Largest side of its frames in pixels; a low bitrate makes them smaller.
     pub resolution_px: u32,
-    /// Highest video bitrate in bits per second; `None`: as much as the connections carry.
+    /// Maximum video bitrate in bits per second; `None`: as much as the connections carry.
     pub bitrate_bps: Option<u32>,
     /// Whether its audio is sent to viewers.
     pub audio: bool,
 }
 
 impl SessionLimits {
-    /// The limits for `options` on a server of this size: never more than it offers.
+    /// The limits for `options` on a server of this capacity: never above the server's.
     #[must_use]
     pub fn of(options: SessionOptions, config: &SessionsConfig) -> Self {
         Self {
@@ -78,7 +78,7 @@ impl SessionLimits {
         }
     }
 
-    /// `bits_per_second`, or the limit if that is lower.
+    /// `bits_per_second`, or the limit if it is lower.
     #[must_use]
     pub fn within(&self, bits_per_second: u32) -> u32 {
         self.bitrate_bps.map_or(bits_per_second, |most| bits_per_second.min(most))

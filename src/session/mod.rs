@@ -1,6 +1,6 @@
-//! Running sessions: admission, the workers that tick them, their viewers, and the few bounded queues between.
+//! Running sessions: admission, the workers that tick them, their viewers, and the bounded queues between them.
 //!
-//! Decides admission, scheduling, what is dropped, and what viewers together ask of the encoder. Knows no network, file or
+//! Decides admission, scheduling, what is dropped, and the viewers' combined requests to the encoder. Knows no network, file or
 //! pixel.
 
 mod admission;
@@ -18,7 +18,7 @@ mod outlet;
 mod registry;
 mod report;
 mod scheduler;
-#[expect(clippy::module_inception, reason = "the type that gives the folder its name")]
+#[expect(clippy::module_inception, reason = "the type after which the folder is named")]
 mod session;
 mod sessions;
 mod speech;

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::codec::EncodedFrame;
 use crate::media::Timed;
 
-/// A short number for a session inside this process, for keys on the media path.
+/// A session's key within this process, for the media path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey(pub u64);
 
@@ -21,31 +21,31 @@ pub enum OutgoingMedia {
     VideoFrame(EncodedFrame),
 }
 
-/// One packet of audio or frame of video on its way to every viewer of a session. Cheap to clone: the bytes are shared.
+/// An audio packet or a video frame for every viewer of a session. Cheap to clone: the bytes are shared.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     /// The session.
     pub session: SessionKey,
-    /// The instant that stands for its sample index on the clock that audio and video share (never in the future);
-    /// RTCP sender reports are made from it.
+    /// The time of its sample index on the clock that audio and video share (never in the future);
+    /// RTCP sender reports are derived from it.
     pub clock: Instant,
     /// Its content.
     pub media: Timed<OutgoingMedia>,
 }
 
-/// Where a session's output goes. A frame is begun only while `has_room`: what is dropped is dropped before encoding.
+/// The destination of a session's output. A frame is begun only while `has_room`, so that frames are dropped before encoding.
 pub trait Outlet: Send {
-    /// Whether one frame and its audio can be taken now.
+    /// Whether one frame and its audio can be sent now.
     fn has_room(&self) -> bool;
 
-    /// Takes one packet or frame. What is refused is lost; after a refused frame the session encodes a keyframe.
+    /// Sends one packet or frame. A refused one is lost; after a refused frame the session encodes a keyframe.
     ///
     /// # Errors
-    /// Returns it when there is no room or no receiver.
+    /// Returns the item if there is no room or no receiver.
     fn send(&mut self, outgoing: Outgoing) -> Result<(), Box<Outgoing>>;
 }
 
-/// Queue entries that a frame and its audio need.
+/// Queue entries of a frame and its audio.
 const FRAME_ROOM: usize = 4;
 
 impl Outlet for mpsc::Sender<Outgoing> {

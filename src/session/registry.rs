@@ -1,6 +1,6 @@
-//! The running sessions, and the totals of those that ended.
+//! The running sessions, and the totals of ended ones.
 //!
-//! Decides who is in. Every lookup is by id or key; the lock is held for moments, never while a session works.
+//! Decides which sessions exist. Lookups are by id or key; the lock is held for microseconds, never while a session works.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -18,7 +18,7 @@ use crate::gpu_load::Allowance;
 use crate::telemetry::{Counters, Loss, Trace};
 use crate::time::Wall;
 
-/// The running sessions, and the totals of those that ended.
+/// The running sessions, and the totals of ended ones.
 #[derive(Default)]
 pub struct SessionRegistry {
     state: Mutex<RegistryState>,
@@ -31,7 +31,7 @@ pub struct SessionRegistry {
 
 #[derive(Default)]
 struct RegistryState {
-    /// Oldest first, for keys count up.
+    /// Oldest first, because keys count up.
     sessions: BTreeMap<SessionKey, Arc<SessionHandle>>,
     keys: HashMap<Arc<str>, SessionKey>,
     next_key: u64,
@@ -56,7 +56,7 @@ impl SessionRegistry {
         state.keys.get(id).and_then(|key| state.sessions.get(key)).cloned()
     }
 
-    /// How many sessions run.
+    /// Number of running sessions.
     #[must_use]
     pub fn count(&self) -> usize {
         self.lock().sessions.len()
@@ -81,7 +81,7 @@ impl SessionRegistry {
         Some(session.meter.stats(session.summary(now)))
     }
 
-    /// The present state of every session.
+    /// The current state of every session.
     #[must_use]
     pub fn states(&self) -> Vec<SessionState> {
         self.handles().iter().map(|session| session.meter.state()).collect()
@@ -99,19 +99,19 @@ impl SessionRegistry {
         &self.viewer_counts
     }
 
-    /// How many viewers watch, in all sessions.
+    /// Number of viewers in all sessions.
     #[must_use]
     pub fn viewers(&self) -> usize {
         self.handles().iter().map(|session| session.viewers.count()).sum()
     }
 
-    /// Counts a frame that was encoded when its last viewer had just left.
+    /// Counts a frame that was encoded just after its last viewer left.
     pub fn on_undelivered_frame(&self, key: SessionKey) {
         let session = self.lock().sessions.get(&key).cloned();
         session.iter().for_each(|session| session.drop_frame(Loss::UnsentFrame));
     }
 
-    /// Everything measured since the process began, ended sessions included.
+    /// All measurements since the process started, including ended sessions.
     #[must_use]
     pub fn totals(&self) -> MeterReport {
         let sum = Meter::default();
@@ -132,12 +132,12 @@ impl SessionRegistry {
         let _ = self.trace.set(trace);
     }
 
-    /// The handles of all, oldest first.
+    /// The handles of all sessions, oldest first.
     pub(super) fn handles(&self) -> Vec<Arc<SessionHandle>> {
         self.lock().sessions.values().cloned().collect()
     }
 
-    /// Admits nobody from now on.
+    /// Admits no further session.
     pub(super) fn begin_closing(&self) {
         self.lock().admission.begin_closing();
     }
@@ -147,12 +147,12 @@ impl SessionRegistry {
         self.lock().refusal(config)
     }
 
-    /// Applies what the GPU leaves from now on.
+    /// Applies a new allowance of the GPU.
     pub(super) fn allow(&self, allowance: Allowance, reading: Freshness) {
         self.lock().admission.allow(allowance, reading);
     }
 
-    /// Admits a session, or says why not.
+    /// Admits a session, or returns why not.
     pub(super) fn admit(
         &self,
         avatar: Arc<str>,
@@ -172,7 +172,7 @@ impl SessionRegistry {
         Ok(session)
     }
 
-    /// Takes a session out; what it measured is kept in the totals.
+    /// Removes a session and adds its measurements to the totals.
     pub(super) fn remove(&self, key: SessionKey) -> Option<Arc<SessionHandle>> {
         let mut state = self.lock();
         let session = state.sessions.remove(&key)?;
@@ -183,14 +183,14 @@ impl SessionRegistry {
         Some(session)
     }
 
-    /// Takes a session out and publishes why; `None` when it is out already.
+    /// Removes a session and publishes the reason; `None` if it was removed before.
     pub(super) fn end(&self, key: SessionKey, reason: EndReason) -> Option<Arc<SessionHandle>> {
         let session = self.remove(key)?;
-        // Only now: a thread that sees the inbox ended finds the session gone.
+        // Only after removal: a thread that sees the inbox ended must not find the session.
         session.inbox.end();
         self.ends.count(reason);
         session.meter.log_end(reason, Wall.now());
-        // An error here only says that nobody listens.
+        // An error here only means that there is no subscriber.
         let _ = session.events.send(SessionEvent::Ended(reason));
         Some(session)
     }

@@ -1,4 +1,4 @@
-//! What a running session reports: its figures, its present state, and its events.
+//! The report of a running session: its figures, its current state, and its events.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -19,9 +19,9 @@ use crate::time::SampleIndex;
 /// counts once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FrameCounts {
-    /// Frames that were to be shown.
+    /// Frames that were due.
     pub due: u64,
-    /// Of these, handed to the network less than one frame after they were due.
+    /// Of these, sent less than one frame interval after they were due.
     pub on_time: u64,
     /// Of these, later than that.
     pub late: u64,
@@ -29,13 +29,13 @@ pub struct FrameCounts {
     pub dropped: u64,
 }
 
-/// Everything that is counted about one session. Shared by its worker and the network thread; locked for microseconds.
+/// All counts of one session. Shared by its worker and the network thread; locked for microseconds.
 #[derive(Debug, Default)]
 pub struct Meter {
     state: Mutex<MeterState>,
-    /// Where sent frames are traced, and under which number.
+    /// The trace of sent frames, and the session's number in it.
     trace: Option<(Trace, u64)>,
-    /// What the log lines of the session have in common.
+    /// The log span of the session.
     span: LogSpan,
     /// When the session was admitted.
     began: Option<Instant>,
@@ -69,7 +69,7 @@ struct MeterState {
 /// A frame is on time if it is sent less than this after it was due, unless [`Meter::set_frame_interval`] was called.
 const FRAME_INTERVAL: Duration = Duration::from_millis(40);
 
-/// Present values rather than counts.
+/// Current values rather than counts.
 #[derive(Clone, Copy, Debug, Default)]
 struct Latest {
     quality: Quality,
@@ -78,20 +78,20 @@ struct Latest {
     line: AudioReceiverStats,
 }
 
-/// What a [`Meter`] has measured.
+/// The measurements of a [`Meter`].
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct MeterReport {
     /// Frames.
     pub frames: FrameCounts,
-    /// From a packet of voice read to the first frame that shows it handed to the socket, in milliseconds.
+    /// From reading an audio packet to sending the first frame that shows it, in milliseconds.
     pub audio_to_frame_ms: Percentiles,
-    /// From the newest packet a frame needs to that frame handed to the socket: the same without look-ahead and slot wait.
+    /// From reading the newest packet that a frame needs to sending the frame: without look-ahead and the wait for the frame's slot.
     pub processing_ms: Percentiles,
-    /// Time that frames spent in each stage, by [`Stage::name`], in milliseconds.
+    /// Time of frames in each stage, by [`Stage::name`], in milliseconds.
     pub video_stages: BTreeMap<&'static str, Percentiles>,
-    /// The same of blocks of voice; `queue` is the wait for the picture of their moment.
+    /// The same for blocks of audio; `queue` is the wait for the frame of the same time.
     pub audio_stages: BTreeMap<&'static str, Percentiles>,
-    /// Time that the device took for the parts of the network's steps, by [`crate::telemetry::StepTimes::NAMES`]; empty on a processor.
+    /// Time of the device for the parts of inference, by [`crate::telemetry::StepTimes::NAMES`]; empty on the CPU backend.
     pub gpu: BTreeMap<&'static str, Percentiles>,
     /// Losses by [`crate::telemetry::Loss::name`].
     pub losses: BTreeMap<&'static str, u64>,
@@ -100,18 +100,18 @@ pub struct MeterReport {
     pub buckets: Buckets,
 }
 
-/// Durations by bucket, for metrics that are added up over time and machines.
+/// Durations by bucket, for metrics that are summed over time and machines.
 #[derive(Clone, Debug, Default)]
 pub struct Buckets {
-    /// Behind [`MeterReport::audio_to_frame_ms`].
+    /// Buckets of [`MeterReport::audio_to_frame_ms`].
     pub audio_to_frame: Distribution,
-    /// Behind [`MeterReport::processing_ms`].
+    /// Buckets of [`MeterReport::processing_ms`].
     pub processing: Distribution,
-    /// Behind [`MeterReport::video_stages`].
+    /// Buckets of [`MeterReport::video_stages`].
     pub video_stages: BTreeMap<&'static str, Distribution>,
-    /// Behind [`MeterReport::audio_stages`].
+    /// Buckets of [`MeterReport::audio_stages`].
     pub audio_stages: BTreeMap<&'static str, Distribution>,
-    /// Behind [`MeterReport::gpu`].
+    /// Buckets of [`MeterReport::gpu`].
     pub gpu: BTreeMap<&'static str, Distribution>,
 }
 
@@ -122,19 +122,19 @@ impl Meter {
         Self { trace: trace.map(|trace| (trace, session)), ..Self::default() }
     }
 
-    /// The same, whose lines in the log belong to `span`; the session was admitted at `began`.
+    /// The same, with the log span `span`; the session was admitted at `began`.
     #[must_use]
     pub fn logged(self, span: Span, began: Instant) -> Self {
         Self { span: LogSpan(span), began: Some(began), ..self }
     }
 
-    /// What the log lines of the session have in common: its id. Enter it while working for the session.
+    /// The log span of the session. Enter it while working for the session.
     #[must_use]
     pub fn span(&self) -> &Span {
         &self.span.0
     }
 
-    /// Logs that the session ended, with what became of its frames.
+    /// Logs the end of the session with its frame counts.
     pub(super) fn log_end(&self, reason: EndReason, now: Instant) {
         let report = self.report();
         let (frames, delay) = (report.frames, report.audio_to_frame_ms);
@@ -155,8 +155,8 @@ impl Meter {
         );
     }
 
-    /// Counts a frame that was handed to the socket; true if it was on time. Frames without audio behind them count as
-    /// frames only.
+    /// Counts a sent frame; true if it was on time. Frames without audio count only as
+    /// frames.
     pub fn frame_sent(&self, marks: &Marks, lateness: Duration) -> bool {
         let traced = self.trace.as_ref().map_or(Ok(()), |(trace, session)| trace.frame(*session, marks));
         let is_on_time = lateness < self.with(|state| state.frame_interval.unwrap_or(FRAME_INTERVAL));
@@ -179,25 +179,25 @@ impl Meter {
         is_on_time
     }
 
-    /// Counts 20 ms of audio that were handed to the socket.
+    /// Counts 20 ms of sent audio.
     pub fn audio_sent(&self, marks: &Marks) {
         self.while_open(|state| {
             marks.spans().for_each(|(stage, span)| state.audio_stages.entry(stage).or_default().record(span));
         });
     }
 
-    /// Counts a frame that is to be shown.
+    /// Counts a due frame.
     pub fn frame_due(&self) {
         self.while_open(|state| state.frames.due += 1);
     }
 
-    /// Counts a frame that will not be sent.
+    /// Counts a dropped frame.
     pub fn frame_dropped(&self) {
         self.while_open(|state| state.frames.dropped += 1);
     }
 
-    /// The session is over: frames not sent yet count as dropped, and nothing is counted from now on. So in the end every
-    /// frame that was due is on time, late or dropped.
+    /// Ends the session: unsent frames count as dropped, and nothing is counted from now on. So every due frame ends up on
+    /// time, late or dropped.
     pub fn close(&self) {
         self.while_open(|state| {
             let on_the_way = state.frames.on_the_way();
@@ -212,19 +212,19 @@ impl Meter {
         self.with(|state| std::mem::take(&mut state.recent).percentiles())
     }
 
-    /// Time from one frame of the session to the next: a frame is on time if it is sent less than this after it was due.
+    /// Sets the frame interval: a frame is on time if it is sent less than this after it was due.
     pub(super) fn set_frame_interval(&self, interval: Duration) {
         self.with(|state| state.frame_interval = Some(interval));
     }
 
-    /// Notes what is true now.
+    /// Sets the current values.
     pub(super) fn note(&self, quality: Quality, look_ahead_samples: u64, line: AudioReceiverStats) {
         self.with(|state| {
             state.latest = Latest { quality, look_ahead_samples, line, ..state.latest };
         });
     }
 
-    /// Notes whether the avatar speaks.
+    /// Sets whether the avatar speaks.
     pub(super) fn note_speaking(&self, change: Speaking) {
         self.with(|state| state.latest.is_speaking = matches!(change, Speaking::Started(_)));
     }
@@ -235,13 +235,13 @@ impl Meter {
         self.with(|state| state.latest.is_speaking)
     }
 
-    /// Everything about the session that `summary` names.
+    /// The full report of the session of `summary`.
     #[must_use]
     pub fn stats(&self, summary: SessionSummary) -> SessionStats {
         SessionStats { summary, meter: self.report(), state: self.state() }
     }
 
-    /// What is true of the session now.
+    /// The current state.
     #[must_use]
     pub fn state(&self) -> SessionState {
         let latest = self.with(|state| state.latest);
@@ -258,7 +258,7 @@ impl Meter {
         self.with(|state| state.losses.add(losses));
     }
 
-    /// Everything so far.
+    /// All measurements so far.
     #[must_use]
     pub fn report(&self) -> MeterReport {
         self.with(|state| MeterReport {
@@ -273,7 +273,7 @@ impl Meter {
         })
     }
 
-    /// Adds all that was measured here to the totals of the process.
+    /// Adds all measurements to the totals of the process.
     pub fn merge_into(&self, totals: &Self) {
         self.with(|mine| totals.with(|sum| sum.add(mine)));
     }
@@ -283,7 +283,7 @@ impl Meter {
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut MeterState) -> T) -> T {
-        // A poisoned meter only means that a reader of numbers died: the numbers are still whole.
+        // A poisoned meter only means that a reader of numbers panicked: the numbers are still consistent.
         change(&mut self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 }
@@ -326,7 +326,7 @@ impl MeterState {
 }
 
 impl FrameCounts {
-    /// Frames of which it is not known yet what becomes of them.
+    /// Frames that are due and neither sent nor dropped yet.
     fn on_the_way(self) -> u64 {
         self.due.saturating_sub(self.on_time + self.late + self.dropped)
     }
@@ -347,9 +347,9 @@ pub struct SessionSummary {
     pub id: String,
     /// Its avatar.
     pub avatar: String,
-    /// How its pictures are coded.
+    /// Its video codec.
     pub codec: VideoCodec,
-    /// Seconds since it began.
+    /// Its age in seconds.
     pub age_s: f64,
     /// Whether the avatar speaks now.
     pub is_speaking: bool,
@@ -357,25 +357,25 @@ pub struct SessionSummary {
     pub options: SessionLimits,
     /// What ends it besides a request.
     pub lifetime: SessionLifetime,
-    /// How many watch it, its creator included.
+    /// Number of viewers, including its creator.
     pub viewer_count: usize,
 }
 
 /// A session in full, as `GET /v1/sessions/{id}/stats` returns it.
 #[derive(Clone, Debug, Serialize)]
 pub struct SessionStats {
-    /// Who.
+    /// Its summary.
     #[serde(flatten)]
     pub summary: SessionSummary,
-    /// What was measured since it began.
+    /// Measurements since it began.
     #[serde(flatten)]
     pub meter: MeterReport,
-    /// What is true now.
+    /// Its current state.
     #[serde(flatten)]
     pub state: SessionState,
 }
 
-/// What is true of a session now, looked at once a second.
+/// The current state of a session, updated once a second.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct SessionState {
     /// The last second.
@@ -384,7 +384,7 @@ pub struct SessionState {
     pub look_ahead_ms: f64,
     /// Depth of the jitter buffer in milliseconds.
     pub jitter_buffer_ms: f64,
-    /// Drift of the sender's clock against ours in parts per million.
+    /// Drift of the sender's clock relative to the server's in parts per million.
     pub clock_drift_ppm: f64,
 }
 
@@ -394,7 +394,7 @@ mod tests {
     use crate::time::Wall;
 
     #[test]
-    fn every_frame_that_was_due_is_in_the_end_on_time_late_or_dropped() {
+    fn every_due_frame_ends_up_on_time_late_or_dropped() {
         let meter = Meter::default();
         (0..10).for_each(|_| meter.frame_due());
         meter.frame_sent(&Marks::default(), Duration::from_millis(39));
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_its_trace_has_no_room_for_is_counted() {
+    fn a_frame_dropped_by_a_full_trace_is_counted() {
         let (trace, reader) = Trace::new();
         let meter = Meter::traced(Some(trace), 1);
         drop(reader);
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_of_voice_is_split_by_its_own_marks() {
+    fn audio_stages_follow_the_marks_of_audio() {
         let (meter, start) = (Meter::default(), Wall.now());
         let mut marks = Marks::default();
         for (stage, ms) in [

@@ -1,6 +1,6 @@
-//! The worker threads: they tick the sessions, the one with the earliest deadline first.
+//! The worker threads, which tick the sessions, earliest deadline first.
 //!
-//! A session is owned by the queue or by the worker that ticks it, never by both, so nothing locks a session.
+//! A session is owned by the queue or by the worker that ticks it, never by both, so no session is locked.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,22 +14,22 @@ use super::outlet::SessionKey;
 use super::session::Session;
 use crate::time::Wall;
 
-/// Called on a worker's thread when it dropped a session.
+/// Called on the worker's thread after it dropped a session.
 pub(super) type OnStop = Box<dyn Fn(SessionKey, StopCause) + Send + Sync>;
 
 /// Why a worker dropped a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StopCause {
-    /// It was asked to end.
+    /// It was requested to end.
     Asked,
-    /// The engine lost its state.
+    /// The inference engine lost its state.
     EngineLost,
-    /// It panicked: our bug. The session ends, the process does not.
+    /// It panicked, a bug in visage. The session ends, the process does not.
     Panicked,
 }
 
 impl StopCause {
-    /// The reason that is reported.
+    /// The reported reason.
     pub(super) fn reason(self) -> EndReason {
         match self {
             Self::Asked => EndReason::Deleted,
@@ -45,7 +45,7 @@ pub(super) struct Scheduler {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// Bounded by admission: one entry for each session.
+/// Bounded by admission: one entry per session.
 struct Queue {
     state: Mutex<QueueState>,
     changed: Condvar,
@@ -77,12 +77,12 @@ impl Scheduler {
         Ok(Self { queue, threads: Mutex::new(threads) })
     }
 
-    /// Adds a session; it is ticked from now on until it ends.
+    /// Adds a session, which is ticked until it ends.
     pub(super) fn add(&self, key: SessionKey, session: Box<Session>) {
         self.queue.push(key, session);
     }
 
-    /// Ends the threads and waits for them.
+    /// Stops the threads and waits for them.
     pub(super) fn close(&self) {
         self.queue.lock().is_closed = true;
         self.queue.changed.notify_all();
@@ -107,7 +107,7 @@ impl Queue {
         }
     }
 
-    /// Waits for the session that is due first; `None` when closed.
+    /// Waits for the session with the earliest deadline; `None` when closed.
     fn next(&self) -> Option<Due> {
         let mut state = self.lock();
         loop {

@@ -1,11 +1,11 @@
-//! One session at work: audio in, audio and video out in step.
+//! A running session: audio in, audio and video out in sync.
 //!
-//! A state machine: time is given, nothing here waits. A tick follows the path of the audio: commands, packets, receiver,
+//! A state machine: time is an argument, nothing waits. A tick follows the path of the audio: commands, packets, receiver,
 //! animator, audio out, video out. Audio does not wait for its frame to be computed.
 //!
 //! A frame that the animator has not finished when it is due stays pending and is polled again. It is dropped, and counted
-//! as [`Loss::LateFrame`], when the next frame is due: a window that comes late loses the frames whose time has passed and
-//! shows the rest in step. Frames are dropped before they are encoded, never after.
+//! as [`Loss::LateFrame`], when the next frame is due: a late window loses the frames whose time has passed and
+//! shows the rest in sync. Frames are dropped before they are encoded, never after.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,23 +31,23 @@ use crate::time::{SampleIndex, Wall};
 /// Pause before a pending frame is polled again. A step of the portrait network takes 0.3 to 1 ms on a GPU.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// What a session is made of.
+/// The parts of a session.
 pub struct SessionParts {
-    /// Its number.
+    /// Its key.
     pub key: SessionKey,
     /// Its input queue.
     pub inbox: Inbox,
-    /// Where its output goes.
+    /// The destination of its output.
     pub outlet: Box<dyn Outlet>,
     /// Its avatar.
     pub animator: Box<dyn Animator>,
     /// Its video encoder.
     pub encoder: Box<dyn VideoEncoder>,
-    /// A frame of the size that the animator writes.
+    /// A frame buffer of the size that the animator writes.
     pub canvas: VideoFrame,
-    /// What is measured.
+    /// Its measurements.
     pub meter: Arc<Meter>,
-    /// Where its events go.
+    /// The channel of its events.
     pub events: broadcast::Sender<SessionEvent>,
 }
 
@@ -56,7 +56,7 @@ pub struct SessionParts {
 #[error("cannot start the session: {0}")]
 pub struct SessionError(#[from] CodecError);
 
-/// One session at work.
+/// A running session.
 pub struct Session {
     key: SessionKey,
     inbox: Inbox,
@@ -65,17 +65,17 @@ pub struct Session {
     receiver: AudioReceiver<OpusDecoder>,
     speech: Option<SpeechSource>,
     utterance: Utterance,
-    /// End of the audio that the animator has.
+    /// End of the audio pushed to the animator.
     pushed: SampleIndex,
     audio: AudioOut,
     video: VideoOut,
     tally: Tally,
-    /// When the pending frame is polled again.
+    /// When the pending frame is polled next.
     poll_at: Option<Instant>,
     is_lost: bool,
 }
 
-/// The instants of one tick of the receiver.
+/// The times of one tick of the receiver.
 #[derive(Clone, Copy)]
 struct Tick {
     /// End of the audio pushed so far.
@@ -88,7 +88,7 @@ struct Tick {
 }
 
 impl Tick {
-    /// The instant that stands for `at`.
+    /// The time of sample `at` on the shared clock.
     fn clock_of(&self, at: SampleIndex) -> Instant {
         let before = SampleIndex(self.pushed.samples_since(at)).since_start();
         self.due.checked_sub(before).unwrap_or(self.due)
@@ -121,12 +121,12 @@ impl Session {
         })
     }
 
-    /// Sends no audio from now on, only video.
+    /// Mutes the audio output; only video is sent.
     pub fn mute_audio(&mut self) {
         self.audio.mute();
     }
 
-    /// What the log lines of the session have in common.
+    /// The log span of the session.
     #[must_use]
     pub fn span(&self) -> &tracing::Span {
         self.tally.meter.span()
@@ -139,7 +139,7 @@ impl Session {
         self.poll_at.map_or(block, |poll| poll.min(block))
     }
 
-    /// Whether a frame is due that the animator has not finished.
+    /// Whether a due frame is pending because the animator has not finished it.
     #[must_use]
     pub fn has_pending_frame(&self) -> bool {
         self.video.pending.is_some()
@@ -151,13 +151,13 @@ impl Session {
         self.inbox.has_ended()
     }
 
-    /// Whether the device lost the session's state, so that the session cannot go on.
+    /// Whether the device lost the session's state, so that it cannot continue.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.is_lost
     }
 
-    /// Does what is due at `now`: one block of 20 ms, or, before the next block is due, another look at a pending frame.
+    /// Does what is due at `now`: one block of 20 ms, or, before the next block is due, another poll of a pending frame.
     pub fn tick(&mut self, now: Instant, wall: Wall) {
         if now < self.receiver.next_tick() {
             self.poll_frame(now, wall);
@@ -197,7 +197,7 @@ impl Session {
         }
     }
 
-    /// Discards everything older than `utterance`: speech not yet spoken, audio not yet sent, frames not yet shown.
+    /// Discards everything older than `utterance`: unspoken speech, unsent audio, unsent frames.
     fn begin_utterance(&mut self, utterance: Utterance, source: Option<SpeechSource>) {
         self.utterance = utterance;
         if let Some(event) = self.speech.take().and_then(SpeechSource::interrupt) {
@@ -212,14 +212,14 @@ impl Session {
         self.audio.begin_utterance(utterance, &mut self.tally.losses);
         self.animator.reset();
         if let Some(frame) = &mut self.video.pending {
-            // It no longer shows the packets that it was stamped with.
+            // It no longer shows the packets of its stamps.
             frame.marks = Marks::default();
             frame.marks.stamp(Stage::PlayoutDue, frame.due);
         }
     }
 
-    /// Replaces the avatar. With a longer look-ahead audio and video pause until it is filled; with a shorter one, what is
-    /// overdue is dropped.
+    /// Swaps the avatar. With a longer look-ahead audio and video pause until it is filled; with a shorter one, overdue
+    /// audio is dropped.
     fn swap_avatar(&mut self, animator: Box<dyn Animator>) {
         let cadence = animator.cadence();
         self.animator = animator;
@@ -300,7 +300,7 @@ impl Session {
         }
     }
 
-    /// A frame is the first to show the audio since the frame before it; the oldest packet of that audio counts.
+    /// A frame is the first to show the audio since the previous frame; its oldest packet counts.
     fn first_marks(&self, at: SampleIndex, tick: &Tick) -> Marks {
         let mut marks = Marks::default();
         let oldest = self.audio.arrivals.of(at - BLOCK_SPEECH_SAMPLES as u64);
@@ -313,7 +313,7 @@ impl Session {
         marks
     }
 
-    /// Sends the pending frame if it is computed, drops it if it is too late, polls it again later otherwise.
+    /// Sends the pending frame if it is computed, drops it if it is too late, otherwise polls it again later.
     fn poll_frame(&mut self, now: Instant, wall: Wall) {
         self.poll_at = None;
         let Some(mut frame) = self.video.pending.take() else { return };
@@ -336,7 +336,7 @@ impl Session {
         }
     }
 
-    /// Why a frame is not started: it would come too late, or there is no room for it.
+    /// Why a frame is not started: it would be late, or there is no room for it.
     fn drop_reason(&self, lateness: Duration) -> Option<Loss> {
         if lateness > self.video.patience() {
             Some(Loss::LateFrame)

@@ -1,7 +1,7 @@
-//! The session service: creates sessions and ends them, and lets viewers in and out.
+//! The session service: creates and ends sessions, and admits viewers.
 //!
-//! Decides what a request for a session comes to, and what the leaving of a viewer means for its session. Which sessions
-//! run is the registry's, when they run the scheduler's, what the GPU leaves the monitor's.
+//! Decides how a request for a session is fulfilled, and what the end of a viewer means for its session. The registry decides
+//! which sessions exist, the scheduler when they run, the monitor what the GPU allows.
 
 use std::io;
 use std::sync::Arc;
@@ -25,19 +25,19 @@ use crate::media::{FrameSize, VideoFrame};
 use crate::model::{AvatarInfo, ModelError, Pack, Still};
 use crate::time::Wall;
 
-/// Why a running session did not take a command.
+/// Why a running session refused a command.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum CommandError {
     /// There is no such session.
     #[error("there is no session \"{id}\"")]
     NoSession {
-        /// The id asked for.
+        /// The requested id.
         id: String,
     },
-    /// It has too many commands waiting.
+    /// Its command queue is full.
     #[error(transparent)]
     Busy(#[from] super::inbox::CommandQueueFull),
-    /// The avatar cannot take over.
+    /// The avatar cannot be used.
     #[error(transparent)]
     Avatar(#[from] AdmitError),
 }
@@ -53,7 +53,7 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// A service without sessions, for the avatars of `pack`.
+    /// A service without sessions, with the avatars of `pack`.
     ///
     /// # Errors
     /// If a worker thread cannot be started.
@@ -64,10 +64,10 @@ impl Sessions {
         Ok(Arc::new(Self { config, avatars: Avatars::new(pack), registry, gpu, scheduler, wall }))
     }
 
-    /// Creates a session and runs it from now on; its output goes to `outlet`. It has no viewer yet.
+    /// Creates a session and runs it; its output goes to `outlet`. It has no viewer yet.
     ///
     /// # Errors
-    /// If no further session is admitted, or the avatar is unknown or broken.
+    /// If the session is not admitted, or the avatar is unknown or broken.
     pub fn start(&self, request: &SessionRequest, outlet: Box<dyn Outlet>) -> Result<Arc<SessionHandle>, AdmitError> {
         let (handle, session) = self.create(request, outlet, self.wall.now())?;
         handle.meter.span().in_scope(|| {
@@ -79,7 +79,7 @@ impl Sessions {
         Ok(handle)
     }
 
-    /// As [`Sessions::start`], but the session, which begins at `now`, is the caller's to tick.
+    /// As [`Sessions::start`], but the caller ticks the session, which begins at `now`.
     ///
     /// # Errors
     /// As for [`Sessions::start`].
@@ -127,10 +127,10 @@ impl Sessions {
         Ok(session)
     }
 
-    /// Lets a viewer into a running session.
+    /// Adds a viewer to a running session.
     ///
     /// # Errors
-    /// If there is no such session, it has as many viewers as it may have, or the microphone asked for is taken.
+    /// If the session does not exist, its viewer slots are in use, or the requested microphone is taken.
     pub fn join(&self, id: &str, role: ViewerRole, now: Instant) -> Result<ViewerHandle, ViewerError> {
         let session = self.find(id).ok_or(ViewerError::NoSession)?;
         let joined = Viewers::join(&session, role, now);
@@ -138,8 +138,8 @@ impl Sessions {
         joined
     }
 
-    /// A viewer's connection ended for `reason`; so does its session, if its lifetime says so. Does nothing for a viewer
-    /// that left before.
+    /// Removes a viewer whose connection ended for `reason`, and ends its session if the lifetime says so. Does nothing for a
+    /// viewer that was removed before.
     pub fn leave(&self, viewer: &ViewerHandle, reason: EndReason) {
         let session = &viewer.session;
         let Some(left) = session.viewers.leave(viewer.key()) else { return };
@@ -157,7 +157,7 @@ impl Sessions {
     /// Swaps the avatar of a running session. Loads files on the caller's thread.
     ///
     /// # Errors
-    /// If there is no such session or avatar.
+    /// If the session or the avatar does not exist.
     pub fn swap_avatar(&self, id: &str, avatar: &str) -> Result<(), CommandError> {
         let session = self.find(id).ok_or_else(|| CommandError::NoSession { id: id.to_owned() })?;
         let avatar = self.avatars.resolve(Some(avatar))?;
@@ -167,7 +167,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// Ends a session; true if there was one. Its inbox `has_ended` from now on, and its worker drops it.
+    /// Ends a session; true if it existed. Its inbox `has_ended` from now on, and its worker drops it.
     pub fn end(&self, id: &str, reason: EndReason) -> bool {
         self.find(id).is_some_and(|session| self.registry.end(session.key, reason).is_some())
     }
@@ -190,13 +190,13 @@ impl Sessions {
         &self.gpu
     }
 
-    /// Why a session would be refused now, whatever it asks for; `None` when it would be admitted.
+    /// Why any session would be refused now; `None` if one would be admitted.
     #[must_use]
     pub fn refusal(&self) -> Option<AdmitError> {
         self.avatars.refusal().or_else(|| self.registry.refusal(&self.config))
     }
 
-    /// The size of the server.
+    /// The server's capacity.
     #[must_use]
     pub fn config(&self) -> SessionsConfig {
         self.config
@@ -208,15 +208,15 @@ impl Sessions {
         self.avatars.pack().avatars()
     }
 
-    /// The avatar at rest, `side_px` square.
+    /// The still image of an avatar, `side_px` square.
     ///
     /// # Errors
-    /// If there is no such avatar, or it is broken.
+    /// If the avatar does not exist or is broken.
     pub fn still(&self, avatar: &str, side_px: u32) -> Result<Still, ModelError> {
         self.avatars.pack().still(avatar, side_px)
     }
 
-    /// Admits nobody from now on.
+    /// Admits no further session.
     pub fn begin_closing(&self) {
         self.registry.begin_closing();
     }
@@ -232,12 +232,12 @@ impl Sessions {
     }
 }
 
-/// What happens when a worker dropped a session.
+/// Called when a worker dropped a session.
 fn on_stop(registry: &Arc<SessionRegistry>) -> OnStop {
     let registry = Arc::clone(registry);
     Box::new(move |key, cause| {
         let is_broken = cause == StopCause::Panicked;
-        // A session that was asked to end is out already, and counted.
+        // A session that was requested to end is removed and counted already.
         if let Some(session) = registry.end(key, cause.reason()).filter(|_| is_broken) {
             tracing::error!(session = %session.id, "a session panicked (a bug in visage) and was ended");
         }

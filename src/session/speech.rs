@@ -1,7 +1,7 @@
-//! A speech source: sound that a session speaks instead of the microphone, as a bounded queue with an end mark.
+//! A speech source: audio that a session speaks in place of the microphone, as a bounded queue with an end mark.
 //!
-//! Decides the bound, what stands in while the producer is late, and when a producer counts as stalled. Does not know who
-//! fills the queue: an uploaded file, a streaming body, a socket, text to speech.
+//! Decides the bound, what replaces audio of a late producer, and when a producer counts as stalled. Does not know the
+//! producer: an uploaded file, a streaming body, a socket, text to speech.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,65 +14,65 @@ use tokio::sync::{mpsc, watch};
 use super::event::SessionEvent;
 use crate::media::{BLOCK_MS, PcmBlock, Utterance};
 
-/// The most blocks that wait to be spoken: 2 s. A producer that is faster waits.
+/// Maximum number of queued blocks: 2 s. A faster producer waits.
 pub const SPEECH_QUEUE_BLOCKS: usize = 100;
-/// A source that gives nothing for this long is given up.
+/// A source that gives nothing for this long is abandoned.
 pub const SPEECH_STALL: Duration = Duration::from_secs(10);
 
 const STALL_BLOCKS: u64 = SPEECH_STALL.as_millis() as u64 / BLOCK_MS;
-/// The part of a block over which sound fades at a gap, so that it does not click: 5 ms.
+/// Length of the fade at a gap, which avoids a click: 5 ms.
 const FADE_PARTS: usize = 4;
 
-/// How far a source is.
+/// The state of a source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpeechState {
-    /// Nothing of it was spoken yet.
+    /// It has not started.
     #[default]
     Waiting,
     /// It is being spoken.
     Speaking,
-    /// All of it was spoken.
+    /// It was spoken completely.
     Finished,
-    /// All that came was spoken, but the producer broke off before its end mark.
+    /// Everything that arrived was spoken, but the producer ended without an end mark.
     Truncated,
-    /// A newer utterance, a stop or the end of the session cut it short.
+    /// A newer utterance, an interrupt or the end of the session cut it short.
     Interrupted,
     /// The producer gave nothing for [`SPEECH_STALL`].
     Stalled,
 }
 
 impl SpeechState {
-    /// Whether nothing more of it will be spoken.
+    /// Whether it has ended.
     #[must_use]
     pub fn is_over(self) -> bool {
         !matches!(self, Self::Waiting | Self::Speaking)
     }
 }
 
-/// How far a source is, and how much of it was spoken.
+/// The state of a source, and how much of it was spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpeechProgress {
-    /// How far it is.
+    /// Its state.
     pub state: SpeechState,
-    /// How many blocks of 20 ms were spoken.
+    /// Number of spoken blocks of 20 ms.
     pub spoken_blocks: u64,
 }
 
 impl SpeechProgress {
-    /// How much was spoken, in milliseconds.
+    /// Spoken duration in milliseconds.
     #[must_use]
     pub fn spoken_ms(&self) -> u64 {
         self.spoken_blocks * BLOCK_MS
     }
 }
 
-/// The session takes no more of this source: it was interrupted, or the session ended.
+/// The session accepts no more of this source: it was interrupted, or the session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the session no longer speaks this")]
 pub struct SpeechClosed;
 
-/// An empty queue: the end that a producer fills, and the end that a session speaks from.
+/// An empty queue: the end for the producer, and the end for the session.
 #[must_use]
 pub fn speech_queue() -> (SpeechSink, SpeechSource) {
     let (sender, blocks) = mpsc::channel(SPEECH_QUEUE_BLOCKS);
@@ -91,7 +91,7 @@ pub fn speech_queue() -> (SpeechSink, SpeechSource) {
     (sink, source)
 }
 
-/// The producer's end of a speech source. Dropping it without [`SpeechSink::finish`] means that the sound broke off.
+/// The producer's end of a speech source. Dropping it without [`SpeechSink::finish`] means that the audio is incomplete.
 #[derive(Debug)]
 pub struct SpeechSink {
     blocks: mpsc::Sender<PcmBlock>,
@@ -103,23 +103,23 @@ impl SpeechSink {
     /// Adds a block; waits while the queue is full.
     ///
     /// # Errors
-    /// If the session takes no more of it.
+    /// If the session accepts no more of it.
     pub async fn push(&self, block: PcmBlock) -> Result<(), SpeechClosed> {
         self.blocks.send(block).await.map_err(|_closed| SpeechClosed)
     }
 
-    /// As [`SpeechSink::push`], for a thread outside of the async runtime.
+    /// As [`SpeechSink::push`], for a thread outside the async runtime.
     ///
     /// # Errors
-    /// If the session takes no more of it.
+    /// If the session accepts no more of it.
     pub fn blocking_push(&self, block: PcmBlock) -> Result<(), SpeechClosed> {
         self.blocks.blocking_send(block).map_err(|_closed| SpeechClosed)
     }
 
-    /// Adds a block if there is room now; else gives it back.
+    /// Adds a block if there is room; otherwise returns it.
     ///
     /// # Errors
-    /// If the session takes no more of it.
+    /// If the session accepts no more of it.
     pub fn try_push(&self, block: PcmBlock) -> Result<Option<PcmBlock>, SpeechClosed> {
         match self.blocks.try_send(block) {
             Ok(()) => Ok(None),
@@ -128,18 +128,18 @@ impl SpeechSink {
         }
     }
 
-    /// Sets the end mark: what was pushed is all of it.
+    /// Sets the end mark: the audio is complete.
     pub fn finish(self) {
         self.is_complete.store(true, Ordering::Release);
     }
 
-    /// Blocks that wait to be spoken.
+    /// Number of queued blocks.
     #[must_use]
     pub fn queued_blocks(&self) -> usize {
         self.blocks.max_capacity() - self.blocks.capacity()
     }
 
-    /// How far the session is with it; also after this end was dropped.
+    /// The progress of the session; valid after this end was dropped as well.
     #[must_use]
     pub fn progress(&self) -> watch::Receiver<SpeechProgress> {
         self.progress.clone()
@@ -153,20 +153,20 @@ pub struct SpeechSource {
     is_complete: Arc<AtomicBool>,
     report: watch::Sender<SpeechProgress>,
     utterance: Utterance,
-    /// Blocks of silence since the last block of sound.
+    /// Blocks of silence since the last block of audio.
     missing_blocks: u64,
-    /// The last samples that were spoken, at 16 and 48 kHz: a gap fades from them.
+    /// The last spoken samples, at 16 and 48 kHz: a gap fades out from them.
     last: (f32, f32),
     event: Option<SessionEvent>,
 }
 
 impl SpeechSource {
-    /// The session speaks this from now on, as `utterance`.
+    /// Starts to speak it as `utterance`.
     pub(super) fn begin(&mut self, utterance: Utterance) {
         self.utterance = utterance;
     }
 
-    /// The next 20 ms: silence while the producer is late, `None` when it is over.
+    /// The next 20 ms: silence while the producer is late, `None` at the end.
     pub(super) fn next_block(&mut self) -> Option<PcmBlock> {
         match self.blocks.try_recv() {
             Ok(block) => Some(self.spoken(block)),
@@ -179,7 +179,7 @@ impl SpeechSource {
         }
     }
 
-    /// The next 20 ms that a producer pushed; waits for it.
+    /// The next 20 ms from the producer; waits for it.
     #[cfg(test)]
     pub fn blocking_next_block(&mut self) -> Option<PcmBlock> {
         self.blocks.blocking_recv()
@@ -190,12 +190,12 @@ impl SpeechSource {
         self.missing_blocks > 0
     }
 
-    /// What happened since the last call.
+    /// Events since the last call.
     pub(super) fn take_event(&mut self) -> Option<SessionEvent> {
         self.event.take()
     }
 
-    /// Cuts it short: the event that says so.
+    /// Interrupts it and returns the event.
     pub(super) fn interrupt(mut self) -> Option<SessionEvent> {
         self.over(SpeechState::Interrupted);
         self.event.take()
@@ -252,7 +252,7 @@ fn fade_in(samples: &mut [f32]) {
     samples[..length].iter_mut().enumerate().for_each(|(n, sample)| *sample *= n as f32 / length as f32);
 }
 
-/// From `last` to silence.
+/// A fade from `last` to silence.
 fn fade_out(samples: &mut [f32], last: f32) {
     let length = samples.len() / FADE_PARTS;
     samples[..length].iter_mut().enumerate().for_each(|(n, sample)| *sample = last * (1.0 - n as f32 / length as f32));
@@ -277,16 +277,16 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_holds_two_seconds_and_gives_the_rest_back() {
+    fn the_queue_holds_two_seconds_and_returns_further_blocks() {
         let (sink, mut source) = speech_queue();
         let taken = (0..300).filter(|_| sink.try_push(tone(0.5)).expect("open").is_none()).count();
         assert_eq!((taken, sink.queued_blocks()), (SPEECH_QUEUE_BLOCKS, SPEECH_QUEUE_BLOCKS));
         assert!(source.next_block().is_some());
-        assert_eq!(sink.try_push(tone(0.5)), Ok(None), "a block spoken makes room for one");
+        assert_eq!(sink.try_push(tone(0.5)), Ok(None), "a spoken block makes room for another");
     }
 
     #[test]
-    fn the_end_mark_distinguishes_a_complete_sound_from_an_aborted_one() {
+    fn the_end_mark_distinguishes_complete_from_aborted_audio() {
         for (is_whole, outcome) in [(true, SpeechState::Finished), (false, SpeechState::Truncated)] {
             let (sink, mut source) = speech_queue();
             let progress = sink.progress();
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_producer_gives_silence_without_a_click_and_after_ten_seconds_is_given_up() {
+    fn a_late_producer_gives_silence_without_a_click_and_is_abandoned_after_ten_seconds() {
         let (sink, mut source) = speech_queue();
         sink.try_push(tone(0.5)).expect("open");
         source.next_block();
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_producer_sees_that_its_sound_was_interrupted() {
+    fn a_producer_sees_that_its_audio_was_interrupted() {
         let (sink, source) = speech_queue();
         let interrupted = source.interrupt();
         assert!(

@@ -1,4 +1,4 @@
-//! What a session counts and publishes: losses, the figures of each second, and events.
+//! Counters and published figures of a session: losses, the figures of each second, and events.
 //!
 //! Decides when figures are published. Does not decide what is lost.
 
@@ -21,7 +21,7 @@ pub(super) struct Tally {
     second: Second,
 }
 
-/// Counts of the running second, for the quality event.
+/// Counts of the current second, for the quality event.
 #[derive(Debug, Default)]
 struct Second {
     began: Option<SampleIndex>,
@@ -78,7 +78,7 @@ impl Tally {
     }
 
     pub(super) fn publish(&self, event: SessionEvent) {
-        // An error only says that nobody subscribes.
+        // An error only means that there is no subscriber.
         let _ = self.events.send(event);
     }
 }

@@ -11,8 +11,8 @@ use crate::model::Cadence;
 use crate::telemetry::Marks;
 use crate::time::{SPEECH_HZ, SampleIndex};
 
-/// Least distance between two keyframes that were requested, in samples of the timeline: a request that is repeated
-/// before the first keyframe can have arrived would only fill the link.
+/// Minimum distance between two requested keyframes, in samples of the timeline: a request repeated
+/// before the first keyframe can have arrived would only load the link.
 const KEYFRAME_GAP: u64 = SPEECH_HZ as u64 * 3 / 10;
 
 /// The frames of a cadence, in order.
@@ -39,7 +39,7 @@ impl FrameSchedule {
         is_due.then_some(at)
     }
 
-    /// Goes on with another cadence: no frame twice, and none that would be overdue at once.
+    /// Continues with another cadence: no frame twice, and none that would be overdue at once.
     pub(super) fn switch_to(&mut self, cadence: Cadence, pushed: SampleIndex) {
         let from = self.cadence.frame_time(self.next);
         // Frames before this time are due already.
@@ -48,7 +48,7 @@ impl FrameSchedule {
     }
 }
 
-/// A frame whose time has come and that is not encoded yet.
+/// A due frame that is not encoded yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DueFrame {
     /// Its time.
@@ -78,7 +78,7 @@ impl Keyframes {
 /// Encoder, canvas and frame size of one session.
 pub(super) struct VideoOut {
     pub schedule: FrameSchedule,
-    /// The frame that the animator has not finished yet: at most one, because the next one replaces it.
+    /// The frame that the animator has not finished: at most one, because the next one replaces it.
     pub pending: Option<DueFrame>,
     pub canvas: VideoFrame,
     ladder: ResolutionLadder,
@@ -100,7 +100,7 @@ impl VideoOut {
         }
     }
 
-    /// Aims at another bitrate.
+    /// Sets the target bitrate.
     pub(super) fn set_bitrate(&mut self, bits_per_second: u32) {
         self.ladder.set_bitrate(bits_per_second);
         self.encoder.set_bitrate(bits_per_second);
@@ -115,12 +115,12 @@ impl VideoOut {
         self.ladder.size().width() as u32
     }
 
-    /// Encodes a keyframe soon: a receiver cannot decode without one.
+    /// Requests a keyframe, for a receiver that cannot decode without one.
     pub(super) fn request_keyframe(&mut self) {
         self.keyframes.wanted = FrameKind::Key;
     }
 
-    /// Encodes the next frame as a keyframe: an encoded frame was lost, so that no later one can be decoded.
+    /// Makes the next frame a keyframe: an encoded frame was lost, so that no later one can be decoded.
     pub(super) fn on_frame_lost(&mut self) {
         self.keyframes = Keyframes { wanted: FrameKind::Key, last: None };
     }
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_switch_no_frame_comes_twice_and_none_is_overdue() {
+    fn after_a_change_of_cadence_no_frame_is_repeated_or_overdue() {
         let mut schedule = FrameSchedule::new(cadence(25, 32_000));
         assert_eq!(due(&mut schedule, 33_280), [0, 640, 1280]);
         schedule.switch_to(cadence(25, 1280), SampleIndex(33_280));

@@ -1,4 +1,4 @@
-//! How many viewers joined, were refused and left, by reason.
+//! Counts of viewers that joined, were refused and left, by reason.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,7 +8,7 @@ use super::ViewerError;
 /// Names of refusals in metrics.
 const REFUSALS: [&str; 3] = ["no_session", "viewers_full", "microphone_taken"];
 
-/// How many viewers joined, were refused and left since the process began.
+/// Counts of viewers since the process started.
 #[derive(Debug, Default)]
 pub struct ViewerCounts {
     joined: AtomicU64,

@@ -1,8 +1,8 @@
-//! The viewers of a session: who is connected, who owns the microphone, and what all of them together ask of the encoder.
+//! The viewers of a session: who is connected, who owns the microphone, and their combined requests to the encoder.
 //!
-//! A session is encoded once and sent to every viewer. So what viewers ask for meets here: keyframe requests are
-//! coalesced ([`keyframes`]), bitrate targets are combined ([`target`]), and a frame is held back only for viewers that
-//! count fully. Knows no network: a viewer is whatever holds a [`ViewerHandle`].
+//! A session is encoded once and sent to every viewer, so the viewers' requests are combined here: keyframe requests are
+//! coalesced ([`keyframes`]), bitrate targets are combined ([`target`]), and a frame is skipped for the whole session only for
+//! its leader. Knows no network: a viewer is whatever holds a [`ViewerHandle`].
 
 mod counts;
 mod keyframes;
@@ -26,22 +26,22 @@ use super::handle::SessionHandle;
 use super::inbox::{Backlog, Inbox};
 use crate::codec::FrameKind;
 
-/// While so many frames of a viewer wait in its pacer it gets no further one: each would only arrive later.
+/// Maximum number of a viewer's frames in its pacer: further ones would only arrive later.
 pub const MAX_UNSENT_FRAMES: usize = 2;
 
 /// Why a viewer cannot join.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ViewerError {
-    /// There is no such session.
+    /// The session does not exist.
     #[error("there is no session with this id")]
     NoSession,
-    /// The session has as many viewers as it may have.
+    /// The viewer slots of the session are in use.
     #[error("all {limit} viewer slots of the session are in use")]
     Full {
         /// Viewer slots of one session.
         limit: usize,
     },
-    /// Somebody else has the microphone.
+    /// Another viewer has the microphone.
     #[error("another viewer of the session has the microphone")]
     MicrophoneTaken,
 }
@@ -69,18 +69,18 @@ pub struct Viewers {
 #[derive(Debug, Default)]
 struct ViewersState {
     viewers: BTreeMap<ViewerKey, Arc<Viewer>>,
-    /// What each viewer asks of the encoder and whether it can take another frame.
+    /// What each viewer requests of the encoder, and whether it has room for another frame.
     demands: BTreeMap<ViewerKey, Demand>,
     microphone: Option<ViewerKey>,
-    /// The viewer that counts fully, if there is one; see [`ViewersState::find_leader`].
+    /// The leader, if there is one; see [`ViewersState::find_leader`].
     leader: Option<ViewerKey>,
     joined: u32,
-    /// What the session was last asked to aim at.
+    /// The last targets passed to the session.
     applied: ViewerTarget,
     keyframes: KeyframeRequests,
 }
 
-/// What one viewer asks of the encoder.
+/// The requests of one viewer to the encoder.
 #[derive(Clone, Copy, Debug, Default)]
 struct Demand {
     target: ViewerTarget,
@@ -89,7 +89,7 @@ struct Demand {
 }
 
 impl ViewersState {
-    /// The viewer that counts fully: the owner of the microphone, or the only one that watches.
+    /// The leader: the owner of the microphone, or the only viewer.
     fn find_leader(&self) -> Option<ViewerKey> {
         let is_watching = |key: &ViewerKey| self.demands.get(key).is_some_and(|demand| demand.is_watching);
         self.microphone.filter(is_watching).or_else(|| {
@@ -102,7 +102,7 @@ impl ViewersState {
         self.demands.iter().filter(|(_, demand)| demand.is_watching)
     }
 
-    /// Whether a frame is worth encoding now: not if its leader, or without one every viewer, has no room for it.
+    /// Whether a frame should be encoded now: not if the leader, or without one every viewer, has no room for it.
     fn backlog(&self) -> Backlog {
         let leader = self.leader.and_then(|key| self.demands.get(&key));
         let is_full = match leader {
@@ -120,7 +120,7 @@ impl ViewersState {
 }
 
 impl Viewers {
-    /// No viewers yet, at most `limit`; what they ask for goes to `inbox`.
+    /// No viewers yet, at most `limit`; their requests go to `inbox`.
     #[must_use]
     pub fn new(limit: usize, inbox: Inbox) -> Self {
         Self { state: Mutex::default(), limit, inbox }
@@ -130,13 +130,13 @@ impl Viewers {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many there may be.
+    /// Maximum number of viewers.
     #[must_use]
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// How many there are.
+    /// Number of viewers.
     #[must_use]
     pub fn count(&self) -> usize {
         self.lock().viewers.len()
@@ -154,17 +154,17 @@ impl Viewers {
         self.lock().viewers.values().any(|viewer| &*viewer.id == id && !viewer.is_dismissed())
     }
 
-    /// Asks the viewer with this id to leave; its connection closes at its next housekeeping. True if there is one.
+    /// Dismisses a viewer; its connection closes at its next housekeeping. True if it exists.
     pub fn dismiss(&self, id: &str) -> bool {
         let state = self.lock();
         let found = state.viewers.values().find(|viewer| &*viewer.id == id && !viewer.is_dismissed());
         found.inspect(|viewer| viewer.dismiss()).is_some()
     }
 
-    /// Adds a viewer to `session`. A running server joins by `Sessions::join`, which counts it.
+    /// Adds a viewer to `session`. A running server uses `Sessions::join`, which counts it.
     ///
     /// # Errors
-    /// If the session is full, or the microphone that it asks for is taken.
+    /// If the viewer slots are in use, or the requested microphone is taken.
     pub fn join(session: &Arc<SessionHandle>, role: ViewerRole, now: Instant) -> Result<ViewerHandle, ViewerError> {
         let viewers = &session.viewers;
         let mut state = viewers.lock();
@@ -182,7 +182,7 @@ impl Viewers {
         Ok(ViewerHandle::new(Arc::clone(session), viewer))
     }
 
-    /// Forgets a viewer; `None` when it left before, else how many are left.
+    /// Removes a viewer; `None` if it was removed before, otherwise the number of remaining viewers.
     pub(super) fn leave(&self, key: ViewerKey) -> Option<usize> {
         let mut state = self.lock();
         state.viewers.remove(&key)?;
@@ -194,21 +194,21 @@ impl Viewers {
         Some(state.viewers.len())
     }
 
-    /// Whether this viewer counts fully.
+    /// Whether this viewer is the leader.
     fn is_leader(&self, key: ViewerKey) -> bool {
         self.lock().leader == Some(key)
     }
 
     fn change(&self, key: ViewerKey, change: impl FnOnce(&mut Demand)) {
         let mut state = self.lock();
-        // A viewer that left asks for nothing.
+        // The requests of a viewer that left no longer count.
         if state.viewers.contains_key(&key) {
             change(state.demands.entry(key).or_default());
             self.apply(&mut state);
         }
     }
 
-    /// Passes to the session what its viewers need, after something changed.
+    /// Passes changed requests to the session.
     fn apply(&self, state: &mut ViewersState) {
         state.leader = state.find_leader();
         self.inbox.set_watching(state.watching().count());
@@ -230,8 +230,8 @@ impl Viewers {
         }
     }
 
-    /// Notes a frame on its way to the viewers. A keyframe answers every request before it; with any other frame, requests
-    /// that had to wait are made when their time has come.
+    /// Records a frame sent to the viewers. A keyframe answers every request before it; with any other frame, delayed requests
+    /// that are due are made.
     pub fn on_frame(&self, frame: FrameKind, now: Instant) {
         let mut state = self.lock();
         match frame {

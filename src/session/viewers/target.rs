@@ -1,17 +1,15 @@
-//! One encoder, many connections: which bitrate and which audio protection a session uses.
+//! Combines the targets of all connections: video bitrate and audio protection of a session.
 //!
-//! The rule: the *leader* (the owner of the microphone, or the only viewer) counts fully. Of the others the session
-//! takes what four of five of them carry, but never goes below [`FLOOR_BPS`] for them. So a session is as good as its
-//! leader's connection and the bulk of its audience allow, and one slow viewer costs the others nothing: its own pacer
-//! fills up and it skips to the next keyframe (`rtc`'s frame gate). Pure arithmetic.
+//! The *leader* (the owner of the microphone, or the only viewer) counts fully. Of the other viewers the session uses the 20th
+//! percentile, but at least [`FLOOR_BPS`] for them. One slow viewer therefore does not lower the quality of the others: its
+//! pacer fills up and it skips to the next keyframe (`rtc`'s frame gate). Pure arithmetic.
 
 use crate::adapt::AudioPlan;
 
-/// The lowest video bitrate for the sake of viewers that are not the leader, in bits per second. The same as the least
-/// that a single call is held at while its loss looks random (`rtc::congestion`): below it a talking head is not worth
-/// watching.
+/// The minimum video bitrate on account of viewers other than the leader, in bits per second. The same as the floor of
+/// a single call while its loss is random (`rtc::congestion`): with less, a talking head is not usable.
 pub const FLOOR_BPS: u32 = 400_000;
-/// Share of the other viewers that may carry less than the session sends.
+/// Share of the other viewers whose connection may carry less than the session sends.
 const LEFT_BEHIND: f64 = 0.2;
 
 /// What one connection carries; `None` until it has an estimate.
@@ -23,7 +21,7 @@ pub(super) struct ViewerTarget {
     pub audio: Option<AudioPlan>,
 }
 
-/// What the session aims at.
+/// The combined target of the session.
 pub(super) fn combine(
     leader: Option<ViewerTarget>,
     others: impl Iterator<Item = ViewerTarget> + Clone,
@@ -44,14 +42,14 @@ fn least(one: Option<u32>, other: Option<u32>) -> Option<u32> {
     one.into_iter().chain(other).min()
 }
 
-/// The value that all but a fifth reach.
+/// The 20th percentile.
 fn low<T: Ord + Copy>(values: impl Iterator<Item = T>) -> Option<T> {
     let mut sorted: Vec<T> = values.collect();
     sorted.sort_unstable();
     sorted.get((sorted.len() as f64 * LEFT_BEHIND) as usize).copied()
 }
 
-/// The value that all but a fifth stay at or below.
+/// The 80th percentile.
 fn high<T: Ord + Copy>(values: impl Iterator<Item = T>) -> Option<T> {
     let mut sorted: Vec<T> = values.collect();
     sorted.sort_unstable_by(|a, b| b.cmp(a));
@@ -78,21 +76,21 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_viewer_in_five_costs_the_others_nothing_and_two_count() {
+    fn one_slow_viewer_in_five_is_ignored_and_two_lower_the_bitrate() {
         let rest = [1_500_000; 4];
         assert_eq!(target(Some(2_000_000), &[&[50_000][..], &rest].concat()), Some(1_500_000));
         assert_eq!(target(None, &[&[50_000, 900_000][..], &rest].concat()), Some(900_000));
     }
 
     #[test]
-    fn viewers_that_do_not_lead_never_push_below_the_floor() {
+    fn viewers_other_than_the_leader_never_lower_the_bitrate_below_the_floor() {
         assert_eq!(target(Some(2_000_000), &[50_000]), Some(FLOOR_BPS));
         assert_eq!(target(None, &[50_000; 20]), Some(FLOOR_BPS));
         assert_eq!(target(Some(100_000), &[50_000; 20]), Some(100_000));
     }
 
     #[test]
-    fn audio_is_protected_for_the_lossier_viewers_and_as_wide_as_the_leader_carries() {
+    fn audio_has_fec_for_the_lossiest_viewers_and_the_bitrate_of_the_leader() {
         let plan = |bitrate_bps, loss_percent| ViewerTarget {
             audio: Some(AudioPlan { bitrate_bps, loss_percent }),
             video_bps: None,

@@ -1,4 +1,4 @@
-//! What viewers together ask of a session.
+//! Combined requests of viewers to a session.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,7 +23,7 @@ fn watching(session: &Arc<SessionHandle>, role: ViewerRole, bps: u32) -> ViewerH
 }
 
 #[test]
-fn the_microphone_has_one_owner_and_is_free_when_it_left() {
+fn the_microphone_has_one_owner_and_is_free_after_it_left() {
     let (session, now) = session(3);
     let join = |role| Viewers::join(&session, role, now);
     let creator = join(ViewerRole::Creator).expect("the first");
@@ -37,7 +37,7 @@ fn the_microphone_has_one_owner_and_is_free_when_it_left() {
 }
 
 #[test]
-fn places_are_bounded_and_free_again() {
+fn viewer_slots_are_limited_and_freed() {
     let (session, now) = session(2);
     let viewers: Vec<_> =
         (0..2).map(|_| Viewers::join(&session, ViewerRole::ReceiveOnly, now).expect("a slot")).collect();
@@ -50,7 +50,7 @@ fn places_are_bounded_and_free_again() {
 }
 
 #[test]
-fn a_session_is_watched_as_long_as_one_viewer_watches() {
+fn a_session_has_a_viewer_as_long_as_one_is_connected() {
     let (session, _) = session(9);
     assert!(!session.inbox.has_viewer());
     let (one, two) =
@@ -76,7 +76,7 @@ fn the_leader_is_the_owner_of_the_microphone_else_the_only_viewer() {
 }
 
 #[test]
-fn the_target_follows_who_joins_and_leaves() {
+fn the_target_follows_viewers_that_join_and_leave() {
     let (session, _) = session(9);
     let owner = watching(&session, ViewerRole::Creator, 2_000_000);
     assert_eq!(session.inbox.take_bitrate(), Some(2_000_000));
@@ -87,11 +87,11 @@ fn the_target_follows_who_joins_and_leaves() {
     session.viewers.leave(slow.key());
     assert_eq!(session.inbox.take_bitrate(), Some(2_000_000));
     owner.set_target(120_000);
-    assert_eq!(session.inbox.take_bitrate(), Some(120_000), "the owner counts fully");
+    assert_eq!(session.inbox.take_bitrate(), Some(120_000), "the owner is the leader");
 }
 
 #[test]
-fn a_full_pacer_holds_the_session_only_if_it_is_the_leaders_or_everybodys() {
+fn a_full_pacer_pauses_the_session_only_for_the_leader_or_for_all_viewers() {
     let (session, _) = session(9);
     let (one, two) =
         (watching(&session, ViewerRole::ReceiveOnly, 900_000), watching(&session, ViewerRole::ReceiveOnly, 900_000));

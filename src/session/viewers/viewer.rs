@@ -1,4 +1,4 @@
-//! One viewer: what its connection reports to the session, and what is counted for it alone.
+//! One viewer: the reports of its connection to the session, and its own counts.
 //!
 //! Decides nothing for the session; that is [`super::Viewers`].
 
@@ -17,7 +17,7 @@ use crate::adapt::AudioPlan;
 use crate::audio::AudioPacket;
 use crate::telemetry::{Loss, LossCounts, Marks};
 
-/// A short number for a viewer inside this process. Sorts by session, then by the order of joining.
+/// A viewer's key within this process. Sorts by session, then by the order of joining.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ViewerKey {
     /// Its session.
@@ -34,13 +34,13 @@ impl ViewerKey {
     }
 }
 
-/// What a viewer may do besides watching.
+/// The role of a viewer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ViewerRole {
     /// It created the session and owns the microphone.
     Creator,
-    /// It joined later and took the microphone, which was free.
+    /// It joined later and took the free microphone.
     Speaker,
     /// It only receives.
     #[default]
@@ -48,7 +48,7 @@ pub enum ViewerRole {
 }
 
 impl ViewerRole {
-    /// Whether its audio is what the avatar speaks.
+    /// Whether the avatar speaks its audio.
     #[must_use]
     pub fn has_microphone(self) -> bool {
         self != Self::ReceiveOnly
@@ -60,10 +60,10 @@ impl ViewerRole {
 pub struct ViewerSummary {
     /// Its id.
     pub id: String,
-    /// Its number inside this process.
+    /// Its key within this process.
     #[serde(skip)]
     pub key: ViewerKey,
-    /// What it may do.
+    /// Its role.
     pub role: ViewerRole,
     /// Seconds since it joined.
     pub age_s: f64,
@@ -73,7 +73,7 @@ pub struct ViewerSummary {
     pub target_bps: Option<u32>,
 }
 
-/// What is kept of a viewer as long as it is connected.
+/// The state of a connected viewer.
 #[derive(Debug)]
 pub(super) struct Viewer {
     pub id: Arc<str>,
@@ -81,13 +81,13 @@ pub(super) struct Viewer {
     role: ViewerRole,
     joined: Instant,
     frames: [AtomicU64; 4],
-    /// 0: not known yet.
+    /// 0: unknown.
     target_bps: AtomicU32,
     is_blocked: AtomicBool,
     is_dismissed: AtomicBool,
 }
 
-/// Places in `Viewer::frames`.
+/// Indices in `Viewer::frames`.
 const DUE: usize = 0;
 const ON_TIME: usize = 1;
 const LATE: usize = 2;
@@ -134,10 +134,10 @@ impl Viewer {
     }
 }
 
-/// The connection's side of a viewer: reports go in here. It is given back with `Sessions::leave`.
+/// The connection's side of a viewer, which receives its reports. It is returned with `Sessions::leave`.
 #[derive(Debug)]
 pub struct ViewerHandle {
-    /// The session that it watches.
+    /// Its session.
     pub session: Arc<SessionHandle>,
     viewer: Arc<Viewer>,
 }
@@ -153,31 +153,31 @@ impl ViewerHandle {
         &self.viewer.id
     }
 
-    /// The number inside this process.
+    /// Its key within this process.
     #[must_use]
     pub fn key(&self) -> ViewerKey {
         self.viewer.key
     }
 
-    /// What it may do.
+    /// Its role.
     #[must_use]
     pub fn role(&self) -> ViewerRole {
         self.viewer.role
     }
 
-    /// Whether its connection is to be closed: the session is over, or the viewer was dismissed.
+    /// Whether its connection must be closed: the session has ended, or the viewer was dismissed.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.session.inbox.has_ended() || self.viewer.is_dismissed()
     }
 
-    /// Whether it counts fully: frames are held back for the whole session rather than skipped for it alone.
+    /// Whether it is the leader: for it frames are skipped by the whole session, for others by their own connection.
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.session.viewers.is_leader(self.viewer.key)
     }
 
-    /// Takes a packet of the microphone. Audio of a viewer without it is nobody's, and counted as a stray packet.
+    /// Takes an audio packet. Audio of a viewer without the microphone is ignored and counted as a stray packet.
     pub fn push_packet(&self, packet: AudioPacket) {
         if self.viewer.role.has_microphone() {
             self.session.inbox.push_packet(packet);
@@ -186,29 +186,29 @@ impl ViewerHandle {
         }
     }
 
-    /// Frames can be sent to it from now on.
+    /// Reports that frames can be sent to it.
     pub fn begin_watching(&self) {
         self.session.viewers.change(self.viewer.key, |demand| demand.is_watching = true);
     }
 
-    /// It needs a keyframe.
+    /// Reports that it needs a keyframe.
     pub fn request_keyframe(&self, reason: KeyframeReason, now: Instant) {
         self.session.viewers.request_keyframe(self.viewer.key, reason, now);
     }
 
-    /// Its connection carries so much video, in bits per second.
+    /// Reports the video bitrate that its connection carries, in bits per second.
     pub fn set_target(&self, video_bps: u32) {
         self.viewer.target_bps.store(video_bps, Ordering::Relaxed);
         let within = self.session.limits.within(video_bps);
         self.session.viewers.change(self.viewer.key, |demand| demand.target.video_bps = Some(within));
     }
 
-    /// How audio is best encoded for its connection.
+    /// Reports the audio plan for its connection.
     pub fn set_audio_plan(&self, plan: AudioPlan) {
         self.session.viewers.change(self.viewer.key, |demand| demand.target.audio = Some(plan));
     }
 
-    /// So many frames wait in its pacer. Called for every datagram; costs a lock only when the answer changes.
+    /// Reports how many frames wait in its pacer. Called for every datagram; locks only when the answer changes.
     pub fn set_unsent(&self, frames: usize) {
         let is_blocked = frames >= MAX_UNSENT_FRAMES;
         if self.viewer.is_blocked.swap(is_blocked, Ordering::Relaxed) != is_blocked {
@@ -216,8 +216,8 @@ impl ViewerHandle {
         }
     }
 
-    /// A frame of the session is for this viewer too, after `others`. The session counted it once itself, before it knew for
-    /// how many it is.
+    /// Counts a frame of the session for this viewer, after `others` other viewers. The session has counted one frame before it knew the
+    /// number of viewers, so only further viewers add one.
     pub fn frame_due(&self, others: usize) {
         self.viewer.count(DUE, 1);
         if others > 0 {
@@ -225,13 +225,13 @@ impl ViewerHandle {
         }
     }
 
-    /// A frame left for it, `lateness` after it was due.
+    /// Counts a frame that was sent to it, `lateness` after it was due.
     pub fn frame_sent(&self, marks: &Marks, lateness: Duration) {
         let is_on_time = self.session.meter.frame_sent(marks, lateness);
         self.viewer.count(if is_on_time { ON_TIME } else { LATE }, 1);
     }
 
-    /// `count` frames for it were not sent, for this reason.
+    /// Counts `count` frames that were not sent to it, with the reason.
     pub fn frames_dropped(&self, count: usize, reason: Loss) {
         self.viewer.count(DROPPED, count as u64);
         (0..count).for_each(|_| self.session.meter.frame_dropped());
