@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo:rerun-if-changed={watched}");
     }
     let pack = root.join(PACK);
-    PackFiles::read(&pack).map_err(|error| format!("{error}\nafter a change on purpose run: engines/packs/digest"))?;
+    PackFiles::read(&pack).map_err(|error| format!("{error}\nafter an intended change run: engines/packs/digest"))?;
     let list = fs::read_to_string(pack.join(DIGEST_FILE))?;
     let listed = list.lines().filter_map(|line| line.split_once("  ")).map(|(_, path)| path.to_owned());
     let mut table = String::new();
@@ -36,11 +36,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What openh264-sys2 0.9.6 writes to its output where it found no working nasm; it then builds on without assembly.
+/// The output of openh264-sys2 0.9.6 if it found no working nasm; it then builds without assembly.
 const BUILT_WITHOUT_NASM: &str = "Failed to compile NASM files";
 const REBUILD: &str = "cargo clean --release -p openh264-sys2 -p visage && cargo build --release";
 
-/// Warns on x86 if the H.264 encoder is built without its SIMD assembly, or was: its own build does not say so and does not run
+/// Warns on x86 if the H.264 encoder is or was built without its SIMD assembly: its own build does not report it and does not run
 /// again after nasm is installed. Cargo repeats the warnings at every build, without running this script.
 fn warn_without_nasm(out: &Path) -> Result<(), Box<dyn Error>> {
     if !["x86", "x86_64"].contains(&env::var("CARGO_CFG_TARGET_ARCH")?.as_str()) {
@@ -58,7 +58,7 @@ fn warn_without_nasm(out: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Looks into the folder of all build scripts, `target/<profile>/build`. After the first build there is the encoder's output.
+/// Searches the folder of all build scripts, `target/<profile>/build`, which has the encoder's output after the first build.
 fn encoder_was_built_without_nasm(out: &Path) -> bool {
     let builds = out.ancestors().nth(2).and_then(|folder| fs::read_dir(folder).ok());
     let builds = builds.into_iter().flatten().flatten();

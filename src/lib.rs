@@ -1,4 +1,4 @@
-//! visage: live talking avatars in a browser. A voice comes in, a face that speaks it goes out, in step.
+//! visage: live talking avatars in a browser. Speech comes in, lip-synced video of an avatar goes out.
 //!
 //! The rooms, lower floors first; a room names only rooms below it (`tests/architecture.rs` holds the table).
 

@@ -242,9 +242,9 @@ fn render_refuses_to_overwrite_its_own_input_by_any_name() {
 fn render_keeps_links_devices_and_fifos_as_they_are() {
     use std::os::unix::fs::FileTypeExt;
     let renders = Renders::new();
-    std::os::unix::fs::symlink("film.mp4", renders.path("link.mp4")).expect("a link");
+    std::os::unix::fs::symlink("talk.mp4", renders.path("link.mp4")).expect("a link");
     assert_eq!(renders.run("link.mp4").0, Some(0));
-    assert!(renders.path("link.mp4").is_symlink() && is_mp4(&renders.bytes("film.mp4")));
+    assert!(renders.path("link.mp4").is_symlink() && is_mp4(&renders.bytes("talk.mp4")));
     std::os::unix::fs::symlink("/dev/null", renders.path("null.mp4")).expect("a link");
     for out in ["/dev/null", "null.mp4"] {
         assert_eq!(renders.run(out).0, Some(0), "{out}");
@@ -535,7 +535,7 @@ fn a_stopped_render_leaves_a_shorter_complete_video() {
         if has("ffprobe") {
             assert_plays(&out, report["video_s"].as_f64().expect("a length"));
         } else {
-            println!("skipped: the stopped film was not probed (no ffprobe on this machine)");
+            println!("skipped: the stopped video was not probed (no ffprobe on this machine)");
         }
     }
 }

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 struct Shell {
     folder: TempDir,
     transcript: String,
-    /// What differs from run to run, and the word that stands for it.
+    /// Values that differ between runs, and their replacements.
     names: Vec<(String, &'static str)>,
 }
 
@@ -66,7 +66,7 @@ fn ended_at_last() -> Command {
     command
 }
 
-/// How fast a film was made is the machine's business.
+/// Removes the speed of rendering, which depends on the machine.
 fn without_speed(text: &str) -> String {
     let lines = text.split_inclusive('\n').map(|line| match line.split_once(" frames, ") {
         Some((video, _)) => format!("{video} frames, N times real time\n"),
@@ -76,7 +76,7 @@ fn without_speed(text: &str) -> String {
 }
 
 #[test]
-fn help_reads_as_it_was_written() {
+fn help_matches_the_golden_files() {
     let mut shell = Shell::new();
     for line in ["visage --help", "visage --version", "visage", "visage serv", "visage completions powersh"] {
         shell.enter(line);
@@ -103,7 +103,7 @@ fn help_reads_as_it_was_written() {
 }
 
 #[test]
-fn lists_are_as_they_were() {
+fn lists_match_the_golden_files() {
     let mut shell = Shell::new();
     let packs: serde_json::Value = serde_json::from_slice(&shell.run("visage packs --json").stdout).expect("JSON");
     shell.names.push((packs[0]["bytes"].to_string(), "BYTES"));
@@ -116,16 +116,16 @@ fn lists_are_as_they_were() {
 #[test]
 fn a_video_that_cannot_be_rendered_has_a_hint() {
     if !cfg!(target_os = "linux") {
-        println!("skipped: the words of errors (the system's own words are kept as Linux says them)");
+        println!("skipped: texts of errors (the golden files have those of Linux)");
         return;
     }
     let mut shell = Shell::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let voice = fs::read(root.join("web/samples/hello.wav")).expect("a voice");
+    let audio = fs::read(root.join("web/samples/hello.wav")).expect("a audio");
     fs::create_dir(shell.folder.path().join("folder")).expect("a folder");
-    shell.put("voice.wav", &voice[..]);
-    shell.put("truncated.wav", &voice[..20_000]);
-    shell.put("header.wav", &voice[..44]);
+    shell.put("audio.wav", &audio[..]);
+    shell.put("truncated.wav", &audio[..20_000]);
+    shell.put("header.wav", &audio[..44]);
     shell.put("empty.wav", b"");
     shell.put("notes.txt", b"eggs, milk, bread\n");
     for line in [
@@ -136,10 +136,10 @@ fn a_video_that_cannot_be_rendered_has_a_hint() {
         "visage render --audio header.wav --out talk.mp4",
         "visage render --audio notes.txt --out talk.mp4",
         "visage render --audio truncated.wav --out talk.mp4",
-        "visage render --audio voice.wav --out nowhere/talk.mp4",
-        "visage render --audio voice.wav --out folder",
-        "visage render --audio voice.wav --out talk.mp4 --avatar bob",
-        "visage render --audio voice.wav --out talk.mp4 --resolution-px 7",
+        "visage render --audio audio.wav --out nowhere/talk.mp4",
+        "visage render --audio audio.wav --out folder",
+        "visage render --audio audio.wav --out talk.mp4 --avatar bob",
+        "visage render --audio audio.wav --out talk.mp4 --resolution-px 7",
         "visage avatars --jsn",
         "visage --log loud avatars",
         "visage --pack nowhere packs",
@@ -152,7 +152,7 @@ fn a_video_that_cannot_be_rendered_has_a_hint() {
 #[test]
 fn a_server_that_cannot_start_has_a_hint() {
     if !cfg!(target_os = "linux") {
-        println!("skipped: the words of errors (the system's own words are kept as Linux says them)");
+        println!("skipped: texts of errors (the golden files have those of Linux)");
         return;
     }
     let mut shell = Shell::new();
@@ -185,11 +185,11 @@ fn a_server_that_cannot_start_has_a_hint() {
 }
 
 #[test]
-fn problems_of_a_described_machine_have_hints() {
+fn faults_in_a_machine_description_have_hints() {
     let mut shell = Shell::new();
     let machines = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/assets/machines");
     for name in ["bare.json", "h100.json", "laptop.json"] {
-        shell.put(name, &fs::read(machines.join(name)).expect("a described machine"));
+        shell.put(name, &fs::read(machines.join(name)).expect("a machine description"));
     }
     shell.put("nonsense.json", b"{\"gpus\": 1}");
     for line in [
@@ -215,23 +215,23 @@ fn problems_of_a_described_machine_have_hints() {
 }
 
 #[test]
-fn this_machine_is_fine_for_the_cpu_and_says_what_a_card_would_need() {
+fn doctor_passes_for_the_cpu_and_lists_what_a_gpu_needs() {
     let shell = Shell::new();
     let ports = "--port 0 --udp-port 0";
     let cpu = shell.run(&format!("visage doctor --for cpu {ports} --json"));
     assert_eq!(cpu.status.code(), Some(0), "{cpu:?}");
     let report: serde_json::Value = serde_json::from_slice(&cpu.stdout).expect("JSON");
     assert_eq!((&report["target"], &report["is_fine"]), (&"cpu".into(), &true.into()));
-    // The described machine is printed again as it was.
+    // The machine description is printed again unchanged.
     shell.put("here.json", &cpu.stdout);
     let again = shell.run("visage doctor --machine here.json --for cpu --json");
     assert_eq!(String::from_utf8_lossy(&again.stdout), String::from_utf8_lossy(&cpu.stdout));
     let gpu = shell.run(&format!("visage doctor --for gpu {ports} --json"));
     let report: serde_json::Value = serde_json::from_slice(&gpu.stdout).expect("JSON");
-    let (has_card, code) = (report["machine"]["gpu"]["devices"][0].is_object(), gpu.status.code());
-    assert!(has_card || code == Some(1), "no card, and {code:?}");
+    let (has_gpu, code) = (report["machine"]["gpu"]["devices"][0].is_object(), gpu.status.code());
+    assert!(has_gpu || code == Some(1), "no GPU, and {code:?}");
     assert_eq!(code, Some(i32::from(report["is_fine"] != true)));
-    if !has_card {
+    if !has_gpu {
         let refused = shell.run("visage serve --port 0 --udp-port 0 --backend tensorrt");
         let said = String::from_utf8_lossy(&refused.stderr);
         assert!(refused.status.code() == Some(1) && said.contains("(visage doctor: gpu)"), "{said}");
@@ -239,9 +239,9 @@ fn this_machine_is_fine_for_the_cpu_and_says_what_a_card_would_need() {
 }
 
 #[test]
-fn engine_commands_print_what_they_did() {
+fn engine_commands_match_the_golden_files() {
     if cfg!(feature = "tensorrt-rtx") || cfg!(feature = "tensorrt") {
-        println!("skipped: words about engines (they are those of a program without TensorRT)");
+        println!("skipped: texts about engines (the golden files have those of a program without TensorRT)");
         return;
     }
     let mut shell = Shell::new();
@@ -268,9 +268,9 @@ fn engine_commands_print_what_they_did() {
 }
 
 #[test]
-fn kernel_commands_print_what_they_did() {
+fn kernel_commands_match_the_golden_files() {
     if cfg!(feature = "cuda") {
-        println!("skipped: words about kernels (they are those of a program without NVRTC)");
+        println!("skipped: texts about kernels (the golden files have those of a program without NVRTC)");
         return;
     }
     let mut shell = Shell::new();

@@ -119,8 +119,8 @@ fn a_damaged_engine_is_named_quarantined_and_rebuilt() {
     ];
     for (name, harm) in harms {
         harm();
-        let mended = home.run(BUILD);
-        assert!(mended.status.success(), "{name}: {}", stderr(&mended));
+        let rebuilt = home.run(BUILD);
+        assert!(rebuilt.status.success(), "{name}: {}", stderr(&rebuilt));
         assert_eq!(fs::read(&path).expect("an engine").len(), whole.len(), "{name}");
     }
     let mut flipped = fs::read(&path).expect("an engine");
@@ -167,7 +167,7 @@ fn waiting_for_another_builder_is_printed_and_can_be_stopped() {
     let Some(home) = Home::new() else { return };
     let planned = home.printed("engines build --sm 8.9 --dry-run --json");
     let other = fs::File::create(home.file(text(&planned[0], "engine"), "lock")).expect("a lock");
-    other.lock().expect("nobody else has it");
+    other.lock().expect("free");
     assert_eq!(text(&home.printed("engines list --json")[0], "state"), "being built");
     assert_eq!(text(&home.printed("engines verify --json")[0], "state"), "being built");
     let mut build = home.command(BUILD).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program runs");

@@ -99,7 +99,7 @@ struct TestServer {
 fn server(tls: Option<TlsFiles>, origins: &[&str]) -> TestServer {
     let runtime = Runtime::new().expect("a runtime");
     let inside = runtime.enter();
-    let card = AvatarInfo {
+    let avatar = AvatarInfo {
         name: "sheet".into(),
         title: "Sheet".into(),
         kind: AvatarKind::Drawn,
@@ -107,7 +107,7 @@ fn server(tls: Option<TlsFiles>, origins: &[&str]) -> TestServer {
     };
     let config =
         SessionsConfig { max_sessions: 4, max_viewers: 50, workers: 1, resolution_px: 128, bitrate_bps: 300_000 };
-    let sessions = Sessions::open(config, Arc::new(CheapPack(vec![card])), Wall).expect("sessions");
+    let sessions = Sessions::open(config, Arc::new(CheapPack(vec![avatar])), Wall).expect("sessions");
     let net =
         RtcConfig { host: "127.0.0.1".parse().expect("an address"), udp_port: 0, public_ips: Vec::new(), capacity: 4 };
     let net =

@@ -41,8 +41,8 @@ fn all_kernels_are_compiled_once_for_all_gpus_and_again_if_damaged() {
         let bytes = std::fs::read(row["path"].as_str().expect("a path")).expect("a cubin");
         // ELF machine 190 is CUDA; newer ABI versions have the SM in the second byte of the flags.
         assert_eq!((&bytes[..4], u16::from_le_bytes([bytes[18], bytes[19]])), (&b"\x7fELF"[..], 190));
-        let card = if bytes[8] < 8 { bytes[48] } else { bytes[49] };
-        assert_eq!(format!("{}.{}", card / 10, card % 10), row["sm"].as_str().expect("a card"));
+        let sm = if bytes[8] < 8 { bytes[48] } else { bytes[49] };
+        assert_eq!(format!("{}.{}", sm / 10, sm % 10), row["sm"].as_str().expect("an SM"));
         println!("kernels: {} for {}: {} bytes in {} s", row["source"], row["sm"], row["bytes"], row["seconds"]);
     }
     assert!(rows(&visage(folder.path(), &build)).iter().all(|row| row["state"] == "exists"));

@@ -83,9 +83,9 @@ struct Server {
 
 fn server(max_sessions: usize) -> Server {
     let text = || "ramp".to_owned();
-    let card = AvatarInfo { name: text(), title: text(), kind: AvatarKind::Head, background: text() };
+    let avatar = AvatarInfo { name: text(), title: text(), kind: AvatarKind::Head, background: text() };
     let config = SessionsConfig { max_sessions, max_viewers: 50, workers: 1, resolution_px: 128, bitrate_bps: 300_000 };
-    let sessions = Sessions::open(config, Arc::new(Ramps([card])), Wall).expect("workers");
+    let sessions = Sessions::open(config, Arc::new(Ramps([avatar])), Wall).expect("workers");
     let config = RtcConfig { host: LOOPBACK, udp_port: 0, public_ips: Vec::new(), capacity: max_sessions };
     let net = RtcServer::start(&config, Arc::clone(&sessions), sessions.registry().counters(), Wall).expect("a port");
     Server { sessions, net }

@@ -192,7 +192,7 @@ fn loud_and_bright(left: &[(Instant, Outgoing)]) -> (Vec<Instant>, Vec<Instant>)
     for (at, thing) in left {
         match &thing.media.value {
             OutgoingMedia::Audio(packet) => {
-                let samples = decoder.decode(packet).expect("our own packet");
+                let samples = decoder.decode(packet).expect("a valid packet");
                 let power = samples.iter().map(|sample| sample * sample).sum::<f32>() / samples.len() as f32;
                 loud.extend((power.sqrt() > 0.02).then_some(*at));
             }

@@ -1119,7 +1119,7 @@ await pc.setRemoteDescription({ type: 'answer', sdp: await answer.text() });`, `
     + `<div class="rowx"><dt>All of it<small>For programs</small></dt><dd><ul class="links"><li><a href="openapi.json">/openapi.json</a> describes every route</li><li><a href="v1/server">/v1/server</a> what runs here</li>${facts.token_required ? '<li>/metrics for Prometheus, with the token</li>' : '<li><a href="metrics">/metrics</a> for Prometheus</li>'}</ul></dd></div>`;
   const plain = (title, text) => text ? `<div class="rowx plain"><dt>${title}</dt><dd>${esc(text)}</dd></div>` : '';
   $('#about').innerHTML = plain('Version', facts.version && `visage ${facts.version}`) + plain('Pack', facts.pack) + plain('Runs on', facts.backend && `${facts.backend}${facts.gpu ? `, ${facts.gpu}` : ', no GPU'}`)
-    + plain('Video', facts.resolution_px && `${facts.resolution_px} × ${facts.resolution_px}, ${(facts.video_codecs || []).join(', ').toUpperCase()}`) + plain('Sessions', facts.sessions && `${facts.sessions.active} of ${facts.sessions.capacity} in use`)
+    + plain('Picture', facts.resolution_px && `${facts.resolution_px} × ${facts.resolution_px}, ${(facts.video_codecs || []).join(', ').toUpperCase()}`) + plain('Sessions', facts.sessions && `${facts.sessions.active} of ${facts.sessions.capacity} in use`)
     + plain('UDP port', facts.udp_port) + plain('Token', facts.version && (facts.token_required ? 'asked for' : 'not asked for'));
 }
 

@@ -182,8 +182,8 @@ mod tests {
         let found = crate::find_gpus();
         let watch = GpuWatch::open();
         let readings = watch.map(|mut watch| watch.read()).unwrap_or_default();
-        let names = |readings: &[GpuReading]| readings.iter().map(|card| card.name.clone()).collect::<Vec<_>>();
-        assert_eq!(names(&readings), found.into_iter().map(|card| card.name).collect::<Vec<_>>());
+        let names = |readings: &[GpuReading]| readings.iter().map(|reading| reading.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&readings), found.into_iter().map(|reading| reading.name).collect::<Vec<_>>());
     }
 
     #[test]

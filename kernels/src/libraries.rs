@@ -103,13 +103,13 @@ fn first_device_bus_id(library: &Library) -> Option<String> {
     // SAFETY: cuda.h declares `CUresult cuDeviceGetPCIBusId(char *, int, CUdevice)`.
     let place: Symbol<unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int> =
         unsafe { symbol(library, "cuDeviceGetPCIBusId") }.ok()?;
-    let (mut card, mut text) = (0, [0_u8; 32]);
+    let (mut device, mut text) = (0, [0_u8; 32]);
     // SAFETY: cuInit returned 0; it writes one int that this function owns, and fails without a GPU.
-    if unsafe { get(&raw mut card, 0) } != 0 {
+    if unsafe { get(&raw mut device, 0) } != 0 {
         return None;
     }
     // SAFETY: the device was just obtained; the call writes no more bytes than the given length, the last of them zero.
-    if unsafe { place(text.as_mut_ptr().cast(), text.len() as c_int, card) } != 0 {
+    if unsafe { place(text.as_mut_ptr().cast(), text.len() as c_int, device) } != 0 {
         return None;
     }
     let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());

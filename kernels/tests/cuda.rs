@@ -2,7 +2,7 @@
 //! `VISAGE_CUDA=1` is set (`tests/gpu/backend.sh`).
 
 #![expect(clippy::disallowed_methods, reason = "the environment says whether there is a GPU")]
-#![expect(clippy::print_stdout, reason = "what is skipped says so, and figures are shown")]
+#![expect(clippy::print_stdout, reason = "skipped tests and figures are printed")]
 
 #[path = "driver/stub_driver.rs"]
 mod stub_driver;
@@ -19,7 +19,7 @@ use visage_kernels::cuda::{
 };
 
 const SEEDS: u64 = 500;
-/// Numbers that the tests work on.
+/// Number of elements in the buffers.
 const COUNT: usize = 1000;
 const BYTES: usize = COUNT * 4;
 /// Pinned buffers; a fault may leak two.
@@ -38,7 +38,7 @@ unsafe extern "C" fn add_one(arguments: *const *const c_void, _grid: *const u32)
 }
 
 /// A device with everything that the tests use.
-struct World {
+struct Fixture {
     pool: PinnedPool,
     memory: Memory,
     ran: Event,
@@ -49,7 +49,7 @@ struct World {
     device: Device,
 }
 
-impl World {
+impl Fixture {
     fn open(driver: &Driver) -> Self {
         let device = Device::open(driver, 0).expect("a device");
         // SAFETY: the text ends with a zero.
@@ -103,34 +103,34 @@ fn poll(mut transfer: Transfer) -> Result<(Pinned, Duration), CudaError> {
 
 /// An upload, three runs, two of them by a replay, and a download.
 fn pass(driver: &Driver, number: f32) {
-    let world = World::open(driver);
-    let twice = Graph::capture(&world.run, |stream| world.launch(stream).and_then(|()| world.launch(stream)));
+    let fixture = Fixture::open(driver);
+    let twice = Graph::capture(&fixture.run, |stream| fixture.launch(stream).and_then(|()| fixture.launch(stream)));
     let twice = twice.expect("a graph");
     for _ in 0..2 {
-        let transfer = world.send(number).expect("a copy");
-        world.launch(&world.run).expect("a launch");
-        twice.replay(&world.run).expect("a replay");
-        assert_eq!(world.fetch().expect("a copy").0, vec![number + 3.0; COUNT]);
+        let transfer = fixture.send(number).expect("a copy");
+        fixture.launch(&fixture.run).expect("a launch");
+        twice.replay(&fixture.run).expect("a replay");
+        assert_eq!(fixture.fetch().expect("a copy").0, vec![number + 3.0; COUNT]);
         drop(transfer);
-        assert_eq!(world.pool.free(), BLOCKS);
+        assert_eq!(fixture.pool.free(), BLOCKS);
     }
 }
 
 /// A kernel that fails ends the context; in a new context the device works.
-fn fail(driver: &Driver, break_it: impl FnOnce(&World)) {
-    let world = World::open(driver);
-    break_it(&world);
-    let transfer = world.send(1.0);
+fn fail(driver: &Driver, break_it: impl FnOnce(&Fixture)) {
+    let fixture = Fixture::open(driver);
+    break_it(&fixture);
+    let transfer = fixture.send(1.0);
     let failed = transfer.and_then(|transfer| {
-        world.launch(&world.run)?;
-        world.fetch()?;
+        fixture.launch(&fixture.run)?;
+        fixture.fetch()?;
         poll(transfer).map(drop)
     });
     let error = failed.expect_err("a kernel that fails");
     assert_eq!(error.kind(), FaultKind::Launch, "{error}");
-    world.device.reset().expect("a reset");
-    assert!(world.send(1.0).is_err(), "nothing more is queued in a destroyed context");
-    drop(world);
+    fixture.device.reset().expect("a reset");
+    assert!(fixture.send(1.0).is_err(), "nothing more is queued in a destroyed context");
+    drop(fixture);
     pass(driver, 5.0);
 }
 
@@ -171,7 +171,7 @@ fn a_failed_kernel_ends_the_context_and_the_device_works_in_a_new_one() {
     }
 }
 
-/// Whether some memory of this program's begins before `at` and ends behind it.
+/// Whether `at` is inside a mapping of this process.
 fn is_mapped(at: usize) -> bool {
     let maps = std::fs::read_to_string("/proc/self/maps").expect("the program's memory");
     maps.lines().any(|line| {
@@ -200,14 +200,14 @@ fn pinned_memory_is_freed_only_if_the_driver_confirms_that_no_copy_is_under_way(
 }
 
 #[test]
-fn a_slow_copy_shows_in_its_time() {
+fn a_slow_copy_has_a_longer_time() {
     let (stub, driver) = on_stub();
     for seed in 0..SEEDS {
         stub.seed(seed);
-        let world = World::open(&driver);
-        let fast = poll(world.send(1.0).expect("a copy")).expect("done").1;
+        let fixture = Fixture::open(&driver);
+        let fast = poll(fixture.send(1.0).expect("a copy")).expect("done").1;
         stub.fail(Fault::SlowCopy, 1);
-        let slow = poll(world.send(1.0).expect("a copy")).expect("done").1;
+        let slow = poll(fixture.send(1.0).expect("a copy")).expect("done").1;
         assert!(!fast.is_zero() && slow > fast * 20, "seed {seed}: {fast:?} and {slow:?}");
     }
 }
@@ -215,17 +215,17 @@ fn a_slow_copy_shows_in_its_time() {
 #[test]
 fn a_copy_that_does_not_fit_is_refused_before_the_driver_is_called() {
     let (stub, driver) = on_stub();
-    let world = World::open(&driver);
+    let fixture = Fixture::open(&driver);
     let copies = stub.counts().copies;
-    let block = |world: &World| world.pool.take().expect("a block");
-    assert!(world.up.upload(block(&world), &world.memory, BYTES + 1).is_err());
-    assert!(world.down.download(&world.memory, 1, BYTES, block(&world)).is_err());
-    assert!(world.down.download(&world.memory, usize::MAX, 2, block(&world)).is_err());
-    assert!(world.run.copy_on_device((&world.memory, 0), (&world.memory, 4), BYTES).is_err());
-    let longer = Memory::take(&world.device, 2 * world.pool.block_bytes()).expect("memory");
-    assert!(world.up.upload(block(&world), &longer, longer.bytes()).is_err(), "longer than its block");
-    assert!(world.down.download(&longer, 0, longer.bytes(), block(&world)).is_err());
-    assert_eq!((stub.counts().copies, world.pool.free()), (copies, BLOCKS));
+    let block = |fixture: &Fixture| fixture.pool.take().expect("a block");
+    assert!(fixture.up.upload(block(&fixture), &fixture.memory, BYTES + 1).is_err());
+    assert!(fixture.down.download(&fixture.memory, 1, BYTES, block(&fixture)).is_err());
+    assert!(fixture.down.download(&fixture.memory, usize::MAX, 2, block(&fixture)).is_err());
+    assert!(fixture.run.copy_on_device((&fixture.memory, 0), (&fixture.memory, 4), BYTES).is_err());
+    let longer = Memory::take(&fixture.device, 2 * fixture.pool.block_bytes()).expect("memory");
+    assert!(fixture.up.upload(block(&fixture), &longer, longer.bytes()).is_err(), "longer than its block");
+    assert!(fixture.down.download(&longer, 0, longer.bytes(), block(&fixture)).is_err());
+    assert_eq!((stub.counts().copies, fixture.pool.free()), (copies, BLOCKS));
 }
 
 #[test]
@@ -233,14 +233,14 @@ fn the_buffer_of_a_dropped_transfer_returns_when_its_copy_is_done() {
     let (stub, driver) = on_stub();
     for seed in 0..SEEDS {
         stub.seed(seed);
-        let world = World::open(&driver);
-        drop(world.send(7.0).expect("a copy"));
-        assert_eq!(world.pool.free(), BLOCKS);
+        let fixture = Fixture::open(&driver);
+        drop(fixture.send(7.0).expect("a copy"));
+        assert_eq!(fixture.pool.free(), BLOCKS);
         // The next owner may write the buffer at once.
-        let mut again: Vec<Pinned> = (0..BLOCKS).map(|_| world.pool.take().expect("a block")).collect();
+        let mut again: Vec<Pinned> = (0..BLOCKS).map(|_| fixture.pool.take().expect("a block")).collect();
         again.iter_mut().for_each(|block| block.fill(0));
         drop(again);
-        assert_eq!(world.fetch().expect("a copy").0, vec![7.0; COUNT], "seed {seed}");
+        assert_eq!(fixture.fetch().expect("a copy").0, vec![7.0; COUNT], "seed {seed}");
     }
 }
 
@@ -306,11 +306,11 @@ fn on_a_real_gpu_copies_runs_and_replays_work_and_survive_a_fault() {
         return;
     }
     // An address that belongs to nothing.
-    fail(&driver, |world| {
+    fail(&driver, |fixture| {
         let grid = Grid { blocks: [1, 1, 1], threads: [32, 1, 1] };
         let nowhere = [Argument::Address(16), Argument::U32(32)];
         // SAFETY: it is not kept: the kernel is to fail on the device, which harms nothing of the host's.
-        unsafe { world.kernel.launch(&world.run, grid, &nowhere) }.expect("a launch");
+        unsafe { fixture.kernel.launch(&fixture.run, grid, &nowhere) }.expect("a launch");
     });
 }
 
@@ -336,6 +336,6 @@ fn on_a_real_gpu_copies_in_both_directions_overlap() {
     done.synchronise().expect("both");
     let (up_took, down_took) = (poll(upwards).expect("done").1, poll(downwards).expect("done").1);
     let both = done.since(&begun).expect("past");
-    println!("256 MiB up {up_took:?}, down {down_took:?}, both beside each other {both:?}");
+    println!("256 MiB up {up_took:?}, down {down_took:?}, both at once {both:?}");
     assert!(both < (up_took + down_took).mul_f64(0.8), "{both:?} for {up_took:?} and {down_took:?}");
 }

@@ -1,6 +1,6 @@
 //! Adaptation to the link: the frame size for a bitrate, downscaling, and the bitrate and FEC of audio.
 //!
-//! Decides when a smaller frame or better protected audio is the better choice. Does not measure the network.
+//! Decides when a smaller frame or more audio FEC is the better choice. Does not measure the network.
 
 mod audio_ladder;
 mod downscale;

@@ -180,11 +180,11 @@ impl<D: Decode> AudioReceiver<D> {
     /// Gives the block that was due at [`Self::next_tick`]: received audio, or `speech` in its place. Call it when that time
     /// has come; a caller that is late calls it repeatedly until it has caught up.
     pub fn tick(&mut self, speech: Option<PcmBlock>) -> AudioBlock {
-        let ((voice, kind), at) = (self.play(), self.at);
+        let ((samples, kind), at) = (self.play(), self.at);
         self.at = at + BLOCK_SPEECH_SAMPLES as u64;
         self.clock.advance();
         self.steer();
-        let received = self.resample_block(&voice);
+        let received = self.resample_block(&samples);
         if speech.is_some() && kind == BlockKind::Voice {
             self.losses.count(Loss::OverriddenMicrophone);
         }
@@ -317,8 +317,8 @@ impl<D: Decode> AudioReceiver<D> {
         ready >= samples || self.waiting.covers(self.playout.decoded_to(), samples - ready)
     }
 
-    fn is_soft(&self, voice: &[f32; BLOCK_OPUS_SAMPLES]) -> bool {
-        let power: f32 = voice.iter().map(|sample| sample * sample).sum();
+    fn is_soft(&self, samples: &[f32; BLOCK_OPUS_SAMPLES]) -> bool {
+        let power: f32 = samples.iter().map(|sample| sample * sample).sum();
         !self.activity.is_speaking() && power < SOFT_LEVEL * SOFT_LEVEL * BLOCK as f32
     }
 
@@ -357,11 +357,11 @@ impl<D: Decode> AudioReceiver<D> {
     }
 
     /// A block with both rates, aligned.
-    fn resample_block(&mut self, voice: &[f32; BLOCK_OPUS_SAMPLES]) -> PcmBlock {
+    fn resample_block(&mut self, samples: &[f32; BLOCK_OPUS_SAMPLES]) -> PcmBlock {
         let mut block = PcmBlock::silence();
-        self.downsampler.push(voice, &mut block.speech_16k);
+        self.downsampler.push(samples, &mut block.speech_16k);
         let (head, tail) = block.playback_48k.split_at_mut(HELD_BACK);
-        let (now, later) = voice.split_at(BLOCK_OPUS_SAMPLES - HELD_BACK);
+        let (now, later) = samples.split_at(BLOCK_OPUS_SAMPLES - HELD_BACK);
         head.copy_from_slice(&self.held_back);
         tail.copy_from_slice(now);
         self.held_back.copy_from_slice(later);
@@ -448,8 +448,8 @@ mod tests {
         assert!(after.loudest < 1e-6 && after.blocks >= 29, "{} in {} blocks", after.loudest, after.blocks);
         assert!(after.losses.of(Loss::StaleUtterance) > 12, "{:?}", after.losses);
         call.talk(1_000);
-        let voice = call.talk(4_000);
-        assert!(voice.voiced >= 180 && voice.loudest > 0.1, "{} {:?}", voice.voiced, voice.losses);
+        let speech = call.talk(4_000);
+        assert!(speech.voiced >= 180 && speech.loudest > 0.1, "{} {:?}", speech.voiced, speech.losses);
     }
 
     #[test]
@@ -486,9 +486,9 @@ mod tests {
         let mut sound = PcmBlock::silence();
         sound.playback_48k.fill(0.7);
         for n in 0..20 {
-            let mut voice = packet(&call, &[0xff, 8, 40]);
-            (voice.rtp, voice.arrived) = (call.rtp.plus(n * 960), call.receiver.next_tick());
-            call.receiver.push_packet(voice, Utterance::default());
+            let mut late = packet(&call, &[0xff, 8, 40]);
+            (late.rtp, late.arrived) = (call.rtp.plus(n * 960), call.receiver.next_tick());
+            call.receiver.push_packet(late, Utterance::default());
             let heard = call.receiver.tick(Some(sound.clone()));
             assert_eq!((heard.block, heard.kind, heard.newest_arrival), (sound.clone(), BlockKind::Speech, None));
         }
@@ -526,14 +526,14 @@ mod tests {
         let silence = call.play_until(call.spoken_s);
         assert!(silence.blocks.abs_diff(180_000) <= 1 && silence.voiced <= 3, "{}", silence.blocks);
         assert_eq!(silence.losses, LossCounts::default());
-        let voice = call.talk(2_000);
+        let speech = call.talk(2_000);
         assert!(
-            voice.voiced >= 98 && voice.delay_percentile(0.95) < 6.0,
+            speech.voiced >= 98 && speech.delay_percentile(0.95) < 6.0,
             "{} {}",
-            voice.voiced,
-            voice.delay_percentile(0.95)
+            speech.voiced,
+            speech.delay_percentile(0.95)
         );
-        assert_eq!(voice.losses, LossCounts::default());
+        assert_eq!(speech.losses, LossCounts::default());
     }
 
     #[test]

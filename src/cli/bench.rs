@@ -16,10 +16,10 @@ use crate::bench::{
     BenchError, BenchKind, BenchPlan, BenchReport, CHURN_CAPACITY, Progress, Target, compare, run as measure,
 };
 
-/// Callers that `--ramp` tries at most.
+/// Maximum number of clients that `--ramp` tries.
 const MAX_RAMP_SESSIONS: usize = 64;
 
-/// Measures, or compares what was measured.
+/// Measures, or compares measurements.
 pub fn run(flags: &Flags, wanted: &BenchFlags) -> Result<(), CliError> {
     if let Some([before, after]) = wanted.compare.as_deref() {
         println!("{}", compare(before, after).map_err(with_hint)?);
@@ -59,13 +59,13 @@ fn plan(flags: &Flags, wanted: &BenchFlags) -> Result<BenchPlan, CliError> {
     })
 }
 
-/// The server named by flag, or one of this program's own on a free port.
+/// The server named by flag, or a new server of this program on a free port.
 fn target(flags: &Flags, wanted: &BenchFlags, sessions: usize) -> Result<Target, CliError> {
     if let Some(url) = &wanted.url {
         return Ok(Target::Url { url: url.clone(), token: wanted.token.clone() });
     }
     let program: PathBuf = std::env::current_exe()?;
-    // One place more than clients, so that a client that comes back finds one.
+    // One slot more than clients, so that a client that reconnects finds one.
     let places = (sessions + 1).to_string();
     let backend = wanted.backend.to_possible_value().expect("every engine has a name");
     let fixed = ["--log", "warn", "--max-sessions", &places, "--backend", backend.get_name()];
@@ -80,7 +80,7 @@ fn print_result(wanted: &BenchFlags, report: &BenchReport) -> Result<(), CliErro
         Some("-") => println!("{}", report.json()),
         Some(path) => {
             OutputFile::write(Path::new(path), report.json().as_bytes())
-                .map_err(|error| CliError::new(error, format!("--json wants a file that can be written: {path}")))?;
+                .map_err(|error| CliError::new(error, format!("--json needs a writable file: {path}")))?;
             println!("{}", report.table());
         }
         None => println!("{}", report.table()),

@@ -39,7 +39,7 @@ pub fn print(list: &ListFlags) {
     sources.0.iter().enumerate().for_each(|(at, source)| print_wrapped(&format!("{}  ", at + 1), source));
 }
 
-/// What tables are from, each once; rows name them by number.
+/// The sources of the tables, each once; rows refer to them by number.
 #[derive(Default)]
 struct Sources(Vec<&'static str>);
 

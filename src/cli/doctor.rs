@@ -1,6 +1,6 @@
 //! `visage doctor`: what is wrong with this machine as a table, as JSON, or as nothing but what to type.
 //!
-//! Decides how findings are printed. What is right and wrong is in `doctor`.
+//! Decides how findings are printed. The checks are in `doctor`.
 
 use std::fs;
 use std::path::Path;
@@ -77,7 +77,7 @@ fn other(target: Target) -> Target {
     }
 }
 
-/// A machine that `--json` described: the whole report, or the machine alone.
+/// A machine described by `--json`: the whole report, or the machine alone.
 fn read(file: &Path) -> Result<Machine, CliError> {
     let hint = "--machine wants what `visage doctor --json` printed on that machine";
     let wrong = |found: String| {
@@ -98,13 +98,13 @@ fn look_here(flags: &Flags, wanted: &DoctorFlags) -> Result<Machine, CliError> {
     if let Some(server) = &wanted.turn {
         let runtime = Runtime::new()?;
         machine.listen.relay = Some(runtime.block_on(relay::ask(server, Wall)));
-        // A name that is still looked up must not hold the program.
+        // A pending DNS lookup must not delay the exit.
         runtime.shutdown_background();
     }
     Ok(machine)
 }
 
-/// The layout of `--json`; raised when a field changes its meaning or goes.
+/// The version of the `--json` format; raised when a field changes its meaning or is removed.
 const JSON_VERSION: u32 = 2;
 
 fn report(machine: &Machine, target: Target, findings: &[Finding]) -> Value {
@@ -121,7 +121,7 @@ fn name(target: Target) -> &'static str {
     }
 }
 
-/// The table, what is wrong with the target, and in a word how the other target is.
+/// The table, the faults for the target, and the state of the other target in short.
 fn print_result((target, served): (Target, Target), findings: &[Finding], others: &[Finding]) {
     let (counted, idle): (Vec<&Finding>, Vec<&Finding>) = findings.iter().partition(|finding| finding.is_required);
     print_table(&counted);
@@ -148,7 +148,7 @@ fn print_table(findings: &[&Finding]) {
     print_unknown(&unseen);
 }
 
-/// What could not be looked at, for one reason, is one line.
+/// Checks that are unknown for the same reason are one line.
 fn print_unknown(unseen: &[&Finding]) {
     let mut reasons: Vec<&str> = Vec::new();
     for finding in unseen.iter().filter(|finding| finding.verdict == Verdict::Unknown) {
@@ -190,7 +190,7 @@ fn summary((target, served): (Target, Target), findings: &[Finding]) -> String {
     }
 }
 
-/// Lines for a shell, each under a comment that says what it is for.
+/// Commands for a shell, each below a comment with its purpose.
 fn print_commands(target: Target, findings: &[Finding]) {
     let mut wrong = findings.iter().filter(|finding| is_wrong(finding)).peekable();
     if wrong.peek().is_none() {
@@ -227,7 +227,7 @@ fn explain(symptoms: &Symptoms, text: &str, machine: &Machine) -> Result<Vec<Exp
         format!("paste the line with the error, its code alone, or one of: {}", symptoms::ids(symptoms).join(", "))
     } else {
         let named = nearest.iter().map(|named| format!("{} ({})", named.id, named.title));
-        format!("the nearest that doctor knows: {}", named.collect::<Vec<_>>().join("; "))
+        format!("similar known symptoms: {}", named.collect::<Vec<_>>().join("; "))
     };
     Err(CliError::message(format!("unknown symptom \"{shown}\""), hint))
 }

@@ -1,3 +1,3 @@
-//! What `build.rs` put into the program: the built-in pack and the page.
+//! Data embedded by `build.rs`: the built-in pack and the page.
 
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));

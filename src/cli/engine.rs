@@ -1,4 +1,4 @@
-//! Which backend runs the networks: the one that was asked for, never another.
+//! The inference backend: the requested one, never another.
 
 use visage_engines::cache::Engine;
 
@@ -6,7 +6,7 @@ use super::error::CliError;
 use super::flags::{BackendChoice, Flags};
 use crate::backend::{Backend, CpuBackend};
 
-/// The backend of that name, for `sessions` at once; `engines` are those built for the GPUs named or present.
+/// The requested backend for up to `sessions` sessions; `engines` are those built for the GPUs named or present.
 pub fn open_backend(
     name: BackendChoice,
     sessions: usize,
@@ -19,7 +19,7 @@ pub fn open_backend(
     }
 }
 
-/// The most rows of one run that steps of several sessions share, where a graph has a batch axis.
+/// Maximum batch: rows of one run that steps of several sessions share, where a graph has a batch axis.
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 const MAX_BATCH: usize = 4;
 
@@ -46,8 +46,8 @@ pub fn gpu_backend(slots: usize, engines: Vec<Engine>, flags: &Flags) -> Result<
     Ok(Box::new(gpu))
 }
 
-/// Our own kernels for the first GPU: from the cache, or compiled now. Without them models compute on the CPU what kernels
-/// would: it costs a little CPU time, so that it is reported and no error.
+/// The kernels for the first GPU: from the cache, or compiled now. Without them models compute on the CPU what the kernels
+/// would, which costs little CPU time, so it is a note and not an error.
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 fn cubins(flags: &Flags) -> Vec<crate::backend::gpu::Cubin> {
     use visage_engines::cubins::Cubins;
@@ -68,7 +68,7 @@ fn cubins(flags: &Flags) -> Vec<crate::backend::gpu::Cubin> {
     })
 }
 
-/// This program has no such backend.
+/// This program was built without this backend.
 #[cfg(not(any(feature = "tensorrt-rtx", feature = "tensorrt")))]
 pub fn gpu_backend(_slots: usize, _engines: Vec<Engine>, _flags: &Flags) -> Result<Box<dyn Backend>, CliError> {
     Err(CliError::new(visage_kernels::tensorrt::LibraryError::NotBuilt, "or run on the CPU: --backend cpu"))

@@ -15,20 +15,20 @@ use super::flags::{Flags, GpuFlags, LibraryFlags};
 use super::packs::{data_dir, environment};
 use crate::time::Wall;
 
-/// A pack, a compiler, and the folder where engines go.
+/// A pack, a compiler, and the folder for engines.
 pub struct EngineBuild<'a> {
     pack: &'a PackFiles,
     cache: &'a Cache,
     compiler: Box<dyn Compiler>,
 }
 
-/// An engine, and what having it took.
+/// An engine, and the cost of obtaining it.
 pub struct Made {
     /// The engine.
     pub engine: Engine,
     /// Whether it was compiled now.
     pub was_built: bool,
-    /// Time until it was there.
+    /// Time until it was available.
     pub took: Duration,
 }
 
@@ -41,13 +41,13 @@ impl<'a> EngineBuild<'a> {
         Ok(Self { pack, cache, compiler })
     }
 
-    /// The engines that are wanted, there or missing.
+    /// The planned engines, existing or missing.
     pub fn plan(&self, sms: Vec<Sm>, precision: Option<Precision>) -> Result<Vec<Planned<'_>>, CliError> {
         let request = BuildRequest { sms, precision, ..BuildRequest::default() };
         self.builder().plan(&request).map_err(with_hint)
     }
 
-    /// Compiles an engine, unless it is there or another process makes it.
+    /// Compiles an engine, unless it exists or another process compiles it.
     pub fn make(&self, planned: &Planned<'_>, tell: &dyn Fn(&Step<'_>), watch: &Watch) -> Result<Made, CliError> {
         let mut was_built = false;
         let mut step = |step: Step<'_>| {
@@ -64,14 +64,14 @@ impl<'a> EngineBuild<'a> {
     }
 }
 
-/// Looks whether the machine has the memory for all that is missing, before any of it is begun.
+/// Checks that the machine has the memory for all missing engines, before the first is compiled.
 pub fn check_memory(planned: &[Planned<'_>]) -> Result<(), CliError> {
     let free_bytes = free_bytes();
     let mut missing = planned.iter().filter(|planned| planned.is_missing());
     missing.try_for_each(|planned| planned.check_memory(free_bytes)).map_err(with_hint)
 }
 
-/// Memory that may be taken. Where the system does not tell, nothing is refused.
+/// Free memory. Where the system does not report it, nothing is refused.
 fn free_bytes() -> u64 {
     memory::free_bytes().unwrap_or(u64::MAX)
 }
@@ -81,7 +81,7 @@ pub fn open_cache(flags: &Flags) -> Result<Cache, CliError> {
     Cache::open(engines_in(&data_dir(flags))).map_err(|error| CliError::new(error, "--data-dir names another folder"))
 }
 
-/// A step of a compilation in words, if a person should know of it.
+/// A step of a compilation as a message, if users should see it.
 pub fn describe(step: &Step<'_>) -> Option<String> {
     match step {
         Step::Quarantined(folder, damage) => Some(format!("damaged engine moved to {}: {damage}", folder.display())),
@@ -90,12 +90,12 @@ pub fn describe(step: &Step<'_>) -> Option<String> {
     }
 }
 
-/// The capabilities of the GPUs in this machine, in the driver's order.
+/// The compute capabilities of the GPUs in this machine, in the driver's order.
 pub fn local_gpus_in_order() -> Vec<Sm> {
     visage_kernels::find_gpus().into_iter().map(|gpu| gpu.sm).collect()
 }
 
-/// The capabilities of the GPUs in this machine, each once.
+/// The compute capabilities of the GPUs in this machine, without duplicates.
 pub fn local_sms() -> Vec<Sm> {
     let mut sms = local_gpus_in_order();
     sms.sort_unstable();
@@ -103,7 +103,7 @@ pub fn local_sms() -> Vec<Sm> {
     sms
 }
 
-/// The GPUs to compile for: those named, or those here.
+/// The GPUs to compile for: those named, or those present.
 pub fn gpus(gpu: &GpuFlags) -> Result<Vec<Sm>, CliError> {
     let sms = if gpu.sm.is_empty() { local_sms() } else { gpu.sm.clone() };
     if sms.is_empty() {
@@ -117,7 +117,7 @@ pub fn gpus(gpu: &GpuFlags) -> Result<Vec<Sm>, CliError> {
     Ok(sms)
 }
 
-/// Why there is no TensorRT, with what to type next.
+/// The error that TensorRT is missing, with a hint.
 pub fn library_error(error: tensorrt::LibraryError) -> CliError {
     let hint = error.hint();
     CliError::new(error, hint)
@@ -125,7 +125,7 @@ pub fn library_error(error: tensorrt::LibraryError) -> CliError {
 
 fn with_hint(error: MakeError) -> CliError {
     let hint = match &error {
-        MakeError::Precision { .. } => "name one that it has with --precision, or leave it out",
+        MakeError::Precision { .. } => "choose one of these with --precision, or omit it",
         MakeError::Memory { .. } => "engines for any GPU can be compiled on any machine: use one with more memory",
         MakeError::Cache(error) if error.is_disk_full() => "free some space: visage engines prune --keep-gb 0",
         MakeError::Compile { source: CompileError::Write { .. }, .. } => {
@@ -144,7 +144,7 @@ fn with_hint(error: MakeError) -> CliError {
         MakeError::Compile { source: CompileError::NotHere { .. }, .. } => {
             "run it on a machine with such a GPU; TensorRT for RTX compiles without one: cargo build --release --features tensorrt-rtx"
         }
-        MakeError::Compile { .. } => "the pack's graphs and this TensorRT do not fit each other",
+        MakeError::Compile { .. } => "this TensorRT does not support the pack's graph",
         MakeError::Pack(PackError::Digest(_)) => "get the pack again: one of its files has changed",
         MakeError::Pack(_) => {
             "the pack is incomplete: get it again, or correct its pack.toml and create SHA256SUMS again"

@@ -136,7 +136,7 @@ fn planned_row(planned: &Planned<'_>) -> Value {
     })
 }
 
-/// Compiles under a bar.
+/// Compiles with a progress bar.
 fn build_with_progress(
     build: &EngineBuild<'_>,
     planned: &Planned<'_>,
@@ -166,7 +166,7 @@ fn build_with_progress(
     made
 }
 
-/// A bar of the expected time: stages are nested, and their counts do not add up.
+/// A bar of the estimated time: phases are nested, and their counts do not add up.
 fn bar(planned: &Planned<'_>) -> ProgressBar {
     let expected_seconds = planned.seconds.max(1);
     let template = format!("{{prefix}}  {{share}} {{elapsed}} of about {expected_seconds} s  {{msg}}");
@@ -183,7 +183,7 @@ fn bar(planned: &Planned<'_>) -> ProgressBar {
     bar
 }
 
-/// Width of a bar, and how often it is drawn without news.
+/// Width of a bar, and its refresh interval.
 const BAR_WIDTH: usize = 20;
 const REDRAW_INTERVAL: Duration = Duration::from_millis(250);
 

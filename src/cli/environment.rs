@@ -1,21 +1,21 @@
-//! Unknown `VISAGE_*` variables are refused like unknown flags, because a setting that silently has no effect is noticed in
+//! Unknown `VISAGE_*` variables are refused like unknown flags, because a setting without effect would only be noticed in
 //! production.
 //!
-//! Which variables there are is asked of the flags; it is written nowhere else.
+//! The known variables come from the flags; there is no other list.
 
 use std::collections::BTreeSet;
 
 use clap::Command;
 use thiserror::Error;
 
-/// What variables of this program begin with.
+/// The prefix of the program's variables.
 const PREFIX: &str = "VISAGE_";
 /// Read when visage is built and tested, not when it runs: both may well happen in one shell.
 const BUILD_VARIABLES: [&str; 1] = ["VISAGE_BUILD_ENGINES"];
-/// More edits than this make another word, not a slip of the finger.
+/// A name with more edits than this is another word, not a typing error.
 const MAX_EDITS: usize = 3;
 
-/// A variable that looks like ours and is not.
+/// An unknown variable with the program's prefix.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("unknown variable {name} in the environment")]
 pub struct UnknownVariable {
@@ -24,7 +24,7 @@ pub struct UnknownVariable {
 }
 
 impl UnknownVariable {
-    /// What to type next.
+    /// A hint.
     pub fn hint(&self) -> String {
         let name = &self.name;
         match &self.nearest {
@@ -34,14 +34,14 @@ impl UnknownVariable {
     }
 }
 
-/// Checks the variables of the environment against those that `command` and the commands below it read.
+/// Checks the variables of the environment against those of `command` and its subcommands.
 ///
 /// # Errors
-/// If one begins as ours do and is none of them.
+/// If a variable has the program's prefix and is unknown.
 pub fn check(command: &Command, names: impl Iterator<Item = String>) -> Result<(), UnknownVariable> {
     let known: BTreeSet<String> = variables(command).into_iter().chain(BUILD_VARIABLES.map(str::to_owned)).collect();
     let ours = names.filter(|name| name.starts_with(PREFIX));
-    // The first by name, so that the same environment always gives the same error.
+    // The first by name, so that the error is deterministic.
     match ours.filter(|name| !known.contains(name)).min() {
         Some(name) => Err(UnknownVariable { nearest: nearest(&name, &known), name }),
         None => Ok(()),

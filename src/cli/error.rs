@@ -1,4 +1,4 @@
-//! How an error is printed: what happened, its causes, and a hint what to do next.
+//! How an error is printed: what happened, its causes, and a hint.
 
 use std::error::Error;
 use std::fmt;
@@ -23,7 +23,7 @@ impl CliError {
         Self { error: error.into(), hint: Some(hint.into()) }
     }
 
-    /// A plain message, where no module below has an error type for it, with a hint.
+    /// A plain message with a hint, where no module has an error type for it.
     pub fn message(error: impl fmt::Display + fmt::Debug + Send + Sync + 'static, hint: impl Into<String>) -> Self {
         Self { error: anyhow::Error::msg(error), hint: Some(hint.into()) }
     }
@@ -40,7 +40,7 @@ impl fmt::Display for CliError {
         write!(f, "error: {}", self.error)?;
         let mut printed = self.error.to_string();
         for cause in self.error.chain().skip(1).map(ToString::to_string) {
-            // Many errors include their cause in their own text.
+            // Many errors contain the text of their cause.
             if !printed.contains(&cause) {
                 write!(f, "\ncause: {cause}")?;
             }

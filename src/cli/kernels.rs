@@ -83,7 +83,7 @@ fn list_kernels(list: &ListFlags, cubins: &Cubins) {
     print_rows(list, &rows.collect::<Vec<_>>(), &["kernel", "source", "compiled_for"]);
 }
 
-/// Every check of every kernel on the first card.
+/// Runs every check of every kernel on the first GPU.
 fn check(wanted: &NvrtcFlags, cubins: &Cubins) -> Result<(), CliError> {
     let device = Device::open(&Driver::open(LIBRARY.as_ref())?, 0)?;
     let all = nvrtc::obtain_all(device.sm()?, || load(wanted), cubins).map_err(with_hint)?;

@@ -2,7 +2,7 @@
 //!
 //! Decides how results are printed. Does none of the work.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program speaks")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the command line prints")]
 
 #[cfg(feature = "bench")]
 mod bench;
@@ -37,10 +37,10 @@ use tracing_subscriber::EnvFilter;
 use error::CliError;
 use flags::{Command, Flags, LogFormat};
 
-/// The exit code of wrong usage, as clap has it.
+/// The exit code of wrong usage, as in clap.
 const WRONG_USAGE: u8 = 2;
 
-/// Runs the program: 0 done, 1 not done, 2 wrong usage.
+/// Runs the program: 0 done, 1 failed, 2 wrong usage.
 #[must_use]
 pub fn main() -> ExitCode {
     visage_kernels::malloc::give_back_early();
@@ -87,18 +87,18 @@ fn run(flags: &Flags) -> Result<ExitCode, CliError> {
             lists::completions(*shell);
             Ok(())
         }
-        // What it finds is a result, not an error.
+        // Its findings are a result, not an error.
         Command::Doctor(wanted) => return Ok(doctor::run(flags, wanted)),
     };
     done.map(|()| ExitCode::SUCCESS)
 }
 
-/// Names of the environment's variables; those that are not UTF-8 are none of ours.
+/// Names of environment variables; those that are not UTF-8 are not the program's.
 fn variables() -> impl Iterator<Item = String> {
     std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
 }
 
-/// Talk goes to stderr. The libraries below only speak up when something is wrong.
+/// Logs go to stderr. Libraries log only warnings and errors.
 fn start_log(flags: &Flags) {
     let filter = EnvFilter::new(format!("warn,visage={}", flags.log));
     let is_seen = std::io::stderr().is_terminal();

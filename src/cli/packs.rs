@@ -11,20 +11,20 @@ use super::flags::{BackendChoice, Flags};
 use super::{embedded, engine};
 use crate::model::portrait::Portrait;
 
-/// The files of the pack that the flags choose.
+/// The files of the selected pack.
 pub fn pack_files(flags: &Flags) -> Result<PackFiles, CliError> {
     let Some(folder) = &flags.pack else { return Ok(PackFiles::built_in(embedded::PACK)) };
     PackFiles::read(folder).map_err(|error| {
         let hint = match &error {
             PackError::Digest(_) => "get the pack again: one of its files has changed",
-            _ => "--pack wants a folder with pack.toml and SHA256SUMS in it",
+            _ => "--pack needs a folder with pack.toml and SHA256SUMS",
         };
         CliError::new(error, hint)
     })
 }
 
-/// The pack itself, its network loaded by the engine that was asked for, with places for so many sessions; `engines` are
-/// those compiled for the GPUs that were named or are here, and are trusted once they were opened.
+/// Opens the pack, with its network loaded by the selected backend for up to this many sessions; `engines` are
+/// those compiled for the GPUs named or present, and are marked verified once they were opened.
 pub fn open_pack(
     flags: &Flags,
     backend: BackendChoice,
@@ -32,7 +32,7 @@ pub fn open_pack(
     engines: Vec<Engine>,
 ) -> Result<Portrait, CliError> {
     let hint = match backend {
-        BackendChoice::Cpu => "the pack does not fit this visage",
+        BackendChoice::Cpu => "this version of visage does not support the pack",
         BackendChoice::Tensorrt => "visage doctor shows what is wrong with the GPU; --backend cpu needs none",
     };
     let opened = Portrait::open(pack_files(flags)?, &*engine::open_backend(backend, sessions, engines.clone(), flags)?);

@@ -1,7 +1,7 @@
 //! `visage engines parity`: every graph of a pack on the CPU and on the GPU, and whether they agree. Where there is no GPU,
-//! narrower files of a graph are compared with the widest on the CPU.
+//! lower-precision files of a graph are compared with the highest precision on the CPU.
 //!
-//! Decides which files are compared with which, and what the verdict is. How a distance is measured, backend knows.
+//! Decides which files are compared and the verdict. `backend` measures the differences.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -54,7 +54,7 @@ const ALONE: &str = "runs on the CPU, not compared";
 /// The GPU with engines of one precision, or why there is none.
 type Accelerator = Result<Box<dyn Backend>, &'static str>;
 
-/// What there is to compare the CPU with; engines that are missing are compiled.
+/// What the CPU is compared with; missing engines are compiled.
 fn accelerator(
     flags: &Flags,
     wanted: &ParityFlags,
@@ -77,7 +77,7 @@ fn accelerator(
     Ok(Ok(gpu_backend(1, engines, flags)?))
 }
 
-/// A graph that fails is a row of its own: the others are still compared.
+/// A graph that fails is a row of its own; the others are still compared.
 fn graph_rows(
     pack: &PackFiles,
     (graph, precision): (&GraphManifest, Precision),
@@ -98,14 +98,14 @@ fn graph_rows(
         .collect()
 }
 
-/// A row for each output, and its verdict.
+/// A row per output, with its verdict.
 fn compare_outputs(
     pack: &PackFiles,
     (graph, precision): (&GraphManifest, Precision),
     accelerator: &Accelerator,
     seed: u64,
 ) -> anyhow::Result<Vec<(Value, &'static str)>> {
-    // The widest file that the pack has says what is right.
+    // The file with the highest precision is the reference.
     let Some((widest, path)) = graph.onnx.first_key_value() else { return Ok(Vec::new()) };
     let (reference, compared) = (pack.onnx(path, &graph.weights)?, pack.onnx(&graph.onnx[&precision], &graph.weights)?);
     let cpu = CpuBackend::new();
@@ -133,7 +133,7 @@ fn allows(tolerance: Tolerance, found: &Difference) -> bool {
     found.cosine >= tolerance.cosine && found.psnr_db >= tolerance.psnr_db && found.max_error <= tolerance.max_error
 }
 
-/// The length of an axis that may have any: what the graph's first profile is fast for, or one.
+/// The length of a free axis: the one that the graph's first profile is optimised for, or one.
 fn profile_length(graph: &GraphManifest, input: &str, axis: usize) -> usize {
     let range = graph.profiles.first().and_then(|profile| profile.0.get(input));
     range.and_then(|range| range.opt.get(axis)).map_or(1, |length| *length as usize)

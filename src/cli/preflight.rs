@@ -1,6 +1,6 @@
-//! What is checked before a start, so that it stops with the cause instead of a library's error.
+//! Checks before a start, so that it stops with the cause instead of a library's error.
 //!
-//! Decides what is probed. What is right and wrong, `doctor` knows.
+//! Decides what is probed. The checks are in `doctor`.
 
 use thiserror::Error;
 use visage_engines::search_paths;
@@ -11,7 +11,7 @@ use super::packs::{data_dir, environment};
 use crate::doctor::probe::{ListenOptions, ProbeOptions, probe_before_start};
 use crate::doctor::{Finding, Target, Verdict, examine_before_start};
 
-/// What stands in the way of a start.
+/// What prevents a start.
 #[derive(Debug, Error)]
 #[error("{title}: {finding}")]
 struct StartError {
@@ -25,13 +25,13 @@ struct StartError {
 #[error("{0}")]
 struct Cause(String);
 
-/// Looks before `serve` begins; what could be better is said in the log.
+/// Checks before `serve` starts; warnings go to the log.
 pub fn before_serving(flags: &Flags, wanted: &ServeFlags) -> Result<(), CliError> {
     let listen = listen_options(&wanted.listen, &wanted.tls, wanted.max_sessions);
     check_engine(&wanted.engine, ProbeOptions { listen: Some(listen), ..options(flags) })
 }
 
-/// Looks before `render` begins.
+/// Checks before `render` starts.
 pub fn before_rendering(flags: &Flags, wanted: &EngineFlags) -> Result<(), CliError> {
     check_engine(wanted, options(flags))
 }
@@ -68,7 +68,7 @@ fn start_error(finding: Finding) -> CliError {
     CliError::new(StartError { title, finding, cause: cause.map(Cause) }, format!("{text} (visage doctor: {id})"))
 }
 
-/// What to look at, with what the environment says of it.
+/// What to probe, with the facts from the environment.
 pub fn options(flags: &Flags) -> ProbeOptions {
     ProbeOptions {
         data_dir: data_dir(flags),
@@ -83,7 +83,7 @@ pub fn options(flags: &Flags) -> ProbeOptions {
     }
 }
 
-/// Where `serve` would listen.
+/// The listening addresses of `serve`.
 pub fn listen_options(listen: &ListenFlags, tls: &TlsFlags, max_sessions: u16) -> ListenOptions {
     ListenOptions {
         host: listen.host,
@@ -94,7 +94,7 @@ pub fn listen_options(listen: &ListenFlags, tls: &TlsFlags, max_sessions: u16) -
     }
 }
 
-/// Values of these variables that leave CUDA, or a container, no GPU.
+/// Values of these variables that hide every GPU from CUDA or a container.
 const HIDING: &[(&str, &[&str])] =
     &[("CUDA_VISIBLE_DEVICES", &["", "-1", "NoDevFiles"]), ("NVIDIA_VISIBLE_DEVICES", &["", "void", "none"])];
 
@@ -111,7 +111,7 @@ fn visible_devices_variable() -> Option<String> {
     std::env::var("CUDA_VISIBLE_DEVICES").ok().map(|value| format!("CUDA_VISIBLE_DEVICES={value}"))
 }
 
-/// systemd's convention, and what Kubernetes sets in every pod.
+/// Detection by systemd's convention and by a variable that Kubernetes sets in every pod.
 #[expect(clippy::disallowed_methods, reason = "the command line reads the environment")]
 fn container() -> Option<String> {
     let pod = std::env::var_os("KUBERNETES_SERVICE_HOST").map(|_| "kubernetes".to_owned());
@@ -125,7 +125,7 @@ mod tests {
     use crate::doctor::machine::Machine;
 
     #[test]
-    fn what_stops_a_start_has_a_cause_and_a_hint() {
+    fn a_finding_that_prevents_a_start_has_a_cause_and_a_hint() {
         let mut machine = Machine::default();
         machine.limits.open_files = Some(16);
         let finding = examine(&machine, Target::Cpu).into_iter().find(Finding::stops).expect("too few files");

@@ -1,6 +1,6 @@
-//! Before a network runs on a GPU: missing engines are compiled.
+//! Compiles missing engines before a network runs on a GPU.
 //!
-//! Decides which engines are needed and who is informed of the progress. How one is compiled is in `engine_build`.
+//! Decides which engines are needed and who receives the progress. `engine_build` compiles.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use super::packs::pack_files;
 use crate::serve::StartupTask;
 use crate::time::Wall;
 
-/// Says whether the program was asked to end.
+/// Whether the program was asked to stop.
 pub type IsClosing = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Receives the progress of the start.
 pub type Progress = Arc<dyn Fn(StartupTask) + Send + Sync>;
 
 /// The engines of the pack for the named GPUs, or for those of this machine that the backend uses; missing ones are compiled.
-/// When the program is asked to end, compilation stops and the engines that exist are returned. Engines that will be opened
+/// If the program is asked to stop, compilation stops and the existing engines are returned. Engines that will be opened
 /// are marked unverified: a process that dies while it opens one leaves the mark, and the next start reads it completely.
 pub fn engines(
     flags: &Flags,
@@ -53,13 +53,13 @@ pub fn engines(
     Ok(engines)
 }
 
-/// The compute capabilities to have engines for.
+/// The compute capabilities that need engines.
 fn target_sms(gpu: &GpuFlags, backend: BackendChoice) -> Vec<Sm> {
     let is_used = backend == BackendChoice::Tensorrt;
     if gpu.sm.is_empty() && is_used { usable_sms() } else { gpu.sm.clone() }
 }
 
-/// Who is informed of a compilation, and who stops it.
+/// Receivers of the progress, and the source of a stop.
 struct Watcher<'a> {
     progress: Progress,
     is_closing: &'a IsClosing,

@@ -39,7 +39,7 @@ pub fn run(flags: &Flags, wanted: &RenderFlags) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The engines of the pack, where it is to run on a GPU; the bar says which is compiled.
+/// The engines of the pack, if it runs on a GPU; the bar shows which one is compiled.
 fn engines(
     flags: &Flags,
     wanted: &RenderFlags,
@@ -63,7 +63,7 @@ fn engines(
     Ok(engines)
 }
 
-/// Ctrl-C ends the video early, but complete.
+/// Ctrl-C ends the video early; the file is complete.
 fn stop_on_signal(runtime: &Runtime) -> io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stop);
@@ -111,7 +111,7 @@ fn with_hint(error: RenderError) -> CliError {
 fn write_hint(found: io::ErrorKind) -> &'static str {
     match found {
         io::ErrorKind::NotFound => "create the folder first, or choose another one with --out",
-        io::ErrorKind::IsADirectory => "--out wants the name of the video file itself, such as talk.mp4",
+        io::ErrorKind::IsADirectory => "--out needs a file name, such as talk.mp4",
         io::ErrorKind::InvalidInput => "name another file with --out",
         _ => "no incomplete file was left; check free space and the folder's permissions",
     }

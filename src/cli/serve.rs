@@ -1,6 +1,6 @@
 //! `visage serve`: starts the server, prints its address, and closes it at a signal.
 //!
-//! Decides the order of the steps. Each step is another module's.
+//! Decides the order of the steps. Each step is implemented by another module.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -39,7 +39,7 @@ const FIRST_BITRATE_BPS: u32 = 1_200_000;
 /// Serves until a signal arrives. The order of the steps matters:
 ///
 /// 1. [`check`] refuses wrong flags and a machine that cannot serve, before anything is opened.
-/// 2. [`Listening::start`] binds the port, so that a taken port is reported before minutes of work; reads the certificates;
+/// 2. [`Listening::start`] binds the port, so that a port in use is reported before minutes of work; reads the certificates;
 ///    catches signals before the first line is printed, because a script that reads the line may send one at once; and
 ///    serves at once: until step 5 every request is answered with 503 and the progress.
 /// 3. [`prepare::engines`] compiles missing engines, which takes minutes and can be interrupted.
@@ -75,7 +75,7 @@ fn check(flags: &Flags, wanted: &ServeFlags) -> Result<(), CliError> {
     before_serving(flags, wanted)
 }
 
-/// The HTTP side of a server: it answers from the first moment, and as a starting server until its routes are set.
+/// The HTTP side of a server: it answers from the first moment, with the state of the start until the routes are set.
 struct Listening {
     address: SocketAddr,
     files: Option<TlsFiles>,
@@ -100,7 +100,7 @@ impl Listening {
         Ok(Self { address, files, startup, closing, serving })
     }
 
-    /// Where the progress of the start goes: into the answers to early requests.
+    /// Receives the progress of the start for the responses to early requests.
     fn progress(&self) -> Progress {
         let startup = self.startup.clone();
         Arc::new(move |task| startup.say(task))
@@ -125,7 +125,7 @@ impl Listening {
     }
 }
 
-/// What the routes use.
+/// The services behind the routes.
 struct Services {
     sessions: Arc<Sessions>,
     net: Arc<RtcServer>,
@@ -164,7 +164,7 @@ impl Services {
         })
     }
 
-    /// Peers are closed before the workers that feed them stop, so that browsers see the end at once.
+    /// Peers are closed before the workers that feed them stop, so that browsers notice the end at once.
     fn close(self, runtime: &Runtime) -> Result<(), CliError> {
         self.sessions.begin_closing();
         runtime.block_on(self.net.close());
@@ -177,7 +177,7 @@ impl Services {
     }
 }
 
-/// Starts the trace, if there is one; it contains the sessions from now on.
+/// Starts the trace, if requested; it contains all later sessions.
 fn trace_file(wanted: &ServeFlags, sessions: &Sessions) -> Result<Option<TraceFile>, CliError> {
     let Some(path) = &wanted.trace else { return Ok(None) };
     let is_input = [&wanted.tls.tls_cert, &wanted.tls.tls_key].into_iter().flatten().any(|it| is_same_file(it, path));
@@ -192,7 +192,7 @@ fn trace_file(wanted: &ServeFlags, sessions: &Sessions) -> Result<Option<TraceFi
     Ok(Some(file))
 }
 
-/// Logs what a person compares with the browser's display before trusting a self-signed certificate.
+/// Logs the fingerprint, which users compare with the browser's before they trust a self-signed certificate.
 fn log_fingerprint(wanted: &ServeFlags, tls: Option<&TlsFiles>) -> Result<(), CliError> {
     if let (Some(files), Some(_)) = (tls, wanted.tls.tls) {
         let fingerprint =
@@ -267,7 +267,7 @@ fn facts(pack: &Portrait, gpus: Option<&GpuWatch>) -> Facts {
     }
 }
 
-/// The video codecs, with a note if the H.264 encoder is a slow one.
+/// The video codecs, with a note if the H.264 encoder lacks its assembly.
 fn codecs(facts: &Facts) -> String {
     let note = if h264::has_assembly() || !cfg!(any(target_arch = "x86", target_arch = "x86_64")) {
         ""
@@ -292,10 +292,10 @@ fn print_address(wanted: &ServeFlags, url: &str, services: &Services) {
     }
 }
 
-/// Calls `then` on `runtime` at SIGINT or SIGTERM (Ctrl-C and closing elsewhere), which are caught from this call on.
+/// Calls `then` on `runtime` at SIGINT or SIGTERM (Ctrl-C and close on other systems), which are handled from this call on.
 ///
 /// # Errors
-/// If the system does not let them be caught.
+/// If the system refuses to install a handler.
 pub fn on_signal(runtime: &Runtime, then: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let _inside = runtime.enter();
     #[cfg(unix)]

@@ -1,6 +1,6 @@
-//! What a panic does while the program starts: it ends the process.
+//! A panic while the program starts ends the process.
 //!
-//! Decides nothing about panics later: on the media path they end one session.
+//! Later panics are not its concern: on the media path they end one session.
 
 use std::panic;
 use std::process;
@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The exit code, the same as that of any other failed start.
 const NOT_DONE: i32 = 1;
 
-/// While it lives, a panic of any thread ends the process with exit code 1, after its message was printed. Without it a
-/// server whose start lost a thread would wait for that thread for good, deaf to signals that the start handles itself.
+/// While it exists, a panic of any thread ends the process with exit code 1, after its message was printed. Otherwise a
+/// server that lost a thread during its start would wait for it forever and ignore signals.
 pub struct StartupGuard(Arc<AtomicBool>);
 
 impl StartupGuard {
-    /// Starts to guard.
+    /// Arms the guard.
     pub fn arm() -> Self {
         let is_starting = Arc::new(AtomicBool::new(true));
         let (print, armed) = (panic::take_hook(), Arc::clone(&is_starting));
@@ -29,7 +29,7 @@ impl StartupGuard {
     }
 }
 
-#[expect(clippy::exit, reason = "other threads of a start that failed may wait for good")]
+#[expect(clippy::exit, reason = "other threads of a failed start may wait forever")]
 fn end() {
     process::exit(NOT_DONE);
 }
@@ -48,7 +48,7 @@ mod tests {
 
     use super::*;
 
-    /// Runs only as a child of the next test: it would end the process of all tests.
+    /// Runs only as a subprocess of the next test: it would end the process of all tests.
     #[test]
     #[ignore = "ends its process"]
     fn child() {
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_any_thread_ends_a_process_that_starts() {
+    fn a_panic_of_any_thread_during_the_start_ends_the_process() {
         let mut child = Command::new(std::env::current_exe().expect("a path"));
         child.args(["--exact", "cli::startup_guard::tests::child", "--ignored", "--nocapture"]);
         let output = child.output().expect("the tests run");

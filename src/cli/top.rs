@@ -18,16 +18,16 @@ use crate::gpu_load::{Allowance, GpuReading, slowed_by};
 use crate::telemetry::MachineCpu;
 use crate::time::Wall;
 
-/// Between two looks.
+/// Interval between readings.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Wipes a terminal and goes to its first line.
+/// Clears a terminal and moves the cursor to its first line.
 const WIPE: &str = "\x1b[2J\x1b[H";
-/// As wide as a terminal of 80 columns; what is longer stands in a line of its own below.
+/// The width of a terminal of 80 columns; longer texts get a line of their own.
 const COLUMNS: &[&str] = &["gpu", "name", "temp", "busy", "memory", "power", "clock", "enc"];
-/// Letters of a GPU's name that are shown.
+/// Displayed characters of a GPU's name.
 const NAME_LETTERS: usize = 18;
 
-/// Who is asked.
+/// The source of the readings.
 enum Watched {
     /// A server, elsewhere or here.
     Server(Box<ApiClient>),
@@ -35,14 +35,14 @@ enum Watched {
     Here(Option<Box<GpuWatch>>),
 }
 
-/// How often is looked.
+/// How often to read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Repeat {
     One,
     Many,
 }
 
-/// One look.
+/// One reading.
 #[derive(Debug, Default, PartialEq, Serialize)]
 struct Reading {
     server: Option<ServerReading>,
@@ -58,7 +58,7 @@ struct ServerReading {
     sessions: Value,
 }
 
-/// Cores at work: for the server alone, or for anybody on this machine. None where the system does not tell.
+/// Cores in use: by the server alone, or in total on this machine. `None` if the system does not report it.
 #[derive(Debug, Default, PartialEq, Serialize)]
 struct Cores {
     busy: Option<f64>,
@@ -80,7 +80,7 @@ struct CpuTime {
     at: Instant,
 }
 
-/// Looks once a second until it is ended, or once: for JSON, and where nobody sits at a terminal.
+/// Reads once a second until stopped, or once: for JSON, and if the output is not a terminal.
 pub fn run(wanted: &TopFlags) -> Result<(), CliError> {
     let is_once = wanted.json || !std::io::stdout().is_terminal();
     let looks = if is_once { Repeat::One } else { Repeat::Many };
@@ -225,7 +225,7 @@ fn row(gpu: &GpuReading) -> Value {
     })
 }
 
-/// All of them are NVIDIA's.
+/// The name without "NVIDIA", which all share.
 fn short(name: &str) -> String {
     let name = name.trim_start_matches("NVIDIA ");
     if name.chars().count() <= NAME_LETTERS {
@@ -234,7 +234,7 @@ fn short(name: &str) -> String {
     name.chars().take(NAME_LETTERS - 1).chain(['…']).collect()
 }
 
-/// What is wrong with a GPU, under the table.
+/// A problem of a GPU, printed below the table.
 fn gpu_problem(gpu: &GpuReading) -> Option<String> {
     if let Some(silence) = &gpu.error {
         return Some(format!("silent    GPU {}: {silence}", gpu.index));
@@ -252,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_without_a_gpu_says_so() {
+    fn a_machine_without_a_gpu_is_reported() {
         let mut look = Reading { cores: Cores { busy: Some(0.5), of: Some(2) }, ..Reading::default() };
         let printed = lines(&look);
         assert_eq!(printed[0], "cores     0.50 of 2 in use");
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_gpu_does_not_report_is_left_open() {
+    fn values_that_a_gpu_does_not_report_are_blank() {
         let gpu = GpuReading { temperature_c: Some(62), power_w: Some(312.4), ..GpuReading::default() };
         let printed = row(&gpu);
         assert_eq!(
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_card_fits_into_eighty_columns() {
+    fn the_longest_gpu_name_fits_into_80_columns() {
         let gpu = GpuReading {
             index: 15,
             name: "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition".into(),
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_servers_own_processor_time_is_found_among_its_metrics() {
+    fn the_cpu_time_of_a_server_is_read_from_its_metrics() {
         let metrics = "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total 12.5\nprocess_threads 9\n";
         assert_eq!(cpu_seconds(metrics), Some(12.5));
         assert_eq!(cpu_seconds("process_threads 9\n"), None);

@@ -1,11 +1,11 @@
-//! How long sentences are printed: within the columns of a terminal.
+//! Wraps text to the columns of a terminal.
 
-/// Words go on under themselves; what is to be typed is never broken.
+/// Wraps with a hanging indent; commands are never broken.
 pub fn print_wrapped(lead: &str, words: &str) {
     wrapped(lead, words).iter().for_each(|line| println!("{line}"));
 }
 
-/// Columns of a terminal that nobody made wider.
+/// Columns of a terminal of default size.
 pub const COLUMNS: usize = 80;
 
 fn wrapped(lead: &str, words: &str) -> Vec<String> {
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_go_on_under_themselves_and_none_is_lost_or_broken() {
+    fn text_wraps_with_a_hanging_indent_and_no_word_is_lost_or_broken() {
         let words = "one of many words that together do not fit into the eighty columns of a terminal, /a/path/that/is/longer/than/any/line/that/would/fit/into/them/and/is/not/broken and the end";
         let lines = wrapped("cause: ", words);
         assert!(

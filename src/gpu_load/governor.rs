@@ -12,14 +12,14 @@ use super::{GpuReading, GpuRequirement};
 /// Degrees Celsius: above this for ten seconds, the limit is lowered by one step.
 pub const HOT_C: u32 = 80;
 const HOT_FOR: Duration = Duration::from_secs(10);
-/// Below this for [`COOL_FOR`], the limit is raised by one step. In between it stays.
+/// Below this for [`COOL_FOR`], the limit is raised by one step. In between it is unchanged.
 const COOL_C: u32 = 75;
 const COOL_FOR: Duration = Duration::from_mins(1);
 /// A step is the capacity divided by this.
 const STEPS: usize = 4;
 /// Minimum at any temperature: a GPU that a single session overheats has a hardware fault, and throttles its own clocks.
 const FEWEST: usize = 1;
-/// Without an answer for this long a GPU counts as silent. No duration is measured across such a gap.
+/// After this long without a response a GPU counts as silent. No duration is measured across such a gap.
 const SILENT_AFTER: Duration = Duration::from_secs(5);
 /// Hysteresis: after a shortage this much memory must be free, in percent of a session's need.
 const ENOUGH_PERCENT: u64 = 125;
@@ -51,11 +51,11 @@ pub enum Change {
     Restored,
     /// Another session does not fit into its memory.
     MemoryShort,
-    /// It fits again.
+    /// Another session fits again.
     MemoryEnough,
-    /// It stopped answering.
+    /// It stopped responding.
     Silent,
-    /// It answers again.
+    /// It responds again.
     Answering,
 }
 
@@ -123,7 +123,7 @@ impl Governor {
         self.allowance
     }
 
-    /// Whether the GPU answered the reading at `now`.
+    /// Whether the GPU responded to the reading at `now`.
     #[must_use]
     pub fn is_answered(&self, now: Instant) -> bool {
         self.answered_at == now
@@ -145,7 +145,7 @@ impl Governor {
         changes
     }
 
-    /// The GPU did not answer.
+    /// The GPU did not respond.
     fn on_no_answer(&mut self, now: Instant) -> Option<Change> {
         if self.is_silent || now.saturating_duration_since(self.answered_at) < SILENT_AFTER {
             return None;
@@ -290,13 +290,13 @@ mod tests {
         assert_eq!(trace.changes, []);
         trace.hold(81, 11);
         assert_eq!(trace.changes.len(), 1, "{:?}", trace.changes);
-        // Nor does one that varies around 75 regain it.
+        // A GPU that varies around 75 degrees does not regain it either.
         (0..600).for_each(|second| trace.at(if second % 50 == 0 { 75 } else { 74 }));
         assert_eq!(trace.changes.len(), 1, "{:?}", trace.changes);
     }
 
     #[test]
-    fn the_first_step_down_stops_at_what_is_running() {
+    fn the_first_step_down_is_at_most_to_the_running_sessions() {
         let mut trace = Trace::new();
         trace.running = 3;
         trace.hold(90, 31);
@@ -319,25 +319,25 @@ mod tests {
     fn nothing_is_concluded_across_a_gap_in_the_readings() {
         let mut trace = Trace::new();
         trace.hold(85, 2);
-        // The driver did not come back for half a minute.
+        // The driver did not respond for half a minute.
         trace.now += Duration::from_secs(30);
         trace.hold(85, 10);
         assert_eq!(trace.changes, []);
-        // A miss or two in between does not matter.
+        // One or two missing readings do not matter.
         trace.silent(2);
         trace.hold(85, 1);
         assert_eq!(trace.changes, [(45, Change::Lowered, 6)]);
     }
 
     #[test]
-    fn a_sensor_that_leaves_out_a_reading_now_and_then_hides_no_heat() {
+    fn a_sensor_with_missing_readings_still_shows_heat() {
         let mut trace = Trace::new();
         let mute = GpuReading { memory_free_bytes: Some(8000 * MB), ..GpuReading::default() };
         (0..20).for_each(
             |second| if second % 3 == 2 { trace.on_reading(std::slice::from_ref(&mute)) } else { trace.at(85) },
         );
         assert_eq!(trace.changes, [(11, Change::Lowered, 6)]);
-        // One that falls mute for long is no heat, and no cold either.
+        // A long gap counts neither as hot nor as cool.
         (0..120).for_each(|_| trace.on_reading(std::slice::from_ref(&mute)));
         trace.hold(85, 10);
         assert_eq!(trace.changes.len(), 1, "{:?}", trace.changes);
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_falls_closes_before_it_is_gone_and_opens_with_a_margin() {
+    fn falling_memory_stops_admission_before_it_is_exhausted_and_admits_again_with_a_margin() {
         let mut trace = Trace::new();
         let mut fits = |free_mb: u64| {
             trace.free_bytes = free_mb * MB;

@@ -1,4 +1,4 @@
-//! GPU load: readings of the GPUs, and how many sessions they leave room for.
+//! GPU load: readings of the GPUs, and how many sessions they allow.
 //!
 //! Decides when a GPU is too hot or too full for another session. Reads no GPU and no clock: readings and time are passed in.
 
@@ -51,7 +51,7 @@ pub struct DeviceCounts {
     pub runs: u64,
     /// Runs that replayed a captured CUDA graph.
     pub replays: u64,
-    /// Launches of our own kernels.
+    /// Launches of visage's own kernels.
     pub kernels: u64,
     /// Outputs downloaded.
     pub downloads: u64,

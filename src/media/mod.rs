@@ -1,4 +1,4 @@
-//! Blocks of audio, video frames, and the time stamps they carry.
+//! Blocks of audio, video frames, and their timestamps.
 //!
 //! Decides what a block and a frame are. Does not produce, encode or send them.
 

@@ -1,4 +1,4 @@
-//! What every block and frame carries: its time, its utterance and its marks.
+//! The time, utterance and marks of every block and frame.
 
 use crate::telemetry::Marks;
 use crate::time::SampleIndex;
@@ -18,11 +18,11 @@ impl Utterance {
 /// A value with its time on the session's timeline, its utterance and its stamps.
 #[derive(Clone, Debug)]
 pub struct Timed<T> {
-    /// When it is shown or heard.
+    /// When it is shown or played.
     pub at: SampleIndex,
     /// The utterance it belongs to.
     pub utterance: Utterance,
-    /// When it left each stage.
+    /// Timestamps of each stage.
     pub marks: Marks,
     /// The value.
     pub value: T,

@@ -24,7 +24,7 @@ pub struct Cadence {
     /// Frames per second.
     pub frame_rate: Rate,
     /// Audio that is pushed after a frame's time before that frame is due: the audio that the model needs, and time to
-    /// compute. A session delays its own audio by as much, so that picture and sound stay in step.
+    /// compute. A session delays its own audio by the same amount, so that audio and video stay in sync.
     pub look_ahead_samples: u64,
     /// Frames that the model computes together. Their audio must be complete before the first of them is computed.
     pub frames_per_window: u32,
@@ -95,7 +95,7 @@ pub enum FramePoll {
 /// One avatar in one session: takes the session's audio block by block and gives one frame for each time on its cadence.
 ///
 /// No method waits for a device: work is submitted and polled. An animator bounds what it queues. Times passed to
-/// [`Animator::poll`] never decrease, and a frame before the last time polled is never asked for again: windows that lie
+/// [`Animator::poll`] never decrease, and a frame before the last polled time is never requested again: windows that lie
 /// entirely before it are discarded, computed or not.
 pub trait Animator: Send {
     /// When its frames are due.
@@ -104,11 +104,11 @@ pub trait Animator: Send {
     /// Takes the 20 ms of audio that begin at `at`. Blocks come in order and without gaps.
     ///
     /// # Errors
-    /// If the network fails. The animator can go on with the next block, but not after [`ModelError::Lost`].
+    /// If inference fails. The animator continues with the next block, except after [`ModelError::Lost`].
     fn push_audio(&mut self, block: &PcmBlock, at: SampleIndex) -> Result<(), ModelError>;
 
-    /// Writes the frame of time `at` into `frame`, if it is computed. When it is, stamps `Inferred` and `Rendered` and
-    /// notes the times of the step that a device measured.
+    /// Writes the frame of time `at` into `frame` if it is computed. Then stamps `Inferred` and `Rendered` and
+    /// records the times of the step that a device measured.
     ///
     /// # Errors
     /// As for [`Animator::push_audio`]; the frame at `at` is lost.

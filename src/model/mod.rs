@@ -1,4 +1,4 @@
-//! Packs made runnable: what a session needs to turn audio into frames.
+//! Loaded packs: what a session needs to turn audio into frames.
 //!
 //! Decides the contract between sessions, packs and avatars. Knows no threads, codecs or networks.
 
@@ -19,12 +19,12 @@ pub use visage_engines::AvatarKind;
 
 use crate::gpu_load::{DeviceCounts, GpuRequirement};
 
-/// An avatar as lists show it.
+/// An avatar as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AvatarInfo {
     /// The name in requests.
     pub name: String,
-    /// The name for people.
+    /// The displayed name.
     pub title: String,
     /// How it is drawn.
     pub kind: AvatarKind,
@@ -49,7 +49,7 @@ pub enum ModelError {
     Broken {
         /// The avatar or graph.
         name: String,
-        /// What was wrong.
+        /// The error.
         found: String,
     },
     /// Too many callers wait for avatars to load.
@@ -57,7 +57,7 @@ pub enum ModelError {
     Busy {
         /// The avatar.
         name: String,
-        /// How many wait.
+        /// Number of waiting callers.
         waiting: usize,
     },
     /// Every slot of a network is taken.
@@ -65,10 +65,10 @@ pub enum ModelError {
     NoSlot {
         /// The graph.
         name: &'static str,
-        /// How many there are.
+        /// Number of slots.
         slots: usize,
     },
-    /// The device lost the session's state, or accepts no new session. The session cannot go on.
+    /// The device lost the session's state, or accepts no new session. The session cannot continue.
     #[error("the device of \"{name}\": {found}")]
     Lost {
         /// The graph.
@@ -81,7 +81,7 @@ pub enum ModelError {
     Failed {
         /// The graph.
         name: &'static str,
-        /// What went wrong.
+        /// The error.
         found: String,
     },
 }
@@ -103,7 +103,7 @@ pub trait Pack: Send + Sync {
     /// Its avatars as of now, the default first.
     fn avatars(&self) -> Arc<[AvatarInfo]>;
 
-    /// Whether a new session could be given an animator now.
+    /// Whether a new session could get an animator now.
     ///
     /// # Errors
     /// With [`ModelError::Lost`] if the device is being recovered, is out of memory, or is gone.
@@ -111,12 +111,12 @@ pub trait Pack: Send + Sync {
         Ok(())
     }
 
-    /// The GPU that its sessions need. `None` if they run on the CPU.
+    /// The GPU that its sessions use. `None` if they run on the CPU.
     fn gpu(&self) -> Option<GpuRequirement> {
         None
     }
 
-    /// What its GPU has done so far. `None` if it needs no GPU.
+    /// Counters of its GPU. `None` if it uses no GPU.
     fn device_counts(&self) -> Option<DeviceCounts> {
         None
     }

@@ -1,10 +1,10 @@
 //! The avatars of a server: a list that grows and shrinks while sessions run, and the models that are loaded from it.
 //!
-//! Decides when an avatar is loaded and when its memory is given back. Does not know what a model is made of.
+//! Decides when an avatar is loaded and when its memory is freed. Does not know what a model consists of.
 //!
-//! Models load when they are first used, each under a lock of its own: who waits for one avatar does not wait for another.
+//! Models load on first use, each under a lock of its own: waiting for one avatar does not delay another.
 //! At most [`CONCURRENT_LOADS`] load at a time, so that loading cannot take the CPU from running sessions. When the loaded
-//! models exceed the memory budget, those that no session uses are evicted, the one that was used longest ago first.
+//! models exceed the memory budget, those that no session uses are evicted, least recently used first.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,23 +13,23 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::{AvatarInfo, ModelError};
 
-/// Avatars that load at the same time. A rendered head decodes forty images on one core.
+/// Maximum number of concurrent loads. A rendered head decodes forty images on one core.
 pub const CONCURRENT_LOADS: usize = 2;
-/// Callers that wait for a load to begin; one more is refused.
+/// Maximum number of callers that wait for a load to begin.
 const MAX_WAITING: usize = 64;
-/// Avatars in one store.
+/// Maximum number of avatars in a store.
 const MAX_AVATARS: usize = 1000;
 
 /// Who may remove an avatar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AvatarOwner {
-    /// The server: it stays as long as the process.
+    /// The server: the avatar stays as long as the process.
     Server,
     /// A user, by name.
     User(Arc<str>),
 }
 
-/// Where an avatar's files are.
+/// The source of an avatar's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AvatarSource {
     /// In the pack that the server runs.
@@ -40,7 +40,7 @@ pub enum AvatarSource {
 
 /// A model that sessions share.
 pub trait AvatarModel: Send + Sync {
-    /// Memory that it takes, to a tenth or so.
+    /// Its memory, within about 10 %.
     fn size_bytes(&self) -> u64;
 }
 
@@ -49,24 +49,24 @@ pub type LoadAvatar<M> = Box<dyn Fn(u32) -> Result<M, ModelError> + Send + Sync>
 
 /// An avatar to be added.
 pub struct NewAvatar<M> {
-    /// How lists show it.
+    /// Its list entry.
     pub info: AvatarInfo,
     /// Who may remove it.
     pub owner: AvatarOwner,
-    /// Where its files are.
+    /// The source of its files.
     pub source: AvatarSource,
-    /// How it is loaded.
+    /// Loads it.
     pub load: LoadAvatar<M>,
 }
 
-/// An avatar as an administrator sees it.
+/// An avatar with its administrative data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AvatarStatus {
-    /// How lists show it.
+    /// Its list entry.
     pub info: AvatarInfo,
     /// Who may remove it.
     pub owner: AvatarOwner,
-    /// Where its files are.
+    /// The source of its files.
     pub source: AvatarSource,
     /// Memory of its loaded models.
     pub loaded_bytes: u64,
@@ -136,7 +136,7 @@ impl<M: AvatarModel> AvatarStore<M> {
         Ok(())
     }
 
-    /// Removes an avatar that belongs to `owner`. Sessions that use it go on with it.
+    /// Removes an avatar that belongs to `owner`. Sessions that use it continue.
     ///
     /// # Errors
     /// If `owner` has no avatar of that name.
@@ -149,7 +149,7 @@ impl<M: AvatarModel> AvatarStore<M> {
         Ok(())
     }
 
-    /// The model of an avatar for frames of `side_px`: loaded if need be, and kept while the caller holds it.
+    /// The model of an avatar for frames of `side_px`: loaded if necessary, and kept while the caller holds it.
     ///
     /// # Errors
     /// If there is no such avatar, its files are damaged, or too many callers wait for a load.
@@ -173,7 +173,7 @@ impl<M: AvatarModel> AvatarStore<M> {
         Ok(model)
     }
 
-    /// Runs work that must not take the CPU from running sessions, such as drawing a still: in turn with the loads.
+    /// Runs work that must not take the CPU from running sessions, such as rendering a still, in the queue of the loads.
     ///
     /// # Errors
     /// If too many callers wait.
@@ -182,7 +182,7 @@ impl<M: AvatarModel> AvatarStore<M> {
         Ok(work())
     }
 
-    /// Gives back the memory of models that no session uses, least recently used first, until the rest fits the budget.
+    /// Frees models that no session uses, least recently used first, until the rest fits the budget.
     pub fn evict(&self) {
         let entries = lock(&self.list).entries.clone();
         let mut slots: Vec<_> = entries.iter().flat_map(|entry| entry.slots()).collect();
@@ -219,7 +219,7 @@ impl<M: AvatarModel> Entry<M> {
         lock(&self.models).values().cloned().collect()
     }
 
-    /// Slots that hold no model and that nobody waits for.
+    /// Slots without a model that no caller waits for.
     fn drop_empty_slots(&self) {
         lock(&self.models).retain(|_, slot| Arc::strong_count(slot) > 1 || slot.loaded_bytes() > 0);
     }
@@ -245,14 +245,14 @@ impl<M: AvatarModel> ModelSlot<M> {
         self.now().and_then(|model| model.as_ref().map(|model| model.size_bytes())).unwrap_or(0)
     }
 
-    /// Drops the model unless a session uses it; returns the memory that it took.
+    /// Drops the model unless a session uses it; returns the freed memory.
     fn unload(&self) -> u64 {
         let Some(mut model) = self.now() else { return 0 };
         model.take_if(|model| Arc::strong_count(model) == 1).map_or(0, |model| model.size_bytes())
     }
 }
 
-/// Lets a few loads in at a time.
+/// Limits the number of concurrent loads.
 #[derive(Default)]
 struct LoadGate {
     state: Mutex<GateState>,
@@ -269,7 +269,7 @@ struct GateState {
 struct LoadTurn<'a>(&'a LoadGate);
 
 impl LoadGate {
-    /// Waits for a turn.
+    /// Waits until a load may begin.
     fn enter(&self, name: &str) -> Result<LoadTurn<'_>, ModelError> {
         let mut state = lock(&self.state);
         if state.waiting >= MAX_WAITING {
@@ -292,7 +292,7 @@ impl Drop for LoadTurn<'_> {
     }
 }
 
-/// A poisoned lock only means that a load panicked: what it guards is whole.
+/// A poisoned lock only means that a load panicked: its data is consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -335,15 +335,15 @@ mod tests {
         let (resume, resumed) = sync_channel(100);
         let resumed = Mutex::new(resumed);
         let load = move |_| {
-            started.send(()).expect("the test is there");
-            lock(&resumed).recv().expect("the test is there");
+            started.send(()).expect("the test runs");
+            lock(&resumed).recv().expect("the test runs");
             Ok(Blob(1))
         };
         (load, starts, resume)
     }
 
     #[test]
-    fn a_slow_load_holds_up_no_other_avatar() {
+    fn a_slow_load_delays_no_other_avatar() {
         let store = store(&["loaded", "fresh"], 1000);
         store.get("loaded", 512).expect("loads");
         let (load, starts, resume) = slow();
@@ -353,15 +353,15 @@ mod tests {
             std::thread::spawn(move || store.get("slow", 512).map(drop))
         };
         starts.recv().expect("it starts to load");
-        // Each of these would wait for ever if the slow load held a lock that they need.
+        // Each of these would wait forever if the slow load held a lock that they need.
         store.get("loaded", 512).expect("is loaded");
-        store.get("fresh", 512).expect("loads beside it");
+        store.get("fresh", 512).expect("loads concurrently");
         assert_eq!((store.avatars().len(), loaded(&store)), (3, vec![10, 10, 0]));
         store.add(avatar("added", |_| Ok(Blob(1)))).expect("room");
         store.remove("added", &AvatarOwner::Server).expect("is there");
         store.evict();
         resume.send(()).expect("it waits");
-        slow.join().expect("no panic").expect("loads at last");
+        slow.join().expect("no panic").expect("loads in the end");
         assert_eq!(loaded(&store), [10, 10, 1]);
     }
 
@@ -400,7 +400,7 @@ mod tests {
         while lock(&store.loads.state).waiting < MAX_WAITING {
             std::thread::yield_now();
         }
-        assert!(starts.try_recv().is_err(), "more loads at a time");
+        assert!(starts.try_recv().is_err(), "more concurrent loads");
         let refused = store.get(&count.to_string(), 64).map(drop);
         assert!(matches!(refused, Err(ModelError::Busy { .. })), "{refused:?}");
         (0..count).for_each(|_| resume.send(()).expect("they wait"));
@@ -412,21 +412,21 @@ mod tests {
         let store = store(&["a", "b", "c", "d"], 25);
         let used = store.get("a", 64).expect("loads");
         ["b", "c"].iter().for_each(|name| drop(store.get(name, 64).expect("loads")));
-        assert_eq!(loaded(&store), [10, 0, 10, 0], "b was used longest ago of those that nobody uses");
+        assert_eq!(loaded(&store), [10, 0, 10, 0], "b is the least recently used of the unused ones");
         drop(store.get("d", 64));
         assert_eq!(loaded(&store), [10, 0, 0, 10]);
         drop(used);
         drop(store.get("d", 128));
-        assert_eq!(loaded(&store), [0, 0, 0, 20], "sizes count apart");
+        assert_eq!(loaded(&store), [0, 0, 0, 20], "sizes count separately");
     }
 
     #[test]
-    fn avatars_come_and_go_while_sessions_keep_their_models() {
+    fn avatars_are_added_and_removed_while_sessions_keep_their_models() {
         let store = store(&["mira"], 1000);
         let owner = AvatarOwner::User(Arc::from("ada"));
         let own = |name| NewAvatar { owner: owner.clone(), ..avatar(name, |_| Ok(Blob(1))) };
         store.add(own("ada-1")).expect("room");
-        assert!(store.add(own("mira")).is_err(), "a name is taken once");
+        assert!(store.add(own("mira")).is_err(), "names are unique");
         let model = store.get("ada-1", 64).expect("loads");
         assert!(store.remove("mira", &owner).is_err(), "it is the server's");
         store.remove("ada-1", &owner).expect("it is hers");
@@ -439,7 +439,7 @@ mod tests {
         let store = store(&[], 1000);
         let tries = AtomicU64::new(0);
         let load = move |_| match tries.fetch_add(1, Ordering::Relaxed) {
-            0 => Err(ModelError::Broken { name: "a".to_owned(), found: "half a file".to_owned() }),
+            0 => Err(ModelError::Broken { name: "a".to_owned(), found: "a truncated file".to_owned() }),
             _ => Ok(Blob(1)),
         };
         store.add(avatar("a", load)).expect("room");

@@ -1,4 +1,4 @@
-//! An audio file in, an MP4 of an avatar that speaks it out: the same session as live, on a clock of its own.
+//! Renders an MP4 of an avatar speaking an audio file: a session as in live use, on its own clock.
 //!
 //! Decides where the video begins and ends. Drops nothing: the clock waits for the work. Reads the audio as a stream, so that
 //! memory does not depend on its length.
@@ -25,7 +25,7 @@ use crate::session::SessionError;
 use crate::time::Wall;
 use video_file::VideoFile;
 
-/// The longest audio that is rendered.
+/// Maximum duration of the audio.
 const MAX_DURATION: Duration = Duration::from_hours(2);
 
 /// What to render.
@@ -35,24 +35,24 @@ pub struct RenderPlan {
     pub audio: PathBuf,
     /// The video file to write; appears only when it is complete.
     pub out: PathBuf,
-    /// The avatar; none: the pack's first.
+    /// The avatar; `None`: the pack's first.
     pub avatar: Option<String>,
-    /// Side of the picture in pixels.
+    /// Side of a frame in pixels.
     pub resolution_px: u32,
-    /// Bits a second of the picture.
+    /// Video bitrate in bits per second.
     pub bitrate_bps: u32,
 }
 
-/// What was rendered.
+/// The result of rendering.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rendered {
     /// Length of the video.
     pub video: Duration,
-    /// Video frames in it.
+    /// Number of video frames.
     pub frames: u64,
     /// Time it took.
     pub took: Duration,
-    /// The audio broke off: what was there is rendered.
+    /// Whether the audio was truncated; the intact part is rendered.
     pub is_truncated: bool,
     /// Whether it was stopped early.
     pub was_stopped: bool,
@@ -64,17 +64,17 @@ pub enum RenderError {
     /// The audio file cannot be opened.
     #[error("cannot read the audio file {path}: {source}")]
     Read {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// It is not an audio file that can be decoded.
     #[error("{source}: {path}")]
     Audio {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What was wrong.
+        /// The error.
         source: AudioFileError,
     },
     /// The avatar cannot be used.
@@ -89,14 +89,14 @@ pub enum RenderError {
     /// The video cannot be written; no partial file is left behind.
     #[error("cannot write the video {path}: {source}")]
     Write {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What went wrong.
+        /// The error.
         source: Mp4Error,
     },
 }
 
-/// Renders `plan`. `progress` gets the share that is done, 0 to 1; `stop` ends the video early, but as a complete file.
+/// Renders `plan`. `progress` gets the completed share, 0 to 1; `stop` ends the video early, as a complete file.
 ///
 /// # Errors
 /// If the audio cannot be read, the avatar cannot be used or the video cannot be written.
@@ -136,8 +136,8 @@ fn audio_error(plan: &RenderPlan, source: AudioFileError) -> RenderError {
     RenderError::Audio { path: plan.audio.clone(), source }
 }
 
-/// Opens the audio and decodes its first block; its length in bytes, 0 if that is not known. What is longer than allowed by
-/// its header is refused here; memory does not grow with the length.
+/// Opens the audio and decodes its first block; also returns its length in bytes, 0 if unknown. Audio that is too long
+/// by its header is refused here; memory does not grow with the length.
 fn open_audio(plan: &RenderPlan) -> Result<(OpenAudio, u64), RenderError> {
     let read_error = |source| RenderError::Read { path: plan.audio.clone(), source };
     let file = File::open(&plan.audio).map_err(read_error)?;
@@ -163,7 +163,7 @@ struct OpenAudio {
     first: Option<PcmBlock>,
 }
 
-/// Opens the file to write, before any work is done for it.
+/// Opens the output file, before any work is done.
 fn create_output(plan: &RenderPlan) -> io::Result<OutputFile> {
     if is_same_file(&plan.audio, &plan.out) {
         let message = "wanted another file than the audio that is read, found the same one";

@@ -1,6 +1,6 @@
 //! The video file: MP4 with H.264 and Opus (ISO/IEC 14496-12, 14496-15; Opus in ISOBMFF 0.8.1).
 //!
-//! Decides how samples are described. The boxes themselves are the library's.
+//! Decides how samples are described. The library writes the boxes.
 
 use std::io::{self, Seek, SeekFrom, Write};
 use std::num::{NonZeroU16, NonZeroU32};
@@ -21,21 +21,21 @@ const AUDIO_CLOCK: NonZeroU32 = NonZeroU32::new(OPUS_HZ).expect("above zero");
 const VIDEO_CLOCK: NonZeroU32 = NonZeroU32::new(VIDEO_CLOCK_HZ).expect("above zero");
 const FIRST: NonZeroU16 = NonZeroU16::MIN;
 
-/// Why there is no file.
+/// Why the file cannot be written.
 #[derive(Debug, Error)]
 pub enum Mp4Error {
     /// The system refused to write, such as on a full disk.
     #[error(transparent)]
     Write(io::Error),
-    /// The boxes could not be made.
-    #[error("no MP4 can be made of this: {0}")]
+    /// The library cannot build the boxes.
+    #[error("cannot write the MP4 structure: {0}")]
     Mux(#[from] MuxError),
     /// The first frame has no parameter sets.
     #[error("wanted a keyframe with its parameter sets first, found none")]
     NoParameters,
 }
 
-/// A video file being written.
+/// An MP4 file being written.
 #[derive(Debug)]
 pub struct Mp4Writer<W> {
     to: W,
@@ -82,8 +82,8 @@ impl<W: Write + Seek> Mp4Writer<W> {
     ///
     /// # Errors
     /// If the first one has no parameter sets, or it cannot be written.
-    pub fn video(&mut self, picture: &EncodedFrame, ticks: u32) -> Result<(), Mp4Error> {
-        let units = nal_units(&picture.bytes);
+    pub fn video(&mut self, frame: &EncodedFrame, ticks: u32) -> Result<(), Mp4Error> {
+        let units = nal_units(&frame.bytes);
         let entry = if self.has_video { None } else { Some(video_entry(self.size, &units)?) };
         self.has_video = true;
         let bytes = length_prefixed(&units);
@@ -91,7 +91,7 @@ impl<W: Write + Seek> Mp4Writer<W> {
         self.add(&bytes, |data_offset| Sample {
             track_kind: TrackKind::Video,
             sample_entry: entry,
-            keyframe: picture.is_key,
+            keyframe: frame.is_key,
             timescale: VIDEO_CLOCK,
             duration: ticks,
             composition_time_offset: None,
@@ -122,22 +122,22 @@ impl<W: Write + Seek> Mp4Writer<W> {
     }
 }
 
-/// The table of contents, with the voice's edit list set so that its run-in is skipped and picture and voice start
+/// The `moov` box, with the edit list of the audio track set so that the encoder's delay is skipped and audio and video start
 /// together (Opus in ISOBMFF 0.8.1, section 4.4).
 fn skip_run_in(moov: &MoovBox, pre_skip: u16) -> MoovBox {
     let mut moov = moov.clone();
     let movie_hz = u64::from(moov.mvhd_box.timescale.get());
-    let voices = moov.trak_boxes.iter_mut().filter(|track| track.mdia_box.mdhd_box.timescale == AUDIO_CLOCK);
-    for voice in voices {
-        let heard = voice.mdia_box.mdhd_box.duration.saturating_sub(u64::from(pre_skip));
+    let audio = moov.trak_boxes.iter_mut().filter(|track| track.mdia_box.mdhd_box.timescale == AUDIO_CLOCK);
+    for audio_track in audio {
+        let heard = audio_track.mdia_box.mdhd_box.duration.saturating_sub(u64::from(pre_skip));
         let entry = ElstEntry {
             edit_duration: heard * movie_hz / u64::from(OPUS_HZ),
             media_time: i64::from(pre_skip),
             media_rate: FixedPointNumber::new(1, 0),
         };
-        voice.tkhd_box.duration = entry.edit_duration;
+        audio_track.tkhd_box.duration = entry.edit_duration;
         let elst_box = Some(ElstBox { entries: vec![entry] });
-        voice.edts_box = Some(EdtsBox { elst_box, unknown_boxes: Vec::new() });
+        audio_track.edts_box = Some(EdtsBox { elst_box, unknown_boxes: Vec::new() });
     }
     moov
 }
@@ -203,8 +203,8 @@ fn nal_units(stream: &[u8]) -> Vec<&[u8]> {
 
 /// Units with their lengths before them; parameter sets stand in the description instead.
 fn length_prefixed(units: &[&[u8]]) -> Vec<u8> {
-    let pictures = units.iter().filter(|unit| !matches!(unit[0] & 0x1f, 7 | 8));
-    pictures.fold(Vec::new(), |mut bytes, unit| {
+    let video = units.iter().filter(|unit| !matches!(unit[0] & 0x1f, 7 | 8));
+    video.fold(Vec::new(), |mut bytes, unit| {
         bytes.extend((unit.len() as u32).to_be_bytes());
         bytes.extend_from_slice(unit);
         bytes
@@ -239,19 +239,19 @@ mod tests {
     /// A second of video: white frames and a loud tone in its second half, black frames and silence before.
     fn video_of_a_beep() -> Vec<u8> {
         let (size, rate) = (FrameSize::square(64), Rate::new(25, 1).expect("a rate"));
-        let mut pictures = H264Encoder::new(size, rate, 200_000).expect("an encoder");
-        let mut voices = OpusEncoder::new().expect("an encoder");
+        let mut video = H264Encoder::new(size, rate, 200_000).expect("an encoder");
+        let mut audio = OpusEncoder::new().expect("an encoder");
         let mut bytes = std::io::Cursor::new(Vec::new());
-        let mut writer = Mp4Writer::new(&mut bytes, size, voices.pre_skip_samples().expect("a delay")).expect("a file");
-        for frame in 0..25_usize {
-            let mut picture = VideoFrame::black(size);
-            picture.planes_mut().0.fill(if frame < 13 { 16 } else { 235 });
-            writer.video(&pictures.encode(&picture, FrameKind::Any).expect("a picture"), 3600).expect("written");
-            for block in frame * 2..frame * 2 + 2 {
+        let mut writer = Mp4Writer::new(&mut bytes, size, audio.pre_skip_samples().expect("a delay")).expect("a file");
+        for n in 0..25_usize {
+            let mut frame = VideoFrame::black(size);
+            frame.planes_mut().0.fill(if n < 13 { 16 } else { 235 });
+            writer.video(&video.encode(&frame, FrameKind::Any).expect("a frame"), 3600).expect("written");
+            for block in n * 2..n * 2 + 2 {
                 let at = |n: usize| (n + block * BLOCK_OPUS_SAMPLES) as f32;
                 let loud = if block < 26 { 0.0 } else { 0.5 };
                 let tone = std::array::from_fn(|n| (at(n) * 0.06).sin() * loud);
-                writer.audio(&voices.encode(&tone).expect("a packet")).expect("written");
+                writer.audio(&audio.encode(&tone).expect("a packet")).expect("written");
             }
         }
         writer.finish().expect("complete");
@@ -272,13 +272,14 @@ mod tests {
         let pcm = ["-i", "-v", "error", "-ac", "1", "-ar", "48000", "-f", "s16le", "-"];
         let streams = ["-i", "-v", "error", "-count_frames", "-of", "csv=p=0", "-show_entries"];
         let streams = [&streams[..], &["stream=codec_name,start_time,nb_read_frames"]].concat();
-        let (Some(voice), Some(said)) = (asked("ffmpeg", &pcm, &video), asked("ffprobe", &streams, &video)) else {
+        let (Some(audio_track), Some(said)) = (asked("ffmpeg", &pcm, &video), asked("ffprobe", &streams, &video))
+        else {
             eprintln!("skipped: ffmpeg and ffprobe are not installed");
             return;
         };
         let said = String::from_utf8_lossy(&said).into_owned();
         assert!(said.contains("h264,0.000000,25") && said.contains("opus,0.000000"), "{said}");
-        let loud = voice.as_chunks::<2>().0.iter().position(|two| i16::from_le_bytes(*two).abs() > 3_000);
+        let loud = audio_track.as_chunks::<2>().0.iter().position(|two| i16::from_le_bytes(*two).abs() > 3_000);
         let onset = loud.expect("a beep");
         assert!(onset.abs_diff(26 * BLOCK_OPUS_SAMPLES) < 120, "the beep starts at sample {onset}");
     }

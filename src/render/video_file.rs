@@ -1,4 +1,4 @@
-//! One video being made: a session whose clock is its own ticks and whose output is a file.
+//! A video being rendered: a session whose clock is its own ticks and whose output is a file.
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -19,26 +19,26 @@ use crate::session::{
 use crate::telemetry::Counters;
 use crate::time::{SampleIndex, VIDEO_CLOCK_HZ, Wall};
 
-/// The video goes on for this long after the audio, so that the mouth closes.
+/// The video continues for this long after the audio, so that the mouth closes.
 const TAIL: Duration = Duration::from_millis(400);
 
 /// Pause before a frame that a device computes is polled again.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// What the session sent and the file does not hold yet.
+/// Items that the session sent and that are not written yet.
 type Outbox = Arc<Mutex<Vec<Outgoing>>>;
 
 pub(super) struct VideoFile {
     session: Session,
     decoder: AudioDecoder,
-    /// A block that is decoded and not yet queued.
+    /// A decoded block that is not queued yet.
     next_block: Option<PcmBlock>,
     /// `None` after the end of the audio.
     sink: Option<SpeechSink>,
     outbox: Outbox,
     writer: Mp4Writer<BufWriter<File>>,
     cadence: Cadence,
-    /// Known when the audio is at its end.
+    /// Known at the end of the audio.
     end: Option<SampleIndex>,
     shown: SampleIndex,
     frames: u64,
@@ -62,7 +62,7 @@ impl VideoFile {
     pub(super) fn begin(plan: &RenderPlan, pack: &dyn Pack, audio: OpenAudio, file: File) -> Result<Self, RenderError> {
         let size = FrameSize::square(plan.resolution_px);
         let (outbox, inbox) = (Outbox::default(), Inbox::new(Arc::<Counters>::default()));
-        let first = pack.avatars().first().map(|card| card.name.clone()).unwrap_or_default();
+        let first = pack.avatars().first().map(|avatar| avatar.name.clone()).unwrap_or_default();
         let animator = pack.animator(plan.avatar.as_ref().unwrap_or(&first), plan.resolution_px)?;
         let cadence = animator.cadence();
         let parts = SessionParts {
@@ -77,8 +77,8 @@ impl VideoFile {
         };
         inbox.set_watching(1);
         let (sink, source) = speech_queue();
-        inbox.push_command(SessionCommand::Speak(source)).expect("an empty inbox has room for an order");
-        // Its own time: any instant will do as the start.
+        inbox.push_command(SessionCommand::Speak(source)).expect("an empty inbox has room for a command");
+        // The session has its own time: any instant serves as the start.
         let session = Session::new(parts, plan.bitrate_bps, Wall.now())?;
         let write = |source| RenderError::Write { path: plan.out.clone(), source };
         let pre_skip_samples = OpusEncoder::new()?.pre_skip_samples()?;
@@ -97,14 +97,14 @@ impl VideoFile {
         })
     }
 
-    /// Advances by 20 ms; false when the video is at its end.
+    /// Advances by 20 ms; false at the end of the video.
     pub(super) fn advance(&mut self, plan: &RenderPlan, wall: Wall) -> Result<bool, RenderError> {
         self.queue_speech().map_err(|source| audio_error(plan, source))?;
         self.tick(wall).map_err(|source| write_error(plan, source))?;
         Ok(self.end.is_none_or(|end| self.shown < end))
     }
 
-    /// Queues the next block of the audio, one for each tick, so that there is always room.
+    /// Queues the next block of audio, one per tick, so that there is always room.
     fn queue_speech(&mut self) -> Result<(), AudioFileError> {
         let Some(sink) = &self.sink else { return Ok(()) };
         let length = duration_of(self.decoder.decoded_samples());
@@ -127,7 +127,7 @@ impl VideoFile {
         let now: Instant = self.session.next_tick();
         self.session.tick(now, wall);
         while self.session.has_pending_frame() {
-            // The clock of the file stands still while a device computes.
+            // The clock of the file does not advance while a device computes.
             std::thread::park_timeout(POLL_INTERVAL);
             self.session.tick(now, wall);
         }
@@ -135,14 +135,14 @@ impl VideoFile {
         given.into_iter().try_for_each(|outgoing| self.write(outgoing))
     }
 
-    /// The share that is done: of the length if the header says it, else of the file's `length_bytes`.
+    /// The completed share: of the duration in the header, else of the file's `length_bytes`.
     pub(super) fn share_done(&self, length_bytes: u64) -> f64 {
         let expected = self.end.or_else(|| Some(SampleIndex::at(self.decoder.expected_duration()? + TAIL)));
         let (done, of) = expected.map_or((self.decoder.bytes_read(), length_bytes), |end| (self.shown.0, end.0));
         (done as f64 / of.max(1) as f64).min(1.0)
     }
 
-    /// Whether the audio broke off.
+    /// Whether the audio was truncated.
     pub(super) fn is_truncated(&self) -> bool {
         self.decoder.is_truncated()
     }
@@ -160,11 +160,11 @@ impl VideoFile {
         }
         match outgoing.media.value {
             OutgoingMedia::Audio(packet) => self.writer.audio(&packet),
-            OutgoingMedia::VideoFrame(picture) => {
+            OutgoingMedia::VideoFrame(frame) => {
                 self.frames += 1;
                 self.shown = self.cadence.frame_time(self.cadence.first_frame_from(at + 1));
                 let ticks = self.shown.to_rtp::<VIDEO_CLOCK_HZ>().ticks_since(at.to_rtp());
-                self.writer.video(&picture, ticks.unsigned_abs())
+                self.writer.video(&frame, ticks.unsigned_abs())
             }
         }
     }

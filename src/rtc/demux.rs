@@ -28,7 +28,7 @@ struct Entry {
 }
 
 impl Demux {
-    /// Adds a peer under our ICE user name fragment for it.
+    /// Adds a peer under the server's ICE user name fragment for it.
     pub fn insert(&mut self, key: ViewerKey, ufrag: &str) {
         self.by_ufrag.insert(ufrag.into(), key);
         self.entries.insert(key, Entry { ufrag: ufrag.into(), addresses: Vec::new() });
@@ -115,7 +115,7 @@ pub fn rtp_header(datagram: &[u8]) -> Option<(u8, u32)> {
     is_rtp(datagram).then_some((datagram.get(1)? & 0x7f, u32::from_be_bytes(time)))
 }
 
-/// Our user name fragment in a STUN request: the part of its USERNAME before the colon.
+/// The server's user name fragment in a STUN request: the part of its USERNAME before the colon.
 #[must_use]
 pub fn local_ufrag(datagram: &[u8]) -> Option<&str> {
     if !is_stun(datagram) || datagram.get(4..8)? != STUN_COOKIE {
@@ -184,7 +184,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_datagram_breaks_the_reading_of_user_names(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn reading_user_names_never_panics(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Some(cookie) = bytes.get_mut(4..8) {
                 cookie.copy_from_slice(&STUN_COOKIE);
             }

@@ -19,7 +19,7 @@ use crate::time::Wall;
 
 /// Interval of the housekeeping: ends that were requested, silence.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(100);
-/// Datagrams read from one socket, or media items taken from the queue, before the other sources get their turn.
+/// Datagrams read from one socket, or media items taken from the queue, before the other sources are polled.
 const BURST: usize = 64;
 /// Bursts read from one socket after a stall: more datagrams than its buffer holds ([`super::BUFFER_BYTES`]; the system
 /// charges at least 768 bytes for each).
@@ -38,7 +38,7 @@ pub enum RtcCommand {
     Close,
 }
 
-/// What the network thread owns.
+/// State of the network thread.
 pub struct EventLoop {
     sockets: Vec<Socket>,
     peers: Peers,
@@ -47,10 +47,10 @@ pub struct EventLoop {
     buffer: Vec<u8>,
 }
 
-/// What woke the thread.
+/// The event that woke the thread.
 #[expect(
     clippy::large_enum_variant,
-    reason = "it lives for one turn on the stack; a box would be an allocation per packet"
+    reason = "it lives on the stack for one iteration; a box would be an allocation per packet"
 )]
 enum Wakeup {
     Command(Option<RtcCommand>),
@@ -67,7 +67,7 @@ impl EventLoop {
         Self { sockets, peers, counters, wall, buffer: vec![0; MAX_DATAGRAM_BYTES] }
     }
 
-    /// Runs until [`RtcCommand::Close`], or until nobody can send commands any more.
+    /// Runs until [`RtcCommand::Close`], or until all senders of commands are dropped.
     pub async fn run(mut self, mut commands: mpsc::Receiver<RtcCommand>, mut outgoing: mpsc::Receiver<Outgoing>) {
         let mut housekeeping_at = self.wall.now() + HOUSEKEEPING_INTERVAL;
         let mut wake_at = housekeeping_at;
@@ -108,7 +108,7 @@ impl EventLoop {
         }
     }
 
-    /// Sends an item and those that wait behind it, until they were sent to [`BURST`] viewers.
+    /// Sends an item and those queued after it, until they were sent to [`BURST`] viewers.
     fn send_queued(&mut self, first: &Outgoing, queue: &mut mpsc::Receiver<Outgoing>) {
         let mut sent = self.send(first).max(1);
         while sent < BURST {
@@ -117,12 +117,12 @@ impl EventLoop {
         }
     }
 
-    /// Sends an item; returns to how many viewers.
+    /// Sends an item; returns the number of viewers.
     fn send(&mut self, item: &Outgoing) -> usize {
         self.peers.send(self.wall.now(), item, &mut transmitter(&self.sockets, &self.counters, self.wall))
     }
 
-    /// Reads what arrived while the thread did not run. The timers run after it, so that they find the peers alive.
+    /// Reads datagrams that arrived while the thread did not run. The timers run afterwards, so that the peers count as alive.
     async fn read_backlog(&mut self) {
         // The runtime knows of readable sockets only after it has polled the system again.
         tokio::task::yield_now().await;
@@ -135,7 +135,7 @@ impl EventLoop {
     fn read(&mut self, socket: usize) {
         let mut buffer = std::mem::take(&mut self.buffer);
         for _ in 0..BURST {
-            // An error concerns an earlier datagram (a closed port, for instance); the next turn reads on.
+            // An error concerns an earlier datagram (a closed port, for instance); the next iteration continues.
             let Ok((length, source)) = self.sockets[socket].socket.try_recv_from(&mut buffer) else { break };
             self.counters.receive(length);
             self.receive(socket, source, &buffer[..length]);

@@ -1,28 +1,28 @@
-//! Whether a frame of the session goes to one viewer.
+//! Whether a frame of the session is sent to one viewer.
 //!
-//! A session is encoded once, so a viewer whose connection is slow cannot have frames of its own size. Its pacer fills up;
-//! from then on it skips frames, until its pacer is empty and a keyframe comes. The session's leader never skips: for it
-//! the session itself begins no frame while its pacer is full. A machine: time is given.
+//! A session is encoded once, so a viewer with a slow connection cannot have frames of its own size. Its pacer fills up;
+//! from then on it skips frames, until its pacer is empty and a keyframe arrives. The session's leader never skips: for it
+//! the session itself begins no frame while its pacer is full. A state machine: time is passed in.
 
 use std::time::{Duration, Instant};
 
 use crate::session::MAX_UNSENT_FRAMES;
 
-/// A viewer that fell behind asks for a keyframe after this at the earliest, and after twice as long each time it falls
-/// behind again at once, so that a connection that is too slow for good costs the others one keyframe in 16 s.
+/// Delay after which a viewer that fell behind requests a keyframe. It doubles each time it falls
+/// behind again soon, so that a connection that is permanently too slow costs the others one keyframe in 16 s.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(16);
-/// A viewer that kept up for so long starts with the first retry again.
+/// A viewer that kept up for this long starts with the first delay again.
 const KEPT_UP: Duration = Duration::from_secs(10);
 
-/// What becomes of a frame for one viewer.
+/// The decision about a frame for one viewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is sent.
+    /// The frame is sent.
     Send,
-    /// It is skipped, and counts as dropped.
+    /// The frame is skipped and counted as dropped.
     Skip,
-    /// As `Skip`, and the viewer needs a keyframe to go on.
+    /// As `Skip`, and the viewer needs a keyframe to continue.
     SkipAndRequestKeyframe,
     /// The viewer has not started: it waits for its first keyframe, and the frame is not counted.
     NotStarted,
@@ -40,16 +40,16 @@ pub struct FrameGate {
 enum GateState {
     NotStarted,
     Open,
-    /// Since when, or since the last request.
+    /// Skipping since this time, or since the last request.
     Skipping(Instant),
 }
 
-/// What a verdict depends on besides time.
+/// The input of a decision besides time.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameContext {
     /// Whether the frame is a keyframe.
     pub is_keyframe: bool,
-    /// Whether the viewer counts fully.
+    /// Whether the viewer is the session's leader.
     pub is_leader: bool,
     /// Frames that wait in its pacer.
     pub unsent: usize,
@@ -102,20 +102,20 @@ mod tests {
     use super::*;
     use crate::time::Wall;
 
-    #[expect(clippy::fn_params_excessive_bools, reason = "a short table of cases")]
+    #[expect(clippy::fn_params_excessive_bools, reason = "a table of cases")]
     fn frame(is_keyframe: bool, unsent: usize) -> FrameContext {
         FrameContext { is_keyframe, is_leader: false, unsent }
     }
 
     #[test]
-    fn a_viewer_starts_with_a_keyframe_skips_while_it_is_behind_and_goes_on_with_a_keyframe() {
+    fn a_viewer_starts_with_a_keyframe_skips_while_behind_and_continues_with_a_keyframe() {
         let start = Wall.now();
         let mut gate = FrameGate::new(start);
         let mut at = |ms: u64, frame| gate.on_frame(frame, start + Duration::from_millis(ms));
         assert_eq!(at(0, frame(false, 0)), Verdict::NotStarted);
         assert_eq!([at(40, frame(true, 0)), at(80, frame(false, 1))], [Verdict::Send; 2]);
         assert_eq!([at(120, frame(false, 2)), at(160, frame(false, 0))], [Verdict::Skip; 2]);
-        assert_eq!(at(200, frame(true, 2)), Verdict::Skip, "a keyframe that finds no room is skipped too");
+        assert_eq!(at(200, frame(true, 2)), Verdict::Skip, "a keyframe without room is skipped as well");
         assert_eq!(at(2200, frame(false, 1)), Verdict::Skip, "its pacer is not empty yet");
         assert_eq!(at(2240, frame(false, 0)), Verdict::SkipAndRequestKeyframe);
         assert_eq!(at(2280, frame(false, 0)), Verdict::Skip, "once");
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_too_slow_for_good_asks_for_a_keyframe_in_16_s() {
+    fn a_permanently_slow_connection_requests_one_keyframe_in_16_s() {
         let start = Wall.now();
         let mut gate = FrameGate::new(start);
         let mut asked = Vec::new();
@@ -140,7 +140,7 @@ mod tests {
         let mut wants_keyframe = false;
         for n in 0..25 * 120 {
             let now = start + Duration::from_millis(n * 40);
-            // Whenever it gets a keyframe its pacer is full of it.
+            // Every keyframe fills its pacer.
             let unsent = if gate.state == GateState::Open { 2 } else { 0 };
             let verdict = gate.on_frame(frame(std::mem::take(&mut wants_keyframe), unsent), now);
             if verdict == Verdict::SkipAndRequestKeyframe {

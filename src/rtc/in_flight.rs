@@ -10,10 +10,10 @@ use crate::time::RtpTime;
 
 /// Items kept; the oldest expires when there are more. For video this is 2.5 s.
 const MAX_IN_FLIGHT: usize = 64;
-/// An item that is not sent after this is not counted on any more.
+/// An item that is not sent after this has expired.
 const EXPIRES_AFTER: Duration = Duration::from_secs(2);
 
-/// Frames, or audio packets, that wait in str0m.
+/// Frames, or audio packets, queued in str0m.
 #[derive(Debug, Default)]
 pub struct InFlight<const HZ: u32>(VecDeque<Waiting<HZ>>);
 
@@ -42,13 +42,13 @@ impl<const HZ: u32> InFlight<HZ> {
         expired
     }
 
-    /// How many items wait.
+    /// Number of queued items.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Removes items that wait too long; returns how many. Without it a session that encodes none while some wait would stop.
+    /// Removes expired items; returns how many. Otherwise a session that encodes none while some are queued would stop.
     pub fn expire(&mut self, now: Instant) -> usize {
         let before = self.0.len();
         self.0.retain(|waiting| now.saturating_duration_since(waiting.since) <= EXPIRES_AFTER);
@@ -80,7 +80,7 @@ mod tests {
         for n in 0..10_000_u32 {
             settled += in_flight.push(RtpTime(n.wrapping_mul(3600)), Marks::default(), now);
             now += Duration::from_millis(40);
-            // Sometimes a packet is sent: of a recent item, of one long expired, or twice.
+            // Sometimes a packet is sent: of a recent item, of an expired one, or twice.
             let rtp = RtpTime(n.saturating_sub(random.u32(0..100)).wrapping_mul(3600));
             for _ in 0..random.usize(0..3) / 2 * 2 {
                 settled += in_flight.on_first_packet(rtp).map_or(0, |left| left.skipped + 1);

@@ -1,7 +1,7 @@
 //! Evidence that a peer is present now.
 //!
-//! An attacker on the path can replay everything: str0m refuses replayed RTP, but neither RTCP nor STUN. So once we have sent
-//! reports, only these count: RTCP that echoes a recent report of ours, TWCC feedback newer than all before, and a STUN
+//! An attacker on the path can replay everything: str0m refuses replayed RTP, but neither RTCP nor STUN. So once the server has
+//! sent reports, only these count: RTCP that echoes a recent report, TWCC feedback newer than all before, and a STUN
 //! request with a new transaction id. A state machine: time is passed in.
 
 use std::collections::VecDeque;
@@ -9,9 +9,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use str0m::rtp::rtcp::{ReceptionReport, Rtcp};
 
-/// The echo of an older report proves nothing: a peer that died is removed within ten seconds, seven of which are silence.
+/// The echo of an older report is no evidence: a dead peer is removed within ten seconds, seven of which are silence.
 const MAX_ECHO_AGE: Duration = Duration::from_millis(2_500);
-/// Transaction ids kept: those of hours, at one request every few seconds. The oldest are dropped.
+/// Transaction ids kept: some hours of them, at one request every few seconds. The oldest are dropped.
 const MAX_TRANSACTIONS: usize = 4096;
 /// Sender reports kept: of two streams, for longer than [`MAX_ECHO_AGE`]. The oldest is dropped.
 const MAX_REPORTS: usize = 16;
@@ -41,7 +41,7 @@ impl Liveness {
         is_new
     }
 
-    /// We sent RTCP.
+    /// RTCP was sent.
     pub fn on_sent(&mut self, report: &Rtcp, now: Instant) {
         let Rtcp::SenderReport(report) = report else { return };
         if self.reports.len() == MAX_REPORTS {
@@ -58,11 +58,11 @@ impl Liveness {
             Rtcp::Twcc(feedback) => self.is_newer_feedback((feedback.reference_time, feedback.feedback_count)),
             _ => false,
         };
-        // Before our first report there is nothing to echo.
+        // Before the first sent report there is nothing to echo.
         proves || self.reports.is_empty()
     }
 
-    /// RFC 3550, section 6.4.1: a report names the newest of ours that arrived.
+    /// RFC 3550, section 6.4.1: a report names the newest sender report that arrived.
     fn echoes_report(&self, report: &ReceptionReport, now: Instant) -> bool {
         let is_it = |asked: u32| asked.abs_diff(report.last_sr_time) <= ROUNDING;
         self.reports.iter().any(|(reports, at)| is_it(*reports) && now.saturating_duration_since(*at) < MAX_ECHO_AGE)

@@ -1,6 +1,6 @@
 //! The WebRTC endpoint: every peer shares one UDP port.
 //!
-//! Decides how peers are negotiated, demultiplexed, timed out and closed. SDP, ICE, DTLS, SRTP and pacing are str0m's.
+//! Decides how peers are negotiated, demultiplexed, timed out and closed. str0m implements SDP, ICE, DTLS, SRTP and pacing.
 
 mod congestion;
 mod demux;
@@ -47,7 +47,7 @@ pub struct RtcConfig {
     pub udp_port: u16,
     /// Addresses to advertise as candidates instead of the bound ones.
     pub public_ips: Vec<IpAddr>,
-    /// Sessions at once; sizes the queue of outgoing media.
+    /// Maximum number of sessions; sizes the queue of outgoing media.
     pub capacity: usize,
 }
 
@@ -106,7 +106,7 @@ pub enum JoinError {
     /// The session was not admitted.
     #[error(transparent)]
     Admit(#[from] AdmitError),
-    /// The session takes no such viewer.
+    /// The session does not admit the viewer.
     #[error(transparent)]
     Viewer(#[from] ViewerError),
     /// The offer lacks the codec that the session is encoded with.
@@ -122,7 +122,7 @@ pub enum JoinError {
     Closing,
 }
 
-/// A session that was admitted.
+/// An admitted session.
 #[derive(Clone, Debug)]
 pub struct Joined {
     /// Its id.

@@ -15,7 +15,7 @@ pub struct NetworkStats {
     pub is_connected: bool,
     /// Round-trip time in milliseconds.
     pub rtt_ms: Option<f64>,
-    /// Share of our packets that were lost, 0 to 1.
+    /// Share of sent packets that were lost, 0 to 1.
     pub egress_loss_ratio: Option<f64>,
     /// Estimated capacity towards the peer, in bits per second.
     pub bandwidth_estimate_bps: Option<u64>,
@@ -27,7 +27,7 @@ pub struct NetworkStats {
     pub received_bytes: u64,
 }
 
-/// The statistics, and what the next ones are compared with.
+/// The statistics, and the previous values to compare with.
 #[derive(Clone, Copy, Debug)]
 pub struct Network {
     /// The statistics.

@@ -1,6 +1,6 @@
-//! One WebRTC peer: passes datagrams to and from str0m, its audio to the session, the session's media to it.
+//! One WebRTC peer: passes datagrams to and from str0m, received audio to the session, and the session's media to str0m.
 //!
-//! Decides in which order str0m is driven. Its state lies in the modules below: [`MediaLines`], [`Ingress`], [`Egress`].
+//! Decides in which order str0m is driven. Its state is in the modules below: [`MediaLines`], [`Ingress`], [`Egress`].
 
 mod egress;
 mod ingress;
@@ -34,7 +34,7 @@ pub type Transmitter<'a> = dyn FnMut(&Transmit) -> Instant + 'a;
 
 /// Bitrate probed for beyond a session's video limit, for audio, headers and retransmissions, in bits per second.
 const RESERVE_BPS: u64 = 100_000;
-/// Timer runs of one str0m instance at one instant before others get their turn.
+/// Timer runs of one str0m instance at one instant before others are polled.
 const MAX_TIMER_RUNS: usize = 8;
 /// Longest playout delay that a receiver may choose, in ticks of 90 kHz: 500 ms. The page uses it to keep video with its
 /// audio; a maximum of 0 would forbid that.
@@ -43,7 +43,7 @@ const MAX_PLAYOUT_DELAY_TICKS: u64 = 45_000;
 /// One peer.
 pub struct Peer {
     rtc: Rtc,
-    /// What its session knows of it.
+    /// Its viewer in the session.
     pub viewer: ViewerHandle,
     /// When str0m wants its timers run.
     pub wake_at: Instant,
@@ -54,12 +54,12 @@ pub struct Peer {
     network: Network,
 }
 
-/// Whether a peer goes on after it was driven.
+/// Whether a peer continues after it was driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerState {
-    /// It goes on.
+    /// It continues.
     Active,
-    /// It is gone, for this reason.
+    /// It ended, for this reason.
     Ended(EndReason),
 }
 
@@ -79,13 +79,13 @@ impl Peer {
         }
     }
 
-    /// Our ICE user name fragment, to which the peer's STUN requests are addressed.
+    /// The server's ICE user name fragment, to which the peer's STUN requests are addressed.
     #[must_use]
     pub fn local_ufrag(&mut self) -> String {
         self.rtc.direct_api().local_ice_credentials().ufrag
     }
 
-    /// Whether a datagram is for this peer.
+    /// Whether a datagram belongs to this peer.
     #[must_use]
     pub fn accepts(&self, input: &Input<'_>) -> bool {
         self.rtc.accepts(input)
@@ -97,7 +97,7 @@ impl Peer {
         &self.ingress.timeouts
     }
 
-    /// How far the connection got, for the log.
+    /// The progress of the connection, for the log.
     #[must_use]
     pub fn progress(&self) -> &'static str {
         match (self.network.stats.is_connected, self.ingress.dtls_answered(), self.ingress.authenticated()) {
@@ -113,10 +113,10 @@ impl Peer {
         self.ingress.timeouts.on_stall(missed);
     }
 
-    /// Takes a datagram that it accepts, and sends what follows from it.
+    /// Takes a datagram that it accepts, and sends the responses.
     ///
     /// # Errors
-    /// If str0m cannot go on; the peer ends.
+    /// If str0m fails; the peer ends.
     pub fn receive(
         &mut self,
         now: Instant,
@@ -228,7 +228,7 @@ impl Peer {
         self.drive(now, transmit)
     }
 
-    /// Forgets the frames that have not left; they are counted as dropped.
+    /// Discards unsent frames, which count as dropped.
     pub fn drop_unsent(&mut self) {
         let unsent = self.egress.video.clear();
         self.count_dropped_frames(unsent);
@@ -249,7 +249,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Polls str0m until it waits for time or input, and does what follows from its events.
+    /// Polls str0m until it waits for time or input, and handles its events.
     fn drive(&mut self, now: Instant, transmit: &mut Transmitter<'_>) -> Result<PeerState, RtcError> {
         let mut state = self.poll(now, transmit)?;
         if let (PeerState::Active, Some(bps)) = (state, self.egress.poll_bwe_reset()) {
@@ -345,7 +345,7 @@ impl Peer {
         self.note_viewer();
     }
 
-    /// The session draws while a viewer can receive it.
+    /// The session renders while a viewer can receive it.
     fn note_viewer(&self) {
         if self.network.stats.is_connected && self.lines.video().is_some() {
             self.viewer.begin_watching();

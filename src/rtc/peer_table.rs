@@ -1,4 +1,4 @@
-//! The map of peers. In tests it counts how many peers are accessed, so that a test can hold the cost of a datagram.
+//! The map of peers. In tests it counts how many peers are accessed, so that a test can bound the cost of a datagram.
 
 #[cfg(test)]
 use std::cell::Cell;
@@ -24,7 +24,7 @@ impl<K: Eq + Hash + Copy, V> PeerTable<K, V> {
         }
     }
 
-    /// How many peers there are.
+    /// Number of peers.
     #[must_use]
     pub fn len(&self) -> usize {
         self.peers.len()
@@ -74,7 +74,7 @@ impl<K: Eq + Hash + Copy, V> PeerTable<K, V> {
     #[expect(clippy::unused_self, reason = "tests count here")]
     fn count(&self, _peers: usize) {}
 
-    /// How many peers were accessed so far, one as often as it was.
+    /// Number of accesses to peers so far.
     #[cfg(test)]
     #[must_use]
     pub fn accessed(&self) -> u64 {

@@ -37,7 +37,7 @@ pub struct Datagram<'a> {
 /// Every peer of the endpoint.
 pub struct Peers {
     peers: PeerTable<ViewerKey, Box<Peer>>,
-    /// The same peers in the order of their sessions: a session's viewers stand together.
+    /// The same peers, sorted by session, so that a session's viewers are adjacent.
     viewers: BTreeSet<ViewerKey>,
     demux: Demux,
     /// When each peer is to be woken, soonest first: one entry per peer, equal to its `wake_at`.
@@ -63,7 +63,7 @@ impl Peers {
         }
     }
 
-    /// Serves this peer from now on.
+    /// Adds a peer.
     pub fn add(&mut self, mut peer: Box<Peer>) {
         let key = peer.viewer.key();
         self.demux.insert(key, &peer.local_ufrag());
@@ -85,8 +85,8 @@ impl Peers {
         self.peers.iter().map(|(_, peer)| peer.stats()).collect()
     }
 
-    /// Call it at the start of every turn of the event loop. True after a stall: then read the sockets before anything
-    /// else, because what arrived meanwhile proves that the peers are still there.
+    /// Called at the start of every iteration of the event loop. True after a stall: then read the sockets before anything
+    /// else, because datagrams that arrived meanwhile prove that the peers are alive.
     pub fn on_turn(&mut self, now: Instant) -> bool {
         let Some(missed) = self.stalls.on_turn(now) else { return false };
         tracing::warn!(missed_ms = missed.as_millis(), peers = self.peers.len(), "the network thread did not run");
@@ -116,7 +116,7 @@ impl Peers {
         }
     }
 
-    /// Sends media of a session to every viewer of it; returns to how many. The bytes are copied once and shared: each
+    /// Sends media of a session to every viewer; returns how many. The bytes are copied once and shared: each
     /// connection only packetises, encrypts and paces them.
     pub fn send(&mut self, now: Instant, item: &Outgoing, transmit: &mut Transmitter<'_>) -> usize {
         match &item.media.value {
@@ -125,7 +125,7 @@ impl Peers {
         }
     }
 
-    /// Audio that finds no viewer, such as what a session that has ended still had in the queue, is counted as lost.
+    /// Audio without a viewer, such as that still queued by a session that has ended, is counted as lost.
     fn send_audio(
         &mut self,
         now: Instant,
@@ -146,7 +146,7 @@ impl Peers {
         sent
     }
 
-    /// The session has counted a frame as due once; each further viewer that it is for counts it again.
+    /// The session has counted a due frame once; each further viewer counts it again.
     fn send_frame(
         &mut self,
         now: Instant,
@@ -184,13 +184,13 @@ impl Peers {
         self.viewers.range(ViewerKey::all_of(session)).next().copied()
     }
 
-    /// The next viewer of the same session, whether this one is still there or not.
+    /// The next viewer of the same session, whether or not this one still exists.
     fn next_after(&self, key: ViewerKey) -> Option<ViewerKey> {
         let later = (Bound::Excluded(key), Bound::Included(*ViewerKey::all_of(key.session).end()));
         self.viewers.range(later).next().copied()
     }
 
-    /// Runs the timers that are due; returns when the next one is.
+    /// Runs due timers; returns the time of the next one.
     ///
     /// Each timer runs at most once in a call, so that a peer whose timer stays due cannot starve the others.
     pub fn handle_timeouts(&mut self, now: Instant, transmit: &mut Transmitter<'_>) -> Option<Instant> {
@@ -201,7 +201,7 @@ impl Peers {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// Removes peers whose session was ended elsewhere, that were dismissed, that never connected, or that fell silent. Call it every 100 ms.
+    /// Removes peers whose session was ended elsewhere, that were dismissed, never connected, or are silent. Called every 100 ms.
     pub fn remove_ended(&mut self, now: Instant, transmit: &mut Transmitter<'_>) {
         let ended = self.peers.iter().filter_map(|(key, peer)| {
             let reason = peer.timeouts().end_reason(now);
@@ -233,7 +233,7 @@ impl Peers {
         self.counters.lose(Loss::StrayPacket);
     }
 
-    /// Works on one peer and reschedules its timer. If the peer fails or panics, it alone leaves its session.
+    /// Drives one peer and reschedules its timer. If the peer fails or panics, only this peer leaves its session.
     fn with_peer<F>(&mut self, key: ViewerKey, now: Instant, transmit: &mut Transmitter<'_>, work: F)
     where
         F: FnOnce(&mut Peer, &mut Transmitter<'_>) -> Result<PeerState, RtcError>,
@@ -257,7 +257,7 @@ impl Peers {
         self.remove(key, Some(reason), now, transmit);
     }
 
-    /// Closes a peer and removes it: it leaves its session for this reason, which may end the session. Without a reason
+    /// Closes and removes a peer: it leaves its session for this reason, which may end the session. Without a reason
     /// the session has ended already, or the viewer was dismissed.
     fn remove(&mut self, key: ViewerKey, reason: Option<EndReason>, now: Instant, transmit: &mut Transmitter<'_>) {
         let Some(mut peer) = self.peers.remove(key) else { return };
@@ -265,7 +265,7 @@ impl Peers {
         self.demux.remove(key);
         self.timers.remove(&(peer.wake_at, key));
         tracing::debug!(session = &*peer.viewer.session.id, ?reason, progress = peer.progress(), "peer removed");
-        // A peer that cannot even close is dropped all the same.
+        // A peer that cannot be closed is dropped.
         let _ = catch_unwind(AssertUnwindSafe(|| peer.close(now, transmit)));
         peer.drop_unsent();
         self.sessions.leave(&peer.viewer, reason.unwrap_or(EndReason::Deleted));

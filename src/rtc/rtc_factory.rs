@@ -1,4 +1,4 @@
-//! How str0m is configured for each peer: codecs, header extensions, reports, candidates.
+//! Configuration of str0m for each peer: codecs, header extensions, reports, candidates.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -19,15 +19,15 @@ use crate::session::ViewerRole;
 const H264_PAYLOAD_TYPES: (u8, u8) = (108, 109);
 /// Number of the playout-delay extension before negotiation.
 const PLAYOUT_DELAY_ID: u8 = 6;
-/// Where the bandwidth estimator starts.
+/// Initial bandwidth estimate.
 const FIRST_ESTIMATE_BPS: u64 = 1_200_000;
-/// Interval of sender reports: often enough that a browser has audio and video in step within two seconds.
+/// Interval of sender reports: browsers synchronise audio and video within two seconds.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval of statistics, which carry the instant estimate that the encoder follows down.
 const STATS_INTERVAL: Duration = Duration::from_millis(250);
 /// The retransmission cache of video: packets, their age, and the share of all sent bytes that retransmissions may take.
-/// str0m 0.25 allows 0.15 (`streams/send.rs`), and then gives up every retransmission as soon as a fifth of the packets is
-/// lost. Measured by `with_a_third_of_the_video_lost_nearly_all_of_it_is_retransmitted` in tests/loopback.
+/// str0m 0.25 allows 0.15 (`streams/send.rs`), and then drops every retransmission as soon as a fifth of the packets is
+/// lost. Measured by `with_30_percent_of_the_video_lost_90_percent_of_it_is_retransmitted` in tests/loopback.
 const RTX_CACHE: (usize, Duration, f32) = (2_000, Duration::from_secs(3), 0.5);
 
 /// When video packets leave str0m.
@@ -95,10 +95,10 @@ impl RtcFactory {
         self.answer_on(offer, OfferTerms::default(), now)
     }
 
-    /// As [`RtcFactory::answer`], on terms.
+    /// As [`RtcFactory::answer`], under conditions.
     ///
     /// # Errors
-    /// As [`RtcFactory::answer`], or if the offer does not meet the terms.
+    /// As [`RtcFactory::answer`], or if the offer does not meet the conditions.
     fn answer_on(&self, offer: &str, terms: OfferTerms, now: Instant) -> Result<(Rtc, VideoCodec, String), JoinError> {
         let offer = Offer::read(offer, terms).inspect_err(|error| tracing::debug!(%error, "offer refused"))?;
         tracing::debug!(video = ?offer.video, normalized = offer.normalized, "offer accepted");
@@ -111,7 +111,7 @@ impl RtcFactory {
     }
 }
 
-/// str0m refuses what this program wrote. Its text goes to the log only: it may name addresses in memory.
+/// str0m refused the normalized offer. Its text goes to the log only: it may contain memory addresses.
 fn refused(error: &dyn std::error::Error) -> JoinError {
     tracing::warn!(%error, "str0m refuses a normalized offer");
     JoinError::BadOffer { found: "one that the WebRTC library refuses; the server's log has the reason".to_owned() }

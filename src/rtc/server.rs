@@ -20,8 +20,8 @@ use crate::session::{
 use crate::telemetry::Counters;
 use crate::time::Wall;
 
-/// Media items in the queue to the network thread, for each session: 160 ms of video (4 frames) and audio (8 packets). How
-/// many viewers a session has does not matter: an item is fanned out when it leaves the queue.
+/// Media items per session in the queue to the network thread: 160 ms of video (4 frames) and audio (8 packets). The number of
+/// viewers does not matter: an item is fanned out after the queue.
 const OUTGOING_PER_SESSION: usize = 16;
 /// Commands in the queue to the network thread; senders wait when it is full.
 const COMMANDS: usize = 64;
@@ -35,7 +35,7 @@ pub struct RtcServer {
     wall: Wall,
 }
 
-/// What a task needs to admit a session and to hand its peer to the network thread.
+/// What a task needs to admit a session and to pass its peer to the network thread.
 #[derive(Clone)]
 struct Joiner {
     sessions: Arc<Sessions>,
@@ -84,7 +84,7 @@ impl RtcServer {
     /// Creates a session for the peer that sent `offer`. The peer is its creator and first viewer, and owns the microphone.
     ///
     /// # Errors
-    /// If the offer cannot be answered or the session is not admitted; then nothing of it remains.
+    /// If the offer cannot be answered or the session is not admitted. No session remains.
     pub async fn join(&self, offer: &str, request: SessionRequest) -> Result<Joined, JoinError> {
         let (rtc, codec, answer) = self.factory.answer(offer, self.wall.now())?;
         let request = SessionRequest { codec, ..request };
@@ -102,11 +102,11 @@ impl RtcServer {
         self.joiner.clone().start(request).await
     }
 
-    /// Lets the peer that sent `offer` watch a running session.
+    /// Adds the peer that sent `offer` as a viewer of a running session.
     ///
     /// # Errors
     /// If there is no such session, its codec is not in the offer, the offer cannot be answered, or the session has no
-    /// viewer slot or microphone for it; then nothing of it remains.
+    /// viewer slot or microphone for it. No viewer remains.
     pub async fn join_viewer(&self, session: &str, offer: &str, role: ViewerRole) -> Result<JoinedViewer, JoinError> {
         let codec = self.joiner.sessions.find(session).ok_or(ViewerError::NoSession)?.codec;
         let now = self.wall.now();
@@ -144,7 +144,7 @@ impl RtcServer {
         let _ = self.joiner.commands.send(RtcCommand::Close).await;
         let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // The panic hook has reported a panic of the thread.
+            // A panic of the thread was reported by the panic hook.
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }

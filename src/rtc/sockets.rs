@@ -1,4 +1,4 @@
-//! The UDP sockets: one port on every address that is advertised.
+//! The UDP sockets: one port on every advertised address.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -58,7 +58,7 @@ fn bind_all(bindings: &[Binding], mut port: u16) -> Result<Vec<Socket>, RtcServe
                 sockets.push(Socket { socket, advertised });
             }
             Err(source) if source.kind() == io::ErrorKind::AddrInUse || bound.is_ipv4() => return Err(wrong(source)),
-            // An IPv6 address that is listed but cannot be bound is left out.
+            // An IPv6 address that is listed but cannot be bound is skipped.
             Err(source) => tracing::debug!(%bound, %source, "an address is left out: it cannot be bound"),
         }
     }
@@ -76,7 +76,7 @@ fn bind_one(address: SocketAddr) -> io::Result<UdpSocket> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // The system may grant smaller buffers; then more is lost under load.
+    // The system may grant smaller buffers; more datagrams are then lost under load.
     let _ = socket.set_recv_buffer_size(BUFFER_BYTES);
     let _ = socket.set_send_buffer_size(BUFFER_BYTES);
     socket.set_nonblocking(true)?;

@@ -1,22 +1,22 @@
 //! Detects time in which the network thread did not run: a stopped process, a paused virtual machine, a frozen cgroup.
 //!
-//! A peer must not be taken for silent because nobody read its datagrams. A state machine: time is passed in.
+//! A peer must not count as silent because its datagrams were not read. A state machine: time is passed in.
 
 use std::time::{Duration, Instant};
 
-/// The event loop turns at least this often, because its housekeeping does.
+/// The event loop iterates at least this often, because of its housekeeping.
 const TURN: Duration = Duration::from_millis(100);
-/// A turn that took longer than this is a stall. A shorter delay does not matter to timeouts of seconds.
+/// A longer iteration is a stall. A shorter delay does not matter to timeouts of seconds.
 const LONGEST_TURN: Duration = Duration::from_millis(500);
 
-/// When the event loop turned last.
+/// When the event loop last iterated.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StallDetector {
     last_turn: Option<Instant>,
 }
 
 impl StallDetector {
-    /// The event loop turns. Returns the time that it missed, if it missed any.
+    /// Called at every iteration of the event loop. Returns the missed time, if any.
     pub fn on_turn(&mut self, now: Instant) -> Option<Duration> {
         let since = now.saturating_duration_since(self.last_turn.replace(now)?);
         (since > LONGEST_TURN).then(|| since - TURN)
@@ -29,7 +29,7 @@ mod tests {
     use crate::time::Wall;
 
     #[test]
-    fn only_a_turn_that_took_too_long_is_a_stall() {
+    fn only_a_long_iteration_is_a_stall() {
         let (start, mut stalls) = (Wall.now(), StallDetector::default());
         let mut turn = |ms: u64| stalls.on_turn(start + Duration::from_millis(ms));
         assert_eq!([0, 100, 190, 690].map(&mut turn), [None; 4]);

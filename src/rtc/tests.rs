@@ -45,7 +45,7 @@ struct Call {
 const CONFIG: SessionsConfig =
     SessionsConfig { max_sessions: 1, max_viewers: 1, workers: 1, resolution_px: 512, bitrate_bps: 500_000 };
 
-/// The creator of a session that nobody runs.
+/// The creator of a session without a worker.
 fn viewer(key: SessionKey, now: Instant) -> ViewerHandle {
     let session = SessionHandle::new(key, Arc::from("none"), &SessionRequest::default(), &CONFIG, now);
     Viewers::join(&Arc::new(session), ViewerRole::Creator, now).expect("a viewer slot")
@@ -69,7 +69,7 @@ impl Call {
         let ((mut browser, audio, pending), offer) = offering(client, now);
         let (rtc, _, answer) = RtcFactory::new(&[server]).answer(&offer, now).expect("an answer");
         let answer = SdpAnswer::from_sdp_string(&answer).expect("an answer");
-        browser.sdp_api().accept_answer(pending, answer).expect("a fitting answer");
+        browser.sdp_api().accept_answer(pending, answer).expect("a matching answer");
         let peer = Peer::new(rtc, viewer(SessionKey(1), now), now);
         let (to_peer, to_browser) = (VecDeque::new(), VecDeque::new());
         let (sent, recorded, is_connected) = (Vec::new(), Vec::new(), false);
@@ -134,7 +134,7 @@ impl Call {
         }
     }
 
-    /// Passes a datagram to the peer, as the event loop does after demultiplexing; false if it is no WebRTC datagram.
+    /// Passes a datagram to the peer, as the event loop does after demultiplexing; false if it is not a WebRTC datagram.
     fn reach_peer(&mut self, bytes: &[u8]) -> bool {
         let (now, out) = (self.now, &mut self.to_browser);
         let Ok(datagram) = Receive::new(Protocol::Udp, self.client, self.server, bytes) else { return false };
@@ -212,7 +212,7 @@ fn a_peer_that_only_receives_is_kept_and_a_replay_of_its_datagrams_does_not_keep
         call.run(Duration::from_millis(40));
         assert_eq!(call.peer.timeouts().end_reason(call.now), None, "after {number} frames, without audio");
     }
-    // An attacker on the path recorded all authenticated datagrams and replays them over and over.
+    // An attacker on the path recorded all authenticated datagrams and replays them repeatedly.
     let is_authenticated = |bytes: &&Vec<u8>| !super::demux::is_dtls(bytes) && !super::demux::is_rtp(bytes);
     let recorded: Vec<Vec<u8>> = call.recorded.iter().filter(is_authenticated).cloned().collect();
     let has = |kind: std::ops::Range<u8>| recorded.iter().any(|bytes| kind.contains(&bytes[0]));
@@ -257,7 +257,7 @@ fn forged_dtls_is_counted_once_connected() {
         let bytes: Vec<u8> = std::iter::once(22).chain((0..80).map(|_| random.u8(..))).collect();
         let (now, client, server) = (call.now, call.client, call.server);
         let datagram = Receive::new(Protocol::Udp, client, server, &bytes).expect("a datagram");
-        call.peer.receive_dtls(now, datagram, &mut |_| now).expect("a peer that goes on");
+        call.peer.receive_dtls(now, datagram, &mut |_| now).expect("a peer that continues");
     }
     assert_eq!(strays(&call) - before, 100);
     call.run(Duration::from_secs(1));

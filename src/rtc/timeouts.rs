@@ -1,21 +1,21 @@
 //! When a peer counts as gone. A state machine: time is passed in.
 //!
-//! Only time in which the network thread ran is counted: [`Timeouts::on_stall`] takes out the rest.
+//! Only time in which the network thread ran is counted: [`Timeouts::on_stall`] subtracts the rest.
 
 use std::time::{Duration, Instant};
 
 use crate::session::EndReason;
 
-/// A peer that has not connected after this is removed. Its capacity is free again within 10 s, with the housekeeping interval.
+/// A peer that has not connected after this is removed. With the housekeeping interval its slot is free again within 10 s.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(9);
-/// A connected peer without a sign of life for this long has vanished: browsers send RTCP every second, others at least every
+/// A connected peer without a sign of life for this long has disappeared: browsers send RTCP every second, others at least every
 /// seven (RFC 3550, section 6.3.1), and a consent check every five (RFC 7675, section 5.1).
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(7);
 /// A peer whose last candidate pair has expired gets the time of one consent check to open another. The library (is 0.12,
 /// `RECENT_BINDING_REQUEST`) expires a pair 15 s after its last STUN request, even where this process did not run meanwhile.
 const ICE_RECOVERY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is known of a peer's presence.
+/// Evidence of a peer's presence.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     began: Instant,
@@ -51,14 +51,14 @@ impl Timeouts {
         self.ice_lost_at = None;
     }
 
-    /// The network thread did not run for `missed`: nothing of it counts.
+    /// The network thread did not run for `missed`, which is not counted.
     pub fn on_stall(&mut self, missed: Duration) {
         self.began += missed;
         self.last_authenticated += missed;
         self.ice_lost_at = self.ice_lost_at.map(|at| at + missed);
     }
 
-    /// Why the peer is to be removed, if it is.
+    /// Why the peer must be removed, if so.
     #[must_use]
     pub fn end_reason(&self, now: Instant) -> Option<EndReason> {
         let is_past = |since: Instant, limit: Duration| now.saturating_duration_since(since) > limit;
@@ -80,7 +80,7 @@ mod tests {
     use crate::time::Wall;
 
     #[test]
-    fn a_vanished_peer_is_removed_within_ten_seconds() {
+    fn a_peer_that_disappears_is_removed_within_ten_seconds() {
         let start = Wall.now();
         let mut timeouts = Timeouts::new(start);
         let at = |ms: u64| start + Duration::from_millis(ms);

@@ -1,4 +1,4 @@
-//! Who may call: the `Host` of a request must be a name of this server, and its `Origin` one of its pages.
+//! Access control by names: the `Host` of a request must be a name of this server, and its `Origin` one of its pages.
 //!
 //! Decides by names alone. A page of another site reaches a server on the loopback interface by letting its own name
 //! resolve to 127.0.0.1 (DNS rebinding); its requests then carry that name in `Host`. Addresses cannot be rebound.
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_localhost_and_named_hosts_are_this_server_and_nothing_else_is() {
+    fn ip_addresses_localhost_and_allowed_hosts_are_accepted_and_others_refused() {
         let access = Access::new(&["Avatar.Example.".to_owned()], &[]);
         for own in ["127.0.0.1:8010", "[::1]:8010", "[::1]", "192.0.2.7", "localhost", "LOCALHOST:1", "avatar.example"]
         {
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_the_host_itself_or_named() {
+    fn an_origin_is_the_host_itself_or_allowed() {
         let access = Access::new(&["avatar.example".to_owned()], &["https://shop.example".to_owned()]);
         for good in ["http://localhost:8010", "http://LOCALHOST:8010", "https://shop.example", "https://avatar.example"]
         {

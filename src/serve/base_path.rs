@@ -1,7 +1,7 @@
-//! Below which path this server is published: `--base-path`, or what a proxy says in `X-Forwarded-Prefix`.
+//! The path prefix below which this server is published: `--base-path`, or `X-Forwarded-Prefix` of a proxy.
 //!
-//! Decides the first part of paths in answers, and takes it off requests of proxies that pass it on. The page needs
-//! none of it: its requests are relative.
+//! Decides the prefix of paths in responses, and strips it from requests of proxies that pass it on. The page does not need
+//! it: its requests are relative.
 
 use std::convert::Infallible;
 
@@ -23,7 +23,7 @@ const LONGEST: usize = 200;
 pub struct BasePath(String);
 
 impl BasePath {
-    /// The path that `text` says; `None` for anything but plain segments, which a browser could read as another host.
+    /// Parses a prefix; `None` for anything but plain segments, which a browser could read as another host.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let path = text.trim().trim_end_matches('/');
@@ -36,7 +36,7 @@ impl BasePath {
         (is_empty || is_path).then(|| Self(path.to_owned()))
     }
 
-    /// The text of it.
+    /// Its text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -47,13 +47,13 @@ impl BasePath {
         Self::parse(value.split(',').next().unwrap_or_default())
     }
 
-    /// `router`, which also answers requests that still carry this path.
+    /// `router`, which also answers requests that contain this prefix.
     pub(super) fn strip_from(self, router: Router) -> Router {
         if self.0.is_empty() { router } else { Router::new().fallback(stripped).with_state((self, router)) }
     }
 }
 
-/// What the paths in the answer to a request begin with.
+/// The prefix of the paths in the response to a request.
 impl FromRequestParts<AppState> for BasePath {
     type Rejection = Infallible;
 
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_base_path_is_plain_segments_or_nothing() {
+    fn a_base_path_has_only_plain_segments() {
         for (text, wanted) in [
             ("/avatar", Some("/avatar")),
             ("/a/b-1/", Some("/a/b-1")),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn requests_with_and_without_the_path_reach_the_same_route() {
+    async fn requests_with_and_without_the_prefix_reach_the_same_route() {
         let base = BasePath::parse("/a/b").expect("a path");
         let router = base.strip_from(Router::new().route("/x", get(|uri: Uri| async move { uri.to_string() })));
         for (path, status, wanted) in

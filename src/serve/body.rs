@@ -133,7 +133,7 @@ fn not_json(field: &str, error: &serde_json::Error, example: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, detail, format!("send {example}")).at(field)
 }
 
-/// What is wrong, in our own words: the parser's name types of this program.
+/// The error in visage's own words: the parser's text contains type names of the program.
 fn fault(field: &str, error: &serde_json::Error) -> String {
     let at = format!("line {} column {}", error.line(), error.column());
     let text = error.to_string();

@@ -1,7 +1,7 @@
-//! How many TCP connections are open: in all, and of one client, so that a client that opens hundreds and says nothing
+//! Limits of open TCP connections, in total and per client, so that a client that opens hundreds of silent ones
 //! does not lock the others out.
 //!
-//! Decides by the limit of open files of the process. What is asked on a connection, others decide.
+//! Decides by the limit of open files of the process. Does not interpret requests.
 
 use std::fs;
 use std::future::Future;
@@ -21,27 +21,27 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::per_address::{Client, Held, PerAddress};
 
-/// Files that are left for everything else: listeners, UDP sockets, the page of metrics, a trace, what libraries open.
+/// Files reserved for everything else: listeners, UDP sockets, a trace, files that libraries open.
 const OTHER_FILES: usize = 64;
-/// Most connections whatever the limit of files: an idle one takes about 10 kB.
+/// Maximum number of connections regardless of the file limit: an idle one takes about 10 kB.
 const MOST: usize = 4096;
-/// Open files where the system does not say: the smallest limit in use (macOS).
+/// Assumed file limit where the system does not report one: the smallest in use (macOS).
 const USUAL_FILES: usize = 256;
-/// Slow networks send a request within a few seconds; a client that only holds a place sends none.
+/// Slow networks send a request within a few seconds; a client that only occupies a connection sends none.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// The page asks at least every 10 s, so its connection stays open.
 const NEXT_REQUEST: Duration = Duration::from_secs(30);
-/// Refusals that are written at once; further connections are closed without a word.
+/// Concurrent refusals being written; further connections are closed without a response.
 const REFUSALS: usize = 32;
-/// How long a refused client may take to read why.
+/// How long a refused client may take to read the response.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
-/// How many connections are open at once, and how long a silent one stays open.
+/// Limits of open connections, and how long a silent one stays open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// Of all clients.
+    /// In total.
     pub total: usize,
-    /// Of one client; see [`Client`].
+    /// Per client; see [`Client`].
     pub per_address: usize,
     /// A new connection must send the head of its first request within this time.
     pub first_request: Duration,
@@ -72,12 +72,12 @@ fn open_files(limits: &str) -> Option<usize> {
     if soft == "unlimited" { Some(usize::MAX) } else { soft.parse().ok() }
 }
 
-/// What clients expect on a connection.
+/// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// A refusal can be written at once.
+    /// HTTP: a refusal can be written at once.
     Http,
-    /// A client in its handshake does not understand an HTTP answer: the connection is closed.
+    /// TLS: a client in its handshake does not understand an HTTP response, so the connection is closed.
     Tls,
 }
 
@@ -119,7 +119,7 @@ impl Counting {
         }
         if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
             tokio::spawn(async move {
-                // Whether the client has read it does not matter any more.
+                // The client may not have read it; that does not matter.
                 let _ = tokio::time::timeout(REFUSAL_TIME, say(stream, answer)).await;
                 drop(permit);
             });
@@ -127,7 +127,7 @@ impl Counting {
     }
 }
 
-/// Writes `answer` and reads what the client has sent: closed with unread bytes, the system would discard the answer.
+/// Writes `answer` and reads what the client has sent: if closed with unread bytes, the system would discard the answer.
 async fn say(mut stream: TcpStream, answer: String) -> io::Result<()> {
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await?;
@@ -136,7 +136,7 @@ async fn say(mut stream: TcpStream, answer: String) -> io::Result<()> {
     Ok(())
 }
 
-/// An answer to a request that was not read.
+/// A response to a request that was not read.
 fn refusal(status: StatusCode, detail: &str) -> String {
     let title = status.canonical_reason().unwrap_or_default();
     let problem = json!({

@@ -70,7 +70,7 @@ impl Reader {
                 Err(RecvError::Lagged(missed)) => lagged(&self.counters, missed),
                 Err(RecvError::Closed) => return None,
             },
-            // An error means that the server is gone, which is the same.
+            // An error means that the server has ended, which is the same.
             _ = self.closing.wait_for(|is_closing| *is_closing) => json!(closing()),
         };
         self.is_over = event["type"] == "ended";

@@ -15,43 +15,43 @@ type Family = (&'static str, &'static str, fn(&GpuReading) -> Option<f64>);
 const LOOP_STALLS: &str = "Allocations and stream synchronisations in the inference loop; 0 is expected.";
 
 const FAMILIES: [Family; 12] = [
-    ("visage_gpu_temperature_celsius", "GPU temperature.", |card| card.temperature_c.map(f64::from)),
-    ("visage_gpu_memory_bytes", "Total GPU memory.", |card| bytes(card.memory_bytes)),
-    ("visage_gpu_memory_used_bytes", "GPU memory in use, by any process.", |card| bytes(card.memory_used_bytes)),
-    ("visage_gpu_memory_free_bytes", "Free GPU memory; the driver reserves some of the rest.", |card| {
-        bytes(card.memory_free_bytes)
+    ("visage_gpu_temperature_celsius", "GPU temperature.", |reading| reading.temperature_c.map(f64::from)),
+    ("visage_gpu_memory_bytes", "Total GPU memory.", |reading| bytes(reading.memory_bytes)),
+    ("visage_gpu_memory_used_bytes", "GPU memory in use, by any process.", |reading| bytes(reading.memory_used_bytes)),
+    ("visage_gpu_memory_free_bytes", "Free GPU memory; the driver reserves some of the rest.", |reading| {
+        bytes(reading.memory_free_bytes)
     }),
-    ("visage_gpu_utilization_ratio", "Share of time in which a kernel ran, 0 to 1.", |card| {
-        share(card.utilization_percent)
+    ("visage_gpu_utilization_ratio", "Share of time in which a kernel ran, 0 to 1.", |reading| {
+        share(reading.utilization_percent)
     }),
-    ("visage_gpu_memory_utilization_ratio", "Share of time in which memory was read or written, 0 to 1.", |card| {
-        share(card.memory_utilization_percent)
+    ("visage_gpu_memory_utilization_ratio", "Share of time in which memory was read or written, 0 to 1.", |reading| {
+        share(reading.memory_utilization_percent)
     }),
-    ("visage_gpu_encoder_utilization_ratio", "Share of time in which the video encoder ran, 0 to 1.", |card| {
-        share(card.encoder_utilization_percent)
+    ("visage_gpu_encoder_utilization_ratio", "Share of time in which the video encoder ran, 0 to 1.", |reading| {
+        share(reading.encoder_utilization_percent)
     }),
-    ("visage_gpu_power_watts", "Power draw.", |card| card.power_w),
-    ("visage_gpu_power_limit_watts", "Power limit.", |card| card.power_limit_w),
-    ("visage_gpu_sm_clock_hertz", "SM clock.", |card| hertz(card.sm_clock_mhz)),
-    ("visage_gpu_memory_clock_hertz", "Memory clock.", |card| hertz(card.memory_clock_mhz)),
-    ("visage_gpu_encoder_sessions", "Open sessions of the video encoder, of any process.", |card| {
-        card.encoder_sessions.map(f64::from)
+    ("visage_gpu_power_watts", "Power draw.", |reading| reading.power_w),
+    ("visage_gpu_power_limit_watts", "Power limit.", |reading| reading.power_limit_w),
+    ("visage_gpu_sm_clock_hertz", "SM clock.", |reading| hertz(reading.sm_clock_mhz)),
+    ("visage_gpu_memory_clock_hertz", "Memory clock.", |reading| hertz(reading.memory_clock_mhz)),
+    ("visage_gpu_encoder_sessions", "Open sessions of the video encoder, of any process.", |reading| {
+        reading.encoder_sessions.map(f64::from)
     }),
 ];
 
 /// Writes the last reading of each GPU.
-pub fn cards(page: &mut Exposition, seen: &GpuSnapshot, now: Instant) {
-    let indices: Vec<String> = seen.readings.iter().map(|card| card.index.to_string()).collect();
-    let cards = || indices.iter().map(String::as_str).zip(&seen.readings);
-    let named = cards().map(|(gpu, card)| (vec![("gpu", gpu), ("name", card.name.as_str())], 1.0));
+pub fn gpu_families(page: &mut Exposition, seen: &GpuSnapshot, now: Instant) {
+    let indices: Vec<String> = seen.readings.iter().map(|reading| reading.index.to_string()).collect();
+    let gpu_families = || indices.iter().map(String::as_str).zip(&seen.readings);
+    let named = gpu_families().map(|(gpu, reading)| (vec![("gpu", gpu), ("name", reading.name.as_str())], 1.0));
     page.rows(Gauge, "visage_gpu_info", "GPUs of the machine.", named);
-    let answers = cards().map(|(gpu, card)| (gpu, f64::from(u8::from(card.error.is_none()))));
+    let answers = gpu_families().map(|(gpu, reading)| (gpu, f64::from(u8::from(reading.error.is_none()))));
     page.by(Gauge, "visage_gpu_up", "1 if the GPU answers, else 0.", ("gpu", answers));
     for (name, help, value) in FAMILIES {
-        page.by(Gauge, name, help, ("gpu", cards().filter_map(|(gpu, card)| Some((gpu, value(card)?)))));
+        page.by(Gauge, name, help, ("gpu", gpu_families().filter_map(|(gpu, reading)| Some((gpu, value(reading)?)))));
     }
-    let reasons = cards().flat_map(|(gpu, card)| {
-        card.throttle_reasons.iter().map(move |reason| (vec![("gpu", gpu), ("reason", reason.as_str())], 1.0))
+    let reasons = gpu_families().flat_map(|(gpu, reading)| {
+        reading.throttle_reasons.iter().map(move |reason| (vec![("gpu", gpu), ("reason", reason.as_str())], 1.0))
     });
     page.rows(Gauge, "visage_gpu_throttled", "1 for each reason for which the clocks are lowered now.", reasons);
     let age_s = now.saturating_duration_since(seen.read_at).as_secs_f64();

@@ -33,18 +33,18 @@ pub async fn server(State(state): State<AppState>) -> Json<Value> {
 /// `GET /v1/avatars`.
 pub async fn avatars(State(state): State<AppState>, base: BasePath) -> Json<Value> {
     let avatars = state.sessions.avatars();
-    let cards = avatars.iter().map(|card| {
-        let mut row = json!(card);
-        row["still"] = json!(format!("{}/v1/avatars/{}/still.png", base.as_str(), card.name));
+    let rows = avatars.iter().map(|avatar| {
+        let mut row = json!(avatar);
+        row["still"] = json!(format!("{}/v1/avatars/{}/still.png", base.as_str(), avatar.name));
         row
     });
-    Json(cards.collect())
+    Json(rows.collect())
 }
 
 /// `GET /v1/packs`.
 pub async fn packs(State(state): State<AppState>) -> Json<Value> {
     let avatars = state.sessions.avatars();
-    let avatars: Vec<_> = avatars.iter().map(|card| &card.name).collect();
+    let avatars: Vec<_> = avatars.iter().map(|avatar| &avatar.name).collect();
     Json(json!([{ "name": state.facts.pack, "backend": state.facts.backend, "avatars": avatars }]))
 }
 

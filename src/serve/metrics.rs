@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::gpu::{cards, work};
+use super::gpu::{gpu_families, work};
 use super::state::AppState;
 use crate::rtc::NetworkStats;
 use crate::telemetry::MetricKind::{Counter, Gauge};
@@ -18,7 +18,7 @@ pub fn text(state: &AppState, peers: &[NetworkStats]) -> String {
     network(&mut page, state, peers);
     listening(&mut page, state);
     if let Some(seen) = state.sessions.gpu().latest() {
-        cards(&mut page, &seen, state.wall.now());
+        gpu_families(&mut page, &seen, state.wall.now());
     }
     if let Some(done) = state.sessions.gpu().device_counts() {
         work(&mut page, done);

@@ -30,7 +30,7 @@ struct Body {
 }
 
 impl Problem {
-    /// A problem that says what is wrong (`detail`) and what to do about it (`hint`). Its code is the status in snake case.
+    /// A problem with the error (`detail`) and what to do about it (`hint`). Its code is the status in snake case.
     pub fn new(status: StatusCode, detail: impl Into<String>, hint: impl Into<String>) -> Self {
         Self(Box::new(Body {
             kind: "about:blank",

@@ -110,7 +110,7 @@ fn refused(state: &AppState, error: &JoinError) -> Problem {
 
 fn too_many_unconnected() -> Problem {
     let detail = "this address has opened as many sessions without connecting as it may";
-    let hint = "connect the sessions that were answered, or wait until they are given up after 9 s";
+    let hint = "connect the sessions that were answered, or wait until they time out after 9 s";
     Problem::new(StatusCode::TOO_MANY_REQUESTS, detail, hint)
         .code("too_many_unconnected")
         .with(header::RETRY_AFTER, "10")
@@ -243,7 +243,7 @@ fn not_admitted(error: &AdmitError) -> Problem {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "10")
         }
         AdmitError::GpuHot { .. } => {
-            let hint = "try again in a minute: capacity comes back as the GPU cools (GET /v1/gpus)";
+            let hint = "try again in a minute: capacity is restored as the GPU cools (GET /v1/gpus)";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "60")
         }
         AdmitError::GpuFull { .. } => {

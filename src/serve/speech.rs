@@ -45,7 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
-/// Speaks the body instead of what was being spoken.
+/// Speaks the body and interrupts current speech.
 pub async fn speak(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -67,15 +67,15 @@ pub async fn speak(
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }
 
-/// An utterance that is being spoken.
+/// An utterance being spoken.
 struct Started {
     utterance: u64,
-    /// How long it is by its header.
+    /// Its duration by its header.
     duration: Option<Duration>,
     progress: watch::Receiver<SpeechProgress>,
 }
 
-/// Opens the sound, decodes its first block, and only then interrupts what was being spoken.
+/// Opens the audio, decodes its first block, and only then interrupts current speech.
 async fn start(
     input: AudioInput,
     format: Option<PcmFormat>,
@@ -100,12 +100,12 @@ async fn start(
     Ok(Started { utterance, duration, progress })
 }
 
-/// What opening a sound came to: its length by its header.
+/// The result of opening audio: its duration by its header.
 type Opened = Result<Option<Duration>, AudioFileError>;
 
-/// Decodes a sound into `sink` until it ends or nobody takes it; reports when the first block is in.
+/// Decodes audio into `sink` until it ends or the session drops it; reports when the first block is queued.
 fn decode(input: AudioInput, format: Option<PcmFormat>, sink: SpeechSink, report: oneshot::Sender<Opened>) {
-    // One that refuses only costs the others some of their time.
+    // If the system refuses, only the priority is not lowered.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::nice(NICENESS);
     let opened = match format {
@@ -115,7 +115,7 @@ fn decode(input: AudioInput, format: Option<PcmFormat>, sink: SpeechSink, report
     let first = opened.and_then(|mut decoder| Ok((decoder.next_block()?, decoder)));
     let mut decoder = match first {
         Ok((first, decoder)) => {
-            // Errors say that the request was given up; the loop below sees it.
+            // An error means that the request was abandoned; the loop below notices it.
             let _ = first.map(|block| sink.blocking_push(block));
             let _ = report.send(Ok(decoder.expected_duration()));
             decoder
@@ -132,7 +132,7 @@ fn decode(input: AudioInput, format: Option<PcmFormat>, sink: SpeechSink, report
     }
 }
 
-/// Speaks a body while it comes.
+/// Speaks a body as it arrives.
 async fn speak_stream(
     inbox: &Inbox,
     format: Option<PcmFormat>,
@@ -144,7 +144,7 @@ async fn speak_stream(
     let pipe = BlockingPipe { runtime: Handle::current(), from, has_broken: Arc::clone(&has_broken) };
     let start = start(AudioInput::Stream(Box::new(pipe)), format, inbox, place);
     let spoken = pumped(start, pump(&mut body, to, &has_broken)).await;
-    // What is left is read and thrown away, so that the sender sees the answer and no broken connection.
+    // The rest is read and discarded, so that the sender gets the response and not a reset connection.
     body::discard(body);
     let (started, progress) = spoken?;
     match progress.state {
@@ -158,7 +158,7 @@ async fn speak_stream(
     }
 }
 
-/// Runs `pump` beside `start`, and then until the utterance is over.
+/// Runs `pump` concurrently with `start`, and then until the utterance has ended.
 async fn pumped(
     start: impl Future<Output = Result<Started, Problem>>,
     pump: impl Future<Output = ()>,
@@ -173,14 +173,14 @@ async fn pumped(
     };
     let mut progress = started.progress.clone();
     let last = tokio::select! {
-        // An error says that the session is gone: what is known last counts.
+        // An error means that the session has ended: the last known state counts.
         over = progress.wait_for(|progress| progress.state.is_over()) => over.map(|last| *last).unwrap_or_default(),
         () = &mut pump => SpeechProgress::default(),
     };
     Ok((started, last))
 }
 
-/// Hands the body on until it ends, breaks off, or nobody takes it.
+/// Passes the body on until it ends, is aborted, or the reader is dropped.
 async fn pump(body: &mut BodyDataStream, mut to: DuplexStream, has_broken: &AtomicBool) {
     while let Some(chunk) = body.next().await {
         let Ok(chunk) = chunk else {
@@ -193,11 +193,11 @@ async fn pump(body: &mut BodyDataStream, mut to: DuplexStream, has_broken: &Atom
     }
 }
 
-/// The reading end of a pipe, for a thread outside of the runtime.
+/// The reading end of a pipe, for a thread outside the runtime.
 struct BlockingPipe {
     runtime: Handle,
     from: DuplexStream,
-    /// Whether the end of the pipe is not the end of the sound.
+    /// Whether the end of the pipe is an aborted body rather than the end of the audio.
     has_broken: Arc<AtomicBool>,
 }
 
@@ -211,12 +211,12 @@ impl Read for BlockingPipe {
     }
 }
 
-/// The format of raw samples that the content type names; `None` for files, which say by their first bytes what they are.
+/// The format of raw samples in the content type; `None` for files, whose format is detected by the first bytes.
 fn format_of(headers: &HeaderMap) -> Result<Option<PcmFormat>, Problem> {
     let found = body::media_type(headers);
     let parameters = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match found.as_str() {
-        // s16le, as text to speech services send it; RFC 2586 and RFC 3551, section 4.5.11, have the high byte first.
+        // s16le, as text to speech services send it; RFC 2586 and RFC 3551, section 4.5.11, are big-endian.
         "audio/pcm" => raw(parameters, Order::Little, 24_000).map(Some),
         "audio/l16" => raw(parameters, Order::Big, 0).map(Some),
         "" | "application/octet-stream" | "application/ogg" | CURLS_OWN => Ok(None),
@@ -252,7 +252,7 @@ pub(super) fn raw_format(coding: Coding, rate_hz: u32, channels: u32) -> Result<
     Ok(PcmFormat { layout: Layout::new(rate_hz, usize::try_from(channels).unwrap_or(0), None)?, coding })
 }
 
-/// One of a few places, so that files cannot fill the memory.
+/// A slot from a limited number, so that uploads cannot fill the memory.
 async fn place(places: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
     let waited = tokio::time::timeout(PATIENCE, places.acquire_owned()).await;
     waited.ok().and_then(Result::ok).ok_or_else(too_many)
@@ -276,7 +276,7 @@ fn interrupted(progress: &SpeechProgress) -> Problem {
 
 fn stalled() -> Problem {
     let detail = format!(
-        "wanted sound at least every {} s, and the first within {} s, found none",
+        "wanted audio at least every {} s, and the first within {} s, found none",
         SPEECH_STALL.as_secs(),
         FIRST_SOUND.as_secs()
     );
@@ -304,7 +304,7 @@ mod tests {
 
     use super::*;
 
-    /// Endless quiet noise, which counts what is read of it.
+    /// Endless quiet noise that counts the bytes read from it.
     struct Endless(Arc<AtomicU64>);
 
     impl Read for Endless {
@@ -316,8 +316,8 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_sound_is_decoded_only_as_far_as_the_queue_is_long() {
-        /// 2 s in the queue, one block on its way, and what a reader holds: 16 KB and 4096 frames.
+    fn endless_audio_is_decoded_only_as_far_as_the_queue_has_room() {
+        /// 2 s in the queue, one block in transit, and the buffer of a reader: 16 KB and 4096 frames.
         const MOST_AHEAD_BYTES: u64 = (2_000 + 20) * 48 + (16 << 10) + 4_096 * 2 + 2_000;
         let read = Arc::<AtomicU64>::default();
         let (sink, source) = speech_queue();
@@ -328,19 +328,19 @@ mod tests {
         let thread = std::thread::spawn(move || decode(input, Some(format), sink, report));
         let mut source = source;
         for spoken in 0..1_000_u64 {
-            // Blocks until there is one; the decoder may run on meanwhile.
+            // Blocks until there is a block; the decoder may continue meanwhile.
             let block = source.blocking_next_block().expect("endless");
             assert_eq!(block.playback_48k.len(), 960);
             let ahead = read.load(Ordering::Acquire).saturating_sub(spoken * 960);
             assert!(ahead <= MOST_AHEAD_BYTES, "{ahead} bytes ahead after {spoken} blocks");
         }
         drop(source);
-        thread.join().expect("the thread ends when nobody listens");
+        thread.join().expect("the thread ends when the receiver is dropped");
         assert!(progress.borrow().state.is_over());
     }
 
     #[test]
-    fn content_types_of_raw_samples_say_rate_channels_and_order() {
+    fn content_types_of_raw_samples_state_rate_channels_and_byte_order() {
         let of = |kind: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::CONTENT_TYPE, kind.parse().expect("a header"));

@@ -1,7 +1,7 @@
-//! `GET /v1/sessions/{id}/speech/stream`: a WebSocket that takes raw samples while they are made, and sends events.
+//! `GET /v1/sessions/{id}/speech/stream`: a WebSocket that takes raw samples as they are generated, and sends events.
 //!
-//! Decides the messages (below), and when a message is read: only while fewer than 2 s wait to be spoken. A `start` begins
-//! an utterance, binary messages are its samples, an `end` is its end mark. Its first 20 ms interrupt what was being spoken.
+//! Decides the messages (below), and when a message is read: only while fewer than 2 s are queued. A `start` begins
+//! an utterance, binary messages are its samples, an `end` is its end mark. Its first 20 ms interrupt current speech.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -26,15 +26,15 @@ use crate::session::{Inbox, SessionCommand, SpeechProgress, SpeechSink, SpeechSo
 
 /// The largest message: several seconds of samples.
 const LARGEST_MESSAGE_BYTES: usize = 1 << 20;
-/// From one position to the next.
+/// Interval of position events.
 const POSITION_EVERY: Duration = Duration::from_millis(200);
-/// Proxies close connections that are silent for a minute; one without an utterance is closed after as long.
+/// Proxies close connections that are silent for a minute; one without an utterance is closed after the same time.
 const IDLE_POSITIONS: u32 = 300;
 const PING_POSITIONS: u32 = 75;
-/// A client that does not read for this long is given up.
+/// A client that does not read for this long is disconnected.
 const SEND_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a client sends as text.
+/// Text messages of a client.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 enum ClientMessage {
@@ -48,7 +48,7 @@ enum ClientMessage {
     },
     /// All samples of the utterance were sent.
     End,
-    /// Speak no more of it.
+    /// Stops the utterance.
     Interrupt,
 }
 
@@ -56,7 +56,7 @@ fn mono() -> u32 {
     1
 }
 
-/// How samples are written.
+/// The encoding of samples.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Encoding {
@@ -105,21 +105,21 @@ fn no_upgrade() -> Problem {
         .with(header::UPGRADE, "websocket")
 }
 
-/// Why a connection is closed: a code of RFC 6455, section 7.4, and a few words.
+/// Why a connection is closed: a code of RFC 6455, section 7.4, and a short text.
 struct Closed(u16, String);
 
-/// An utterance on its way from the client to the session.
+/// An utterance being received from the client.
 struct Utterance {
     number: u64,
     format: PcmFormat,
     pipeline: BlockPipeline,
-    /// The start of a frame whose rest is in the next message.
+    /// The start of a frame that continues in the next message.
     partial: Vec<u8>,
-    /// Blocks that the session has no room for yet: those of one slice of a message.
+    /// Blocks for which the session has no room yet: those of one slice of a message.
     blocks: VecDeque<PcmBlock>,
-    /// Until the first block is complete.
+    /// Present until the first block is complete.
     source: Option<SpeechSource>,
-    /// Until the end mark.
+    /// Present until the end mark.
     sink: Option<SpeechSink>,
     has_ended: bool,
     progress: watch::Receiver<SpeechProgress>,
@@ -130,9 +130,9 @@ struct Connection {
     socket: WebSocket,
     inbox: Inbox,
     utterance: Option<Utterance>,
-    /// What of the last message is not converted yet.
+    /// The part of the last message that is not converted yet.
     unread: Bytes,
-    /// Positions since the last message of the client.
+    /// Position events since the last message of the client.
     quiet_positions: u32,
 }
 
@@ -140,11 +140,11 @@ impl Connection {
     async fn run(mut self, mut closing: watch::Receiver<bool>) {
         let closed = tokio::select! {
             Err(closed) = self.serve() => closed,
-            // An error says that the server is gone, which is the same.
+            // An error means that the server has ended, which is the same.
             _ = closing.wait_for(|is_closing| *is_closing) => Closed(close_code::AWAY, "the server is closing".to_owned()),
         };
         let frame = CloseFrame { code: closed.0, reason: closed.1.into() };
-        // A client that is gone needs no close frame.
+        // A disconnected client needs no close frame.
         let _ = timeout(SEND_PATIENCE, self.socket.send(Message::Close(Some(frame)))).await;
     }
 
@@ -183,7 +183,7 @@ impl Connection {
                     self.unread = bytes;
                     Ok(())
                 }
-                // The utterance was interrupted while its samples were on their way.
+                // The utterance was interrupted while its samples were in transit.
                 _ => Ok(()),
             },
             Message::Close(_) => Err(Closed(close_code::NORMAL, String::new())),
@@ -209,7 +209,7 @@ impl Connection {
             }
             ClientMessage::Interrupt => {
                 if self.utterance.as_ref().is_some_and(|utterance| utterance.source.is_none()) {
-                    // A session that has too many commands waiting is interrupted by what waits there.
+                    // If the command queue is full, the queued commands interrupt it.
                     let _ = self.inbox.push_command(SessionCommand::Interrupt);
                 } else {
                     self.supersede().await?;
@@ -219,7 +219,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Gives the present utterance up, if there is one.
+    /// Abandons the current utterance, if there is one.
     async fn supersede(&mut self) -> Result<(), Closed> {
         self.unread.clear();
         let Some(utterance) = self.utterance.take() else { return Ok(()) };
@@ -249,7 +249,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends what changed in the state of the utterance, and forgets it when it is over.
+    /// Sends changes of the utterance's state, and removes it when it has ended.
     async fn report(&mut self) -> Result<(), Closed> {
         let Some(utterance) = &mut self.utterance else { return Ok(()) };
         let (progress, before) = (*utterance.progress.borrow(), utterance.reported);
@@ -267,7 +267,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends a position, keeps the connection alive, and ends one that nobody uses.
+    /// Sends a position, keeps the connection alive, and closes an idle one.
     async fn on_position(&mut self) -> Result<(), Closed> {
         self.report_position().await?;
         self.quiet_positions += 1;
@@ -309,7 +309,7 @@ impl Connection {
     }
 }
 
-/// Waits for room in the session's queue and puts one block into it.
+/// Waits for room in the session's queue and queues one block.
 async fn push_one(utterance: &mut Option<Utterance>) {
     let Some(utterance) = utterance else { return };
     let Some(sink) = &utterance.sink else {
@@ -317,16 +317,16 @@ async fn push_one(utterance: &mut Option<Utterance>) {
         return;
     };
     let Some(block) = utterance.blocks.front().cloned() else { return };
-    // A session that takes no more says so by its progress.
+    // A session that takes no more reports it in its progress.
     let _ = sink.push(block).await;
     utterance.blocks.pop_front();
     utterance.finish_if_done();
 }
 
-/// Waits until the state of the utterance is another.
+/// Waits until the state of the utterance changes.
 async fn changed(watched: Option<(watch::Receiver<SpeechProgress>, SpeechState)>) {
     let Some((mut progress, reported)) = watched else { return std::future::pending().await };
-    // The sender lives as long as the source; its last word stays readable.
+    // The sender lives as long as the source; its last value stays readable.
     let _ = progress.wait_for(|progress| progress.state != reported).await;
 }
 

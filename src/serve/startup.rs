@@ -1,6 +1,6 @@
-//! The start of the server: the port answers from the first moment, reports progress, and admits no session yet.
+//! The startup responder: the port answers from the first moment, reports progress, and admits no session yet.
 //!
-//! Decides the responses until the API is open. Does not know what has to be prepared.
+//! Decides the responses until the API is open. Does not know the tasks of the start.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -27,7 +27,7 @@ pub struct StartupTask {
     pub task: String,
     /// Steps done.
     pub done: u32,
-    /// Steps in all.
+    /// Total steps.
     pub total: u32,
     /// Estimated duration of the whole start in seconds.
     pub expected_s: u64,
@@ -52,7 +52,7 @@ struct Inside {
 }
 
 impl Startup {
-    /// Answers those whom `access` allows, at `base_path` and at the root.
+    /// Answers callers that `access` allows, below `base_path` and at the root.
     #[must_use]
     pub fn new(access: Access, base_path: BasePath) -> Self {
         Self(Arc::new(Inside { access, base_path, ..Inside::default() }))
@@ -63,7 +63,7 @@ impl Startup {
         *self.0.preparation.lock().unwrap_or_else(PoisonError::into_inner) = preparation;
     }
 
-    /// Opens the API, for good.
+    /// Opens the API permanently.
     pub fn open(&self, router: Router) {
         // A second call changes nothing.
         let _ = self.0.router.set(router);
@@ -117,7 +117,7 @@ fn wants_a_page(headers: &HeaderMap) -> bool {
     accepted.is_some_and(|accepted| accepted.contains("text/html"))
 }
 
-/// A page that reloads every two seconds. Nothing in it comes from the caller.
+/// A page that reloads every two seconds. It contains no input of the caller.
 fn page(preparation: &StartupTask) -> Response {
     let text = sentence(preparation);
     let page = format!(

@@ -28,7 +28,7 @@ pub struct Facts {
     pub version: &'static str,
     /// The pack that is loaded.
     pub pack: String,
-    /// The backend that runs its networks.
+    /// The inference backend.
     pub backend: String,
     /// The video codecs, the preferred one first, as `h264, vp8`.
     #[serde(serialize_with = "as_list")]
@@ -59,14 +59,14 @@ struct Inner {
     speech_places: Arc<Semaphore>,
 }
 
-/// Event streams at once, of all clients.
+/// Maximum number of event streams, of all clients.
 const EVENT_STREAMS: usize = 256;
-/// Audio files read at once: 10 MB each at most.
+/// Maximum number of audio files read concurrently: 10 MB each at most.
 const READ_AT_ONCE: usize = 16;
-/// Utterances decoded at once, on a thread each that mostly waits: 2 s of sound are decoded ahead, 0.5 MB.
+/// Maximum number of utterances decoded concurrently, each on a thread that mostly waits: 2 s are decoded ahead, 0.5 MB.
 const SPEECHES_AT_ONCE: usize = 256;
 
-/// How much one client may hold at a time; see [`super::per_address`].
+/// Limits per client; see [`super::per_address`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientLimits {
     /// Sessions that were answered and have not connected.
@@ -76,15 +76,15 @@ pub struct ClientLimits {
 }
 
 impl ClientLimits {
-    /// For a server with room for `capacity` sessions: half of everything, and two sessions at least, so that one page
-    /// may reload while its old session is given up.
+    /// For a server of `capacity` sessions: half of everything, and at least two sessions, so that a page
+    /// can reload before its old session has ended.
     #[must_use]
     pub fn of(capacity: usize) -> Self {
         Self { unconnected_sessions: (capacity / 2).max(2), event_streams: EVENT_STREAMS / 2 }
     }
 }
 
-/// What [`AppState`] holds.
+/// The content of [`AppState`].
 pub struct Shared {
     /// Sessions.
     pub sessions: Arc<Sessions>,
@@ -100,7 +100,7 @@ pub struct Shared {
     pub access: Access,
     /// The path below which the server is published.
     pub base_path: BasePath,
-    /// How much one client may hold.
+    /// Limits per client.
     pub limits: ClientLimits,
     /// Files of the page.
     pub assets: &'static [Asset],

@@ -1,12 +1,12 @@
-//! What callers read of errors from below: this program's own words, without text of libraries or of the system.
+//! Texts of errors in responses: visage's own words, without text of libraries or of the system.
 //!
-//! Such text goes to the log instead, because it names files, types and addresses in memory of this machine.
+//! Such text goes to the log instead, because it contains file names, type names and memory addresses.
 
 use crate::codec::audio_file::AudioFileError;
 use crate::model::ModelError;
 use crate::session::AdmitError;
 
-/// Why a session was not admitted, or an avatar not swapped in.
+/// Why a session was not admitted, or an avatar not swapped.
 pub fn of_admission(error: &AdmitError) -> String {
     match error {
         AdmitError::BrokenAvatar { name, found } => {
@@ -15,14 +15,14 @@ pub fn of_admission(error: &AdmitError) -> String {
         }
         AdmitError::EngineLost { found } => {
             tracing::warn!("no session is admitted: {found}");
-            "the device that runs the avatars does not work at the moment".to_owned()
+            "the device that runs the avatars is not available at the moment".to_owned()
         }
         AdmitError::UnknownAvatar { known, .. } => unknown_avatar(known),
         own => own.to_string(),
     }
 }
 
-/// The name that was asked for is not repeated: it may be anything.
+/// Does not repeat the requested name, which may be anything.
 fn unknown_avatar(known: &str) -> String {
     format!("there is no such avatar; the avatars are: {known}")
 }
@@ -36,7 +36,7 @@ pub fn of_model(error: &ModelError) -> String {
     "the avatar cannot be shown".to_owned()
 }
 
-/// Why a file cannot be spoken.
+/// Why audio cannot be spoken.
 pub fn of_audio_file(error: &AudioFileError) -> String {
     match error {
         AudioFileError::Damaged { format, found } => {
@@ -45,7 +45,7 @@ pub fn of_audio_file(error: &AudioFileError) -> String {
         }
         AudioFileError::Read { found } => {
             tracing::debug!("a body broke off: {found}");
-            "wanted a complete body, found its end too early".to_owned()
+            "the body is truncated".to_owned()
         }
         own => own.to_string(),
     }

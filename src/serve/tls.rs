@@ -1,4 +1,4 @@
-//! Certificates: the user's, or a self-signed one that is kept, because browsers give the microphone only to https.
+//! Certificates: the user's, or a self-signed one that is stored, because browsers grant the microphone only to https.
 
 use std::fs;
 use std::io::{self, Write};
@@ -38,21 +38,21 @@ pub enum TlsError {
     /// The files cannot be used.
     #[error("wanted a certificate and its key in PEM, found: {found}: {cert} and {key}", cert = files.cert.display(), key = files.key.display())]
     Files {
-        /// Which.
+        /// The files.
         files: TlsFiles,
-        /// What was wrong.
+        /// The error.
         found: String,
     },
-    /// A certificate could not be kept.
-    #[error("wanted to keep a certificate, found: {source}: {path}")]
+    /// A certificate cannot be stored.
+    #[error("cannot store a certificate in {path}: {source}")]
     Keep {
-        /// Where.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A certificate could not be made.
-    #[error("wanted to make a certificate, found: {0}")]
+    /// A certificate cannot be created.
+    #[error("cannot create a certificate: {0}")]
     Make(#[from] rcgen::Error),
 }
 
@@ -60,21 +60,20 @@ pub enum TlsError {
 const VALID: Duration = Duration::from_hours(24 * 800);
 /// A certificate is renewed when it has less than this left.
 const RENEWED_BEFORE: Duration = Duration::from_hours(24 * 30);
-/// Clocks of clients may be behind.
+/// Clocks of clients may be slow.
 const CLOCK_SLACK: Duration = Duration::from_hours(24);
 
-/// About a self-signed certificate.
+/// Properties of a self-signed certificate.
 #[derive(Deserialize, PartialEq, Serialize)]
 struct Made {
     names: Vec<String>,
     at_s: u64,
 }
 
-/// The certificate of `folder`. It is made if it does not exist, if it expires soon, or if this machine has an address now
-/// that it does not name.
+/// The certificate of `folder`. It is created if it does not exist, expires soon, or lacks a current address of this machine.
 ///
 /// # Errors
-/// If it cannot be made or kept.
+/// If it cannot be created or stored.
 pub fn self_signed(folder: &Path) -> Result<TlsFiles, TlsError> {
     let files = TlsFiles { cert: folder.join("tls-cert.pem"), key: folder.join("tls-key.pem") };
     let about = folder.join("tls-made.json");
@@ -85,7 +84,7 @@ pub fn self_signed(folder: &Path) -> Result<TlsFiles, TlsError> {
     }
     make(folder, &files, names.clone(), now)?;
     let made = serde_json::to_string(&Made { names, at_s: now.as_secs() }).expect("names and a number are JSON");
-    // Written last: a certificate is kept only when all of it is.
+    // Written last: a certificate is used only if all files exist.
     write(&about, &made, OutputFile::create)?;
     Ok(files)
 }
@@ -137,7 +136,7 @@ impl TlsFiles {
     /// SHA-256 of the first certificate, as browsers show it: pairs of digits with colons.
     ///
     /// # Errors
-    /// If the file holds no certificate.
+    /// If the file contains no certificate.
     pub fn fingerprint(&self) -> Result<String, TlsError> {
         let cert = CertificateDer::from_pem_file(&self.cert).map_err(|error| self.unusable(&error))?;
         Ok(Sha256::digest(&cert).iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"))
@@ -146,7 +145,7 @@ impl TlsFiles {
     /// Reads them.
     ///
     /// # Errors
-    /// If they are missing, damaged, or do not belong together.
+    /// If they are missing, damaged, or do not match.
     pub fn secured(&self) -> Result<Secured, TlsError> {
         Ok(Secured(RustlsConfig::from_config(Arc::new(server_config(self)?))))
     }
@@ -160,7 +159,7 @@ fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
     let chain = CertificateDer::pem_file_iter(&files.cert).map_err(|error| files.unusable(&error))?;
     let chain = chain.collect::<Result<Vec<_>, _>>().map_err(|error| files.unusable(&error))?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| files.unusable(&error))?;
-    // Named here, because other crates of the process bring other providers.
+    // Named explicitly, because other crates of the process install other providers.
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| files.unusable(&error))?;

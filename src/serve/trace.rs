@@ -10,7 +10,7 @@ use visage_engines::output_file::OutputFile;
 use crate::telemetry::{ChromeTrace, Trace, Traced};
 use crate::time::Wall;
 
-/// A trace being written. It has its name, and is complete JSON, after [`TraceFile::finish`]. A process that dies leaves it
+/// A trace being written. It gets its name, as complete JSON, by [`TraceFile::finish`]. A process that dies leaves it
 /// beside that path with the extension `.unfinished`, which the viewers of Chrome and Perfetto read as well.
 #[derive(Debug)]
 pub struct TraceFile {
@@ -47,7 +47,7 @@ impl TraceFile {
         self.trace.clone()
     }
 
-    /// Writes what waits and closes the file.
+    /// Writes queued frames and closes the file.
     ///
     /// # Errors
     /// If not everything could be written, such as on a full disk.

@@ -1,6 +1,6 @@
-//! Sessions that were answered and have not connected: each holds a place until it connects or is given up.
+//! Sessions that were answered and have not connected: each occupies a slot until it connects or times out.
 //!
-//! Decides how many of them one client may have, so that offers which nobody ever connects do not take every place.
+//! Decides how many of them one client may have, so that offers that never connect do not occupy every slot.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use super::per_address::{Client, Held, PerAddress};
 use crate::rtc::RtcServer;
 
-/// Older sessions are connected or gone: the network gives up on a peer that does not connect sooner than this.
+/// Older sessions are connected or ended: the network removes a peer that does not connect sooner.
 const DECIDED_AFTER: Duration = Duration::from_secs(12);
 
-/// The sessions that may be unconnected.
+/// The unconnected sessions.
 #[derive(Debug)]
 pub struct Unconnected {
     shares: PerAddress,
-    /// In the order in which they joined. Bounded: what is older than [`DECIDED_AFTER`] goes with the next one.
+    /// In the order of joining. Bounded: entries older than [`DECIDED_AFTER`] are removed with the next one.
     joined: Mutex<VecDeque<Joined>>,
 }
 
@@ -25,18 +25,18 @@ struct Joined {
     at: Instant,
     client: Client,
     id: Arc<str>,
-    /// Counted until this is dropped.
+    /// Counted until dropped.
     _held: Held,
 }
 
 impl Unconnected {
-    /// At most `most` of one client.
+    /// At most `most` per client.
     #[must_use]
     pub fn new(most: usize) -> Self {
         Self { shares: PerAddress::new(most), joined: Mutex::default() }
     }
 
-    /// Room for one more session of `client`; `None` if it has as many unconnected ones as it may.
+    /// A slot for one more session of `client`; `None` if it has the maximum of unconnected ones.
     pub async fn enter(&self, client: Client, net: &RtcServer) -> Option<Held> {
         if let Some(held) = self.shares.take(client) {
             return Some(held);

@@ -1,6 +1,6 @@
 //! Viewers of a session over HTTP: join, leave, list.
 //!
-//! Decides statuses. `whep` speaks the same to players that know WHEP.
+//! Decides statuses. `whep` offers the same to WHEP players.
 
 use std::time::Instant;
 
@@ -82,7 +82,7 @@ pub async fn leave(
     dismiss(&state, &id, &viewer).map(|()| StatusCode::NO_CONTENT)
 }
 
-/// Asks a viewer to leave; its connection closes within a tenth of a second.
+/// Dismisses a viewer; its connection closes within 100 ms.
 pub(super) fn dismiss(state: &AppState, id: &str, viewer: &str) -> Result<(), Problem> {
     let session = state.sessions.find(id).ok_or_else(Problem::no_session)?;
     if session.viewers.dismiss(viewer) { Ok(()) } else { Err(no_viewer()) }
@@ -99,7 +99,7 @@ fn no_viewer() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, detail, "GET /v1/sessions/{id}/stats lists them").at("viewer").code("no_viewer")
 }
 
-/// The viewers of a session with what the network says about each.
+/// The viewers of a session with the network statistics of each.
 pub(super) fn listed(session: &SessionHandle, network: &[(ViewerKey, NetworkStats)], now: Instant) -> Value {
     let rows = session.viewers.list(now).into_iter().map(|viewer| {
         let stats = network.iter().find(|(key, _)| *key == viewer.key).map(|(_, stats)| stats);
@@ -110,7 +110,7 @@ pub(super) fn listed(session: &SessionHandle, network: &[(ViewerKey, NetworkStat
     rows.collect()
 }
 
-/// Why a viewer was not let in.
+/// Why a viewer was not admitted.
 pub(super) fn refusal(error: &ViewerError) -> Problem {
     let detail = error.to_string();
     let problem = match error {

@@ -219,11 +219,11 @@ impl SpeechSource {
     }
 
     fn gap(&mut self) -> PcmBlock {
-        let (line, voice) = std::mem::take(&mut self.last);
+        let (speech, playback) = std::mem::take(&mut self.last);
         self.missing_blocks += 1;
         let mut block = PcmBlock::silence();
-        fade_out(&mut *block.speech_16k, line);
-        fade_out(&mut *block.playback_48k, voice);
+        fade_out(&mut *block.speech_16k, speech);
+        fade_out(&mut *block.playback_48k, playback);
         block
     }
 

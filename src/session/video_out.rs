@@ -55,7 +55,7 @@ pub(super) struct DueFrame {
     pub at: SampleIndex,
     /// When it was due.
     pub due: Instant,
-    /// The instant that stands for `at` on the clock shared with the audio.
+    /// The time of sample `at` on the clock shared with the audio.
     pub clock: Instant,
     /// Its stamps so far.
     pub marks: Marks,

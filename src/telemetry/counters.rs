@@ -1,4 +1,4 @@
-//! Counters: every way in which something can be lost, and the traffic.
+//! Counters: every kind of loss, and the traffic.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,7 +11,7 @@ pub enum Loss {
     DuplicatePacket,
     /// An audio packet that arrived after its playout time.
     LatePacket,
-    /// An audio packet that did not decode.
+    /// An audio packet that could not be decoded.
     BadPacket,
     /// An audio packet that never arrived: the gap was concealed.
     ConcealedGap,
@@ -156,7 +156,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Adds what a machine counted.
+    /// Adds the counts of a state machine.
     pub fn add(&self, counts: &LossCounts) {
         counts.iter().filter(|(_, n)| *n > 0).for_each(|(loss, n)| self.lose_many(loss, n));
     }
@@ -171,7 +171,7 @@ impl Counters {
         self.losses[loss as usize].fetch_add(times, Ordering::Relaxed);
     }
 
-    /// Counts a datagram that a socket took.
+    /// Counts a datagram that a socket accepted.
     pub fn send(&self, bytes: usize) {
         self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -181,14 +181,14 @@ impl Counters {
         self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Everything over the wire so far.
+    /// All traffic so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         let of = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
         Traffic { sent_bytes: of(&self.sent_bytes), received_bytes: of(&self.received_bytes) }
     }
 
-    /// Everything so far.
+    /// All counts so far.
     #[must_use]
     pub fn snapshot(&self) -> LossCounts {
         let mut counts = LossCounts::default();

@@ -98,7 +98,7 @@ const BOUNDS: [(&str, u64); 16] = [
 /// Durations by bucket, for metrics that are summed over time and servers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Distribution {
-    /// How many.
+    /// Number of durations.
     pub count: u64,
     /// Their sum in seconds.
     pub sum_s: f64,
@@ -106,7 +106,7 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// Upper bounds in seconds, and how many durations are at most that long.
+    /// Upper bounds in seconds, and the number of durations up to each.
     pub fn buckets(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         BOUNDS.iter().zip(self.upto).map(|((bound, _), count)| (*bound, count))
     }

@@ -1,4 +1,4 @@
-//! One time stamp for each stage that a frame and its audio pass.
+//! Timestamps of the stages that a frame and its audio pass.
 
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,9 @@ pub enum Stage {
     PlayoutDue,
     /// A worker started to work on it.
     Started,
-    /// The network's output for it was there.
+    /// The network's output for it was available.
     Inferred,
-    /// Its pixels were there.
+    /// It was rendered.
     Rendered,
     /// It was encoded.
     Encoded,
@@ -37,7 +37,7 @@ impl Stage {
         Self::Sent,
     ];
 
-    /// The stage's name in reports: what was done since the stage before.
+    /// The stage's name in reports: the work since the previous stage.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -74,7 +74,7 @@ impl StepTimes {
     }
 }
 
-/// The stamps of one frame or block, and what a device measured of [`Stage::Inferred`]. Cheap to copy.
+/// The stamps of one frame or block, and the device times of [`Stage::Inferred`]. Cheap to copy.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Marks {
     stamps: [Option<Instant>; Stage::ALL.len()],

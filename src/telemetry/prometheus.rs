@@ -1,12 +1,12 @@
 //! Prometheus' text format, version 0.0.4.
 //!
-//! Decides how families of metrics are written. Does not decide which there are.
+//! Decides how families of metrics are written. Does not decide which exist.
 
 use std::fmt::Write as _;
 
 use super::Distribution;
 
-/// What kind of metric a family is.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
     /// It only increases; its name ends in `_total`.

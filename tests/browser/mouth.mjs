@@ -62,7 +62,7 @@ function together(a, b) {
   * after speech has ended and would count as an open mouth.
  */
 export function learn(frames, voice) {
-  if (frames.length < 50) throw new Error(`wanted 50 pictures to learn the mouth from, found ${frames.length}`);
+  if (frames.length < 50) throw new Error(`wanted 50 frames to learn the mouth from, found ${frames.length}`);
   const quiet = frames.filter(([t]) => smooth(voice, t) < 0.08 && smooth(voice, t - 200) < 0.08);
   const lines = frames[0][1].map((_, i) => Object.assign(frames.map(f => f[1][i]), { i }));
   const rest = lines.map((line, i) => median(quiet.length > 10 ? quiet.map(f => f[1][i]) : line));

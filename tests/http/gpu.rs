@@ -60,7 +60,7 @@ impl Warm {
 
     fn read(&mut self, temperature_c: u32, free_bytes: u64) {
         self.now += Duration::from_secs(1);
-        let idle = GpuReading { name: "A \"small\" card".into(), temperature_c: Some(30), ..GpuReading::default() };
+        let idle = GpuReading { name: "A \"small\" GPU".into(), temperature_c: Some(30), ..GpuReading::default() };
         let own = GpuReading {
             index: 1,
             name: "A GPU".into(),

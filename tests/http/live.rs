@@ -31,7 +31,7 @@ async fn options_change_what_is_sent_and_statistics_show_a_live_session() {
     // Two seconds: statistics of network and playout are updated once a second.
     let enough = |call: &Call| call.frames.len() >= 60;
     let lived = tokio::join!(held.live(LIMIT, enough), free.live(LIMIT, enough));
-    assert_eq!(lived, (true, true), "{} and {} pictures", held.frames.len(), free.frames.len());
+    assert_eq!(lived, (true, true), "{} and {} frames", held.frames.len(), free.frames.len());
     assert_eq!((held.width_px(), free.width_px()), (256, 512));
     assert!(
         held.audio_packets == 0 && free.audio_packets > 50,

@@ -119,7 +119,7 @@ impl Receiver {
                 if !(4.0..7.0).contains(&(outgoing.media.at.since_start().as_secs_f64() % 10.0)) => {}
             OutgoingMedia::Audio(packet) => {
                 let rtp_s = outgoing.media.at.0 as f64 * 3.0 / 48_000.0;
-                let samples = self.decoder.decode(packet).expect("our own packet");
+                let samples = self.decoder.decode(packet).expect("a valid packet");
                 for (n, part) in samples.chunks(48).enumerate() {
                     let strength: f32 = part.iter().map(|sample| sample * sample).sum();
                     let within_s = (n as f64 + 0.5) / 1_000.0 - CODEC_DELAY_S;

@@ -104,7 +104,7 @@ fn received_mouth_correlation(sim: &Simulation) -> f32 {
     mouth_correlation(sim, &seen.map(|one| (one.at * 16 / 90, &*one.cells)).collect::<Vec<_>>())
 }
 
-/// Correlation of the audio that comes back with the received speech.
+/// Correlation of the returned audio with the received speech.
 fn returned_audio_correlation(sim: &Simulation) -> f32 {
     let (heard, received) = (levels_of(&sim.client.heard), &sim.log().received);
     let pairs = heard.iter().filter_map(|(at, level)| Some((*level, received.get((at / 960) as usize)?.1)));

@@ -156,8 +156,8 @@ struct Draft<'a> {
 
 impl Draft<'_> {
     fn compile(&self, sm: Sm) -> Result<(), String> {
-        let card = format!("--gpu-architecture=sm_{}{}", sm.major(), sm.minor());
-        let flags = std::iter::once(card.as_str()).chain(FLAGS.iter().copied()).map(CString::new);
+        let architecture = format!("--gpu-architecture=sm_{}{}", sm.major(), sm.minor());
+        let flags = std::iter::once(architecture.as_str()).chain(FLAGS.iter().copied()).map(CString::new);
         let flags = flags.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
         let places: Vec<*const c_char> = flags.iter().map(|flag| flag.as_ptr()).collect();
         // SAFETY: the program exists; the number of flags is right, and each is NUL-terminated.

@@ -52,9 +52,9 @@ fn a_cubin_is_compiled_once_and_again_if_damaged() {
     let other = obtain(Source::Pcm, Sm::SM120, &nvrtc, &cubins).expect("a cubin").cubin;
     for bytes in [&first.cubin.bytes()[..900], b"", other.bytes()] {
         std::fs::write(&first.stored.path, bytes).expect("written");
-        let mended = again();
-        assert!(mended.was_compiled && mended.damage.is_some());
-        assert_eq!(mended.cubin.bytes(), first.cubin.bytes(), "the same source gives the same bytes");
+        let recompiled = again();
+        assert!(recompiled.was_compiled && recompiled.damage.is_some());
+        assert_eq!(recompiled.cubin.bytes(), first.cubin.bytes(), "the same source gives the same bytes");
     }
     // A valid digest does not make a cubin for another SM the right one.
     let key = key(Source::Pcm, Sm::SM89, nvrtc.version());

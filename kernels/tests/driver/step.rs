@@ -1,4 +1,4 @@
-//! An engine that is a single kernel: with it the backend runs on any driver, a real one too, without TensorRT.
+//! An engine that is a single kernel: with it the backend runs on any driver, including a real one, without TensorRT.
 //!
 //! Included by path in the tests of the root package.
 

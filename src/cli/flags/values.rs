@@ -24,7 +24,7 @@ pub fn gigabytes(text: &str) -> Result<f64, String> {
     size.ok_or_else(|| format!("wanted gigabytes, 0 to {MAX_GIGABYTES:e}, found \"{text}\""))
 }
 
-/// A secret. An empty one would be accepted from everybody; it comes from a variable that was never filled in.
+/// A secret. An empty one, from a variable that was never set, would be accepted from every caller.
 pub fn secret(text: &str) -> Result<String, String> {
     match text {
         _ if text.trim().is_empty() => Err("wanted at least one character, found an empty secret".to_owned()),

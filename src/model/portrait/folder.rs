@@ -1,6 +1,6 @@
-//! An avatar in a folder of its own, as users bring it.
+//! An avatar in its own folder, provided by a user.
 //!
-//! Decides how large such a folder may be and which of its files count. Does not know what they mean.
+//! Decides how large such a folder may be and which of its files count. Does not interpret them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -64,7 +64,7 @@ impl AvatarFolder {
     }
 }
 
-/// What is wrong, without the path: the text may reach a client.
+/// The error without the path: the text may reach a client.
 fn read_error(error: &io::Error) -> String {
     format!("cannot read its files: {error}")
 }

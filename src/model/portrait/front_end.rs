@@ -1,13 +1,13 @@
-//! From 16 kHz audio to the mouth network's log-mel input: on the CPU, or by kernels on the device in front of the network.
+//! The mouth network's log-mel input from 16 kHz audio: on the CPU, or by kernels on the device in front of the network.
 //!
-//! Decides which samples a step covers. Both ways compute the same definition (`audio::mel`); the CPU's is an FFT, the
+//! Decides which samples a step covers. Both implementations compute the same definition (`audio::mel`); the CPU's is an FFT, the
 //! kernels' a DFT, which agree within the tolerance of the golden files.
 
 use crate::audio::mel::{LogMel, MelSpec};
 use crate::backend::kernels::{Mel, MelScale};
 use crate::backend::{Backend, BackendError, Kernel, KernelSlot, KernelSpec, Launch, Tensor, Value};
 
-/// Uploads of a slot that may be under way: a step every 40 ms takes one, and an upload takes less than a millisecond.
+/// Uploads of a slot in flight: a step every 40 ms takes one, and an upload takes less than a millisecond.
 const TRANSFERS: usize = 3;
 /// Buffer sets of a slot: the outputs of one step are read while those of the next are written.
 const BUFFER_SETS: usize = 2;
@@ -102,7 +102,7 @@ impl FrontEnd {
     /// Removes the next step's input, `[1, frames, bands]`: in host memory, or submitted to the device.
     ///
     /// # Errors
-    /// If the device refuses; the step's audio is removed all the same.
+    /// If the device refuses; the step's audio is removed in any case.
     pub fn take_step(&mut self) -> Result<Value, BackendError> {
         let (shape, covered) = ([1, self.frames, self.spec.bands], samples_of(&self.spec, self.frames));
         let short = || BackendError::Run { found: "no step is complete".to_owned() };
@@ -121,7 +121,7 @@ impl FrontEnd {
         }
     }
 
-    /// Replaces the samples and frames that wait for a step by silence: frames keep their times.
+    /// Replaces the samples and frames queued for a step with silence: frame times stay the same.
     pub fn reset(&mut self) {
         match &mut self.place {
             Place::Host { mel, values } => {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn kernels_in_front_of_the_network_compute_what_the_cpu_front_end_does() {
+    fn kernels_compute_the_same_log_mel_as_the_cpu_front_end() {
         let spec: MelSpec = serde_json::from_slice(JSON).expect("the front end's part of the description");
         let kernels = MelKernels::load(&CpuBackend::new(), &spec, 4).expect("kernels");
         for reset_after in [1000, 20, 21] {

@@ -20,7 +20,7 @@ const GLANCE_GAP_S: std::ops::Range<f32> = 0.9..3.2;
 /// Duration of a glance in seconds: a constant, and a part in proportion to its reach.
 const GLANCE_S: f32 = 0.03;
 const GLANCE_REACH_S: f32 = 0.06;
-/// From this reach on a glance comes with a blink, as it does with people.
+/// Glances of at least this reach come with a blink, as in people.
 const FAR: f32 = 0.25;
 /// Seconds in which the lids and the head follow the eyes.
 const LIDS_FOLLOW_S: f32 = 0.08;
@@ -69,7 +69,7 @@ struct Spring {
 }
 
 impl IdleMotion {
-    /// Each seed gives another motion.
+    /// Every seed gives another motion.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
@@ -181,7 +181,7 @@ impl IdleMotion {
     fn emote(&self, pose: &mut Pose) {
         let wave = (self.now_s * 0.07 * std::f32::consts::TAU + self.phases[3]).sin();
         let smile = 0.14 + 0.07 * wave;
-        // During speech the mouth follows the speech.
+        // During speech the network moves the mouth.
         let rest = 1.0 - self.loudness.min(1.0) * 0.7;
         for side in ["mouthSmileLeft", "mouthSmileRight"] {
             pose.set(side, pose.weight(side).max(smile * rest));
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minute_holds_ten_to_thirty_blinks_and_each_shuts_the_eye() {
+    fn there_are_ten_to_thirty_blinks_a_minute_and_each_closes_the_eye() {
         let poses = poses(7, 1500);
         let is_shut = |pose: &Pose| pose.weight("eyeBlinkLeft") > 0.6;
         let blinks = poses.windows(2).filter(|pair| !is_shut(&pair[0]) && is_shut(&pair[1])).count();
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn eyes_jump_within_80_ms_and_the_head_comes_after() {
+    fn glances_take_80_ms_and_the_head_follows() {
         let poses = poses_each(16, 9, 120_000);
         let aside = |pose: &Pose| pose.weight("eyeLookOutLeft") - pose.weight("eyeLookInLeft");
         let glances = lengths(&poses, |a, b| (aside(b) - aside(a)).abs() > 0.0);
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_out_of_silence_nods_without_a_jerk() {
+    fn speech_after_silence_nods_smoothly() {
         let pitches = |voice: f32| -> Vec<f32> {
             let mut motion = IdleMotion::new(1);
             let moment = |n: u64| {

@@ -1,7 +1,7 @@
-//! From audio to the mouth: log-mel in, ARKit weights out, 40 ms per step, with the network's state carried along.
+//! The mouth: log-mel in, ARKit weights out, 40 ms per step, with the network's recurrent state.
 //!
-//! Decides which time each output stands for. Steps are submitted when their audio is complete and collected when the device
-//! has finished them. The numbers come from `mouth.json` beside the graph.
+//! Decides which time each output belongs to. Steps are submitted when their audio is complete and collected when the device
+//! has finished them. The parameters come from `mouth.json` beside the graph.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -21,9 +21,9 @@ use crate::time::SampleIndex;
 const NAME: &str = "mouth.onnx";
 /// Log-mel frames per step.
 const STEP_FRAMES: usize = 4;
-/// Moments that are kept for frames still to be polled.
+/// Outputs kept for frames that are still to be polled.
 const KEPT_MOMENTS: usize = 64;
-/// Steps that a device may have unfinished, 320 ms; of more the oldest is discarded and its moments are missing.
+/// Maximum number of unfinished steps, 320 ms; above it the oldest is discarded and its outputs are missing.
 const MAX_PENDING: usize = 8;
 
 /// The contents of `mouth.json`; unknown keys are ignored.
@@ -49,7 +49,7 @@ pub struct MouthNet {
     shapes: Vec<usize>,
     /// Names of the state inputs and of the outputs that become the next step's states.
     carried: Vec<(String, String)>,
-    /// Silence before the first sample, so that an output falls on every frame's time.
+    /// Silence before the first sample, so that an output falls on every frame time.
     pad_samples: u64,
     look_ahead_samples: u64,
 }
@@ -92,7 +92,7 @@ impl MouthNet {
         }
     }
 
-    /// What the GPU that runs it has done.
+    /// Counters of the GPU that runs it.
     #[must_use]
     pub fn device_counts(&self) -> Option<DeviceCounts> {
         self.graph.work()
@@ -151,7 +151,7 @@ pub struct Mouth {
     times: StepTimes,
 }
 
-/// A step that was submitted, and its outputs on their way from the device.
+/// A submitted step, with its outputs in transit from the device.
 struct PendingStep {
     number: u64,
     weights: Value,
@@ -194,7 +194,7 @@ impl Mouth {
         Ok(())
     }
 
-    /// The mouth at `at`; `None` while a step is computed that may say more about it.
+    /// The mouth at `at`; `None` while a step is computed that may affect it.
     ///
     /// # Errors
     /// If a step failed; its moments are missing.
@@ -204,7 +204,7 @@ impl Mouth {
         Ok((is_known || self.pending.is_empty()).then(|| self.at(at)))
     }
 
-    /// Discards the audio so far, down to the samples and mel frames that wait for the next step, as if it had been
+    /// Discards the audio so far, including the samples and mel frames queued for the next step, as if it had been
     /// silence, and the steps not collected yet. Until the next step the mouth is closed.
     pub fn reset(&mut self) {
         self.pending.clear();
@@ -213,7 +213,7 @@ impl Mouth {
         self.moments.clear();
     }
 
-    /// The mouth at `at`: between the two moments around it, or the nearest. Closed where nothing is known.
+    /// The mouth at `at`: interpolated, or the nearest output. Closed without any output.
     fn at(&self, at: SampleIndex) -> MouthMoment {
         let after = self.moments.iter().position(|moment| moment.at >= at);
         let shut = MouthMoment { at, weights: [0.0; 52], voice: 0.0 };
@@ -237,7 +237,7 @@ impl Mouth {
         let outputs: Vec<_> = ["weights", "voice"].into_iter().chain(nexts).collect();
         let mut found = self.slot.submit(&inputs, &outputs).map_err(failed)?.into_iter();
         let (Some(mut weights), Some(mut voice)) = (found.next(), found.next()) else {
-            return Err(failed_with("fewer outputs than asked for"));
+            return Err(failed_with("fewer outputs than requested"));
         };
         self.states = found.collect();
         weights.download().and_then(|()| voice.download()).map_err(failed)?;
@@ -330,10 +330,10 @@ mod tests {
     }
 
     #[test]
-    fn after_a_reset_no_moment_depends_on_the_audio_before_it() {
+    fn after_a_reset_no_output_depends_on_earlier_audio() {
         let net = Arc::new(MouthNet::load(&CpuBackend::new(), ONNX, JSON, 640).expect("the shipped network loads"));
         let pcm = pcm();
-        // 100 ms later the phase of mel frames and of the network's steps is another one.
+        // 100 ms later the phase of mel frames and steps differs.
         for before in [16_000, 16_320, 17_600, 17_920] {
             let moments_after = |voice: &[f32]| {
                 let mut mouth = Mouth::new(Arc::clone(&net)).expect("a slot");
@@ -344,12 +344,15 @@ mod tests {
             };
             let spoken = moments_after(&pcm[..before]);
             assert!(spoken.len() > 25, "{} moments", spoken.len());
-            assert!(spoken == moments_after(&vec![0.0; before]), "something is left of {before} samples of audio");
+            assert!(
+                spoken == moments_after(&vec![0.0; before]),
+                "{before} samples of earlier audio still have an effect"
+            );
         }
     }
 
     #[test]
-    fn the_outputs_equal_the_golden_files_of_the_training() {
+    fn outputs_match_the_golden_files_of_the_training() {
         let pcm = pcm();
         let net = Arc::new(unfitted());
         let mut mouth = Mouth::new(Arc::clone(&net)).expect("a slot");

@@ -28,13 +28,13 @@ pub struct Portrait {
     manifest: PackManifest,
     avatars: AvatarStore<PortraitModel>,
     net: Arc<MouthNet>,
-    /// Animators made so far; seeds the idle motion of each.
+    /// Number of animators created; seeds the idle motion of each.
     animators: AtomicU64,
     backend: &'static str,
     gpu: Option<GpuRequirement>,
 }
 
-/// What all sessions with one avatar share.
+/// The shared model of an avatar.
 #[derive(Debug)]
 pub(super) enum PortraitModel {
     Drawn(Arc<Rig>),
@@ -93,13 +93,13 @@ impl Portrait {
         Ok(Self { manifest, avatars, net, animators, backend: backend.name(), gpu: backend.gpu() })
     }
 
-    /// The engine that runs its network.
+    /// The backend that runs its network.
     #[must_use]
     pub fn backend(&self) -> &'static str {
         self.backend
     }
 
-    /// Adds the avatar in a folder, which holds an `avatar.toml` and the files of its kind. The folder's name is the avatar's.
+    /// Adds the avatar in a folder, which contains an `avatar.toml` and the files of its kind. The folder's name is the avatar's.
     /// Its files are read when it is first used, and again after it was evicted.
     ///
     /// # Errors
@@ -117,7 +117,7 @@ impl Portrait {
         Ok(info)
     }
 
-    /// Removes an avatar that belongs to `owner`. Sessions that use it go on with it.
+    /// Removes an avatar that belongs to `owner`. Sessions that use it continue.
     ///
     /// # Errors
     /// If `owner` has no avatar of that name.
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn an_avatar_in_a_users_folder_looks_as_it_does_in_the_pack() {
+    fn an_avatar_in_a_users_folder_is_rendered_like_the_same_avatar_in_the_pack() {
         let pack = pack();
         let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/packs/portrait/avatars");
         let owner = AvatarOwner::User(Arc::from("ada"));

@@ -53,7 +53,7 @@ impl BitrateAllocator {
         self.instant_bps.or(self.estimate_bps)
     }
 
-    /// Sets the capacity that is assumed at least, whatever the estimates say; `None` to follow the estimates.
+    /// Sets a minimum of the assumed capacity, whatever the estimates are; `None` to follow the estimates.
     pub fn set_floor(&mut self, floor_bps: Option<u64>) {
         if self.floor_bps != floor_bps {
             self.floor_bps = floor_bps;
@@ -79,7 +79,7 @@ impl BitrateAllocator {
         capacity_bps.max(self.floor_bps.unwrap_or(0))
     }
 
-    /// Takes the estimate of the moment. The target follows it down at once, and up only with the averaged one.
+    /// Takes the instant estimate. The target follows it down at once, and up only with the averaged one.
     pub fn on_instant_estimate(&mut self, estimate_bps: u64) {
         self.instant_bps = Some(estimate_bps);
     }
@@ -89,14 +89,14 @@ impl BitrateAllocator {
         self.audio.on_loss(loss_ratio);
     }
 
-    /// How audio is to be coded from now on, if that changed.
+    /// The audio plan, if it changed.
     pub fn poll_audio_plan(&mut self) -> Option<AudioPlan> {
         let plan = Some(self.audio.plan()).filter(|plan| self.sent_audio_plan != Some(*plan));
         self.sent_audio_plan = plan.or(self.sent_audio_plan);
         plan
     }
 
-    /// Takes the share of our packets that was lost recently, 0 to 1; most of them are retransmitted.
+    /// Takes the share of sent packets that was lost recently, 0 to 1; most of them are retransmitted.
     pub fn on_loss(&mut self, loss_ratio: f64) {
         self.loss_ratio = loss_ratio.clamp(0.0, MAX_RTX_RATIO);
     }

@@ -12,7 +12,7 @@ use super::twcc_history::PathStats;
 pub const MIN_USABLE_BPS: u64 = 400_000;
 /// A longer delay above the baseline is a queue.
 const QUEUING_DELAY: Duration = Duration::from_millis(100);
-/// On a path that reorders packets even the quickest of them are late by chance, so the limit is higher.
+/// On a path that reorders packets even the fastest of them may be late by chance, so the limit is higher.
 const QUEUING_DELAY_WITH_REORDERING: Duration = Duration::from_millis(250);
 /// The estimate is followed again once it exceeds the floor by this factor, in percent.
 const RECOVERED_PERCENT: u64 = 125;
@@ -34,7 +34,7 @@ const DRAIN_RATIO: f64 = 0.7;
 /// What limits the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkState {
-    /// The estimate is about right.
+    /// The estimate is plausible.
     Normal,
     /// Loss or reordering without a queue: the estimate is too low, the path carries [`MIN_USABLE_BPS`].
     RandomLoss,
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn an_estimate_that_random_loss_took_down_is_not_followed_and_one_that_a_queue_did_is() {
+    fn an_estimate_lowered_by_random_loss_is_not_followed_and_one_lowered_by_a_queue_is() {
         assert_eq!(states(stats(0.2, 0.5, 60), 40_000).last(), Some(&LinkState::RandomLoss));
         assert_eq!(states(stats(0.0, 0.5, 60), 40_000).last(), Some(&LinkState::RandomLoss));
         let others = [stats(0.0, 0.0, 20), stats(0.2, 0.0, 200), stats(0.8, 0.5, 60)];
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_with_far_less_acknowledged_is_a_drop_of_capacity_once_in_two_seconds() {
+    fn a_queue_with_a_low_acknowledged_bitrate_is_a_capacity_drop_at_most_every_two_seconds() {
         let dropped = LinkState::CapacityDrop { reset_bwe_bps: 70_000, has_lost: true };
         let all = states(stats(0.5, 0.0, 300), 2_000_000);
         let at: Vec<usize> = (0..30).filter(|n| all[*n] == dropped).collect();

@@ -15,7 +15,7 @@ use super::twcc_history::TwccHistory;
 
 /// After a drop of capacity no frame is encoded for this long, so that the queue drains: a full one would lose the keyframe.
 const DRAIN_TIME: Duration = Duration::from_millis(250);
-/// And frames are not paced for this long, because str0m's pacer still pays the debt of what it released before.
+/// Frames are not paced for this long, because str0m's leaky bucket is still in debt for what it released before.
 const UNPACED_FOR: Duration = Duration::from_secs(2);
 
 /// Congestion control of one peer.
@@ -30,7 +30,7 @@ pub struct CongestionController {
     dropped_at: Option<Instant>,
 }
 
-/// What is to be done.
+/// The action to take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Action {
     /// The receiver needs a keyframe.
@@ -40,7 +40,7 @@ pub struct Action {
 }
 
 impl CongestionController {
-    /// Nothing is known yet.
+    /// The initial state.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self {
@@ -58,7 +58,7 @@ impl CongestionController {
         header.ext_vals.transport_cc.iter().for_each(|sequence| self.history.on_sent(*sequence, bytes, now));
     }
 
-    /// Takes the newest round-trip time.
+    /// Takes the latest round-trip time.
     pub fn on_rtt(&mut self, rtt: Duration) {
         self.rtt = rtt;
     }

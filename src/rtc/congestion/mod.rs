@@ -1,4 +1,4 @@
-//! Congestion control of one peer: what its path carries, and what the encoders and the pacer do about it.
+//! Congestion control of one peer: the capacity of its path, and the resulting targets of the encoders and the pacer.
 //!
 //! State machines only: packets, feedback and time are passed in. `docs/congestion-control.md` explains the design.
 

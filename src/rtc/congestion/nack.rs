@@ -1,4 +1,4 @@
-//! Packets that the receiver requests again, and when a keyframe serves it better.
+//! Packets that the receiver requests again, and when a keyframe is cheaper than a retransmission.
 //!
 //! A browser waits three seconds for a missing packet before it requests a keyframe. A state machine: time is passed in.
 
@@ -49,7 +49,7 @@ impl NackTracker {
         needs_keyframe
     }
 
-    /// A keyframe is on its way: nothing before it is needed.
+    /// A keyframe was sent: nothing before it is needed.
     pub fn on_keyframe(&mut self, now: Instant) {
         self.keyframe_at = Some(now);
         self.requested.clear();
@@ -69,7 +69,7 @@ mod tests {
     use crate::time::Wall;
 
     #[test]
-    fn a_packet_that_is_requested_repeatedly_leads_to_a_keyframe_but_not_within_two_round_trips() {
+    fn a_repeatedly_requested_packet_leads_to_a_keyframe_after_two_round_trips() {
         let (start, mut tracker) = (Wall.now(), NackTracker::default());
         let missing = [NackEntry { pid: 65_535, blp: 0b10 }];
         let mut nack = |ms: u64, round_trip_ms: u64| {

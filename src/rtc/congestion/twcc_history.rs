@@ -1,7 +1,7 @@
 //! History of sent packets and of the receiver's feedback about them: acknowledged bitrate, loss, reordering, queuing delay
 //! (draft-holmer-rmcat-transport-wide-cc-extensions-01).
 //!
-//! A state machine: time is passed in. Decides what the feedback means, not what is done about it.
+//! A state machine: time is passed in. Decides what the feedback means, not the reaction to it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ const MIN_DELAY_OF: (usize, Duration) = (16, Duration::from_millis(250));
 const BASELINE_WINDOWS: usize = 6;
 const BASELINE_WINDOW: Duration = Duration::from_secs(5);
 
-/// What the feedback says about the path.
+/// State of the path according to the feedback.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PathStats {
     /// Acknowledged bitrate in bits per second.
@@ -34,7 +34,7 @@ pub struct PathStats {
     pub queuing_delay: Duration,
 }
 
-/// Sent packets and what became of them.
+/// Sent packets and their feedback.
 #[derive(Debug)]
 pub struct TwccHistory {
     epoch: Instant,

@@ -1,6 +1,6 @@
-//! What is sent to a peer: its congestion control, pacing, and the frames and audio that str0m has not sent yet.
+//! The sending side of a peer: its congestion control, pacing, and the frames and audio that str0m has not sent yet.
 //!
-//! Decides when queued video is discarded. What the path carries is decided in `congestion`.
+//! Decides when queued video is discarded. `congestion` estimates the path.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,7 +27,7 @@ const MAX_DISCARD_RUNS: usize = 256;
 /// State of the sending side of a peer.
 #[derive(Debug)]
 pub struct Egress {
-    /// What the path carries and what the encoders get.
+    /// Congestion control.
     pub congestion: CongestionController,
     /// Video frames that str0m has not begun to send.
     pub video: InFlight<VIDEO_CLOCK_HZ>,
@@ -70,7 +70,7 @@ impl Egress {
         self.reset_bwe_bps.take()
     }
 
-    /// Frames that wait in the pacer, for the session, which encodes none while many do or while a queue on the path
+    /// Frames that wait in the pacer, for the session, which encodes none while several wait or while a queue on the path
     /// drains.
     #[must_use]
     pub fn unsent_frames(&self, now: Instant) -> usize {
@@ -119,14 +119,14 @@ impl Peer {
         }
     }
 
-    /// The capacity of the path dropped to `bps`: starts again with what fits.
+    /// The capacity of the path dropped to `bps`: restarts with a bitrate that fits.
     ///
-    /// Without this the encoder's next frames queue behind seconds of video that was made for the former capacity: it
-    /// sits in str0m's pacer, and what was lost of it would be retransmitted, all before the keyframe that replaces it.
+    /// Without this the encoder's next frames queue behind seconds of video that was encoded for the former capacity: it
+    /// is in str0m's pacer, and lost packets of it would be retransmitted, all before the keyframe that replaces it.
     ///
     /// 1. The video that waits in the pacer is discarded ([`Peer::discard_queued_video`]).
     /// 2. The retransmission cache is emptied.
-    /// 3. The estimator restarts from what came through, instead of averaging its way down for seconds.
+    /// 3. The estimator restarts from the acknowledged bitrate, instead of averaging its way down for seconds.
     /// 4. The encoders get the new target at once.
     pub(super) fn restart_after_drop(
         &mut self,
@@ -198,7 +198,7 @@ impl Peer {
         let Some(writer) = self.rtc.writer(line.mid) else { return Ok(()) };
         let time = MediaTime::new(rtp_ticks(outgoing.media.at, OPUS_HZ), Frequency::FORTY_EIGHT_KHZ);
         writer.write(line.pt, outgoing.clock.min(now), time, Arc::clone(bytes))?;
-        // For the latency marks only: audio is not paced and leaves with the next poll.
+        // For the latency marks only: audio is not paced and is sent with the next poll.
         self.egress.audio.push(outgoing.media.at.to_rtp(), outgoing.media.marks, now);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What arrives from a peer: audio packets, and the evidence that the peer is alive.
+//! The receiving side of a peer: audio packets, and the evidence that the peer is alive.
 //!
 //! Decides what counts as a sign of life. str0m decrypts and drops what is not authentic without reporting it, so this
 //! module counts what str0m accepted.
@@ -44,7 +44,7 @@ impl Ingress {
         self.authenticated
     }
 
-    /// DTLS datagrams that we sent, all of them answers once the peer is connected.
+    /// DTLS datagrams that were sent, all of them answers once the peer is connected.
     #[must_use]
     pub fn dtls_answered(&self) -> u64 {
         self.dtls_answered
@@ -64,12 +64,12 @@ impl Ingress {
         }
     }
 
-    /// We sent RTCP.
+    /// RTCP was sent.
     pub fn on_rtcp_sent(&mut self, report: &Rtcp, now: Instant) {
         self.liveness.on_sent(report, now);
     }
 
-    /// We answered the STUN request with this transaction id, which therefore was authentic. It may be a replay.
+    /// The STUN request with this transaction id was answered, so it was authentic. It may be a replay.
     pub fn on_stun_answered(&mut self, transaction_id: [u8; 12], now: Instant) {
         self.authenticated += 1;
         if self.liveness.is_new_transaction_id(transaction_id) {
@@ -77,7 +77,7 @@ impl Ingress {
         }
     }
 
-    /// We sent a DTLS datagram.
+    /// A DTLS datagram was sent.
     pub fn on_dtls_sent(&mut self) {
         self.dtls_answered += 1;
     }

@@ -38,7 +38,7 @@ impl MediaLines {
         self.choose(rtc);
     }
 
-    /// Chooses, of each kind, the first line on which we may send. `rtc` knows one codec of each kind.
+    /// Chooses, of each kind, the first line with a direction that allows sending. `rtc` knows one codec of each kind.
     pub fn choose(&mut self, rtc: &mut Rtc) {
         self.audio = self.send_line(rtc, MediaKind::Audio, Codec::Opus);
         self.video = self.send_line(rtc, MediaKind::Video, rtc_factory::str0m_codec(self.codec));

@@ -1,7 +1,7 @@
-//! The answer that the peer gets: str0m's, laid out as the offer was (RFC 3264, section 6).
+//! The answer for the peer: str0m's, in the layout of the offer (RFC 3264, section 6).
 //!
-//! str0m answers the normalized offer. Here its sections get the offer's identifications and protocols again, rejected
-//! sections are put back in their places, and audio and video get one media stream, so that browsers keep them in step.
+//! str0m answers the normalized offer. Here its sections get the offer's identifications and protocols, rejected
+//! sections are inserted, and audio and video get one media stream, so that browsers synchronise them.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use super::super::JoinError;
 /// Media stream of audio and video.
 const STREAM: &str = "visage";
 
-/// How an answer is laid out.
+/// The layout of an answer.
 #[derive(Debug)]
 pub struct AnswerLayout {
     /// Its sections: as many as in the offer, in the same order.
@@ -30,7 +30,7 @@ pub struct AnswerSection {
     pub formats: String,
     /// Identification, if the offer has one.
     pub mid: Option<String>,
-    /// What str0m calls the section; `None` if it is rejected.
+    /// The mid that str0m uses; `None` if the section is rejected.
     pub str0m_mid: Option<String>,
 }
 

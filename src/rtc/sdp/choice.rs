@@ -4,19 +4,19 @@ use super::description::{Direction, Media};
 use super::h264;
 use super::offer::VideoFormat;
 
-/// Codecs that an error lists at most.
+/// Maximum number of codecs in an error.
 const MOST_LISTED: usize = 12;
 
 /// A section that is accepted, with the payload types that are used.
 #[derive(Clone, Debug)]
 pub struct Choice<'a> {
-    /// Its place in the offer.
+    /// Its index in the offer.
     pub index: usize,
     /// The direction to answer to.
     pub direction: Direction,
     /// The payload type, its `rtpmap` encoding and parameters.
     pub format: Format<'a>,
-    /// What the `a=fmtp` line says to str0m.
+    /// The value of the `a=fmtp` line for str0m.
     pub fmtp: String,
     /// The payload type of its retransmissions (RFC 4588).
     pub rtx: Option<Format<'a>>,
@@ -79,7 +79,7 @@ impl Format<'_> {
     }
 }
 
-/// The first H.264 that our encoder can make.
+/// The first H.264 that the encoder can produce.
 pub fn choose_h264<'a>(index: usize, media: &Media<'a>) -> Option<(Choice<'a>, VideoFormat)> {
     let formats = formats(media);
     let profile = |format: &Format<'a>| format.is("H264/90000").then(|| h264::answer_profile(&format.fmtp)).flatten();

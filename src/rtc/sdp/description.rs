@@ -6,7 +6,7 @@ use super::super::JoinError;
 
 /// Longest offer that is read, in bytes. Chromium's for audio and video has 6 KB.
 pub const LONGEST_OFFER: usize = 64 * 1024;
-/// What an error quotes of a line at most, in characters.
+/// Maximum number of characters of a line in an error.
 const LONGEST_QUOTE: usize = 60;
 
 /// A line and its number in the text, from 1.

@@ -1,6 +1,6 @@
-//! The H.264 parameters of an offer (RFC 6184, section 8.1). Decides which of them our encoder's stream satisfies.
+//! The H.264 parameters of an offer (RFC 6184, section 8.1). Decides which of them the encoder's stream satisfies.
 
-/// What our encoder makes at most: level 3.1, as every browser decodes.
+/// The maximum level of the encoder: 3.1, which every browser decodes.
 const OUR_LEVEL: u32 = 31;
 /// Constrained baseline, with the constraint bits that browsers write.
 const CONSTRAINED_BASELINE: u32 = 0x42_e000;
@@ -16,9 +16,9 @@ pub fn parameter<'a>(fmtp: &[&'a str], name: &str) -> Option<&'a str> {
     pairs.map(|(key, value)| (key.trim(), value.trim())).find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, v)| v)
 }
 
-/// The profile-level-id to answer with, if our stream can be sent: constrained baseline in packetization mode 1.
+/// The profile-level-id of the answer, if the stream can be sent: constrained baseline in packetization mode 1.
 ///
-/// The level is ours, but never above the offer's unless `level-asymmetry-allowed=1`: without it the level of the answer
+/// The level is the encoder's, but never above the offer's unless `level-asymmetry-allowed=1`: without it the level of the answer
 /// binds both directions (RFC 6184, section 8.2.2).
 #[must_use]
 pub fn answer_profile(fmtp: &[&str]) -> Option<u32> {
@@ -48,7 +48,7 @@ fn is_constrained_baseline(profile: u32, constraints: u32) -> bool {
     constraints & bits == bits && constraints.trailing_zeros() >= 4
 }
 
-/// What an offer's H.264 has, for an error.
+/// The H.264 parameters of an offer, for an error.
 #[must_use]
 pub fn describe(name: &str, fmtp: &[&str]) -> String {
     let with = |key: &str| match parameter(fmtp, key) {

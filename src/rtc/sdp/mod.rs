@@ -1,7 +1,7 @@
-//! Session descriptions: what is read of an offer, and what the peer gets as the answer.
+//! Session descriptions: reading offers and writing answers.
 //!
 //! str0m 0.25 negotiates, but refuses offers that the RFCs allow, accepts some that cannot work, and its parser's errors
-//! name positions in memory. So an offer is checked and rewritten here first: str0m reads only lines that were written by
+//! contain memory addresses. So an offer is checked and rewritten first: str0m reads only lines that were written by
 //! [`offer`], and every error names a line of the original offer.
 
 mod answer;

@@ -1,4 +1,4 @@
-//! Writes the offer that str0m reads: only accepted sections, only what is used of them.
+//! Writes the offer that str0m reads: only accepted sections and the attributes in use.
 //!
 //! Writing to a string cannot fail, so its results are ignored.
 
@@ -58,7 +58,7 @@ fn write_formats(text: &mut String, media: &Media<'_>, choice: &Choice<'_>) {
     }
 }
 
-/// Whether the value of an `a=extmap` is one: a number from 1, perhaps a direction, and a URI (RFC 8285, section 5).
+/// Whether the value of an `a=extmap` is valid: a number from 1, perhaps a direction, and a URI (RFC 8285, section 5).
 fn is_extension(value: &str) -> bool {
     let id = value.split([' ', '/']).next().and_then(|id| id.parse::<u8>().ok());
     id.is_some_and(|id| id > 0) && value.contains(' ')

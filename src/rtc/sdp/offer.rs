@@ -25,10 +25,10 @@ const RTP_PROFILES: [&str; 8] = [
     "RTP/AVPF",
     "RTP/AVP",
 ];
-/// The longest identification that str0m keeps whole, in bytes.
+/// The longest identification that str0m does not truncate, in bytes.
 const LONGEST_MID: usize = 16;
 
-/// How video is coded for a peer.
+/// The video codec for a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VideoFormat {
     /// H.264, constrained baseline, packetization mode 1.
@@ -53,7 +53,7 @@ impl VideoFormat {
     }
 }
 
-/// What an answer is limited to.
+/// Conditions of an answer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OfferTerms {
     /// The codec of a session that is encoded already; `None` lets the offer choose.
@@ -161,8 +161,8 @@ impl<'d, 'a> Sections<'d, 'a> {
         }
     }
 
-    /// The first audio section with Opus. Who offers audio wants to be heard or to hear: without Opus there is no session
-    /// rather than a silent one. An inactive section wants nothing.
+    /// The first audio section with Opus. A peer that offers audio expects to send or receive it: without Opus the offer is refused
+    /// rather than answered without audio. An inactive section is ignored.
     fn choose_audio(&self, video: &Choice<'a>) -> Result<Option<Choice<'a>>, JoinError> {
         let active = || self.open("audio").filter(|(_, media)| self.audio_direction(media) != Direction::Inactive);
         let Some((_, first)) = active().next() else { return Ok(None) };

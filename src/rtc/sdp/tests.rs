@@ -1,4 +1,4 @@
-//! Offers as clients write them, and what is answered.
+//! Offers of common clients, and their answers.
 
 use std::net::SocketAddr;
 
@@ -56,7 +56,7 @@ fn an_offer_of_a_browser_is_answered_with_one_stream_of_audio_and_video() {
 }
 
 #[test]
-fn directions_may_be_missing_or_the_sessions() {
+fn directions_may_be_missing_or_at_session_level() {
     let none = offer().replace("a=sendrecv\r\n", "").replace("a=recvonly\r\n", "");
     let session = none.replace("t=0 0\r\n", "t=0 0\r\na=recvonly\r\n");
     for text in [&none, &session, &session.replace("a=mid:1", "a=sendrecv\r\na=mid:1")] {
@@ -68,7 +68,7 @@ fn directions_may_be_missing_or_the_sessions() {
 }
 
 #[test]
-fn one_section_needs_neither_a_group_nor_an_identification() {
+fn a_single_section_needs_neither_bundle_nor_mid() {
     let text = format!("{HEAD}{TRANSPORT}{H264}");
     let alone = answer(&text).expect("an answer");
     assert!(!alone.contains("BUNDLE") && !alone.contains("a=mid"), "{alone}");
@@ -77,7 +77,7 @@ fn one_section_needs_neither_a_group_nor_an_identification() {
 }
 
 #[test]
-fn a_group_may_be_in_another_order_than_the_sections_and_name_the_transport() {
+fn a_bundle_group_may_be_in_another_order_and_selects_the_transport() {
     let other = "a=ice-ufrag:wxyz\r\na=ice-pwd:zyxwvutsrqponmlkjihgfedcba\r\n";
     let text = offer().replace("BUNDLE 0 1", "BUNDLE 1 0").replace("a=mid:0\r\n", &format!("a=mid:0\r\n{other}"));
     assert!(answer(&text).expect("an answer").contains("a=group:BUNDLE 1 0\r\n"));
@@ -107,7 +107,7 @@ fn the_first_video_section_that_can_be_sent_is_used_and_the_others_are_rejected(
 }
 
 #[test]
-fn opus_has_two_channels_or_there_is_no_call() {
+fn opus_without_two_channels_is_refused() {
     let mono = refusal(&offer().replace("opus/48000/2", "opus/48000"));
     assert!(mono.contains("wanted opus/48000/2") && mono.contains("found: opus/48000"), "{mono}");
     assert!(answer(&offer().replace("opus/48000/2", "OPUS/48000/2")).is_ok());
@@ -219,7 +219,7 @@ fn candidates_and_simulcast_of_the_peer_are_not_read() {
 /// An offer that the RFCs allow, in one of many shapes.
 #[derive(Clone, Debug)]
 struct Shape {
-    /// Kinds of sections beside the good video section, and where that one stands.
+    /// Kinds of sections beside the good video section, and its position.
     others: Vec<usize>,
     good_at: usize,
     direction: usize,
@@ -313,7 +313,7 @@ proptest! {
         prop_assert_eq!(has_audio, shape.others.contains(&4));
     }
 
-    /// Lines left out, doubled, moved and cut: an answer, or an error that quotes only the offer.
+    /// Lines removed, duplicated, moved and truncated: an answer, or an error that quotes only the offer.
     #[test]
     fn broken_offers_never_panic_and_errors_have_no_text_of_the_library(
         shape in shapes(),

@@ -64,7 +64,7 @@ fn credential<'a>(
     Err(line.error(&format!("wanted {} to {} visible ASCII characters", chars.start(), chars.end())))
 }
 
-/// The fingerprint by the best hash function, of the level that has fingerprints at all.
+/// The fingerprint by the best hash function, of the media section or else of the session.
 fn fingerprint<'a>(levels: &[&Lines<'a>; 2]) -> Result<(&'static str, &'a str), JoinError> {
     let all: Vec<_> = levels.iter().flat_map(|lines| lines.attributes("fingerprint")).collect();
     let usable = HASHES.iter().find_map(|(hash, bytes)| {

@@ -33,7 +33,7 @@ pub unsafe extern "C" fn stub_counts(counts: *mut Counts) {
 }
 
 /// Makes the n-th call, launch or copy from now on fail: kind 0 one call, 1 all calls until the context is destroyed, 2 all
-/// calls for good, 3 a launch when it executes; kind 4 makes a copy take very long.
+/// calls permanently, 3 a launch when it executes; kind 4 makes a copy very slow.
 #[unsafe(no_mangle)]
 pub extern "C" fn stub_fail(kind: u32, n: u64, status: u32) {
     let kind = match kind {

@@ -53,11 +53,11 @@ pub enum FaultKind {
     Call,
     /// The n-th call and all after it fail, until the context is destroyed.
     Sticky,
-    /// The same, for good.
+    /// The same, permanently.
     Gone,
     /// The n-th launch fails when it executes; all calls fail until the context is destroyed.
     Launch,
-    /// The n-th copy takes very long.
+    /// The n-th copy is very slow.
     SlowCopy,
 }
 
@@ -69,7 +69,7 @@ pub struct Stream {
     pub now_us: u64,
     /// How often it is still passed over because of a slow copy.
     pub stalled: u32,
-    /// Destroyed; it exists only for the work that it holds.
+    /// Destroyed; it exists only for its queued work.
     pub is_gone: bool,
 }
 
