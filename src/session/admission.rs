@@ -32,6 +32,12 @@ pub enum AdmitError {
         /// The error.
         found: String,
     },
+    /// Too many callers wait for an avatar to load.
+    #[error("{waiting} others wait for an avatar to load")]
+    AvatarsLoading {
+        /// Number of waiting callers.
+        waiting: usize,
+    },
     /// The inference engine accepts no session now.
     #[error("the inference engine takes no sessions: {found}")]
     EngineLost {

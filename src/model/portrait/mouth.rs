@@ -23,8 +23,8 @@ const NAME: &str = "mouth.onnx";
 const STEP_FRAMES: usize = 4;
 /// Outputs kept for frames that are still to be polled.
 const KEPT_MOMENTS: usize = 64;
-/// Maximum number of unfinished steps, 320 ms; above it the oldest is discarded and its outputs are missing.
-const MAX_PENDING: usize = 8;
+/// Maximum number of unfinished steps, 160 ms; above it the oldest is discarded and its outputs are missing.
+const MAX_PENDING: usize = 4;
 
 /// The contents of `mouth.json`; unknown keys are ignored.
 #[derive(Debug, Deserialize)]
