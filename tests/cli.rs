@@ -396,7 +396,7 @@ fn doctor_survives_a_driver_that_ends_its_process_and_checks_the_first_gpu_of_cu
         let checks = report["checks"].as_array().expect("checks").iter();
         checks.filter(|check| check["id"] == id).map(|check| check["finding"].to_string()).collect::<String>()
     };
-    say("card", "62 4000");
+    say("gpu", "62 4000");
     let report = doctor(None);
     assert_eq!(report["machine"]["gpu"]["first_device_bus_id"], "00000000:0B:00.0");
     assert_eq!(found(&report, "cuda"), "\"CUDA 13.0\"");
@@ -419,7 +419,7 @@ fn top_and_server_report_nvml_readings_and_a_lost_gpu() {
         println!("skipped: readings of an NVML stub (no C compiler on this machine)");
         return;
     };
-    let say = |line: &str| fs::write(folder.path().join("card"), line).expect("a written file");
+    let say = |line: &str| fs::write(folder.path().join("gpu"), line).expect("a written file");
     let visage = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_visage"));
         command.args(arguments).current_dir(folder.path()).env("LD_LIBRARY_PATH", folder.path());

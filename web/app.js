@@ -958,7 +958,7 @@ function buildSheet() {
   <table><caption class="unseen">Delay by stage in milliseconds</caption><thead><tr><th scope="col">Stage</th><th scope="col">p50</th><th scope="col">p95</th></tr></thead><tbody>${STAGES.map(([key, title]) => `<tr data-stage="${key}"><th scope="row"${key === 'network' ? ' title="Estimated by the browser: round trip, receive buffer and decoding"' : ''}><span class="sw" style="background:var(--c-${key})"></span>${title}${key === 'network' ? ', estimated' : ''}</th><td></td><td></td></tr>`).join('')}</tbody><tfoot><tr data-stage="all"><th scope="row">All</th><td></td><td></td></tr></tfoot></table>
   <p class="hint"><span>In ms, since the call began. Slow moments of one stage seldom meet those of another, so p95 does not add up; the bar shares it out.</span></p></div>
   ${GRAPHS.map(graph).join('')}
-  <div id="cards" hidden></div>
+  <div id="gpus" hidden></div>
   <details class="blk"><summary>Values of the last 60 s</summary><table class="past"><caption class="unseen">Means over 10 s</caption><thead><tr><th scope="col">Seconds ago</th><th scope="col">Delay</th><th scope="col">fps</th><th scope="col">Mbit/s</th><th scope="col">Loss</th><th scope="col">A/V</th></tr></thead><tbody></tbody></table></details>`;
   $('#close-sheet').onclick = () => toggleSheet(false);
   $('#copy-json').onclick = event => copy(asJson(), event.currentTarget);
@@ -991,8 +991,8 @@ const READ_LATE_MS = 5000;           // GPUs are read once a second
 /** The GPUs, if there are any. */
 function showGpus() {
   const { gpus = [], admission, reading_age_ms } = S.gpus || {};
-  $('#cards').hidden = !gpus.length;
-  once('cards', [gpus, admission, reading_age_ms > READ_LATE_MS], () => { $('#cards').innerHTML = gpus.map(gpu => gpuBlock(gpu, gpus.length)).join('') + admissionBlock(admission, reading_age_ms); });
+  $('#gpus').hidden = !gpus.length;
+  once('gpus', [gpus, admission, reading_age_ms > READ_LATE_MS], () => { $('#gpus').innerHTML = gpus.map(gpu => gpuBlock(gpu, gpus.length)).join('') + admissionBlock(admission, reading_age_ms); });
 }
 
 function gpuBlock(gpu, count) {
@@ -1010,7 +1010,7 @@ function gpuBlock(gpu, count) {
   ].filter(([, value]) => value);
   if (!rows.length) rows.push(['Reports nothing but its name', '']);
   const warm = Number.isFinite(gpu.temperature_c) ? `${gpu.temperature_c} °C` : dash;
-  return `<div class="blk card"><h3>${count > 1 ? `${gpu.index}: ` : ''}${esc(gpu.name)}<span class="val">${gpu.error ? '' : warm}</span></h3><table><caption class="unseen">Graphics card ${gpu.index}</caption><tbody>${rows.map(([title, value]) => `<tr><th scope="row">${title}</th><td>${value}</td></tr>`).join('')}</tbody></table></div>`;
+  return `<div class="blk gpu"><h3>${count > 1 ? `${gpu.index}: ` : ''}${esc(gpu.name)}<span class="val">${gpu.error ? '' : warm}</span></h3><table><caption class="unseen">Graphics card ${gpu.index}</caption><tbody>${rows.map(([title, value]) => `<tr><th scope="row">${title}</th><td>${value}</td></tr>`).join('')}</tbody></table></div>`;
 }
 
 /** The capacity that the GPUs leave, if it is reduced. */
@@ -1020,7 +1020,7 @@ function admissionBlock(admission, reading_age_ms) {
     admission?.additional_sessions === 0 && 'Its memory holds no further session.',
     reading_age_ms > READ_LATE_MS && 'The driver does not come back: these are old values.',
   ].filter(Boolean);
-  return said.length ? `<p class="cardnote">${icon('warn')}<span>${said.join(' ')}</span></p>` : '';
+  return said.length ? `<p class="gpunote">${icon('warn')}<span>${said.join(' ')}</span></p>` : '';
 }
 
 function drawGraph(g, box) {

@@ -322,16 +322,16 @@ mod tests {
         let folder = folder();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir(at("deep")).expect("a folder");
-        symlink("deep/film.mp4", at("link")).expect("a link");
+        symlink("deep/talk.mp4", at("link")).expect("a link");
         symlink("link", at("link to link")).expect("a link");
         for bytes in [b"made".as_slice(), b"replaced"] {
             OutputFile::write(&at("link to link"), bytes).expect("written");
-            assert_eq!(fs::read(at("deep/film.mp4")).expect("a file"), bytes);
+            assert_eq!(fs::read(at("deep/talk.mp4")).expect("a file"), bytes);
             assert!(at("link").is_symlink() && at("link to link").is_symlink());
         }
         symlink("round", at("round")).expect("a link");
         assert!(OutputFile::create(&at("round")).is_err());
-        assert_eq!(names(&at("deep")), ["film.mp4"]);
+        assert_eq!(names(&at("deep")), ["talk.mp4"]);
     }
 
     #[test]
@@ -380,7 +380,7 @@ mod tests {
         let error = OutputFile::create(&path).expect_err("a socket").to_string();
         assert!(error.contains("a socket"), "{error}");
         assert_eq!(OutputFile::create(folder.path()).expect_err("a folder").kind(), ErrorKind::IsADirectory);
-        let missing = OutputFile::create(&folder.path().join("missing/film.mp4")).expect_err("no folder");
+        let missing = OutputFile::create(&folder.path().join("missing/talk.mp4")).expect_err("no folder");
         assert_eq!(missing.kind(), ErrorKind::NotFound);
     }
 

@@ -1,8 +1,8 @@
 //! The CPU backend: graphs by rten, kernels by their reference implementations.
 //!
 //! Decides which thread a step runs on, and how element types map to rten's. rten runs a graph on the threads of a rayon pool
-//! and cannot run on the caller's thread. One pool of one thread for each core keeps a step on one core, as before, and lets
-//! as many sessions infer at once as there are cores; a pool of many threads would split the small matrices of one step and
+//! and cannot run on the caller's thread. One pool of one thread per core keeps a step on one core, and lets
+//! as many sessions infer at once as there are cores; a pool of several threads would split the small matrices of one step and
 //! wake all threads for it. A pool is created when all others are busy, so that one session has one thread; a session costs
 //! none.
 
@@ -42,7 +42,7 @@ impl Default for Threads {
 }
 
 impl Threads {
-    /// Runs `step` with a pool that nobody else uses meanwhile. If all are busy it waits for the first.
+    /// Runs `step` with a pool of its own. If all pools are busy it waits for the first.
     fn with_pool<T>(&self, step: impl FnOnce(Arc<ThreadPool>) -> T) -> T {
         let free = self.0.iter().find_map(|pool| match pool.try_lock() {
             Ok(free) => Some(free),
@@ -129,7 +129,7 @@ impl Graph for CpuGraph {
         &self.0.signature
     }
 
-    /// Slots are unlimited: one owns nothing.
+    /// Slots are unlimited: they own nothing.
     fn slot(&self) -> Result<Box<dyn Slot>, BackendError> {
         Ok(Box::new(CpuSlot(Arc::clone(&self.0))))
     }
@@ -285,14 +285,14 @@ mod tests {
     use std::sync::Barrier;
 
     #[test]
-    fn as_many_steps_run_at_once_as_there_are_cores_and_one_session_starts_one_thread() {
+    fn steps_run_concurrently_on_all_cores_and_one_session_starts_one_thread() {
         let threads = Threads((0..2).map(|_| Mutex::default()).collect());
         let name = || std::thread::current().name().map(str::to_owned);
         (0..3).for_each(|_| assert!(threads.with_pool(|pool| pool.run(name)).is_some()));
         let started =
             |threads: &Threads| threads.0.iter().filter(|pool| pool.lock().expect("free").get().is_some()).count();
         assert_eq!(started(&threads), 1);
-        // Both meet inside their steps, which one thread for all would never allow.
+        // Both wait for each other inside their steps, which a single thread would never allow.
         let meet = Barrier::new(2);
         std::thread::scope(|scope| {
             for _ in 0..2 {

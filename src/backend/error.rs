@@ -1,4 +1,4 @@
-//! Why a graph or kernel could not be loaded or run.
+//! Errors of loading or running graphs and kernels.
 //!
 //! Decides which errors a session outlives: all but [`BackendError::Device`].
 
@@ -13,21 +13,21 @@ pub enum BackendError {
     Load {
         /// The backend.
         backend: &'static str,
-        /// What it said.
+        /// Its error.
         found: String,
     },
     /// A name is not among the graph's inputs or outputs.
     #[error("wanted an input or output called \"{name}\", the graph has: {found}")]
     NoSuchName {
-        /// The name asked for.
+        /// The requested name.
         name: String,
-        /// The names there are.
+        /// The available names.
         found: String,
     },
-    /// The step failed; the slot can go on.
+    /// The step failed; the slot stays usable.
     #[error("the step failed: {found}")]
     Run {
-        /// What the backend said.
+        /// The backend's error.
         found: String,
     },
     /// The step was not queued; it may be submitted again once earlier ones are done.
@@ -41,7 +41,7 @@ pub enum BackendError {
     Full {
         /// The graph or kernel.
         graph: String,
-        /// How many there are.
+        /// Number of slots.
         slots: usize,
     },
     /// The device failed; sessions that see this have ended.

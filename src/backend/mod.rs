@@ -49,14 +49,14 @@ pub use visage_kernels::reference::Launch;
 pub enum Health {
     /// It does.
     Ready,
-    /// Not now: it is out of memory, or its context is being re-created.
+    /// Temporarily not: it is out of memory, or its context is being re-created.
     Recovering {
-        /// What happened.
+        /// The error.
         found: String,
     },
-    /// Not any more.
+    /// Permanently not.
     Lost {
-        /// What happened.
+        /// The error.
         found: String,
     },
 }
@@ -71,7 +71,7 @@ pub trait Backend: Send + Sync {
         None
     }
 
-    /// Whether kernels run on a device beside the graphs. Where they do not, a fast CPU implementation beats the reference.
+    /// Whether kernels run on a device beside the graphs. Otherwise a fast CPU implementation is better than the reference.
     fn has_device_kernels(&self) -> bool {
         false
     }
@@ -82,7 +82,7 @@ pub trait Backend: Send + Sync {
     /// If it is not a graph that this backend can run.
     fn load(&self, name: &str, onnx: Onnx<'_>) -> Result<Box<dyn Graph>, BackendError>;
 
-    /// Loads one of our own kernels.
+    /// Loads one of visage's kernels.
     ///
     /// # Errors
     /// If the backend lacks the kernel, or memory for it.

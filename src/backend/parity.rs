@@ -1,13 +1,13 @@
-//! Whether two backends agree on a graph: the same inputs for both, and the distance of their outputs.
+//! Parity of two backends on a graph: the same inputs for both, and the differences of their outputs.
 //!
-//! Decides what the inputs are and how a distance is measured. The pack says which distance is too large.
+//! Decides the inputs and the measures. The pack states which difference is too large.
 
 use serde::Serialize;
 use visage_kernels::Half;
 
 use super::{Axis, BackendError, DType, Elements, Graph, Signature, Tensor, TensorInfo, Value};
 
-/// The distance of the second backend's output from the first's.
+/// The difference between the second backend's output and the first's.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
     /// The output's name.
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_of_zeros_only_is_a_failure_with_a_remedy() {
+    fn an_output_of_only_zeros_fails_with_a_hint() {
         let zero = compared(Doubling { error: 0.0, is_zero: true }).expect_err("zeros").to_string();
         assert!(zero.contains("\"y\"") && zero.contains("zeros only") && zero.contains("export the graph"), "{zero}");
         let is_zero = Tensor::zeros(DType::F32, &[2]);

@@ -1,6 +1,6 @@
 //! Dense tensors in host memory.
 //!
-//! Decides how elements lie in bytes: row major, little endian, as devices and files have them.
+//! Decides the layout in bytes: row major, little endian, as on devices and in files.
 
 use visage_kernels::{DType, Half};
 
@@ -21,7 +21,7 @@ pub enum Elements {
     U8(Vec<u8>),
 }
 
-/// Runs an expression with the elements as a slice or vector of whatever type they are.
+/// Runs an expression with the elements as a slice or vector of their type.
 macro_rules! for_elements {
     ($elements:expr, $values:ident => $body:expr) => {
         match $elements {
@@ -63,7 +63,7 @@ impl Elements {
         for_elements!(self, values => values.len())
     }
 
-    /// `bytes` as elements of a type; what is left of an incomplete one is dropped.
+    /// `bytes` as elements of a type; an incomplete last element is dropped.
     fn from_bytes(dtype: DType, bytes: &[u8]) -> Self {
         fn all<const N: usize, T>(bytes: &[u8], of: impl Fn([u8; N]) -> T) -> Vec<T> {
             bytes.chunks_exact(N).filter_map(|chunk| chunk.try_into().ok()).map(of).collect()
@@ -189,7 +189,7 @@ impl Tensor {
     }
 }
 
-/// How many elements a shape has; `None` if they cannot be counted.
+/// Number of elements of a shape; `None` on overflow.
 fn count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1_usize, |count, length| count.checked_mul(*length))
 }

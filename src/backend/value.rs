@@ -1,4 +1,4 @@
-//! Values: tensors that go into steps and come out of them, on the host or wherever a backend keeps them.
+//! Values: tensors that go into steps and come out of them, on the host or on a device.
 //!
 //! Decides which operations a placement allows. A backend brings its own placements by [`DeviceValue`] and
 //! [`PendingDownload`]; no backend is named here.
@@ -11,7 +11,7 @@ use visage_kernels::DType;
 use super::{BackendError, Tensor};
 use crate::telemetry::StepTimes;
 
-/// A tensor in host memory, in device memory, or on its way to the host.
+/// A tensor in host memory, in device memory, or being downloaded.
 #[derive(Debug)]
 pub struct Value {
     dtype: DType,
@@ -83,7 +83,7 @@ impl Value {
     /// The same elements in another shape; nothing is copied.
     ///
     /// # Errors
-    /// If the shape has more or fewer elements, or the value is on its way to the host.
+    /// If the shape has more or fewer elements, or the value is being downloaded.
     pub fn reshaped(self, shape: &[usize]) -> Result<Self, BackendError> {
         let failed = || BackendError::Run { found: format!("{:?} cannot be reshaped to {shape:?}", self.shape) };
         if shape.iter().product::<usize>() != self.shape.iter().product::<usize>() {
@@ -94,11 +94,11 @@ impl Value {
             Placement::Downloading(_) => None,
             device @ Placement::Device(_) => Some(device),
         };
-        let found = || BackendError::Run { found: format!("a value on its way to the host cannot be {shape:?}") };
+        let found = || BackendError::Run { found: format!("a value being downloaded cannot be {shape:?}") };
         Ok(Self { dtype: self.dtype, shape: shape.to_vec(), placement: placement.ok_or_else(found)? })
     }
 
-    /// Queues the copy to the host: from now on the value is no input for another step. Poll with [`Value::is_ready`].
+    /// Queues the download: from now on the value cannot be an input of another step. Poll with [`Value::is_ready`].
     /// On the host it is ready at once.
     ///
     /// # Errors

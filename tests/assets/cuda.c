@@ -1,5 +1,5 @@
-// Stands in for the library of NVIDIA's driver, for tests: starting it answers the number in the file "cuda" in the working
-// folder, or ends the calling process if the file says "crash". Its first card is the second that nvml.c knows.
+// A stub of the CUDA driver for tests: cuInit returns the number in the file "cuda" in the working folder, or ends the calling
+// process if the file says "crash". Its first GPU is the second one of nvml.c.
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -15,9 +15,9 @@ int cuInit(unsigned flags) {
     return code + (int)flags;
 }
 
-int cuDeviceGet(int *card, int number) { *card = number; return 0; }
+int cuDeviceGet(int *device, int number) { *device = number; return 0; }
 
-int cuDeviceGetPCIBusId(char *text, int length, int card) {
-    snprintf(text, length, "0000:%02x:00.0", 11 + card);
+int cuDeviceGetPCIBusId(char *text, int length, int device) {
+    snprintf(text, length, "0000:%02x:00.0", 11 + device);
     return 0;
 }

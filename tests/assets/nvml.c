@@ -1,11 +1,10 @@
-// Stands in for NVIDIA's management library, for tests: two cards, of which the first says what the file "card" in the working
-// folder holds (degrees, free MB, and "lost" if it has fallen off the bus: it stays lost until NVML is reopened),
-// and the second reports only its name.
+// A stub of NVML for tests: two GPUs. The first reports the values in the file "gpu" in the working folder (degrees, free MB, and
+// "lost" if it has fallen off the bus: it stays lost until NVML is reopened), the second only its name.
 #include <stdio.h>
 #include <string.h>
 
 typedef struct { int index; } *Device;
-static struct { int index; } cards[2] = {{0}, {1}};
+static struct { int index; } gpus[2] = {{0}, {1}};
 enum { OK = 0, NOT_SUPPORTED = 3, LOST = 15 };
 
 static int users, is_lost;
@@ -13,7 +12,7 @@ static int users, is_lost;
 static int ask(Device device, unsigned *degrees, unsigned *free_mb) {
     char word[8] = "";
     if (device->index == 1) return NOT_SUPPORTED;
-    FILE *file = fopen("card", "r");
+    FILE *file = fopen("gpu", "r");
     if (!file) return NOT_SUPPORTED;
     int found = fscanf(file, "%u %u %7s", degrees, free_mb, word);
     fclose(file);
@@ -37,7 +36,7 @@ int nvmlShutdown(void) {
     return OK;
 }
 int nvmlDeviceGetCount_v2(unsigned *count) { *count = 2; return OK; }
-int nvmlDeviceGetHandleByIndex_v2(unsigned index, Device *device) { *device = (Device)&cards[index]; return OK; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, Device *device) { *device = (Device)&gpus[index]; return OK; }
 int nvmlSystemGetDriverVersion(char *text, unsigned length) { snprintf(text, length, "580.95.05"); return OK; }
 int nvmlDeviceGetName(Device device, char *text, unsigned length) { snprintf(text, length, "Stand-in %d", device->index); return OK; }
 int nvmlDeviceGetCudaComputeCapability(Device device, int *major, int *minor) { (void)device; *major = 8; *minor = 9; return OK; }
@@ -74,7 +73,7 @@ int nvmlDeviceGetClockInfo(Device device, int which, unsigned *out) { return say
 int nvmlDeviceGetEncoderSessions(Device device, unsigned *count, void *sessions) { (void)sessions; return say(device, 0, count); }
 int nvmlDeviceGetCurrentClocksThrottleReasons(Device device, unsigned long long *out) {
     unsigned value = 0;
-    // The card is idle, and it is hot.
+    // Idle and thermal slowdown.
     int answer = say(device, 0x1 | 0x40, &value);
     *out = value;
     return answer;

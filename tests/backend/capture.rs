@@ -127,7 +127,7 @@ fn a_command_for_the_context_before_a_fault_is_not_executed_in_the_new_one() {
     assert!(matches!(gpu.health(), Health::Recovering { .. }), "{:?}", gpu.health());
     device.turn();
     assert_eq!((gpu.health(), gpu.work().steps), (Health::Ready, 0));
-    // Its pinned buffer went with the old context; nothing of it reached the new one. Captures were refused again.
+    // Its pinned buffer belonged to the old context; nothing of it reached the new one. Captures were refused again.
     drop((lost, kept, one, graph, gpu, device));
     assert_eq!((stub.counts().violations, stub.counts().living()), (refused + 4, 0));
 }

@@ -59,7 +59,7 @@ impl Chain {
         Self { denoise, decode, input, euler, colour }
     }
 
-    /// Loads everything on a backend that needs nobody to drive it.
+    /// Loads everything on a backend without a loop to drive.
     pub fn load(backend: &dyn Backend) -> Result<Self, BackendError> {
         let graph = |name| backend.load(name, super::contract::onnx_of(name));
         let [input, euler, colour] = kernels().map(|spec| backend.load_kernel(spec));

@@ -48,10 +48,10 @@ pub const CLAUSES: &[(&str, Clause)] = &[
     ("outputs do not change while they are held", outputs_are_kept),
     ("sessions do not see each other", sessions_are_isolated),
     ("an output is an input of another graph", graphs_are_chained),
-    ("an unknown name is answered with the names there are", unknown_names),
-    ("wrong shapes and types are errors, and the slot goes on", wrong_shapes),
+    ("an unknown name is refused with the known ones", unknown_names),
+    ("wrong shapes and types are errors, and the slot stays usable", wrong_shapes),
     ("bytes that are not a graph are refused", no_graph),
-    ("a dropped slot is another session's", slots_return),
+    ("a dropped slot is free for another session", slots_return),
     ("an output keeps its elements in another shape", values_are_reshaped),
 ];
 
@@ -117,7 +117,7 @@ fn outputs_are_kept(subject: &mut Subject<'_>) {
     let [first, _] = step(slot.as_mut(), &x([1.0, 0.0, 0.0]), &zero_state());
     (subject.drive)();
     let [second, _] = step(slot.as_mut(), &x([0.0, 1.0, 0.0]), &zero_state());
-    // A third may be refused while both are held; then nothing has happened.
+    // A third may be refused while both are held; its submission then has no effect.
     let third = slot.submit(&[("state", &zero_state()), ("x", &x([0.0, 0.0, 1.0]))], &["next_state"]);
     assert!(matches!(third, Ok(_) | Err(BackendError::Busy { .. })), "{third:?}");
     drop(third);

@@ -75,7 +75,7 @@ fn a_kernel_in_place_of_an_engine_is_captured_replayed_and_survives_a_fault() {
 }
 
 #[test]
-fn the_fault_used_on_a_real_gpu_is_one_on_the_stub_too() {
+fn the_fault_of_the_real_gpu_test_is_a_fault_on_the_stub() {
     let stub = StubDriver::new();
     stub.register_kernel(NAME, step_reference, &ARGUMENT_BYTES);
     stub.seed(3);
@@ -99,6 +99,6 @@ fn on_a_real_gpu_the_backend_keeps_its_contract_and_survives_a_fault() {
     println!("times of a step {times:?}");
     let StepTimes { up: Some(up), run: Some(run), down: Some(down) } = times else { panic!("{times:?}") };
     assert!(!up.is_zero() && !run.is_zero() && !down.is_zero(), "{times:?}");
-    // The process goes on, and so does the CPU backend.
+    // The process and the CPU backend still work.
     assert!(CpuBackend::new().load("step", Onnx::Bytes(STEP)).is_ok());
 }

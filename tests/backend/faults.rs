@@ -1,4 +1,4 @@
-//! What follows when the device fails: its sessions end with the reason, no result is wrong, and the process goes on.
+//! Consequences of a device fault: its sessions end with the reason, no result is wrong, and the process continues.
 
 use visage::backend::gpu::{DeviceLoop, GpuBackend};
 use visage::backend::{BackendError, DType, Graph, Health, Onnx, Tensor, Value};
@@ -12,7 +12,7 @@ const OUT_OF_MEMORY: u32 = 2;
 const LAUNCH_FAILED: u32 = 719;
 const UNKNOWN: u32 = 999;
 
-/// `run_sessions` makes more calls than that.
+/// `run_sessions` makes more calls than this.
 const CALLS: u64 = 230;
 
 /// A stub driver, and the results without a fault.
@@ -53,7 +53,7 @@ impl Faults {
         seen.is_err()
     }
 
-    /// Sessions that must run as if nothing had happened.
+    /// Runs sessions that must not be affected.
     fn goes_on(&self, gpu: &GpuBackend, device: &mut DeviceLoop, graph: &dyn Graph) {
         while device.is_busy() {
             device.turn();
@@ -106,7 +106,7 @@ fn a_launch_that_fails_on_the_device_ends_its_sessions() {
 }
 
 #[test]
-fn a_device_that_is_gone_is_reported_and_the_process_goes_on() {
+fn a_lost_device_is_reported_and_the_process_continues() {
     let faults = Faults::new();
     for seed in 0..SEEDS {
         let seen = faults.run(seed, (Fault::Gone(UNKNOWN), 1 + seed % CALLS), |gpu, device, graph| {
@@ -185,7 +185,7 @@ fn out_of_memory_no_session_is_admitted_until_a_step_succeeds_or_none_is_left() 
 }
 
 #[test]
-fn a_graph_without_memory_for_it_is_refused_and_everything_is_freed() {
+fn a_graph_too_large_for_the_memory_is_refused_and_everything_is_freed() {
     let stub = StubDriver::new();
     for n in 1..400 {
         stub.seed(n);
@@ -201,7 +201,7 @@ fn a_graph_without_memory_for_it_is_refused_and_everything_is_freed() {
 }
 
 #[test]
-fn a_step_without_room_is_refused_and_may_be_submitted_again() {
+fn a_step_without_a_pinned_buffer_is_refused_and_may_be_submitted_again() {
     let stub = StubDriver::new();
     stub.seed(3);
     let mut few = config(stub.path());
@@ -222,15 +222,15 @@ fn a_step_without_room_is_refused_and_may_be_submitted_again() {
 }
 
 #[test]
-fn an_output_of_one_gpu_is_no_input_on_another() {
+fn an_output_of_one_gpu_is_refused_as_an_input_on_another() {
     let (first, second) = (StubDriver::new(), StubDriver::new());
     let [(here, mut device), (there, mut other)] = [on(&first), on(&second)];
     let graph = load(&here, &mut || device.turn(), ("step", STEP)).expect("a graph");
     let another = load(&there, &mut || other.turn(), ("step", STEP)).expect("a graph");
-    let (mut slot, mut stranger) = (graph.slot().expect("a slot"), another.slot().expect("a slot"));
+    let (mut slot, mut foreign) = (graph.slot().expect("a slot"), another.slot().expect("a slot"));
     let (given, state) = (x(0, 0).into(), Value::from(Tensor::zeros(DType::F32, &[1, 2])));
     let [next, _] = advance(slot.as_mut(), &given, &state).expect("a step");
-    let error = advance(stranger.as_mut(), &given, &next).expect_err("another GPU");
+    let error = advance(foreign.as_mut(), &given, &next).expect_err("another GPU");
     assert!(error.to_string().contains("on another GPU"), "{error}");
     drop((device, next));
     assert!(matches!(here.health(), Health::Lost { .. }), "an ended loop is reported");

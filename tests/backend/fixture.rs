@@ -76,7 +76,7 @@ pub fn engines() -> Open {
             let wanted: Vec<_> = outputs.iter().map(String::as_str).collect();
             match slot.lock().expect("a lock").submit(&named, &wanted) {
                 Ok(found) => found.into_iter().map(|value| value.take().expect("a tensor").to_bytes()).collect(),
-                // Inputs that make no sense, as where a wait is ignored, give outputs that make none.
+                // Invalid inputs, as where a wait is ignored, give invalid outputs.
                 Err(_) => nonsense(&shapes, given),
             }
         });
@@ -84,7 +84,7 @@ pub fn engines() -> Open {
     })
 }
 
-/// Outputs of the right sizes and no meaning.
+/// Outputs of the right sizes with arbitrary content.
 fn nonsense(signature: &Signature, given: &[Given<'_>]) -> Vec<Vec<u8>> {
     let named = signature.inputs.iter().zip(given);
     let given: Vec<_> = named.map(|(input, given)| (input.name.as_str(), given.0, &given.1[..])).collect();

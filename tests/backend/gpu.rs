@@ -17,7 +17,7 @@ const SESSIONS: usize = 3;
 const STEPS: usize = 6;
 
 #[test]
-fn a_gpu_keeps_the_contract_in_every_interleaving() {
+fn the_gpu_backend_keeps_the_contract_in_every_interleaving() {
     let stub = StubDriver::new();
     let clauses: Vec<_> = CLAUSES.iter().chain(TYPED_CLAUSES).collect();
     for seed in 0..SEEDS {
@@ -38,8 +38,8 @@ pub fn x(session: usize, step: usize) -> Tensor {
     rows([1, 3], &[at(0), at(1), at(2)])
 }
 
-/// Submits steps of all sessions without waiting for any, then waits for every output. Returns what the sessions got, one
-/// after the other.
+/// Submits steps of all sessions without waiting for any, then waits for every output. Returns the outputs, session by
+/// session.
 pub fn run_sessions(graph: &dyn Graph, turn: &mut dyn FnMut()) -> Result<Vec<Vec<f32>>, BackendError> {
     let open = |_| Ok((graph.slot()?, Value::from(Tensor::zeros(DType::F32, &[1, 2]))));
     let mut sessions = (0..SESSIONS).map(open).collect::<Result<Vec<_>, BackendError>>()?;
@@ -174,7 +174,7 @@ fn a_step_shares_no_run_with_the_one_that_computes_its_input() {
 }
 
 #[test]
-fn a_closing_gpu_waits_for_work_under_way() {
+fn a_closing_gpu_waits_for_work_in_flight() {
     let stub = StubDriver::new();
     for seed in 0..SEEDS {
         stub.seed(seed);
@@ -200,7 +200,7 @@ fn run_without_wait(stub: &StubDriver, (seed, n): (u64, u64)) -> Option<Vec<Vec<
 }
 
 #[test]
-fn without_any_one_of_its_waits_results_are_seen_to_go_wrong() {
+fn removing_any_wait_changes_results_in_some_interleaving() {
     let (stub, wanted) = (StubDriver::new(), wanted());
     assert_eq!(run_without_wait(&stub, (1, 0)), Some(wanted.clone()));
     let waits = stub.counts().waits;
@@ -265,7 +265,7 @@ fn a_chain_of_kernels_and_graphs_gives_the_cpus_frames_in_every_interleaving() {
         let (chain, mut turn) = load_chain(&stub);
         let before = stub.counts();
         let results = run_chain(&chain, &mut turn).expect("a chain");
-        // The stub computes as the CPU does: not a byte differs.
+        // The stub computes as the CPU does: every byte is equal.
         assert!(results == wanted, "seed {seed}");
         let after = stub.counts();
         assert_eq!((before.allocations, before.page_locks), (after.allocations, after.page_locks), "seed {seed}");
@@ -277,7 +277,7 @@ fn a_chain_of_kernels_and_graphs_gives_the_cpus_frames_in_every_interleaving() {
 }
 
 #[test]
-fn without_any_one_of_its_waits_a_chain_is_seen_to_go_wrong() {
+fn removing_any_wait_changes_a_chain_in_some_interleaving() {
     let (stub, wanted) = (StubDriver::new(), on_the_cpu(0..4));
     let run = |seed, n| {
         stub.seed(seed);

@@ -35,7 +35,7 @@ use contract::{CLAUSES, Subject, TYPED_CLAUSES};
 use visage::backend::{Backend, CpuBackend, Onnx};
 
 #[test]
-fn the_cpu_keeps_the_contract() {
+fn the_cpu_backend_keeps_the_contract() {
     for (clause, keep) in CLAUSES.iter().chain(TYPED_CLAUSES) {
         let load = |_: &mut dyn FnMut(), (name, onnx): (&str, &[u8])| CpuBackend::new().load(name, Onnx::Bytes(onnx));
         let mut subject = Subject { load: &load, drive: &mut || () };

@@ -44,7 +44,7 @@ fn engine(cache: &Cache, compiler: &dyn Compiler, sm: Sm) -> Engine {
 }
 
 #[test]
-fn the_mouth_network_is_the_same_on_a_real_gpu() {
+fn the_mouth_network_on_a_real_gpu_matches_the_cpu() {
     if std::env::var_os("VISAGE_CUDA").is_none() {
         println!("skipped: tensorrt on a GPU: VISAGE_CUDA is not set; tests/gpu/tensorrt.sh sets it");
         return;

@@ -1,4 +1,4 @@
-//! Sessions whose pack runs on a GPU: what a lost device means for a session and for the next.
+//! Sessions whose pack runs on a GPU: the effect of a lost device on a session and on the next one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -76,7 +76,7 @@ fn lose(service: &Sessions, stub: &StubDriver, fault: Fault) -> SessionEvent {
 }
 
 #[test]
-fn a_session_on_a_lost_device_ends_with_its_reason_and_the_service_goes_on() {
+fn a_session_on_a_lost_device_ends_with_its_reason_and_the_service_continues() {
     let stub = StubDriver::new();
     stub.seed(2);
     let (gpu, device) = on(&stub);
@@ -86,13 +86,13 @@ fn a_session_on_a_lost_device_ends_with_its_reason_and_the_service_goes_on() {
     let ended = SessionEvent::Ended(EndReason::EngineLost);
     assert_eq!(lose(&service, &stub, Fault::Sticky(999)), ended);
     assert!(service.registry().list(Wall.now()).is_empty());
-    // In the re-created context the next runs.
+    // In the re-created context the next session runs.
     while gpu.health() != Health::Ready {
         thread::yield_now();
     }
     let admitted = service.start(&SessionRequest::default(), Box::new(Nowhere)).expect("a session");
     service.end(&admitted.id, EndReason::Deleted);
-    // The second time it stays lost, and the process goes on.
+    // The second time it stays lost, and the process continues.
     assert_eq!(lose(&service, &stub, Fault::Gone(999)), ended);
     let refused = service.start(&SessionRequest::default(), Box::new(Nowhere)).expect_err("no device");
     assert!(refused.to_string().contains("returned 999"), "{refused}");
@@ -111,21 +111,21 @@ fn a_session_on_a_lost_device_ends_with_its_reason_and_the_service_goes_on() {
 }
 
 /// Waits for a frame whose step the GPU has timed.
-fn timed(pictures: &Receiver<Box<Marks>>) -> Marks {
-    *pictures.iter().find(|marks| marks.step != StepTimes::default()).expect("a picture with a step before it")
+fn timed(frames: &Receiver<Box<Marks>>) -> Marks {
+    *frames.iter().find(|marks| marks.step != StepTimes::default()).expect("a frame after a step")
 }
 
 #[test]
-fn a_frame_has_the_times_of_its_step_and_the_service_counts_the_gpus_work() {
+fn a_frame_has_the_device_times_of_its_step_and_the_service_counts_the_steps() {
     let stub = StubDriver::new();
     stub.seed(3);
     let (gpu, device) = on(&stub);
     let thread = thread::spawn(move || device.run(|_| ()));
     let service = open_service(&gpu);
-    let (taken, pictures) = sync_channel(16);
+    let (taken, frames) = sync_channel(16);
     let handle = service.start(&SessionRequest::default(), Box::new(Marked(taken))).expect("a session");
     handle.inbox.set_watching(1);
-    let marks = timed(&pictures);
+    let marks = timed(&frames);
     assert_eq!(marks.step.parts().map(|(part, _)| part).collect::<Vec<_>>(), StepTimes::NAMES);
     handle.meter.frame_sent(&marks, Duration::ZERO);
     let report = handle.meter.report();
@@ -136,7 +136,7 @@ fn a_frame_has_the_times_of_its_step_and_the_service_counts_the_gpus_work() {
     );
     let work = service.gpu().device_counts().expect("a GPU");
     assert!(work.steps > 0 && work.replays == work.runs && work.loop_stalls == 0, "{work:?}");
-    drop(pictures);
+    drop(frames);
     service.end(&handle.id, EndReason::Deleted);
     service.close();
     drop((service, gpu));

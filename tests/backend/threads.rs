@@ -105,7 +105,7 @@ fn mouth_weights(backend: &dyn Backend) -> Vec<[f32; 52]> {
 }
 
 #[test]
-fn the_portraits_mouth_is_the_same_on_a_gpu() {
+fn the_portraits_mouth_on_a_gpu_matches_the_cpu() {
     let wanted = mouth_weights(&CpuBackend::new());
     assert!(wanted.iter().flatten().any(|weight| weight.abs() > 0.01), "a mouth that moves");
     let stub = StubDriver::new();
@@ -114,7 +114,7 @@ fn the_portraits_mouth_is_the_same_on_a_gpu() {
 }
 
 #[test]
-fn with_log_mel_on_the_gpu_the_portraits_mouth_is_the_same_within_tolerance() {
+fn with_log_mel_on_the_gpu_the_portraits_mouth_matches_within_tolerance() {
     let (wanted, stub) = (mouth_weights(&CpuBackend::new()), StubDriver::new());
     for seed in 0..8 {
         stub.seed(seed);

@@ -49,35 +49,35 @@ export const schemes = onPage({ microphone: 'denied' }, async page => {
 });
 
 /** Synthetic GPU readings: shown while the measurements are open, with texts and not only numbers, in dark and light. */
-const CARD = { index: 0, name: 'NVIDIA GeForce RTX 4090', error: null, temperature_c: 84, memory_bytes: 25.7e9, memory_used_bytes: 12.34e9, memory_free_bytes: 13.36e9, utilization_percent: 71, memory_utilization_percent: 40, encoder_utilization_percent: 0, power_w: 412.5, power_limit_w: 450, sm_clock_mhz: 2520, memory_clock_mhz: 10501, throttle_reasons: ['hw_slowdown', 'hw_thermal_slowdown', 'sw_thermal_slowdown'], encoder_sessions: 0 };
+const GPU = { index: 0, name: 'NVIDIA GeForce RTX 4090', error: null, temperature_c: 84, memory_bytes: 25.7e9, memory_used_bytes: 12.34e9, memory_free_bytes: 13.36e9, utilization_percent: 71, memory_utilization_percent: 40, encoder_utilization_percent: 0, power_w: 412.5, power_limit_w: 450, sm_clock_mhz: 2520, memory_clock_mhz: 10501, throttle_reasons: ['hw_slowdown', 'hw_thermal_slowdown', 'sw_thermal_slowdown'], encoder_sessions: 0 };
 const HOT = { capacity: 4, max_capacity: 8, additional_sessions: 0, session_bytes: 3e9, temperature_c: 84, memory_free_bytes: 2.1e9 };
 let asked, said;
 export const gpus = onPage({
   answer: ({ url }) => { if (!url.endsWith('/v1/gpus')) return null; asked += 1; return { status: 200, body: said }; },
 }, async page => {
   [asked, said] = [0, { gpus: [], reading_age_ms: null, admission: null }];
-  const words = () => page.eval("document.querySelector('#cards').checkVisibility() ? document.querySelector('#cards').innerText : null");
+  const words = () => page.eval("document.querySelector('#gpus').checkVisibility() ? document.querySelector('#gpus').innerText : null");
   await page.press('d', 'KeyD', 'd');
   await sleep(2500);
   const without = { words: await words(), asked };
   expect(without.words === null && asked === 1, 'no GPU section without GPUs, and one request', without);
   await page.press('Escape');
-  const mute = Object.fromEntries(Object.keys(CARD).map(key => [key, null]));
-  said = { gpus: [CARD, { ...CARD, index: 1, name: 'NVIDIA T4', error: 'a GPU was lost', throttle_reasons: [] }, { ...mute, index: 2, name: 'NVIDIA T4', throttle_reasons: [] }], reading_age_ms: 300, admission: HOT };
+  const mute = Object.fromEntries(Object.keys(GPU).map(key => [key, null]));
+  said = { gpus: [GPU, { ...GPU, index: 1, name: 'NVIDIA T4', error: 'a GPU was lost', throttle_reasons: [] }, { ...mute, index: 2, name: 'NVIDIA T4', throttle_reasons: [] }], reading_age_ms: 300, admission: HOT };
   await page.press('d', 'KeyD', 'd');
-  await page.until("document.querySelector('#cards').checkVisibility()");
+  await page.until("document.querySelector('#gpus').checkVisibility()");
   const shown = await words();
   for (const part of ['RTX 4090', '84 °C', '12.3 of 25.7 GB', '413 of 450 W', '2520 MHz', '0: NVIDIA', 'Slowed by\theat', 'a GPU was lost', '2: NVIDIA T4', 'nothing but its name', '4 of 8', 'no further session']) expect(shown.includes(part), `${part} in the panel`, { shown });
-  await page.eval("document.querySelector('.cardnote').scrollIntoView({ block: 'end' })");
+  await page.eval("document.querySelector('.gpunote').scrollIntoView({ block: 'end' })");
   const worst = {};
   for (const scheme of ['dark', 'light']) {
     await feature(page, 'prefers-color-scheme', scheme);
     await sleep(400);
-    worst[scheme] = (await page.eval(CONTRAST.replace("'#sentence'", "'.card h3', '.card .val', '.card th', '.card td', '.card td b', '.cardnote', '#sentence'"))).contrast;
-    await shot(page, `card_${scheme}`);
+    worst[scheme] = (await page.eval(CONTRAST.replace("'#sentence'", "'.gpu h3', '.gpu .val', '.gpu th', '.gpu td', '.gpu td b', '.gpunote', '#sentence'"))).contrast;
+    await shot(page, `gpus_${scheme}`);
   }
   const bad = Object.values(worst).flatMap(all => Object.entries(all)).filter(([, ratio]) => ratio < 4.5);
-  expect(!bad.length && worst.dark['.cardnote'], 'a contrast of 4.5 to 1 for every text', { bad, worst });
+  expect(!bad.length && worst.dark['.gpunote'], 'a contrast of 4.5 to 1 for every text', { bad, worst });
   const before = asked;
   await sleep(2200);
   expect(asked >= before + 2, 'one request per second while it is open', { before, asked });
@@ -86,7 +86,7 @@ export const gpus = onPage({
   const closed = asked;
   await sleep(1500);
   expect(asked === closed, 'no request while it is closed', { closed, asked });
-  return { asked, cards: 3 };
+  return { asked, gpus: 3 };
 });
 
 /** A server that refuses because of a hot GPU although sessions are free: the page shows the server's reason. */

@@ -13,7 +13,7 @@ use super::error::{CudaError, DriverError};
 use super::sys::{CUcontext, CUdevice, CUdevice_attribute, Calls};
 use crate::gpus::bus_address;
 
-/// The driver's status where calling it is no longer safe.
+/// The driver's status after which calling it is unsafe.
 const CONTEXT_IS_DESTROYED: u32 = 709;
 
 /// An open device. One thread uses it at a time, after [`Device::enter`].
@@ -106,7 +106,7 @@ impl Device {
     /// Its name, such as `NVIDIA GeForce RTX 4090`.
     ///
     /// # Errors
-    /// As the driver says.
+    /// The driver's error.
     pub fn name(&self) -> Result<String, CudaError> {
         let mut text = [0_u8; 256];
         // SAFETY: the driver writes at most the number of bytes passed to it, the last of them zero.
@@ -121,7 +121,7 @@ impl Device {
     /// Its compute capability.
     ///
     /// # Errors
-    /// As the driver says.
+    /// The driver's error.
     pub fn sm(&self) -> Result<Sm, CudaError> {
         let major = self.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
         let minor = self.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
@@ -131,7 +131,7 @@ impl Device {
     /// Its PCI bus address, as [`bus_address`] writes it.
     ///
     /// # Errors
-    /// As the driver says.
+    /// The driver's error.
     pub fn bus_address(&self) -> Result<String, CudaError> {
         let domain = self.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID)?;
         let bus = self.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_PCI_BUS_ID)?;
@@ -149,7 +149,7 @@ impl Device {
     /// Its free and its total memory, in bytes.
     ///
     /// # Errors
-    /// As the driver says.
+    /// The driver's error.
     pub fn memory_bytes(&self) -> Result<(u64, u64), CudaError> {
         let (mut free, mut total) = (0, 0);
         // SAFETY: the addresses are those of numbers that outlive the call.
@@ -164,7 +164,7 @@ impl Device {
     }
 
     /// Resets the primary context and everything in it, whichever code created it: the recovery from a fault that ends it.
-    /// What is left of it here is forgotten rather than given back.
+    /// Objects in it are abandoned rather than freed.
     ///
     /// # Errors
     /// If the driver refuses, which a lost device may.
@@ -219,7 +219,7 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // SAFETY: retained once in `open`, released once here. Nothing can be done about a refusal.
+        // SAFETY: retained once in `open`, released once here. A refusal cannot be handled.
         unsafe { (self.driver.calls().cuDevicePrimaryCtxRelease_v2)(self.device) };
     }
 }

@@ -11,7 +11,7 @@ use libloading::Library;
 use super::error::{CudaError, DriverError};
 use super::sys::{Calls, Status};
 
-/// The driver's library as the loader knows it.
+/// The name of the driver's library for the dynamic loader.
 pub const LIBRARY: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
 
 /// NVIDIA's driver, or the stub driver in tests.
@@ -53,7 +53,7 @@ impl Driver {
     /// The newest CUDA version that it supports, 12080 for 12.8.
     ///
     /// # Errors
-    /// As the driver says.
+    /// The driver's error.
     pub fn version(&self) -> Result<u32, CudaError> {
         let mut version = 0;
         // SAFETY: the address is that of a number that outlives the call.
@@ -61,10 +61,10 @@ impl Driver {
         check("cuDriverGetVersion", status).map(|()| version.max(0).unsigned_abs())
     }
 
-    /// How many devices there are.
+    /// Number of devices.
     ///
     /// # Errors
-    /// As the driver says.
+    /// The driver's error.
     pub fn devices(&self) -> Result<u32, CudaError> {
         let mut count = 0;
         // SAFETY: the address is that of a number that outlives the call.

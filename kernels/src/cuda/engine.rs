@@ -37,7 +37,7 @@ pub enum EngineError {
     /// It refused to run.
     #[error("the engine did not run: {found}")]
     Run {
-        /// What it said.
+        /// Its message.
         found: String,
     },
     /// The device failed.

@@ -11,13 +11,13 @@ use super::sys::{CUresult, Status};
 /// What a fault means for work on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FaultKind {
-    /// An allocation failed; the context goes on.
+    /// An allocation failed; the context stays usable.
     OutOfMemory,
     /// A launch failed on the device; nothing more runs in this context.
     Launch,
     /// The device is lost: it fell off the bus, its driver was reset, or its memory is damaged.
     Lost,
-    /// Another call was refused: a bug of ours, or of the driver.
+    /// Another call was refused: a bug of visage, or of the driver.
     Refused,
 }
 
@@ -140,33 +140,33 @@ pub enum DriverError {
     /// The library could not be loaded.
     #[error("wanted NVIDIA's driver, found {found}: {}; install the driver, or run on the CPU", path.display())]
     Missing {
-        /// Where it was looked for.
+        /// The path.
         path: PathBuf,
-        /// What the loader said.
+        /// The loader's error.
         found: String,
     },
     /// The library lacks entry points.
     #[error("wanted a driver with {}, which this one lacks: {}; install driver 525 or newer", calls.join(", "), path.display())]
     TooOld {
-        /// Where it is.
+        /// Its path.
         path: PathBuf,
-        /// What is missing.
+        /// The missing entry points.
         calls: Vec<&'static str>,
     },
     /// It did not initialise, or a device did not open.
     #[error("cannot open device {ordinal}: {source}")]
     Device {
-        /// Which.
+        /// The device's number.
         ordinal: u32,
-        /// What failed.
+        /// The error.
         source: CudaError,
     },
     /// There are fewer devices.
     #[error("wanted device {ordinal}, found {found} devices")]
     NoSuchDevice {
-        /// Which.
+        /// The device's number.
         ordinal: u32,
-        /// How many there are.
+        /// Number of devices.
         found: u32,
     },
 }
@@ -205,7 +205,7 @@ mod tests {
             E::CUDA_ERROR_MPS_CLIENT_TERMINATED,
             E::CUDA_ERROR_UNKNOWN,
         ];
-        // Calls that were wrong or too early: the context goes on.
+        // Calls that were wrong or too early: the context stays usable.
         let refused = [
             E::CUDA_ERROR_INVALID_VALUE,
             E::CUDA_ERROR_JIT_COMPILER_NOT_FOUND,

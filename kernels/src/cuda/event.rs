@@ -26,7 +26,7 @@ impl Event {
     /// A new event, which was not recorded yet.
     ///
     /// # Errors
-    /// As the driver says.
+    /// The driver's error.
     pub fn new(device: &Device) -> Result<Self, CudaError> {
         let mut event = ptr::null_mut();
         // SAFETY: the address is that of a handle that outlives the call.
@@ -51,7 +51,7 @@ impl Event {
     /// Whether the work before its last record is done.
     ///
     /// # Errors
-    /// As the driver says, also about work that was queued before.
+    /// The driver's error, also about work that was queued before.
     pub fn is_past(&self) -> Result<bool, CudaError> {
         // SAFETY: the handle lives as long as `self`.
         match unsafe { (self.calls("cuEventQuery")?.cuEventQuery)(self.event) } {
@@ -72,7 +72,7 @@ impl Event {
     /// The time from `earlier` to this event; the work before both must be done.
     ///
     /// # Errors
-    /// If it is not, or as the driver says.
+    /// If it is not, or the driver's error.
     pub fn since(&self, earlier: &Event) -> Result<Duration, CudaError> {
         let mut elapsed_ms = 0.0_f32;
         // SAFETY: both handles live as long as their owners; the address is that of a number that outlives the call.

@@ -1,6 +1,6 @@
 //! CUDA graphs: work captured from a stream, replayed by one call.
 //!
-//! Decides that a capture that was begun is ended. What it refers to is kept by its owner.
+//! Decides that a capture that was begun is ended. The owner keeps what it refers to.
 
 use std::ptr;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl Graph {
     /// Queues all of it on a stream.
     ///
     /// # Errors
-    /// As the driver says.
+    /// The driver's error.
     pub fn replay(&self, stream: &Stream) -> Result<(), CudaError> {
         // SAFETY: both handles live as long as their owners.
         check("cuGraphLaunch", unsafe {

@@ -10,7 +10,7 @@ use super::driver::check;
 use super::error::CudaError;
 use super::sys::CUdeviceptr;
 
-/// A piece of device memory. It is not initialised.
+/// Device memory, not initialised.
 #[derive(Debug)]
 pub struct Memory {
     context: Arc<Context>,

@@ -33,13 +33,13 @@ impl Module {
     /// Loads a cubin for this device.
     ///
     /// # Safety
-    /// `image` must be a whole cubin or fat binary, or PTX with a zero at its end: the driver does not know how long it is.
+    /// `image` must be a complete cubin or fat binary, or NUL-terminated PTX: the driver does not know its length.
     ///
     /// # Errors
-    /// If it is for other GPUs, or as the driver says.
+    /// If it is for other GPUs, or the driver's error.
     pub unsafe fn load(device: &Device, image: &[u8]) -> Result<Self, CudaError> {
         let mut module = ptr::null_mut();
-        // SAFETY: the caller promises that the image is complete; the driver copies what it needs.
+        // SAFETY: the caller guarantees that the image is complete; the driver copies what it needs.
         let status = unsafe { (device.calls().cuModuleLoadData)(&raw mut module, image.as_ptr().cast()) };
         check("cuModuleLoadData", status)?;
         Ok(Self { loaded: Arc::new(Loaded { context: Arc::clone(device.context()), module }) })
@@ -115,16 +115,16 @@ impl Function {
     /// Queues the kernel.
     ///
     /// # Safety
-    /// `arguments` must be those of the kernel, in number, order and type. Every address must be that of memory as long as the
-    /// kernel reaches, kept until the launch is done.
+    /// `arguments` must match the kernel in number, order and type. Every address must be that of memory as long as the
+    /// kernel accesses, kept until the launch is done.
     ///
     /// # Errors
-    /// As the driver says.
+    /// The driver's error.
     pub unsafe fn launch(&self, stream: &Stream, grid: Grid, arguments: &[Argument]) -> Result<(), CudaError> {
         let mut addresses: Vec<*mut c_void> = arguments.iter().map(Argument::address).collect();
         let ([bx, by, bz], [tx, ty, tz]) = (grid.blocks, grid.threads);
         let calls = self.module.context.living("cuLaunchKernel")?;
-        // SAFETY: the driver copies the arguments before it returns; the caller promises that they are the kernel's.
+        // SAFETY: the driver copies the arguments before it returns; the caller guarantees that they match the kernel.
         let status = unsafe {
             (calls.cuLaunchKernel)(
                 self.function,

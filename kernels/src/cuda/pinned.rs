@@ -1,4 +1,4 @@
-//! Pinned host memory, which the device copies from and to: page-locked once, handed out in buffers, bounded.
+//! Pinned host memory for copies: page-locked once, handed out in buffers, bounded.
 //!
 //! Decides that a buffer belongs to one side at a time: a [`Pinned`] to the program, a [`Transfer`] to the device.
 
@@ -216,7 +216,7 @@ impl Region {
         let status = unsafe { (device.calls().cuMemHostRegister_v2)(start.cast(), bytes, PORTABLE) };
         device.counts().page_locks.fetch_add(1, Ordering::Relaxed);
         check(CALL, status).inspect_err(|_| {
-            // SAFETY: allocated above with this layout, not locked, reached by nobody.
+            // SAFETY: allocated above with this layout, not locked, referenced by nothing else.
             unsafe { dealloc(start, layout) };
         })?;
         Ok(Self { context: Arc::clone(device.context()), start, layout, is_touched: AtomicBool::default() })

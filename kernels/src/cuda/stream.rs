@@ -31,7 +31,7 @@ impl Stream {
     /// A new stream.
     ///
     /// # Errors
-    /// As the driver says.
+    /// The driver's error.
     pub fn new(device: &Device) -> Result<Self, CudaError> {
         let mut stream = ptr::null_mut();
         // SAFETY: the address is that of a handle that outlives the call.
@@ -58,7 +58,7 @@ impl Stream {
     /// is done.
     ///
     /// # Errors
-    /// If it does not fit, or as the driver says.
+    /// If it does not fit, or the driver's error.
     pub fn upload(&self, block: Pinned, target: &Memory, bytes: usize) -> Result<Transfer, CudaError> {
         const CALL: &str = "cuMemcpyHtoDAsync_v2";
         let to = target.part(0, bytes).filter(|_| bytes <= block.len()).ok_or_else(|| Context::refuse(CALL))?;
@@ -101,7 +101,7 @@ impl Stream {
     /// Queues a copy of `bytes` from byte `from` of `source` to byte `to` of `target`, both on the device.
     ///
     /// # Errors
-    /// If it does not fit, or as the driver says.
+    /// If it does not fit, or the driver's error.
     pub fn copy_on_device(
         &self,
         (source, from): (&Memory, usize),
@@ -118,7 +118,7 @@ impl Stream {
     /// Records an event after the work queued so far.
     ///
     /// # Errors
-    /// As the driver says.
+    /// The driver's error.
     pub fn record(&self, event: &Event) -> Result<(), CudaError> {
         // SAFETY: both handles live as long as their owners, which are borrowed here.
         check("cuEventRecord", unsafe { (self.calls("cuEventRecord")?.cuEventRecord)(event.raw(), self.stream) })
@@ -127,7 +127,7 @@ impl Stream {
     /// Work queued from now on waits for the last record of `event`.
     ///
     /// # Errors
-    /// As the driver says.
+    /// The driver's error.
     pub fn wait(&self, event: &Event) -> Result<(), CudaError> {
         // SAFETY: both handles live as long as their owners, which are borrowed here; the flags must be zero.
         check("cuStreamWaitEvent", unsafe {
@@ -138,7 +138,7 @@ impl Stream {
     /// Work queued from now on waits until the copy is done.
     ///
     /// # Errors
-    /// As the driver says.
+    /// The driver's error.
     pub fn wait_for(&self, transfer: &Transfer) -> Result<(), CudaError> {
         self.wait(transfer.done())
     }
@@ -154,7 +154,7 @@ impl Stream {
     /// Blocks this thread until everything queued is done: for starting and closing, not in the loop.
     ///
     /// # Errors
-    /// As the driver says, also about work queued before.
+    /// The driver's error, also about work queued before.
     pub fn synchronise(&self) -> Result<(), CudaError> {
         self.context.counts.stream_waits.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the handle lives as long as `self`.
@@ -168,9 +168,9 @@ impl Stream {
     /// the graph is dropped. The function must not call the driver.
     ///
     /// # Errors
-    /// As the driver says.
+    /// The driver's error.
     pub unsafe fn call(&self, function: CUhostFn, argument: *mut std::ffi::c_void) -> Result<(), CudaError> {
-        // SAFETY: the caller keeps the promise above; the handle lives as long as `self`.
+        // SAFETY: the caller guarantees the above; the handle lives as long as `self`.
         check("cuLaunchHostFunc", unsafe {
             (self.calls("cuLaunchHostFunc")?.cuLaunchHostFunc)(self.stream, function, argument)
         })

@@ -16,14 +16,14 @@ pub use cudarc::driver::sys::{
     CUmodule, CUresult, CUstream, CUstreamCaptureMode,
 };
 
-/// The result of a call: 0 or an error number. Not an enum: a newer driver returns errors that our header does not name.
+/// The result of a call: 0 or an error number. Not an enum: a newer driver returns errors that the header does not name.
 pub type Status = c_uint;
 
 macro_rules! calls {
     ($($name:ident($($argument:ty),*);)*) => {
         /// The entry points.
         pub struct Calls {
-            // SAFETY: a type only; callers keep to the driver's documentation.
+            // SAFETY: a type only; callers comply with the driver's documentation.
             $(#[doc = "As the driver documents it."] pub $name: unsafe extern "C" fn($($argument),*) -> Status,)*
         }
 

@@ -1,6 +1,6 @@
-//! What sessions send to the thread that owns the device.
+//! Commands from sessions to the device thread.
 //!
-//! Decides nothing. Commands execute in the order they were sent, which keeps a buffer set from being overwritten too early.
+//! Commands execute in the order in which they were sent, which keeps a buffer set from being overwritten too early.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::super::{BackendError, KernelSpec, Lengths, Onnx};
 use super::loaded::{LoadedGraph, LoadedKernel};
 use crate::telemetry::StepTimes;
 
-/// What comes back.
+/// The reply channel of a command.
 pub type Reply<T> = Result<T, BackendError>;
 
 /// One command.

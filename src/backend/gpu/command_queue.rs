@@ -1,4 +1,4 @@
-//! The queue of commands from sessions to the thread that owns the device: bounded, refused when full.
+//! The command queue from sessions to the device thread: bounded, refused when full.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -7,8 +7,8 @@ use super::super::BackendError;
 use super::command::DeviceCommand;
 use super::device_status::DeviceStatus;
 
-/// Commands that may wait for the device thread. A step and its downloads are a few commands, and the thread takes them
-/// every 100 us while it is busy: a full queue means that the device does not keep up.
+/// Maximum number of queued commands. A step and its downloads are a few commands, and the thread takes them
+/// every 100 us while it is busy: a full queue means that the device cannot keep up.
 pub const MAX_COMMANDS: usize = 256;
 
 /// The sessions' end of the queue.
@@ -25,7 +25,7 @@ impl CommandSender {
         (Self { commands, status }, receiver)
     }
 
-    /// Whether both lead to the same device.
+    /// Whether both belong to the same device.
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.status, &other.status)
     }
@@ -33,7 +33,7 @@ impl CommandSender {
     /// Sends a command, or refuses it if too many wait.
     pub fn send(&self, command: DeviceCommand) -> Result<(), BackendError> {
         self.commands.try_send(command).map_err(|refused| match refused {
-            TrySendError::Full(_) => BackendError::Busy { found: "too many commands wait for the GPU" },
+            TrySendError::Full(_) => BackendError::Busy { found: "the command queue of the GPU is full" },
             TrySendError::Disconnected(_) => closed(),
         })
     }

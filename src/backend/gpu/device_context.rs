@@ -1,6 +1,6 @@
-//! An open device: its streams, the graphs and kernels on it, and the copies under way.
+//! An open device: its streams, the graphs and kernels on it, and the copies in flight.
 //!
-//! Decides how steps are queued. What waits for what is the table in [`super::streams`].
+//! Decides how steps are queued. The dependencies are the table in [`super::streams`].
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use super::nodes::{Executor, Node, Nodes};
 use super::streams::Streams;
 use super::transfers::Transfers;
 
-/// An open device. Copies under way are dropped before the memory that they use.
+/// An open device. Copies in flight are dropped before the memory that they use.
 pub struct DeviceContext {
     transfers: Transfers,
     nodes: Nodes,
@@ -277,20 +277,20 @@ impl DeviceContext {
         self.transfers.poll(&mut self.nodes)
     }
 
-    /// Whether copies are under way.
+    /// Whether copies are in flight.
     pub fn is_busy(&self) -> bool {
         self.transfers.is_busy()
     }
 
-    /// Waits for what is under way, and frees everything.
+    /// Waits for all work, and frees everything.
     pub fn close(self) {
         self.streams.synchronise();
     }
 
-    /// Destroys the context after a fault that ended it; everyone who waits for a download gets `found`.
+    /// Destroys the context after a fault that ended it; waiting downloads get `found`.
     pub fn abandon(self, found: &str) {
         self.transfers.fail(found);
-        // What may still call the driver goes first, memory after the reset: the driver has freed it by then.
+        // Objects that may still call the driver are dropped first, memory after the reset: the driver has freed it by then.
         let dismantled = self.nodes.dismantle();
         drop(self.kernels);
         let _was_lost_before = self.device.reset();
@@ -322,7 +322,7 @@ fn is_uploaded(input: &InputSource) -> bool {
     matches!(input, InputSource::Pinned { .. })
 }
 
-/// A step that does not match its node, which slots never submit.
+/// A step that does not match its node; slots never submit one.
 fn not_a(kind: &str) -> EngineError {
     EngineError::Run { found: format!("the node is not a {kind}") }
 }

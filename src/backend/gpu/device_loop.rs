@@ -1,6 +1,6 @@
-//! The thread that owns the device: executes commands, polls completions, and recovers from faults.
+//! The device thread: executes commands, polls completions, and recovers from faults.
 //!
-//! Decides what follows from a fault: which sessions end, when the context is re-created, and that it is once.
+//! Decides the consequences of a fault: which sessions end, and that the context is re-created at most once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::loaded::{LoadedGraph, LoadedKernel, Node};
 /// How often completions are polled while copies are under way.
 const POLL_INTERVAL: Duration = Duration::from_micros(100);
 
-/// What to do about a device that is lost for good.
+/// The hint after a device was lost permanently.
 const RESTART: &str = "start visage again, after visage doctor --for gpu";
 
 /// Owns the device. [`DeviceLoop::run`] runs it on a thread.
@@ -32,7 +32,7 @@ pub struct DeviceLoop {
     context: Option<DeviceContext>,
     /// Counts contexts of the device, so that handles of an earlier one are recognised.
     generation: u64,
-    /// What was loaded, in order.
+    /// The loaded nodes, in order.
     loaded: Vec<Loaded>,
     state: State,
 }
@@ -57,11 +57,11 @@ impl Loaded {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Ready,
-    /// A step found no memory. Ends with the next step that does, or when no session is left.
+    /// A step ran out of memory. Ends with the next step that succeeds, or when no session is left.
     OutOfMemory,
-    /// The context is lost; the next turn re-creates it.
+    /// The context is lost; the next iteration re-creates it.
     Recovering,
-    /// Lost for good.
+    /// Lost permanently.
     Lost,
 }
 
@@ -76,7 +76,7 @@ impl DeviceLoop {
         Self { config, source, status, commands, queue, context: None, generation: 0, loaded, state: State::Ready }
     }
 
-    /// Executes commands until every sender is gone. `report` is called whenever the device starts or stops accepting
+    /// Executes commands until every sender is dropped. `report` is called whenever the device starts or stops accepting
     /// sessions.
     pub fn run(mut self, mut report: impl FnMut(&Health)) {
         let mut reported = self.state;
@@ -99,7 +99,7 @@ impl DeviceLoop {
         }
     }
 
-    /// Does what can be done without waiting: queues all commands that were sent, and replies with completed downloads.
+    /// Does everything that needs no waiting: queues all commands that were sent, and replies with completed downloads.
     pub fn turn(&mut self) {
         if self.state == State::Recovering {
             self.recreate();
@@ -140,7 +140,7 @@ impl DeviceLoop {
         self.context.as_ref().is_some_and(DeviceContext::is_busy) || is_unsettled
     }
 
-    /// Queues a step, together with those behind it that may share its run.
+    /// Queues a step, together with later ones that may share its run.
     fn step(&mut self, command: StepCommand) {
         let Some(context) = self.context.as_mut().filter(|_| command.generation == self.generation) else { return };
         let members = gather(context, &mut self.queue, command);
@@ -227,7 +227,7 @@ impl DeviceLoop {
         Ok(())
     }
 
-    /// Draws the consequence of a failed call.
+    /// Applies the consequences of a failed call.
     fn on_result(&mut self, result: Result<(), EngineError>) {
         let Err(EngineError::Cuda(error)) = result else { return };
         match error.kind() {
@@ -240,8 +240,8 @@ impl DeviceLoop {
         }
     }
 
-    /// The context is lost: every session on it ends, none is admitted, and the first time it is re-created with the next
-    /// turn.
+    /// The context is lost: every session on it ends, none is admitted, and the first time it is re-created in the next
+    /// iteration.
     fn on_device_lost(&mut self, error: &CudaError) {
         let Some(context) = self.context.take() else { return };
         let found = describe(error);
@@ -296,7 +296,7 @@ impl DeviceLoop {
         Ok(())
     }
 
-    /// After a step found no memory: with no session left there is room again.
+    /// After a step ran out of memory: without any session memory counts as free again.
     fn recover_when_unused(&mut self) {
         if self.state == State::OutOfMemory && self.loaded.iter().all(|loaded| loaded.node().is_unused()) {
             self.recovered();
@@ -319,7 +319,7 @@ impl DeviceLoop {
 
 impl Drop for DeviceLoop {
     fn drop(&mut self) {
-        // Also when a bug of ours ends the thread.
+        // Also if a bug ends the thread.
         self.status.set_health(Health::Lost { found: "the device thread has ended".to_owned() });
         self.withdraw_pinned();
         self.context.take().into_iter().for_each(DeviceContext::close);

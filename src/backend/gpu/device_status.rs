@@ -1,4 +1,4 @@
-//! How a GPU is used, and its state for sessions and reports to read.
+//! The configuration of a GPU, and its state as sessions and reports read it.
 //!
 //! Decides nothing: the device thread writes, everyone else reads.
 
@@ -20,13 +20,13 @@ pub struct GpuConfig {
     pub driver: PathBuf,
     /// Which device, as the driver counts.
     pub ordinal: u32,
-    /// Sessions at once on each graph and kernel.
+    /// Maximum number of sessions on each graph and kernel.
     pub slots: usize,
-    /// The most rows of one run that steps of several sessions share, where the graph has a batch axis.
+    /// Maximum batch: rows of one run that steps of several sessions share, where the graph has a batch axis.
     pub max_batch: usize,
     /// Pinned buffers for each graph: each step that uploads and each download takes one.
     pub pinned_buffers: usize,
-    /// Our own kernels, compiled for this GPU. Without any, models compute on the CPU what they would do.
+    /// The kernels of visage, compiled for this GPU. Without any, models compute on the CPU instead.
     pub cubins: Vec<Cubin>,
 }
 

@@ -59,7 +59,7 @@ impl DeviceTensor {
 }
 
 impl DeviceValue for DeviceTensor {
-    /// The set is free once the command is sent: later commands execute behind it.
+    /// The set is free once the command is sent: later commands execute after it.
     fn download(&self, dtype: DType, shape: &[usize]) -> Result<Box<dyn PendingDownload>, BackendError> {
         let pinned = self.owner.node().pinned(self.generation)?;
         let bytes = shape.iter().product::<usize>() * dtype.bytes();
@@ -75,7 +75,7 @@ impl DeviceValue for DeviceTensor {
     }
 }
 
-/// An output on its way to the host.
+/// An output being downloaded.
 #[derive(Debug)]
 struct Downloading {
     arrival: Receiver<Reply<(Pinned, StepTimes)>>,

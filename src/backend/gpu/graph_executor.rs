@@ -80,7 +80,7 @@ impl GraphExecutor {
         tensor.bytes_for(&above).unwrap_or(0)
     }
 
-    /// Drops what may still call the driver, and returns the rest for after the context is destroyed.
+    /// Drops everything that may still call the driver, and returns the rest for after the context is destroyed.
     pub fn dismantle(self) -> Vec<Memory> {
         drop(self.captured);
         drop(self.engine);
@@ -101,7 +101,7 @@ fn lengths_to_capture(loaded: &LoadedGraph, ranges: &BTreeMap<String, AxisRange>
     rows.map(with_rows).collect()
 }
 
-/// Fills inputs with zeros: warm-up runs read them, and an index that is anything else may be out of bounds.
+/// Fills inputs with zeros: warm-up runs read them, and any other index may be out of bounds.
 fn zero(device: &Device, stream: &Stream, inputs: &[Memory]) -> Result<(), CudaError> {
     let longest = inputs.iter().map(Memory::bytes).max().unwrap_or(0);
     // Pinned memory is zero at first.
@@ -129,7 +129,7 @@ fn capture_all(
     wanted.into_iter().map(&mut capture).collect()
 }
 
-/// Runs once, since engines do at their first run what cannot be captured; captures; and replays once, since drivers allocate
+/// Runs once, because engines do at their first run what cannot be captured; captures; and replays once, because drivers allocate
 /// memory for a graph at its first launch.
 fn warm_up(
     engine: &mut dyn Engine,
@@ -146,7 +146,7 @@ fn warm_up(
             Ok(Some(graph))
         }
         Err(error) if is_about_capture(&error) => {
-            // It runs without capture, or says now why it does not. The counters show runs that were not replays.
+            // It runs without capture, or returns its error now. The counters show runs that were not replays.
             engine.enqueue(compute, lengths, addresses)?;
             compute.synchronise()?;
             Ok(None)

@@ -13,7 +13,7 @@ use super::packing::Packer;
 use crate::backend::cpu::unknown;
 use crate::gpu_load::DeviceCounts;
 
-/// A loaded graph as sessions have it.
+/// A loaded graph, for sessions.
 #[derive(Clone, Debug)]
 pub struct GpuGraph {
     pub loaded: Arc<LoadedGraph>,

@@ -12,7 +12,7 @@ use super::graph_slot::{accepts_sessions, check_free};
 use super::loaded::{LoadedKernel, context_lost};
 use super::packing::Packer;
 
-/// A loaded kernel as sessions have it.
+/// A loaded kernel, for sessions.
 #[derive(Clone, Debug)]
 pub struct GpuKernel {
     pub loaded: Arc<LoadedKernel>,

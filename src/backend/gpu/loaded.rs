@@ -1,6 +1,6 @@
-//! What sessions and the device thread share of a loaded graph or kernel: slots, pinned memory, shapes, buffer layout.
+//! State of a loaded graph or kernel that sessions and the device thread share: slots, pinned memory, shapes, buffer layout.
 //!
-//! Decides who gets a slot and a pinned buffer, and where tensors lie in a buffer set. Sends no command and calls no driver.
+//! Decides who gets a slot and a pinned buffer, and the positions of tensors in a buffer set. Sends no command and calls no driver.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use super::super::{Axis, BackendError, KernelSpec, Lengths, Signature, TensorInf
 
 /// Alignment of tensors in a buffer set: what `cuMemAlloc` guarantees, and more than any kernel's vector loads need.
 pub const ALIGNMENT_BYTES: usize = 256;
-/// Buffer sets of a graph's slot: one is filled while the other is worked on.
+/// Buffer sets of a graph's slot: one is filled while the other is used.
 pub const GRAPH_SETS: usize = 2;
 
 /// Slots and pinned memory of a node: a loaded graph or kernel.

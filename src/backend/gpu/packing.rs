@@ -1,6 +1,6 @@
-//! How the inputs of a step get to the device: host tensors are packed into one pinned buffer, device tensors stay in place.
+//! Packing of a step's inputs: host tensors are packed into one pinned buffer, device tensors stay in place.
 //!
-//! Decides which inputs are refused: those of another device, of an earlier context, or on their way to the host.
+//! Decides which inputs are refused: those of another device, of an earlier context, or being downloaded.
 
 use visage_kernels::cuda::Pinned;
 
@@ -47,7 +47,7 @@ impl Packer<'_> {
                     InputSource::Pinned { at }
                 }
                 Placement::Device(value) => self.in_place(value.as_any().downcast_ref())?,
-                Placement::Downloading(_) => return Err(refused("an input is on its way to the host")),
+                Placement::Downloading(_) => return Err(refused("an input is being downloaded")),
             })
         };
         let sources = values.iter().map(|value| value.map(&mut source).transpose()).collect::<Result<_, _>>()?;
@@ -69,7 +69,7 @@ impl Packer<'_> {
     fn write(&self, tensors: &[(usize, &Tensor)]) -> Result<Pinned, BackendError> {
         let mut pinned = self.node.pinned(self.generation)?;
         for (at, tensor) in tensors {
-            let too_long = || refused("the inputs are longer than what is reserved");
+            let too_long = || refused("the inputs are longer than the reserved memory");
             tensor.write_to(pinned.get_mut(*at..at + tensor.bytes()).ok_or_else(too_long)?);
         }
         Ok(pinned)

@@ -1,4 +1,4 @@
-//! The three streams of a device, and what waits for what.
+//! The three streams of a device, and their dependencies.
 //!
 //! Decides the order. Copies in both directions and computation overlap, except where one needs the other:
 //!
@@ -16,8 +16,8 @@ use super::buffers::BufferSet;
 
 /// The streams, and how far each has waited for the others.
 ///
-/// Streams execute in order, and so do waits: a stream that has waited for run 7 has waited for runs 1 to 6 too. Runs and
-/// downloads are numbered, so that such waits are left out.
+/// Streams execute in order, and so do waits: a stream that has waited for run 7 has also waited for runs 1 to 6. Runs and
+/// downloads are numbered, so that redundant waits are omitted.
 pub struct Streams {
     pub upload: Stream,
     pub compute: Stream,
@@ -93,7 +93,7 @@ impl Streams {
         Ok(())
     }
 
-    /// Waits for everything that is queued: for closing, not in the loop.
+    /// Waits for all queued work: for closing, not in the loop.
     pub fn synchronise(&self) {
         for stream in [&self.upload, &self.compute, &self.download] {
             let _closes_all_the_same = stream.synchronise();

@@ -1,4 +1,4 @@
-//! Copies between host and device that are under way.
+//! Copies between host and device in flight.
 //!
 //! Decides when a copy is done and who gets it. Copies in one direction complete in the order they were queued.
 
@@ -15,10 +15,10 @@ use super::nodes::Nodes;
 use super::streams::Streams;
 use crate::telemetry::StepTimes;
 
-/// Who waits for a download.
+/// The receiver of a download.
 pub type Waiter = SyncSender<Reply<(Pinned, StepTimes)>>;
 
-/// The copies under way.
+/// The copies in flight.
 #[derive(Default)]
 pub struct Transfers {
     uploads: VecDeque<(Transfer, SetName)>,
@@ -53,12 +53,12 @@ impl Transfers {
         Ok(())
     }
 
-    /// Records who waits for a download that was queued.
+    /// Records the receiver of a queued download.
     pub fn push_download(&mut self, transfer: Transfer, set: SetName, waiter: Waiter) {
         self.downloads.push_back((transfer, set, waiter));
     }
 
-    /// Replies with the downloads that are done. The first that is not done ends it.
+    /// Replies with completed downloads, up to the first that is not done.
     pub fn poll(&mut self, nodes: &mut Nodes) -> Result<(), CudaError> {
         self.poll_uploads(nodes)?;
         while let Some((transfer, set, waiter)) = self.downloads.pop_front() {
