@@ -163,6 +163,7 @@ const RETIRED_WORD_EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("src/doctor/symptoms/", "studio", "NVIDIA's Studio Driver"),
     ("src/doctor/symptoms/", "card", "the users' words for a GPU"),
     ("src/codec/audio_file/tests.rs", "cards", "sound cards"),
+    ("web/samples/", "card", "the model card of a voice"),
 ];
 
 /// Limits in lines: a file before its tests; a function: maximum, 90th percentile, median.

@@ -1010,7 +1010,7 @@ function gpuBlock(gpu, count) {
   ].filter(([, value]) => value);
   if (!rows.length) rows.push(['Reports nothing but its name', '']);
   const warm = Number.isFinite(gpu.temperature_c) ? `${gpu.temperature_c} °C` : dash;
-  return `<div class="blk gpu"><h3>${count > 1 ? `${gpu.index}: ` : ''}${esc(gpu.name)}<span class="val">${gpu.error ? '' : warm}</span></h3><table><caption class="unseen">Graphics card ${gpu.index}</caption><tbody>${rows.map(([title, value]) => `<tr><th scope="row">${title}</th><td>${value}</td></tr>`).join('')}</tbody></table></div>`;
+  return `<div class="blk gpu"><h3>${count > 1 ? `${gpu.index}: ` : ''}${esc(gpu.name)}<span class="val">${gpu.error ? '' : warm}</span></h3><table><caption class="unseen">GPU ${gpu.index}</caption><tbody>${rows.map(([title, value]) => `<tr><th scope="row">${title}</th><td>${value}</td></tr>`).join('')}</tbody></table></div>`;
 }
 
 /** The capacity that the GPUs leave, if it is reduced. */
