@@ -12,6 +12,7 @@ mod log;
 mod proxy;
 mod schema;
 mod speech;
+mod whep;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -61,7 +62,7 @@ fn portrait() -> Portrait {
 
 /// Allows as many unconnected sessions as slots: tests send offers that never connect.
 fn server_with(pack: Arc<dyn Pack>, slots: usize, token: Option<&str>, resolution_px: u32) -> TestServer {
-    let limits = ClientLimits { unconnected_sessions: slots, ..ClientLimits::of(slots) };
+    let limits = ClientLimits { unconnected_sessions: slots, unconnected_viewers: 6, ..ClientLimits::of(slots, 6) };
     let config =
         SessionsConfig { max_sessions: slots, max_viewers: 6, workers: 1, resolution_px, bitrate_bps: 500_000 };
     start_server(pack, config, token, limits)
@@ -74,6 +75,16 @@ fn server_with_limits(slots: usize, limits: ClientLimits) -> TestServer {
 }
 
 fn start_server(pack: Arc<dyn Pack>, config: SessionsConfig, token: Option<&str>, limits: ClientLimits) -> TestServer {
+    start_server_for(pack, config, (token, &[]), limits)
+}
+
+/// A server with a token and allowed origins.
+fn start_server_for(
+    pack: Arc<dyn Pack>,
+    config: SessionsConfig,
+    (token, origins): (Option<&str>, &[String]),
+    limits: ClientLimits,
+) -> TestServer {
     let slots = config.max_sessions;
     let sessions = Sessions::open(config, pack, Wall).expect("sessions");
     let host = "127.0.0.1".parse().expect("an address");
@@ -90,8 +101,8 @@ fn start_server(pack: Arc<dyn Pack>, config: SessionsConfig, token: Option<&str>
         net: net.clone(),
         facts,
         token: token.map(str::to_owned),
-        origins: Vec::new(),
-        access: Access::default(),
+        origins: origins.to_vec(),
+        access: Access::new(&[], origins),
         base_path: BasePath::default(),
         limits,
         assets: &[("index.html", b"<!doctype html>"), ("openapi.json", DOCUMENT)],
