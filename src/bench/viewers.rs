@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
 use super::BenchError;
@@ -22,6 +23,9 @@ use super::summary::{add_server_stats, plausibility_warnings, summary};
 use super::usage::Usage;
 use crate::telemetry::Percentiles;
 use crate::time::Wall;
+
+/// Viewers that connect at the same time: connecting is mostly waiting for the client's ICE timers.
+const CONCURRENT_JOINS: usize = 8;
 
 /// One session with additional viewers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -89,7 +93,7 @@ pub async fn measure(
     Ok(report)
 }
 
-/// Adds viewers of the first client's session; returns how long each took to connect.
+/// Adds viewers of the first client's session; returns how long they took to connect.
 async fn join(
     server: &Server,
     clients: &mut Vec<Client>,
@@ -98,12 +102,20 @@ async fn join(
 ) -> Result<Percentiles, BenchError> {
     let session = clients[0].id.clone();
     let mut connection_ms = Vec::with_capacity(viewers);
-    for _ in 0..viewers {
-        let start = Wall.now();
-        clients.push(Client::watch(server, &session, epoch).await?);
-        connection_ms.push(Wall.now().saturating_duration_since(start).as_secs_f64() * 1000.0);
+    while connection_ms.len() < viewers {
+        let concurrent = CONCURRENT_JOINS.min(viewers - connection_ms.len());
+        for (client, ms) in try_join_all((0..concurrent).map(|_| join_one(server, &session, epoch))).await? {
+            clients.push(client);
+            connection_ms.push(ms);
+        }
     }
     Ok(unsigned(connection_ms))
+}
+
+async fn join_one(server: &Server, session: &str, epoch: Instant) -> Result<(Client, f64), BenchError> {
+    let start = Wall.now();
+    let client = Client::watch(server, session, epoch).await?;
+    Ok((client, Wall.now().saturating_duration_since(start).as_secs_f64() * 1000.0))
 }
 
 /// Ends the calls, the creator's last: the session ends with it.

@@ -109,8 +109,8 @@ impl BlockPipeline {
         Ok(())
     }
 
-    /// Completes the first block with silence in front of the sound, if at least half of it is there. The filters hold back up
-    /// to 7.5 ms, so that a block of 20 ms of sound would otherwise be complete only with the next 20 ms.
+    /// Completes the first block with silence in front of the sound, if at least half of it is there. The filters hold back
+    /// up to 7.5 ms, so that a block of 20 ms of sound would otherwise be complete only with the next 20 ms.
     pub fn complete_first_block(&mut self) {
         self.blocks.complete_first();
     }
