@@ -23,9 +23,9 @@ pub fn open_backend(
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
 const MAX_BATCH: usize = 4;
 
-/// Each session has a step being uploaded and some outputs being downloaded.
+/// A step of the portrait's network takes three: one upload and two downloads. Four steps may be under way together.
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
-const PINNED_BUFFERS_PER_SESSION: usize = 6;
+const PINNED_BUFFERS_PER_SESSION: usize = 12;
 
 /// The first GPU, driven by a thread; it uses those of the engines that are built for it.
 #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]

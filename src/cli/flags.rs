@@ -222,7 +222,7 @@ pub enum Tls {
 /// Flags of `render`.
 #[derive(Args, Debug)]
 pub struct RenderFlags {
-    /// Audio file: WAV, AIFF, MP3, M4A, AAC, FLAC, Ogg or `WebM`, at most 2 hours
+    /// Audio file: WAV, AIFF, MP3, M4A, AAC, FLAC, Ogg or WebM, at most 2 hours
     #[arg(long, value_name = "FILE")]
     pub audio: PathBuf,
 

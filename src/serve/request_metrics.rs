@@ -13,6 +13,7 @@ pub enum Refusal {
     Full,
     GpuHot,
     GpuFull,
+    AvatarsLoading,
     EngineLost,
     Closing,
     BadOffer,
@@ -25,10 +26,11 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Full,
         Self::GpuHot,
         Self::GpuFull,
+        Self::AvatarsLoading,
         Self::EngineLost,
         Self::Closing,
         Self::BadOffer,
@@ -46,6 +48,7 @@ impl Refusal {
             Self::Full => "at_capacity",
             Self::GpuHot => "gpu_hot",
             Self::GpuFull => "gpu_memory_full",
+            Self::AvatarsLoading => "avatars_loading",
             Self::EngineLost => "engine_lost",
             Self::Closing => "server_closing",
             Self::BadOffer => "invalid_offer",
@@ -79,6 +82,7 @@ impl From<&AdmitError> for Refusal {
             AdmitError::Full { .. } => Self::Full,
             AdmitError::GpuHot { .. } => Self::GpuHot,
             AdmitError::GpuFull { .. } => Self::GpuFull,
+            AdmitError::AvatarsLoading { .. } => Self::AvatarsLoading,
             AdmitError::EngineLost { .. } => Self::EngineLost,
             AdmitError::Closing => Self::Closing,
             AdmitError::UnknownAvatar { .. } => Self::UnknownAvatar,

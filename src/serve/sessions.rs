@@ -250,6 +250,10 @@ fn not_admitted(error: &AdmitError) -> Problem {
             let hint = "try again in a few seconds; GET /v1/gpus shows the memory";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "10")
         }
+        AdmitError::AvatarsLoading { .. } => {
+            let hint = "try again in a second";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "1")
+        }
         AdmitError::EngineLost { .. } => {
             let hint = "try again in a few seconds; otherwise run visage doctor on the server";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail, hint).with(header::RETRY_AFTER, "10")

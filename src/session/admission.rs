@@ -32,6 +32,12 @@ pub enum AdmitError {
         /// What was wrong.
         found: String,
     },
+    /// Too many others wait for an avatar to load.
+    #[error("{waiting} others wait for an avatar to load")]
+    AvatarsLoading {
+        /// How many wait.
+        waiting: usize,
+    },
     /// The inference engine takes no session now.
     #[error("the inference engine takes no sessions: {found}")]
     EngineLost {

@@ -43,7 +43,7 @@ impl Avatars {
             ModelError::UnknownAvatar { name, known } => AdmitError::UnknownAvatar { name, known },
             ModelError::NoSlot { slots, .. } => AdmitError::Full { limit: slots },
             ModelError::Lost { found, .. } => AdmitError::EngineLost { found },
-            busy @ ModelError::Busy { .. } => AdmitError::EngineLost { found: busy.to_string() },
+            ModelError::Busy { waiting, .. } => AdmitError::AvatarsLoading { waiting },
             other => AdmitError::BrokenAvatar { name: avatar.to_owned(), found: other.to_string() },
         })
     }

@@ -1,5 +1,6 @@
 //! A diffusion step as Sonic has it, on any backend's queue: sampler kernel -> network -> sampler kernel, for every window of
-//! every step, then decoder -> colour conversion. Nothing is downloaded but the bytes of the frame at the end.
+//! every step, then decoder -> colour conversion. Nothing is downloaded but the bytes of a frame at the end, and the latents of
+//! all frames for comparison.
 
 use visage::backend::{Backend, BackendError, DType, Graph, Kernel, KernelSlot, KernelSpec, Slot, Tensor, Value};
 use visage_kernels::reference::{
@@ -41,13 +42,14 @@ fn colour() -> ToYuv {
 
 /// The kernels that the chain loads, and how many buffer sets and transfers of a slot they need.
 ///
-/// A session uploads its noise for each window of the first step. `guided_euler` keeps the latents of the step before while it alternates between two sets for the windows of this step.
+/// A session uploads its noise for each window of the first step, and two clips of a session may be under way. `guided_euler`
+/// keeps the latents of the step before while it alternates between two sets for the windows of this step.
 pub fn kernels() -> [KernelSpec; 3] {
     let spec = |largest, buffer_sets, transfers| KernelSpec { largest, constants: Vec::new(), buffer_sets, transfers };
     [
-        spec(WindowInput::new(window(0, 0), 1.0).launch(FloatType::F16).expect("a launch"), 2, 4),
-        spec(euler(0, 0).launch(FloatType::F16).expect("a launch"), 3, 2),
-        spec(colour().launch(FloatType::F32, Layout::I420).expect("a launch"), 2, 1),
+        spec(WindowInput::new(window(0, 0), 1.0).launch(FloatType::F16).expect("a launch"), 2, 8),
+        spec(euler(0, 0).launch(FloatType::F16).expect("a launch"), 3, 8),
+        spec(colour().launch(FloatType::F32, Layout::I420).expect("a launch"), 2, 2),
     ]
 }
 
@@ -86,33 +88,38 @@ pub struct Session {
 }
 
 impl Session {
-    /// Submits the whole chain from a session's own noise; returns the first frame, whose download is queued.
-    pub fn submit(&mut self, seed: usize) -> Result<Value, BackendError> {
+    /// Submits the whole chain from a session's own noise; returns the first frame and the latents of all frames, whose downloads
+    /// are queued.
+    pub fn submit(&mut self, seed: usize) -> Result<[Value; 2], BackendError> {
         let noise = |n: usize| (((seed * 31 + n * 7) % 41) as f32 / 20.0 - 1.0) * sigmas(STEPS)[0] as f32;
         let mut latents = Value::from(Tensor::vector((0..FRAMES * VALUES).map(noise).collect::<Vec<_>>()));
         for step in 0..STEPS as usize {
-            latents = self.step(&latents, step)?;
+            latents = self.step(&latents, (seed, step))?;
         }
-        let clip = latents.reshaped(&[FRAMES, HEIGHT, WIDTH])?;
+        let mut clip = latents.reshaped(&[FRAMES, HEIGHT, WIDTH])?;
         let image = self.decode.submit(&[("latents", &clip)], &["image"])?.remove(0);
         let launch = colour().launch(FloatType::F32, Layout::I420).expect("a launch");
         let mut bytes = self.colour.submit(&launch, &[Some(&image), None])?.remove(0);
         assert_eq!((bytes.dtype(), bytes.shape()), (DType::U8, &[I420_BYTES][..]));
         bytes.download()?;
-        Ok(bytes)
+        clip.download()?;
+        Ok([bytes, clip])
     }
 
-    /// All windows of one step: those that overlap are averaged in the latents of the next step.
-    fn step(&mut self, latents: &Value, step: usize) -> Result<Value, BackendError> {
-        let portrait = Value::from(Tensor::vector((0..VALUES).map(|n| n as f32 / 24.0 - 0.5).collect::<Vec<_>>()));
+    /// All windows of one step: those that overlap are averaged in the latents of the next step. Uploads differ from window to
+    /// window, so that the bytes of another window change the result.
+    fn step(&mut self, latents: &Value, (seed, step): (usize, usize)) -> Result<Value, BackendError> {
         let sigma = sigmas(STEPS)[step];
         let mut next: Option<Value> = None;
         for start in (0..FRAMES).step_by(WINDOW) {
+            let nth = 7 * seed + 3 * step + start / WINDOW;
+            let pixel = |n: usize| ((nth * 11 + n * 5) % 24) as f32 / 24.0 - 0.5;
+            let portrait = Value::from(Tensor::vector((0..VALUES).map(pixel).collect::<Vec<_>>()));
             let launch = WindowInput::new(window(start, step), sigma).launch(FloatType::F16).expect("a launch");
             let sample = self.input.submit(&launch, &[Some(latents), Some(&portrait), None])?.remove(0);
             let sample = sample.reshaped(&[3, WINDOW, 2, HEIGHT, WIDTH])?;
-            let time = Value::from(Tensor::vector(vec![timestep(sigma) as f32]));
-            let ids = Value::from(Tensor::vector((0..WINDOW as i64).map(|n| n % 4).collect::<Vec<_>>()));
+            let time = Value::from(Tensor::vector(vec![timestep(sigma) as f32 + nth as f32 / 10.0]));
+            let ids = Value::from(Tensor::vector((0..WINDOW).map(|n| ((n + nth) % 4) as i64).collect::<Vec<_>>()));
             let v = self.denoise.submit(&[("sample", &sample), ("timestep", &time), ("ids", &ids)], &["v"])?.remove(0);
             drop(sample);
             let launch = euler(start, step).launch(FloatType::F16).expect("a launch");
@@ -122,16 +129,19 @@ impl Session {
     }
 }
 
-/// The frames of these sessions on the CPU backend.
-pub fn on_the_cpu(seeds: impl Iterator<Item = usize>) -> Vec<Vec<u8>> {
+/// The bytes of a frame in I420, and of the latents.
+pub type Results = [Vec<u8>; 2];
+
+/// The results of these sessions on the CPU backend.
+pub fn on_the_cpu(seeds: impl Iterator<Item = usize>) -> Vec<Results> {
     let chain = Chain::load(&visage::backend::CpuBackend::new()).expect("a chain");
-    let frame = |seed| chain.session().expect("slots").submit(seed).expect("a chain").take().expect("bytes").to_bytes();
-    seeds.map(frame).collect()
+    let session = |seed| chain.session().expect("slots").submit(seed).expect("a chain");
+    seeds.map(|seed| session(seed).map(|value| value.take().expect("bytes").to_bytes())).collect()
 }
 
 #[test]
 fn on_the_cpu_a_chain_of_kernels_and_graphs_ends_in_a_frame() {
-    let frames = on_the_cpu(0..3);
+    let frames = on_the_cpu(0..3).into_iter().map(|[frame, _]| frame).collect::<Vec<_>>();
     for (n, frame) in frames.iter().enumerate() {
         assert_eq!(frame.len(), I420_BYTES);
         let luma = &frame[..2 * HEIGHT * 2 * WIDTH];

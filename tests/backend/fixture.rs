@@ -1,7 +1,7 @@
 //! A GPU that is the stub driver, with engines that compute as the CPU backend does, and kernels that are the references.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use visage::backend::gpu::{DeviceLoop, GpuBackend, GpuConfig, open};
 use visage::backend::{Backend, BackendError, CpuBackend, Graph, Kernel, KernelSpec, Onnx, Signature, Tensor, Value};
@@ -55,10 +55,13 @@ pub fn load_kernel(
 /// The longest that free axes may be.
 const MAX_LENGTH: usize = 8;
 
+/// What engines compute with. One for all tests: each backend starts threads, and tests open thousands of devices.
+static CPU: LazyLock<CpuBackend> = LazyLock::new(CpuBackend::new);
+
 /// Computes as the CPU backend does.
 pub fn engines() -> Open {
     Box::new(|name, onnx| {
-        let graph = CpuBackend::new().load(name, onnx).map_err(|error| unfit(name, &error.to_string()))?;
+        let graph = CPU.load(name, onnx).map_err(|error| unfit(name, &error.to_string()))?;
         let signature = graph.signature().clone();
         let range = AxisRange { min: 1, opt: 2, max: MAX_LENGTH };
         let ranges = signature.free_axes().into_iter().map(|axis| (axis.to_owned(), range)).collect();

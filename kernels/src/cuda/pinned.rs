@@ -178,8 +178,10 @@ impl Transfer {
 impl Drop for Transfer {
     fn drop(&mut self) {
         let Some(block) = self.block.take() else { return };
-        // If the context is destroyed, so is the copy.
-        if !block.done().context().is_over() && block.done().synchronise().is_err() {
+        // If the context is destroyed, so is the copy. An error may be of earlier work, and such an error is reported once: the
+        // second wait decides.
+        let wait = || block.done().synchronise();
+        if !block.done().context().is_over() && wait().or_else(|_earlier| wait()).is_err() {
             block.abandon();
         }
     }

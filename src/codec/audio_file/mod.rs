@@ -1,4 +1,4 @@
-//! Audio files and streams to blocks of 20 ms, as they are needed: WAV, AIFF, MP3, AAC, FLAC, Ogg, `WebM`, MP4, raw samples.
+//! Audio files and streams to blocks of 20 ms, as they are needed: WAV, AIFF, MP3, AAC, FLAC, Ogg, WebM, MP4, raw samples.
 //!
 //! Decides which format it is by its first bytes, and how much is decoded ahead: what one call of a reader gives. Opens no
 //! files: a reader is given. What a header claims is never believed when memory is reserved.

@@ -1,4 +1,4 @@
-//! `WebM` and Matroska (RFC 8794, RFC 9559): the packets of the first track of sound, as browsers' recorders write them.
+//! WebM and Matroska (RFC 8794, RFC 9559): the packets of the first track of sound, as browsers' recorders write them.
 //!
 //! Decides what is entered, read and skipped. Elements need no end here: a live recording does not know the length of its
 //! clusters. symphonia's reader is not used: it needs lengths, and goes back in the file.

@@ -23,8 +23,8 @@ const NAME: &str = "mouth.onnx";
 const STEP_FRAMES: usize = 4;
 /// Moments that are kept for frames still to be polled.
 const KEPT_MOMENTS: usize = 64;
-/// Steps that a device may have unfinished, 320 ms; of more the oldest is discarded and its moments are missing.
-const MAX_PENDING: usize = 8;
+/// Steps that a device may have unfinished, 160 ms; of more the oldest is discarded and its moments are missing.
+const MAX_PENDING: usize = 4;
 
 /// The contents of `mouth.json`; unknown keys are ignored.
 #[derive(Debug, Deserialize)]
