@@ -167,11 +167,8 @@ impl Meter {
         self.while_open(|state| {
             is_first = state.frames.on_time + state.frames.late == 0;
             traced.err().iter().for_each(|loss| state.losses.count(*loss));
-            if is_on_time {
-                state.frames.on_time += 1;
-            } else {
-                state.frames.late += 1;
-            }
+            let count = if is_on_time { &mut state.frames.on_time } else { &mut state.frames.late };
+            *count += 1;
             state.record(marks);
         });
         if let (true, Some(began), Some(sent)) = (is_first, self.began, marks.at(Stage::Sent)) {
