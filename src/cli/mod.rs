@@ -32,7 +32,9 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use error::CliError;
 use flags::{Command, Flags, LogFormat};
@@ -100,11 +102,13 @@ fn variables() -> impl Iterator<Item = String> {
 
 /// Talk goes to stderr. The libraries below only speak up when something is wrong.
 fn start_log(flags: &Flags) {
-    let filter = EnvFilter::new(format!("warn,visage={}", flags.log));
-    let is_seen = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let level = flags.log.parse().unwrap_or(LevelFilter::INFO);
+    let filter = Targets::new().with_default(LevelFilter::WARN).with_target("visage", level);
+    let is_terminal = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let log = tracing_subscriber::registry().with(filter);
     match flags.log_format {
-        LogFormat::Text => log.with_ansi(is_seen).init(),
-        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
+        LogFormat::Text => log.with(lines.with_ansi(is_terminal)).init(),
+        LogFormat::Json => log.with(lines.json().flatten_event(true).with_span_list(false)).init(),
     }
 }
