@@ -33,6 +33,13 @@ fn the_custom_pack_is_made_and_the_program_accepts_it() {
 }
 
 #[test]
+fn watch_states_its_usage() {
+    let usage = run(&mut Command::new(example("gstreamer/watch.sh")));
+    assert_eq!(usage.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&usage.stderr).contains("watch.sh ENDPOINT --count"));
+}
+
+#[test]
 fn speak_states_its_usage_and_refuses_unknown_types() {
     let usage = run(&mut Command::new(example("speak.sh")));
     assert_eq!(usage.status.code(), Some(2));

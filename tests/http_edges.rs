@@ -130,7 +130,7 @@ fn server(tls: Option<TlsFiles>, origins: &[&str]) -> TestServer {
         token: None,
         access: Access::new(&[], &origins),
         base_path: BasePath::default(),
-        limits: ClientLimits::of(4),
+        limits: ClientLimits::of(4, 6),
         origins,
         assets: &[("index.html", b"<!doctype html>"), ("app.js", b"1")],
         closing,

@@ -71,7 +71,7 @@ pub enum Command {
     Serve(ServeFlags),
     /// Render an MP4 of an avatar speaking an audio file
     #[command(
-        after_help = "Examples:\n  visage render --audio voice.wav --out talk.mp4\n  visage render --audio voice.mp3 --out talk.mp4 --avatar nora"
+        after_help = "Examples:\n  visage render --audio voice.wav --out talk.mp4\n  visage render --audio voice.mp3 --out talk.mp4 --avatar nora\n\nThe sound is Opus, which some older players do not play. For AAC:\n  ffmpeg -i talk.mp4 -c:v copy -c:a aac talk-aac.mp4"
     )]
     Render(RenderFlags),
     /// Measure end-to-end latency with synthetic WebRTC clients

@@ -156,7 +156,7 @@ impl Services {
             origins: wanted.allow_origin.clone(),
             access: access(wanted),
             base_path: wanted.base_path.clone(),
-            limits: ClientLimits::of(usize::from(wanted.max_sessions)),
+            limits: ClientLimits::of(usize::from(wanted.max_sessions), usize::from(wanted.max_viewers)),
             assets: embedded::PAGE,
             closing,
             stills: Mutex::default(),

@@ -9,6 +9,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -81,35 +82,61 @@ pub enum Protocol {
     Tls,
 }
 
+/// Connections that were refused. Clones share the counts.
+#[derive(Clone, Debug, Default)]
+pub struct RefusedConnections(Arc<[AtomicU64; 2]>);
+
+/// Why a connection was refused: its place in the counts.
+#[derive(Clone, Copy, Debug)]
+enum Limit {
+    PerAddress,
+    Total,
+}
+
+impl RefusedConnections {
+    fn count(&self, limit: Limit) {
+        self.0[limit as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// By reason: one client held as many as it may, or all clients together.
+    pub fn by_reason(&self) -> [(&'static str, f64); 2] {
+        let of = |limit: Limit| self.0[limit as usize].load(Ordering::Relaxed) as f64;
+        [("per_client_limit", of(Limit::PerAddress)), ("total_limit", of(Limit::Total))]
+    }
+}
+
 /// Counts connections as they are accepted, and refuses those above the limits.
 #[derive(Clone, Debug)]
 pub struct Counting {
     all: Arc<Semaphore>,
     per_address: PerAddress,
     refusals: Arc<Semaphore>,
+    refused: RefusedConnections,
     protocol: Protocol,
 }
 
 impl Counting {
-    /// Up to `limits`.
+    /// Up to `limits`; those above are counted in `refused`.
     #[must_use]
-    pub fn new(limits: ConnectionLimits, protocol: Protocol) -> Self {
+    pub fn new(limits: ConnectionLimits, protocol: Protocol, refused: RefusedConnections) -> Self {
         Self {
             all: Arc::new(Semaphore::new(limits.total)),
             per_address: PerAddress::new(limits.per_address),
             refusals: Arc::new(Semaphore::new(REFUSALS)),
+            refused,
             protocol,
         }
     }
 
     fn count(&self, peer: IpAddr) -> Result<Counted<()>, String> {
-        let held = self
-            .per_address
-            .take(Client::from(peer))
-            .ok_or_else(|| refusal(StatusCode::TOO_MANY_REQUESTS, "this address has too many open connections"))?;
-        let permit = Arc::clone(&self.all)
-            .try_acquire_owned()
-            .map_err(|_full| refusal(StatusCode::SERVICE_UNAVAILABLE, "the server has too many open connections"))?;
+        let held = self.per_address.take(Client::from(peer)).ok_or_else(|| {
+            self.refused.count(Limit::PerAddress);
+            refusal(StatusCode::TOO_MANY_REQUESTS, "this address has too many open connections")
+        })?;
+        let permit = Arc::clone(&self.all).try_acquire_owned().map_err(|_full| {
+            self.refused.count(Limit::Total);
+            refusal(StatusCode::SERVICE_UNAVAILABLE, "the server has too many open connections")
+        })?;
         Ok(Counted { stream: (), _held: held, _permit: permit })
     }
 

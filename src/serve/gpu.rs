@@ -79,6 +79,7 @@ pub fn work(page: &mut Exposition, done: DeviceCounts) {
         ("visage_gpu_steps_total", "Inference steps started on the GPU.", done.steps),
         ("visage_gpu_runs_total", "Inference runs on the GPU; sessions may share one.", done.runs),
         ("visage_gpu_replays_total", "Runs that replayed a captured CUDA graph.", done.replays),
+        ("visage_gpu_kernels_total", "Launches of visage's own kernels on the GPU.", done.kernels),
         ("visage_gpu_downloads_total", "Outputs downloaded from the GPU.", done.downloads),
         ("visage_gpu_failures_total", "Inference steps that failed on the GPU.", done.failures),
         ("visage_gpu_context_resets_total", "Re-creations of the CUDA context after a fault.", done.context_resets),

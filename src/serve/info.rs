@@ -2,15 +2,16 @@
 
 use std::sync::PoisonError;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::base_path::BasePath;
+use super::connections::RefusedConnections;
 use super::metrics;
 use super::problem::Problem;
 use super::state::{AppState, is_known, tag_of};
@@ -157,7 +158,8 @@ pub async fn gpus(State(state): State<AppState>) -> Json<Value> {
 }
 
 /// `GET /metrics`.
-pub async fn prometheus(State(state): State<AppState>) -> Response {
-    let text = metrics::text(&state, &state.net.all_stats().await);
+pub async fn prometheus(State(state): State<AppState>, refused: Option<Extension<RefusedConnections>>) -> Response {
+    let refused = refused.map(|Extension(refused)| refused).unwrap_or_default();
+    let text = metrics::text(&state, &state.net.all_stats().await, &refused);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

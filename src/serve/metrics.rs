@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::connections::RefusedConnections;
 use super::gpu::{cards, work};
 use super::state::AppState;
 use crate::rtc::NetworkStats;
@@ -10,10 +11,12 @@ use crate::telemetry::{Distribution, Exposition, Footprint};
 
 /// All metrics now, in Prometheus' text format 0.0.4; `peers` holds the network statistics of each session.
 #[must_use]
-pub fn text(state: &AppState, peers: &[NetworkStats]) -> String {
+pub fn text(state: &AppState, peers: &[NetworkStats], refused: &RefusedConnections) -> String {
     let mut page = Exposition::default();
     build(&mut page, state);
     sessions(&mut page, state);
+    let help = "TCP connections refused, by the limit that they exceeded.";
+    page.by(Counter, "visage_connections_refused_total", help, ("reason", refused.by_reason().into_iter()));
     frames(&mut page, state);
     network(&mut page, state, peers);
     listening(&mut page, state);

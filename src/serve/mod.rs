@@ -33,16 +33,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::Router;
 use axum::http::{HeaderValue, Method, header};
 use axum::routing::{MethodRouter, delete, get, patch, post};
+use axum::{Extension, Router};
 use axum_server::{Address, Handle, Server};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use thiserror::Error;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use connections::{Counting, Protocol};
+use connections::{Counting, Protocol, RefusedConnections};
 
 pub use access::Access;
 pub use base_path::BasePath;
@@ -124,14 +124,17 @@ pub async fn serve(
         stop.await;
         ending.graceful_shutdown(Some(DRAIN));
     });
+    let refused = RefusedConnections::default();
+    // For `GET /metrics`.
+    let router = router.layer(Extension(refused.clone()));
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let served = if let Some(Secured(config)) = tls {
         let server = axum_server::from_tcp_rustls(listener.socket, config).map_err(ServeError::Ended)?;
-        let counting = Counting::new(listener.limits, Protocol::Tls);
+        let counting = Counting::new(listener.limits, Protocol::Tls, refused);
         with_timeouts(server.map(|tls| tls.acceptor(counting)), listener.limits).handle(handle).serve(service).await
     } else {
         let server = axum_server::from_tcp(listener.socket).map_err(ServeError::Ended)?;
-        let counting = Counting::new(listener.limits, Protocol::Http);
+        let counting = Counting::new(listener.limits, Protocol::Http, refused);
         with_timeouts(server.acceptor(counting), listener.limits).handle(handle).serve(service).await
     };
     served.map_err(ServeError::Ended)

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
+use tokio::sync::Notify;
 
 /// Where a client is: its address, or its IPv6 network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +44,7 @@ impl<S: Sync> FromRequestParts<S> for Client {
 pub struct PerAddress {
     most: usize,
     held: Arc<Mutex<HashMap<Client, usize>>>,
+    given_back: Arc<Notify>,
 }
 
 /// One of them; given back when dropped.
@@ -50,13 +52,14 @@ pub struct PerAddress {
 pub struct Held {
     client: Client,
     held: Arc<Mutex<HashMap<Client, usize>>>,
+    given_back: Arc<Notify>,
 }
 
 impl PerAddress {
     /// `most` for each client, at least one.
     #[must_use]
     pub fn new(most: usize) -> Self {
-        Self { most: most.max(1), held: Arc::default() }
+        Self { most: most.max(1), held: Arc::default(), given_back: Arc::default() }
     }
 
     /// One more for `client`; `None` if it holds all that it may.
@@ -68,7 +71,19 @@ impl PerAddress {
             return None;
         }
         *count += 1;
-        Some(Held { client, held: Arc::clone(&self.held) })
+        Some(Held { client, held: Arc::clone(&self.held), given_back: Arc::clone(&self.given_back) })
+    }
+
+    /// As [`PerAddress::take`], but waits until `client` gives one back.
+    pub async fn wait(&self, client: Client) -> Held {
+        loop {
+            // Before the look: what is given back after it wakes this future (`Notify::notify_waiters`).
+            let given_back = self.given_back.notified();
+            if let Some(held) = self.take(client) {
+                return held;
+            }
+            given_back.await;
+        }
     }
 }
 
@@ -82,6 +97,7 @@ impl Drop for Held {
                 held.remove(&self.client);
             }
         }
+        self.given_back.notify_waiters();
     }
 }
 
@@ -108,6 +124,18 @@ mod tests {
         drop(held);
         assert!(limit.take(client("192.0.2.1")).is_some());
         assert!(lock(&limit.held).is_empty(), "nothing is kept of clients that hold nothing");
+    }
+
+    #[tokio::test]
+    async fn who_waits_gets_what_its_own_client_gives_back() {
+        let limit = PerAddress::new(1);
+        let (one, other) = (limit.wait(client("192.0.2.1")).await, limit.wait(client("192.0.2.2")).await);
+        let mut next = std::pin::pin!(limit.wait(client("192.0.2.1")));
+        assert!(futures_util::poll!(next.as_mut()).is_pending());
+        drop(other);
+        assert!(futures_util::poll!(next.as_mut()).is_pending());
+        drop(one);
+        assert!(futures_util::poll!(next).is_ready());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::problem::Problem;
 use super::request_metrics::refusal_code;
 use super::state::AppState;
 use super::texts::of_admission;
+use super::unconnected;
 use crate::rtc::{JoinError, Joined, LONGEST_OFFER};
 use crate::session::{
     AdmitError, CommandError, EndReason, SessionCommand, SessionHandle, SessionLifetime, SessionOptions,
@@ -91,14 +92,14 @@ pub async fn join(
         state.ledger().admit();
         return Ok(created(&session, &base));
     };
-    let held = state.unconnected().enter(client, &state.net).await;
+    let held = state.unconnected_sessions().enter(client, &state).await;
     if held.is_none() && state.sessions.refusal().is_none() {
-        return Err(too_many_unconnected());
+        return Err(unconnected::too_many("sessions"));
     }
     let joined = state.net.join(&offer, request).await.map_err(|error| refused(&state, &error))?;
     state.ledger().admit();
     if let Some(held) = held {
-        state.unconnected().keep(&joined.id, client, held, state.wall.now());
+        state.unconnected_sessions().keep((&joined.id, &joined.viewer), (client, held), state.wall.now());
     }
     Ok(welcome(&kind, joined, &base))
 }
@@ -106,14 +107,6 @@ pub async fn join(
 fn refused(state: &AppState, error: &JoinError) -> Problem {
     state.ledger().refuse(error);
     refusal(error)
-}
-
-fn too_many_unconnected() -> Problem {
-    let detail = "this address has opened as many sessions without connecting as it may";
-    let hint = "connect the sessions that were answered, or wait until they are given up after 9 s";
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, detail, hint)
-        .code("too_many_unconnected")
-        .with(header::RETRY_AFTER, "10")
 }
 
 fn welcome(kind: &str, joined: Joined, base: &BasePath) -> Response {
@@ -229,7 +222,8 @@ pub(super) fn refusal(error: &JoinError) -> Problem {
 
 /// The hint for an offer without usable video. VP8 is refused only by a build without it.
 fn video_hint(offered: &str) -> String {
-    let hint = "offer H.264 with profile-level-id=42e01f and packetization-mode=1, as every browser does by default";
+    let hint = "offer H.264 with profile-level-id=42e01f and packetization-mode=1 (frames are larger than a packet, which mode 0 \
+        does not allow), as every browser does by default";
     let has_vp8 = offered.split(", ").any(|codec| codec.eq_ignore_ascii_case("VP8/90000"));
     let other_build = if has_vp8 { "; a server built with `--features vp8` takes this offer as it is" } else { "" };
     format!("{hint}{other_build}")

@@ -19,9 +19,10 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::body;
+use super::per_address::{Client, Held};
 use super::problem::Problem;
 use super::sessions::busy;
 use super::state::AppState;
@@ -48,18 +49,19 @@ const NICENESS: i32 = 10;
 /// Speaks the body instead of what was being spoken.
 pub async fn speak(
     State(state): State<AppState>,
+    client: Client,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let inbox = state.sessions.find(&id).ok_or_else(Problem::no_session)?.inbox.clone();
     let format = format_of(&headers)?;
-    let decoding = state.speech_places().try_acquire_owned().map_err(|_full| too_many())?;
+    let decoding = decoding_place(&state, client)?;
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if length.is_none_or(|length| length > LARGEST_FILE_BYTES as u64) {
         return speak_stream(&inbox, format, body.into_data_stream(), decoding).await;
     }
-    let upload = place(state.upload_places()).await?;
+    let upload = reading_place(&state, client).await?;
     let file = body::read(&headers, body, LARGEST_FILE_BYTES).await?;
     drop(upload);
     let started = start(AudioInput::Seekable(Box::new(Cursor::new(file))), format, &inbox, decoding).await?;
@@ -80,7 +82,7 @@ async fn start(
     input: AudioInput,
     format: Option<PcmFormat>,
     inbox: &Inbox,
-    place: OwnedSemaphorePermit,
+    place: SpeechPlace,
 ) -> Result<Started, Problem> {
     let (sink, source) = speech_queue();
     let progress = sink.progress();
@@ -137,7 +139,7 @@ async fn speak_stream(
     inbox: &Inbox,
     format: Option<PcmFormat>,
     mut body: BodyDataStream,
-    place: OwnedSemaphorePermit,
+    place: SpeechPlace,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let (to, from) = tokio::io::duplex(PIPE_BYTES);
     let has_broken = Arc::<AtomicBool>::default();
@@ -252,10 +254,32 @@ pub(super) fn raw_format(coding: Coding, rate_hz: u32, channels: u32) -> Result<
     Ok(PcmFormat { layout: Layout::new(rate_hz, usize::try_from(channels).unwrap_or(0), None)?, coding })
 }
 
-/// One of a few places, so that files cannot fill the memory.
-async fn place(places: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
-    let waited = tokio::time::timeout(PATIENCE, places.acquire_owned()).await;
-    waited.ok().and_then(Result::ok).ok_or_else(too_many)
+/// A place among the utterances, and one among those of its client. Given back when dropped.
+pub(super) type SpeechPlace = (Held, OwnedSemaphorePermit);
+
+/// One more utterance of `client` that is decoded.
+pub(super) fn decoding_place(state: &AppState, client: Client) -> Result<SpeechPlace, Problem> {
+    let share = state.speeches().take(client).ok_or_else(too_many_of_one)?;
+    Ok((share, state.speech_places().try_acquire_owned().map_err(|_full| too_many())?))
+}
+
+/// One of a few places, so that files cannot fill the memory. Waits for others, of the same client first.
+async fn reading_place(state: &AppState, client: Client) -> Result<SpeechPlace, Problem> {
+    let share = tokio::time::timeout(PATIENCE, state.uploads().wait(client)).await;
+    let share = share.map_err(|_elapsed| too_many_of_one())?;
+    let waited = tokio::time::timeout(PATIENCE, state.upload_places().acquire_owned()).await;
+    Ok((share, waited.ok().and_then(Result::ok).ok_or_else(too_many)?))
+}
+
+fn too_many_of_one() -> Problem {
+    let detail = "this address has as many speech requests open as it may";
+    Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        detail,
+        "end requests that are not needed, or try again in some seconds",
+    )
+    .code("too_many_speeches")
+    .with(header::RETRY_AFTER, "5")
 }
 
 pub(super) fn too_many() -> Problem {

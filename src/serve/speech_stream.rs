@@ -17,8 +17,9 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::per_address::Client;
 use super::problem::Problem;
-use super::speech::{raw_format, too_many};
+use super::speech::{decoding_place, raw_format};
 use super::state::AppState;
 use crate::codec::audio_file::{AudioFileError, BlockPipeline, Coding, Frames, Order, PcmFormat};
 use crate::media::{BLOCK_MS, PcmBlock};
@@ -83,12 +84,13 @@ impl Encoding {
 /// Opens the socket.
 pub async fn speech_stream(
     State(state): State<AppState>,
+    client: Client,
     Path(id): Path<String>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let inbox = state.sessions.find(&id).ok_or_else(Problem::no_session)?.inbox.clone();
     let upgrade = upgrade.map_err(|_refused| no_upgrade())?;
-    let place = state.speech_places().try_acquire_owned().map_err(|_full| too_many())?;
+    let place = decoding_place(&state, client)?;
     let closing = state.closing.clone();
     let upgrade = upgrade.max_message_size(LARGEST_MESSAGE_BYTES).max_frame_size(LARGEST_MESSAGE_BYTES);
     Ok(upgrade.on_upgrade(move |socket| async move {

@@ -52,7 +52,10 @@ struct Inner {
     shared: Shared,
     ledger: RequestMetrics,
     tags: Vec<String>,
-    unconnected: Unconnected,
+    unconnected_sessions: Unconnected,
+    unconnected_viewers: Unconnected,
+    speeches: PerAddress,
+    uploads: PerAddress,
     streams: PerAddress,
     event_places: Arc<Semaphore>,
     upload_places: Arc<Semaphore>,
@@ -71,16 +74,28 @@ const SPEECHES_AT_ONCE: usize = 256;
 pub struct ClientLimits {
     /// Sessions that were answered and have not connected.
     pub unconnected_sessions: usize,
+    /// The same for further viewers of sessions.
+    pub unconnected_viewers: usize,
+    /// Utterances that are decoded: files, streams, WebSockets.
+    pub speeches: usize,
+    /// Audio files that are read.
+    pub uploads: usize,
     /// Event streams.
     pub event_streams: usize,
 }
 
 impl ClientLimits {
-    /// For a server with room for `capacity` sessions: half of everything, and two sessions at least, so that one page
-    /// may reload while its old session is given up.
+    /// For a server with room for `capacity` sessions of `viewers` each: half of everything, and two of each at least, so that
+    /// one page may reload while its old peer is given up.
     #[must_use]
-    pub fn of(capacity: usize) -> Self {
-        Self { unconnected_sessions: (capacity / 2).max(2), event_streams: EVENT_STREAMS / 2 }
+    pub fn of(capacity: usize, viewers: usize) -> Self {
+        Self {
+            unconnected_sessions: (capacity / 2).max(2),
+            unconnected_viewers: (viewers / 2).max(2),
+            speeches: SPEECHES_AT_ONCE / 2,
+            uploads: READ_AT_ONCE / 2,
+            event_streams: EVENT_STREAMS / 2,
+        }
     }
 }
 
@@ -122,7 +137,10 @@ impl AppState {
             shared,
             tags,
             ledger: RequestMetrics::default(),
-            unconnected: Unconnected::new(limits.unconnected_sessions),
+            unconnected_sessions: Unconnected::new(limits.unconnected_sessions),
+            unconnected_viewers: Unconnected::new(limits.unconnected_viewers),
+            speeches: PerAddress::new(limits.speeches),
+            uploads: PerAddress::new(limits.uploads),
             streams: PerAddress::new(limits.event_streams),
             event_places: Arc::new(Semaphore::new(EVENT_STREAMS)),
             upload_places: Arc::new(Semaphore::new(READ_AT_ONCE)),
@@ -142,8 +160,23 @@ impl AppState {
     }
 
     /// Sessions that have not connected.
-    pub(super) fn unconnected(&self) -> &Unconnected {
-        &self.0.unconnected
+    pub(super) fn unconnected_sessions(&self) -> &Unconnected {
+        &self.0.unconnected_sessions
+    }
+
+    /// Further viewers that have not connected.
+    pub(super) fn unconnected_viewers(&self) -> &Unconnected {
+        &self.0.unconnected_viewers
+    }
+
+    /// Utterances of each client.
+    pub(super) fn speeches(&self) -> &PerAddress {
+        &self.0.speeches
+    }
+
+    /// Audio files of each client that are being read.
+    pub(super) fn uploads(&self) -> &PerAddress {
+        &self.0.uploads
     }
 
     /// Event streams of each client.

@@ -13,9 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::body;
+use super::per_address::Client;
 use super::problem::Problem;
 use super::sessions::{JSON, SDP, largest_join_bytes, offer_text, offer_too_long};
 use super::state::AppState;
+use super::unconnected;
 use crate::rtc::{JoinedViewer, LONGEST_OFFER, NetworkStats};
 use crate::session::{SessionHandle, ViewerError, ViewerKey, ViewerRole};
 
@@ -40,6 +42,7 @@ const VIEWER_EXAMPLE: &str = "{\"sdp\": \"v=0...\"} as application/json, or the 
 /// `POST /v1/sessions/{id}/viewers`.
 pub async fn join(
     State(state): State<AppState>,
+    client: Client,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -48,8 +51,22 @@ pub async fn join(
     let kind = body::media_type(&headers);
     let body = body::read(&headers, body, largest_join_bytes(&kind)?).await?;
     let (offer, role) = wanted_viewer(&kind, &body)?;
-    let joined = state.net.join_viewer(&id, &offer, role).await.map_err(|error| super::sessions::refusal(&error))?;
+    let joined = admit(&state, client, &id, (&offer, role)).await?;
     Ok(welcome(&kind, joined))
+}
+
+/// Lets a viewer join whose client has not left too many offers unconnected.
+pub(super) async fn admit(
+    state: &AppState,
+    client: Client,
+    id: &str,
+    (offer, role): (&str, ViewerRole),
+) -> Result<JoinedViewer, Problem> {
+    let held = state.unconnected_viewers().enter(client, state).await;
+    let held = held.ok_or_else(|| unconnected::too_many("viewers"))?;
+    let joined = state.net.join_viewer(id, offer, role).await.map_err(|error| super::sessions::refusal(&error))?;
+    state.unconnected_viewers().keep((id, &joined.id), (client, held), state.wall.now());
+    Ok(joined)
 }
 
 fn wanted_viewer(kind: &str, body: &[u8]) -> Result<(String, ViewerRole), Problem> {

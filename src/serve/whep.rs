@@ -12,10 +12,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::body;
+use super::per_address::Client;
 use super::problem::Problem;
-use super::sessions::{SDP, largest_join_bytes, offer_text, refusal};
+use super::sessions::{SDP, largest_join_bytes, offer_text};
 use super::state::AppState;
-use super::viewers::{dismiss, find_viewer};
+use super::viewers::{admit, dismiss, find_viewer};
 use crate::session::ViewerRole;
 
 /// Fragments of trickle ICE (RFC 8840).
@@ -26,6 +27,7 @@ const LARGEST_FRAGMENT_BYTES: usize = 16 * 1024;
 /// `POST /whep/{session}`: an offer, answered.
 pub async fn join(
     State(state): State<AppState>,
+    client: Client,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -36,8 +38,7 @@ pub async fn join(
         return Err(body::wrong_type(SDP, &kind, "send the offer as application/sdp"));
     }
     let offer = offer_text(&body::read(&headers, body, largest_join_bytes(&kind)?).await?)?;
-    let joined = state.net.join_viewer(&id, &offer, ViewerRole::ReceiveOnly).await;
-    let joined = joined.map_err(|error| refusal(&error))?;
+    let joined = admit(&state, client, &id, (&offer, ViewerRole::ReceiveOnly)).await?;
     let headers = [
         (header::CONTENT_TYPE, SDP.to_owned()),
         // Relative to the request's URL, so that it also holds behind a proxy that strips a prefix.

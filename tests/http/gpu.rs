@@ -32,7 +32,7 @@ impl Pack for OnCard {
     }
 
     fn device_counts(&self) -> Option<DeviceCounts> {
-        Some(DeviceCounts { steps: 400, runs: 120, replays: 119, ..DeviceCounts::default() })
+        Some(DeviceCounts { steps: 400, runs: 120, replays: 119, kernels: 800, ..DeviceCounts::default() })
     }
 
     fn animator(&self, avatar: &str, side_px: u32) -> Result<Box<dyn Animator>, ModelError> {
@@ -126,6 +126,7 @@ async fn a_hot_gpu_reduces_capacity_and_restores_it_when_it_has_cooled() {
         "visage_gpu_capacity 2",
         "visage_gpu_steps_total 400",
         "visage_gpu_replays_total 119",
+        "visage_gpu_kernels_total 800",
         "visage_gpu_loop_stalls_total 0",
         "visage_gpu_changes_total{change=\"lowered\"} 2",
         "visage_sessions_refused_total{reason=\"gpu_hot\"} 2",

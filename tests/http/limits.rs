@@ -33,7 +33,7 @@ async fn status_of(server: &TestServer, line: &'static str, headers: &'static st
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_that_was_rebound_to_this_machine_and_pages_of_other_sites_are_refused() {
-    let server = server_with_limits(2, ClientLimits::of(2));
+    let server = server_with_limits(2, ClientLimits::of(2, 6));
     let own = "host: localhost\r\n";
     for line in ["GET /", "GET /v1/server", "GET /healthz", "GET /metrics", "POST /v1/sessions", "GET /nothing"] {
         assert_eq!(status_of(&server, line, "host: evil.example\r\n").await, 421, "{line}");
@@ -54,7 +54,7 @@ async fn a_name_that_was_rebound_to_this_machine_and_pages_of_other_sites_are_re
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn offers_that_nobody_connects_leave_room_for_other_clients() {
-    let server = server_with_limits(8, ClientLimits::of(8));
+    let server = server_with_limits(8, ClientLimits::of(8, 6));
     let join = |client: &str| {
         let request = server.ask(Method::POST, "/v1/sessions").header("content-type", "application/sdp").body(offer());
         request.header("x-forwarded-for", client.to_owned())
@@ -68,6 +68,74 @@ async fn offers_that_nobody_connects_leave_room_for_other_clients() {
     server.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn viewers_that_never_connect_leave_room_for_other_clients() {
+    let server = server_with_limits(2, ClientLimits::of(2, 6));
+    let body = json!({ "options": { "lifetime": "until_deleted" } });
+    let (_, created) = status(server.ask(Method::POST, "/v1/sessions").json(&body)).await;
+    let id = created["id"].as_str().expect("an id");
+    let paths = [format!("/v1/sessions/{id}/viewers"), format!("/whep/{id}")];
+    let join = |path: &str, client: &str| {
+        let request = server.ask(Method::POST, path).header("content-type", "application/sdp").body(offer());
+        request.header("x-forwarded-for", client.to_owned())
+    };
+    for path in paths.iter().chain([&paths[0]]) {
+        assert_eq!(status(join(path, "192.0.2.1")).await.0, 201);
+    }
+    for path in &paths {
+        let (code, problem) = status(join(path, "192.0.2.1")).await;
+        assert_eq!((code, &problem["code"]), (429, &json!("too_many_unconnected")), "{problem}");
+        assert_eq!(status(join(path, "192.0.2.2")).await.0, 201, "others are let in");
+    }
+    // One that left does not count any more.
+    let (_, stats) = status(server.ask(Method::GET, &format!("/v1/sessions/{id}/stats"))).await;
+    let first = stats["viewers"][0]["id"].as_str().expect("a viewer");
+    server.ask(Method::DELETE, &format!("/whep/{id}/{first}")).send().await.expect("an answer");
+    let retry = async {
+        while status(join(&paths[1], "192.0.2.1")).await.0 != 201 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), retry).await.expect("a place is given back");
+    server.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn speech_requests_of_one_client_leave_some_for_others() {
+    let limits = ClientLimits { speeches: 2, ..ClientLimits::of(2, 6) };
+    let server = server_with_limits(2, limits);
+    let body = json!({ "options": { "lifetime": "until_deleted" } });
+    let (_, created) = status(server.ask(Method::POST, "/v1/sessions").json(&body)).await;
+    let path = format!("{}/speech", created["location"].as_str().expect("a location"));
+    let speak = |client: &'static str| {
+        let request = server.ask(Method::POST, &path).header("content-type", "audio/pcm").body(vec![0; 4800]);
+        status(request.header("x-forwarded-for", client))
+    };
+    let open: Vec<TcpStream> = (0..2)
+        .map(|_| {
+            // A body that never ends.
+            let mut socket = TcpStream::connect(server.address).expect("a connection");
+            let head = "host: localhost\r\nx-forwarded-for: 192.0.2.1\r\ncontent-type: audio/pcm\r\ntransfer-encoding: chunked";
+            write!(socket, "POST {path} HTTP/1.1\r\n{head}\r\n\r\n").expect("sent");
+            socket
+        })
+        .collect();
+    let refused = async {
+        loop {
+            // Until the server has seen both.
+            let (code, problem) = speak("192.0.2.1").await;
+            if code == 429 {
+                return problem;
+            }
+        }
+    };
+    let problem = tokio::time::timeout(Duration::from_secs(10), refused).await.expect("a refusal");
+    assert_eq!(problem["code"], "too_many_speeches", "{problem}");
+    assert_eq!(speak("192.0.2.2").await.0, 202, "others speak");
+    drop(open);
+    server.close().await;
+}
+
 async fn status(request: RequestBuilder) -> (u16, Value) {
     let response = request.send().await.expect("an answer");
     let code = response.status().as_u16();
@@ -77,7 +145,7 @@ async fn status(request: RequestBuilder) -> (u16, Value) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_connects_does_not_count_any_more() {
-    let limits = ClientLimits { unconnected_sessions: 1, ..ClientLimits::of(8) };
+    let limits = ClientLimits { unconnected_sessions: 1, ..ClientLimits::of(8, 6) };
     let server = server_with_limits(8, limits);
     for _ in 0..3 {
         let mut call = Call::join(&server, Value::Null).await;
@@ -90,7 +158,7 @@ async fn a_session_that_connects_does_not_count_any_more() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn event_streams_of_one_client_leave_some_for_others() {
-    let limits = ClientLimits { event_streams: 2, ..ClientLimits::of(2) };
+    let limits = ClientLimits { event_streams: 2, ..ClientLimits::of(2, 6) };
     let server = server_with_limits(2, limits);
     let (_, joined) = status(server.ask(Method::POST, "/v1/sessions").json(&json!({ "sdp": offer() }))).await;
     let place = joined["location"].as_str().expect("a location");
@@ -129,10 +197,14 @@ fn idle(address: SocketAddr, last: u8) -> TcpStream {
 }
 
 /// What is answered to a request for `/healthz` on this connection.
-fn health(mut socket: TcpStream) -> String {
+fn health(socket: TcpStream) -> String {
+    get(socket, "/healthz")
+}
+
+fn get(mut socket: TcpStream, path: &str) -> String {
     let mut answer = String::new();
     // A refused connection may be closed before the request is out.
-    let _ = socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    let _ = write!(socket, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     let _ = socket.read_to_string(&mut answer);
     answer
 }
@@ -221,5 +293,10 @@ fn three_hundred_idle_connections_of_one_client_lock_nobody_out_at_256_open_file
     let idle: Vec<TcpStream> = (0..300).map(|_| dial(address, 1)).collect();
     let answer = health(dial(address, 2));
     assert!(answer.starts_with("HTTP/1.1 200 "), "another client is answered: {answer:?}");
+    let metrics = get(dial(address, 2), "/metrics");
+    let refused = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("visage_connections_refused_total{reason=\"per_client_limit\"} "));
+    assert!(refused.is_some_and(|count| count.parse::<u32>().is_ok_and(|count| count >= 100)), "{refused:?} of 300");
     drop(idle);
 }

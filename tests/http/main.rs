@@ -12,6 +12,7 @@ mod log;
 mod proxy;
 mod schema;
 mod speech;
+mod whep;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -61,7 +62,7 @@ fn portrait() -> Portrait {
 
 /// As many sessions may be unconnected as there are places: tests answer offers that nobody connects.
 fn server_with(pack: Arc<dyn Pack>, places: usize, token: Option<&str>, resolution_px: u32) -> TestServer {
-    let limits = ClientLimits { unconnected_sessions: places, ..ClientLimits::of(places) };
+    let limits = ClientLimits { unconnected_sessions: places, unconnected_viewers: 6, ..ClientLimits::of(places, 6) };
     let config =
         SessionsConfig { max_sessions: places, max_viewers: 6, workers: 1, resolution_px, bitrate_bps: 500_000 };
     start_server(pack, config, token, limits)
@@ -74,6 +75,16 @@ fn server_with_limits(places: usize, limits: ClientLimits) -> TestServer {
 }
 
 fn start_server(pack: Arc<dyn Pack>, config: SessionsConfig, token: Option<&str>, limits: ClientLimits) -> TestServer {
+    start_server_for(pack, config, (token, &[]), limits)
+}
+
+/// A server with a token, which pages of some origins may call.
+fn start_server_for(
+    pack: Arc<dyn Pack>,
+    config: SessionsConfig,
+    (token, origins): (Option<&str>, &[String]),
+    limits: ClientLimits,
+) -> TestServer {
     let places = config.max_sessions;
     let sessions = Sessions::open(config, pack, Wall).expect("sessions");
     let host = "127.0.0.1".parse().expect("an address");
@@ -90,8 +101,8 @@ fn start_server(pack: Arc<dyn Pack>, config: SessionsConfig, token: Option<&str>
         net: net.clone(),
         facts,
         token: token.map(str::to_owned),
-        origins: Vec::new(),
-        access: Access::default(),
+        origins: origins.to_vec(),
+        access: Access::new(&[], origins),
         base_path: BasePath::default(),
         limits,
         assets: &[("index.html", b"<!doctype html>"), ("openapi.json", DOCUMENT)],

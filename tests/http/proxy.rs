@@ -10,10 +10,10 @@ use visage::serve::{self, Access, BasePath};
 
 use super::{offer, server};
 
-const PREFIX: &str = "/site/avatar";
+pub(crate) const PREFIX: &str = "/site/avatar";
 
 /// A proxy that publishes `server` below [`PREFIX`], one request for each connection.
-fn proxy(server: SocketAddr) -> SocketAddr {
+pub(crate) fn proxy(server: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || {

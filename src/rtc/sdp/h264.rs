@@ -18,6 +18,9 @@ pub fn parameter<'a>(fmtp: &[&'a str], name: &str) -> Option<&'a str> {
 
 /// The profile-level-id to answer with, if our stream can be sent: constrained baseline in packetization mode 1.
 ///
+/// Mode 0 allows one NAL unit in each packet and nothing else (RFC 6184, section 6.2). Our NAL units are larger than a packet,
+/// and str0m 0.25 (`packet/h264.rs`) sends STAP-A and FU-A whatever is negotiated; so an offer of mode 0 alone is refused.
+///
 /// The level is ours, but never above the offer's unless `level-asymmetry-allowed=1`: without it the level of the answer
 /// binds both directions (RFC 6184, section 8.2.2).
 #[must_use]
@@ -48,14 +51,15 @@ fn is_constrained_baseline(profile: u32, constraints: u32) -> bool {
     constraints & bits == bits && constraints.trailing_zeros() >= 4
 }
 
-/// What an offer's H.264 has, for an error.
+/// What an offer's H.264 has, for an error. A missing packetization-mode means 0 (RFC 6184, section 8.1).
 #[must_use]
 pub fn describe(name: &str, fmtp: &[&str]) -> String {
     let with = |key: &str| match parameter(fmtp, key) {
         Some(value) => format!("{key}={}", value.chars().take(8).collect::<String>()),
         None => format!("no {key}"),
     };
-    format!("{name} with {} and {}", with("profile-level-id"), with("packetization-mode"))
+    let mode = if parameter(fmtp, "packetization-mode").is_none() { ", which means 0" } else { "" };
+    format!("{name} with {} and {}{mode}", with("profile-level-id"), with("packetization-mode"))
 }
 
 #[cfg(test)]
@@ -96,7 +100,7 @@ mod tests {
     fn an_error_names_the_profile_and_the_mode() {
         assert_eq!(
             describe("H264/90000", &["profile-level-id=640c1f"]),
-            "H264/90000 with profile-level-id=640c1f and no packetization-mode"
+            "H264/90000 with profile-level-id=640c1f and no packetization-mode, which means 0"
         );
     }
 }

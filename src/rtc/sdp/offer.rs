@@ -8,7 +8,7 @@ use super::super::JoinError;
 use super::answer::{AnswerLayout, AnswerSection};
 #[cfg(feature = "vp8")]
 use super::choice::choose_vp8;
-use super::choice::{Accepted, Choice, choose_h264, formats, offered};
+use super::choice::{Accepted, Choice, Format, choose_h264, formats, offered};
 use super::description::{Description, Direction, Media};
 use super::normalized;
 use super::transport::Transport;
@@ -25,6 +25,8 @@ const RTP_PROFILES: [&str; 8] = [
     "RTP/AVPF",
     "RTP/AVP",
 ];
+/// Opus as an answer writes it.
+const OPUS: &str = "opus/48000/2";
 /// The longest identification that str0m keeps whole, in bytes.
 const LONGEST_MID: usize = 16;
 
@@ -191,9 +193,11 @@ impl<'d, 'a> Sections<'d, 'a> {
         }
     }
 
-    /// RFC 7587, section 7: Opus is always `opus/48000/2`.
+    /// RFC 7587, section 7: Opus is always `opus/48000/2`, and the answer says so. An offer that leaves out the number of
+    /// channels can mean nothing else, for every decoder of Opus takes mono and stereo: GStreamer's `whepsrc` writes it so.
     fn choose_opus(&self, index: usize, media: &Media<'a>) -> Option<Choice<'a>> {
-        let format = formats(media).into_iter().find(|format| format.is("opus/48000/2"))?;
+        let format = formats(media).into_iter().find(|format| format.is(OPUS) || format.is("opus/48000"))?;
+        let format = Format { encoding: OPUS, ..format };
         let fmtp = format.fmtp.join(";");
         Some(Choice { index, direction: self.audio_direction(media), format, fmtp, rtx: None })
     }

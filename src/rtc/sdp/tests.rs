@@ -107,10 +107,13 @@ fn the_first_video_section_that_can_be_sent_is_used_and_the_others_are_rejected(
 }
 
 #[test]
-fn opus_has_two_channels_or_there_is_no_call() {
-    let mono = refusal(&offer().replace("opus/48000/2", "opus/48000"));
-    assert!(mono.contains("wanted opus/48000/2") && mono.contains("found: opus/48000"), "{mono}");
-    assert!(answer(&offer().replace("opus/48000/2", "OPUS/48000/2")).is_ok());
+fn opus_has_two_channels_in_every_answer_or_there_is_no_call() {
+    for name in ["opus/48000", "OPUS/48000", "OPUS/48000/2"] {
+        let answer = answer(&offer().replace("opus/48000/2", name)).expect(name);
+        assert!(answer.contains("a=rtpmap:111 opus/48000/2\r\n") && !is_rejected(&sections(&answer)[0]), "{answer}");
+    }
+    let mono = refusal(&offer().replace("opus/48000/2", "opus/48000/1"));
+    assert!(mono.contains("wanted opus/48000/2") && mono.contains("found: opus/48000/1"), "{mono}");
     let pcmu = refusal(&offer().replace("opus/48000/2", "PCMU/8000"));
     assert!(pcmu.ends_with("found: PCMU/8000"), "{pcmu}");
     let inactive = offer().replace("opus/48000/2", "PCMU/8000").replace("a=sendrecv", "a=inactive");
@@ -147,10 +150,45 @@ fn an_answer_never_has_a_higher_level_than_the_offer_unless_it_allows_that() {
     assert_eq!(level(&offer().replace("42e01f", "42e034").replace("level-asymmetry-allowed=1;", "")), "42e01f");
 }
 
+/// As `whepsrc` of gst-plugin-webrtchttp 0.15.4 writes it on GStreamer 1.22, with these parts of its `video-caps` in `a=fmtp`.
+/// Its first section has no `a=fmtp`, its second one port 0 (bundle-only) and bare payload types.
+fn gstreamer(fmtp: &str) -> String {
+    let candidates = "a=candidate:1 1 UDP 2015363327 192.0.2.2 55820 typ host\r\n\
+        a=candidate:2 1 TCP 1015021823 192.0.2.2 9 typ host tcptype active\r\n";
+    let section = |kind: &str, mid: &str| {
+        format!("{kind}{TRANSPORT}a=rtcp-mux\r\na=rtcp-rsize\r\na=recvonly\r\na=mid:{mid}\r\na=rtcp-mux-only\r\n")
+    };
+    let audio = "m=audio 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=rtpmap:96 OPUS/48000\r\n\
+        a=rtcp-fb:96 transport-cc\r\n";
+    let video = format!(
+        "m=video 0 UDP/TLS/RTP/SAVPF 101 103\r\nc=IN IP4 0.0.0.0\r\na=bundle-only\r\na=rtpmap:101 VP9/90000\r\n\
+        a=rtpmap:103 H264/90000\r\na=rtcp-fb:103 nack pli\r\na=rtcp-fb:103 ccm fir\r\n{fmtp}"
+    );
+    let [audio, video] = [section(audio, "audio0"), section(&video, "video1")];
+    format!("{HEAD}a=ice-options:trickle\r\na=group:BUNDLE audio0 video1\r\n{audio}{candidates}{video}")
+}
+
+#[test]
+fn an_offer_of_gstreamer_is_answered_if_it_has_packetization_mode_1() {
+    let answer = answer(&gstreamer("a=fmtp:103 packetization-mode=1;profile-level-id=42e01f\r\n")).expect("an answer");
+    assert!(
+        answer.contains("a=rtpmap:96 opus/48000/2\r\n") && answer.contains("a=rtpmap:103 H264/90000\r\n"),
+        "{answer}"
+    );
+    assert!(
+        sections(&answer).iter().all(|section| !is_rejected(section) && section.contains(&"a=sendonly")),
+        "{answer}"
+    );
+    let none = refusal(&gstreamer(""));
+    assert!(none.contains("H264/90000 with no profile-level-id and no packetization-mode, which means 0"), "{none}");
+}
+
 #[test]
 fn unusable_video_is_refused_with_its_profile_and_mode() {
     let mode = refusal(&offer().replace("packetization-mode=1", "packetization-mode=0"));
     assert!(mode.contains("H264/90000 with profile-level-id=42e01f and packetization-mode=0"), "{mode}");
+    let none = refusal(&offer().replace("packetization-mode=1;", ""));
+    assert!(none.contains("profile-level-id=42e01f and no packetization-mode, which means 0"), "{none}");
     let high = refusal(&offer().replace("42e01f", "640c1f"));
     assert!(high.contains("profile-level-id=640c1f") && !high.contains("rtx"), "{high}");
     assert!(matches!(answer(&offer().replace("H264", "VP9")), Err(JoinError::NoUsableVideo { .. })));
