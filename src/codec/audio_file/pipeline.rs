@@ -17,8 +17,9 @@ use crate::time::OPUS_HZ;
 const RATES_HZ: std::ops::RangeInclusive<u32> = 8_000..=192_000;
 /// The most channels.
 const MOST_CHANNELS: usize = 8;
-/// Steps of the resampler in a second: 20 ms each. Longer ones would delay the first block of a stream.
-const STEPS_PER_SECOND: u32 = 50;
+/// Steps of the resampler in a second: 6.7 ms each, which is a whole number of its blocks at all usual rates. The resampler
+/// delays sound by half a step, and with it the first block of a stream.
+const STEPS_PER_SECOND: u32 = 150;
 
 /// What the samples of a sound mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +107,12 @@ impl BlockPipeline {
             None => self.blocks.push(&self.mono),
         }
         Ok(())
+    }
+
+    /// Completes the first block with silence in front of the sound, if at least half of it is there. The filters hold back
+    /// up to 7.5 ms, so that a block of 20 ms of sound would otherwise be complete only with the next 20 ms.
+    pub fn complete_first_block(&mut self) {
+        self.blocks.complete_first();
     }
 
     /// No more frames come: what is still inside can be taken as blocks, the last one filled up with silence.
@@ -216,6 +223,7 @@ struct Aligner {
     delay: usize,
     downsampler: Downsampler,
     samples: u64,
+    has_given: bool,
 }
 
 impl Default for Aligner {
@@ -227,6 +235,7 @@ impl Default for Aligner {
             delay: DOWNSAMPLER_DELAY_SAMPLES,
             downsampler: Downsampler::new(),
             samples: 0,
+            has_given: false,
         }
     }
 }
@@ -259,7 +268,20 @@ impl Aligner {
         block.playback_48k.iter_mut().zip(self.voice.drain(..BLOCK_OPUS_SAMPLES)).for_each(|(to, sample)| *to = sample);
         block.speech_16k.iter_mut().zip(self.line.drain(..BLOCK_SPEECH_SAMPLES)).for_each(|(to, sample)| *to = sample);
         self.downsampled -= BLOCK_OPUS_SAMPLES;
+        self.has_given = true;
         Some(block)
+    }
+
+    /// Puts as much silence in front of both rates as the first block lacks.
+    fn complete_first(&mut self) {
+        if self.has_given || self.voice.len() < BLOCK_OPUS_SAMPLES / 2 {
+            return;
+        }
+        let missing_voice = BLOCK_OPUS_SAMPLES.saturating_sub(self.voice.len()).div_ceil(3);
+        let missing = BLOCK_SPEECH_SAMPLES.saturating_sub(self.line.len()).max(missing_voice);
+        (0..missing).for_each(|_| self.line.push_front(0.0));
+        (0..3 * missing).for_each(|_| self.voice.push_front(0.0));
+        self.downsampled += 3 * missing;
     }
 
     /// Fills the last block up with silence, and the downsampler behind it; the rest stays inside.
