@@ -17,7 +17,7 @@ ENV VISAGE_HOST=0.0.0.0 VISAGE_DATA_DIR=/data
 VOLUME /data
 EXPOSE 8010/tcp 8010/udp
 # Asks the running server for its state; reads VISAGE_TOKEN as the server does.
-HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["visage", "top", "--url", "http://127.0.0.1:8010", "--json"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["sh", "-c", "exec visage top --url http://127.0.0.1:${VISAGE_PORT:-8010} --json"]
 # SIGTERM ends all sessions in order.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["visage"]

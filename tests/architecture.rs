@@ -49,7 +49,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("strsim", &["cli"]),
     ("crossbeam_queue", &["session"]),
     ("fastrand", &["bench", "doctor", "model"]),
-    ("futures_util", &["rtc", "serve"]),
+    ("futures_util", &["bench", "rtc", "serve"]),
     ("hdrhistogram", &["telemetry"]),
     // HTTP/1 alone with upgrades: axum-server offers one or the other.
     ("hyper_util", &["serve"]),
@@ -79,6 +79,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("subtle", &["serve"]),
     ("symphonia", &["codec"]),
     ("tokio", &["session", "rtc", "serve", "render", "bench", "doctor", "cli"]),
+    ("tokio_tungstenite", &["bench"]),
     ("toml", &["doctor"]),
     ("tower", &["serve"]),
     ("tower_http", &["serve"]),

@@ -26,10 +26,10 @@ pub struct ApiClient {
     http: reqwest::Client,
 }
 
-/// Answer to `POST /v1/sessions`.
+/// Answer to `POST /v1/sessions` and `POST /v1/sessions/{id}/viewers`.
 #[derive(Debug, Deserialize)]
-pub struct CreatedSession {
-    /// Session ID.
+pub struct JoinAnswer {
+    /// ID of the session or of the viewer.
     pub id: String,
     /// SDP answer.
     pub sdp: String,
@@ -77,7 +77,7 @@ impl ApiClient {
     ///
     /// # Errors
     /// If the server does not answer or refuses.
-    pub async fn create_session(&self, offer: &str, avatar: Option<&str>) -> Result<CreatedSession, ApiError> {
+    pub async fn create_session(&self, offer: &str, avatar: Option<&str>) -> Result<JoinAnswer, ApiError> {
         let mut body = json!({ "sdp": offer });
         if let Some(avatar) = avatar {
             body["avatar"] = json!(avatar);
@@ -91,6 +91,40 @@ impl ApiClient {
     /// If the server does not answer or refuses.
     pub async fn end_session(&self, id: &str) -> Result<(), ApiError> {
         self.send(self.http.delete(self.url(&format!("/v1/sessions/{id}")))).await.map(drop)
+    }
+
+    /// `POST /v1/sessions/{id}/viewers`: watches a session without a microphone.
+    ///
+    /// # Errors
+    /// If the server does not answer or refuses.
+    pub async fn add_viewer(&self, session: &str, offer: &str) -> Result<JoinAnswer, ApiError> {
+        let request = self.post(&format!("/v1/sessions/{session}/viewers"));
+        self.send(request.json(&json!({ "sdp": offer }))).await?.json().await.map_err(unreachable)
+    }
+
+    /// `DELETE /v1/sessions/{id}/viewers/{viewer}`: ends the connection of a viewer.
+    ///
+    /// # Errors
+    /// If the server does not answer or refuses.
+    pub async fn remove_viewer(&self, session: &str, viewer: &str) -> Result<(), ApiError> {
+        let path = format!("/v1/sessions/{session}/viewers/{viewer}");
+        self.send(self.http.delete(self.url(&path))).await.map(drop)
+    }
+
+    /// URL of the WebSocket `GET /v1/sessions/{id}/speech/stream`, with the token if there is one.
+    ///
+    /// # Errors
+    /// If the server's URL is none of HTTP.
+    pub fn speech_stream_url(&self, session: &str) -> Result<String, ApiError> {
+        let http = self.url(&format!("/v1/sessions/{session}/speech/stream"));
+        let no_url = || ApiError::Unreachable { found: format!("wanted a URL of HTTP, found {:?}", self.base_url) };
+        let mut url = reqwest::Url::parse(&http).map_err(|_invalid| no_url())?;
+        let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
+        url.set_scheme(scheme).map_err(|()| no_url())?;
+        if let Some(token) = &self.token {
+            url.query_pairs_mut().append_pair("token", token);
+        }
+        Ok(url.into())
     }
 
     /// `POST /v1/sessions/{id}/speech`: speaks a WAV file.
@@ -195,6 +229,19 @@ fn source_address(destination: SocketAddr) -> std::io::Result<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_url_of_a_speech_stream_has_the_token_and_the_path_of_a_proxy() {
+        let url = |base: &str, token: Option<&str>| {
+            let client = ApiClient::new(base, token.map(str::to_owned)).expect("a client");
+            client.speech_stream_url("a1").expect("a URL")
+        };
+        assert_eq!(url("http://[::1]:8010/", None), "ws://[::1]:8010/v1/sessions/a1/speech/stream");
+        let behind_a_proxy = "wss://site.example/avatar/v1/sessions/a1/speech/stream?token=a%26b";
+        assert_eq!(url("https://site.example/avatar", Some("a&b")), behind_a_proxy);
+        let nonsense = ApiClient::new("nonsense", None).expect("a client").speech_stream_url("a1");
+        assert!(matches!(nonsense, Err(ApiError::Unreachable { .. })), "{nonsense:?}");
+    }
 
     #[test]
     fn the_local_address_has_the_family_of_the_server_and_the_port_is_optional() {

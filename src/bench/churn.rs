@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::BenchError;
-use super::client::{Client, ClientPlan, Speech, VideoPayload};
+use super::client::{Client, ClientPlan, Payloads, Speech};
 use super::plan::{BenchPlan, Progress};
 use super::report::Churn;
 use super::server::Server;
@@ -16,9 +16,9 @@ use crate::telemetry::Footprint;
 use crate::time::Wall;
 
 /// Concurrent sessions.
-const CONCURRENT_CALLS: usize = 4;
+const CONCURRENT_SESSIONS: usize = 4;
 /// Session capacity that a server needs for them: as many again may still be closing.
-pub const CAPACITY: usize = 2 * CONCURRENT_CALLS;
+pub const CAPACITY: usize = 2 * CONCURRENT_SESSIONS;
 /// Sessions before the first memory reading: they fill caches and the allocator's free lists.
 const WARM_UP: usize = 16;
 /// Polls for the first frame, one every 20 ms: five seconds.
@@ -76,7 +76,7 @@ async fn run_sessions(
     let mut running = JoinSet::new();
     let mut results = Vec::with_capacity(sessions);
     for number in 0..sessions {
-        if running.len() == CONCURRENT_CALLS {
+        if running.len() == CONCURRENT_SESSIONS {
             results.extend(running.join_next().await.and_then(Result::ok));
             progress(Progress::Step { done: results.len(), of: sessions });
         }
@@ -95,8 +95,8 @@ async fn run_session(
     number: usize,
 ) -> Result<f64, BenchError> {
     let epoch = Wall.now();
-    let plan = ClientPlan { number, video: VideoPayload::Count, speech: Speech::Loop, epoch };
-    let client = Client::connect(&server, speech, plan, avatar.as_deref()).await?;
+    let client_plan = ClientPlan { number, payloads: Payloads::Audio, speech: Speech::Loop, epoch };
+    let client = Client::connect(&server, speech, client_plan, avatar.as_deref()).await?;
     let connection_time = Wall.now().saturating_duration_since(epoch);
     let has_frame = wait_for_frame(&client).await;
     tokio::time::sleep(SESSION_TIME).await;

@@ -25,8 +25,8 @@ fn read(path: &Path) -> Result<BenchReport, BenchError> {
 ///
 /// ```text
 ///   milliseconds                 p50 before > after   p95 before > after       p95
-///   voice to frame                      90.0 > 88.0        100.0 > 110.0    +10.0%
-///     draw                                2.0 > 1.5            3.1 > 2.2    -29.0%
+///   audio to frame                      90.0 > 88.0        100.0 > 110.0    +10.0%
+///     render                                2.0 > 1.5            3.1 > 2.2    -29.0%
 ///
 ///   late or dropped 0 of 500 > 3 of 500; freezes 0 > 0
 ///   ! different machines
@@ -48,17 +48,20 @@ fn comparison_table(before: &BenchReport, after: &BenchReport) -> String {
 /// Names and percentiles of the metrics in both results; stages only if both have them.
 fn rows<'a>(before: &'a BenchReport, after: &'a BenchReport) -> Vec<(String, &'a Percentiles, &'a Percentiles)> {
     let mut rows = vec![
-        ("voice to frame".to_owned(), &before.voice_to_frame_ms, &after.voice_to_frame_ms),
-        ("server's own share".to_owned(), &before.server_share_ms, &after.server_share_ms),
+        ("audio to frame".to_owned(), &before.audio_to_frame_ms, &after.audio_to_frame_ms),
+        ("processing".to_owned(), &before.processing_ms, &after.processing_ms),
     ];
-    for (indent, before, after) in [("  ", &before.stages, &after.stages), ("    ", &before.gpu, &after.gpu)] {
+    for (indent, before, after) in
+        [("  ", &before.video_stages, &after.video_stages), ("    ", &before.gpu, &after.gpu)]
+    {
         rows.extend(before.iter().filter_map(|(name, spans)| {
             let label = format!("{indent}{}", name.trim_end_matches("_ms").replace('_', " "));
             Some((label, spans, after.get(name)?))
         }));
     }
     rows.push(("lateness".to_owned(), &before.lateness_ms, &after.lateness_ms));
-    rows.push(("stop".to_owned(), &before.stop_ms, &after.stop_ms));
+    rows.push(("streamed speech to audio".to_owned(), &before.speech_to_audio_ms, &after.speech_to_audio_ms));
+    rows.push(("interruption".to_owned(), &before.interruption_ms, &after.interruption_ms));
     rows
 }
 
@@ -102,15 +105,17 @@ mod tests {
     #[test]
     fn a_change_is_shown_and_a_different_machine_is_a_warning() {
         let mut before = BenchReport { sessions: 1, ..BenchReport::default() };
-        before.voice_to_frame_ms = Percentiles { n: 9, p50: 90.0, p95: 100.0, ..Percentiles::default() };
-        before.stages.insert("draw_ms".into(), Percentiles { n: 9, p50: 2.0, p95: 3.0, ..Percentiles::default() });
+        before.audio_to_frame_ms = Percentiles { n: 9, p50: 90.0, p95: 100.0, ..Percentiles::default() };
+        before
+            .video_stages
+            .insert("render_ms".into(), Percentiles { n: 9, p50: 2.0, p95: 3.0, ..Percentiles::default() });
         let mut after = before.clone();
-        after.voice_to_frame_ms.p95 = 110.0;
+        after.audio_to_frame_ms.p95 = 110.0;
         after.machine.cores = 64;
         let table = comparison_table(&before, &after);
-        for part in ["100.0 > 110.0", "+10.0%", "    draw  ", "! different machines"] {
+        for part in ["100.0 > 110.0", "+10.0%", "    render  ", "! different machines"] {
             assert!(table.contains(part), "{part}: {table}");
         }
-        assert!(!table.contains("stop"), "not measured: {table}");
+        assert!(!table.contains("interruption"), "not measured: {table}");
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::BenchError;
-use super::client::{Client, ClientPlan, Speech, VideoPayload};
+use super::calls::{check, hold};
+use super::client::{Client, ClientPlan, Payloads, Speech};
 use super::mouth_tracker::{LumaFrame, decode_frames, distance, median_frame, mouth_cells};
 use super::plan::BenchPlan;
 use super::recording::{Recording, TimeExtender};
@@ -20,12 +21,15 @@ const SILENT_PACKETS: usize = 4;
 /// Lag of the lips in milliseconds of media time, one value per burst.
 ///
 /// # Errors
-/// If the server refuses or the call does not connect.
+/// If the server refuses, the call does not connect, or the server ends it.
 pub async fn measure(server: &Server, speech: &Arc<SpeechLoop>, plan: &BenchPlan) -> Result<Vec<f64>, BenchError> {
     let epoch = Wall.now();
-    let client_plan = ClientPlan { number: 0, video: VideoPayload::Keep, speech: Speech::Loop, epoch };
+    let client_plan = ClientPlan { number: 0, payloads: Payloads::VideoAndAudio, speech: Speech::Loop, epoch };
     let client = Client::connect(server, Arc::clone(speech), client_plan, plan.avatar.as_deref()).await?;
-    tokio::time::sleep(plan.warm_up + plan.measured).await;
+    let clients = [client];
+    hold(server, &clients, plan.warm_up + plan.measured).await?;
+    check(server, &clients).await?;
+    let [client] = clients;
     let recording = client.close(server).await;
     let frames = decode_frames(&recording).map_err(|e| BenchError::VideoDecoder { found: e.to_string() })?;
     let onsets = onsets(&recording, plan.warm_up)?;

@@ -30,6 +30,12 @@ pub struct FrameTally {
 }
 
 impl FrameTally {
+    /// Share of the due frames that were on time; 0 if none was due.
+    #[must_use]
+    pub fn on_time_ratio(self) -> f64 {
+        self.on_time as f64 / self.due.max(1) as f64
+    }
+
     /// Adds the counts of another client.
     pub fn add(&mut self, other: Self) {
         self.due += other.due;
@@ -58,7 +64,7 @@ pub struct ClientMetrics {
     /// Duration of each freeze in milliseconds.
     pub freezes: Vec<f64>,
     /// For each frame, from sending the audio packet that holds its instant to receiving its last packet, in milliseconds.
-    pub voice_to_frame: Vec<f64>,
+    pub audio_to_frame: Vec<f64>,
     /// For each frame, its arrival minus the arrival of the audio of the same instant, in milliseconds.
     pub av_offset: Vec<f64>,
     /// Difference between the sender reports and the common time base of both streams, in milliseconds; `None` without both.
@@ -84,8 +90,7 @@ pub struct ClientMetrics {
 pub fn analyze(recording: &Recording, speech: &SpeechLoop, window: Window) -> Result<ClientMetrics, opus::Error> {
     let audio = ReturnedAudio::decode(recording)?;
     let (map, markers) = audio.delay_map(recording, speech, window);
-    let all: Vec<Frame> =
-        frames(&recording.video).into_iter().filter(|f| f.arrived >= window.from && f.arrived < window.to).collect();
+    let all = frames_in(recording, window);
     let skew = recording.audio_report.zip(recording.video_report).map(|(audio, video)| report_skew_ms(audio, video));
     let aligned = Alignment { recording, audio: &audio, map: &map, codec_delay: speech.codec_delay };
     let lateness = lateness(&all);
@@ -94,7 +99,7 @@ pub fn analyze(recording: &Recording, speech: &SpeechLoop, window: Window) -> Re
     Ok(ClientMetrics {
         frames: tally(&all, &lateness, window),
         freezes: freezes(&arrivals, window),
-        voice_to_frame: all.iter().filter_map(|frame| aligned.voice_to_frame_ms(frame)).collect(),
+        audio_to_frame: all.iter().filter_map(|frame| aligned.audio_to_frame_ms(frame)).collect(),
         av_offset: all.iter().filter_map(|frame| aligned.av_offset_ms(frame)).collect(),
         report_skew_ms: skew,
         audio_jitter_ms: jitter_ms(audio.packets.iter().map(|(at, arrived)| (*at as f64 / 48.0, *arrived))),
@@ -105,6 +110,19 @@ pub fn analyze(recording: &Recording, speech: &SpeechLoop, window: Window) -> Re
         send_lateness: send_lateness(recording, window),
         lateness,
     })
+}
+
+/// Counts and lateness of the frames that a viewer received over `window`.
+#[must_use]
+pub fn analyze_viewer(recording: &Recording, window: Window) -> (FrameTally, Vec<f64>) {
+    let all = frames_in(recording, window);
+    let lateness = lateness(&all);
+    (tally(&all, &lateness, window), lateness)
+}
+
+fn frames_in(recording: &Recording, window: Window) -> Vec<Frame> {
+    let is_inside = |frame: &Frame| frame.arrived >= window.from && frame.arrived < window.to;
+    frames(&recording.video).into_iter().filter(is_inside).collect()
 }
 
 fn send_lateness(recording: &Recording, window: Window) -> Histogram {
@@ -193,7 +211,7 @@ impl Alignment<'_> {
         Some(ms_between(self.audio.arrival_of(Self::audio_sample(frame))?, frame.arrived))
     }
 
-    fn voice_to_frame_ms(&self, frame: &Frame) -> Option<f64> {
+    fn audio_to_frame_ms(&self, frame: &Frame) -> Option<f64> {
         // Each encoder delays the sound by its look-ahead: the returned audio sounds one codec delay after its RTP timestamp, and
         // a sample of the client's speech is in the packet one codec delay later.
         let original = self.map.sent_of(Self::audio_sample(frame) + self.codec_delay)?;

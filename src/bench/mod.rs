@@ -4,10 +4,14 @@
 //! the `webrtc` crates directly instead of `codec` and `rtc`: the measuring code shares nothing with the measured code. The
 //! module is behind the cargo feature `bench`, because only it needs those crates.
 
+mod calls;
 mod churn;
 mod client;
 mod compare;
+mod connection;
 mod interference;
+mod interruption;
+mod levels;
 mod lips;
 mod marker;
 mod measure;
@@ -15,13 +19,18 @@ mod mouth_tracker;
 mod plan;
 mod procfs;
 mod ramp;
+mod recorder;
 mod recording;
 mod report;
 mod run;
 mod server;
 mod signed_percentiles;
 mod speech_loop;
-mod stop;
+mod summary;
+mod table;
+mod usage;
+mod utterance;
+mod viewers;
 
 use std::sync::Arc;
 
@@ -35,6 +44,7 @@ pub use procfs::Machine;
 pub use report::{BenchReport, Churn, Cost, MarkerCount, NetworkMetrics, RampStep};
 pub use server::{Server, Target};
 pub use signed_percentiles::SignedPercentiles;
+pub use viewers::ViewersReport;
 
 use crate::api_client::ApiError;
 use interference::Interference;
@@ -50,18 +60,38 @@ pub async fn run(plan: BenchPlan, progress: &mut (dyn FnMut(Progress) + Send)) -
     let timer = interference::idle_timer().await;
     let server = Arc::new(Server::open(&plan.target).await?);
     let mut report = measure_kind(&server, &speech, &plan, progress).await?;
-    if plan.interruptions > 0 {
-        let latencies = stop::measure(&server, &speech, &plan, progress).await?;
-        report.stop_audio_ms = unsigned(latencies.audio.iter().copied().flatten());
-        report.stop_video_ms = unsigned(latencies.video.iter().copied().flatten());
-        report.stop_ms = unsigned(latencies.later());
-    }
+    add_speech_latencies(&mut report, &server, &speech, &plan, progress).await?;
     if plan.kind == BenchKind::Lips {
         progress(Progress::Started { phase: "lip motion".into(), duration: plan.warm_up + plan.measured });
         report.lip_lag_ms = Some(signed(lips::measure(&server, &speech, &plan).await?));
     }
     report.warnings.extend(Interference { timer_p95_ms: timer.p95, ..Interference::default() }.warnings());
     Ok(report)
+}
+
+/// Adds the interruptions and the streamed utterances of the plan.
+async fn add_speech_latencies(
+    report: &mut BenchReport,
+    server: &Server,
+    speech: &Arc<SpeechLoop>,
+    plan: &BenchPlan,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<(), BenchError> {
+    if plan.interruptions > 0 {
+        let latencies = interruption::measure(server, speech, plan, progress).await?;
+        report.interruption_audio_ms = unsigned(latencies.audio.iter().copied().flatten());
+        report.interruption_video_ms = unsigned(latencies.video.iter().copied().flatten());
+        report.interruption_ms = unsigned(latencies.later());
+    }
+    if plan.utterances > 0 {
+        let latencies = utterance::measure(server, speech, plan, progress).await?;
+        report.speech_to_audio_ms = unsigned(latencies.into_iter().flatten());
+        if report.speech_to_audio_ms.n < plan.utterances as u64 {
+            let heard = report.speech_to_audio_ms.n;
+            report.warnings.push(format!("only {heard} of {} utterances were heard", plan.utterances));
+        }
+    }
+    Ok(())
 }
 
 async fn measure_kind(
@@ -76,6 +106,7 @@ async fn measure_kind(
     }
     match plan.kind {
         BenchKind::Latency | BenchKind::Lips => run::measure_latency(server, speech, plan, plan.sessions).await,
+        BenchKind::Viewers(viewers) => viewers::measure(server, speech, plan, viewers, progress).await,
         BenchKind::Ramp => ramp::measure(server, speech, plan, progress).await,
         BenchKind::Churn(sessions) => {
             let churn = Some(churn::measure(server, speech, plan, sessions, progress).await?);
@@ -104,13 +135,25 @@ pub enum BenchError {
         /// Cause.
         found: String,
     },
-    /// The server ended sessions during the measurement.
-    #[error("the server ended {ended} of {sessions} sessions during the measurement")]
-    SessionsEnded {
-        /// Sessions that ended.
+    /// Calls ended during the measurement.
+    #[error("{ended} of {calls} calls ended during the measurement")]
+    CallsEnded {
+        /// Calls that ended.
         ended: usize,
-        /// All sessions.
-        sessions: usize,
+        /// All calls.
+        calls: usize,
+    },
+    /// The server stopped answering during the measurement.
+    #[error("the server ended during the measurement: {found}")]
+    ServerEnded {
+        /// Cause.
+        found: String,
+    },
+    /// Streamed speech was not spoken.
+    #[error("the speech stream failed: {found}")]
+    SpeechStream {
+        /// Cause.
+        found: String,
     },
     /// Speech could not be encoded or decoded.
     #[error("cannot encode or decode Opus: {0}")]

@@ -19,6 +19,8 @@ pub struct BenchPlan {
     pub avatar: Option<String>,
     /// Number of interruptions to measure; 0: none.
     pub interruptions: usize,
+    /// Number of streamed utterances to measure; 0: none.
+    pub utterances: usize,
     /// Kind of measurement.
     pub kind: BenchKind,
 }
@@ -30,6 +32,8 @@ pub enum BenchKind {
     Latency,
     /// The same, and the lag of the lips in decoded video.
     Lips,
+    /// One session with this many viewers besides its creator.
+    Viewers(usize),
     /// A growing number of sessions, until frames are late.
     Ramp,
     /// This many sessions that start and end; leaks are measured.

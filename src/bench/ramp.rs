@@ -28,7 +28,7 @@ pub async fn measure(
 ) -> Result<BenchReport, BenchError> {
     progress(Progress::measuring(1, plan));
     let mut best = measure_latency(server, speech, plan, 1).await?;
-    let ramp = Ramp { server, speech, plan, baseline_ms: best.voice_to_frame_ms.p95 };
+    let ramp = Ramp { server, speech, plan, baseline_ms: best.audio_to_frame_ms.p95 };
     let mut steps = vec![evaluate(&best, ramp.baseline_ms)];
     for sessions in STEPS.into_iter().skip(1).take_while(|sessions| *sessions <= plan.sessions) {
         let (step, report) = ramp.run_step(sessions, progress).await;
@@ -84,8 +84,8 @@ fn failed_step(sessions: usize, error: &BenchError) -> RampStep {
 /// A step passes if the 95th percentile of lateness is below a frame interval, 99 % of the frames are on time, and the latency has
 /// grown by less than a frame interval since the first step (a growing latency hides late frames).
 fn evaluate(report: &BenchReport, baseline_ms: f64) -> RampStep {
-    let on_time_ratio = report.frames.on_time as f64 / report.frames.due.max(1) as f64;
-    let (lateness, latency) = (report.lateness_ms.p95, report.voice_to_frame_ms.p95);
+    let on_time_ratio = report.frames.on_time_ratio();
+    let (lateness, latency) = (report.lateness_ms.p95, report.audio_to_frame_ms.p95);
     let rules = [
         (lateness >= FRAME_MS, "p95 lateness reaches a frame interval"),
         (on_time_ratio < 0.99, "less than 99 % on time"),
@@ -97,7 +97,7 @@ fn evaluate(report: &BenchReport, baseline_ms: f64) -> RampStep {
         sessions: report.sessions,
         on_time_ratio,
         lateness_p95_ms: lateness,
-        voice_to_frame_p95_ms: latency,
+        audio_to_frame_p95_ms: latency,
         server_cores: report.cost.server_cores,
         client_cores: report.cost.client_cores,
         passes: failures.is_empty(),
@@ -113,7 +113,7 @@ mod tests {
     fn a_latency_that_grew_by_a_frame_interval_fails_a_step_even_if_frames_are_regular() {
         let mut report = BenchReport { sessions: 8, ..BenchReport::default() };
         (report.frames.due, report.frames.on_time) = (1000, 995);
-        (report.lateness_ms.p95, report.voice_to_frame_ms.p95) = (12.0, 120.0);
+        (report.lateness_ms.p95, report.audio_to_frame_ms.p95) = (12.0, 120.0);
         assert!(evaluate(&report, 100.0).passes);
         assert_eq!(evaluate(&report, 79.0).failures, ["latency grew by a frame interval"]);
         report.frames.on_time = 980;

@@ -4,6 +4,7 @@
 //! sending costs almost no processor time.
 
 use std::f32::consts::TAU;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -103,14 +104,24 @@ impl Resonator {
     }
 }
 
+/// Samples of one vowel that is audible from its first sample on (16 bit little endian, mono).
+///
+/// `rate_hz` divides 48 000.
+#[must_use]
+pub fn vowel_pcm(rate_hz: usize, length: Duration) -> Vec<u8> {
+    // The first glottal pulse comes after a period of 140 Hz.
+    const SILENT_START: usize = HZ / 140;
+    let samples = (length.as_secs_f64() * HZ as f64) as usize;
+    let vowel = burst(VOWELS[0], VOWELS[3], SILENT_START + samples);
+    let mean = |group: &[f32]| group.iter().sum::<f32>() / group.len() as f32;
+    let groups = vowel[SILENT_START..].chunks_exact(HZ / rate_hz);
+    groups.flat_map(|group| ((mean(group) * 32_000.0) as i16).to_le_bytes()).collect()
+}
+
 /// A WAV file (16 kHz, 16 bit, mono) of one long vowel, for the measurement of the interruption latency.
 #[must_use]
-pub fn long_vowel_wav(seconds: usize) -> Vec<u8> {
-    let vowel: Vec<f32> = burst(VOWELS[0], VOWELS[3], seconds * HZ);
-    let samples: Vec<u8> = vowel
-        .chunks_exact(3)
-        .flat_map(|three| ((three.iter().sum::<f32>() / 3.0 * 32_000.0) as i16).to_le_bytes())
-        .collect();
+pub fn long_vowel_wav(seconds: u64) -> Vec<u8> {
+    let samples = vowel_pcm(16_000, Duration::from_secs(seconds));
     let size = samples.len() as u32;
     let mut wav = Vec::with_capacity(44 + samples.len());
     wav.extend_from_slice(b"RIFF");

@@ -18,6 +18,8 @@ use crate::bench::{
 
 /// Maximum number of clients that `--ramp` tries.
 const MAX_RAMP_SESSIONS: usize = 64;
+/// Viewers that a server takes for one session at most.
+const MAX_SERVER_VIEWERS: usize = 1024;
 
 /// Measures, or compares measurements.
 pub fn run(flags: &Flags, wanted: &BenchFlags) -> Result<(), CliError> {
@@ -37,12 +39,7 @@ pub fn run(flags: &Flags, wanted: &BenchFlags) -> Result<(), CliError> {
 }
 
 fn plan(flags: &Flags, wanted: &BenchFlags) -> Result<BenchPlan, CliError> {
-    let kind = match (wanted.ramp, wanted.churn, wanted.lips) {
-        (true, _, _) => BenchKind::Ramp,
-        (_, Some(times), _) => BenchKind::Churn(times as usize),
-        (_, _, true) => BenchKind::Lips,
-        _ => BenchKind::Latency,
-    };
+    let kind = kind(wanted);
     let sessions = match kind {
         BenchKind::Ramp => MAX_RAMP_SESSIONS,
         BenchKind::Churn(_) => CHURN_CAPACITY,
@@ -54,9 +51,20 @@ fn plan(flags: &Flags, wanted: &BenchFlags) -> Result<BenchPlan, CliError> {
         measured: Duration::from_secs(u64::from(wanted.seconds)),
         warm_up: Duration::from_secs(u64::from(wanted.warm_up)),
         avatar: wanted.avatar.clone(),
-        interruptions: wanted.stops as usize,
+        interruptions: wanted.interruptions as usize,
+        utterances: wanted.utterances as usize,
         kind,
     })
+}
+
+fn kind(wanted: &BenchFlags) -> BenchKind {
+    match (wanted.viewers, wanted.ramp, wanted.churn, wanted.lips) {
+        (Some(viewers), _, _, _) => BenchKind::Viewers(usize::from(viewers)),
+        (_, true, _, _) => BenchKind::Ramp,
+        (_, _, Some(times), _) => BenchKind::Churn(times as usize),
+        (_, _, _, true) => BenchKind::Lips,
+        _ => BenchKind::Latency,
+    }
 }
 
 /// The server named by flag, or a new server of this program on a free port.
@@ -65,13 +73,18 @@ fn target(flags: &Flags, wanted: &BenchFlags, sessions: usize) -> Result<Target,
         return Ok(Target::Url { url: url.clone(), token: wanted.token.clone() });
     }
     let program: PathBuf = std::env::current_exe()?;
-    // One slot more than clients, so that a client that reconnects finds one.
-    let places = (sessions + 1).to_string();
+    // One session and one viewer more than needed: the server may not have noticed yet that an earlier one ended.
+    let sessions = (sessions + 1).to_string();
     let backend = wanted.backend.to_possible_value().expect("every engine has a name");
-    let fixed = ["--log", "warn", "--max-sessions", &places, "--backend", backend.get_name()];
-    let folders = [("--pack", &flags.pack), ("--data-dir", &flags.data_dir)];
-    let folders = folders.into_iter().filter_map(|(flag, folder)| Some([OsString::from(flag), folder.clone()?.into()]));
-    let arguments = fixed.map(OsString::from).into_iter().chain(folders.flatten()).collect();
+    let fixed = ["--log", "warn", "--max-sessions", &sessions, "--backend", backend.get_name()];
+    let viewers = wanted.viewers.map(|viewers| (usize::from(viewers) + 2).min(MAX_SERVER_VIEWERS).to_string().into());
+    let more = [
+        ("--max-viewers", viewers),
+        ("--pack", flags.pack.clone().map(OsString::from)),
+        ("--data-dir", flags.data_dir.clone().map(OsString::from)),
+    ];
+    let more = more.into_iter().filter_map(|(flag, value)| Some([OsString::from(flag), value?]));
+    let arguments = fixed.map(OsString::from).into_iter().chain(more.flatten()).collect();
     Ok(Target::Child { program, arguments })
 }
 
@@ -93,11 +106,16 @@ fn with_hint(error: BenchError) -> CliError {
         BenchError::NoStart { .. } | BenchError::Api(ApiError::Unreachable { .. }) => {
             "visage serve must start on this machine, or --url must name a running server"
         }
-        BenchError::Api(_) => "--token gives the server's token; --sessions must not exceed its capacity",
+        BenchError::Api(_) => {
+            "--token gives the server's token; --sessions and --viewers must not exceed its --max-sessions and --max-viewers"
+        }
         BenchError::NotConnected { .. } | BenchError::NoFrames { .. } => {
             "UDP between this machine and the server must not be blocked"
         }
-        BenchError::SessionsEnded { .. } => "the server logs why it ends a session (--log info)",
+        BenchError::CallsEnded { .. } | BenchError::SpeechStream { .. } => {
+            "the server logs why it ends a session (serve --log info)"
+        }
+        BenchError::ServerEnded { .. } => "the server's own output says why it ended",
         BenchError::File { .. } => "--compare reads two files written by --json",
         BenchError::Opus(_) | BenchError::VideoDecoder { .. } => "this is a bug in bench",
     };

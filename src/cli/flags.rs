@@ -76,7 +76,7 @@ pub enum Command {
     Render(RenderFlags),
     /// Measure end-to-end latency with synthetic WebRTC clients
     #[command(
-        after_help = "Examples:\n  visage bench\n  visage bench --sessions 8 --seconds 30 --json result.json\n  visage bench --ramp\n  visage bench --compare before.json after.json"
+        after_help = "Examples:\n  visage bench\n  visage bench --sessions 8 --seconds 30 --json result.json\n  visage bench --ramp\n  visage bench --viewers 50\n  visage bench --compare before.json after.json"
     )]
     Bench(BenchFlags),
     /// Show GPUs, sessions and cores of a server or of this machine

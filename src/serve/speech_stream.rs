@@ -241,6 +241,7 @@ impl Connection {
             let slice = self.unread.split_to(slice.min(self.unread.len()));
             utterance.push(&slice).map_err(|error| Closed(close_code::ERROR, error.to_string()))?;
         }
+        utterance.start_without_waiting();
         if utterance.blocks.is_empty() {
             return Ok(());
         }
@@ -358,6 +359,14 @@ impl Utterance {
         self.pipeline.push(&frames)?;
         self.take_blocks();
         Ok(())
+    }
+
+    /// A client that sends as slowly as it speaks does not wait for its second message to be heard.
+    fn start_without_waiting(&mut self) {
+        if self.blocks.is_empty() && self.source.is_some() {
+            self.pipeline.complete_first_block();
+            self.take_blocks();
+        }
     }
 
     fn take_blocks(&mut self) {

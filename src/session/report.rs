@@ -59,6 +59,7 @@ struct MeterState {
     audio_to_frame: Histogram,
     processing: Histogram,
     frames: FrameCounts,
+    encoded_frames: u64,
     losses: LossCounts,
     recent: Histogram,
     latest: Latest,
@@ -83,7 +84,13 @@ struct Latest {
 pub struct MeterReport {
     /// Frames.
     pub frames: FrameCounts,
+<<<<<<< HEAD
     /// From reading an audio packet to sending the first frame that shows it, in milliseconds.
+=======
+    /// Frames that were encoded. Each is encoded once, however many viewers there are.
+    pub encoded_frames: u64,
+    /// From a packet of voice read to the first frame that shows it handed to the socket, in milliseconds.
+>>>>>>> main
     pub audio_to_frame_ms: Percentiles,
     /// From reading the newest packet that a frame needs to sending the frame: without look-ahead and the wait for the frame's slot.
     pub processing_ms: Percentiles,
@@ -164,11 +171,8 @@ impl Meter {
         self.while_open(|state| {
             is_first = state.frames.on_time + state.frames.late == 0;
             traced.err().iter().for_each(|loss| state.losses.count(*loss));
-            if is_on_time {
-                state.frames.on_time += 1;
-            } else {
-                state.frames.late += 1;
-            }
+            let count = if is_on_time { &mut state.frames.on_time } else { &mut state.frames.late };
+            *count += 1;
             state.record(marks);
         });
         if let (true, Some(began), Some(sent)) = (is_first, self.began, marks.at(Stage::Sent)) {
@@ -191,7 +195,16 @@ impl Meter {
         self.while_open(|state| state.frames.due += 1);
     }
 
+<<<<<<< HEAD
     /// Counts a dropped frame.
+=======
+    /// Counts a frame that was encoded.
+    pub(super) fn frame_encoded(&self) {
+        self.while_open(|state| state.encoded_frames += 1);
+    }
+
+    /// Counts a frame that will not be sent.
+>>>>>>> main
     pub fn frame_dropped(&self) {
         self.while_open(|state| state.frames.dropped += 1);
     }
@@ -263,6 +276,7 @@ impl Meter {
     pub fn report(&self) -> MeterReport {
         self.with(|state| MeterReport {
             frames: state.frames,
+            encoded_frames: state.encoded_frames,
             audio_to_frame_ms: state.audio_to_frame.percentiles(),
             processing_ms: state.processing.percentiles(),
             video_stages: by_name(&state.stages, Histogram::percentiles),
@@ -318,6 +332,7 @@ impl MeterState {
         self.audio_to_frame.merge(&other.audio_to_frame);
         self.processing.merge(&other.processing);
         self.losses.add(&other.losses);
+        self.encoded_frames += other.encoded_frames;
         self.frames.due += other.frames.due;
         self.frames.on_time += other.frames.on_time;
         self.frames.late += other.frames.late;

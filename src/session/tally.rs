@@ -40,6 +40,7 @@ impl Tally {
 
     pub(super) fn frame_encoded(&mut self) {
         self.second.frames += 1;
+        self.meter.frame_encoded();
     }
 
     pub(super) fn note_speaking(&self, change: Option<Speaking>) {

@@ -7,6 +7,9 @@ use clap::Args;
 use super::BackendChoice;
 use super::values::secret;
 
+/// A server takes 1024 viewers for each session, its creator included.
+const MAX_VIEWERS: i64 = 1023;
+
 /// Flags of `bench`.
 #[derive(Args, Debug)]
 pub struct BenchFlags {
@@ -42,6 +45,10 @@ pub struct BenchFlags {
     #[arg(long, value_name = "FILE")]
     pub json: Option<String>,
 
+    /// Add this many viewers to one session; measure their frames and what each costs the server
+    #[arg(long, conflicts_with_all = ["sessions", "ramp", "churn", "lips", "compare"], value_parser = clap::value_parser!(u16).range(1..=MAX_VIEWERS))]
+    pub viewers: Option<u16>,
+
     /// Add sessions until frames are late
     #[arg(long, conflicts_with_all = ["churn", "compare"])]
     pub ramp: bool,
@@ -50,9 +57,13 @@ pub struct BenchFlags {
     #[arg(long, value_name = "TIMES", conflicts_with = "compare", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub churn: Option<u32>,
 
-    /// Measure how fast speech is interrupted, this many times
+    /// Interrupt speech this many times and measure how long it goes on
     #[arg(long, value_name = "TIMES", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
-    pub stops: u32,
+    pub interruptions: u32,
+
+    /// Stream this many utterances over the WebSocket and measure how soon they are heard
+    #[arg(long, value_name = "TIMES", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub utterances: u32,
 
     /// Measure in the video how long after a sound the lips move
     #[arg(long)]

@@ -17,8 +17,9 @@ use crate::time::OPUS_HZ;
 const RATES_HZ: std::ops::RangeInclusive<u32> = 8_000..=192_000;
 /// Maximum number of channels.
 const MAX_CHANNELS: usize = 8;
-/// Resampler steps per second: 20 ms each. Longer steps would delay the first block of a stream.
-const STEPS_PER_SECOND: u32 = 50;
+/// Resampler steps per second: 6.7 ms each, a whole number of its blocks at all usual rates. The resampler delays sound by half
+/// a step, and with it the first block of a stream.
+const STEPS_PER_SECOND: u32 = 150;
 
 /// Rate and channels of samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +107,12 @@ impl BlockPipeline {
             None => self.blocks.push(&self.mono),
         }
         Ok(())
+    }
+
+    /// Pads the first block with silence before the sound, if at least half of it is available. The filters delay
+    /// up to 7.5 ms, so that a block of 20 ms of sound would otherwise be complete only with the next 20 ms.
+    pub fn complete_first_block(&mut self) {
+        self.blocks.complete_first();
     }
 
     /// Ends the input: the remaining samples become blocks, the last one padded with silence.
@@ -218,6 +225,7 @@ struct Aligner {
     delay: usize,
     downsampler: Downsampler,
     samples: u64,
+    has_given: bool,
 }
 
 impl Default for Aligner {
@@ -229,6 +237,7 @@ impl Default for Aligner {
             delay: DOWNSAMPLER_DELAY_SAMPLES,
             downsampler: Downsampler::new(),
             samples: 0,
+            has_given: false,
         }
     }
 }
@@ -269,7 +278,20 @@ impl Aligner {
             .zip(self.speech.drain(..BLOCK_SPEECH_SAMPLES))
             .for_each(|(to, sample)| *to = sample);
         self.downsampled -= BLOCK_OPUS_SAMPLES;
+        self.has_given = true;
         Some(block)
+    }
+
+    /// Puts as much silence before the samples of both rates as the first block lacks.
+    fn complete_first(&mut self) {
+        if self.has_given || self.playback.len() < BLOCK_OPUS_SAMPLES / 2 {
+            return;
+        }
+        let missing_playback = BLOCK_OPUS_SAMPLES.saturating_sub(self.playback.len()).div_ceil(3);
+        let missing = BLOCK_SPEECH_SAMPLES.saturating_sub(self.speech.len()).max(missing_playback);
+        (0..missing).for_each(|_| self.speech.push_front(0.0));
+        (0..3 * missing).for_each(|_| self.playback.push_front(0.0));
+        self.downsampled += 3 * missing;
     }
 
     /// Pads the last block with silence, and flushes the downsampler.

@@ -356,3 +356,25 @@ fn speech_in_the_centre_channel_of_5_1_keeps_its_loudness() {
     let loud = level(&sound.samples()[6_000..18_000]);
     assert!((loud - 0.3535).abs() < 0.02, "{loud}: {} dB", 20.0 * (loud / 0.3535).log10());
 }
+
+#[test]
+fn the_first_20_ms_of_a_stream_are_a_block_at_once_if_it_is_asked_for() {
+    for rate_hz in [8_000, 16_000, 22_050, 24_000, 44_100, 48_000] {
+        let layout = Layout::new(rate_hz, 1, None).expect("a layout");
+        let tone = |n: u32| 0.5 * (n as f32 / rate_hz as f32 * 400.0 * std::f32::consts::TAU).sin();
+        let message = |n: u32| (n * rate_hz / 50..(n + 1) * rate_hz / 50).map(tone).collect();
+        let mut pipeline = BlockPipeline::default();
+        let mut push = |n| {
+            pipeline.push(&Frames { layout: Some(layout), samples: message(n) }).expect("a rate");
+            pipeline.complete_first_block();
+            pipeline.next_block()
+        };
+        let blocks: Vec<_> = (0..10).map(|n| push(n).unwrap_or_else(|| panic!("{rate_hz} Hz: message {n}"))).collect();
+        assert!(level(&blocks[0].playback_48k[720..]) > 0.2, "{rate_hz} Hz: silent");
+        for block in &blocks[1..] {
+            let apart: Vec<f32> =
+                (0..BLOCK_SPEECH_SAMPLES).map(|n| block.speech_16k[n] - block.playback_48k[n * 3]).collect();
+            assert!(level(&apart) < 0.01 && level(&block.playback_48k[..]) > 0.3, "{rate_hz} Hz: {}", level(&apart));
+        }
+    }
+}

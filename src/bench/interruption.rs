@@ -1,10 +1,12 @@
 //! Interruption latency: the avatar speaks a long vowel and is interrupted in the middle of it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::BenchError;
-use super::client::{Client, ClientPlan, Speech, VideoPayload};
+use super::calls::{check, hold};
+use super::client::{Client, ClientPlan, Payloads, Speech};
+use super::levels::{AUDIBLE, levels};
 use super::mouth_tracker::{LumaFrame, MouthOpening, decode_frames, frames_between, median_frame};
 use super::plan::{BenchPlan, Progress};
 use super::recording::{Recording, ms_between};
@@ -15,19 +17,17 @@ use crate::time::Wall;
 /// Speech before the interruption, and silence after it.
 const SPEECH: Duration = Duration::from_millis(1500);
 const SILENCE: Duration = Duration::from_millis(1500);
-/// RMS level above which a packet is audible.
-const AUDIBLE: f32 = 0.01;
 
 /// Latency of each interruption in milliseconds; `None` if its end was not detected.
 #[derive(Clone, Debug, Default)]
-pub struct StopLatencies {
+pub struct InterruptionLatencies {
     /// Until the last audible packet arrived.
     pub audio: Vec<Option<f64>>,
     /// Until the last frame arrived in which the mouth was open.
     pub video: Vec<Option<f64>>,
 }
 
-impl StopLatencies {
+impl InterruptionLatencies {
     /// The later of audio and video for each interruption; the one that was detected if only one was.
     pub fn later(&self) -> Vec<f64> {
         let rows = self.audio.len().max(self.video.len());
@@ -41,45 +41,46 @@ impl StopLatencies {
 /// Measures `plan.interruptions` interruptions.
 ///
 /// # Errors
-/// If the server refuses or the call does not connect.
+/// If the server refuses, the call does not connect, or the server ends it.
 pub async fn measure(
     server: &Server,
     speech: &Arc<SpeechLoop>,
     plan: &BenchPlan,
     progress: &mut (dyn FnMut(Progress) + Send),
-) -> Result<StopLatencies, BenchError> {
+) -> Result<InterruptionLatencies, BenchError> {
     let epoch = Wall.now();
-    let client_plan = ClientPlan { number: 0, video: VideoPayload::Keep, speech: Speech::Silence, epoch };
-    let client = Client::connect(server, Arc::clone(speech), client_plan, plan.avatar.as_deref()).await?;
-    tokio::time::sleep(SILENCE).await;
-    let mut interrupted = Vec::new();
-    let wav = long_vowel_wav(6);
+    let client_plan = ClientPlan { number: 0, payloads: Payloads::VideoAndAudio, speech: Speech::Silence, epoch };
+    let clients = [Client::connect(server, Arc::clone(speech), client_plan, plan.avatar.as_deref()).await?];
+    hold(server, &clients, SILENCE).await?;
+    let mut interrupted = Vec::with_capacity(plan.interruptions);
     for n in 0..plan.interruptions {
-        server.speak(&client.id, wav.clone()).await?;
-        tokio::time::sleep(SPEECH + Duration::from_millis(n as u64 * 7 % 40)).await;
-        interrupted.push(Wall.now().saturating_duration_since(epoch));
-        server.interrupt(&client.id).await?;
-        tokio::time::sleep(SILENCE).await;
+        interrupted.push(interrupt_speech(server, &clients, n).await?.saturating_duration_since(epoch));
+        hold(server, &clients, SILENCE).await?;
         progress(Progress::Step { done: n + 1, of: plan.interruptions });
     }
-    let recording = client.close(server).await;
-    let levels = levels(&recording)?;
-    let frames = decode_frames(&recording).map_err(|e| BenchError::VideoDecoder { found: e.to_string() })?;
-    let latency = |at: Duration, last: Option<Duration>| last.map(|last| ms_between(at, last).max(0.0));
-    let audio = interrupted.iter().map(|at| latency(*at, last_audible(&levels, *at)));
-    let video = interrupted.iter().zip(last_speaking(&frames, &interrupted)).map(|(at, last)| latency(*at, last));
-    Ok(StopLatencies { audio: audio.collect(), video: video.collect() })
+    check(server, &clients).await?;
+    let [client] = clients;
+    analyze(&client.close(server).await, &interrupted)
 }
 
-/// Arrival and RMS level of each packet.
-fn levels(recording: &Recording) -> Result<Vec<(Duration, f32)>, opus::Error> {
-    let mut decoder = opus::Decoder::new(48_000, opus::Channels::Mono)?;
-    let mut block = [0.0; 5760];
-    let mut level = |payload: &[u8]| {
-        let length = decoder.decode_float(payload, &mut block, false).unwrap_or(0);
-        (block[..length].iter().map(|s| s * s).sum::<f32>() / length.max(1) as f32).sqrt()
-    };
-    Ok(recording.audio.iter().map(|packet| (packet.arrived, level(&packet.payload))).collect())
+/// Speaks, and interrupts the speech in the middle; returns the time before the request.
+async fn interrupt_speech(server: &Server, clients: &[Client; 1], n: usize) -> Result<Instant, BenchError> {
+    let id = &clients[0].id;
+    server.speak(id, long_vowel_wav(6)).await?;
+    // The offset spreads the interruptions over the frame interval.
+    hold(server, clients, SPEECH + Duration::from_millis(n as u64 * 7 % 40)).await?;
+    let at = Wall.now();
+    server.interrupt(id).await?;
+    Ok(at)
+}
+
+fn analyze(recording: &Recording, interrupted: &[Duration]) -> Result<InterruptionLatencies, BenchError> {
+    let levels = levels(recording)?;
+    let frames = decode_frames(recording).map_err(|e| BenchError::VideoDecoder { found: e.to_string() })?;
+    let latency = |at: Duration, last: Option<Duration>| last.map(|last| ms_between(at, last).max(0.0));
+    let audio = interrupted.iter().map(|at| latency(*at, last_audible(&levels, *at)));
+    let video = interrupted.iter().zip(last_speaking(&frames, interrupted)).map(|(at, last)| latency(*at, last));
+    Ok(InterruptionLatencies { audio: audio.collect(), video: video.collect() })
 }
 
 /// Arrival of the last audible packet before the silence ends. `None` if nothing was audible before `interrupted`: then there was
