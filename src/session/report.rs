@@ -84,13 +84,9 @@ struct Latest {
 pub struct MeterReport {
     /// Frames.
     pub frames: FrameCounts,
-<<<<<<< HEAD
-    /// From reading an audio packet to sending the first frame that shows it, in milliseconds.
-=======
-    /// Frames that were encoded. Each is encoded once, however many viewers there are.
+    /// Frames that were encoded. Each is encoded once, whatever the number of viewers.
     pub encoded_frames: u64,
-    /// From a packet of voice read to the first frame that shows it handed to the socket, in milliseconds.
->>>>>>> main
+    /// From reading an audio packet to sending the first frame that shows it, in milliseconds.
     pub audio_to_frame_ms: Percentiles,
     /// From reading the newest packet that a frame needs to sending the frame: without look-ahead and the wait for the frame's slot.
     pub processing_ms: Percentiles,
@@ -195,16 +191,12 @@ impl Meter {
         self.while_open(|state| state.frames.due += 1);
     }
 
-<<<<<<< HEAD
-    /// Counts a dropped frame.
-=======
-    /// Counts a frame that was encoded.
+    /// Counts an encoded frame.
     pub(super) fn frame_encoded(&self) {
         self.while_open(|state| state.encoded_frames += 1);
     }
 
-    /// Counts a frame that will not be sent.
->>>>>>> main
+    /// Counts a dropped frame.
     pub fn frame_dropped(&self) {
         self.while_open(|state| state.frames.dropped += 1);
     }
