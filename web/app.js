@@ -222,7 +222,7 @@ function watchLink(call) {
 /** The server answered, but no frame arrived: find out whether UDP gets through at all. */
 function noPicture(call) {
   const isThrough = call.pc.connectionState === 'connected';
-  S.lastError = isThrough ? 'connected, but no picture came' : 'no way through for UDP';
+  S.lastError = isThrough ? 'connected, but no video arrived' : 'no way through for UDP';
   fail(isThrough ? 'blank' : 'udp', 30);
 }
 
@@ -649,17 +649,17 @@ const isCrowded = () => (S.problem?.code ?? 'at_capacity') === 'at_capacity';
 function linkPlate() {
   const capacity = S.server?.sessions?.capacity, host = location.hostname;
   switch (S.link) {
-    case 'lost': return ['The connection dropped', (S.isTrying ? `Trying now, ${nth(S.tries)}.` : waiting('Trying again in', `, ${nth(S.tries)}.`)) + ' Your microphone is off until the picture is back.', [S.isTrying ? trying : again('Try now')]];
+    case 'lost': return ['The connection dropped', (S.isTrying ? `Trying now, ${nth(S.tries)}.` : waiting('Trying again in', `, ${nth(S.tries)}.`)) + ' Your microphone is off until the video is back.', [S.isTrying ? trying : again('Try now')]];
     case 'gone': return ['The server does not answer', waiting('Is it still running? Trying again in', `, ${nth(S.tries)}.`), [again('Try now')]];
     case 'full': if (!isCrowded()) return ['No new session for now', `The server says: ${esc(S.problem.detail)}. ${waiting('The page asks again in', ' and connects as soon as it can. Leave it open.')}`, [again('Ask now')]];
       return [capacity === 1 ? 'The one session is in use' : capacity ? `All ${capacity} sessions are in use` : 'All sessions are in use',
       waiting(capacity ? `This server runs ${capacity === 1 ? 'one session' : `${capacity} sessions`} at a time. The page asks again in` : 'The page asks again in', ' and connects as soon as one is free. Leave it open.'), [again('Ask now')]];
     case 'udp': return ['This network seems to block UDP', `The server answers, but nothing came through in 8 s. Try another network, such as a phone hotspot, or have UDP allowed to <strong class="num">${esc(host)} port ${esc(S.server?.udp_port ?? dash)}</strong>.`,
       [again('Try again'), act('Copy details', () => copy(`visage at ${location.origin}: HTTP answers, no UDP from ${host} port ${S.server?.udp_port} within 8 s.\n${ua}`), false, 'copy')]];
-    case 'blank': return ['No picture came', 'The server is connected, but sent no picture in 8 s. Its log says why.', [again('Try again')]];
+    case 'blank': return ['No video arrived', 'The server is connected, but sent no video in 8 s. Its log says why.', [again('Try again')]];
     case 'token': return ['This server asks for a token', `${S.wasTokenWrong ? 'That was not the right one. ' : ''}It was set with <code>--token</code> when the server was started.<form class="ask" id="token-form"><label class="unseen" for="token-field">Token</label><input id="token-field" type="password" autocomplete="current-password" spellcheck="false" placeholder="Token" required><button class="btn first" type="submit">Connect</button></form>`, []];
-    case 'codec': return ['This browser cannot play the picture', 'The server sends H.264. Use a current Chrome, Edge, Safari or Firefox; in Firefox, its OpenH264 plugin must be switched on.', [again('Try again')]];
-    case 'unsupported': return ['This browser has no WebRTC', 'The picture travels by WebRTC. Use a current Chrome, Edge, Safari or Firefox, and check that no add-on switches it off.', []];
+    case 'codec': return ['This browser cannot play the video', 'The server sends H.264. Use a current Chrome, Edge, Safari or Firefox; in Firefox, its OpenH264 plugin must be switched on.', [again('Try again')]];
+    case 'unsupported': return ['This browser has no WebRTC', 'The video travels by WebRTC. Use a current Chrome, Edge, Safari or Firefox, and check that no add-on switches it off.', []];
     case 'failed': return [esc(S.problem.title || 'The server refused'), `${esc(S.problem.detail || 'It did not say why.')} ${S.problem.hint ? esc(`Hint: ${S.problem.hint}.`) : ''} ${waiting('Trying again in', '.')}`, [again('Try now')]];
     default: return null;
   }
@@ -690,25 +690,25 @@ const numbers = () => {
   const p50 = isFresh ? last.p50 + net : all.p50, p95 = isFresh ? last.p95 + net : all.p95;
   const delay = Number.isFinite(p50) ? [['Delay', `${num(p50)} ms`, 'ms'], ['p95', `${num(p95)} ms`, 'ms']]
     : !isMicOpen() ? [['Delay shows when you talk', '', 'long']] : [['Delay', dash, 'ms'], ['p95', dash, 'ms']];
-  return [...delay, ['Picture', `${num(S.net?.fps)} fps`, 'unit'], ['Freezes', num(S.net?.freezes), '']];
+  return [...delay, ['Video', `${num(S.net?.fps)} fps`, 'unit'], ['Freezes', num(S.net?.freezes), '']];
 };
 
 /** All texts of the page. */
 function view() {
   const seconds = (performance.now() - S.since) / 1000;
-  const stopped = [['Delay', dash, ''], ['Picture', 'stopped', '']];
+  const stopped = [['Delay', dash, ''], ['Video', 'stopped', '']];
   const quiet = { talk: ['x', 'Cancel', 'quiet'], isBusy: true };
   const waitingView = {
-    connecting: { dot: '', say: 'Connecting: looking for a path to the server', time: `${seconds.toFixed(1)} s`, ...quiet, readout: [['Delay', dash, ''], ['Picture', dash, '']] },
+    connecting: { dot: '', say: 'Connecting: looking for a path to the server', time: `${seconds.toFixed(1)} s`, ...quiet, readout: [['Delay', dash, ''], ['Video', dash, '']] },
     lost: { dot: 'warn', say: 'Reconnecting. Your microphone is off.', ...quiet, readout: stopped, tag: 'last' },
     gone: { dot: 'warn', say: 'Waiting for the server.', ...quiet, readout: [['Server', 'no answer', ''], ['Next try', 'count', '']], tag: 'still' },
     full: { dot: 'warn', say: 'Waiting for a free session.', ...quiet, readout: [['Sessions', S.server ? `${isCrowded() ? S.server.sessions.capacity : S.server.sessions.active} of ${S.server.sessions.capacity} in use` : dash, ''], ['Next try', 'count', '']], tag: 'still' },
     failed: { dot: 'warn', say: 'Waiting to try again.', ...quiet, readout: [['Next try', 'count', '']], tag: 'still' },
-    udp: { dot: 'warn', say: 'No picture is arriving.', readout: [['Server', 'answers', ''], ['UDP', 'nothing in 8 s', '']], tag: 'still' },
-    blank: { dot: 'warn', say: 'No picture is arriving.', readout: [['Server', 'answers', ''], ['Picture', 'none in 8 s', '']], tag: 'still' },
-    token: { dot: 'warn', say: 'Waiting for the token.', readout: [['Delay', dash, ''], ['Picture', dash, '']], tag: 'still' },
-    codec: { dot: 'warn', say: 'No picture can be shown.', readout: stopped, tag: 'still' },
-    unsupported: { dot: 'warn', say: 'No picture can be shown.', readout: stopped, tag: 'still' },
+    udp: { dot: 'warn', say: 'No video is arriving.', readout: [['Server', 'answers', ''], ['UDP', 'nothing in 8 s', '']], tag: 'still' },
+    blank: { dot: 'warn', say: 'No video is arriving.', readout: [['Server', 'answers', ''], ['Video', 'none in 8 s', '']], tag: 'still' },
+    token: { dot: 'warn', say: 'Waiting for the token.', readout: [['Delay', dash, ''], ['Video', dash, '']], tag: 'still' },
+    codec: { dot: 'warn', say: 'The video cannot be shown.', readout: stopped, tag: 'still' },
+    unsupported: { dot: 'warn', say: 'The video cannot be shown.', readout: stopped, tag: 'still' },
     off: { dot: '', say: 'Not connected.', talk: ['play', 'Connect', ''], readout: stopped, tag: 'still' },
   }[S.link];
   if (waitingView) return { talk: ['mic', 'Talk', 'off'], plate: linkPlate(), ...waitingView };
@@ -769,7 +769,7 @@ function tick(v = view()) {
     : v.time === 'sound' ? `${clock(Math.min(soundAt(), S.sound.duration_s))} / ${clock(S.sound.duration_s)}` : v.time || '';
   once('clock', time, text => { $('#clock').textContent = text; });
   document.querySelectorAll('[data-count]').forEach(span => { span.textContent = `${left} s`; });
-  const tag = v.tag === 'last' && S.lastPictureAt ? `Last picture, ${Math.round((now - S.lastPictureAt) / 1000)} s old` : v.tag && S.avatars.length ? 'Still picture' : '';
+  const tag = v.tag === 'last' && S.lastPictureAt ? `Last frame, ${Math.round((now - S.lastPictureAt) / 1000)} s old` : v.tag && S.avatars.length ? 'Still image' : '';
   once('tag', tag, text => { $('#tag').textContent = text; $('#tag').hidden = !text; });
   const rows = v.readout.map(([label, value, kind]) => [label, value === 'count' ? `${left} s` : value, kind]);
   once('readout', rows, showReadout);
@@ -803,7 +803,7 @@ function showKeys([isThere, isTalking, isMuted]) {
     if (can) $(key).removeAttribute('aria-disabled'); else $(key).setAttribute('aria-disabled', 'true');
   };
   able('#k-sample', isThere, 'Play a sample', 'Play a sample: needs the connection');
-  able('#k-file', isThere, 'Choose a WAV, MP3, FLAC or Ogg file, or drop one on the picture', 'Sound file: needs the connection');
+  able('#k-file', isThere, 'Choose a WAV, MP3, FLAC or Ogg file, or drop one on the video', 'Sound file: needs the connection');
   press('#k-mute', isMuted, '', 'micoff');
   able('#k-mute', isTalking, isMuted ? 'Microphone muted (M)' : 'Mute the microphone (M)', 'Mute: the microphone is off');
 }
@@ -940,9 +940,9 @@ function veil(room) {
 // ── measurements sheet ─────────────────────────────────────────────────────────────────────────────────────────
 const GRAPHS = [
   { id: 'delay', title: 'Delay over time', unit: 'ms', keys: ['delay_p50_ms', 'delay_p95_ms'], lo: 0, get hi() { return roomy(seen('delay_p95_ms'), 200); }, get rules() { return [0, this.hi / 2, this.hi]; }, value: () => num(percentile(seen('delay_p50_ms').slice(-2), 0.5)), left: '60 s ago', right() { return `line p50, pale p95, top ${this.hi} ms`; } },
-  { id: 'fps', title: 'Picture rate', unit: 'fps', keys: ['fps'], lo: 0, hi: 30, rules: [0, 25], value: () => num(S.net?.fps, 1), left: '60 s ago', right: () => `lowest ${num(Math.min(...seen('fps').filter(Number.isFinite)))}, freezes ${num(S.net?.freezes)}` },
+  { id: 'fps', title: 'Frame rate', unit: 'fps', keys: ['fps'], lo: 0, hi: 30, rules: [0, 25], value: () => num(S.net?.fps, 1), left: '60 s ago', right: () => `lowest ${num(Math.min(...seen('fps').filter(Number.isFinite)))}, freezes ${num(S.net?.freezes)}` },
   { id: 'rate', title: 'Bitrate', unit: 'Mbit/s', keys: ['mbit'], lo: 0, get hi() { return roomy(seen('mbit'), 2); }, rules: [0], value: () => num(S.net?.bitrate_bps / 1e6, 2), left: '60 s ago', right: () => `loss ${share(lossOverAll())}` },
-  { id: 'av', title: 'Picture against sound', unit: '', keys: ['av_offset_ms'], lo: -60, hi: 60, rules: [-60, 0, 60], value: () => S.net && !isHeard() ? 'not heard' : offset(S.net?.av_offset_ms), left: 'up is late, ±60 ms', right: () => 'in step: −40 to +20 ms' },
+  { id: 'av', title: 'Audio to video sync', unit: '', keys: ['av_offset_ms'], lo: -60, hi: 60, rules: [-60, 0, 60], value: () => S.net && !isHeard() ? 'not heard' : offset(S.net?.av_offset_ms), left: 'up is late, ±60 ms', right: () => 'in step: −40 to +20 ms' },
 ];
 /** `least`, doubled until it covers the values: the graph is not cut off at the top. */
 const roomy = (values, least) => least * 2 ** Math.max(0, Math.ceil(Math.log2(Math.max(...values.filter(Number.isFinite), 1) / least)));
@@ -952,7 +952,7 @@ const lossOverAll = () => { const all = seen('loss_ratio').filter(Number.isFinit
 function buildSheet() {
   const graph = g => `<div class="blk" data-graph="${g.id}"><h3>${g.title}<span class="val"></span></h3><svg class="spark" viewBox="0 0 312 44" preserveAspectRatio="none" fill="none" role="img"></svg><p class="hint"><span>${g.left}</span><span data-right></span></p></div>`;
   $('#sheet').innerHTML = `<header><h2 tabindex="-1">Measurements</h2><button class="mini" type="button" data-stop hidden>${icon('stop')}Stop</button><button class="sq" type="button" id="copy-json" aria-label="Copy as JSON" title="Copy as JSON">${icon('copy')}</button><button class="sq" type="button" id="close-sheet" aria-label="Close measurements" title="Close (Esc)">${icon('x')}</button></header>
-  <div class="blk"><h3>Delay, voice to picture</h3><p class="big"><span data-big>${dash}</span><small data-big-unit>ms, half are faster</small></p>
+  <div class="blk"><h3>Delay, audio to video</h3><p class="big"><span data-big>${dash}</span><small data-big-unit>ms, half are faster</small></p>
   <div class="stack" role="img" aria-label="Delay by stage; the table below has the values"><span>p50</span><div class="row" data-row="p50"></div><span>p95</span><div class="row" data-row="p95"></div></div>
   <div class="axis" aria-hidden="true"></div>
   <table><caption class="unseen">Delay by stage in milliseconds</caption><thead><tr><th scope="col">Stage</th><th scope="col">p50</th><th scope="col">p95</th></tr></thead><tbody>${STAGES.map(([key, title]) => `<tr data-stage="${key}"><th scope="row"${key === 'network' ? ' title="Estimated by the browser: round trip, receive buffer and decoding"' : ''}><span class="sw" style="background:var(--c-${key})"></span>${title}${key === 'network' ? ', estimated' : ''}</th><td></td><td></td></tr>`).join('')}</tbody><tfoot><tr data-stage="all"><th scope="row">All</th><td></td><td></td></tr></tfoot></table>
@@ -1119,7 +1119,7 @@ await pc.setRemoteDescription({ type: 'answer', sdp: await answer.text() });`, `
     + `<div class="rowx"><dt>All of it<small>For programs</small></dt><dd><ul class="links"><li><a href="openapi.json">/openapi.json</a> describes every route</li><li><a href="v1/server">/v1/server</a> what runs here</li>${facts.token_required ? '<li>/metrics for Prometheus, with the token</li>' : '<li><a href="metrics">/metrics</a> for Prometheus</li>'}</ul></dd></div>`;
   const plain = (title, text) => text ? `<div class="rowx plain"><dt>${title}</dt><dd>${esc(text)}</dd></div>` : '';
   $('#about').innerHTML = plain('Version', facts.version && `visage ${facts.version}`) + plain('Pack', facts.pack) + plain('Runs on', facts.backend && `${facts.backend}${facts.gpu ? `, ${facts.gpu}` : ', no GPU'}`)
-    + plain('Picture', facts.resolution_px && `${facts.resolution_px} × ${facts.resolution_px}, ${(facts.video_codecs || []).join(', ').toUpperCase()}`) + plain('Sessions', facts.sessions && `${facts.sessions.active} of ${facts.sessions.capacity} in use`)
+    + plain('Video', facts.resolution_px && `${facts.resolution_px} × ${facts.resolution_px}, ${(facts.video_codecs || []).join(', ').toUpperCase()}`) + plain('Sessions', facts.sessions && `${facts.sessions.active} of ${facts.sessions.capacity} in use`)
     + plain('UDP port', facts.udp_port) + plain('Token', facts.version && (facts.token_required ? 'asked for' : 'not asked for'));
 }
 
