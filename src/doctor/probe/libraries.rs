@@ -58,7 +58,7 @@ fn first(places: &[Place], names: &[&str], ask: fn(&Path) -> Result<Version, Sil
         match ask(&path) {
             Ok(version) => return Probed::Found(Library { path: path.display().to_string(), version }),
             Err(Silent::NotLoaded { .. }) if *place == Place::Loader => {
-                searched.push("the library search path".to_owned())
+                searched.push("the library search path".to_owned());
             }
             Err(Silent::NotLoaded { said }) => searched.push(said),
             Err(Silent::Foreign { said }) => foreign = Some(format!("{said}: {}", path.display())),
