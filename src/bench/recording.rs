@@ -34,7 +34,7 @@ pub struct VideoPacket {
     pub sequence: u16,
     /// Marker bit: the last packet of its frame (RFC 6184, section 5.1).
     pub closes_frame: bool,
-    /// Payload; empty with [`super::client::VideoPayload::Count`].
+    /// Payload; empty with [`super::::VideoPayload::Count`].
     pub payload: Bytes,
     /// Payload size.
     pub length_bytes: usize,
