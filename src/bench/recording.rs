@@ -34,7 +34,7 @@ pub struct VideoPacket {
     pub sequence: u16,
     /// Marker bit: the last packet of its frame (RFC 6184, section 5.1).
     pub closes_frame: bool,
-    /// Payload; empty with [`super::::VideoPayload::Count`].
+    /// Payload; empty unless [`super::recorder::Payloads::VideoAndAudio`] is recorded.
     pub payload: Bytes,
     /// Payload size.
     pub length_bytes: usize,
