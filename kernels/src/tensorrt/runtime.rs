@@ -42,7 +42,7 @@ impl EngineSource for BuiltEngines {
         let cached = self.0.iter().find(fits).ok_or_else(none)?;
         let log = Arc::new(LogRecord::default());
         let opened = signature(onnx).and_then(|signature| Running::open(cached.clone(), signature, &log));
-        opened.map(|running| Box::new(running) as Box<dyn Engine>).map_err(|error| unfit(log.complaint(&error)))
+        opened.map(|running| Box::new(running) as Box<dyn Engine>).map_err(|error| unfit(log.errors_or(&error)))
     }
 }
 
