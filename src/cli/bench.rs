@@ -20,6 +20,8 @@ use crate::bench::{
 const MAX_RAMP_SESSIONS: usize = 64;
 /// Viewers that a server takes for one session at most.
 const MAX_SERVER_VIEWERS: usize = 1024;
+/// The least: half of them may be unconnected for one client, and eight are connected at a time.
+const MIN_SERVER_VIEWERS: usize = 16;
 
 /// Measures, or compares measurements.
 pub fn run(flags: &Flags, wanted: &BenchFlags) -> Result<(), CliError> {
@@ -77,7 +79,9 @@ fn target(flags: &Flags, wanted: &BenchFlags, sessions: usize) -> Result<Target,
     let sessions = (sessions + 1).to_string();
     let backend = wanted.backend.to_possible_value().expect("every engine has a name");
     let fixed = ["--log", "warn", "--max-sessions", &sessions, "--backend", backend.get_name()];
-    let viewers = wanted.viewers.map(|viewers| (usize::from(viewers) + 2).min(MAX_SERVER_VIEWERS).to_string().into());
+    let viewers = wanted
+        .viewers
+        .map(|viewers| (usize::from(viewers) + 2).clamp(MIN_SERVER_VIEWERS, MAX_SERVER_VIEWERS).to_string().into());
     let more = [
         ("--max-viewers", viewers),
         ("--pack", flags.pack.clone().map(OsString::from)),
