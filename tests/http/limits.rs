@@ -122,7 +122,7 @@ async fn speech_requests_of_one_client_leave_some_for_others() {
         .collect();
     let refused = async {
         loop {
-            // Until the server has seen both.
+            // Until the server has seen both. Before that it speaks, or answers 503 while its command queue is full.
             let (code, problem) = speak("192.0.2.1").await;
             if code == 429 {
                 return problem;
@@ -131,7 +131,8 @@ async fn speech_requests_of_one_client_leave_some_for_others() {
     };
     let problem = tokio::time::timeout(Duration::from_secs(10), refused).await.expect("a refusal");
     assert_eq!(problem["code"], "too_many_speeches", "{problem}");
-    assert_eq!(speak("192.0.2.2").await.0, 202, "others speak");
+    let other = async { while speak("192.0.2.2").await.0 != 202 {} };
+    tokio::time::timeout(Duration::from_secs(10), other).await.expect("other clients speak");
     drop(open);
     server.close().await;
 }
@@ -139,7 +140,7 @@ async fn speech_requests_of_one_client_leave_some_for_others() {
 async fn status(request: RequestBuilder) -> (u16, Value) {
     let response = request.send().await.expect("an answer");
     let code = response.status().as_u16();
-    assert_eq!(code == 429, response.headers().contains_key("retry-after"));
+    assert!(code != 429 || response.headers().contains_key("retry-after"), "429 without Retry-After");
     (code, serde_json::from_slice(&response.bytes().await.expect("a body")).unwrap_or_default())
 }
 
