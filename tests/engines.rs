@@ -174,7 +174,7 @@ fn waiting_for_another_builder_is_printed_and_can_be_stopped() {
     let mut printed = BufReader::new(build.stderr.take().expect("piped"));
     wait_for_line(&mut printed, "another process compiles it");
     send_signal(&build, "-INT");
-    wait_for_line(&mut printed, "waiting for another builder was stopped");
+    wait_for_line(&mut printed, ": stopped");
     assert_eq!(build.wait().expect("ended").code(), Some(1));
 
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
