@@ -16,6 +16,7 @@ use super::server::Server;
 use super::speech_loop::SpeechLoop;
 use super::summary::{add_server_stats, plausibility_warnings, summary};
 use super::usage::Usage;
+use crate::telemetry::Footprint;
 use crate::time::Wall;
 
 /// Time after the measured interval in which its late frames and its last audio still arrive.
@@ -43,12 +44,25 @@ pub async fn measure_latency(
     hold(server, &clients, TRAILING).await?;
     let (stats, recordings) = close(server, clients).await?;
     let metrics = analyze_all(&recordings, speech, &usage)?;
-    let mut report = summary(&metrics);
+    report_of(server, (&metrics, &stats), &usage, idle).await
+}
+
+/// The report of a measured interval, by the metrics of its clients and the statistics of their sessions.
+///
+/// # Errors
+/// If the server does not answer any more.
+pub async fn report_of(
+    server: &Server,
+    (metrics, stats): (&[ClientMetrics], &[Value]),
+    usage: &Usage,
+    idle: Footprint,
+) -> Result<BenchReport, BenchError> {
+    let mut report = summary(metrics);
     report.seconds = usage.seconds();
-    report.cost = usage.cost(idle, sessions);
+    report.cost = usage.cost(idle, metrics.len());
     report.server = server.server_info().await?;
-    add_server_stats(&mut report, &stats);
-    report.warnings = usage.interference(&metrics).warnings();
+    add_server_stats(&mut report, stats);
+    report.warnings = usage.interference(metrics).warnings();
     report.warnings.extend(plausibility_warnings(&report));
     Ok(report)
 }

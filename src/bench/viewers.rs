@@ -15,11 +15,10 @@ use super::measure::{FrameTally, Window, analyze_viewer};
 use super::plan::{BenchPlan, Progress};
 use super::recording::Recording;
 use super::report::BenchReport;
-use super::run::{ClientCount, TRAILING, analyze_all, connect};
+use super::run::{ClientCount, TRAILING, analyze_all, connect, report_of};
 use super::server::Server;
 use super::signed_percentiles::unsigned;
 use super::speech_loop::SpeechLoop;
-use super::summary::{add_server_stats, plausibility_warnings, summary};
 use super::usage::Usage;
 use crate::telemetry::Percentiles;
 use crate::time::Wall;
@@ -81,13 +80,7 @@ pub async fn measure(
     let stats = stats_of(server, &clients[..1]).await?;
     let recordings = close(server, clients).await;
     let metrics = analyze_all(&recordings[..1], speech, &with.usage)?;
-    let mut report = summary(&metrics);
-    report.seconds = with.usage.seconds();
-    report.cost = with.usage.cost(idle, 1);
-    report.server = server.server_info().await?;
-    add_server_stats(&mut report, &stats);
-    report.warnings = with.usage.interference(&metrics).warnings();
-    report.warnings.extend(plausibility_warnings(&report));
+    let mut report = report_of(server, (&metrics, &stats), &with.usage, idle).await?;
     let received = received(&recordings[1..], with.usage.window);
     report.viewers = Some(ViewersReport { join_ms, ..costs(&without, &with, report.frames.due, received) });
     Ok(report)

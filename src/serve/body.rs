@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::problem::Problem;
 
 /// A body must be complete after this time.
-const PATIENCE: Duration = Duration::from_secs(30);
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much of a refused body is read, so that the sender sees the response and not a reset connection.
 const DISCARDED_BYTES: u64 = 64 << 20;
 /// How long it is read.
@@ -35,7 +35,7 @@ pub async fn read(headers: &HeaderMap, body: Body, limit_bytes: usize) -> Result
         discard(stream);
         return Err(too_large(limit_bytes, &format!("{length}")));
     }
-    let gathered = timeout(PATIENCE, gather(&mut stream, limit_bytes)).await.map_err(|_elapsed| too_slow())?;
+    let gathered = timeout(BODY_TIMEOUT, gather(&mut stream, limit_bytes)).await.map_err(|_elapsed| too_slow())?;
     if matches!(&gathered, Err(problem) if problem.status() == StatusCode::PAYLOAD_TOO_LARGE) {
         discard(stream);
     }
@@ -74,7 +74,7 @@ fn too_large(limit_bytes: usize, found: &str) -> Problem {
 }
 
 fn too_slow() -> Problem {
-    let detail = format!("the body is not complete after {} s", PATIENCE.as_secs());
+    let detail = format!("the body is not complete after {} s", BODY_TIMEOUT.as_secs());
     Problem::new(StatusCode::REQUEST_TIMEOUT, detail, "send it again over a faster connection")
         .at("body")
         .with(header::CONNECTION, "close")

@@ -43,8 +43,8 @@ pub async fn events(
     let events = state.sessions.find(&id).ok_or_else(Problem::no_session)?.events.subscribe();
     let mut first = json!(summary(&state, &id)?);
     first["type"] = json!("session");
-    let share = state.streams().take(client).ok_or_else(too_many_of_one)?;
-    let place = (share, state.event_places().try_acquire_owned().map_err(|_full| too_many())?);
+    let share = state.streams().take(client).ok_or_else(too_many_for_client)?;
+    let place = (share, state.event_slots().try_acquire_owned().map_err(|_full| too_many())?);
     let (closing, counters) = (state.closing.clone(), state.sessions.registry().counters());
     let reader = Reader { first: Some(first), events, closing, counters, is_over: false, _place: place };
     let stream = stream::unfold(reader, |mut reader| async {
@@ -91,7 +91,7 @@ fn as_sent(event: &Value) -> Event {
     Event::default().event(event["type"].as_str().unwrap_or("message")).data(event.to_string())
 }
 
-fn too_many_of_one() -> Problem {
+fn too_many_for_client() -> Problem {
     let detail = "this address has as many event streams open as it may";
     Problem::new(StatusCode::TOO_MANY_REQUESTS, detail, "close streams that are not needed")
         .code("too_many_streams")

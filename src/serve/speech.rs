@@ -36,12 +36,12 @@ use crate::session::{Inbox, SPEECH_STALL, SessionCommand, SpeechProgress, Speech
 const LARGEST_FILE_BYTES: usize = 10 << 20;
 /// Bytes of a stream that wait to be decoded.
 const PIPE_BYTES: usize = 64 << 10;
-/// The first sound must be there after this time.
-const FIRST_SOUND: Duration = Duration::from_secs(30);
-/// What curl says of every file when it is given no type.
-const CURLS_OWN: &str = "application/x-www-form-urlencoded";
+/// The first audio of a stream must arrive within this time.
+const FIRST_AUDIO_TIMEOUT: Duration = Duration::from_secs(30);
+/// The content type that curl sends when none is given.
+const CURL_DEFAULT_TYPE: &str = "application/x-www-form-urlencoded";
 /// How long a file waits for others that are being read.
-const PATIENCE: Duration = Duration::from_secs(5);
+const UPLOAD_WAIT: Duration = Duration::from_secs(5);
 /// The niceness of a thread that decodes: a live call goes first.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
@@ -56,15 +56,15 @@ pub async fn speak(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let inbox = state.sessions.find(&id).ok_or_else(Problem::no_session)?.inbox.clone();
     let format = format_of(&headers)?;
-    let decoding = decoding_place(&state, client)?;
+    let permit = speech_permit(&state, client)?;
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if length.is_none_or(|length| length > LARGEST_FILE_BYTES as u64) {
-        return speak_stream(&inbox, format, body.into_data_stream(), decoding).await;
+        return speak_stream(&inbox, format, body.into_data_stream(), permit).await;
     }
-    let upload = reading_place(&state, client).await?;
+    let upload = upload_permit(&state, client).await?;
     let file = body::read(&headers, body, LARGEST_FILE_BYTES).await?;
     drop(upload);
-    let started = start(AudioInput::Seekable(Box::new(Cursor::new(file))), format, &inbox, decoding).await?;
+    let started = start(AudioInput::Seekable(Box::new(Cursor::new(file))), format, &inbox, permit).await?;
     let answer = json!({ "utterance": started.utterance, "duration_ms": started.duration.map(millis) });
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }
@@ -82,14 +82,14 @@ async fn start(
     input: AudioInput,
     format: Option<PcmFormat>,
     inbox: &Inbox,
-    place: SpeechPlace,
+    permit: SpeechPermit,
 ) -> Result<Started, Problem> {
     let (sink, source) = speech_queue();
     let progress = sink.progress();
     let (report, opened) = oneshot::channel();
     let work = move || {
         decode(input, format, sink, report);
-        drop(place);
+        drop(permit);
     };
     let thread = std::thread::Builder::new().name("speech".to_owned()).spawn(work);
     let broken = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "decoding failed", "try another file");
@@ -139,13 +139,13 @@ async fn speak_stream(
     inbox: &Inbox,
     format: Option<PcmFormat>,
     mut body: BodyDataStream,
-    place: SpeechPlace,
+    permit: SpeechPermit,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let (to, from) = tokio::io::duplex(PIPE_BYTES);
-    let has_broken = Arc::<AtomicBool>::default();
-    let pipe = BlockingPipe { runtime: Handle::current(), from, has_broken: Arc::clone(&has_broken) };
-    let start = start(AudioInput::Stream(Box::new(pipe)), format, inbox, place);
-    let spoken = pumped(start, pump(&mut body, to, &has_broken)).await;
+    let is_aborted = Arc::<AtomicBool>::default();
+    let pipe = BlockingPipe { runtime: Handle::current(), from, is_aborted: Arc::clone(&is_aborted) };
+    let start = start(AudioInput::Stream(Box::new(pipe)), format, inbox, permit);
+    let spoken = pumped(start, pump(&mut body, to, &is_aborted)).await;
     // The rest is read and discarded, so that the sender gets the response and not a reset connection.
     body::discard(body);
     let (started, progress) = spoken?;
@@ -170,7 +170,7 @@ async fn pumped(
         std::future::pending::<()>().await;
     });
     let started = tokio::select! {
-        started = tokio::time::timeout(FIRST_SOUND, start) => started.map_err(|_elapsed| stalled())??,
+        started = tokio::time::timeout(FIRST_AUDIO_TIMEOUT, start) => started.map_err(|_elapsed| stalled())??,
         () = &mut pump => return Err(stalled()),
     };
     let mut progress = started.progress.clone();
@@ -183,10 +183,10 @@ async fn pumped(
 }
 
 /// Passes the body on until it ends, is aborted, or the reader is dropped.
-async fn pump(body: &mut BodyDataStream, mut to: DuplexStream, has_broken: &AtomicBool) {
+async fn pump(body: &mut BodyDataStream, mut to: DuplexStream, is_aborted: &AtomicBool) {
     while let Some(chunk) = body.next().await {
         let Ok(chunk) = chunk else {
-            has_broken.store(true, Ordering::Release);
+            is_aborted.store(true, Ordering::Release);
             return;
         };
         if to.write_all(&chunk).await.is_err() {
@@ -200,13 +200,13 @@ struct BlockingPipe {
     runtime: Handle,
     from: DuplexStream,
     /// Whether the end of the pipe is an aborted body rather than the end of the audio.
-    has_broken: Arc<AtomicBool>,
+    is_aborted: Arc<AtomicBool>,
 }
 
 impl Read for BlockingPipe {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         let count = self.runtime.block_on(self.from.read(to))?;
-        if count == 0 && self.has_broken.load(Ordering::Acquire) {
+        if count == 0 && self.is_aborted.load(Ordering::Acquire) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(count)
@@ -221,7 +221,7 @@ fn format_of(headers: &HeaderMap) -> Result<Option<PcmFormat>, Problem> {
         // s16le, as text to speech services send it; RFC 2586 and RFC 3551, section 4.5.11, are big-endian.
         "audio/pcm" => raw(parameters, Order::Little, 24_000).map(Some),
         "audio/l16" => raw(parameters, Order::Big, 0).map(Some),
-        "" | "application/octet-stream" | "application/ogg" | CURLS_OWN => Ok(None),
+        "" | "application/octet-stream" | "application/ogg" | CURL_DEFAULT_TYPE => Ok(None),
         sound if sound.starts_with("audio/") || sound.starts_with("video/") => Ok(None),
         _ => {
             let hint = "curl -H 'content-type: audio/wav' --data-binary @voice.wav ...";
@@ -231,7 +231,7 @@ fn format_of(headers: &HeaderMap) -> Result<Option<PcmFormat>, Problem> {
 }
 
 /// 16-bit samples by the parameters of a content type; a rate of 0 must be given.
-fn raw(content_type: &str, order: Order, usual_hz: u32) -> Result<PcmFormat, Problem> {
+fn raw(content_type: &str, order: Order, default_hz: u32) -> Result<PcmFormat, Problem> {
     let number = |wanted: &str, usual: u32| {
         let of = |parameter: &str| {
             parameter
@@ -242,7 +242,7 @@ fn raw(content_type: &str, order: Order, usual_hz: u32) -> Result<PcmFormat, Pro
         };
         content_type.split(';').skip(1).find_map(of).map_or(Some(usual), |value| value.parse().ok())
     };
-    let (rate_hz, channels) = (number("rate", usual_hz).unwrap_or(0), number("channels", 1).unwrap_or(0));
+    let (rate_hz, channels) = (number("rate", default_hz).unwrap_or(0), number("channels", 1).unwrap_or(0));
     raw_format(Coding::Signed16(order), rate_hz, channels).map_err(|error| {
         let hint = "send content-type: audio/pcm;rate=24000;channels=1, or audio/l16;rate=16000";
         Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.to_string(), hint).at("content-type")
@@ -255,23 +255,23 @@ pub(super) fn raw_format(coding: Coding, rate_hz: u32, channels: u32) -> Result<
 }
 
 /// A slot among all utterances and one among those of its client. Released when dropped.
-pub(super) type SpeechPlace = (Held, OwnedSemaphorePermit);
+pub(super) type SpeechPermit = (Held, OwnedSemaphorePermit);
 
 /// A slot to decode one more utterance of `client`.
-pub(super) fn decoding_place(state: &AppState, client: Client) -> Result<SpeechPlace, Problem> {
-    let share = state.speeches().take(client).ok_or_else(too_many_of_one)?;
-    Ok((share, state.speech_places().try_acquire_owned().map_err(|_full| too_many())?))
+pub(super) fn speech_permit(state: &AppState, client: Client) -> Result<SpeechPermit, Problem> {
+    let share = state.speeches().take(client).ok_or_else(too_many_for_client)?;
+    Ok((share, state.speech_slots().try_acquire_owned().map_err(|_full| too_many())?))
 }
 
 /// A slot from a limited number, so that uploads cannot fill the memory. Waits for the client's own uploads first.
-async fn reading_place(state: &AppState, client: Client) -> Result<SpeechPlace, Problem> {
-    let share = tokio::time::timeout(PATIENCE, state.uploads().wait(client)).await;
-    let share = share.map_err(|_elapsed| too_many_of_one())?;
-    let waited = tokio::time::timeout(PATIENCE, state.upload_places().acquire_owned()).await;
+async fn upload_permit(state: &AppState, client: Client) -> Result<SpeechPermit, Problem> {
+    let share = tokio::time::timeout(UPLOAD_WAIT, state.uploads().wait(client)).await;
+    let share = share.map_err(|_elapsed| too_many_for_client())?;
+    let waited = tokio::time::timeout(UPLOAD_WAIT, state.upload_slots().acquire_owned()).await;
     Ok((share, waited.ok().and_then(Result::ok).ok_or_else(too_many)?))
 }
 
-fn too_many_of_one() -> Problem {
+fn too_many_for_client() -> Problem {
     let detail = "this address has as many speech requests open as it may";
     Problem::new(
         StatusCode::TOO_MANY_REQUESTS,
@@ -302,7 +302,7 @@ fn stalled() -> Problem {
     let detail = format!(
         "wanted audio at least every {} s, and the first within {} s, found none",
         SPEECH_STALL.as_secs(),
-        FIRST_SOUND.as_secs()
+        FIRST_AUDIO_TIMEOUT.as_secs()
     );
     Problem::new(StatusCode::REQUEST_TIMEOUT, detail, "end the body where the speech ends, and begin another request")
         .at("body")

@@ -19,7 +19,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::per_address::Client;
 use super::problem::Problem;
-use super::speech::{decoding_place, raw_format};
+use super::speech::{raw_format, speech_permit};
 use super::state::AppState;
 use crate::codec::audio_file::{AudioFileError, BlockPipeline, Coding, Frames, Order, PcmFormat};
 use crate::media::{BLOCK_MS, PcmBlock};
@@ -33,7 +33,7 @@ const POSITION_EVERY: Duration = Duration::from_millis(200);
 const IDLE_POSITIONS: u32 = 300;
 const PING_POSITIONS: u32 = 75;
 /// A client that does not read for this long is disconnected.
-const SEND_PATIENCE: Duration = Duration::from_secs(10);
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Text messages of a client.
 #[derive(Debug, Deserialize)]
@@ -90,13 +90,13 @@ pub async fn speech_stream(
 ) -> Result<Response, Problem> {
     let inbox = state.sessions.find(&id).ok_or_else(Problem::no_session)?.inbox.clone();
     let upgrade = upgrade.map_err(|_refused| no_upgrade())?;
-    let place = decoding_place(&state, client)?;
+    let permit = speech_permit(&state, client)?;
     let closing = state.closing.clone();
     let upgrade = upgrade.max_message_size(LARGEST_MESSAGE_BYTES).max_frame_size(LARGEST_MESSAGE_BYTES);
     Ok(upgrade.on_upgrade(move |socket| async move {
         let ended =
-            Connection { socket, inbox, utterance: None, unread: Bytes::new(), quiet_positions: 0 }.run(closing).await;
-        drop((ended, place));
+            Connection { socket, inbox, utterance: None, unread: Bytes::new(), idle_positions: 0 }.run(closing).await;
+        drop((ended, permit));
     }))
 }
 
@@ -135,7 +135,7 @@ struct Connection {
     /// The part of the last message that is not converted yet.
     unread: Bytes,
     /// Position events since the last message of the client.
-    quiet_positions: u32,
+    idle_positions: u32,
 }
 
 impl Connection {
@@ -147,7 +147,7 @@ impl Connection {
         };
         let frame = CloseFrame { code: closed.0, reason: closed.1.into() };
         // A disconnected client needs no close frame.
-        let _ = timeout(SEND_PATIENCE, self.socket.send(Message::Close(Some(frame)))).await;
+        let _ = timeout(SEND_TIMEOUT, self.socket.send(Message::Close(Some(frame)))).await;
     }
 
     async fn serve(&mut self) -> Result<std::convert::Infallible, Closed> {
@@ -160,7 +160,7 @@ impl Connection {
             let watched = watched.map(|utterance| (utterance.progress.clone(), utterance.reported));
             tokio::select! {
                 message = self.socket.recv(), if has_room => {
-                    self.quiet_positions = 0;
+                    self.idle_positions = 0;
                     let Some(Ok(message)) = message else { return Err(Closed(close_code::NORMAL, String::new())) };
                     self.take(message).await?;
                 }
@@ -273,11 +273,11 @@ impl Connection {
     /// Sends a position, keeps the connection alive, and closes an idle one.
     async fn on_position(&mut self) -> Result<(), Closed> {
         self.report_position().await?;
-        self.quiet_positions += 1;
-        if self.utterance.is_none() && self.quiet_positions > IDLE_POSITIONS {
+        self.idle_positions += 1;
+        if self.utterance.is_none() && self.idle_positions > IDLE_POSITIONS {
             return Err(Closed(close_code::NORMAL, "idle for a minute".to_owned()));
         }
-        if self.quiet_positions.is_multiple_of(PING_POSITIONS) {
+        if self.idle_positions.is_multiple_of(PING_POSITIONS) {
             self.send(Message::Ping(Bytes::new())).await?;
         }
         Ok(())
@@ -304,7 +304,7 @@ impl Connection {
     }
 
     async fn send(&mut self, message: Message) -> Result<(), Closed> {
-        let sent = timeout(SEND_PATIENCE, self.socket.send(message)).await;
+        let sent = timeout(SEND_TIMEOUT, self.socket.send(message)).await;
         match sent {
             Ok(Ok(())) => Ok(()),
             _ => Err(Closed(close_code::ABNORMAL, "the client does not read".to_owned())),

@@ -57,9 +57,9 @@ struct Inner {
     speeches: PerAddress,
     uploads: PerAddress,
     streams: PerAddress,
-    event_places: Arc<Semaphore>,
-    upload_places: Arc<Semaphore>,
-    speech_places: Arc<Semaphore>,
+    event_slots: Arc<Semaphore>,
+    upload_slots: Arc<Semaphore>,
+    speech_slots: Arc<Semaphore>,
 }
 
 /// Maximum number of event streams, of all clients.
@@ -142,9 +142,9 @@ impl AppState {
             speeches: PerAddress::new(limits.speeches),
             uploads: PerAddress::new(limits.uploads),
             streams: PerAddress::new(limits.event_streams),
-            event_places: Arc::new(Semaphore::new(EVENT_STREAMS)),
-            upload_places: Arc::new(Semaphore::new(READ_AT_ONCE)),
-            speech_places: Arc::new(Semaphore::new(SPEECHES_AT_ONCE)),
+            event_slots: Arc::new(Semaphore::new(EVENT_STREAMS)),
+            upload_slots: Arc::new(Semaphore::new(READ_AT_ONCE)),
+            speech_slots: Arc::new(Semaphore::new(SPEECHES_AT_ONCE)),
         }))
     }
 
@@ -184,16 +184,16 @@ impl AppState {
         &self.0.streams
     }
 
-    pub(super) fn event_places(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.0.event_places)
+    pub(super) fn event_slots(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.0.event_slots)
     }
 
-    pub(super) fn upload_places(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.0.upload_places)
+    pub(super) fn upload_slots(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.0.upload_slots)
     }
 
-    pub(super) fn speech_places(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.0.speech_places)
+    pub(super) fn speech_slots(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.0.speech_slots)
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use visage_kernels::nvrtc::Cubin;
 
-use super::super::Health;
+use super::super::{BackendError, Health};
 use crate::gpu_load::DeviceCounts;
 
 /// The backend's name in errors and reports.
@@ -58,6 +58,14 @@ impl DeviceStatus {
 
     pub fn health(&self) -> Health {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Fails with the reason if the device does not accept sessions now.
+    pub fn check_ready(&self) -> Result<(), BackendError> {
+        match self.health() {
+            Health::Ready => Ok(()),
+            Health::Recovering { found } | Health::Lost { found } => Err(BackendError::Device { found }),
+        }
     }
 
     pub fn set_health(&self, health: Health) {

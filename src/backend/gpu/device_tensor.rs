@@ -12,38 +12,15 @@ use super::super::value::{DeviceValue, PendingDownload};
 use super::super::{BackendError, DType, Tensor};
 use super::command::{DeviceCommand, DownloadCommand, Reply, SetName};
 use super::command_queue::{CommandSender, closed};
-use super::graph_slot::GpuGraph;
-use super::kernel_slot::GpuKernel;
 use super::loaded::Node;
 use crate::telemetry::StepTimes;
-
-/// What an output keeps alive: its graph or kernel.
-#[derive(Clone, Debug)]
-pub enum Owner {
-    Graph(GpuGraph),
-    Kernel(GpuKernel),
-}
-
-impl Owner {
-    fn node(&self) -> &Node {
-        match self {
-            Self::Graph(graph) => &graph.loaded.node,
-            Self::Kernel(kernel) => &kernel.loaded.node,
-        }
-    }
-
-    fn commands(&self) -> &CommandSender {
-        match self {
-            Self::Graph(graph) => &graph.commands,
-            Self::Kernel(kernel) => &kernel.commands,
-        }
-    }
-}
 
 /// An output in device memory. While it is held, its buffer set is not used for another step.
 #[derive(Clone, Debug)]
 pub struct DeviceTensor {
-    pub owner: Owner,
+    /// The graph or kernel that wrote it, for pinned memory.
+    pub node: Arc<Node>,
+    pub commands: CommandSender,
     pub generation: u64,
     pub set: SetName,
     /// Where it begins in the set's outputs, in bytes.
@@ -54,19 +31,19 @@ pub struct DeviceTensor {
 impl DeviceTensor {
     /// Whether it belongs to the device that commands go to.
     pub fn is_on(&self, commands: &CommandSender) -> bool {
-        self.owner.commands().is(commands)
+        self.commands.is(commands)
     }
 }
 
 impl DeviceValue for DeviceTensor {
     /// The set is free once the command is sent: later commands execute after it.
     fn download(&self, dtype: DType, shape: &[usize]) -> Result<Box<dyn PendingDownload>, BackendError> {
-        let pinned = self.owner.node().pinned(self.generation)?;
+        let pinned = self.node.pinned(self.generation)?;
         let bytes = shape.iter().product::<usize>() * dtype.bytes();
         let (reply, arrival) = sync_channel(1);
         let (generation, set, at) = (self.generation, self.set, self.at);
         let command = DownloadCommand { generation, set, at, bytes, pinned, reply };
-        self.owner.commands().send(DeviceCommand::Download(command))?;
+        self.commands.send(DeviceCommand::Download(command))?;
         Ok(Box::new(Downloading { arrival, arrived: None, dtype, shape: shape.to_vec() }))
     }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use visage_kernels::cuda::{AxisRange, Pinned, PinnedPool};
 
 use super::super::{Axis, BackendError, KernelSpec, Lengths, Signature, TensorInfo};
+use super::command::SetName;
 
 /// Alignment of tensors in a buffer set: what `cuMemAlloc` guarantees, and more than any kernel's vector loads need.
 pub const ALIGNMENT_BYTES: usize = 256;
@@ -49,18 +50,15 @@ impl Node {
         !self.slots.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|slot| slot.is_taken)
     }
 
-    /// A slot for a session, and the tokens of its buffer sets.
-    pub fn take_slot(&self) -> Result<(usize, Vec<Arc<()>>), BackendError> {
+    /// A slot for a session.
+    pub fn take_slot(self: &Arc<Self>) -> Result<SlotLease, BackendError> {
+        let generation = self.generation().ok_or_else(context_lost)?;
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let full = || BackendError::Full { graph: self.name.clone(), slots: slots.len() };
         let slot = slots.iter().position(|slot| !slot.is_taken).ok_or_else(full)?;
         slots[slot].is_taken = true;
-        Ok((slot, slots[slot].held.clone()))
-    }
-
-    /// Frees a slot.
-    pub fn release_slot(&self, slot: usize) {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)[slot].is_taken = false;
+        let held = slots[slot].held.clone();
+        Ok(SlotLease { node: Arc::clone(self), generation, slot, held, next: 0 })
     }
 
     /// The generation of the context that its memory belongs to.
@@ -77,10 +75,50 @@ impl Node {
     }
 }
 
+/// A session's slot on a node, free again when dropped, and which of its buffer sets the next step writes.
+#[derive(Debug)]
+pub struct SlotLease {
+    node: Arc<Node>,
+    /// The generation of the context that the slot's memory belongs to.
+    pub generation: u64,
+    slot: usize,
+    held: Vec<Arc<()>>,
+    next: usize,
+}
+
+impl SlotLease {
+    /// The buffer set of the next step, with the token that each of its outputs must hold.
+    ///
+    /// # Errors
+    /// If an output of the step before it in this set is still held, or the context was re-created.
+    pub fn next_set(&self) -> Result<(SetName, &Arc<()>), BackendError> {
+        if self.node.generation() != Some(self.generation) {
+            return Err(context_lost());
+        }
+        let held = &self.held[self.next];
+        // The lease and the table of slots hold the token: a third is an output.
+        if Arc::strong_count(held) > 2 {
+            return Err(BackendError::Busy { found: "the outputs of an earlier step are still held" });
+        }
+        Ok((SetName { node: self.node.number, slot: self.slot, set: self.next }, held))
+    }
+
+    /// The step that writes the set was submitted.
+    pub fn advance(&mut self) {
+        self.next = (self.next + 1) % self.held.len();
+    }
+}
+
+impl Drop for SlotLease {
+    fn drop(&mut self) {
+        self.node.slots.lock().unwrap_or_else(PoisonError::into_inner)[self.slot].is_taken = false;
+    }
+}
+
 /// A loaded graph.
 #[derive(Debug)]
 pub struct LoadedGraph {
-    pub node: Node,
+    pub node: Arc<Node>,
     pub signature: Signature,
     /// The longest and the shortest length of each free axis that the engine takes. Memory is reserved for the longest.
     pub max: Lengths,
@@ -108,7 +146,8 @@ impl LoadedGraph {
         signature.inputs.iter().try_for_each(|input| size(input).map(drop))?;
         let outputs = Layout::of(signature.outputs.iter().map(size).collect::<Result<Vec<_>, _>>()?);
         let longest = batch_axis.as_ref().and_then(|axis| max.get(axis)).copied().unwrap_or(1);
-        let (node, shared_rows) = (Node::new(number, name, (slots, GRAPH_SETS)), longest.min(max_batch).max(1));
+        let (node, shared_rows) =
+            (Arc::new(Node::new(number, name, (slots, GRAPH_SETS))), longest.min(max_batch).max(1));
         Ok(Self { node, signature, max, min, batch_axis, shared_rows, outputs })
     }
 
@@ -157,7 +196,7 @@ fn unbounded(tensor: &TensorInfo) -> BackendError {
 /// A loaded kernel.
 #[derive(Debug)]
 pub struct LoadedKernel {
-    pub node: Node,
+    pub node: Arc<Node>,
     pub spec: KernelSpec,
     /// Where each written buffer lies in a buffer set.
     pub outputs: Layout,
@@ -169,7 +208,8 @@ impl LoadedKernel {
         let written = kernel.buffers.iter().zip(spec.largest.bytes()).filter(|(buffer, _)| buffer.is_written);
         let outputs = Layout::of(written.map(|(_, bytes)| *bytes).collect());
         let sets = spec.buffer_sets.max(1);
-        Self { node: Node::new(number, kernel.name.to_owned(), (slots, sets)), spec, outputs }
+        let node = Arc::new(Node::new(number, kernel.name.to_owned(), (slots, sets)));
+        Self { node, spec, outputs }
     }
 
     /// Bytes of everything that a step may upload, each buffer aligned.
