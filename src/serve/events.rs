@@ -31,7 +31,7 @@ struct Reader {
     closing: watch::Receiver<bool>,
     counters: Arc<Counters>,
     is_over: bool,
-    _place: (Held, OwnedSemaphorePermit),
+    _permit: (Held, OwnedSemaphorePermit),
 }
 
 /// `GET /v1/sessions/{id}/events`.
@@ -44,9 +44,9 @@ pub async fn events(
     let mut first = json!(summary(&state, &id)?);
     first["type"] = json!("session");
     let share = state.streams().take(client).ok_or_else(too_many_for_client)?;
-    let place = (share, state.event_slots().try_acquire_owned().map_err(|_full| too_many())?);
+    let permit = (share, state.event_slots().try_acquire_owned().map_err(|_full| too_many())?);
     let (closing, counters) = (state.closing.clone(), state.sessions.registry().counters());
-    let reader = Reader { first: Some(first), events, closing, counters, is_over: false, _place: place };
+    let reader = Reader { first: Some(first), events, closing, counters, is_over: false, _permit: permit };
     let stream = stream::unfold(reader, |mut reader| async {
         let event = reader.next().await?;
         Some((Ok(as_sent(&event)), reader))
@@ -118,10 +118,10 @@ mod tests {
         let (sender, events) = broadcast::channel(4);
         let (_open, closing) = watch::channel(false);
         let share = PerAddress::new(1).take(IpAddr::from([127, 0, 0, 1]).into()).expect("a share");
-        let place = (share, Arc::new(Semaphore::new(1)).try_acquire_owned().expect("a place"));
+        let permit = (share, Arc::new(Semaphore::new(1)).try_acquire_owned().expect("a permit"));
         let counters = Arc::<Counters>::default();
         let mut reader =
-            Reader { first: None, events, closing, counters: Arc::clone(&counters), is_over: false, _place: place };
+            Reader { first: None, events, closing, counters: Arc::clone(&counters), is_over: false, _permit: permit };
         (0..10).for_each(|at_ms| drop(sender.send(SessionEvent::SpeakingStarted { at_ms })));
         assert_eq!(reader.next().await, Some(json!({ "type": "lagged", "missed": 6 })));
         assert_eq!(reader.next().await.map(|event| event["at_ms"].clone()), Some(json!(6)));

@@ -43,7 +43,7 @@ fn build(page: &mut Exposition, state: &AppState) {
 }
 
 fn sessions(page: &mut Exposition, state: &AppState) {
-    let ledger = state.ledger();
+    let request_metrics = state.request_metrics();
     page.one(Gauge, "visage_sessions", "Open sessions.", state.sessions.registry().count() as f64);
     page.one(
         Gauge,
@@ -51,14 +51,14 @@ fn sessions(page: &mut Exposition, state: &AppState) {
         "Largest number of sessions at once.",
         state.sessions.config().max_sessions as f64,
     );
-    page.one(Counter, "visage_sessions_admitted_total", "Sessions admitted.", ledger.admitted());
+    page.one(Counter, "visage_sessions_admitted_total", "Sessions admitted.", request_metrics.admitted());
     let help = "Sessions refused, by reason.";
-    page.by(Counter, "visage_sessions_refused_total", help, ("reason", ledger.refused()));
+    page.by(Counter, "visage_sessions_refused_total", help, ("reason", request_metrics.refused()));
     let ends = state.sessions.registry().ends().iter().map(|(reason, count)| (reason, count as f64));
     page.by(Counter, "visage_sessions_ended_total", "Sessions ended, by reason.", ("reason", ends));
     viewers(page, state);
     let help = "HTTP responses by status class.";
-    page.by(Counter, "visage_http_responses_total", help, ("code", ledger.responses()));
+    page.by(Counter, "visage_http_responses_total", help, ("code", request_metrics.responses()));
 }
 
 /// A session's creator is its first viewer.

@@ -70,7 +70,7 @@ pub fn policy(origins: &[String]) -> HeaderValue {
 /// Adds security headers and counts the response.
 pub async fn headers(State((state, policy)): State<(AppState, HeaderValue)>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    state.ledger().answer(response.status());
+    state.request_metrics().answer(response.status());
     let set = response.headers_mut();
     set.insert(header::CONTENT_SECURITY_POLICY, policy);
     set.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

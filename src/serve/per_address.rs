@@ -44,22 +44,22 @@ impl<S: Sync> FromRequestParts<S> for Client {
 pub struct PerAddress {
     most: usize,
     held: Arc<Mutex<HashMap<Client, usize>>>,
-    given_back: Arc<Notify>,
+    released: Arc<Notify>,
 }
 
-/// One of them; given back when dropped.
+/// One of them; released when dropped.
 #[derive(Debug)]
 pub struct Held {
     client: Client,
     held: Arc<Mutex<HashMap<Client, usize>>>,
-    given_back: Arc<Notify>,
+    released: Arc<Notify>,
 }
 
 impl PerAddress {
     /// `most` for each client, at least one.
     #[must_use]
     pub fn new(most: usize) -> Self {
-        Self { most: most.max(1), held: Arc::default(), given_back: Arc::default() }
+        Self { most: most.max(1), held: Arc::default(), released: Arc::default() }
     }
 
     /// One more for `client`; `None` if it holds all that it may.
@@ -71,18 +71,18 @@ impl PerAddress {
             return None;
         }
         *count += 1;
-        Some(Held { client, held: Arc::clone(&self.held), given_back: Arc::clone(&self.given_back) })
+        Some(Held { client, held: Arc::clone(&self.held), released: Arc::clone(&self.released) })
     }
 
-    /// As [`PerAddress::take`], but waits until `client` gives one back.
+    /// As [`PerAddress::take`], but waits until `client` releases one.
     pub async fn wait(&self, client: Client) -> Held {
         loop {
-            // Before the look: what is given back after it wakes this future (`Notify::notify_waiters`).
-            let given_back = self.given_back.notified();
+            // Created before the check: what is released after it wakes this future (`Notify::notify_waiters`).
+            let released = self.released.notified();
             if let Some(held) = self.take(client) {
                 return held;
             }
-            given_back.await;
+            released.await;
         }
     }
 }
@@ -97,7 +97,7 @@ impl Drop for Held {
                 held.remove(&self.client);
             }
         }
-        self.given_back.notify_waiters();
+        self.released.notify_waiters();
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_gets_what_its_own_client_gives_back() {
+    async fn a_waiting_request_gets_what_its_own_client_releases() {
         let limit = PerAddress::new(1);
         let (one, other) = (limit.wait(client("192.0.2.1")).await, limit.wait(client("192.0.2.2")).await);
         let mut next = std::pin::pin!(limit.wait(client("192.0.2.1")));

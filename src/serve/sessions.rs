@@ -89,7 +89,7 @@ pub async fn join(
     let request = SessionRequest { avatar: wanted.avatar, options: wanted.options, ..SessionRequest::default() };
     let Some(offer) = wanted.sdp else {
         let session = state.net.create(request).await.map_err(|error| refused(&state, &error))?;
-        state.ledger().admit();
+        state.request_metrics().admit();
         return Ok(created(&session, &base));
     };
     let held = state.unconnected_sessions().enter(client, &state).await;
@@ -97,7 +97,7 @@ pub async fn join(
         return Err(unconnected::too_many("sessions"));
     }
     let joined = state.net.join(&offer, request).await.map_err(|error| refused(&state, &error))?;
-    state.ledger().admit();
+    state.request_metrics().admit();
     if let Some(held) = held {
         state.unconnected_sessions().keep((&joined.id, &joined.viewer), (client, held), state.wall.now());
     }
@@ -105,7 +105,7 @@ pub async fn join(
 }
 
 fn refused(state: &AppState, error: &JoinError) -> Problem {
-    state.ledger().refuse(error);
+    state.request_metrics().refuse(error);
     refusal(error)
 }
 

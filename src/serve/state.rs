@@ -50,7 +50,7 @@ pub struct AppState(Arc<Inner>);
 
 struct Inner {
     shared: Shared,
-    ledger: RequestMetrics,
+    request_metrics: RequestMetrics,
     tags: Vec<String>,
     unconnected_sessions: Unconnected,
     unconnected_viewers: Unconnected,
@@ -136,7 +136,7 @@ impl AppState {
         Self(Arc::new(Inner {
             shared,
             tags,
-            ledger: RequestMetrics::default(),
+            request_metrics: RequestMetrics::default(),
             unconnected_sessions: Unconnected::new(limits.unconnected_sessions),
             unconnected_viewers: Unconnected::new(limits.unconnected_viewers),
             speeches: PerAddress::new(limits.speeches),
@@ -148,8 +148,8 @@ impl AppState {
         }))
     }
 
-    pub(super) fn ledger(&self) -> &RequestMetrics {
-        &self.0.ledger
+    pub(super) fn request_metrics(&self) -> &RequestMetrics {
+        &self.0.request_metrics
     }
 
     /// A file of the page and its entity tag.
